@@ -1,0 +1,203 @@
+"""The parser against tshark on 6,142 real packets of other people's capture suites: every field, every verdict."""
+
+import gzip
+import json
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tunlab.errors import MalformedError, TruncatedError
+from tunlab.packet import (
+    ICMP,
+    IGMP,
+    TCP,
+    UDP,
+    IPFlag,
+    Partial,
+    Verdict,
+    build,
+    checksums,
+    findings,
+    listing,
+    parse,
+    plain,
+    summary,
+)
+
+HERE = os.environ.get("TUNLAB_CORPUS")
+pytestmark = pytest.mark.skipif(
+    not HERE, reason="the corpus lives outside the project: set TUNLAB_CORPUS to its folder"
+)
+
+TSHARK_BAD, TSHARK_GOOD = 0, 1
+
+IP_FIELDS = {
+    "version": lambda ip: ip.version,
+    "hdr_len": lambda ip: ip.header_length,
+    "dscp": lambda ip: ip.dscp,
+    "ecn": lambda ip: ip.ecn,
+    "len": lambda ip: ip.total_length,
+    "id": lambda ip: ip.identification,
+    "rb": lambda ip: int(IPFlag.RESERVED in ip.flags),
+    "df": lambda ip: int(IPFlag.DF in ip.flags),
+    "mf": lambda ip: int(IPFlag.MF in ip.flags),
+    "frag_offset": lambda ip: ip.fragment_offset,
+    "ttl": lambda ip: ip.ttl,
+    "proto": lambda ip: ip.protocol,
+    "checksum": lambda ip: ip.checksum,
+    "src": lambda ip: ip.src,
+    "dst": lambda ip: ip.dst,
+    "cur_rt": lambda ip: ip.dst,
+}
+TCP_FIELDS = {
+    "srcport": lambda tcp: tcp.src_port,
+    "dstport": lambda tcp: tcp.dst_port,
+    "seq_raw": lambda tcp: tcp.seq,
+    "ack_raw": lambda tcp: tcp.ack,
+    "hdr_len": lambda tcp: tcp.header_length,
+    "flags": lambda tcp: tcp.reserved << 8 | tcp.flags,
+    "window": lambda tcp: tcp.window,
+    "checksum": lambda tcp: tcp.checksum,
+    "urgent": lambda tcp: tcp.urgent_pointer,
+    "options_raw": lambda tcp: tcp.options.hex(),
+}
+UDP_FIELDS = {
+    "srcport": lambda udp: udp.src_port,
+    "dstport": lambda udp: udp.dst_port,
+    "length": lambda udp: udp.length,
+    "checksum": lambda udp: udp.checksum,
+}
+ICMP_FIELDS = {
+    "type": lambda icmp: icmp.type,
+    "code": lambda icmp: icmp.code,
+    "checksum": lambda icmp: icmp.checksum,
+    "ident": lambda icmp: icmp.identifier,
+    "seq": lambda icmp: icmp.sequence_number,
+    "mtu": lambda icmp: icmp.mtu,
+    "redir_gw": lambda icmp: icmp.gateway,
+}
+IGMP_FIELDS = {
+    "version": lambda igmp: igmp.version,
+    "type": lambda igmp: igmp.type,
+    "checksum": lambda igmp: igmp.checksum,
+    "maddr": lambda igmp: igmp.group,
+}
+PARTIAL_FIELDS = {
+    "igmp": {"type": lambda fields: fields["type"]},
+}
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    with gzip.open(Path(HERE, "ipv4.jsonl.gz"), "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def parsed(corpus):
+    """Each record with its octets and packet; those that tshark gives no IPv4 header for are left out."""
+    for record in corpus:
+        octets = bytes.fromhex(record["hex"])
+        try:
+            yield record, octets, parse(octets, wire_length=record["wire_len"])
+        except (TruncatedError, MalformedError):
+            continue
+
+
+def differences(fields, header, wanted):
+    return [
+        (name, wanted[name], read(header))
+        for name, read in fields.items()
+        if wanted.get(name) is not None and read(header) != wanted[name]
+    ]
+
+
+def test_only_octets_without_an_ipv4_header_are_refused(corpus):
+    refused = Counter()
+    for record in corpus:
+        octets = bytes.fromhex(record["hex"])
+        try:
+            parse(octets)
+        except (TruncatedError, MalformedError):
+            assert len(octets) < 20 or octets[0] >> 4 != 4 or octets[0] & 15 < 5, record["id"]
+            refused["refused"] += 1
+    assert len(corpus) == 6142
+    assert 0 < refused["refused"] < 60
+
+
+def test_every_packet_is_rebuilt_octet_by_octet(corpus):
+    for record, octets, packet in parsed(corpus):
+        assert build(packet) == octets, record["id"]
+
+
+def test_every_ip_field_is_tsharks(corpus):
+    compared = 0
+    for record, _, packet in parsed(corpus):
+        wanted = record["tshark"]["ip"]
+        assert not differences(IP_FIELDS, packet.ip, wanted), record["id"]
+        compared += sum(wanted.get(name) is not None for name in IP_FIELDS)
+    assert compared > 85_000
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "fields", "least"),
+    [
+        ("tcp", TCP, TCP_FIELDS, 39_000),
+        ("udp", UDP, UDP_FIELDS, 4_500),
+        ("icmp", ICMP, ICMP_FIELDS, 700),
+        ("igmp", IGMP, IGMP_FIELDS, 400),
+    ],
+)
+def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
+    compared = partial = 0
+    for record, _, packet in parsed(corpus):
+        wanted = record["tshark"].get(name)
+        if wanted is None or record["tshark"]["inner_ip_layers"]:
+            continue
+        header = packet.transport
+        if isinstance(header, Partial):  # tshark gives what is there of it, and so do we
+            given = PARTIAL_FIELDS[name]
+            assert not differences(given, header.fields, wanted), record["id"]
+            partial += 1
+        else:
+            given = fields
+            assert isinstance(header, kind), record["id"]
+            assert not differences(given, header, wanted), record["id"]
+        compared += sum(wanted.get(field) is not None for field in given)
+    assert compared > least
+    assert bool(partial) == (name in PARTIAL_FIELDS)
+
+
+def test_every_verdict_that_tshark_gives_is_ours(corpus):
+    verdicts = Counter()
+    for record, _, packet in parsed(corpus):
+        ours = {each.layer: each.verdict for each in checksums(packet)}
+        for name, layer in (("ip", "IPv4"), ("tcp", "TCP"), ("udp", "UDP"), ("icmp", "ICMP"), ("igmp", "IGMP")):
+            status = (record["tshark"].get(name) or {}).get("checksum_status")
+            if status in (TSHARK_BAD, TSHARK_GOOD) and not (layer != "IPv4" and record["tshark"]["inner_ip_layers"]):
+                wanted = Verdict.GOOD if status == TSHARK_GOOD else Verdict.BAD
+                assert ours.get(layer) is wanted, (record["id"], layer)
+                verdicts[layer, wanted] += 1
+    assert verdicts["IPv4", Verdict.BAD] == 723
+    assert min(verdicts[layer, Verdict.GOOD] for layer in ("IPv4", "TCP", "UDP", "ICMP", "IGMP")) > 50
+
+
+def test_every_packet_can_be_judged_and_printed(corpus):
+    with_findings = 0
+    for _, _, packet in parsed(corpus):
+        with_findings += bool(findings(packet))
+        assert listing(packet, verbose=True).startswith("=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n")
+        assert summary(packet).startswith("IP ")
+        json.dumps(plain(packet))
+    assert 723 < with_findings < 3_000
+
+
+def test_quoted_datagrams_parse_with_the_same_parser(corpus):
+    quoted = 0
+    for record, _, packet in parsed(corpus):
+        if isinstance(packet.transport, ICMP) and packet.icmp.is_error and len(packet.payload) >= 28:
+            inner = packet.quoted
+            assert bytes(inner) == packet.payload[: packet.icmp.quoted_length], record["id"]
+            quoted += 1
+    assert quoted > 20

@@ -1,0 +1,1 @@
+"""tunlab: test network code against a real kernel, over a TUN device in a network namespace of its own."""

@@ -1,0 +1,193 @@
+"""Every error tunlab raises: one tree, the data in attributes, the sentence derived from them.
+
+    TunlabError                          exit code 70  EX_SOFTWARE
+    ├─ PacketError(ValueError)                     65  EX_DATAERR
+    │   ├─ TruncatedError                              octets are missing
+    │   └─ MalformedError                              octets, or a field, that no packet can have
+    ├─ TopologyError(ValueError)                   78  EX_CONFIG
+    ├─ KernelError(OSError)                        71  EX_OSERR
+    │   └─ PrivilegeError                          77  EX_NOPERM
+    ├─ LabError(RuntimeError)                      73  EX_CANTCREAT
+    ├─ ExpectationError(AssertionError)             1
+    └─ EngineError(RuntimeError)                   69  EX_UNAVAILABLE
+
+The numbers are those of <sysexits.h>: they stay clear of pytest's 0 to 6 and Docker's 125 to 127.
+The second parent lets code that knows nothing of tunlab go on working (`except OSError`, `except ValueError`).
+
+Rule for editors: an error's constructor takes data, never a finished sentence, except where no
+data stand behind it; `str(error)` says what happened and then what to do about it.
+"""
+
+from __future__ import annotations
+
+import errno as errno_names
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class TunlabError(Exception):
+    """The root: `except TunlabError` catches all that tunlab raises on purpose."""
+
+    exit_code: ClassVar[int] = 70
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle by attributes: constructors take keywords, and pytest-xdist carries errors between processes."""
+        return _revive, (type(self), self.args, self.__dict__)
+
+
+def _revive(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, object]) -> TunlabError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class PacketError(TunlabError, ValueError):
+    """Octets that are no packet, or a header that cannot be built."""
+
+    exit_code = 65
+
+
+class TruncatedError(PacketError):
+    """There are too few octets for the header.
+
+    needed, present   octets, counted from the start of `layer`
+    offset            where `layer` starts, in octets from the start of what was parsed
+    length_from       what said so: "octets" (the input's end) or the length field, as "IPv4.ihl"
+    """
+
+    def __init__(self, *, layer: str, field: str, offset: int, needed: int, present: int, length_from: str) -> None:
+        self.layer, self.field, self.offset = layer, field, offset
+        self.needed, self.present, self.length_from = needed, present, length_from
+        super().__init__(layer, field, offset, needed, present, length_from)
+
+    def __str__(self) -> str:
+        return (
+            f"{self.layer} needs {self.needed} octets and has {self.present} "
+            f"(by {self.length_from}, at offset {self.offset}): give the whole datagram, from its first octet"
+        )
+
+
+class MalformedError(PacketError):
+    """A field has a value that no header of this kind can have.
+
+    offset   in octets from the start of what was parsed; None for a field that was being built
+    rule     what it breaks, with its source ("RFC 791 section 3.1: …")
+    """
+
+    def __init__(self, *, layer: str, field: str, value: object, rule: str, offset: int | None = None) -> None:
+        self.layer, self.field, self.value, self.rule, self.offset = layer, field, value, rule, offset
+        super().__init__(layer, field, value, rule, offset)
+
+    def __str__(self) -> str:
+        where = "" if self.offset is None else f" at offset {self.offset}"
+        name = f"{self.layer}.{self.field}" if self.field else self.layer
+        return f"{name}{where} is {self.value!r}: {self.rule}"
+
+
+class TopologyError(TunlabError, ValueError):
+    """A lab file that does not say what it must."""
+
+    exit_code = 78
+
+    def __init__(self, problem: str, *, file: str = "", table: str = "", key: str = "", hint: str = "") -> None:
+        self.problem, self.file, self.table, self.key, self.hint = problem, file, table, key, hint
+        super().__init__(problem)
+
+    def __str__(self) -> str:
+        place = ": ".join(part for part in (self.file, ".".join(filter(None, (self.table, self.key)))) if part)
+        return f"{place + ': ' if place else ''}{self.problem}{'; ' + self.hint if self.hint else ''}"
+
+
+class KernelError(TunlabError, OSError):
+    """The kernel refused an operation.
+
+    errno       the kernel's error number
+    operation   what was asked for, as "link set tun0 up"
+    reason      the kernel's own sentence where it gave one (NLMSGERR_ATTR_MSG), or what is known about it here
+    remedy      what to do about it, where that is known
+    """
+
+    exit_code = 71
+
+    def __init__(
+        self, errno: int, operation: str, *, reason: str = "", remedy: str = "", netns: str = "", ifname: str = ""
+    ) -> None:
+        # OSError fills errno and strerror from its first two arguments.
+        super().__init__(errno, reason or errno_names.errorcode.get(errno, "unknown error"))
+        self.operation, self.reason, self.remedy = operation, reason, remedy
+        self.netns, self.ifname = netns, ifname
+
+    def __str__(self) -> str:
+        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        reason = f"{self.reason} ({name})" if self.reason else name
+        return f"{self.operation}: {reason}{'; ' + self.remedy if self.remedy else ''}"
+
+
+class PrivilegeError(KernelError):
+    """A right or a device node is missing; `missing` names it: "CAP_NET_ADMIN", "/dev/net/tun"."""
+
+    exit_code = 77
+
+    def __init__(self, errno: int, operation: str, *, missing: str, reason: str = "", remedy: str = "") -> None:
+        super().__init__(errno, operation, reason=reason, remedy=remedy)
+        self.missing = missing
+
+    def __str__(self) -> str:
+        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        reason = self.reason or f"{self.missing} is missing"
+        return f"{self.operation}: {reason} ({name}){'; ' + self.remedy if self.remedy else ''}"
+
+
+class LabError(TunlabError, RuntimeError):
+    """A lab that is there already, is not there, or is not in the state that was asked of it."""
+
+    exit_code = 73
+
+    def __init__(self, lab: str, problem: str, *, remedy: str = "") -> None:
+        self.lab, self.problem, self.remedy = lab, problem, remedy
+        super().__init__(lab, problem, remedy)
+
+    def __str__(self) -> str:
+        return f"{self.problem}{'; ' + self.remedy if self.remedy else ''}"
+
+
+class ExpectationError(TunlabError, AssertionError):
+    """What was expected did not come: a test failure, never a crash.
+
+    wanted     what was waited for, in words
+    seen       every packet that came meanwhile, in order, each as one text that says how it differs
+    elapsed    seconds waited
+    recording  the pcapng's path, where one was written
+    """
+
+    exit_code = 1
+
+    def __init__(self, *, wanted: str, seen: Sequence[str] = (), elapsed: float = 0.0, recording: str = "") -> None:
+        self.wanted, self.seen, self.elapsed, self.recording = wanted, tuple(seen), elapsed, recording
+        super().__init__(wanted, self.seen, elapsed, recording)
+
+    def __str__(self) -> str:
+        lines = [f"waited {self.elapsed:.3f} s for {self.wanted}"]
+        if self.seen:
+            lines.append(f"{len(self.seen)} packet{'s' if len(self.seen) > 1 else ''} came meanwhile:")
+            lines += [f"  {line}" for text in self.seen for line in text.splitlines()]
+        else:
+            lines.append("no packet came meanwhile")
+        if self.recording:
+            lines.append(f"recorded in {self.recording}")
+        return "\n".join(lines)
+
+
+class EngineError(TunlabError, RuntimeError):
+    """A Docker Engine, an image or a container that does not do its part; `log` is the end of what it printed."""
+
+    exit_code = 69
+
+    def __init__(self, problem: str, *, engine: str = "", container: str = "", log: str = "", remedy: str = "") -> None:
+        self.problem, self.engine, self.container, self.log, self.remedy = problem, engine, container, log, remedy
+        super().__init__(problem, engine, container, log, remedy)
+
+    def __str__(self) -> str:
+        where = f"{self.engine}: " if self.engine else ""
+        tail = f"\n{self.log}" if self.log else ""
+        return f"{where}{self.problem}{'; ' + self.remedy if self.remedy else ''}{tail}"

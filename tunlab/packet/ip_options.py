@@ -1,0 +1,126 @@
+"""The options of IPv4: RFC 791 section 3.1, and the router alert of RFC 2113.
+
+The kind is the whole octet (copied flag, class and number): masked, different options look the same.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import ClassVar, Self
+
+from tunlab.packet.address import OCTETS, TEXT, address_text
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
+
+END = Option(END_OF_OPTIONS)
+NOP = Option(NO_OPERATION)
+
+
+def _addresses(octets: bytes) -> tuple[str, ...]:
+    return tuple(TEXT[octets[at : at + 4]] for at in range(0, len(octets), 4))
+
+
+class Route(TypedOption, frozen=True, gc=False):
+    """A list of addresses with a pointer to the next: in octets from the option's first, counted from 1, so that 4
+    is the first address, 8 the second.
+    """
+
+    addresses: tuple[str, ...]
+    pointer: int = 4
+
+    def __post_init__(self) -> None:
+        for address in self.addresses:
+            address_text(address)
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        if len(data) < 1 or len(data) % 4 != 1 or data[0] < 4:
+            return None
+        return cls(_addresses(data[1:]), data[0])
+
+    def data(self) -> bytes:
+        return bytes((self.pointer,)) + b"".join(OCTETS[address] for address in self.addresses)
+
+
+class RecordRoute(Route, frozen=True, gc=False):
+    """Each router on the way writes its address at the pointer."""
+
+    KIND: ClassVar = 7
+
+
+class SourceRoute(Route, frozen=True, gc=False):
+    """The routers to pass; the last address is the destination. Loose or strict: its subclasses."""
+
+
+class LooseSourceRoute(SourceRoute, frozen=True, gc=False):
+    """Other routers may lie between those named."""
+
+    KIND: ClassVar = 131
+
+
+class StrictSourceRoute(SourceRoute, frozen=True, gc=False):
+    """No other router may lie between those named."""
+
+    KIND: ClassVar = 137
+
+
+class Timestamp(TypedOption, frozen=True, gc=False):
+    """Internet timestamps.
+
+    pointer    in octets, from 5, as on the wire
+    overflow   routers that found no room
+    flag       0 timestamps alone, 1 with addresses, 3 with addresses given beforehand
+    words      32-bit numbers as they stand: milliseconds since midnight UT, or addresses between them
+    """
+
+    KIND: ClassVar = 68
+
+    words: tuple[int, ...]
+    pointer: int = 5
+    overflow: int = 0
+    flag: int = 0
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        if len(data) % 4 != 2:
+            return None
+        return cls(struct.unpack(f"!{len(data) // 4}I", data[2:]), data[0], data[1] >> 4, data[1] & 15)
+
+    def data(self) -> bytes:
+        head = bytes((self.pointer, self.overflow << 4 | self.flag))
+        return head + struct.pack(f"!{len(self.words)}I", *self.words)
+
+
+class StreamIdentifier(TypedOption, frozen=True, gc=False):
+    """The SATNET stream identifier, 16 bits."""
+
+    KIND: ClassVar = 136
+
+    identifier: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
+
+    def data(self) -> bytes:
+        return self.identifier.to_bytes(2, "big")
+
+
+class RouterAlert(TypedOption, frozen=True, gc=False):
+    """Routers look at this datagram though it is not for them (RFC 2113); the value 0 is the only one defined there."""
+
+    KIND: ClassVar = 148
+
+    value: int = 0
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
+
+    def data(self) -> bytes:
+        return self.value.to_bytes(2, "big")
+
+
+READERS: Readers = {
+    each.KIND: each.read
+    for each in (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
+}

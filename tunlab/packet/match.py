@@ -1,0 +1,113 @@
+"""Matching packets and explaining why they do not match: one function does both.
+
+`TCP.where(dst_port=80)` makes a `Match`; `difference(packet)` is the list of what differs, and a
+match is an empty list. A field is compared by what it is given:
+
+    a value                       equal
+    a range, a set, a network     contained
+    a function                    true of the field's value
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from tunlab.packet.header import Header
+    from tunlab.packet.stack import Packet
+
+
+class Difference(NamedTuple):
+    """One field that is not as wanted: `field` as "TCP.dst_port"; `wanted` and `got` as values."""
+
+    field: str
+    wanted: object
+    got: object
+
+    def __str__(self) -> str:
+        return f"{self.field}: wanted {show(self.wanted)}, got {show(self.got)}"
+
+
+class Match(Struct, frozen=True):
+    """Conditions on the headers of a packet and on its payload; made by `Header.where`, joined by `&`."""
+
+    conditions: tuple[tuple[type[Header], tuple[tuple[str, object], ...]], ...]
+
+    def difference(self, packet: Packet) -> list[Difference]:
+        """The fields that differ from what is wanted, in the order they were given; empty for a match."""
+        rows: list[Difference] = []
+        for layer, wanted in self.conditions:
+            header = packet.get(layer)
+            if header is None:
+                got = "/".join(type(each).__name__ for each in packet.headers) or "octets"
+                rows.append(Difference(layer.__name__, "present", got))
+                continue
+            for name, value in wanted:
+                got_value = packet.payload if name == "payload" else getattr(header, name)
+                if not _agrees(value, got_value):
+                    rows.append(Difference(f"{layer.__name__}.{name}", value, got_value))
+        return rows
+
+    def matches(self, packet: Packet) -> bool:
+        """Whether nothing differs."""
+        return not self.difference(packet)
+
+    def __and__(self, other: Match) -> Match:
+        return Match(self.conditions + other.conditions)
+
+    def __str__(self) -> str:
+        return " & ".join(
+            f"{layer.__name__}({', '.join(f'{name}={show(value)}' for name, value in wanted)})"
+            for layer, wanted in self.conditions
+        )
+
+
+def where(layer: type[Header], fields: dict[str, object]) -> Match:
+    """The `Match` of a layer's fields; a name or a value that the layer cannot have is a TypeError or ValueError."""
+    known = (*layer.__struct_fields__, *layer.VIEWS, "payload")
+    for name in fields:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+            raise TypeError(f"{layer.__name__} has no field {name!r}; {hint}")
+    return Match(((layer, tuple((name, _wanted(layer, name, value)) for name, value in fields.items())),))
+
+
+def _wanted(layer: type[Header], name: str, value: object) -> object:
+    """`value` as the field would hold it, so that a match can be by plain equality."""
+    if callable(value) or isinstance(value, (range, set, frozenset, IPv4Network)):
+        return value
+    return layer.coerce(name, value)
+
+
+def _agrees(wanted: object, got: object) -> bool:
+    if isinstance(wanted, (range, set, frozenset)):
+        return got in wanted
+    if isinstance(wanted, IPv4Network):
+        return isinstance(got, str) and IPv4Address(got) in wanted
+    if callable(wanted):
+        return bool(cast(Callable[[object], object], wanted)(got))
+    return type(wanted) is type(got) and wanted == got if isinstance(wanted, bytes) else wanted == got
+
+
+def show(value: object) -> str:
+    """A value as a failure message should show it: octets in hexadecimal, flags by name, functions by theirs."""
+    if isinstance(value, bytes):
+        return f"{len(value)} octets {value[:32].hex(' ')}{' …' if len(value) > 32 else ''}" if value else "no octets"
+    if callable(value):
+        return getattr(value, "__name__", repr(value))
+    name = getattr(value, "name", None)
+    if isinstance(name, str) and isinstance(value, int):
+        return name
+    return str(value) if isinstance(value, (str, int, IPv4Network)) else repr(value)
+
+
+def nearest(match: Match, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
+    """For each packet its index and differences, the fewest differences first, then the latest packet first."""
+    rows = [(index, match.difference(packet)) for index, packet in enumerate(packets)]
+    return sorted(rows, key=lambda row: (len(row[1]), -row[0]))

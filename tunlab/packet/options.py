@@ -1,0 +1,117 @@
+"""The option list that IPv4 (RFC 791 section 3.1) and TCP (RFC 9293 section 3.1) share.
+
+Kind 0 ends the list, kind 1 is one octet of padding, every other kind is followed by a length octet
+that counts kind and length too, and by length - 2 octets of data. Reading it always ends: a length
+that cannot be (0, 1, or past the end) stops the walk with a fault, it never repeats or guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import ClassVar, Self, SupportsBytes, TypeAlias
+
+from msgspec import Struct
+
+END_OF_OPTIONS = 0
+NO_OPERATION = 1
+LONGEST = 40
+"""Octets: a header of at most 15 words has 20 fixed octets."""
+
+
+class Option(Struct, frozen=True, gc=False):
+    """An option by its kind and data, in octets after the length; for kinds 0 and 1 there are none."""
+
+    kind: int
+    data: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        if self.kind in (END_OF_OPTIONS, NO_OPERATION) and not self.data:
+            return bytes((self.kind,))
+        return bytes((self.kind, len(self.data) + 2)) + self.data
+
+
+_END, _NOP = Option(END_OF_OPTIONS), Option(NO_OPERATION)
+
+
+class TypedOption(Struct, frozen=True, gc=False):
+    """An option whose data have a meaning; each subclass reads and writes its own."""
+
+    KIND: ClassVar[int]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        """The option with this data, or None where the data are not of its form."""
+        raise NotImplementedError
+
+    def data(self) -> bytes:
+        """The octets after kind and length."""
+        raise NotImplementedError
+
+    def __bytes__(self) -> bytes:
+        return bytes(Option(self.KIND, self.data()))
+
+
+class OptionFault(Struct, frozen=True):
+    """Where the walk stopped: `offset` of the option in the list, its `length` octet (None: not there), `present`."""
+
+    offset: int
+    kind: int
+    length: int | None
+    present: int
+
+    @property
+    def rule(self) -> str:
+        """In words, with the source."""
+        if self.length is None:
+            return f"option {self.kind} has no length octet"
+        if self.length < 2:
+            return f"option {self.kind} has the length {self.length}, and the least is 2"
+        return f"option {self.kind} has the length {self.length} and overruns the header"
+
+
+Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
+"""By kind: what reads an option's data into its own type, or answers None where they have not its form."""
+
+
+def read_options(octets: bytes, readers: Readers) -> tuple[list[Option | TypedOption], OptionFault | None]:
+    """The options in order, up to and including the end of the list, and where it could not be read further.
+
+    An option that no reader knows, or whose data have not the known form, is given as an `Option`.
+    """
+    found: list[Option | TypedOption] = []
+    append, reader_of = found.append, readers.get
+    offset, end = 0, len(octets)
+    while offset < end:
+        kind = octets[offset]
+        if kind == NO_OPERATION:
+            append(_NOP)
+            offset += 1
+            continue
+        if kind == END_OF_OPTIONS:
+            append(_END)
+            break
+        length = octets[offset + 1] if offset + 1 < end else None
+        if length is None or length < 2 or offset + length > end:
+            return found, OptionFault(offset, kind, length, end - offset)
+        data = octets[offset + 2 : offset + length]
+        reader = reader_of(kind)
+        typed = reader(data) if reader is not None else None
+        append(Option(kind, data) if typed is None else typed)
+        offset += length
+    return found, None
+
+
+def option_octets(options: object) -> bytes:
+    """Options given as octets (kept as they are) or as option objects; raises ValueError for anything else."""
+    if isinstance(options, (bytes, bytearray, memoryview)):
+        return bytes(options)
+    if isinstance(options, Iterable) and not isinstance(options, str):
+        items = list(options)
+        if all(isinstance(item, SupportsBytes) for item in items):
+            return b"".join(bytes(item) for item in items)
+    raise ValueError("options are octets, or option objects in a list")
+
+
+def padded(octets: bytes) -> bytes:
+    """Options filled up with ends-of-options to whole 32-bit words, in which headers count their length."""
+    return octets + bytes(-len(octets) % 4)

@@ -1,0 +1,299 @@
+"""A packet: headers side by side, what they carry, what follows them. Octets in and out.
+
+Three laws, held by property tests:
+
+1. `build(parse(octets)) == octets` for every octet string that parses: parsing keeps every bit.
+2. `parse(build(packet)) == complete(packet)`: only derived fields may be None, and None means compute.
+3. `findings(build(packet)) == []` where nothing was forced.
+
+Parsing frames, findings judge. `parse` raises only where there is no IP header to give; whatever is
+wrong further in keeps the layers decoded so far and leaves the rest as octets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, SupportsBytes, TypeAlias, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tunlab.errors import PacketError
+from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, is_intact
+from tunlab.packet.findings import Finding, Kind
+from tunlab.packet.header import Header, Transport
+from tunlab.packet.icmp import ICMP, ICMPType, icmp_checksum, parse_icmp
+from tunlab.packet.igmp import IGMP, igmp_checksum, igmp_findings, parse_igmp
+from tunlab.packet.ipv4 import IPv4, ipv4_findings, parse_ipv4
+from tunlab.packet.partial import LAYERS, Partial
+from tunlab.packet.tcp import TCP, parse_tcp, tcp_checksum, tcp_findings
+from tunlab.packet.udp import UDP, parse_udp, udp_checksum, udp_findings
+
+Layer: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
+"""What a packet is built of: headers, then octets or anything with `__bytes__`."""
+
+H = TypeVar("H", bound=Header)
+
+_PARSERS: dict[int, Callable[[bytes, int, int], tuple[Any, int] | None]] = {
+    ICMP.PROTOCOL: parse_icmp,
+    IGMP.PROTOCOL: parse_igmp,
+    TCP.PROTOCOL: parse_tcp,
+    UDP.PROTOCOL: parse_udp,
+}
+_CHECKSUMS: dict[type[Header], Callable[[IPv4, Any, bytes], int]] = {
+    ICMP: lambda _, icmp, payload: icmp_checksum(icmp, payload),
+    IGMP: lambda _, igmp, payload: igmp_checksum(igmp, payload),
+    TCP: tcp_checksum,
+    UDP: udp_checksum,
+}
+
+
+class Packet(Struct, frozen=True, gc=False):
+    """Headers from the outermost in, and what they carry.
+
+    payload   the octets behind the last header, as far as the lengths count them
+    trailer   the octets behind those
+    cut       how many more there were on the wire, which a capture or an ICMP error left off
+    """
+
+    headers: tuple[Header, ...]
+    payload: bytes = b""
+    trailer: bytes = b""
+    cut: int = 0
+
+    @classmethod
+    def of(cls, *layers: Layer) -> Packet:
+        """The packet of `layers`: headers first, then what they carry, joined."""
+        headers = tuple(layer for layer in layers if isinstance(layer, Header))
+        payload = b"".join(bytes(layer) for layer in layers[len(headers) :])  # type: ignore[arg-type]
+        if not headers or not isinstance(headers[0], IPv4):
+            raise PacketError("a packet begins with its IPv4 header: give IPv4(src=…, dst=…) first")
+        if any(isinstance(layer, Header) for layer in layers[len(headers) :]):
+            raise PacketError("a header stands behind octets: give the headers first, then the payload")
+        if len(headers) > 2 or (len(headers) == 2 and isinstance(headers[1], IPv4)):
+            names = ", ".join(type(header).__name__ for header in headers)
+            raise PacketError(
+                f"{names}: one IPv4 header and one header behind it make a packet; build() what it carries"
+            )
+        return cls(headers, payload)
+
+    def get(self, layer: type[H]) -> H | None:
+        """The header of this class, or None."""
+        for header in self.headers:
+            if isinstance(header, layer):
+                return header
+        return None
+
+    def __getitem__(self, layer: type[H]) -> H:
+        """The header of this class; raises PacketError where the packet has none."""
+        header = self.get(layer)
+        if header is None:
+            names = ", ".join(type(each).__name__ for each in self.headers) or "none"
+            raise PacketError(f"the packet has no {layer.__name__} header; it has {names}")
+        return header
+
+    @property
+    def ip(self) -> IPv4:
+        """The IPv4 header."""
+        return self[IPv4]
+
+    @property
+    def tcp(self) -> TCP:
+        """The TCP header; raises PacketError where there is none."""
+        return self[TCP]
+
+    @property
+    def udp(self) -> UDP:
+        """The UDP header; raises PacketError where there is none."""
+        return self[UDP]
+
+    @property
+    def icmp(self) -> ICMP:
+        """The ICMP header; raises PacketError where there is none."""
+        return self[ICMP]
+
+    @property
+    def igmp(self) -> IGMP:
+        """The IGMP message; raises PacketError where there is none."""
+        return self[IGMP]
+
+    @property
+    def transport(self) -> Header | None:
+        """The header behind IPv4, `Partial` where it is cut short; None for a later fragment or an unknown protocol."""
+        return self.headers[1] if len(self.headers) > 1 else None
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Source and destination port of TCP or UDP, cut short or not; None for others."""
+        transport = self.transport
+        if not isinstance(transport, (TCP, UDP, Partial)) or transport.src_port is None or transport.dst_port is None:
+            return None
+        return transport.src_port, transport.dst_port
+
+    @property
+    def quoted(self) -> Packet:
+        """The datagram that an ICMP error quotes, usually cut short; raises PacketError where there is none."""
+        if not self.icmp.is_error:
+            raise PacketError(f"an ICMP {self.icmp.name} quotes no datagram; errors do (RFC 792)")
+        octets = self.payload[: self.icmp.quoted_length]
+        return parse(octets, wire_length=int.from_bytes(octets[2:4], "big"))
+
+    def __bytes__(self) -> bytes:
+        return build(self)
+
+
+def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = None) -> Packet:
+    """The packet in `octets`, which begin with the IP header.
+
+    wire_length   octets there were on the wire, where a capture kept fewer; None: these are all
+
+    Raises TruncatedError (fewer than 20 octets) or MalformedError (version, IHL), and nothing else. What is
+    wrong further in is told by `findings` and `checksums`.
+    """
+    if type(octets) is not bytes:
+        octets = bytes(octets)
+    ip, start = parse_ipv4(octets)
+    present, total_length = len(octets), ip.total_length or 0
+    cut = 0 if wire_length is None or wire_length < present else wire_length - present
+    # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
+    end = total_length if start <= total_length < present else present
+    if ip.fragment_offset == 0 and start < end:
+        parser = _PARSERS.get(ip.protocol)  # type: ignore[arg-type]  # a parsed header has its protocol
+        if parser is not None:
+            decoded = parser(octets, start, end)
+            if decoded is None:
+                headers = (ip, Partial(ip.protocol, octets[start:end]))  # type: ignore[arg-type]
+                return Packet(headers, b"", octets[end:], cut)
+            transport, start = decoded
+            # What UDP does not count follows its payload: the trailer begins there.
+            if ip.protocol == 17 and 8 <= transport.length < end - start + 8:
+                end = start + transport.length - 8
+            return Packet((ip, transport), octets[start:end], octets[end:], cut)
+    return Packet((ip,), octets[start:end], octets[end:], cut)
+
+
+def complete(packet: Packet) -> Packet:
+    """The packet with every derived field that is None computed; forced ones stay.
+
+    Raises MalformedError where one cannot be.
+    """
+    ip, payload = packet.ip, packet.payload
+    match packet.transport:
+        case Transport() as transport:
+            transport = transport.complete(ip, payload)
+            ip = ip.complete(transport.octets() + payload, transport.PROTOCOL)
+            return replace(packet, headers=(ip, transport))
+        case Partial() as partial:
+            return replace(packet, headers=(ip.complete(partial.present + payload, partial.protocol), partial))
+        case _:
+            return replace(packet, headers=(ip.complete(payload),))
+
+
+def build(*layers: Layer | Packet) -> bytes:
+    """The octets of a packet, or of headers and payload side by side: `build(IPv4(…), TCP(…), b"payload")`.
+
+    Derived fields that are None are computed, others sent as given; nothing given is changed. Raises
+    MalformedError for a field that does not fit, PacketError for layers that make no packet.
+    """
+    packet = layers[0] if len(layers) == 1 and isinstance(layers[0], Packet) else Packet.of(*layers)
+    whole = complete(packet)
+    return b"".join([*[header.octets() for header in whole.headers], whole.payload, whole.trailer])
+
+
+def findings(packet: Packet | bytes | bytearray | memoryview) -> list[Finding]:
+    """What is wrong with a packet, in the order of its octets; raises only what `parse` raises."""
+    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    ip = packet.ip
+    found = ipv4_findings(ip, _present(packet))
+    offset = len(ip.octets())
+    found += _transport_findings(packet, offset)
+    for checksum in checksums(packet):
+        if checksum.verdict is Verdict.BAD:
+            at = 10 if checksum.layer == "IPv4" else offset + {"TCP": 16, "UDP": 6}.get(checksum.layer, 2)
+            rule, needed, value = "it does not fit the octets", checksum.expected, checksum.value
+            found.append(Finding(checksum.layer, "checksum", Kind.CHECKSUM, at, rule, needed, value))
+    return sorted(found, key=lambda finding: finding.offset)
+
+
+def _present(packet: Packet) -> int:
+    return sum(len(header.octets()) for header in packet.headers) + len(packet.payload) + len(packet.trailer)
+
+
+def _transport_findings(packet: Packet, offset: int) -> list[Finding]:
+    ip, transport = packet.ip, packet.transport
+    end, length_from = _present(packet), "octets"
+    if ip.header_length <= (ip.total_length or 0) <= end:
+        end, length_from = ip.total_length or 0, "IPv4.total_length"
+    present = end - offset
+    if isinstance(transport, TCP):
+        return tcp_findings(transport, offset, present, length_from)
+    if isinstance(transport, UDP):
+        return udp_findings(transport, offset, present, length_from, whole=not ip.is_fragment)
+    if isinstance(transport, IGMP):
+        return igmp_findings(transport, offset)
+    if isinstance(transport, ICMP) or ip.fragment_offset or ip.protocol not in LAYERS:
+        return []
+    layer, rule = LAYERS[ip.protocol], "the header is cut short"
+    least = sum(bits for _, bits in layer.LAYOUT) // 8
+    return [Finding(layer.__name__, "header", Kind.TRUNCATED, offset, rule, least, present, length_from)]
+
+
+def checksums(packet: Packet | bytes | bytearray | memoryview) -> list[Checksum]:
+    """The verdict on each layer's checksum, outermost first: good, bad, or not verifiable and why."""
+    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    ip, transport = packet.ip, packet.transport
+    verdicts = [_ip_checksum(ip)]
+    if not isinstance(transport, Transport):
+        return verdicts
+    layer, value = type(transport).__name__, transport.checksum or 0
+    reason = _unverifiable(packet)
+    if reason:
+        return [*verdicts, Checksum(layer, Verdict.UNVERIFIABLE, value, None, reason)]
+    expected = _CHECKSUMS[type(transport)](ip, transport, packet.payload)
+    # In ones' complement 0xffff is zero too, and sums to the same; 0 for 0xffff does not, where all else is zero.
+    good = value == expected or (value == 0xFFFF and expected == 0)
+    return [*verdicts, Checksum(layer, Verdict.GOOD if good else Verdict.BAD, value, expected)]
+
+
+def _ip_checksum(ip: IPv4) -> Checksum:
+    octets, value = ip.octets(), ip.checksum or 0
+    if len(octets) < ip.header_length:
+        return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
+    if is_intact(octets):
+        return Checksum("IPv4", Verdict.GOOD, value, value)
+    expected = internet_checksum(octets[:10] + b"\0\0" + octets[12:])
+    return Checksum("IPv4", Verdict.BAD, value, expected)
+
+
+def _unverifiable(packet: Packet) -> str:
+    """Why the transport checksum cannot be verified; empty where it can."""
+    ip, transport = packet.ip, packet.transport
+    if ip.is_fragment:
+        return "a fragment does not hold all that it covers"
+    if ip.total_length == 0:
+        return "segmentation offload leaves it unfinished"
+    if packet.cut and (ip.total_length or 0) > _present(packet):
+        return "the capture is cut short"
+    if isinstance(transport, UDP):
+        if transport.checksum == 0:
+            return "the sender made none"
+        if not 8 <= (transport.length or 0) <= 8 + len(packet.payload):
+            return "the UDP length does not say what it covers"
+    return ""
+
+
+def reply(packet: Packet) -> tuple[IPv4, Transport]:
+    """Headers that answer `packet`: addresses and ports exchanged, echo requests as replies with the same numbers.
+
+    For TCP the acknowledgement is what comes next in sequence (RFC 9293 section 3.4: SYN and FIN count), the flags
+    ACK alone. Change what should differ with `msgspec.structs.replace`. Raises PacketError where nothing answers.
+    """
+    ip, transport = packet.ip, packet.transport
+    back = IPv4(src=ip.dst, dst=ip.src)
+    if isinstance(transport, TCP):
+        return back, transport.answer(len(packet.payload))
+    if isinstance(transport, UDP):
+        return back, UDP(src_port=transport.dst_port, dst_port=transport.src_port)
+    if isinstance(transport, ICMP) and transport.type == ICMPType.ECHO_REQUEST:
+        return back, ICMP.echo_reply(transport.identifier, transport.sequence_number)
+    raise PacketError("nothing answers this packet: reply() knows TCP, UDP and echo requests")

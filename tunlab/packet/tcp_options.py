@@ -1,0 +1,144 @@
+"""The options of TCP: RFC 9293 section 3.2, RFC 7323, RFC 2018, RFC 7413, RFC 2385, RFC 5925.
+
+The signatures of MD5 and TCP-AO are octets: verifying them needs the peers' keys.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import ClassVar, Self
+
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
+
+_TWO_WORDS = struct.Struct("!II")
+
+END = Option(END_OF_OPTIONS)
+NOP = Option(NO_OPERATION)
+
+
+class MSS(TypedOption, frozen=True, gc=False):
+    """Maximum segment size in octets (RFC 9293 section 3.7.1); in SYN segments only."""
+
+    KIND: ClassVar = 2
+
+    size: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(data[0] << 8 | data[1]) if len(data) == 2 else None
+
+    def data(self) -> bytes:
+        return self.size.to_bytes(2, "big")
+
+
+class WindowScale(TypedOption, frozen=True, gc=False):
+    """Windows count units of 2**shift octets (RFC 7323 section 2); in SYN segments only."""
+
+    KIND: ClassVar = 3
+
+    shift: int
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(data[0]) if len(data) == 1 else None
+
+    def data(self) -> bytes:
+        return bytes((self.shift,))
+
+
+class SACKPermitted(TypedOption, frozen=True, gc=False):
+    """The sender understands selective acknowledgements (RFC 2018 section 2); in SYN segments only."""
+
+    KIND: ClassVar = 4
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return None if data else cls()
+
+    def data(self) -> bytes:
+        return b""
+
+
+class SACK(TypedOption, frozen=True, gc=False):
+    """Blocks received out of order, each (left edge, right edge) in sequence numbers (RFC 2018 section 3)."""
+
+    KIND: ClassVar = 5
+
+    blocks: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        if not data or len(data) % 8:
+            return None
+        return cls(tuple(_TWO_WORDS.iter_unpack(data)))
+
+    def data(self) -> bytes:
+        return b"".join(_TWO_WORDS.pack(*block) for block in self.blocks)
+
+
+class Timestamps(TypedOption, frozen=True, gc=False):
+    """The sender's clock and the echo of the peer's, in the units of their senders (RFC 7323 section 3)."""
+
+    KIND: ClassVar = 8
+
+    value: int
+    echo_reply: int = 0
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(*_TWO_WORDS.unpack(data)) if len(data) == 8 else None
+
+    def data(self) -> bytes:
+        return _TWO_WORDS.pack(self.value, self.echo_reply)
+
+
+class FastOpen(TypedOption, frozen=True, gc=False):
+    """A fast-open cookie of 4 to 16 octets; empty: a request for one (RFC 7413 section 4.1.1)."""
+
+    KIND: ClassVar = 34
+
+    cookie: bytes = b""
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(data) if not data or (4 <= len(data) <= 16 and len(data) % 2 == 0) else None
+
+    def data(self) -> bytes:
+        return self.cookie
+
+
+class MD5(TypedOption, frozen=True, gc=False):
+    """The MD5 signature of 16 octets (RFC 2385)."""
+
+    KIND: ClassVar = 19
+
+    digest: bytes
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(data) if len(data) == 16 else None
+
+    def data(self) -> bytes:
+        return self.digest
+
+
+class AO(TypedOption, frozen=True, gc=False):
+    """The TCP authentication option (RFC 5925 section 2.2)."""
+
+    KIND: ClassVar = 29
+
+    key_id: int
+    receive_next_key_id: int
+    mac: bytes
+
+    @classmethod
+    def read(cls, data: bytes) -> Self | None:
+        return cls(data[0], data[1], data[2:]) if len(data) >= 2 else None
+
+    def data(self) -> bytes:
+        return bytes((self.key_id, self.receive_next_key_id)) + self.mac
+
+
+READERS: Readers = {
+    each.KIND: each.read for each in (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
+}
