@@ -1,0 +1,27 @@
+# tunlab in a container: `docker run --rm --privileged tunlab` shows the demo, `docker run … tunlab pytest …` runs a suite.
+#
+# BASE_IMAGE  anything with python3 (3.11 or later), venv and pip
+# PROGRAMS    Debian packages that the suite runs; tunlab itself needs none, its demo uses ping
+# EXTRAS      extras of tunlab's own, as "test"
+ARG BASE_IMAGE=python:3.13-slim-bookworm
+
+FROM ${BASE_IMAGE} AS build
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE ./
+COPY tunlab tunlab
+ARG EXTRAS=
+# The built wheel is installed, not the checkout: what is tested is what users get.
+RUN python3 -m venv /opt/tunlab \
+ && /opt/tunlab/bin/pip wheel --quiet --no-cache-dir --no-deps --wheel-dir /wheels . \
+ && wheel=$(echo /wheels/tunlab-*.whl) \
+ && /opt/tunlab/bin/pip install --quiet --no-cache-dir "${wheel}${EXTRAS:+[$EXTRAS]}"
+
+FROM ${BASE_IMAGE}
+ARG PROGRAMS=iputils-ping
+RUN apt-get update -qq \
+ && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${PROGRAMS} >/dev/null \
+ && rm -rf /var/lib/apt/lists/*
+COPY --from=build /opt/tunlab /opt/tunlab
+ENV PATH=/opt/tunlab/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+WORKDIR /suite
+CMD ["tunlab", "demo"]

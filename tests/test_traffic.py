@@ -1,0 +1,337 @@
+"""Tun: what is injected reaches the kernel, what the kernel sends is read, and both are the same octets."""
+
+import errno
+import socket
+
+import pytest
+
+from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError
+from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, build, findings, parse, reply
+from tunlab.traffic import Tun
+
+PEER = "10.1.2.77"
+
+
+def echo(tun, number=1, payload=b"payload"):
+    return IPv4(src=PEER, dst=tun.address), ICMP.echo_request(7, number), payload
+
+
+class TestWhatItIs:
+    def test_the_defaults_are_those_of_the_documentation(self, tun):
+        assert (tun.ifname, tun.address, str(tun.network), tun.device.mtu) == ("tun0", "10.1.2.1", "10.1.2.0/24", 1500)
+
+    def test_the_peer_is_the_first_other_address_of_the_network(self, make_tun):
+        assert make_tun(address="10.1.2.1/24").peer == "10.1.2.2"
+        assert make_tun(address="10.9.0.7/29").peer == "10.9.0.1"
+
+    def test_a_tun_without_an_address_says_how_to_give_one(self, make_tun):
+        tun = make_tun(address="")
+        with pytest.raises(KernelError, match="give one: address="):
+            _ = tun.address
+
+    def test_settings_reach_the_device(self, make_tun):
+        tun = make_tun(address="192.0.2.9/31", ifname="wire", mtu=9000)
+        assert (tun.ifname, tun.address, tun.device.mtu, tun.device.link.up) == ("wire", "192.0.2.9", 9000, True)
+
+    def test_several_share_a_namespace(self, make_tun, netns):
+        first = make_tun(netns=netns, ifname="tun0", address="10.1.2.1/24")
+        second = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
+        netns.set_sysctl("net.ipv4.ip_forward", 1)
+        sent = first.inject(IPv4(src=PEER, dst="10.1.3.9", ttl=9), UDP(src_port=5, dst_port=6), b"across")
+        crossed = second.expect(UDP.where(dst_port=6))
+        assert (crossed.payload, crossed.ip.ttl, crossed.ip.src) == (b"across", parse(sent).ip.ttl - 1, PEER)
+
+    @pytest.mark.parametrize(
+        ("settings", "sentence"),
+        [
+            ({"address": "10.1.2.300/24"}, "10.1.2.300/24"),
+            ({"address": "somewhere"}, "somewhere"),
+            ({"ifname": "a-name-that-is-too-long"}, "15"),
+            ({"ifname": "two words"}, "two words"),
+        ],
+    )
+    def test_settings_that_cannot_be_are_refused_in_a_sentence(self, make_tun, settings, sentence):
+        with pytest.raises(KernelError) as caught:
+            make_tun(**settings)
+        assert sentence in str(caught.value)
+        assert caught.value.errno == errno.EINVAL
+
+    def test_closing_twice_is_closing_once(self):
+        tun = Tun.create()
+        tun.close()
+        tun.close()
+        assert tun.closed
+
+
+class TestInject:
+    def test_headers_octets_packets_and_anything_with_bytes_are_the_same(self, tun):
+        class Foreign:
+            def __bytes__(self):
+                return build(*layers)
+
+        layers = echo(tun)
+        forms = [layers, (build(*layers),), (bytearray(build(*layers)),), (Packet.of(*layers),), (Foreign(),)]
+        assert len({tun.inject(*form) for form in forms}) == 1
+        answers = tun.capture(len(forms))
+        assert {answer.payload for answer in answers} == {b"payload"}
+
+    def test_the_kernel_answers_as_the_rfc_says(self, tun):
+        sent = parse(tun.inject(*echo(tun, 42, b"x" * 1000)))
+        answer = tun.expect(ICMP.where(type=0))
+        assert (answer.ip.src, answer.ip.dst) == (sent.ip.dst, sent.ip.src)
+        assert (answer.icmp.identifier, answer.icmp.sequence_number) == (7, 42)
+        assert answer.payload == sent.payload
+        assert findings(answer) == []
+
+    def test_a_fault_is_one_argument(self, tun):
+        tun.inject(IPv4(src=PEER, dst=tun.address, checksum=0xBAD), ICMP.echo_request(1, 1))
+        tun.inject(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(1, 2))
+        assert tun.expect(ICMP).icmp.sequence_number == 2
+
+    def test_a_closed_udp_port_is_unreachable_and_quotes_the_datagram(self, tun):
+        sent = tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1000, dst_port=2000), b"anybody?")
+        error = tun.expect(ICMP.where(type=3, code=3))
+        assert bytes(error.quoted) == sent
+        assert error.quoted.ports == (1000, 2000)
+
+    def test_fragments_are_put_together(self, tun):
+        payload = bytes(range(200)) * 8
+        whole = build(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(3, 4), payload)[20:]
+        cut = 800
+        common = {"src": PEER, "dst": tun.address, "protocol": 1, "identification": 9}
+        tun.inject(IPv4(**common, fragment_offset=cut // 8), whole[cut:])
+        tun.inject(IPv4(**common, flags=IPFlag.MF), whole[:cut])
+        first, rest = tun.capture(2)
+        assert first.payload + rest.payload == payload
+        assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
+
+    def test_octets_that_no_kernel_takes_are_refused_with_the_way_out(self, tun):
+        with pytest.raises(KernelError, match="PacketSocket") as caught:
+            tun.inject(b"\x55" * 20)
+        assert caught.value.errno == errno.EINVAL
+        with pytest.raises(KernelError, match="nothing to write"):
+            tun.inject(b"")
+
+    def test_layers_that_make_no_packet_are_refused(self, tun):
+        with pytest.raises(PacketError, match="IPv4 header"):
+            tun.inject(TCP(src_port=1, dst_port=2), b"")
+        with pytest.raises(MalformedError, match=r"IPv4\.ttl"):
+            tun.inject(IPv4(src=PEER, dst=tun.address, ttl=256), ICMP())
+
+    def test_what_crossed_is_recorded_both_ways_in_order(self, tun):
+        sent = tun.inject(*echo(tun))
+        answer = tun.expect(ICMP)
+        assert [(each.direction, each.octets) for each in tun.record] == [("in", sent), ("out", bytes(answer))]
+        assert tun.record[0].time_ns <= tun.record[1].time_ns
+        assert str(tun.record[0]).startswith(f"IP {PEER} > 10.1.2.1: ICMP echo request, id 7, seq 1")
+
+
+class TestEmit:
+    @pytest.mark.parametrize("octets", [b"\x55", b"\x45", b"\x00" * 20, b"\xff" * 1500, bytes(range(256))])
+    def test_any_octets_come_out_exactly_as_written(self, tun, octets):
+        assert tun.emit(octets) == octets
+        assert tun.read() == octets
+
+    def test_headers_too(self, tun):
+        octets = tun.emit(IPv4(src="192.0.2.1", dst="192.0.2.2", checksum=1, total_length=5), TCP(), b"x")
+        assert tun.read() == octets
+
+
+class TestExpect:
+    def test_reads_on_where_the_last_one_stopped(self, tun):
+        for number in (1, 2, 3):
+            tun.inject(*echo(tun, number))
+        assert tun.expect(ICMP.where(sequence_number=2)).icmp.sequence_number == 2
+        assert [packet.icmp.sequence_number for packet in tun.capture()] == [3]
+
+    def test_all_that_is_wanted_must_hold(self, tun):
+        for number in (1, 2, 3):
+            tun.inject(*echo(tun, number))
+        packet = tun.expect(IPv4.where(dst=PEER), ICMP, lambda packet: packet.icmp.sequence_number > 1)
+        assert packet.icmp.sequence_number == 2
+
+    def test_a_miss_shows_every_packet_and_how_it_differs_nearest_first(self, tun):
+        tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1, dst_port=2))
+        tun.inject(*echo(tun, 5))
+        with pytest.raises(ExpectationError) as caught:
+            tun.expect(ICMP.where(type=0, sequence_number=6), timeout=0.05)
+        text = str(caught.value)
+        assert "for ICMP(type=0, sequence_number=6)" in text
+        assert "2 packets came meanwhile" in text
+        assert text.index("ICMP.sequence_number: wanted 6, got 5") < text.index("ICMP.type: wanted 0, got 3")
+        assert len(caught.value.seen) == 2
+        assert caught.value.elapsed >= 0.05
+
+    def test_nothing_at_all_is_said_so(self, tun):
+        with pytest.raises(ExpectationError, match="no packet came meanwhile"):
+            tun.expect(timeout=0.0)
+
+    def test_a_mistyped_field_is_an_error_at_once(self, tun):
+        with pytest.raises(TypeError, match="did you mean dst_port"):
+            tun.expect(TCP.where(dst_prot=80))
+
+    @pytest.mark.parametrize("thing", [TCP(src_port=1), "TCP", 5])
+    def test_what_is_no_expectation_is_refused(self, tun, thing):
+        with pytest.raises(TypeError, match=r"expect TCP\.where|no expectation"):
+            tun.expect(thing)
+
+    def test_a_deadline_holds_while_packets_pour_in(self, tun):
+        """Each read starts another request, so there is always one more: only the deadline ends it."""
+
+        def never(packet):
+            tun.inject(*echo(tun))
+            return False
+
+        tun.inject(*echo(tun))
+        with pytest.raises(ExpectationError):
+            tun.expect(never, timeout=0.05)
+
+
+class TestCapture:
+    def test_without_a_count_it_gives_what_has_come_and_does_not_wait(self, tun):
+        assert tun.capture() == []
+        for number in (1, 2):
+            tun.inject(*echo(tun, number))
+        assert [packet.icmp.sequence_number for packet in tun.capture()] == [1, 2]
+        assert tun.capture() == []
+
+    def test_a_count_leaves_the_rest(self, tun):
+        for number in (1, 2, 3):
+            tun.inject(*echo(tun, number))
+        assert [packet.icmp.sequence_number for packet in tun.capture(2)] == [1, 2]
+        assert [packet.icmp.sequence_number for packet in tun.capture(1)] == [3]
+        assert tun.capture(0) == []
+
+    def test_too_few_is_a_failed_expectation(self, tun):
+        tun.inject(*echo(tun))
+        with pytest.raises(ExpectationError, match="2 packets"):
+            tun.capture(2, timeout=0.05)
+
+    def test_no_chatter_of_the_kernels_own(self, tun):
+        """Sockets opened, bound and closed, a link set down and up: nothing of that may appear on the wire."""
+        tun.listen(80)
+        tun.bind(5000)
+        tun.device.down()
+        tun.device.up()
+        assert tun.capture(timeout=0.05) == []
+
+    @pytest.mark.tun(ipv6=True)
+    def test_ipv6_is_read_as_octets_where_it_was_asked_for(self, tun):
+        tun.device.add_address("fd00::1/64")
+        tun.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"six", ("fd00::2", 6))
+        assert tun.read()[0] >> 4 == 6
+        assert tun.record[-1].packet is None
+        assert "no IPv4 datagram" in str(tun.record[-1])
+        assert tun.capture() == []
+
+
+class TestPing:
+    def test_requests_are_sent_and_replies_come_back(self, tun):
+        ping = tun.ping("10.1.2.3", count=2, payload=b"marco", identifier=0x1234)
+        for number in (1, 2):
+            request = tun.expect(ICMP.where(type=8, identifier=0x1234, sequence_number=number))
+            assert (request.payload, request.ip.dst) == (b"marco", "10.1.2.3")
+            tun.inject(*reply(request), request.payload)
+            answer = ping.reply()
+            assert (answer.address, answer.sequence_number, answer.payload) == ("10.1.2.3", number, b"marco")
+
+    def test_the_kernel_answers_its_own_address(self, tun):
+        assert tun.ping(tun.address).reply().address == tun.address
+
+    def test_a_reply_that_does_not_come_is_said_so(self, tun):
+        with pytest.raises(ExpectationError, match=r"an echo reply from 10\.1\.2\.9"):
+            tun.ping("10.1.2.9").reply(timeout=0.05)
+
+    def test_without_a_route_it_says_so(self, tun):
+        with pytest.raises(KernelError) as caught:
+            tun.ping("192.0.2.1")
+        assert caught.value.errno == errno.ENETUNREACH
+
+    def test_a_large_one_comes_in_fragments(self, tun):
+        tun.ping("10.1.2.3", payload=bytes(3000))
+        first, second, third = tun.capture(3)
+        assert [packet.ip.fragment_offset for packet in (first, second, third)] == [0, 185, 370]
+        assert sum(len(packet.payload) for packet in (first, second, third)) == 3000
+
+
+class TestSockets:
+    def test_a_handshake_played_by_hand_and_data_both_ways(self, tun):
+        listener = tun.listen(80)
+        here = {"src": PEER, "dst": tun.address}
+        tun.inject(IPv4(**here), TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN))
+        synack = tun.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, dst_port=4000))
+        assert synack.tcp.ack == 101
+        _, ack = reply(synack)
+        tun.inject(IPv4(**here), ack)
+        tun.inject(IPv4(**here), TCP(**{**fields(ack), "flags": TCPFlag.PSH | TCPFlag.ACK}), b"GET /")
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == (PEER, 4000)
+            assert accepted.recv(100) == b"GET /"
+            accepted.sendall(b"200 OK")
+            assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
+
+    def test_connect_leaves_its_syn_on_the_wire(self, tun):
+        client = tun.connect("10.1.2.3", 80, src_port=5555)
+        syn = tun.expect(TCP.where(flags=TCPFlag.SYN))
+        assert (syn.tcp.src_port, syn.tcp.dst_port, syn.ip.dst) == (5555, 80, "10.1.2.3")
+        _, answer = reply(syn)
+        tun.inject(IPv4(src="10.1.2.3", dst=tun.address), TCP(**{**fields(answer), "flags": 0x12, "seq": 7}))
+        assert tun.expect(TCP.where(flags=TCPFlag.ACK)).tcp.ack == 8
+        client.sendall(b"hello")
+        assert tun.expect(TCP.where(payload=b"hello")).tcp.seq == syn.tcp.seq + 1
+
+    def test_udp(self, tun):
+        receiver = tun.bind(5000)
+        tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=9, dst_port=5000), b"hi")
+        assert receiver.recvfrom(10) == (b"hi", (PEER, 9))
+        receiver.sendto(b"yo", (PEER, 9))
+        assert tun.expect(UDP).payload == b"yo"
+
+    def test_a_multicast_group_is_reported(self, tun):
+        receiver = tun.bind(5000)
+        group = socket.inet_aton("239.1.2.3") + socket.inet_aton(tun.address)
+        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        report = tun.expect(IGMP)
+        assert report.igmp.version == 3
+        assert [record.group for record in report.igmp.records] == ["239.1.2.3"]
+        assert findings(report) == []
+
+    def test_a_port_in_use_is_a_sentence(self, tun):
+        tun.bind(5000)
+        with pytest.raises(KernelError, match="bind to port 5000") as caught:
+            tun.bind(5000)
+        assert caught.value.errno == errno.EADDRINUSE
+
+    def test_sockets_are_closed_with_the_tun(self):
+        with Tun.create() as tun:
+            sockets = [tun.listen(80), tun.bind(80), tun.connect("10.1.2.3", 1), tun.socket()]
+        assert {each.fileno() for each in sockets} == {-1}
+
+
+class TestPrograms:
+    def test_the_real_ping_is_answered_by_hand(self, tun):
+        ping = tun.popen(["ping", "-c", "1", "-p", "abcd", "10.1.2.3"], stdout=-1, text=True)
+        request = tun.expect(ICMP.where(type=8), IPv4.where(dst="10.1.2.3"))
+        assert request.payload.endswith(b"\xab\xcd" * 20)
+        tun.inject(*reply(request), request.payload)
+        assert "1 received" in ping.communicate(timeout=20)[0]
+        assert ping.returncode == 0
+
+    def test_run_is_inside(self, tun):
+        shown = tun.run(["cat", "/proc/self/net/dev"], capture_output=True, text=True, check=True).stdout
+        assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo", "tun0"]
+
+    def test_a_program_that_is_not_there_is_named(self, tun):
+        with pytest.raises(KernelError, match="no program 'no-such-program'"):
+            tun.run(["no-such-program"])
+
+    def test_programs_end_with_the_tun(self):
+        with Tun.create() as tun:
+            started = [tun.popen(["sleep", "1000"]) for _ in range(3)]
+            tun.popen(["python3", "-c", "import os, time; os.fork(); time.sleep(1000)"])
+        assert [program.returncode for program in started] == [-9, -9, -9]
+
+
+def fields(header):
+    return {name: getattr(header, name) for name in header.__struct_fields__}

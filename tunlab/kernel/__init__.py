@@ -1,0 +1,1 @@
+"""The kernel floor: namespaces, rtnetlink, TUN devices, packet sockets. Octets and ints, never packets."""

@@ -1,0 +1,90 @@
+"""The system calls that Python 3.11 has no name for, by ctypes; each raises OSError as `os` does.
+
+Source: unshare(2), setns(2), mount(2), umount(2), prctl(2), capset(2); the numbers are those of the kernel's
+<linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>, the same on every architecture.
+Rule for editors: ctypes is loaded at the first call only; from Python 3.12 most runs never load it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ctypes
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWNET = 0x40000000
+
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_PRIVATE = 0x40000
+MNT_DETACH = 2
+
+_PR_CAP_AMBIENT = 47
+_PR_CAP_AMBIENT_RAISE = 2
+_LINUX_CAPABILITY_VERSION_3 = 0x20080522
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    import ctypes
+
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(name: str, *arguments: object) -> None:
+    import ctypes
+
+    if getattr(_libc(), name)(*arguments) < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+
+
+if sys.version_info >= (3, 12):
+    unshare: Callable[[int], None] = os.unshare
+    setns: Callable[[int, int], None] = os.setns
+else:
+
+    def unshare(flags: int, /) -> None:
+        """Give the calling thread namespaces of its own."""
+        _call("unshare", flags)
+
+    def setns(fd: int, nstype: int, /) -> None:
+        """Put the calling thread into the namespace behind `fd`, which must be of the kind `nstype`."""
+        _call("setns", fd, nstype)
+
+
+def mount(source: str, target: str, kind: str, flags: int) -> None:
+    """mount(2), without data."""
+    import ctypes
+
+    _call("mount", os.fsencode(source), os.fsencode(target), os.fsencode(kind), ctypes.c_ulong(flags), None)
+
+
+def umount2(target: str, flags: int) -> None:
+    """umount2(2)."""
+    _call("umount2", os.fsencode(target), flags)
+
+
+def raise_ambient(capability: int) -> None:
+    """Let programs executed from now on keep `capability`, which must be permitted and inheritable."""
+    import ctypes
+
+    zero = ctypes.c_ulong(0)
+    arguments = (ctypes.c_ulong(_PR_CAP_AMBIENT_RAISE), ctypes.c_ulong(capability), zero, zero)
+    _call("prctl", _PR_CAP_AMBIENT, *arguments)
+
+
+def capset(*, effective: int, permitted: int, inheritable: int) -> None:
+    """Set the calling thread's capabilities, each a mask with bit n for capability n."""
+    import struct
+
+    header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
+    halves = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
+    _call("capset", header, struct.pack("=6I", *halves))

@@ -1,0 +1,120 @@
+"""Where an OSError of this floor becomes a KernelError, or a PrivilegeError that names what is missing.
+
+Source: capabilities(7) for what needs what; Documentation/networking/tuntap.rst for the device node.
+Rule for editors: what is missing is read from the thread's own capabilities, never guessed from the error number.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tunlab.errors import KernelError, PrivilegeError
+
+TUN_NODE = "/dev/net/tun"
+
+# <linux/capability.h>: the ones this floor asks for.
+CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+
+_GRANT = (
+    "run as root, in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
+    f" --device {TUN_NODE}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
+)
+_HAVE_NODE = f"load the driver (modprobe tun), or pass --device {TUN_NODE} to the container"
+
+# What an errno means here, where the kernel's own word for it misleads: errno -> (reason, remedy).
+Reasons = Mapping[int, tuple[str, str]]
+
+
+def effective_capabilities() -> int:
+    """The calling thread's effective capabilities, a mask with bit n for capability n (proc_pid_status(5))."""
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")
+    return next(int(line[7:], 16) for line in status.splitlines() if line.startswith("CapEff:"))
+
+
+def holds(capability: str) -> bool:
+    """Whether the calling thread has `capability` ("CAP_NET_ADMIN") in effect, in its own user namespace."""
+    return bool(effective_capabilities() >> CAPABILITIES[capability] & 1)
+
+
+def refusal(
+    error: OSError,
+    operation: str,
+    *,
+    needs: str = "",
+    reason: str = "",
+    reasons: Reasons | None = None,
+    netns: str = "",
+    ifname: str = "",
+) -> KernelError:
+    """The tunlab error for `error`, raised while the kernel was asked for `operation`.
+
+    needs     the capability the operation needs ("CAP_NET_ADMIN"), blamed for EPERM and EACCES only
+    reason    the kernel's own sentence, where it gave one
+    reasons   what certain error numbers mean here
+    """
+    if isinstance(error, KernelError):
+        return error
+    code = error.errno or 0
+    refused: KernelError
+    if reasons and code in reasons:
+        known, remedy = reasons[code]
+        refused = KernelError(code, operation, reason=known, remedy=remedy)
+    elif needs and code in (errno.EPERM, errno.EACCES):
+        if holds(needs):
+            reason = reason or (
+                f"{needs} is in effect here, so a seccomp filter, a security module or a namespace"
+                " that belongs to another user namespace stands in the way"
+            )
+        else:
+            reason = f"{needs} is missing"
+        refused = PrivilegeError(code, operation, missing=needs, reason=reason, remedy=_GRANT)
+    else:
+        refused = KernelError(code, operation, reason=reason or error.strerror or str(error))
+    refused.netns, refused.ifname = netns, ifname
+    return refused
+
+
+@contextmanager
+def refusing(
+    operation: str,
+    *,
+    needs: str = "",
+    reasons: Reasons | None = None,
+    netns: str = "",
+    ifname: str = "",
+) -> Iterator[None]:
+    """Turn an OSError of the block into its tunlab error; the arguments are those of `refusal`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, KernelError):
+            raise
+        raise refusal(error, operation, needs=needs, reasons=reasons, netns=netns, ifname=ifname) from error
+
+
+def tun_node_refusal(error: OSError) -> KernelError:
+    """The tunlab error for a failed open of /dev/net/tun."""
+    code, operation = error.errno or 0, f"open {TUN_NODE}"
+    if code == errno.ENOENT:
+        reason, remedy = f"{TUN_NODE} does not exist", _HAVE_NODE
+    elif code in (errno.ENODEV, errno.ENXIO):
+        reason, remedy = f"{TUN_NODE} has no driver behind it", _HAVE_NODE
+    elif code in (errno.EACCES, errno.EPERM):
+        node = os.stat(TUN_NODE)  # noqa: PTH116
+        mode = stat.S_IMODE(node.st_mode)
+        if code == errno.EPERM:
+            reason = f"{TUN_NODE} is kept from this process by a device cgroup"
+            remedy = f"pass --device {TUN_NODE} to the container"
+        else:
+            reason = (
+                f"{TUN_NODE} has mode {mode:04o}, owner {node.st_uid}:{node.st_gid}, and you are uid {os.geteuid()}"
+            )
+            remedy = f"run as root, or let root do: chmod 0666 {TUN_NODE} (attaching still needs CAP_NET_ADMIN)"
+    else:
+        return KernelError(code, operation, reason=error.strerror or "")
+    return PrivilegeError(code, operation, missing=TUN_NODE, reason=reason, remedy=remedy)

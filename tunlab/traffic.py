@@ -1,0 +1,412 @@
+"""Packets over a TUN device: what a test injects, captures, expects, and runs beside it.
+
+The test is the other end of the wire. What the namespace's kernel sends out through the TUN is read
+here; what is injected reaches that kernel as received. There is one reader and no thread: packets wait
+in the kernel until somebody asks for them, and are asked for in the order they came.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from ipaddress import IPv4Interface, IPv4Network
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
+
+from msgspec import Struct
+
+from tunlab.errors import ExpectationError, KernelError, PacketError
+from tunlab.kernel.addressing import parse_interface
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.packet_socket import PacketSocket
+from tunlab.kernel.refusal import refusing
+from tunlab.kernel.tun import TunDevice
+from tunlab.packet import Header, Match, Packet, build, parse, summary
+from tunlab.packet.match import nearest
+from tunlab.packet.stack import Layer
+
+DEFAULT_ADDRESS = "10.1.2.1/24"
+DEFAULT_TIMEOUT = 2.0
+"""Seconds that `expect` waits: a thousand times what a kernel needs to answer, so that a busy machine passes too."""
+
+ECHO_PAYLOAD = bytes(range(56))
+"""What `ping` sends unless told otherwise: 56 octets, as ping(8) does, each telling its place."""
+
+Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
+"""What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
+
+Socket: TypeAlias = socket.socket
+
+
+class Crossing(Struct, frozen=True):
+    """A datagram that crossed the TUN.
+
+    direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
+    time_ns     nanoseconds since the epoch, taken when it was written or read
+    packet      None where the octets begin with no IPv4 header
+    """
+
+    direction: Literal["in", "out"]
+    time_ns: int
+    octets: bytes
+    packet: Packet | None
+
+    def __str__(self) -> str:
+        return summary(self.packet or self.octets)
+
+
+class EchoReply(Struct, frozen=True):
+    """An answer to a ping: from whom, to which request, with which payload."""
+
+    address: str
+    sequence_number: int
+    payload: bytes
+
+
+class Ping:
+    """Echo requests that the namespace's kernel has sent, and the door at which their replies arrive.
+
+    identifier         as in the requests
+    sequence_numbers   of the requests sent so far, from 1
+    """
+
+    def __init__(self, door: Socket, address: str) -> None:
+        self._socket = door
+        self.address = address
+        self.identifier: int = door.getsockname()[1]
+        self.sequence_numbers: list[int] = []
+
+    def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
+        """Send one more request; returns its sequence number. Raises KernelError where no route leads there."""
+        number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
+        # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
+        with refusing(f"ping {self.address}"):
+            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + payload, (self.address, 0))
+        self.sequence_numbers.append(number)
+        return number
+
+    def reply(self, timeout: float = DEFAULT_TIMEOUT) -> EchoReply:
+        """The next reply, within `timeout` seconds; raises ExpectationError where none comes."""
+        __tracebackhide__ = True
+        self._socket.settimeout(timeout)
+        try:
+            octets, (address, _) = self._socket.recvfrom(65_535)
+        except TimeoutError:
+            wanted = f"an echo reply from {self.address} (identifier {self.identifier})"
+            raise ExpectationError(wanted=wanted, elapsed=timeout) from None
+        return EchoReply(address, int.from_bytes(octets[6:8], "big"), octets[8:])
+
+    def close(self) -> None:
+        """Close the door; replies that come later are the kernel's to drop."""
+        self._socket.close()
+
+
+class Tun:
+    """A TUN device with an address in a network namespace, and the traffic over it.
+
+    netns     the namespace; its `call`, `socket`, `set_sysctl` work inside it
+    device    the device; its `mtu`, `set_carrier`, `rtnl` configure it
+    timeout   seconds that `expect` waits unless told otherwise
+    record    every datagram that crossed so far, in order, both ways; the last 100,000 of them
+    """
+
+    def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self.netns, self.device, self.timeout = netns, device, timeout
+        self.record: deque[Crossing] = deque(maxlen=100_000)
+        self._interface = IPv4Interface(address) if address else None
+        self._unread: deque[Crossing] = deque()
+        self._resources = ExitStack()
+        self._resources.callback(device.close)
+        self._owns_netns = False
+        self._emitter: PacketSocket | None = None
+
+    @classmethod
+    def create(
+        cls,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        ifname: str = "tun0",
+        mtu: int | None = None,
+        up: bool = True,
+        ipv6: bool = False,
+        sysctls: Mapping[str, str] | None = None,
+        netns: Netns | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> Self:
+        """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a namespace of its own, or in `netns`.
+
+        mtu   octets; None leaves the kernel's 1,500
+        ipv6  whether the namespace speaks IPv6, of its own accord too
+
+        Raises PrivilegeError where a right or /dev/net/tun is missing, KernelError for what the kernel refuses.
+        """
+        if address:
+            parse_interface(address, f"give {ifname} an address")
+        with ExitStack() as undo:
+            if netns is None:
+                home = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
+            else:
+                home = netns
+                for name, value in (sysctls or {}).items():
+                    netns.set_sysctl(name, value)
+            device = undo.enter_context(TunDevice.create(home, ifname))
+            device.configure([address] if address else [], mtu=mtu, up=up)
+            tun = cls(home, device, address, timeout=timeout)
+            tun._owns_netns = netns is None
+            undo.pop_all()
+            return tun
+
+    # ---- what it is ------------------------------------------------------------------------------------------------
+
+    @property
+    def ifname(self) -> str:
+        """The device's name in its namespace, as "tun0"."""
+        return self.device.ifname
+
+    @property
+    def address(self) -> str:
+        """The device's IPv4 address, as "10.1.2.1"; raises KernelError where it was given none."""
+        return str(self._given().ip)
+
+    @property
+    def network(self) -> IPv4Network:
+        """The network the address is in, as IPv4Network("10.1.2.0/24")."""
+        return self._given().network
+
+    @property
+    def peer(self) -> str:
+        """An address beyond the TUN, for the test to play: the network's first that is not the device's own."""
+        own = self._given().ip
+        return next((str(host) for host in self.network.hosts() if host != own), str(own + 1))
+
+    def _given(self) -> IPv4Interface:
+        if self._interface is None:
+            reason, remedy = "it was made without one", "give one: address='10.1.2.1/24'"
+            raise KernelError(
+                errno.EADDRNOTAVAIL, f"ask for the address of {self.ifname}", reason=reason, remedy=remedy
+            )
+        return self._interface
+
+    # ---- packets ---------------------------------------------------------------------------------------------------
+
+    def inject(self, *layers: Layer | Packet) -> bytes:
+        """Hand the kernel a datagram as received on the TUN; returns its octets.
+
+        layers   headers and payload side by side, a Packet, octets, or anything with `__bytes__` (scapy's packets)
+
+        Raises PacketError for what makes no packet, KernelError for what the kernel does not take.
+        """
+        octets = _octets(layers)
+        self.device.write(octets)
+        self._remember("in", octets)
+        return octets
+
+    def emit(self, *layers: Layer | Packet) -> bytes:
+        """Put octets on the TUN exactly as written, as if the kernel had sent them; returns them.
+
+        They come out where the TUN is read: at `expect`, or at a program of yours that is the reader. Malformed
+        ones too, which no kernel would send. Raises PrivilegeError without CAP_NET_RAW.
+        """
+        octets = _octets(layers)
+        if self._emitter is None:
+            self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
+        self._emitter.send(octets)
+        return octets
+
+    def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
+        """The next packet from the kernel that is as wanted in every respect; those before it are passed over.
+
+        Each call reads on where the last one stopped. Raises ExpectationError after `timeout` seconds, with every
+        packet that came meanwhile and how it differs.
+        """
+        __tracebackhide__ = True
+        match, tests = _expectation(wanted)
+        seen: list[Crossing] = []
+        started = time.monotonic()
+        for crossing in self._crossings(self.timeout if timeout is None else timeout):
+            packet = crossing.packet
+            if packet is not None and not match.difference(packet) and all(test(packet) for test in tests):
+                return packet
+            seen.append(crossing)
+        names = [str(match)] * bool(match.conditions) + [getattr(test, "__name__", repr(test)) for test in tests]
+        raise ExpectationError(
+            wanted=" & ".join(names) or "any packet", seen=_explain(match, seen), elapsed=time.monotonic() - started
+        )
+
+    def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
+        """The IPv4 packets that the kernel has sent and nobody has read.
+
+        count     wait for so many, and leave the rest unread; raises ExpectationError where fewer come
+        timeout   seconds to wait: for `count`, or without it for all that comes; None: `self.timeout` with a count,
+                  without one not at all
+        """
+        __tracebackhide__ = True
+        if timeout is None:
+            timeout = 0.0 if count is None else self.timeout
+        found: list[Packet] = []
+        started = time.monotonic()
+        if count != 0:
+            for crossing in self._crossings(timeout):
+                if crossing.packet is not None:
+                    found.append(crossing.packet)
+                if len(found) == count:
+                    break
+        if count is not None and len(found) < count:
+            elapsed = time.monotonic() - started
+            raise ExpectationError(wanted=f"{count} packets", seen=[summary(each) for each in found], elapsed=elapsed)
+        return found
+
+    def read(self, timeout: float | None = None) -> bytes:
+        """The next datagram from the kernel as octets, whatever they are; raises ExpectationError where none comes."""
+        __tracebackhide__ = True
+        timeout = self.timeout if timeout is None else timeout
+        for crossing in self._crossings(timeout):
+            return crossing.octets
+        raise ExpectationError(wanted="any datagram", elapsed=timeout)
+
+    def _crossings(self, timeout: float) -> Iterator[Crossing]:
+        """What the kernel sends, each as soon as it is there, until nothing more has come by the deadline."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if not self._unread:
+                self._unread.extend(self._remember("out", octets) for octets in self.device.read_all())
+            while self._unread:
+                yield self._unread.popleft()
+            # Checked only when all that waited was given: a late test has not missed a packet that came in time.
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self.device.wait(remaining):
+                return
+
+    def _remember(self, direction: Literal["in", "out"], octets: bytes) -> Crossing:
+        try:
+            packet = parse(octets)
+        except PacketError:
+            packet = None
+        crossing = Crossing(direction, time.time_ns(), octets, packet)
+        self.record.append(crossing)
+        return crossing
+
+    # ---- what runs inside ------------------------------------------------------------------------------------------
+
+    def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
+        """Let the namespace's kernel send `count` echo requests at once, without a program; does not wait for replies.
+
+        identifier   in the requests; 0: the kernel chooses one
+
+        Raises KernelError where no route leads to `address`.
+        """
+        door = self.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+        with refusing(f"ping with the identifier {identifier}"):
+            door.bind(("", identifier))
+        ping = Ping(door, address)
+        for _ in range(count):
+            ping.send(payload)
+        return ping
+
+    def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
+        """An ordinary socket made inside the namespace; closed with the Tun at the latest."""
+        return self._resources.enter_context(self.netns.socket(family, type, proto))
+
+    def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
+        """A TCP socket that listens inside the namespace, on all addresses or one; `accept` waits `self.timeout`."""
+        listener = self.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with refusing(f"listen on port {port}"):
+            listener.bind((address, port))
+            listener.listen(backlog)
+        listener.settimeout(self.timeout)
+        return listener
+
+    def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
+        """A TCP socket whose handshake has begun: its SYN is on the TUN, and does not wait for the answer.
+
+        Sending and receiving wait up to `self.timeout` seconds, for the handshake too.
+        """
+        client = self.socket()
+        client.setblocking(False)
+        with refusing(f"connect to {address} port {port}"):
+            if src_port:
+                client.bind(("", src_port))
+            refused = client.connect_ex((address, port))
+            if refused not in (0, errno.EINPROGRESS):
+                raise OSError(refused, "")
+        client.settimeout(self.timeout)
+        return client
+
+    def bind(self, port: int, *, address: str = "") -> Socket:
+        """A UDP socket bound inside the namespace; receiving waits `self.timeout`."""
+        receiver = self.socket(type=socket.SOCK_DGRAM)
+        with refusing(f"bind to port {port}"):
+            receiver.bind((address, port))
+        receiver.settimeout(self.timeout)
+        return receiver
+
+    def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
+        """Start a program inside the namespace, as subprocess.Popen does; it ends with the namespace at the latest."""
+        return self.netns.popen(args, **popen_kwargs)
+
+    def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
+        """Run a program inside the namespace to its end, as subprocess.run does."""
+        return self.netns.run(args, **run_kwargs)
+
+    # ---- its end ---------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close the sockets and the device; if the namespace is the Tun's own, end its programs and let it go."""
+        self._resources.close()
+        if self._owns_netns and not self.netns.closed:
+            self.netns.end_programs()
+            self.netns.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.device.closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        address = f" {self._interface}" if self._interface else ""
+        return f"<Tun {self.ifname}{address} in {self.netns}{' closed' if self.closed else ''}>"
+
+
+def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
+    if len(layers) == 1 and not isinstance(layers[0], Header):
+        return bytes(layers[0])
+    return build(*layers)
+
+
+def _expectation(wanted: tuple[Expectation, ...]) -> tuple[Match, list[Callable[[Packet], object]]]:
+    match, tests = Match(()), list[Callable[[Packet], object]]()
+    for each in wanted:
+        if isinstance(each, Match):
+            match &= each
+        elif isinstance(each, type) and issubclass(each, Header):
+            match &= each.where()
+        elif isinstance(each, Header):
+            raise TypeError(f"{type(each).__name__}(…) is a whole header; expect {type(each).__name__}.where(…)")
+        elif callable(each):
+            tests.append(each)
+        else:
+            raise TypeError(f"{each!r} is no expectation; give TCP.where(…), a header class or a function of a packet")
+    return match, tests
+
+
+def _explain(match: Match, seen: list[Crossing]) -> list[str]:
+    """Each packet that came, the nearest first, with what differs."""
+    rows = nearest(match, [crossing.packet for crossing in seen if crossing.packet is not None])
+    packets = [crossing for crossing in seen if crossing.packet is not None]
+    texts = ["\n".join([str(packets[index]), *(f"  {row}" for row in differences)]) for index, differences in rows]
+    return texts + [str(crossing) for crossing in seen if crossing.packet is None]
