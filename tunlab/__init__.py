@@ -1,1 +1,89 @@
-"""tunlab: test network code against a real kernel, over a TUN device in a network namespace of its own."""
+"""tunlab: test network code against a real kernel, over a TUN device in a network namespace of its own.
+
+    with tunlab.Tun.create("10.1.2.1/24") as tun:
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
+        print(tun.expect(ICMP.where(type=0)))
+
+The packets are in `tunlab.packet`; under pytest the fixtures `tun` and `netns` are there without an import.
+
+Every pytest run on a machine that has tunlab imports this file: names are fetched when they are asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunlab.errors import (
+        EngineError,
+        ExpectationError,
+        KernelError,
+        LabError,
+        MalformedError,
+        PacketError,
+        PrivilegeError,
+        TopologyError,
+        TruncatedError,
+        TunlabError,
+    )
+    from tunlab.kernel.counters import read_counters
+    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.packet_socket import PacketSocket
+    from tunlab.kernel.rtnl import Rtnl
+    from tunlab.kernel.tun import TunDevice
+    from tunlab.recorder import PcapngWriter, read_pcapng
+    from tunlab.traffic import Crossing, EchoReply, Ping, Tun
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Crossing",
+    "EchoReply",
+    "EngineError",
+    "ExpectationError",
+    "KernelError",
+    "LabError",
+    "MalformedError",
+    "Netns",
+    "PacketError",
+    "PacketSocket",
+    "PcapngWriter",
+    "Ping",
+    "PrivilegeError",
+    "Rtnl",
+    "TopologyError",
+    "TruncatedError",
+    "Tun",
+    "TunDevice",
+    "TunlabError",
+    "read_counters",
+    "read_pcapng",
+]
+
+_HOMES = {
+    "tunlab.errors": (
+        "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError", "PacketError",
+        "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
+    ),
+    "tunlab.kernel.counters": ("read_counters",),
+    "tunlab.kernel.netns": ("Netns",),
+    "tunlab.kernel.packet_socket": ("PacketSocket",),
+    "tunlab.kernel.rtnl": ("Rtnl",),
+    "tunlab.kernel.tun": ("TunDevice",),
+    "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
+    "tunlab.traffic": ("Crossing", "EchoReply", "Ping", "Tun"),
+}  # fmt: skip
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'tunlab' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

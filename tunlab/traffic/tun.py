@@ -1,4 +1,4 @@
-"""Packets over a TUN device: what a test injects, captures, expects, and runs beside it.
+"""Tun: packets over a TUN device, and what runs beside it.
 
 The test is the other end of the wire. What the namespace's kernel sends out through the TUN is read
 here; what is injected reaches that kernel as received. There is one reader and no thread: packets wait
@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Interface, IPv4Network
 from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
-
-from msgspec import Struct
+from typing import Any, Literal, Self
 
 from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.kernel.addressing import parse_interface
@@ -27,84 +24,12 @@ from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.refusal import refusing
 from tunlab.kernel.tun import TunDevice
-from tunlab.packet import Header, Match, Packet, build, parse, summary
-from tunlab.packet.match import nearest
+from tunlab.packet import Header, Packet, build, parse, summary
 from tunlab.packet.stack import Layer
+from tunlab.traffic.expectation import Crossing, Expectation, Expected
+from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping, Socket
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
-DEFAULT_TIMEOUT = 2.0
-"""Seconds that `expect` waits: a thousand times what a kernel needs to answer, so that a busy machine passes too."""
-
-ECHO_PAYLOAD = bytes(range(56))
-"""What `ping` sends unless told otherwise: 56 octets, as ping(8) does, each telling its place."""
-
-Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
-"""What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
-
-Socket: TypeAlias = socket.socket
-
-
-class Crossing(Struct, frozen=True):
-    """A datagram that crossed the TUN.
-
-    direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
-    time_ns     nanoseconds since the epoch, taken when it was written or read
-    packet      None where the octets begin with no IPv4 header
-    """
-
-    direction: Literal["in", "out"]
-    time_ns: int
-    octets: bytes
-    packet: Packet | None
-
-    def __str__(self) -> str:
-        return summary(self.packet or self.octets)
-
-
-class EchoReply(Struct, frozen=True):
-    """An answer to a ping: from whom, to which request, with which payload."""
-
-    address: str
-    sequence_number: int
-    payload: bytes
-
-
-class Ping:
-    """Echo requests that the namespace's kernel has sent, and the door at which their replies arrive.
-
-    identifier         as in the requests
-    sequence_numbers   of the requests sent so far, from 1
-    """
-
-    def __init__(self, door: Socket, address: str) -> None:
-        self._socket = door
-        self.address = address
-        self.identifier: int = door.getsockname()[1]
-        self.sequence_numbers: list[int] = []
-
-    def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
-        """Send one more request; returns its sequence number. Raises KernelError where no route leads there."""
-        number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
-        # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
-        with refusing(f"ping {self.address}"):
-            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + payload, (self.address, 0))
-        self.sequence_numbers.append(number)
-        return number
-
-    def reply(self, timeout: float = DEFAULT_TIMEOUT) -> EchoReply:
-        """The next reply, within `timeout` seconds; raises ExpectationError where none comes."""
-        __tracebackhide__ = True
-        self._socket.settimeout(timeout)
-        try:
-            octets, (address, _) = self._socket.recvfrom(65_535)
-        except TimeoutError:
-            wanted = f"an echo reply from {self.address} (identifier {self.identifier})"
-            raise ExpectationError(wanted=wanted, elapsed=timeout) from None
-        return EchoReply(address, int.from_bytes(octets[6:8], "big"), octets[8:])
-
-    def close(self) -> None:
-        """Close the door; replies that come later are the kernel's to drop."""
-        self._socket.close()
 
 
 class Tun:
@@ -226,18 +151,15 @@ class Tun:
         packet that came meanwhile and how it differs.
         """
         __tracebackhide__ = True
-        match, tests = _expectation(wanted)
+        expected = Expected.of(wanted)
         seen: list[Crossing] = []
         started = time.monotonic()
         for crossing in self._crossings(self.timeout if timeout is None else timeout):
-            packet = crossing.packet
-            if packet is not None and not match.difference(packet) and all(test(packet) for test in tests):
-                return packet
+            if crossing.packet is not None and expected.met_by(crossing.packet):
+                return crossing.packet
             seen.append(crossing)
-        names = [str(match)] * bool(match.conditions) + [getattr(test, "__name__", repr(test)) for test in tests]
-        raise ExpectationError(
-            wanted=" & ".join(names) or "any packet", seen=_explain(match, seen), elapsed=time.monotonic() - started
-        )
+        elapsed = time.monotonic() - started
+        raise ExpectationError(wanted=str(expected), seen=expected.explain(seen), elapsed=elapsed)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
         """The IPv4 packets that the kernel has sent and nobody has read.
@@ -386,27 +308,3 @@ def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
     if len(layers) == 1 and not isinstance(layers[0], Header):
         return bytes(layers[0])
     return build(*layers)
-
-
-def _expectation(wanted: tuple[Expectation, ...]) -> tuple[Match, list[Callable[[Packet], object]]]:
-    match, tests = Match(()), list[Callable[[Packet], object]]()
-    for each in wanted:
-        if isinstance(each, Match):
-            match &= each
-        elif isinstance(each, type) and issubclass(each, Header):
-            match &= each.where()
-        elif isinstance(each, Header):
-            raise TypeError(f"{type(each).__name__}(…) is a whole header; expect {type(each).__name__}.where(…)")
-        elif callable(each):
-            tests.append(each)
-        else:
-            raise TypeError(f"{each!r} is no expectation; give TCP.where(…), a header class or a function of a packet")
-    return match, tests
-
-
-def _explain(match: Match, seen: list[Crossing]) -> list[str]:
-    """Each packet that came, the nearest first, with what differs."""
-    rows = nearest(match, [crossing.packet for crossing in seen if crossing.packet is not None])
-    packets = [crossing for crossing in seen if crossing.packet is not None]
-    texts = ["\n".join([str(packets[index]), *(f"  {row}" for row in differences)]) for index, differences in rows]
-    return texts + [str(crossing) for crossing in seen if crossing.packet is None]
