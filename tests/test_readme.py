@@ -1,0 +1,84 @@
+"""Everything in the README is run: the tests as tests, the console sessions as typed, the settings as settings."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+CONSOLE = [text for language, text in BLOCKS if language == "console"]
+TOML = [text for language, text in BLOCKS if language == "toml"]
+SHELL = "".join(text for language, text in BLOCKS if language == "sh")
+
+
+def test_there_is_nothing_in_it_that_no_test_here_runs():
+    assert {language for language, _ in BLOCKS} == {"python", "console", "toml", "sh"}
+    assert len(PYTHON) >= 6
+    assert len(CONSOLE) >= 2
+
+
+def test_the_first_test_has_ten_lines():
+    assert len([line for line in PYTHON[0].splitlines() if line]) <= 10
+
+
+@pytest.mark.parametrize("source", PYTHON, ids=[re.search(r"def (\w+)", text)[1] for text in PYTHON])
+def test_the_tests_pass(pytester, source):
+    pytester.makepyfile(source)
+    result = pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error")
+    result.assert_outcomes(passed=source.count("\ndef test_"))
+
+
+def test_the_settings_are_taken(pytester):
+    (text,) = TOML
+    pytester.makepyprojecttoml(text)
+    pytester.makepyfile("def test_x(tun): assert tun.netns.sysctl('net.ipv4.tcp_timestamps') == '0'\n")
+    pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-config").assert_outcomes(passed=1)
+    assert len(tomllib.loads(text)["tool"]["pytest"]["ini_options"]) == 6
+
+
+def test_the_shell_commands_are_those_of_ci():
+    """`make test` cannot run itself; .ci/run and the workflow run what the README says."""
+    root = README.parent
+    made = re.findall(r"^make (\w+)", SHELL, re.MULTILINE)
+    assert made == ["demo", "test"]
+    makefile = (root / "Makefile").read_text()
+    for target in made:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        for script in (root / ".ci/run", root / ".github/workflows/ci.yml"):
+            if script.exists():  # not in a container, where only the suite is
+                assert f"make {target}" in script.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("session", CONSOLE, ids=[text.split("\n")[0].lstrip("$ ") for text in CONSOLE])
+def test_the_sessions_go_as_shown(session, tmp_path):
+    """Each command is run; what it shows on standard output is as printed, `…` standing for anything."""
+    environment = {
+        **os.environ,
+        "TUNLAB_RUN": str(tmp_path),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    background = []
+    for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
+        command, _, wanted = step.partition("\n")
+        if command.endswith(" &"):
+            process = subprocess.Popen(
+                shlex.split(command[:-2]), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            assert process.stderr.readline().startswith("listening")
+            background.append(process)
+            continue
+        done = subprocess.run(shlex.split(command), env=environment, capture_output=True, text=True, check=False)
+        shown = done.stdout
+        while background:
+            with background.pop() as process:
+                shown += process.communicate(timeout=20)[0]
+        pattern = "".join(".*?" if part == "…" else re.escape(part) for part in re.split("(…)", wanted))
+        assert re.fullmatch(rf"\s*{pattern}\s*", shown, re.DOTALL), (command, shown, done.stderr)
