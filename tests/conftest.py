@@ -3,12 +3,73 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
 import tunlab
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.rtnl import Rtnl
+
+VOLATILE = ("nf_conntrack_count", "flush", "random")
+"""Sysctls that change by themselves."""
+
+
+def snapshot():
+    """The network configuration of the calling thread's namespace, by its parts."""
+    sysctls = {}
+    for file in Path("/proc/sys/net").rglob("*"):
+        if file.is_file() and not file.name.startswith(VOLATILE):
+            try:
+                sysctls[str(file)] = file.read_text()
+            except OSError:  # write-only, or an unset secret
+                continue
+    with Netns.current() as netns, Rtnl(netns) as rtnl:
+        links = [(link.index, link.name, link.flags, link.mtu, link.txqueuelen, link.master) for link in rtnl.links()]
+        return {
+            "links": links,
+            "addresses": sorted((address.ifindex, address.cidr) for address in rtnl.addresses()),
+            "routes": rtnl.routes(0),
+            "rules": rtnl.rules(),
+            "sysctls": sysctls,
+            "firewall": ruleset_generation(),
+            "names": sorted(path.name for path in Path("/run/netns").glob("*")),
+        }
+
+
+def ruleset_generation():
+    """The number that nf_tables counts up with every change of its ruleset; none where the kernel has no nf_tables."""
+    request = struct.pack("=IHHIIBBH", 20, NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0, 0, 0, 0)
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
+            netlink.sendto(request, (0, 0))
+            answer = netlink.recv(65_536)
+    except OSError:
+        return None
+    kind, attribute = struct.unpack_from("=H", answer, 4)[0], struct.unpack_from("=HH", answer, 20)
+    return answer[24 : 20 + attribute[0]] if kind != NLMSG_ERROR else None
+
+
+NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR = 12, 1, 2  # <linux/netlink.h>
+NFT_MSG_GETGEN = 10 << 8 | 16  # <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>
+
+
+@pytest.fixture(scope="session")
+def machine():
+    """`machine()`: the network configuration of the calling thread's namespace, to compare."""
+    return snapshot
+
+
+@pytest.fixture(scope="session", autouse=True)
+def the_machine_is_unchanged():
+    """Around the whole run, in each worker."""
+    before = snapshot()
+    yield
+    after = snapshot()
+    assert {part: after[part] for part in after if after[part] != before[part]} == {}
 
 
 @pytest.fixture(scope="session")
