@@ -96,6 +96,8 @@ def test_tshark_reads_the_blocks_around_the_packets(tmp_path):
         "Number of Packets Dropped by OS = 5",
     ):
         assert f"Option: {text}" in seen
+    assert "Section Length: -1" in seen  # it grows while it is written
+    assert seen.count("Option: End of Options") == 6  # every block but the packet that has no option
     assert "Expert Info" not in seen
 
 
@@ -189,6 +191,13 @@ def test_a_pipe_is_read_while_it_is_written():
         assert not sink.closed
 
 
+def test_a_file_of_the_callers_has_each_packet_at_once(tmp_path):
+    with (tmp_path / "buffered").open("wb", buffering=1 << 20) as file:
+        writer = PcapngWriter(file)
+        writer.write(writer.add_interface("tun0"), DATAGRAM, time_ns=NOW)
+        assert [r.octets for r in read_pcapng(file.name)] == [DATAGRAM]
+
+
 def test_a_killed_writer_leaves_every_packet(tmp_path):
     script = """
 import os, signal, sys
@@ -216,29 +225,37 @@ def test_text_that_is_no_utf8_is_spelt_out():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "field"),
+    ("arguments", "field", "sentence"),
     [
-        ({"interface": 1}, "interface_id"),
-        ({"interface": -1}, "interface_id"),
-        ({"time_ns": -1}, "time_ns"),
-        ({"time_ns": 1 << 64}, "time_ns"),
-        ({"time_ns": 0.5}, "time_ns"),
-        ({"wire_length": 32}, "original_packet_length"),
-        ({"wire_length": 1 << 32}, "original_packet_length"),
-        ({"direction": "inbound"}, "direction"),
-        ({"dropped": -1}, "dropped"),
-        ({"comment": "x" * 65_536}, "option_length"),
-        ({"octets": bytes(LARGEST_PACKET + 1)}, "captured_packet_length"),
+        ({"interface": 1}, "interface_id", "from 0 to 0; add_interface gives it"),
+        ({"interface": -1}, "interface_id", "from 0 to 0; add_interface gives it"),
+        ({"time_ns": -1}, "time_ns", "a whole number from 0"),
+        ({"time_ns": 1 << 64}, "time_ns", f"to {2**64 - 1}"),
+        ({"time_ns": 0.5}, "time_ns", "a whole number"),
+        ({"wire_length": 32}, "original_packet_length", "from 33"),
+        ({"wire_length": 1 << 32}, "original_packet_length", f"to {2**32 - 1}"),
+        ({"direction": "inbound"}, "direction", 'it is "in", "out" or None'),
+        ({"dropped": -1}, "dropped", "from 0"),
+        ({"comment": "x" * 65_536}, "option_length", "to 65535; shorten the text"),
+        ({"octets": bytes(LARGEST_PACKET + 1)}, "captured_packet_length", "to 262144; cut it by a snaplen"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_and_nothing_written(arguments, field):
+def test_a_value_that_does_not_fit_is_refused_and_nothing_written(arguments, field, sentence):
     writer = PcapngWriter(file := io.BytesIO())
     writer.add_interface("tun0")
     before = file.getvalue()
     with pytest.raises(MalformedError) as caught:
         writer.write(**({"interface": 0, "octets": DATAGRAM, "time_ns": NOW} | arguments))
     assert (caught.value.field, caught.value.exit_code) == (field, 65)
+    assert sentence in str(caught.value)
     assert file.getvalue() == before
+
+
+def test_a_packet_before_any_interface_is_refused():
+    writer = PcapngWriter(io.BytesIO())
+    with pytest.raises(MalformedError) as caught:
+        writer.write(0, DATAGRAM, time_ns=NOW)
+    assert "add an interface first" in str(caught.value)
 
 
 def test_the_largest_packet_is_one_that_tshark_reads(tmp_path):
@@ -264,6 +281,7 @@ CARRIERS = {
     "padded": (LINKTYPE_ETHERNET, FRAME + bytes(60 - len(FRAME))),
     "802.1Q": (LINKTYPE_ETHERNET, MACS + b"\x81\x00\x00\x05\x08\x00" + DATAGRAM + bytes(9)),
     "802.1ad": (LINKTYPE_ETHERNET, MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06\x08\x00" + DATAGRAM),
+    "before 802.1ad": (LINKTYPE_ETHERNET, MACS + b"\x91\x00\x00\x05\x08\x00" + DATAGRAM),
     "null": (LINKTYPE_NULL, b"\x02\0\0\0" + DATAGRAM),
     "null, swapped": (LINKTYPE_NULL, b"\0\0\0\x02" + DATAGRAM),
     "loop": (LINKTYPE_LOOP, b"\0\0\0\x02" + DATAGRAM),

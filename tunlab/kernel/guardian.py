@@ -35,10 +35,11 @@ def identity_of(fd: int) -> Identity:
     return status.st_dev, status.st_ino
 
 
-def _namespace_of(process: str | int) -> Identity | None:
+def namespace_of(process: str | int) -> Identity | None:
+    """The network namespace of a process; None if it has none any more, or is not ours to look at."""
     try:
         status = os.stat(f"/proc/{process}/ns/net")  # noqa: PTH116
-    except OSError:  # ended, a zombie (it has no namespaces any more), or not ours to look at
+    except OSError:  # a zombie has no namespaces any more
         return None
     return status.st_dev, status.st_ino
 
@@ -46,7 +47,7 @@ def _namespace_of(process: str | int) -> Identity | None:
 def living_in(identities: Collection[Identity]) -> list[int]:
     """The ids of the processes whose network namespace is one of `identities`, ascending."""
     names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    return sorted(int(name) for name in names if _namespace_of(name) in identities)
+    return sorted(int(name) for name in names if namespace_of(name) in identities)
 
 
 def kill_living_in(identities: Collection[Identity], *, spare: Collection[int] = ()) -> tuple[set[int], set[int]]:
@@ -66,7 +67,7 @@ def kill_living_in(identities: Collection[Identity], *, spare: Collection[int] =
                     continue
                 stack.callback(os.close, handle)
                 # From here on the handle means one process; look again, for the number may have changed hands.
-                if _namespace_of(pid) not in identities:
+                if namespace_of(pid) not in identities:
                     continue
                 try:
                     signal.pidfd_send_signal(handle, signal.SIGKILL)

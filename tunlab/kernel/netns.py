@@ -39,7 +39,7 @@ class Netns:
     Make one with `create`, or hold one that is there with `open`, `of_process` or `current`.
     """
 
-    __slots__ = ("__weakref__", "_creator", "_file", "identity")
+    __slots__ = ("__weakref__", "_creator", "_file", "_programs", "identity")
 
     identity: tuple[int, int]
     """What tells this namespace from every other: (st_dev, st_ino) of its nsfs file."""
@@ -48,6 +48,7 @@ class Netns:
         """For the constructors below: `creator` is the process that made the namespace, 0 if that was not us."""
         self._file = file
         self._creator = creator
+        self._programs: list[subprocess.Popen[Any]] = []
         self.identity = guardian.identity_of(file.fileno())
 
     @classmethod
@@ -89,7 +90,11 @@ class Netns:
         Raises KernelError: ENOENT, or EINVAL for a file that is no network namespace.
         """
         operation = f"open the network namespace {os.fspath(path)}"
-        with refusing(operation, needs="CAP_SYS_ADMIN"):
+        closed = (
+            'this user may not look at it (ptrace(2), "Ptrace access mode checking")',
+            "run as its owner, or as root",
+        )
+        with refusing(operation, reasons={errno.EACCES: closed}):
             file = io.FileIO(os.fspath(path))
         try:
             try:
@@ -98,7 +103,9 @@ class Netns:
                 kind = 0
             if kind != libc.CLONE_NEWNET:
                 reason = "that file is no network namespace (any more)"
-                raise KernelError(errno.EINVAL, operation, reason=reason, remedy="give the file of a pinned one, or /proc/PID/ns/net")
+                raise KernelError(
+                    errno.EINVAL, operation, reason=reason, remedy="give the file of a pinned one, or /proc/PID/ns/net"
+                )
             return cls(file)
         except BaseException:
             file.close()
@@ -171,7 +178,7 @@ class Netns:
             return self.call(socket.socket, family, type, proto)
 
     def sysctl(self, name: str) -> str:
-        """The value of a sysctl, "net.ipv4.ip_forward" or with slashes. Raises KernelError, ENOENT for an unknown one."""
+        """The value of a sysctl, "net.ipv4.ip_forward" or with slashes. Raises KernelError (ENOENT) for none."""
         return self.call(sysctl.read, name)
 
     def set_sysctl(self, name: str, value: str | int) -> None:
@@ -195,22 +202,24 @@ class Netns:
             raise TypeError(
                 'give the program and its arguments as a list: ["ping", "-c1", "10.1.2.2"]; there is no shell'
             )
-        program = os.fspath(args[0])
-        operation = f"run {program}"
+        name = os.fspath(args[0])
+        operation = f"run {name}"
         if self._creator == os.getpid():
             with refusing("start the guardian process", netns=str(self)):
                 guardian.watch(self.fd)
         directory = popen_kwargs.get("cwd")
-        absent = f"there is no program {program!r} on this machine", "install it, or give its full path"
+        absent = f"there is no program {name!r} on this machine", "install it, or give its full path"
         if directory is not None and not Path(directory).is_dir():
             absent = f"there is no directory {os.fspath(directory)!r}", "give one as cwd that exists"
         reasons = {
             errno.ENOENT: absent,
-            errno.EACCES: (f"{program!r} may not be executed", "give it the execute permission (chmod +x)"),
-            errno.ENOEXEC: (f"{program!r} is no program of this machine's kind", "a script needs a #! line"),
+            errno.EACCES: (f"{name!r} may not be executed", "give it the execute permission (chmod +x)"),
+            errno.ENOEXEC: (f"{name!r} is no program of this machine's kind", "a script needs a #! line"),
         }
         with refusing(operation, reasons=reasons, netns=str(self)):
-            return self.call(lambda: subprocess.Popen(args, **popen_kwargs))
+            program = self.call(lambda: subprocess.Popen(args, **popen_kwargs))
+        self._programs.append(program)  # kept, so that a program whose handle is dropped can still be waited for
+        return program
 
     def run(
         self,
@@ -241,6 +250,8 @@ class Netns:
             except BaseException:
                 process.kill()
                 raise
+            finally:
+                self._programs.remove(process)
         completed = subprocess.CompletedProcess(args, process.returncode, stdout, stderr)
         if check:
             completed.check_returncode()
@@ -253,22 +264,34 @@ class Netns:
     def kill_processes(self) -> list[int]:
         """SIGKILL every process in the namespace but us and our ancestors, and wait for their end; returns their ids.
 
-        Raises KernelError for the namespace that we live in ourselves or that process 1 does: it is the machine's.
+        Raises KernelError (EBUSY) for the machine's own namespace, which is that of our oldest ancestor.
         PrivilegeError for a process that this user may not kill.
         """
         operation = f"kill the processes in {self}"
-        for path in ("/proc/self/ns/net", "/proc/1/ns/net"):
-            try:
-                status = os.stat(path)  # noqa: PTH116
-            except OSError:  # process 1's, without the right to look: then we may not kill it either
-                continue
-            if (status.st_dev, status.st_ino) == self.identity:
-                raise KernelError(errno.EBUSY, operation, reason="it is the namespace that this machine works in")
-        killed, refused = guardian.kill_living_in((self.identity,), spare=_own_line())
+        line = _own_line()
+        # Process 1, or the first below it that we may look at.
+        oldest = next(filter(None, map(guardian.namespace_of, reversed(line))), None)
+        if oldest == self.identity:
+            raise KernelError(errno.EBUSY, operation, reason="it is the namespace that this machine works in")
+        killed, refused = guardian.kill_living_in((self.identity,), spare=line)
         if refused:
             with refusing(operation, needs="CAP_KILL", netns=str(self)):
                 raise PermissionError(errno.EPERM, f"{sorted(refused)} belong to another user")
         return sorted(killed)
+
+    def end_programs(self) -> list[int]:
+        """End what `popen` started here and has not ended, and what that started in turn; returns their ids.
+
+        Costs nothing where no program was started. Raises as `kill_processes`.
+        """
+        if not self._programs:
+            return []
+        killed = self.kill_processes()
+        while self._programs:
+            program = self._programs.pop()
+            with program:  # waits for it, and closes its pipes
+                program.kill()  # for one that has left the namespace; else it is dead already
+        return killed
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the namespace a name, a bind mount of it on the file `path`: it lives until `unpin`, also without us.
@@ -331,10 +354,15 @@ def _set_loopback_up() -> None:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))
 
 
-def _own_line() -> set[int]:
-    line, pid = set[int](), os.getpid()
+def _own_line() -> list[int]:
+    """Our process id, our parent's, and so on to process 1."""
+    line, pid = [], os.getpid()
     while pid:
-        line.add(pid)
+        line.append(pid)
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        except OSError:  # proc mounted with hidepid: what we cannot see we cannot kill either
+            break
         # proc_pid_stat(5): the parent's id is the second field after the name, which ends at the last parenthesis.
-        pid = int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[1])
+        pid = int(stat.rpartition(")")[2].split()[1])
     return line

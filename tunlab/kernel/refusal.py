@@ -1,14 +1,12 @@
 """Where an OSError of this floor becomes a KernelError, or a PrivilegeError that names what is missing.
 
-Source: capabilities(7) for what needs what; Documentation/networking/tuntap.rst for the device node.
+Source: capabilities(7) for what needs what.
 Rule for editors: what is missing is read from the thread's own capabilities, never guessed from the error number.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,11 +18,10 @@ TUN_NODE = "/dev/net/tun"
 # <linux/capability.h>: the ones this floor asks for.
 CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
 
-_GRANT = (
+GRANT = (
     "run as root, in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
     f" --device {TUN_NODE}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
 )
-_HAVE_NODE = f"load the driver (modprobe tun), or pass --device {TUN_NODE} to the container"
 
 # What an errno means here, where the kernel's own word for it misleads: errno -> (reason, remedy).
 Reasons = Mapping[int, tuple[str, str]]
@@ -72,7 +69,7 @@ def refusal(
             )
         else:
             reason = f"{needs} is missing"
-        refused = PrivilegeError(code, operation, missing=needs, reason=reason, remedy=_GRANT)
+        refused = PrivilegeError(code, operation, missing=needs, reason=reason, remedy=GRANT)
     else:
         refused = KernelError(code, operation, reason=reason or error.strerror or str(error))
     refused.netns, refused.ifname = netns, ifname
@@ -94,27 +91,4 @@ def refusing(
     except OSError as error:
         if isinstance(error, KernelError):
             raise
-        raise refusal(error, operation, needs=needs, reasons=reasons, netns=netns, ifname=ifname) from error
-
-
-def tun_node_refusal(error: OSError) -> KernelError:
-    """The tunlab error for a failed open of /dev/net/tun."""
-    code, operation = error.errno or 0, f"open {TUN_NODE}"
-    if code == errno.ENOENT:
-        reason, remedy = f"{TUN_NODE} does not exist", _HAVE_NODE
-    elif code in (errno.ENODEV, errno.ENXIO):
-        reason, remedy = f"{TUN_NODE} has no driver behind it", _HAVE_NODE
-    elif code in (errno.EACCES, errno.EPERM):
-        node = os.stat(TUN_NODE)  # noqa: PTH116
-        mode = stat.S_IMODE(node.st_mode)
-        if code == errno.EPERM:
-            reason = f"{TUN_NODE} is kept from this process by a device cgroup"
-            remedy = f"pass --device {TUN_NODE} to the container"
-        else:
-            reason = (
-                f"{TUN_NODE} has mode {mode:04o}, owner {node.st_uid}:{node.st_gid}, and you are uid {os.geteuid()}"
-            )
-            remedy = f"run as root, or let root do: chmod 0666 {TUN_NODE} (attaching still needs CAP_NET_ADMIN)"
-    else:
-        return KernelError(code, operation, reason=error.strerror or "")
-    return PrivilegeError(code, operation, missing=TUN_NODE, reason=reason, remedy=remedy)
+        raise refusal(error, operation, needs=needs, reasons=reasons, netns=netns, ifname=ifname) from None

@@ -7,21 +7,14 @@ Rule for editors: this is the one file that imports pyroute2, and only when the 
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections.abc import Mapping, Sequence
 from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
-from tunlab.errors import KernelError
-from tunlab.kernel.addressing import (
-    check_hardware_address,
-    check_ifname,
-    parse_address,
-    parse_interface,
-    parse_network,
-)
+from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_interface
+from tunlab.kernel.attributes import Attributes, family_of, link_attributes, route_key
 from tunlab.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -34,7 +27,6 @@ from tunlab.kernel.netlink import (
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.tables import (
     IFF_UP,
-    ROUTE_TYPES,
     Address,
     Link,
     Neighbour,
@@ -62,8 +54,6 @@ RT_TABLE_MAIN = 254
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 
 _NEW = NLM_F_CREATE | NLM_F_EXCL
-
-Attributes = Sequence[tuple[str, Any]]
 
 
 @cache
@@ -122,7 +112,7 @@ class Rtnl:
         operation: str,
         *,
         fields: Mapping[str, int] | None = None,
-        attributes: Attributes = (),
+        attributes: Sequence[tuple[str, Any]] = (),
         ifname: str = "",
     ) -> list[Any]:
         message_class = _message_classes()[kind]
@@ -180,7 +170,7 @@ class Rtnl:
         """
         operation = f"add the {kind} link {ifname}"
         attributes = [
-            *_link_attributes(operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master),
+            *link_attributes(operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master),
             ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", kind)]}),
         ]
         fields = {"index": ifindex, "flags": IFF_UP if up else 0, "change": IFF_UP if up else 0}
@@ -208,10 +198,13 @@ class Rtnl:
         veth(4). `mtu` is for both ends. `master` is the index of a bridge in `netns`.
         """
         operation = f"add the veth {ifname} with its other end {peer}"
-        far = _link_attributes(operation, ifname=peer, mtu=mtu, hardware_address=peer_hardware_address)
+        far = link_attributes(operation, ifname=peer, mtu=mtu, hardware_address=peer_hardware_address)
         far.append(("IFLA_NET_NS_FD", (peer_netns or self.netns).fd))
-        info = [("IFLA_INFO_KIND", "veth"), ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"index": peer_ifindex, "attrs": far})]})]
-        near = _link_attributes(operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master)
+        info = [
+            ("IFLA_INFO_KIND", "veth"),
+            ("IFLA_INFO_DATA", {"attrs": [("VETH_INFO_PEER", {"index": peer_ifindex, "attrs": far})]}),
+        ]
+        near = link_attributes(operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master)
         near += [("IFLA_NET_NS_FD", (netns or self.netns).fd), ("IFLA_LINKINFO", {"attrs": info})]
         fields = {"index": ifindex}
         self._ask("ifinfmsg", _RTM_NEWLINK, NLM_F_ACK | _NEW, operation, fields=fields, attributes=near, ifname=ifname)
@@ -236,7 +229,7 @@ class Rtnl:
         given |= {"hardware_address": hardware_address, "netns": None if netns is None else str(netns)}
         said = " ".join(f"{name}={value}" for name, value in given.items() if value is not None)
         operation = f"set the link {ifindex} {said}"
-        attributes = _link_attributes(
+        attributes = link_attributes(
             operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master, txqueuelen=txqueuelen
         )
         if netns is not None:
@@ -281,6 +274,16 @@ class Rtnl:
         """Take an address from a device."""
         self._change_address(_RTM_DELADDR, NLM_F_ACK, "delete", ifindex, cidr, peer)
 
+    def set_address(self, ifindex: int, cidr: str) -> None:
+        """Make `cidr` the device's only address of its family."""
+        wanted = parse_interface(cidr, f"set the address {cidr} of the link {ifindex}")
+        present = [a for a in self.addresses(ifindex) if a.family == family_of(wanted.version)]
+        if wanted.with_prefixlen not in [address.cidr for address in present]:
+            self.add_address(ifindex, cidr)
+        for address in present:
+            if address.cidr != wanted.with_prefixlen:
+                self.delete_address(ifindex, address.cidr)
+
     def _change_address(
         self,
         command: int,
@@ -297,13 +300,13 @@ class Rtnl:
         interface = parse_interface(cidr, operation)
         local = str(interface.ip)
         far = str(parse_address(peer, operation)) if peer else local
-        attributes: list[tuple[str, Any]] = [("IFA_LOCAL", local), ("IFA_ADDRESS", far)]
+        attributes: Attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", far)]
         options = (_IFA_F_NODAD if nodad and interface.version == 6 else 0) | (
             0 if prefix_route else _IFA_F_NOPREFIXROUTE
         )
         if options:
             attributes.append(("IFA_FLAGS", options))
-        fields = {"family": _family(interface.version), "prefixlen": interface.network.prefixlen, "index": ifindex}
+        fields = {"family": family_of(interface.version), "prefixlen": interface.network.prefixlen, "index": ifindex}
         self._ask("ifaddrmsg", command, flags, operation, fields=fields, attributes=attributes)
 
     # ---- routes, rules, neighbours: ip-route(8), ip-rule(8), ip-neighbour(8) ----------------------------------------
@@ -338,7 +341,7 @@ class Rtnl:
         scope = _RT_SCOPE_UNIVERSE if via or type != "unicast" else _RT_SCOPE_LINK
         if type == "local":
             scope = _RT_SCOPE_HOST
-        fields, attributes = _route_key(dst, operation, via, ifindex, metric, table, type)
+        fields, attributes = route_key(dst, operation, via, ifindex, metric, table, type)
         if fields["family"] == socket.AF_INET:  # IPv6 knows no scope of a route
             fields["scope"] = scope
         fields["proto"] = _RTPROT_STATIC
@@ -359,14 +362,16 @@ class Rtnl:
     ) -> None:
         """Delete the first route to `dst` that agrees with what else is given. Raises KernelError (ESRCH)."""
         operation = f"delete the route to {dst}"
-        fields, attributes = _route_key(dst, operation, via, ifindex, metric, table, "unspec")
+        fields, attributes = route_key(dst, operation, via, ifindex, metric, table, "unspec")
         fields["scope"] = _RT_SCOPE_NOWHERE  # for a deletion: any
         self._ask("rtmsg", _RTM_DELROUTE, NLM_F_ACK, operation, fields=fields, attributes=attributes)
 
     def rules(self, family: int = socket.AF_UNSPEC) -> list[Rule]:
         """The rules of policy routing, in the order in which they are asked."""
         found = self._ask("fibmsg", _RTM_GETRULE, NLM_F_DUMP, "list the rules", fields={"family": family})
-        return sorted(map(rule_of, found), key=lambda rule: (rule.family, rule.priority))
+        # The kernel's list has those of multicast routing too (families 128 and 129).
+        wanted = [rule for rule in map(rule_of, found) if rule.family in (socket.AF_INET, socket.AF_INET6)]
+        return sorted(wanted, key=lambda rule: (rule.family, rule.priority))
 
     def neighbours(self, ifindex: int | None = None) -> list[Neighbour]:
         """The neighbour table of a device, or of all."""
@@ -381,7 +386,7 @@ class Rtnl:
             ("NDA_DST", str(parsed)),
             ("NDA_LLADDR", check_hardware_address(hardware_address, operation)),
         ]
-        fields = {"family": _family(parsed.version), "ifindex": ifindex, "state": _NUD_PERMANENT}
+        fields = {"family": family_of(parsed.version), "ifindex": ifindex, "state": _NUD_PERMANENT}
         flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
         self._ask("ndmsg", _RTM_NEWNEIGH, flags, operation, fields=fields, attributes=attributes)
 
@@ -389,62 +394,5 @@ class Rtnl:
         """Delete an entry of the neighbour table."""
         operation = f"delete the neighbour {address} of the link {ifindex}"
         parsed = parse_address(address, operation)
-        fields = {"family": _family(parsed.version), "ifindex": ifindex}
+        fields = {"family": family_of(parsed.version), "ifindex": ifindex}
         self._ask("ndmsg", _RTM_DELNEIGH, NLM_F_ACK, operation, fields=fields, attributes=[("NDA_DST", str(parsed))])
-
-
-def _family(version: int) -> int:
-    return socket.AF_INET6 if version == 6 else socket.AF_INET
-
-
-def _link_attributes(
-    operation: str,
-    *,
-    ifname: str | None = None,
-    mtu: int | None = None,
-    txqueuelen: int | None = None,
-    hardware_address: str | None = None,
-    master: int | None = None,
-) -> list[tuple[str, Any]]:
-    if ifname is not None:
-        check_ifname(ifname, operation)
-    if hardware_address is not None:
-        check_hardware_address(hardware_address, operation)
-    attributes = (
-        ("IFLA_IFNAME", ifname),
-        ("IFLA_MTU", mtu),
-        ("IFLA_TXQLEN", txqueuelen),
-        ("IFLA_ADDRESS", hardware_address),
-        ("IFLA_MASTER", master),
-    )
-    return [(name, value) for name, value in attributes if value is not None]
-
-
-def _route_key(
-    dst: str, operation: str, via: str | None, ifindex: int | None, metric: int | None, table: int, route_type: str
-) -> tuple[dict[str, int], list[tuple[str, Any]]]:
-    """What tells one route from another, as fields and attributes of a rtmsg."""
-    hop = None if via is None else parse_address(via, operation)
-    if dst == "default":
-        dst = "::/0" if hop is not None and hop.version == 6 else "0.0.0.0/0"
-    network = parse_network(dst, operation)
-    if route_type not in ROUTE_TYPES:
-        raise KernelError(
-            errno.EINVAL, operation, reason=f"{route_type!r} is no type of route", remedy=f"one of {ROUTE_TYPES[1:]}"
-        )
-    fields = {
-        "family": _family(network.version),
-        "dst_len": network.prefixlen,
-        "table": table if table < 256 else 0,  # the field is one octet, RTA_TABLE counts
-        "type": ROUTE_TYPES.index(route_type),
-    }
-    attributes: list[tuple[str, Any]] = [("RTA_TABLE", table)]
-    if network.prefixlen:
-        attributes.append(("RTA_DST", str(network.network_address)))
-    if hop is not None:
-        attributes.append(("RTA_GATEWAY", str(hop)))
-    if ifindex is not None:
-        attributes.append(("RTA_OIF", ifindex))
-    if metric is not None:
-        attributes.append(("RTA_PRIORITY", metric))
-    return fields, attributes

@@ -72,7 +72,7 @@ def read(name: str) -> str:
         with open(path, encoding="ascii") as file:  # noqa: PTH123
             return file.read().strip()
     except OSError as error:
-        raise _refusal(error, f"sysctl {name}") from error
+        raise _refusal(error, f"sysctl {name}") from None
 
 
 def write(values: Iterable[tuple[str, str]]) -> None:
@@ -89,10 +89,13 @@ def write(values: Iterable[tuple[str, str]]) -> None:
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise
-                _make_writable()
+                try:
+                    _make_writable()
+                except OSError:
+                    raise error from None  # what the caller can do something about
                 _put(path, value)
         except OSError as error:
-            raise _refusal(error, f"sysctl {name}={value}") from error
+            raise _refusal(error, f"sysctl {name}={value}") from None
 
 
 def prepare(*, ipv6: bool) -> None:

@@ -1,7 +1,6 @@
 """TUN and TAP devices: /dev/net/tun opened inside a namespace, datagrams read and written, one each call.
 
-Source: Documentation/networking/tuntap.rst, <linux/if_tun.h> (the numbers are those of the asm-generic encoding),
-drivers/net/tun.c for which call fails how.
+Source: Documentation/networking/tuntap.rst; drivers/net/tun.c for which call fails how.
 Rule for editors: a device belongs to the namespace in which /dev/net/tun was *opened*, whatever comes later.
 """
 
@@ -10,33 +9,37 @@ from __future__ import annotations
 import errno
 import fcntl
 import io
-import os
 import select
 import socket
 import struct
-from collections.abc import Iterable
-from ipaddress import ip_interface
+from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from tunlab.errors import KernelError
 from tunlab.kernel.addressing import check_ifname
 from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import TUN_NODE, refusal, refusing, tun_node_refusal
+from tunlab.kernel.refusal import refusal, refusing
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.tables import Address, Link
+from tunlab.kernel.tun_node import (
+    IFF_TUN,
+    IFF_TUN_EXCL,
+    IFF_VNET_HDR,
+    TUNSETCARRIER,
+    TUNSETGROUP,
+    TUNSETOFFLOAD,
+    TUNSETOWNER,
+    TUNSETPERSIST,
+    flags_of,
+    index_of,
+    open_node,
+    set_interface,
+)
 
+Buffer = bytes | bytearray | memoryview
 Mode = Literal["tun", "tap"]
-
-_TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER, _TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
-_TUNGETFEATURES, _TUNSETOFFLOAD, _TUNGETIFF = 0x800454CF, 0x400454D0, 0x800454D2
-_TUNSETCARRIER = 0x400454E2
-_SIOCGIFINDEX = 0x8933  # <linux/sockios.h>
-
-IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 1, 2, 0x100, 0x1000, 0x4000, 0x8000
-TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = 1, 2, 4, 8, 16, 32, 64
-
-_IFREQ = struct.Struct("16sH22x")
 
 # The largest datagram (65,535) with a virtio header (10), packet information (4), an Ethernet header (14) and a VLAN
 # tag (4) before it: a shorter read would cut it silently. Also the largest super-segment.
@@ -95,7 +98,7 @@ class TunDevice:
         Raises PrivilegeError for CAP_NET_ADMIN and for /dev/net/tun, KernelError otherwise.
         """
         operation = f"create the {mode.upper()} {ifname}"
-        flags = _flags(mode, packet_information, multi_queue, vnet_hdr)
+        flags = flags_of(mode, packet_information, multi_queue, vnet_hdr)
         device = cls._attach(netns, ifname, flags | (IFF_TUN_EXCL if exclusive else 0), operation)
         try:
             if persist:
@@ -126,7 +129,7 @@ class TunDevice:
         otherwise (TAP, multi-queue). PrivilegeError without CAP_NET_ADMIN, except for its owner and group.
         """
         operation = f"attach to the {mode.upper()} {ifname}"
-        flags = _flags(mode, packet_information, multi_queue, vnet_hdr)
+        flags = flags_of(mode, packet_information, multi_queue, vnet_hdr)
         return cls._attach(netns, ifname, flags, operation, must_exist=True)
 
     @classmethod
@@ -143,18 +146,16 @@ class TunDevice:
         }
 
         def inside() -> tuple[io.FileIO, str, int, socket.socket]:
-            with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE) as rtnetlink:
+            with ExitStack() as opened:
+                rtnetlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
+                opened.enter_context(rtnetlink)
                 if must_exist:  # TUNSETIFF would make it
-                    _index_of(rtnetlink, ifname)
-                file = _open_node()
-                try:
-                    request = bytearray(_IFREQ.pack(ifname.encode(), flags))
-                    fcntl.ioctl(file, _TUNSETIFF, request)
-                    name = request[:16].split(b"\0")[0]
-                    return file, name.decode(), _index_of(rtnetlink, name.decode()), rtnetlink.dup()
-                except BaseException:
-                    file.close()
-                    raise
+                    index_of(rtnetlink, ifname)
+                file = opened.enter_context(open_node())
+                name = set_interface(file, ifname, flags)
+                index = index_of(rtnetlink, name)
+                opened.pop_all()
+            return file, name, index, rtnetlink
 
         with refusing(operation, needs="CAP_NET_ADMIN", reasons=reasons, netns=str(netns), ifname=ifname):
             file, name, index, rtnetlink = netns.call(inside)
@@ -163,3 +164,222 @@ class TunDevice:
     def add_queue(self) -> Self:
         """Another descriptor of a multi-queue device; datagrams spread over the queues by flow."""
         return self._attach(self.netns, self.ifname, self._flags, f"add a queue to {self.ifname}", must_exist=True)
+
+    def close(self) -> None:
+        """Close the descriptor. May be repeated. A device that does not persist ends with it, in 20 ms."""
+        self._file.close()
+        self._rtnl.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._file.closed
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<TunDevice {self.ifname} in {self.netns}{' closed' if self.closed else ''}>"
+
+    @property
+    def fd(self) -> int:
+        """The descriptor, non-blocking, for epoll and for programs of your own. Raises ValueError when closed."""
+        return self._file.fileno()
+
+    def fileno(self) -> int:
+        """As `fd`."""
+        return self._file.fileno()
+
+    # ---- configured ------------------------------------------------------------------------------------------------
+
+    def configure(
+        self,
+        addresses: Sequence[str] = (),
+        *,
+        mtu: int | None = None,
+        txqueuelen: int | None = 10_000,
+        up: bool = True,
+    ) -> None:
+        """Addresses, then MTU, queue length and up in one message: the fewest there are.
+
+        addresses   "10.1.2.1/24"
+        mtu         octets; None leaves the kernel's 1,500
+        txqueuelen  datagrams that wait for a reader before the kernel drops (`link.tx_dropped`); its own 500 are
+                    lost in one scheduling pause, with 10,000 none is at 200,000 a second
+        """
+        for cidr in addresses:
+            self._rtnl.add_address(self.ifindex, cidr)
+        self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
+
+    @property
+    def rtnl(self) -> Rtnl:
+        """The device's rtnetlink socket, in its namespace: for routes, and for what has no method here."""
+        return self._rtnl
+
+    @property
+    def link(self) -> Link:
+        """The device as the kernel has it now. Raises KernelError (ENODEV) when it was deleted."""
+        return self._rtnl.link(self.ifindex)
+
+    @property
+    def mtu(self) -> int:
+        """The MTU in octets."""
+        return self.link.mtu
+
+    @mtu.setter
+    def mtu(self, octets: int) -> None:
+        self._rtnl.set_link(self.ifindex, mtu=octets)
+
+    @property
+    def hardware_address(self) -> str:
+        """A TAP's Ethernet address, "02:00:00:00:00:01"; "" for a TUN, which has none."""
+        return self.link.hardware_address
+
+    @hardware_address.setter
+    def hardware_address(self, address: str) -> None:
+        self._rtnl.set_link(self.ifindex, hardware_address=address)
+
+    @property
+    def addresses(self) -> list[Address]:
+        """The device's addresses."""
+        return self._rtnl.addresses(self.ifindex)
+
+    def add_address(self, cidr: str, *, peer: str = "") -> None:
+        """Add an address, "10.1.2.1/24" or "fd00::1/64"."""
+        self._rtnl.add_address(self.ifindex, cidr, peer=peer)
+
+    def set_address(self, cidr: str) -> None:
+        """Make `cidr` the only address of its family: "10.1.2.1/24"."""
+        self._rtnl.set_address(self.ifindex, cidr)
+
+    def up(self) -> None:
+        """Set the device up."""
+        self._rtnl.set_link(self.ifindex, up=True)
+
+    def down(self) -> None:
+        """Set the device down: what waits in its queue is lost."""
+        self._rtnl.set_link(self.ifindex, up=False)
+
+    def set_carrier(self, carrier: bool) -> None:
+        """Put the cable in, or pull it out: up without a carrier."""
+        self._ioctl("set the carrier", TUNSETCARRIER, struct.pack("i", carrier))
+
+    def set_persist(self, persist: bool) -> None:
+        """Whether the device stays when its descriptors are closed."""
+        self._ioctl("set persistence", TUNSETPERSIST, int(persist))
+
+    def set_owner(self, uid: int) -> None:
+        """Let a user attach without CAP_NET_ADMIN; the device node's mode must let him too."""
+        self._ioctl("set the owner", TUNSETOWNER, uid)
+
+    def set_group(self, gid: int) -> None:
+        """Let a group attach without CAP_NET_ADMIN."""
+        self._ioctl("set the group", TUNSETGROUP, gid)
+
+    def set_offload(self, offload: int) -> None:
+        """Choose what the kernel may leave to the reader, TUN_F_*: unfinished checksums, super-segments.
+
+        Raises KernelError (EINVAL) without vnet_hdr: the kernel would accept it, and then hand over super-segments
+        with nothing before them to say so.
+        """
+        if offload and not self._flags & IFF_VNET_HDR:
+            reason = "without a virtio header nothing would tell a super-segment from a datagram"
+            remedy = "create the device with vnet_hdr=True"
+            operation = f"set the offload of {self.ifname}"
+            raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy, ifname=self.ifname)
+        self._ioctl("set the offload", TUNSETOFFLOAD, offload)
+
+    def _ioctl(self, verb: str, request: int, argument: int | bytes) -> None:
+        with refusing(f"{verb} of {self.ifname}", needs="CAP_NET_ADMIN", reasons=_GONE, ifname=self.ifname):
+            fcntl.ioctl(self._file, request, argument)
+
+    # ---- datagrams -------------------------------------------------------------------------------------------------
+
+    def read(self) -> bytes | None:
+        """The next datagram that the kernel has sent out through the device, whole; None if there is none yet.
+
+        With what was asked for before it: virtio header, packet information, in a TAP the Ethernet header.
+        Raises KernelError (EBADFD) when the device is gone.
+        """
+        try:
+            return self._read(LARGEST_READ)
+        except OSError as error:
+            raise self._refusal(error, "read from") from None
+
+    def read_all(self, limit: int | None = None) -> list[bytes]:
+        """Every datagram that waits, in order; at most `limit` of them."""
+        datagrams: list[bytes] = []
+        append, read = datagrams.append, self._read
+        try:
+            if limit is None:
+                while (datagram := read(LARGEST_READ)) is not None:
+                    append(datagram)
+            else:
+                for _ in range(limit):
+                    if (datagram := read(LARGEST_READ)) is None:
+                        break
+                    append(datagram)
+        except OSError as error:
+            raise self._refusal(error, "read from") from None
+        return datagrams
+
+    def count_all(self) -> tuple[int, int]:
+        """Read away every datagram that waits; returns how many they were and their octets."""
+        if self._buffer is None:
+            self._buffer = bytearray(LARGEST_READ)
+        buffer, readinto, datagrams, octets = self._buffer, self._file.readinto, 0, 0
+        try:
+            while (size := readinto(buffer)) is not None:
+                datagrams += 1
+                octets += size
+        except OSError as error:
+            raise self._refusal(error, "read from") from None
+        return datagrams, octets
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until a datagram can be read, for `timeout` seconds or for ever; False if none came.
+
+        Raises KernelError (EBADFD) when the device is gone.
+        """
+        self._file.fileno()  # ValueError when closed: the number may be somebody else's by now
+        for _, event in self._poll.poll(None if timeout is None else timeout * 1000):
+            if event & select.POLLIN:
+                return True
+            raise self._refusal(OSError(errno.EBADFD, ""), "wait for")
+        return False
+
+    def write(self, datagram: Buffer) -> None:
+        """Hand the kernel one whole datagram, as received on the device.
+
+        Raises KernelError: EIO while the link is down, EINVAL for no octets, and without packet information for a
+        first nibble that is neither 4 nor 6.
+        """
+        try:
+            written = self._file.write(datagram)
+        except OSError as error:
+            raise self._refusal(error, "write to", len(memoryview(datagram))) from None
+        if written is None:
+            raise self._refusal(OSError(errno.EAGAIN, "its send buffer is full"), "write to")
+
+    def _refusal(self, error: OSError, verb: str, size: int = -1) -> KernelError:
+        reasons = dict(_GONE)
+        reasons[errno.EIO] = ("the link is down", "set it up first")
+        if size == 0:
+            reasons[errno.EINVAL] = ("there is nothing to write", "give a whole datagram")
+        elif size > 0 and self._flags & IFF_TUN:
+            reasons[errno.EINVAL] = _NO_VERSION
+        elif size > 0:
+            reasons[errno.EINVAL] = ("the kernel takes no less than an Ethernet header", "give a whole frame")
+        return refusal(error, f"{verb} {self.ifname}", reasons=reasons, netns=str(self.netns), ifname=self.ifname)
+
+
+_GONE = {errno.EBADFD: ("the device is gone: it was deleted, or its namespace was", "create it anew")}
+_NO_VERSION = (
+    "the kernel takes from a TUN only what has 4 or 6 in its first nibble, whole headers before it where asked for",
+    "to put such octets before the device's reader, send them with a PacketSocket",
+)

@@ -1,0 +1,193 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel import userns
+from tunlab.kernel.userns import enter_user_namespace
+
+LAUNCHER = ("-m", "tunlab.kernel.userns")
+
+# What a test does, as a user without any right: a namespace, a TUN, addresses, traffic, packet sockets, programs.
+EVERYTHING = """
+    import os, socket
+    from tunlab.kernel.counters import read_counters
+    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.packet_socket import PacketSocket
+    from tunlab.kernel.tun import TunDevice
+    assert os.getuid() == 65534 and os.getgid() == 65534
+    with Netns.create() as netns, Netns.create() as other, TunDevice.create(netns) as tun:
+        tun.configure(["10.1.2.1/24"])
+        with PacketSocket(netns, "tun0") as packets:
+            packets.send(b"\\x50")
+            assert tun.read() == b"\\x50"
+        netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
+        netns.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+        netns.set_sysctl("net.ipv4.ip_forward", 1)
+        tun.rtnl.add_veth("a", "b", peer_netns=other)
+        ping = netns.run(["ping", "-c1", "-W5", "10.1.2.1"], capture_output=True, text=True)
+        assert ping.returncode == 0, ping
+        assert read_counters(netns)["Icmp.InEchos"] == 1
+        status = netns.run(["grep", "CapEff", "/proc/self/status"], capture_output=True, text=True).stdout
+        assert int(status.split()[1], 16) >> 12 & 1
+        with netns.popen(["sleep", "1000"]) as sleeper:
+            assert netns.processes() == netns.kill_processes() == [sleeper.pid]
+    print("everything works")
+"""
+
+
+def test_everything_works_without_root_by_the_launcher(run_python):
+    assert run_python(EVERYTHING, nobody=True, launcher=LAUNCHER).strip() == "everything works"
+
+
+def test_everything_works_without_root_in_process(run_python):
+    enter = "\n    from tunlab.kernel.userns import enter_user_namespace\n    enter_user_namespace()"
+    assert run_python(enter + EVERYTHING, nobody=True).strip() == "everything works"
+
+
+def test_a_closed_node_is_all_that_is_left_for_root(run_python):
+    source = """
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.netns import Netns
+        from tunlab.kernel.tun import TunDevice
+        with Netns.create() as netns:
+            try:
+                TunDevice.create(netns)
+            except PrivilegeError as error:
+                print(error.missing, error.reason)
+    """
+    said = run_python(source, nobody=True, launcher=LAUNCHER, tun_mode=0o600)
+    assert said.strip() == "/dev/net/tun /dev/net/tun has mode 0600, owner 65534:65534, and you are uid 65534"
+
+
+def test_without_the_launcher_nothing_works(run_python):
+    source = """
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.netns import Netns
+        try:
+            Netns.create()
+        except PrivilegeError as error:
+            print(error.missing, error.remedy)
+    """
+    said = run_python(source, nobody=True)
+    assert said.startswith("CAP_SYS_ADMIN run as root")
+    assert said.strip().endswith("python -m tunlab.kernel.userns PROGRAM")
+
+
+def test_programs_keep_the_capabilities(run_python):
+    source = """
+        import subprocess
+        print(subprocess.check_output(["grep", "Cap", "/proc/self/status"], text=True))
+    """
+    masks = run_python(source, nobody=True, launcher=LAUNCHER).split()[1::2]
+    inheritable, permitted, effective, _, ambient = (int(mask, 16) for mask in masks)
+    assert inheritable == permitted == effective == ambient
+    for capability in (12, 13, 21):
+        assert ambient >> capability & 1
+
+
+def test_root_may_enter_too(run_python):
+    source = """
+        import os
+        from tunlab.kernel.netns import Netns
+        print(os.getuid())
+        with Netns.create() as netns:
+            print(netns.sysctl("net.ipv4.ip_forward"))
+    """
+    assert run_python(source, launcher=LAUNCHER).split() == ["0", "0"]
+
+
+def test_a_process_with_threads_is_refused(run_python):
+    source = """
+        import threading
+        from tunlab.errors import KernelError
+        from tunlab.kernel.userns import enter_user_namespace
+        hold = threading.Event()
+        thread = threading.Thread(target=hold.wait)
+        thread.start()
+        try:
+            enter_user_namespace()
+        except KernelError as error:
+            print(error)
+        hold.set()
+        thread.join()
+    """
+    said = run_python(source)
+    assert said.strip() == (
+        "enter a user namespace: this process has 2 threads, and only one that has a single one may (EINVAL); "
+        "start it by: python -m tunlab.kernel.userns PROGRAM"
+    )
+
+
+def test_a_limit_of_none_is_explained(run_python):
+    # In a user namespace of its own, whose limit is its own.
+    source = """
+        from tunlab.errors import KernelError
+        from tunlab.kernel.userns import enter_user_namespace
+        enter_user_namespace()
+        with open("/proc/sys/user/max_user_namespaces", "w") as file:
+            file.write("0")
+        try:
+            enter_user_namespace()
+        except KernelError as error:
+            print(error)
+    """
+    said = run_python(source)
+    assert said.startswith(
+        "enter a user namespace: no user namespace may be made (user.max_user_namespaces=0) (ENOSPC)"
+    )
+    assert "sysctl -w user.max_user_namespaces=10000" in said
+
+
+@pytest.mark.parametrize("name", sorted(userns._SYSCTLS))
+def test_each_setting_that_forbids_it_has_its_sentence(name, tmp_path, monkeypatch):
+    bad, reason, remedy = userns._SYSCTLS[name]
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(bad + "\n")
+    monkeypatch.setattr(userns, "_PROC_SYS", tmp_path)
+    assert userns.obstacle() == (reason, remedy)
+    assert name.replace("/", ".") in reason
+    (tmp_path / name).write_text({"0": "1", "1": "0"}[bad])
+    assert userns.obstacle() is None
+
+
+def test_this_machine_allows_it():
+    assert userns.obstacle() is None
+
+
+def test_the_launcher_needs_a_program(run_python, capfd):
+    assert userns.main([]) == 64
+    assert capfd.readouterr().err.startswith("usage: python -m tunlab.kernel.userns PROGRAM")
+
+
+def test_a_program_that_is_not_there_is_one_sentence(run_python):
+    source = "import sys; from tunlab.kernel import userns; sys.exit(userns.main(['no-such-program']))"
+    said = run_python(source, status=71)
+    assert said.strip() == (
+        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT); "
+        "install it, or give its full path"
+    )
+
+
+def test_the_launcher_hands_on_arguments_and_status(run_python):
+    assert (
+        run_python("import sys; print(sys.argv[1:]); sys.exit(0)", "a", "b c", launcher=LAUNCHER).strip()
+        == "['a', 'b c']"
+    )
+    run_python("import sys; sys.exit(9)", launcher=LAUNCHER, status=9)
+
+
+def test_this_process_stays_where_it_is():
+    before = Path("/proc/self/ns/user").readlink()
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads == 1:
+        pid = os.fork()
+        if not pid:
+            enter_user_namespace()
+            os._exit(Path("/proc/self/ns/user").readlink() == before)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    else:
+        with pytest.raises(KernelError):
+            enter_user_namespace()
+    assert Path("/proc/self/ns/user").readlink() == before

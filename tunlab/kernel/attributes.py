@@ -1,0 +1,75 @@
+"""What is asked for, as fields and attributes of rtnetlink's messages; pure, and checked before the kernel is asked.
+
+Source: <linux/if_link.h>, <linux/rtnetlink.h>; the names are the kernel's, which are pyroute2's.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any
+
+from tunlab.errors import KernelError
+from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_network
+from tunlab.kernel.tables import ROUTE_TYPES
+
+Attributes = list[tuple[str, Any]]
+
+
+def family_of(version: int) -> int:
+    """The address family of an IP version, 4 or 6."""
+    return socket.AF_INET6 if version == 6 else socket.AF_INET
+
+
+def link_attributes(
+    operation: str,
+    *,
+    ifname: str | None = None,
+    mtu: int | None = None,
+    txqueuelen: int | None = None,
+    hardware_address: str | None = None,
+    master: int | None = None,
+) -> Attributes:
+    """What of a link is given, as attributes of an ifinfmsg. Raises KernelError (EINVAL) for what cannot be."""
+    if ifname is not None:
+        check_ifname(ifname, operation)
+    if hardware_address is not None:
+        check_hardware_address(hardware_address, operation)
+    attributes = (
+        ("IFLA_IFNAME", ifname),
+        ("IFLA_MTU", mtu),
+        ("IFLA_TXQLEN", txqueuelen),
+        ("IFLA_ADDRESS", hardware_address),
+        ("IFLA_MASTER", master),
+    )
+    return [(name, value) for name, value in attributes if value is not None]
+
+
+def route_key(
+    dst: str, operation: str, via: str | None, ifindex: int | None, metric: int | None, table: int, route_type: str
+) -> tuple[dict[str, int], Attributes]:
+    """What tells one route from another, as fields and attributes of a rtmsg. Raises KernelError (EINVAL)."""
+    hop = None if via is None else parse_address(via, operation)
+    if dst == "default":
+        dst = "::/0" if hop is not None and hop.version == 6 else "0.0.0.0/0"
+    network = parse_network(dst, operation)
+    if route_type not in ROUTE_TYPES:
+        raise KernelError(
+            errno.EINVAL, operation, reason=f"{route_type!r} is no type of route", remedy=f"one of {ROUTE_TYPES[1:]}"
+        )
+    fields = {
+        "family": family_of(network.version),
+        "dst_len": network.prefixlen,
+        "table": table if table < 256 else 0,  # the field is one octet, RTA_TABLE counts
+        "type": ROUTE_TYPES.index(route_type),
+    }
+    attributes: Attributes = [("RTA_TABLE", table)]
+    if network.prefixlen:
+        attributes.append(("RTA_DST", str(network.network_address)))
+    if hop is not None:
+        attributes.append(("RTA_GATEWAY", str(hop)))
+    if ifindex is not None:
+        attributes.append(("RTA_OIF", ifindex))
+    if metric is not None:
+        attributes.append(("RTA_PRIORITY", metric))
+    return fields, attributes

@@ -1,0 +1,109 @@
+"""Without root: a user namespace of one's own, in which one stays who one is and has every capability.
+
+    python -m tunlab.kernel.userns PROGRAM ARGUMENTS…
+
+Source: user_namespaces(7), capabilities(7) for the ambient set. What is left for root to allow is the mode of
+/dev/net/tun, and on some distributions the user namespace itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+from tunlab.errors import KernelError, TunlabError
+from tunlab.kernel import libc
+from tunlab.kernel.refusal import effective_capabilities, refusing
+
+_PROC_SYS = Path("/proc/sys")
+_SYSCTLS = {
+    "kernel/apparmor_restrict_unprivileged_userns": (
+        "1",
+        "AppArmor keeps user namespaces from unprivileged programs (kernel.apparmor_restrict_unprivileged_userns=1)",
+        "let root do: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+    ),
+    "kernel/unprivileged_userns_clone": (
+        "0",
+        "this kernel keeps user namespaces from unprivileged programs (kernel.unprivileged_userns_clone=0)",
+        "let root do: sysctl -w kernel.unprivileged_userns_clone=1",
+    ),
+    "user/max_user_namespaces": (
+        "0",
+        "no user namespace may be made (user.max_user_namespaces=0)",
+        "let root do: sysctl -w user.max_user_namespaces=10000",
+    ),
+}
+
+
+def obstacle() -> tuple[str, str] | None:
+    """What of this machine's settings stands against a user namespace, and what to do; None if nothing does."""
+    for name, (bad, reason, remedy) in _SYSCTLS.items():
+        try:
+            value = (_PROC_SYS / name).read_text(encoding="ascii").strip()
+        except OSError:  # not every kernel has each
+            continue
+        if value == bad:
+            return reason, remedy
+    return None
+
+
+def enter_user_namespace() -> None:
+    """Move this process into a new user namespace: same user and group, every capability, kept by programs it runs.
+
+    Before any thread is started: at the top of a program, or by the launcher above.
+
+    Raises KernelError: EINVAL with threads running, EPERM or ENOSPC where user namespaces are not allowed, EROFS
+    where /proc is not writable.
+    """
+    operation = "enter a user namespace"
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads > 1:
+        reason = f"this process has {threads} threads, and only one that has a single one may"
+        remedy = "start it by: python -m tunlab.kernel.userns PROGRAM"
+        raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
+    uid, gid = os.geteuid(), os.getegid()
+    seccomp = (
+        "a seccomp filter or a security module forbids it",
+        "start the container with --security-opt seccomp=unconfined",
+    )
+    known = obstacle() or seccomp
+    reasons = {errno.EPERM: known, errno.EACCES: known, errno.ENOSPC: known, errno.EUSERS: known}
+    with refusing(operation, reasons=reasons):
+        libc.unshare(libc.CLONE_NEWUSER)
+        # Of a map with one line an unprivileged process may write only its own id, and the group only after setgroups
+        # is given up (user_namespaces(7), "Defining user and group ID mappings").
+        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
+        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
+        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+        _keep_capabilities()
+
+
+def _keep_capabilities() -> None:
+    # A program executed by anybody but uid 0 loses all of them but the ambient ones.
+    every = effective_capabilities()
+    libc.capset(effective=every, permitted=every, inheritable=every)
+    for capability in range(every.bit_length()):
+        if every >> capability & 1:
+            libc.raise_ambient(capability)
+
+
+def main(arguments: list[str]) -> int:
+    """Enter a user namespace and become the program; returns an exit status only if that fails."""
+    if not arguments:
+        sys.stderr.write("usage: python -m tunlab.kernel.userns PROGRAM [ARGUMENT…]\n")
+        return 64  # EX_USAGE
+    program = arguments[0]
+    absent = f"there is no program {program!r} on this machine", "install it, or give its full path"
+    try:
+        enter_user_namespace()
+        with refusing(f"run {program}", reasons={errno.ENOENT: absent}):
+            os.execvp(program, arguments)
+    except TunlabError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
