@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import struct
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 import tunlab
+from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 
@@ -70,6 +73,38 @@ def the_machine_is_unchanged():
     yield
     after = snapshot()
     assert {part: after[part] for part in after if after[part] != before[part]} == {}
+
+
+def descriptors():
+    found = {}
+    for fd in (entry.name for entry in Path("/proc/self/fd").iterdir()):
+        try:
+            found[int(fd)] = str(Path(f"/proc/self/fd/{fd}").readlink())
+        except FileNotFoundError:  # the listing's own
+            continue
+    link = guardian._state.link
+    if link is not None:
+        found.pop(link.fileno(), None)
+    return found
+
+
+def children():
+    found = set()
+    for task in (entry.name for entry in Path("/proc/self/task").iterdir()):
+        # A thread that was joined may be seen ending for a moment.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found |= {int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()}
+    return found - {guardian.guardian_pid()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks():
+    """No descriptor, thread or child process more after a test than before it, but for the guardian."""
+    before = descriptors(), set(threading.enumerate()), children()
+    yield
+    assert descriptors() == before[0]
+    assert set(threading.enumerate()) == before[1]
+    assert children() == before[2]
 
 
 @pytest.fixture(scope="session")

@@ -1,79 +1,21 @@
-"""What every kernel test stands on: namespaces and devices of its own, and a check that it leaves nothing behind."""
+"""What every kernel test stands on: namespaces and devices of its own, without the plugin above this floor."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import subprocess
 import sys
 import textwrap
-import threading
 from pathlib import Path
 
 import pytest
 
-from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.tun import TunDevice
 
 ROOT = Path(__file__).parents[2]
-NOBODY = 65534
-
-
-def descriptors():
-    found = {}
-    for fd in (entry.name for entry in Path("/proc/self/fd").iterdir()):
-        try:
-            found[int(fd)] = str(Path(f"/proc/self/fd/{fd}").readlink())
-        except FileNotFoundError:  # the listing's own
-            continue
-    link = guardian._state.link
-    if link is not None:
-        found.pop(link.fileno(), None)
-    return found
-
-
-def children():
-    found = set()
-    for task in (entry.name for entry in Path("/proc/self/task").iterdir()):
-        # A thread that was joined may be seen ending for a moment.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found |= {int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()}
-    return found - {guardian.guardian_pid()}
-
-
-@pytest.fixture(autouse=True)
-def nothing_leaks():
-    """No descriptor, thread or child process more after a test than before it, but for the guardian."""
-    before = descriptors(), set(threading.enumerate()), children()
-    yield
-    assert descriptors() == before[0]
-    assert set(threading.enumerate()) == before[1]
-    assert children() == before[2]
-
-
-def snapshot():
-    sysctls = {}
-    for file in Path("/proc/sys/net").rglob("*"):
-        if file.is_file() and not file.name.startswith(("nf_conntrack_count", "flush", "random")):
-            try:
-                sysctls[str(file)] = file.read_text()
-            except OSError:  # write-only, or an unset secret
-                continue
-    with Netns.current() as netns, Rtnl(netns) as rtnl:
-        links = [(link.index, link.name, link.flags, link.mtu, link.txqueuelen, link.master) for link in rtnl.links()]
-        addresses = sorted(rtnl.addresses(), key=lambda address: (address.ifindex, address.address))
-        return links, addresses, rtnl.routes(0), rtnl.rules(), sysctls, netns.identity
-
-
-@pytest.fixture(autouse=True, scope="session")
-def the_machine_is_unchanged():
-    """The namespace that the tests run in has the same links, addresses, routes, rules and sysctls afterwards."""
-    before = snapshot()
-    yield
-    assert snapshot() == before
 
 
 @pytest.fixture
@@ -105,7 +47,7 @@ def tun(netns):
 
 
 @pytest.fixture
-def run_python():
+def run_python(as_nobody):
     """Run Python source in a process of its own, behind a `prefix` of other programs; returns what it printed.
 
     With `nobody`, as an unprivileged user, in a mount namespace in which the TUN node is open to all and in which
@@ -118,8 +60,7 @@ def run_python():
             program = [sys.executable, *launcher, sys.executable, *program[1 + len(launcher) :]]
         command = [*prefix, *program]
         if nobody:
-            drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
-            command = ["unshare", "--mount", "sh", "-ec", OPEN_TO_ALL, "sh", f"{tun_mode:o}", sys.base_prefix, *drop]
+            command = [*as_nobody(mode=f"{tun_mode:o}"), *command]
         done = subprocess.run(
             command, env=child_environment(), capture_output=True, text=True, timeout=60, check=False, cwd="/"
         )
@@ -132,28 +73,6 @@ def run_python():
 def child_environment():
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
     return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-# The node with the mode wanted, and the interpreter's directories where another user may enter them: what is below a
-# closed directory is bound to the same place below a tmpfs.
-OPEN_TO_ALL = """
-mode=$1; base=$2; shift 2
-mount -t tmpfs -o mode=0755 none /mnt
-mknod -m "$mode" /mnt/tun c 10 200
-mount --bind /mnt/tun /dev/net/tun
-closed=$base
-while [ "$closed" != / ]; do
-    closed=$(dirname "$closed")
-    if [ "$(stat -c %a "$closed" | tail -c 2)" = 0 ]; then
-        mkdir /mnt/base
-        mount --bind "$base" /mnt/base
-        mount -t tmpfs -o mode=0755 none "$closed"
-        mkdir -p "$base"
-        mount --bind /mnt/base "$base"
-    fi
-done
-exec "$@"
-"""
 
 
 def checksum(octets):
