@@ -37,6 +37,8 @@ class TunlabError(Exception):
 
 def _revive(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, object]) -> TunlabError:
     error = kind.__new__(kind, *args)
+    if isinstance(error, OSError):  # which leaves errno to __init__ where a class has its own
+        OSError.__init__(error, *args)
     error.__dict__.update(state)
     return error
 

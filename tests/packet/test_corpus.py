@@ -25,6 +25,7 @@ from tunlab.packet import (
     plain,
     summary,
 )
+from tunlab.packet.options import Option
 
 HERE = os.environ.get("TUNLAB_CORPUS")
 pytestmark = pytest.mark.skipif(
@@ -105,6 +106,15 @@ def parsed(corpus):
             continue
 
 
+def kind_of(option):
+    return option.kind if isinstance(option, Option) else option.KIND
+
+
+def can_be_read(packet, layer):
+    """Whether the layer's header is whole and its options end well."""
+    return not any(each.layer == layer and each.field in ("options", "ihl", "data_offset") for each in findings(packet))
+
+
 def differences(fields, header, wanted):
     return [
         (name, wanted[name], read(header))
@@ -167,6 +177,46 @@ def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
         compared += sum(wanted.get(field) is not None for field in given)
     assert compared > least
     assert bool(partial) == (name in PARTIAL_FIELDS)
+
+
+def test_every_ip_option_is_tsharks(corpus):
+    compared = Counter()
+    for record, _, packet in parsed(corpus):
+        wanted = record["tshark"]["ip"]["options"]
+        if can_be_read(packet, "IPv4"):
+            ours = packet.ip.decoded_options
+            assert [kind_of(option) for option in ours] == [option["type"] for option in wanted], record["id"]
+            assert [bytes(option).hex() for option in ours] == [option["raw"] for option in wanted], record["id"]
+            lengths = [len(bytes(option)) if kind_of(option) > 1 else None for option in ours]
+            assert lengths == [option["len"] for option in wanted], record["id"]
+            compared.update(map(kind_of, ours))
+    assert compared.total() > 100
+    assert set(compared) >= {0, 1, 7, 68, 130, 131, 148}
+
+
+def test_every_tcp_option_kind_is_tsharks(corpus):
+    compared = 0
+    for record, _, packet in parsed(corpus):
+        if not isinstance(packet.transport, TCP) or record["tshark"]["inner_ip_layers"]:
+            continue
+        if "tcp" in record["tshark"] and can_be_read(packet, "TCP"):
+            kinds = record["tshark"]["tcp"]["option_kinds"]
+            # tshark leaves multipath TCP's kind 30 out, and lists the padding behind the end of the options.
+            kinds = kinds[: kinds.index(0) + 1] if 0 in kinds else kinds
+            assert [kind for kind in map(kind_of, packet.tcp.decoded_options) if kind != 30] == kinds, record["id"]
+            compared += len(kinds)
+    assert compared > 4_000
+
+
+def test_every_tcp_payload_is_as_long_as_tsharks(corpus):
+    compared = 0
+    for record, _, packet in parsed(corpus):
+        wanted = (record["tshark"].get("tcp") or {}).get("len")
+        if wanted is None or record["tshark"]["inner_ip_layers"] or packet.cut or packet.tcp.data_offset < 5:
+            continue
+        assert len(packet.payload) == wanted, record["id"]
+        compared += 1
+    assert compared > 3_900
 
 
 def test_every_verdict_that_tshark_gives_is_ours(corpus):

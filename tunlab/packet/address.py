@@ -9,6 +9,8 @@ from __future__ import annotations
 from ipaddress import AddressValueError, IPv4Address
 from typing import TypeAlias
 
+from tunlab.errors import MalformedError
+
 AddressLike: TypeAlias = str | IPv4Address
 
 REMEMBERED = 65_536
@@ -17,6 +19,9 @@ REMEMBERED = 65_536
 
 class _Octets(dict[str, bytes]):
     def __missing__(self, text: str) -> bytes:
+        # IPv4Address takes numbers and octets too; remembered, they would pass for text in the next header.
+        if type(text) is not str:
+            raise AddressValueError(f"{text!r} is no text")
         return self.remember(text, IPv4Address(text).packed)
 
     def remember(self, text: str, octets: bytes) -> bytes:
@@ -45,14 +50,17 @@ TEXT = _Texts()
 def address_text(address: object) -> str:
     """The dotted text of an address given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
 
-    Raises ValueError with a sentence that says what an address looks like.
+    Raises MalformedError with a sentence that says what an address looks like.
     """
     if isinstance(address, IPv4Address):
         return TEXT[address.packed]
     if isinstance(address, str):
+        text = str.__str__(address)  # not that of a subclass: an enum's member prints as its name
         try:
-            OCTETS[address]
+            OCTETS[text]
         except AddressValueError as error:
-            raise ValueError(f"no IPv4 address ({error}); write four numbers from 0 to 255, as 10.1.2.1") from None
-        return address
-    raise ValueError("no IPv4 address; give text as '10.1.2.1' or an ipaddress.IPv4Address")
+            rule = f"no IPv4 address ({error}); write four numbers from 0 to 255, as 10.1.2.1"
+            raise MalformedError(layer="address", field="", value=address, rule=rule) from None
+        return text
+    rule = "no IPv4 address; give text as '10.1.2.1' or an ipaddress.IPv4Address"
+    raise MalformedError(layer="address", field="", value=address, rule=rule)

@@ -28,8 +28,8 @@ class Finding(Struct, frozen=True):
 
     layer, field   "IPv4", "total_length"
     offset         of the field, in octets from the datagram's first
-    needed         octets needed, or for a checksum the right value; None where no number says it
-    present        octets present, or for a checksum the value that stands there
+    needed         octets needed; for a checksum the right value, for a list its entries; None where no number says it
+    present        octets present; for a checksum the value that stands there, for a list its entries
     length_from    which length said how many are present: "octets" (the input's end) or a field, as "UDP.length"
     rule           what it breaks, and its source
     """

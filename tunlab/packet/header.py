@@ -8,7 +8,8 @@ suspicious about it. Lay a new one beside udp.py, the shortest.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from enum import IntFlag
+from typing import TYPE_CHECKING, Any, ClassVar, Self, SupportsBytes, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import force_setattr
@@ -18,6 +19,35 @@ from tunlab.packet.match import Match, where
 
 if TYPE_CHECKING:
     from tunlab.packet.ipv4 import IPv4
+
+F = TypeVar("F", bound=IntFlag)
+
+
+def fitting(layer: str, field: str, value: object, bits: int) -> int:
+    """`value`, which a field of so many bits holds; raises MalformedError where it does not."""
+    if isinstance(value, int) and 0 <= value < 1 << bits:
+        return value
+    rule = f"the field has {bits} bits and takes a number from 0 to {(1 << bits) - 1}"
+    raise MalformedError(layer=layer, field=field, value=value, rule=rule)
+
+
+def octets_of(value: object) -> bytes:
+    """What was given as octets or as an object with `__bytes__`; raises ValueError for anything else."""
+    if isinstance(value, (bytes, bytearray, memoryview, SupportsBytes)):
+        return bytes(value)
+    raise ValueError("no octets; give bytes, or an object that has __bytes__")
+
+
+def flags_of(kind: type[F]) -> Callable[[object], F]:
+    """For COERCE: what makes members of `kind` of numbers, the kind's own call taking negative ones for all bits."""
+    highest = sum(kind)
+
+    def settle(value: object) -> F:
+        if isinstance(value, int) and 0 <= value <= highest:
+            return kind(value)
+        raise ValueError(f"join members of {kind.__name__} by |, or give a number from 0 to {highest}")
+
+    return settle
 
 
 class Header(Struct, frozen=True, gc=False):
@@ -38,27 +68,24 @@ class Header(Struct, frozen=True, gc=False):
     def where(cls, **fields: object) -> Match:
         """A `Match` on this header's fields; unnamed ones may be anything.
 
-        A value matches by equality, a range, set or network by containing, a function by being true. `payload=`
-        is matched against what follows the last header. A mistyped name raises TypeError at once, a value
-        that the field cannot hold MalformedError.
+        A value matches by equality, a range, set or network by containing, a function by being true; a view that is not
+        there is None, to a function too. `payload=` is matched against what follows the last header. A mistyped name
+        raises TypeError at once, a value that the field cannot hold MalformedError.
         """
         return where(cls, fields)
 
     @classmethod
     def coerce(cls, field: str, value: object) -> object:
         """`value` in the form the field holds; raises MalformedError where it cannot hold it."""
-        if field in cls.COERCE:
+        settle = octets_of if field == "payload" else cls.COERCE.get(field)
+        if settle is not None:
             try:
-                value = cls.COERCE[field](value)
-            except (ValueError, TypeError) as error:
-                raise MalformedError(layer=cls.__name__, field=field, value=value, rule=str(error)) from None
-            if not isinstance(value, int):
-                return value
+                return settle(value)
+            except ValueError as error:
+                rule = error.rule if isinstance(error, MalformedError) else str(error)
+                raise MalformedError(layer=cls.__name__, field=field, value=value, rule=rule) from None
         bits = dict(cls.LAYOUT).get(field)
-        if bits is not None and not (isinstance(value, int) and 0 <= value < 1 << bits):
-            rule = f"the field has {bits} bits and takes a number from 0 to {(1 << bits) - 1}"
-            raise MalformedError(layer=cls.__name__, field=field, value=value, rule=rule)
-        return value
+        return value if bits is None else fitting(cls.__name__, field, value, bits)
 
     def settle(self, field: str) -> None:
         """Bring a field that was given in another form into its own; for `__post_init__`."""
@@ -68,7 +95,7 @@ class Header(Struct, frozen=True, gc=False):
         """The error that names the field which does not fit; for `octets`, when packing failed."""
         for field, _ in self.LAYOUT:
             value = getattr(self, field)
-            if value is None:
+            if value is None and field in self.DERIVED:
                 rule = "it is computed only by complete() or build()"
                 return MalformedError(layer=type(self).__name__, field=field, value=value, rule=rule)
             try:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tunlab.errors import TruncatedError
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.header import Transport
+from tunlab.packet.header import Transport, fitting
 from tunlab.packet.ipv4 import IPv4
 
 LENGTH = 8
@@ -40,6 +40,9 @@ class ICMPType(IntEnum):
 
 ERRORS = frozenset({3, 4, 5, 11, 12})
 """Types whose payload begins with the datagram that caused them."""
+
+NUMBERED = frozenset({0, 8, 13, 14, 15, 16})
+"""Types with an identifier and a sequence number."""
 
 CODES: dict[tuple[int, int], str] = {
     (3, 0): "net unreachable",
@@ -75,6 +78,7 @@ class ICMP(Transport, frozen=True, gc=False):
     PROTOCOL: ClassVar = 1
     LAYOUT: ClassVar = (("type", 8), ("code", 8), ("checksum", 16), ("identifier", 16), ("sequence_number", 16))
     DERIVED: ClassVar = frozenset({"checksum"})
+    COERCE: ClassVar = {"gateway": address_text}
     VIEWS: ClassVar = ("gateway", "pointer", "mtu", "is_error", "name")
 
     type: int = ICMPType.ECHO_REQUEST
@@ -96,7 +100,7 @@ class ICMP(Transport, frozen=True, gc=False):
     @classmethod
     def unreachable(cls, code: int, mtu: int = 0) -> Self:
         """Destination unreachable, before the quoted datagram; `mtu` in octets goes with code 4 (RFC 1191)."""
-        return cls(ICMPType.DESTINATION_UNREACHABLE, code, None, 0, mtu)
+        return cls(ICMPType.DESTINATION_UNREACHABLE, code, None, 0, fitting("ICMP", "mtu", mtu, 16))
 
     @classmethod
     def time_exceeded(cls, code: int = 0) -> Self:
@@ -112,7 +116,7 @@ class ICMP(Transport, frozen=True, gc=False):
     @classmethod
     def parameter_problem(cls, pointer: int, code: int = 0) -> Self:
         """Parameter problem at octet `pointer` of the quoted datagram."""
-        return cls(ICMPType.PARAMETER_PROBLEM, code, None, pointer << 8, 0)
+        return cls(ICMPType.PARAMETER_PROBLEM, code, None, fitting("ICMP", "pointer", pointer, 8) << 8, 0)
 
     @classmethod
     def timestamp(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
@@ -194,7 +198,8 @@ class ICMPTimestamps(Struct, frozen=True):
         return cls(*struct.unpack_from("!III", payload))
 
     def __bytes__(self) -> bytes:
-        return struct.pack("!III", self.originate, self.receive, self.transmit)
+        fields = self.__struct_fields__
+        return struct.pack("!III", *(fitting("ICMP timestamps", field, getattr(self, field), 32) for field in fields))
 
 
 def parse_icmp(octets: bytes, start: int, end: int) -> tuple[ICMP, int] | None:

@@ -7,12 +7,13 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import force_setattr, replace
 
+from tunlab.errors import MalformedError
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Transport
+from tunlab.packet.header import Transport, fitting, octets_of
 from tunlab.packet.ipv4 import IPv4
 
 if TYPE_CHECKING:
@@ -41,8 +42,27 @@ class GroupRecord(Struct, frozen=True, gc=False):
     sources: tuple[str, ...] = ()
     auxiliary: bytes = b""
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            type: int,  # noqa: A002  # RFC 3376's word
+            group: AddressLike,
+            sources: Iterable[AddressLike] = (),
+            auxiliary: bytes = b"",
+        ) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "group", address_text(self.group))
+        force_setattr(self, "sources", tuple(address_text(source) for source in self.sources))
+
     def __bytes__(self) -> bytes:
-        head = struct.pack("!BBH", self.type, len(self.auxiliary) // 4, len(self.sources))
+        words, rest = divmod(len(self.auxiliary), 4)
+        if rest:
+            rule = "auxiliary data are whole words of four octets (RFC 3376 section 4.2.6)"
+            raise MalformedError(layer="GroupRecord", field="auxiliary", value=self.auxiliary, rule=rule)
+        kind, words = fitting("GroupRecord", "type", self.type, 8), fitting("GroupRecord", "auxiliary", words, 8)
+        head = struct.pack("!BBH", kind, words, fitting("GroupRecord", "sources", len(self.sources), 16))
         return head + b"".join(OCTETS[address] for address in (self.group, *self.sources)) + self.auxiliary
 
 
@@ -58,7 +78,7 @@ class IGMP(Transport, frozen=True, gc=False):
     PROTOCOL: ClassVar = 2
     LAYOUT: ClassVar = (("type", 8), ("max_response_code", 8), ("checksum", 16), ("group", 32))
     DERIVED: ClassVar = frozenset({"checksum"})
-    COERCE: ClassVar = {"group": address_text}
+    COERCE: ClassVar = {"group": address_text, "rest": octets_of}
     VIEWS: ClassVar = ("version", "sources", "records", "record_count", "name")
 
     type: int = IGMPType.MEMBERSHIP_QUERY
@@ -81,6 +101,8 @@ class IGMP(Transport, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if type(self.group) is not str or self.group not in OCTETS:
             self.settle("group")
+        if type(self.rest) is not bytes:
+            self.settle("rest")
 
     @classmethod
     def query(
@@ -96,7 +118,9 @@ class IGMP(Transport, frozen=True, gc=False):
         if sources is None:
             return cls(IGMPType.MEMBERSHIP_QUERY, max_response_code, None, group)
         octets = b"".join(OCTETS[address_text(source)] for source in sources)
-        rest = struct.pack("!BBH", robustness & 7, interval_code, len(octets) // 4) + octets
+        fitting("IGMP", "robustness", robustness, 3)
+        fitting("IGMP", "interval_code", interval_code, 8)
+        rest = struct.pack("!BBH", robustness, interval_code, len(octets) // 4) + octets
         return cls(IGMPType.MEMBERSHIP_QUERY, max_response_code, None, group, rest)
 
     @classmethod
@@ -117,17 +141,22 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def version(self) -> int | None:
-        """1, 2 or 3 by type and length (RFC 3376 section 7.1); None for a type that IGMP does not have."""
+        """1, 2 or 3 by type and length (RFC 3376 section 7.1); None for a type or a query's length of no version."""
         if self.type == IGMPType.MEMBERSHIP_QUERY:
+            if 0 < len(self.rest) < 4:
+                return None
             return 3 if len(self.rest) >= 4 else 2 if self.max_response_code else 1
         return {0x12: 1, 0x16: 2, 0x17: 2, 0x22: 3}.get(self.type)
 
     @property
     def name(self) -> str:
         """The message in words, as "v2 membership report"."""
-        names = {0x11: "membership query", 0x12: "membership report", 0x16: "membership report", 0x17: "leave group"}
-        name = names.get(self.type, "membership report" if self.type == 0x22 else "")
-        return f"v{self.version} {name}" if name else f"type {self.type:#04x}"
+        report = "membership report"
+        names = {0x11: "membership query", 0x12: report, 0x16: report, 0x17: "leave group", 0x22: report}
+        name, version = names.get(self.type), self.version
+        if name is None:
+            return f"type {self.type:#04x}"
+        return f"{name} of no version" if version is None else f"v{version} {name}"
 
     @property
     def sources(self) -> tuple[str, ...]:

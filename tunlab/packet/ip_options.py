@@ -6,9 +6,13 @@ The kind is the whole octet (copied flag, class and number): masked, different o
 from __future__ import annotations
 
 import struct
-from typing import ClassVar, Self
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from tunlab.packet.address import OCTETS, TEXT, address_text
+from msgspec.structs import force_setattr
+
+from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
+from tunlab.packet.header import fitting
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
 
 END = Option(END_OF_OPTIONS)
@@ -27,9 +31,12 @@ class Route(TypedOption, frozen=True, gc=False):
     addresses: tuple[str, ...]
     pointer: int = 4
 
+    if TYPE_CHECKING:
+
+        def __init__(self, addresses: Iterable[AddressLike], pointer: int = 4) -> None: ...
+
     def __post_init__(self) -> None:
-        for address in self.addresses:
-            address_text(address)
+        force_setattr(self, "addresses", tuple(address_text(address) for address in self.addresses))
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -79,6 +86,13 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     overflow: int = 0
     flag: int = 0
 
+    if TYPE_CHECKING:
+
+        def __init__(self, words: Iterable[int], pointer: int = 5, overflow: int = 0, flag: int = 0) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "words", tuple(self.words))
+
     @classmethod
     def read(cls, data: bytes) -> Self | None:
         if len(data) % 4 != 2:
@@ -86,8 +100,8 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         return cls(struct.unpack(f"!{len(data) // 4}I", data[2:]), data[0], data[1] >> 4, data[1] & 15)
 
     def data(self) -> bytes:
-        head = bytes((self.pointer, self.overflow << 4 | self.flag))
-        return head + struct.pack(f"!{len(self.words)}I", *self.words)
+        overflow, flag = (fitting("Timestamp", field, getattr(self, field), 4) for field in ("overflow", "flag"))
+        return bytes((self.pointer, overflow << 4 | flag)) + struct.pack(f"!{len(self.words)}I", *self.words)
 
 
 class StreamIdentifier(TypedOption, frozen=True, gc=False):
@@ -102,7 +116,7 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
         return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
 
     def data(self) -> bytes:
-        return self.identifier.to_bytes(2, "big")
+        return struct.pack("!H", self.identifier)
 
 
 class RouterAlert(TypedOption, frozen=True, gc=False):
@@ -117,7 +131,7 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
         return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
 
     def data(self) -> bytes:
-        return self.value.to_bytes(2, "big")
+        return struct.pack("!H", self.value)
 
 
 READERS: Readers = {

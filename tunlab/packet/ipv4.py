@@ -15,7 +15,7 @@ from tunlab.packet import ip_options
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Header
+from tunlab.packet.header import Header, flags_of
 from tunlab.packet.options import LONGEST, Option, OptionFault, TypedOption, option_octets, padded, read_options
 
 if TYPE_CHECKING:
@@ -56,7 +56,10 @@ class IPv4(Header, frozen=True, gc=False):
         ("ttl", 8), ("protocol", 8), ("checksum", 16), ("src", 32), ("dst", 32),
     )  # fmt: skip
     DERIVED: ClassVar = frozenset({"ihl", "total_length", "protocol", "checksum"})
-    COERCE: ClassVar = {"src": address_text, "dst": address_text, "flags": IPFlag, "options": option_octets}
+    COERCE: ClassVar = {
+        "src": address_text, "dst": address_text, "final_destination": address_text,
+        "flags": flags_of(IPFlag), "options": option_octets,
+    }  # fmt: skip
     VIEWS: ClassVar = ("header_length", "is_fragment", "final_destination")
 
     version: int = 4
@@ -97,11 +100,8 @@ class IPv4(Header, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         # Each parsed header comes through here, with addresses that are known: two look-ups are all it should cost.
-        try:
-            known = self.src in OCTETS and self.dst in OCTETS
-        except TypeError:  # unhashable: no address of any kind
-            known = False
-        if not known:
+        src, dst = self.src, self.dst
+        if type(src) is not str or type(dst) is not str or src not in OCTETS or dst not in OCTETS:
             self._settle_addresses()
         if type(self.flags) is not IPFlag:
             self.settle("flags")
@@ -138,7 +138,7 @@ class IPv4(Header, frozen=True, gc=False):
     @property
     def decoded_options(self) -> tuple[Option | TypedOption, ...]:
         """The options as objects, as far as they can be read; `findings` says where reading stopped."""
-        return tuple(read_options(self.options, ip_options.READERS)[0]) if self.options else ()
+        return tuple(self._decode()[0])
 
     @property
     def final_destination(self) -> str:
@@ -156,7 +156,12 @@ class IPv4(Header, frozen=True, gc=False):
         return read_options(self.options, ip_options.READERS)
 
     def pseudo_header(self, protocol: int, length: int) -> bytes:
-        """The 12 octets that TCP and UDP checksums cover too; `length` in octets (RFC 9293 section 3.1, RFC 768)."""
+        """The 12 octets that TCP and UDP checksums cover too; `length` in octets (RFC 9293 section 3.1, RFC 768).
+
+        Raises MalformedError for a length that no datagram has.
+        """
+        if length > 0xFFFF:
+            raise _too_long(FIXED + len(self.options) + length)
         return OCTETS[self.src] + OCTETS[self.final_destination] + struct.pack("!HH", protocol, length)
 
     def complete(self, payload: bytes, protocol: int | None = None) -> IPv4:
@@ -173,10 +178,11 @@ class IPv4(Header, frozen=True, gc=False):
             if len(options) > LONGEST:
                 rule = f"a header holds {LONGEST} octets of them (RFC 791 section 3.1)"
                 raise MalformedError(layer="IPv4", field="options", value=f"{len(options)} octets", rule=rule)
-        total_length = FIXED + len(options) + len(payload) if self.total_length is None else self.total_length
-        if total_length > 0xFFFF:
-            rule = "a datagram has at most 65535 octets (RFC 791 section 3.1); send fragments or force total_length"
-            raise MalformedError(layer="IPv4", field="total_length", value=total_length, rule=rule)
+        total_length = self.total_length
+        if total_length is None:
+            total_length = FIXED + len(options) + len(payload)
+            if total_length > 0xFFFF:
+                raise _too_long(total_length)
         header = replace(
             self,
             ihl=5 + len(options) // 4 if self.ihl is None else self.ihl,
@@ -250,6 +256,11 @@ def _no_header(octets: bytes) -> TruncatedError | MalformedError:
     return MalformedError(layer="IPv4", field="ihl", value=octets[0] & 15, rule=rule, offset=0)
 
 
+def _too_long(total_length: int) -> MalformedError:
+    rule = "a datagram has at most 65535 octets (RFC 791 section 3.1); send fragments, or force lengths and checksums"
+    return MalformedError(layer="IPv4", field="total_length", value=total_length, rule=rule)
+
+
 def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
     """What is wrong with a header at the start of a datagram of `present` octets, its checksum apart."""
     found: list[Finding] = []
@@ -264,7 +275,8 @@ def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
     if total_length == 0:
         find("total_length", Kind.OFFLOAD, 2, "it is 0, as segmentation offload leaves it in a capture")
     elif total_length is not None and total_length < length:
-        find("total_length", Kind.LENGTH, 2, "it is less than the header", length, total_length, length_from="IPv4.ihl")
+        rule = "it is less than the header"
+        find("total_length", Kind.LENGTH, 2, rule, length, total_length, length_from="IPv4.total_length")
     elif total_length is not None and total_length > present:
         rule = "the datagram is cut short"
         find("total_length", Kind.TRUNCATED, 2, rule, total_length, present, length_from="octets")
@@ -281,7 +293,5 @@ def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
             find("fragment_offset", Kind.FRAGMENT, 6, "it ends past the largest datagram of 65535 octets (RFC 791)")
     fault = ip._decode()[1] if ip.options else None
     if fault is not None:
-        offset = FIXED + fault.offset
-        numbers = () if fault.length is None else (fault.length, fault.present)
-        find("options", Kind.OPTION, offset, fault.rule, *numbers, length_from="IPv4.ihl" if numbers else None)
+        found.append(fault.finding("IPv4", FIXED, "IPv4.ihl"))
     return found

@@ -58,6 +58,8 @@ class Match(Struct, frozen=True):
         return not self.difference(packet)
 
     def __and__(self, other: Match) -> Match:
+        if not isinstance(other, Match):
+            return NotImplemented
         return Match(self.conditions + other.conditions)
 
     def __str__(self) -> str:
@@ -79,20 +81,26 @@ def where(layer: type[Header], fields: dict[str, object]) -> Match:
 
 
 def _wanted(layer: type[Header], name: str, value: object) -> object:
-    """`value` as the field would hold it, so that a match can be by plain equality."""
-    if callable(value) or isinstance(value, (range, set, frozenset, IPv4Network)):
+    """`value` as the field would hold it, so that a match can be by plain equality; refused where it never holds it."""
+    if callable(value) or (value is None and name in layer.VIEWS):
+        return value
+    if isinstance(value, (set, frozenset)):
+        return frozenset(_wanted(layer, name, each) for each in value)
+    if isinstance(value, (range, IPv4Network)):
+        for end in (value.network_address,) if isinstance(value, IPv4Network) else (*value[:1], *value[-1:]):
+            layer.coerce(name, end)
         return value
     return layer.coerce(name, value)
 
 
 def _agrees(wanted: object, got: object) -> bool:
-    if isinstance(wanted, (range, set, frozenset)):
+    if isinstance(wanted, (range, frozenset)):
         return got in wanted
     if isinstance(wanted, IPv4Network):
         return isinstance(got, str) and IPv4Address(got) in wanted
     if callable(wanted):
         return bool(cast(Callable[[object], object], wanted)(got))
-    return type(wanted) is type(got) and wanted == got if isinstance(wanted, bytes) else wanted == got
+    return wanted == got
 
 
 def show(value: object) -> str:
@@ -101,6 +109,8 @@ def show(value: object) -> str:
         return f"{len(value)} octets {value[:32].hex(' ')}{' …' if len(value) > 32 else ''}" if value else "no octets"
     if callable(value):
         return getattr(value, "__name__", repr(value))
+    if isinstance(value, frozenset):
+        return "{" + ", ".join(sorted(map(show, value), key=lambda text: (len(text), text))) + "}"
     name = getattr(value, "name", None)
     if isinstance(name, str) and isinstance(value, int):
         return name

@@ -7,10 +7,15 @@ that cannot be (0, 1, or past the end) stops the walk with a fault, it never rep
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable, Mapping
-from typing import ClassVar, Self, SupportsBytes, TypeAlias
+from typing import ClassVar, Self, TypeAlias
 
 from msgspec import Struct
+
+from tunlab.errors import MalformedError
+from tunlab.packet.findings import Finding, Kind
+from tunlab.packet.header import octets_of
 
 END_OF_OPTIONS = 0
 NO_OPERATION = 1
@@ -27,7 +32,11 @@ class Option(Struct, frozen=True, gc=False):
     def __bytes__(self) -> bytes:
         if self.kind in (END_OF_OPTIONS, NO_OPERATION) and not self.data:
             return bytes((self.kind,))
-        return bytes((self.kind, len(self.data) + 2)) + self.data
+        try:
+            return bytes((self.kind, len(self.data) + 2)) + self.data
+        except (TypeError, ValueError):
+            rule = "an option has a kind up to 255 and at most 253 octets of data"
+            raise MalformedError(layer="Option", field="", value=self, rule=rule) from None
 
 
 _END, _NOP = Option(END_OF_OPTIONS), Option(NO_OPERATION)
@@ -48,7 +57,13 @@ class TypedOption(Struct, frozen=True, gc=False):
         raise NotImplementedError
 
     def __bytes__(self) -> bytes:
-        return bytes(Option(self.KIND, self.data()))
+        try:
+            data = self.data()
+        except (struct.error, TypeError, ValueError) as error:
+            name = type(self).__name__
+            rule = f"{name} has a field that does not fit its octets ({error})"
+            raise MalformedError(layer=name, field="", value=self, rule=rule) from None
+        return bytes(Option(self.KIND, data))
 
 
 class OptionFault(Struct, frozen=True):
@@ -61,12 +76,19 @@ class OptionFault(Struct, frozen=True):
 
     @property
     def rule(self) -> str:
-        """In words, with the source."""
+        """In words."""
         if self.length is None:
             return f"option {self.kind} has no length octet"
         if self.length < 2:
             return f"option {self.kind} has the length {self.length}, and the least is 2"
         return f"option {self.kind} has the length {self.length} and overruns the header"
+
+    def finding(self, layer: str, start: int, length_from: str) -> Finding:
+        """This as a finding about `layer`, whose options start at `start` and end where `length_from` says."""
+        needed, present = self.length or 2, self.present
+        if self.length is not None and self.length < 2:
+            needed, present, length_from = 2, self.length, f"{layer}.options"
+        return Finding(layer, "options", Kind.OPTION, start + self.offset, self.rule, needed, present, length_from)
 
 
 Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
@@ -103,13 +125,9 @@ def read_options(octets: bytes, readers: Readers) -> tuple[list[Option | TypedOp
 
 def option_octets(options: object) -> bytes:
     """Options given as octets (kept as they are) or as option objects; raises ValueError for anything else."""
-    if isinstance(options, (bytes, bytearray, memoryview)):
-        return bytes(options)
-    if isinstance(options, Iterable) and not isinstance(options, str):
-        items = list(options)
-        if all(isinstance(item, SupportsBytes) for item in items):
-            return b"".join(bytes(item) for item in items)
-    raise ValueError("options are octets, or option objects in a list")
+    if isinstance(options, Iterable) and not isinstance(options, (str, bytes, bytearray, memoryview)):
+        return b"".join(octets_of(option) for option in options)
+    return octets_of(options)
 
 
 def padded(octets: bytes) -> bytes:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tunlab.packet.header import Header, Transport
+from tunlab.errors import MalformedError
+from tunlab.packet.header import Header, Transport, octets_of
 from tunlab.packet.icmp import ICMP
 from tunlab.packet.igmp import IGMP
 from tunlab.packet.tcp import TCP
@@ -21,10 +22,18 @@ LAYERS: dict[int, type[Transport]] = {layer.PROTOCOL: layer for layer in (ICMP, 
 class Partial(Header, frozen=True, gc=False):
     """The beginning of the header of `protocol`, one of ICMP, IGMP, TCP, UDP; `present` are its octets."""
 
+    COERCE: ClassVar = {"present": octets_of}
     VIEWS: ClassVar = ("src_port", "dst_port", "seq", "type", "code")
 
     protocol: int
     present: bytes
+
+    def __post_init__(self) -> None:
+        if self.protocol not in LAYERS:
+            rule = f"there is no header known of that protocol; it is one of {', '.join(map(str, LAYERS))}"
+            raise MalformedError(layer="Partial", field="protocol", value=self.protocol, rule=rule)
+        if type(self.present) is not bytes:
+            self.settle("present")
 
     @property
     def layer(self) -> type[Transport]:

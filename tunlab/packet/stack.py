@@ -3,7 +3,8 @@
 Three laws, held by property tests:
 
 1. `build(parse(octets)) == octets` for every octet string that parses: parsing keeps every bit.
-2. `parse(build(packet)) == complete(packet)`: only derived fields may be None, and None means compute.
+2. `parse(build(packet)) == complete(packet)` where no length, protocol or fragment offset is forced to say otherwise:
+   only derived fields may be None, and None means compute.
 3. `findings(build(packet)) == []` where nothing was forced.
 
 Parsing frames, findings judge. `parse` raises only where there is no IP header to give; whatever is
@@ -12,7 +13,7 @@ wrong further in keeps the layers decoded so far and leaves the rest as octets.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, SupportsBytes, TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -21,7 +22,7 @@ from msgspec.structs import replace
 from tunlab.errors import PacketError
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, is_intact
 from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Header, Transport
+from tunlab.packet.header import Header, Transport, octets_of
 from tunlab.packet.icmp import ICMP, ICMPType, icmp_checksum, parse_icmp
 from tunlab.packet.igmp import IGMP, igmp_checksum, igmp_findings, parse_igmp
 from tunlab.packet.ipv4 import IPv4, ipv4_findings, parse_ipv4
@@ -65,17 +66,17 @@ class Packet(Struct, frozen=True, gc=False):
     def of(cls, *layers: Layer) -> Packet:
         """The packet of `layers`: headers first, then what they carry, joined."""
         headers = tuple(layer for layer in layers if isinstance(layer, Header))
-        payload = b"".join(bytes(layer) for layer in layers[len(headers) :])  # type: ignore[arg-type]
-        if not headers or not isinstance(headers[0], IPv4):
-            raise PacketError("a packet begins with its IPv4 header: give IPv4(src=…, dst=…) first")
         if any(isinstance(layer, Header) for layer in layers[len(headers) :]):
             raise PacketError("a header stands behind octets: give the headers first, then the payload")
-        if len(headers) > 2 or (len(headers) == 2 and isinstance(headers[1], IPv4)):
-            names = ", ".join(type(header).__name__ for header in headers)
-            raise PacketError(
-                f"{names}: one IPv4 header and one header behind it make a packet; build() what it carries"
-            )
-        return cls(headers, payload)
+        match headers:
+            case (IPv4(),) | (IPv4(), Transport() | Partial()):
+                pass
+            case _:
+                raise _no_packet(headers)
+        try:
+            return cls(headers, b"".join(octets_of(layer) for layer in layers[len(headers) :]))
+        except ValueError as error:
+            raise PacketError(f"the payload holds {error}") from None
 
     def get(self, layer: type[H]) -> H | None:
         """The header of this class, or None."""
@@ -151,7 +152,7 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     wrong further in is told by `findings` and `checksums`.
     """
     if type(octets) is not bytes:
-        octets = bytes(octets)
+        octets = octets_of(octets)  # not bytes(): of a number that makes so many zeros
     ip, start = parse_ipv4(octets)
     present, total_length = len(octets), ip.total_length or 0
     cut = 0 if wire_length is None or wire_length < present else wire_length - present
@@ -175,18 +176,27 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
 def complete(packet: Packet) -> Packet:
     """The packet with every derived field that is None computed; forced ones stay.
 
-    Raises MalformedError where one cannot be.
+    Raises MalformedError where one cannot be, PacketError for headers that make no packet.
     """
-    ip, payload = packet.ip, packet.payload
-    match packet.transport:
-        case Transport() as transport:
+    payload = packet.payload
+    match packet.headers:
+        case (IPv4() as ip, Transport() as transport):
             transport = transport.complete(ip, payload)
             ip = ip.complete(transport.octets() + payload, transport.PROTOCOL)
             return replace(packet, headers=(ip, transport))
-        case Partial() as partial:
+        case (IPv4() as ip, Partial() as partial):
             return replace(packet, headers=(ip.complete(partial.present + payload, partial.protocol), partial))
-        case _:
+        case (IPv4() as ip,):
             return replace(packet, headers=(ip.complete(payload),))
+        case _:
+            raise _no_packet(packet.headers)
+
+
+def _no_packet(headers: Sequence[Header]) -> PacketError:
+    if not headers or not isinstance(headers[0], IPv4):
+        return PacketError("a packet begins with its IPv4 header: give IPv4(src=…, dst=…) first")
+    names = ", ".join(type(header).__name__ for header in headers)
+    return PacketError(f"{names}: one IPv4 header and one header behind it make a packet; build() what it carries")
 
 
 def build(*layers: Layer | Packet) -> bytes:
@@ -200,14 +210,25 @@ def build(*layers: Layer | Packet) -> bytes:
     return b"".join([*[header.octets() for header in whole.headers], whole.payload, whole.trailer])
 
 
+def received(packet: Packet | bytes | bytearray | memoryview) -> Packet:
+    """The packet as its receiver reads it: of one that was put together with false lengths, other than it was meant.
+
+    Raises what `parse` raises, and for a packet what `build` raises.
+    """
+    if not isinstance(packet, Packet):
+        return parse(packet)
+    octets = build(packet)
+    return parse(octets, wire_length=len(octets) + packet.cut)
+
+
 def findings(packet: Packet | bytes | bytearray | memoryview) -> list[Finding]:
-    """What is wrong with a packet, in the order of its octets; raises only what `parse` raises."""
-    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    """What is wrong with a packet, in the order of its octets; raises only what `received` raises."""
+    packet = received(packet)
     ip = packet.ip
     found = ipv4_findings(ip, _present(packet))
     offset = len(ip.octets())
     found += _transport_findings(packet, offset)
-    for checksum in checksums(packet):
+    for checksum in _checksums(packet):
         if checksum.verdict is Verdict.BAD:
             at = 10 if checksum.layer == "IPv4" else offset + {"TCP": 16, "UDP": 6}.get(checksum.layer, 2)
             rule, needed, value = "it does not fit the octets", checksum.expected, checksum.value
@@ -240,7 +261,10 @@ def _transport_findings(packet: Packet, offset: int) -> list[Finding]:
 
 def checksums(packet: Packet | bytes | bytearray | memoryview) -> list[Checksum]:
     """The verdict on each layer's checksum, outermost first: good, bad, or not verifiable and why."""
-    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    return _checksums(received(packet))
+
+
+def _checksums(packet: Packet) -> list[Checksum]:
     ip, transport = packet.ip, packet.transport
     verdicts = [_ip_checksum(ip)]
     if not isinstance(transport, Transport):
@@ -268,11 +292,14 @@ def _ip_checksum(ip: IPv4) -> Checksum:
 def _unverifiable(packet: Packet) -> str:
     """Why the transport checksum cannot be verified; empty where it can."""
     ip, transport = packet.ip, packet.transport
+    total_length = ip.total_length or 0
     if ip.is_fragment:
         return "a fragment does not hold all that it covers"
-    if ip.total_length == 0:
+    if total_length == 0:
         return "segmentation offload leaves it unfinished"
-    if packet.cut and (ip.total_length or 0) > _present(packet):
+    if total_length < ip.header_length:
+        return "the total length does not say what it covers"
+    if packet.cut and total_length > _present(packet):
         return "the capture is cut short"
     if isinstance(transport, UDP):
         if transport.checksum == 0:

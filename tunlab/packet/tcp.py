@@ -12,7 +12,7 @@ from tunlab.errors import MalformedError
 from tunlab.packet import tcp_options
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Transport
+from tunlab.packet.header import Transport, flags_of
 from tunlab.packet.ipv4 import IPv4
 from tunlab.packet.options import LONGEST, Option, OptionFault, TypedOption, option_octets, padded, read_options
 
@@ -60,7 +60,7 @@ class TCP(Transport, frozen=True, gc=False):
         ("data_offset", 4), ("reserved", 4), ("flags", 8), ("window", 16), ("checksum", 16), ("urgent_pointer", 16),
     )  # fmt: skip
     DERIVED: ClassVar = frozenset({"data_offset", "checksum"})
-    COERCE: ClassVar = {"flags": TCPFlag, "options": option_octets}
+    COERCE: ClassVar = {"flags": flags_of(TCPFlag), "options": option_octets}
     VIEWS: ClassVar = ("mss", "window_scale", "sack_permitted", "sack", "timestamps", "fast_open")
 
     src_port: int = 0
@@ -107,7 +107,7 @@ class TCP(Transport, frozen=True, gc=False):
     @property
     def decoded_options(self) -> tuple[Option | TypedOption, ...]:
         """The options as objects, as far as they can be read; `findings` says where reading stopped."""
-        return tuple(read_options(self.options, tcp_options.READERS)[0]) if self.options else ()
+        return tuple(self._decode()[0])
 
     @property
     def mss(self) -> int | None:
@@ -248,8 +248,5 @@ def tcp_findings(tcp: TCP, offset: int, present: int, length_from: str) -> list[
         found.append(Finding("TCP", "reserved", Kind.RESERVED, offset + 12, rule))
     fault = tcp._decode()[1] if tcp.options else None
     if fault is not None:
-        at = offset + FIXED + fault.offset
-        needed, there = (None, None) if fault.length is None else (fault.length, fault.present)
-        length_said = None if fault.length is None else "TCP.data_offset"
-        found.append(Finding("TCP", "options", Kind.OPTION, at, fault.rule, needed, there, length_said))
+        found.append(fault.finding("TCP", offset + FIXED, "TCP.data_offset"))
     return found

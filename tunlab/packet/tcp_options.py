@@ -6,7 +6,10 @@ The signatures of MD5 and TCP-AO are octets: verifying them needs the peers' key
 from __future__ import annotations
 
 import struct
-from typing import ClassVar, Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from msgspec.structs import force_setattr
 
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
 
@@ -28,7 +31,7 @@ class MSS(TypedOption, frozen=True, gc=False):
         return cls(data[0] << 8 | data[1]) if len(data) == 2 else None
 
     def data(self) -> bytes:
-        return self.size.to_bytes(2, "big")
+        return struct.pack("!H", self.size)
 
 
 class WindowScale(TypedOption, frozen=True, gc=False):
@@ -66,11 +69,18 @@ class SACK(TypedOption, frozen=True, gc=False):
 
     blocks: tuple[tuple[int, int], ...]
 
+    if TYPE_CHECKING:
+
+        def __init__(self, blocks: Iterable[Sequence[int]]) -> None: ...
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "blocks", tuple(map(tuple, self.blocks)))
+
     @classmethod
     def read(cls, data: bytes) -> Self | None:
         if not data or len(data) % 8:
             return None
-        return cls(tuple(_TWO_WORDS.iter_unpack(data)))
+        return cls(_TWO_WORDS.iter_unpack(data))
 
     def data(self) -> bytes:
         return b"".join(_TWO_WORDS.pack(*block) for block in self.blocks)

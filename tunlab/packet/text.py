@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tunlab.errors import PacketError
+from tunlab.packet import tcp_options
 from tunlab.packet.checksum import Checksum
 from tunlab.packet.findings import Kind
-from tunlab.packet.header import Header
-from tunlab.packet.icmp import ICMP
+from tunlab.packet.header import Header, octets_of
+from tunlab.packet.icmp import ICMP, NUMBERED
 from tunlab.packet.igmp import IGMP
 from tunlab.packet.ipv4 import FIXED, IPv4
 from tunlab.packet.match import show
 from tunlab.packet.options import Option, TypedOption
 from tunlab.packet.partial import Partial
-from tunlab.packet.stack import Packet, checksums, complete, findings, parse
+from tunlab.packet.stack import Packet, checksums, findings, received
 from tunlab.packet.tcp import TCP, TCPFlag
 from tunlab.packet.udp import UDP
 
@@ -31,7 +32,7 @@ def listing(packet: Packet | bytes, *, verbose: bool = False) -> str:
 
     verbose   every field, the checksums' verdicts, the options, the transport header
     """
-    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    packet = received(packet)
     ip = packet.ip
     lines = [
         "=== Parsed IP Packet ===",
@@ -105,7 +106,8 @@ def _option(option: Option | TypedOption) -> str:
     if isinstance(option, Option):
         name = {0: "end of options", 1: "no operation"}.get(option.kind, f"kind {option.kind}")
         return f"{name}, {show(option.data)}" if option.data else name
-    values = ", ".join(f"{field} {_value(getattr(option, field))}" for field in option.__struct_fields__)
+    fields = option.__struct_fields__
+    values = ", ".join(f"{field.replace('_', ' ')} {_value(getattr(option, field))}" for field in fields)
     return f"{type(option).__name__} {values}".strip()
 
 
@@ -120,7 +122,7 @@ def hexdump(octets: bytes | bytearray | memoryview) -> str:
 
     Octets that are no IPv4 datagram are dumped in one piece.
     """
-    octets = bytes(octets)
+    octets = octets_of(octets)
     lines = ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:"]
     length = (octets[0] & 15) * 4 if octets else 0
     if len(octets) < FIXED or octets[0] >> 4 != 4 or length < FIXED:
@@ -140,7 +142,7 @@ def summary(packet: Packet | bytes | bytearray | memoryview) -> str:
     Octets that are no IPv4 datagram are described, not refused.
     """
     try:
-        packet = complete(packet if isinstance(packet, Packet) else parse(packet))
+        packet = received(packet)
     except PacketError as error:
         octets = "" if isinstance(packet, Packet) else f"{len(packet)} octets, "
         return f"{octets}no IPv4 datagram: {error}"
@@ -189,7 +191,9 @@ def _tcp_line(tcp: TCP, size: int) -> str:
 def _option_word(option: Option | TypedOption) -> str:
     if isinstance(option, Option):
         return {0: "eol", 1: "nop"}.get(option.kind, f"kind {option.kind}")
-    name = {"WindowScale": "wscale", "SACKPermitted": "sackOK", "Timestamps": "TS", "FastOpen": "tfo"}
+    if isinstance(option, tcp_options.Timestamps):
+        return f"TS val {option.value} ecr {option.echo_reply}"
+    name = {"WindowScale": "wscale", "SACKPermitted": "sackOK", "FastOpen": "tfo"}
     word = name.get(type(option).__name__, type(option).__name__.lower())
     values = " ".join(_value(getattr(option, field)) for field in option.__struct_fields__)
     return f"{word} {values}".strip()
@@ -197,6 +201,8 @@ def _option_word(option: Option | TypedOption) -> str:
 
 def _icmp_line(packet: Packet, icmp: ICMP) -> str:
     size = 8 + len(packet.payload)
+    if not icmp.is_error and icmp.type not in NUMBERED:
+        return f"ICMP {icmp.name}, length {size}"
     if not icmp.is_error:
         return f"ICMP {icmp.name}, id {icmp.identifier}, seq {icmp.sequence_number}, length {size}"
     about = f", mtu {icmp.mtu}" if icmp.mtu is not None else f", to {icmp.gateway}" if icmp.gateway else ""
@@ -220,7 +226,7 @@ def _notes(packet: Packet) -> Iterable[str]:
 
 def plain(packet: Packet | bytes) -> dict[str, object]:
     """The packet as dictionaries, numbers and text, for JSON: the fields by their names, octets in hexadecimal."""
-    packet = complete(packet) if isinstance(packet, Packet) else parse(packet)
+    packet = received(packet)
     result: dict[str, object] = {}
     for header in packet.headers:
         fields = {field: _plain_value(getattr(header, field)) for field in header.__struct_fields__}

@@ -1,0 +1,180 @@
+"""Hypothesis strategies for packets, by the widths in the headers' own LAYOUT; the settings that all runs share."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tunlab.packet import ICMP, IGMP, TCP, UDP, GroupRecord, IPFlag, IPv4, Packet, ip_options, tcp_options
+from tunlab.packet.options import LONGEST, Option, padded
+
+# The same examples in every run: a failure here is a failure everywhere. No deadline: no verdict by the clock.
+EXACT = settings(derandomize=True, database=None, deadline=None)
+
+
+def sampled(examples: int) -> settings:
+    """The shared settings with so many examples."""
+    return settings(EXACT, max_examples=examples)
+
+
+def numbers(bits: int) -> st.SearchStrategy[int]:
+    """A field of so many bits; its ends more often than chance would have them."""
+    return st.one_of(st.sampled_from([0, 1, (1 << bits) - 1]), st.integers(0, (1 << bits) - 1))
+
+
+def fields(layer, *names, **given):
+    """A header of `layer` with the named fields drawn from their widths in LAYOUT."""
+    widths = dict(layer.LAYOUT)
+    return st.builds(layer, **{name: numbers(widths[name]) for name in names}, **given)
+
+
+addresses = st.ip_addresses(v=4).map(str)
+payloads = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"\0", bytes(64), b"\xff" * 65]))
+
+
+def option_lists(*kinds):
+    """At most 40 octets of options, the padding left to the header."""
+    lists = st.lists(st.one_of(*kinds), max_size=6)
+    return lists.filter(lambda options: len(padded(b"".join(map(bytes, options)))) <= LONGEST)
+
+
+routes = {
+    kind: st.builds(kind, st.lists(addresses, max_size=4), st.integers(4, 255))
+    for kind in (ip_options.RecordRoute, ip_options.LooseSourceRoute, ip_options.StrictSourceRoute)
+}
+IP_OPTIONS = {
+    **routes,
+    ip_options.Timestamp: st.builds(
+        ip_options.Timestamp,
+        words=st.lists(numbers(32), max_size=4).map(tuple),
+        pointer=numbers(8),
+        overflow=numbers(4),
+        flag=numbers(4),
+    ),
+    ip_options.StreamIdentifier: st.builds(ip_options.StreamIdentifier, identifier=numbers(16)),
+    ip_options.RouterAlert: st.builds(ip_options.RouterAlert, value=numbers(16)),
+}
+TCP_OPTIONS = {
+    tcp_options.MSS: st.builds(tcp_options.MSS, size=numbers(16)),
+    tcp_options.WindowScale: st.builds(tcp_options.WindowScale, shift=numbers(8)),
+    tcp_options.SACKPermitted: st.just(tcp_options.SACKPermitted()),
+    tcp_options.SACK: st.builds(
+        tcp_options.SACK, blocks=st.lists(st.tuples(numbers(32), numbers(32)), min_size=1, max_size=4).map(tuple)
+    ),
+    tcp_options.Timestamps: st.builds(tcp_options.Timestamps, value=numbers(32), echo_reply=numbers(32)),
+    tcp_options.FastOpen: st.builds(
+        tcp_options.FastOpen, cookie=st.sampled_from([0, 4, 6, 16]).flatmap(lambda n: st.binary(min_size=n, max_size=n))
+    ),
+    tcp_options.MD5: st.builds(tcp_options.MD5, digest=st.binary(min_size=16, max_size=16)),
+    tcp_options.AO: st.builds(
+        tcp_options.AO, key_id=numbers(8), receive_next_key_id=numbers(8), mac=st.binary(max_size=12)
+    ),
+}
+unknown_options = st.builds(Option, st.sampled_from([30, 94, 130, 222, 254]), st.binary(max_size=8))
+nops = st.just(ip_options.NOP)
+
+# A route's pointer and addresses decide where the datagram ends, so these stand in most of the laws.
+headers = fields(
+    IPv4,
+    "dscp",
+    "ecn",
+    "identification",
+    "ttl",
+    src=addresses,
+    dst=addresses,
+    flags=st.sampled_from([IPFlag(0), IPFlag.DF]),
+    options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *IP_OPTIONS.values())),
+)
+icmp = fields(ICMP, "type", "code", "identifier", "sequence_number")
+udp = fields(UDP, "src_port", "dst_port", checksum=st.sampled_from([None, None, 0]))
+tcp = fields(
+    TCP,
+    "src_port",
+    "dst_port",
+    "seq",
+    "ack",
+    "flags",
+    "window",
+    "urgent_pointer",
+    options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *TCP_OPTIONS.values())),
+)
+records = st.builds(
+    GroupRecord,
+    type=numbers(8),
+    group=addresses,
+    sources=st.lists(addresses, max_size=3).map(tuple),
+    auxiliary=st.sampled_from([b"", b"auxiliar"]),
+)
+igmp = st.one_of(
+    st.builds(IGMP.query, addresses, max_response_code=numbers(8)),
+    st.builds(
+        IGMP.query,
+        addresses,
+        max_response_code=numbers(8),
+        sources=st.lists(addresses, max_size=3),
+        robustness=numbers(3),
+        interval_code=numbers(8),
+    ),
+    st.builds(IGMP.report, addresses),
+    st.builds(IGMP.leave, addresses),
+    st.builds(IGMP.report_v3, st.lists(records, max_size=3)),
+)
+
+# What the parsers of this package leave alone.
+unknown_protocols = st.integers(0, 255).filter(lambda protocol: protocol not in (1, 2, 6, 17))
+
+
+def _fragment(ip, protocol, offset, more, payload):
+    flags = IPFlag.MF if more else IPFlag(0)
+    ip = replace(ip, protocol=protocol, fragment_offset=offset, flags=flags)
+    return Packet.of(ip, payload[: len(payload) // 8 * 8] if more else payload)
+
+
+# An IGMP message takes all that follows it: it has no payload.
+transported = st.one_of(
+    st.builds(Packet.of, headers, st.one_of(icmp, udp, tcp), payloads),
+    st.builds(Packet.of, headers, igmp, st.just(b"")),
+)
+raw = st.builds(
+    lambda ip, protocol, payload: Packet.of(replace(ip, protocol=protocol), payload),
+    headers,
+    unknown_protocols,
+    payloads,
+)
+later_fragments = st.builds(
+    _fragment, headers, numbers(8), st.integers(1, 8000), st.booleans(), st.binary(min_size=8, max_size=64)
+)
+first_fragments = st.builds(
+    lambda ip, header, words: Packet.of(replace(ip, flags=IPFlag.MF), header, bytes(words * 8)),
+    headers,
+    st.one_of(icmp, udp),
+    st.integers(0, 8),
+)
+healthy = st.one_of(transported, raw, later_fragments, first_fragments)
+"""Packets in which nothing is forced and nothing is wrong."""
+
+forced = fields(
+    IPv4,
+    "ihl",
+    "dscp",
+    "ecn",
+    "total_length",
+    "identification",
+    "flags",
+    "fragment_offset",
+    "ttl",
+    "checksum",
+    src=addresses,
+    dst=addresses,
+    protocol=st.sampled_from([1, 2, 6, 17, 89]),
+    options=st.binary(max_size=44),
+)
+forced_transports = st.one_of(
+    fields(ICMP, *dict(ICMP.LAYOUT)),
+    fields(UDP, *dict(UDP.LAYOUT)),
+    fields(TCP, *dict(TCP.LAYOUT), options=st.binary(max_size=44)),
+    fields(IGMP, "type", "max_response_code", "checksum", group=addresses, rest=st.binary(max_size=20)),
+)
+ill = st.builds(Packet.of, forced, forced_transports, payloads)
+"""Packets in which every field is forced, so that hardly anything fits."""

@@ -1,0 +1,166 @@
+"""What all headers share: fields that fit, errors that name the field, values that cannot change."""
+
+import copy
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import replace
+
+from tests.packet.golden import up
+from tests.packet.strategies import forced, forced_transports, sampled
+from tunlab.errors import MalformedError
+from tunlab.packet import ICMP, IGMP, TCP, UDP, Header, IPFlag, IPv4, Packet, TCPFlag, build
+
+LAYERS = [IPv4, ICMP, IGMP, TCP, UDP]
+FIELDS = [
+    (layer, field, bits)
+    for layer in LAYERS
+    for field, bits in layer.LAYOUT
+    if field not in ("src", "dst", "group", "flags")
+]
+each_field = pytest.mark.parametrize(
+    ("layer", "field", "bits"), FIELDS, ids=lambda value: getattr(value, "__name__", None)
+)
+
+
+def header(layer, **fields):
+    return up(**fields) if layer is IPv4 else layer(**fields)
+
+
+def made(layer, **fields):
+    one = header(layer, **fields)
+    return build(one, b"") if layer is IPv4 else build(up(), one)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_layout_is_the_wires(layer):
+    assert sum(bits for _, bits in layer.LAYOUT) == {IPv4: 160, TCP: 160}.get(layer, 64)
+    assert [name for name, _ in layer.LAYOUT] == list(layer.__struct_fields__)[: len(layer.LAYOUT)]
+    assert {name for name, _ in layer.LAYOUT} >= layer.DERIVED
+    assert set(layer.VIEWS).isdisjoint(layer.__struct_fields__)
+    assert all(hasattr(layer, view) for view in layer.VIEWS)
+
+
+@each_field
+@pytest.mark.parametrize("wrong", ["too large", -1, "x", 1.0, b"\1", (), ...], ids=str)
+def test_a_value_that_does_not_fit_is_refused_by_name(layer, field, bits, wrong):
+    value = 1 << bits if wrong == "too large" else wrong
+    with pytest.raises(MalformedError) as refusal:
+        made(layer, **{"protocol": 253, field: value} if layer is IPv4 else {field: value})
+    assert str(refusal.value) == (
+        f"{layer.__name__}.{field} is {value!r}: the field has {bits} bits and takes a number from 0 to {2**bits - 1}"
+    )
+    assert (refusal.value.layer, refusal.value.field) == (layer.__name__, field)
+
+
+@each_field
+def test_none_means_compute_for_derived_fields_alone(layer, field, bits):
+    fields = {"protocol": 253, field: None} if layer is IPv4 else {field: None}
+    if (layer, field) == (IPv4, "protocol"):
+        with pytest.raises(MalformedError, match=r"^IPv4.protocol is None: no header follows that would say it"):
+            made(layer, **fields)
+    elif field in layer.DERIVED:
+        assert made(layer, **fields) == made(layer, **{"protocol": 253} if layer is IPv4 else {})
+    else:
+        with pytest.raises(MalformedError, match=rf"^{layer.__name__}.{field} is None: the field has {bits} bits"):
+            made(layer, **fields)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_a_header_with_fields_to_compute_has_no_octets_yet(layer):
+    with pytest.raises(MalformedError, match=r"is None: it is computed only by complete\(\) or build\(\)$"):
+        header(layer).octets()
+
+
+@each_field
+def test_the_ends_of_each_field_fit(layer, field, bits):
+    for value in (0, (1 << bits) - 1):
+        given = {"protocol": 253, field: value} if layer is IPv4 else {field: value}
+        assert len(made(layer, **given)) >= 20
+
+
+@pytest.mark.parametrize(("layer", "kind", "highest"), [(IPv4, IPFlag, 7), (TCP, TCPFlag, 255)])
+def test_flags_are_members_or_their_number(layer, kind, highest):
+    assert type(header(layer, flags=1).flags) is kind
+    assert header(layer, flags=kind(highest)).flags == highest
+    assert header(layer, flags=0) == header(layer, flags=kind(0)) == header(layer)
+    for wrong in (-1, highest + 1, "SYN", None, 2.0, [1], 1 << 70):
+        with pytest.raises(MalformedError) as refusal:
+            header(layer, flags=wrong)
+        assert str(refusal.value) == (
+            f"{layer.__name__}.flags is {wrong!r}: "
+            f"join members of {kind.__name__} by |, or give a number from 0 to {highest}"
+        )
+    with pytest.raises(MalformedError, match=rf"^{layer.__name__}.flags is .*{highest + 1}.*: join members"):
+        made(layer, **{"protocol": 253} if layer is IPv4 else {}, flags=kind(highest + 1))
+
+
+def test_a_header_is_changed_by_replace_alone():
+    before = up()
+    with pytest.raises(AttributeError):
+        before.ttl = 1
+    after = replace(before, ttl=1, flags=2, dst="10.9.9.9", options=bytearray(b"\1"))
+    assert (before.ttl, after.ttl) == (64, 1)
+    assert (type(after.flags), type(after.options)) == (IPFlag, bytes)
+    with pytest.raises(MalformedError):
+        replace(before, src="nobody")
+
+
+@given(forced, forced_transports)
+@sampled(60)
+def test_headers_are_values(ip, transport):
+    for one in (ip, transport, Packet.of(ip, transport, b"x")):
+        for twin in (pickle.loads(pickle.dumps(one)), copy.deepcopy(one), copy.copy(one)):
+            assert twin == one
+            assert hash(twin) == hash(one)
+            assert type(twin) is type(one)
+
+
+def structs(kind):
+    return [each for direct in kind.__subclasses__() for each in (direct, *structs(direct))]
+
+
+@pytest.mark.parametrize(
+    "kind", sorted({each for each in structs(Struct) if each.__module__.startswith("tunlab.packet")}, key=str)
+)
+def test_nothing_here_can_be_changed(kind):
+    assert kind.__struct_config__.frozen
+
+
+def test_headers_of_different_layers_are_never_equal():
+    assert UDP(1, 2, 8, 0) != ICMP(1, 2, 8, 0)
+    assert UDP() != TCP()
+    assert len({UDP(), ICMP(), TCP(), IGMP()}) == 4
+
+
+def test_headers_are_taken_apart_by_match():
+    match TCP(dst_port=80, flags=TCPFlag.SYN):
+        case TCP(dst_port=80, flags=TCPFlag.SYN) as tcp:
+            assert tcp.window == 65535
+        case _:
+            pytest.fail("a header does not match its own fields")
+
+
+@given(st.sampled_from(FIELDS), st.data())
+@sampled(200)
+def test_what_a_field_was_given_stands_on_the_wire(which, data):
+    layer, field, bits = which
+    value = data.draw(st.integers(0, (1 << bits) - 1))
+    given = {"protocol": 253, field: value} if layer is IPv4 else {field: value}
+    octets = made(layer, **given)
+    width = sum(bits for _, bits in layer.LAYOUT)
+    start = 0 if layer is IPv4 else 20
+    number = int.from_bytes(octets[start : start + width // 8], "big")
+    for name, bits in layer.LAYOUT:  # the loop ends at the field that was given
+        width -= bits
+        if name == field:
+            break
+    assert number >> width & (1 << bits) - 1 == value
+
+
+def test_a_header_alone_knows_no_octets():
+    with pytest.raises(NotImplementedError):
+        Header().octets()

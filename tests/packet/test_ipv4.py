@@ -1,0 +1,85 @@
+"""The IPv4 header alone: its views, and what is computed."""
+
+from ipaddress import IPv4Address
+
+import pytest
+
+from tests.packet.golden import up
+from tunlab.errors import MalformedError
+from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, complete, parse
+from tunlab.packet.ip_options import NOP
+
+
+def test_the_defaults():
+    ip = up()
+    assert (ip.version, ip.ttl, ip.flags, ip.options) == (4, 64, IPFlag(0), b"")
+    assert (ip.ihl, ip.total_length, ip.protocol, ip.checksum) == (None, None, None, None)
+
+
+def test_lengths_protocol_and_checksum_are_computed():
+    ip = complete(Packet.of(up(options=[NOP]), UDP(), b"abc")).ip
+    assert (ip.ihl, ip.total_length, ip.protocol, ip.options) == (6, 35, 17, b"\1\0\0\0")
+    assert ip.checksum == parse(build(up(options=[NOP]), UDP(), b"abc")).ip.checksum
+
+
+@pytest.mark.parametrize(
+    ("fields", "length"),
+    [({}, 20), ({"options": b"\1"}, 24), ({"options": bytes(40)}, 60), ({"ihl": 7}, 28), ({"ihl": 0}, 0)],
+)
+def test_the_header_length_in_octets(fields, length):
+    assert up(**fields).header_length == length
+
+
+@pytest.mark.parametrize(
+    ("fields", "fragment"),
+    [({}, False), ({"flags": IPFlag.MF}, True), ({"fragment_offset": 1}, True), ({"flags": IPFlag.DF}, False)],
+)
+def test_a_part_of_a_datagram_is_a_fragment(fields, fragment):
+    assert up(**fields).is_fragment is fragment
+
+
+def test_the_addresses_as_objects():
+    assert (up().src_address, up().dst_address) == (IPv4Address("10.1.2.3"), IPv4Address("10.1.2.1"))
+
+
+def test_forced_fields_stay():
+    ip = up(ihl=9, total_length=1, protocol=200, checksum=7, version=5)
+    assert complete(Packet.of(ip, UDP())).ip == ip
+    octets = build(ip, UDP())
+    assert (octets[0], octets[2:4], octets[9], octets[10:12]) == (0x59, b"\0\1", 200, b"\0\7")
+
+
+def test_a_forced_protocol_does_not_change_the_header_behind_it():
+    octets = build(up(protocol=17), ICMP())
+    assert octets[20:] == build(up(), ICMP())[20:]
+    assert octets[9] == 17
+
+
+def test_a_payload_without_a_protocol_is_refused():
+    with pytest.raises(MalformedError) as refusal:
+        build(up(), b"payload")
+    assert str(refusal.value) == "IPv4.protocol is None: no header follows that would say it; give protocol=…"
+
+
+@pytest.mark.parametrize("layers", [[TCP()], [ICMP()], []])
+def test_more_than_a_datagram_holds_is_refused(layers):
+    ip = up() if layers else up(protocol=253)
+    room = 65535 - 20 - sum({TCP: 20, ICMP: 8}[type(layer)] for layer in layers)
+    assert len(build(ip, *layers, bytes(room))) == 65535
+    with pytest.raises(MalformedError) as refusal:
+        build(ip, *layers, bytes(room + 1))
+    assert str(refusal.value) == (
+        "IPv4.total_length is 65536: a datagram has at most 65535 octets (RFC 791 section 3.1); "
+        "send fragments, or force lengths and checksums"
+    )
+
+
+def test_more_than_a_datagram_holds_is_refused_where_only_the_length_is_forced():
+    with pytest.raises(MalformedError, match=r"^IPv4.total_length is 70040: a datagram has at most 65535 octets"):
+        build(up(total_length=0), TCP(), bytes(70_000))
+    assert len(build(up(total_length=0), TCP(checksum=0), bytes(70_000))) == 70_040
+
+
+def test_a_header_is_given_by_keyword():
+    with pytest.raises(MalformedError, match=r"IPv4.src"):
+        IPv4("10.1.2.3", "10.1.2.1")

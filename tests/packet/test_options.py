@@ -1,0 +1,152 @@
+"""The option list itself: it ends, it stops at what cannot be, and it takes octets or objects."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.packet.golden import up
+from tests.packet.strategies import IP_OPTIONS, TCP_OPTIONS, sampled
+from tunlab.errors import MalformedError
+from tunlab.packet import TCP, UDP, IPv4, Kind, build, findings, ip_options, parse, tcp_options
+from tunlab.packet.options import LONGEST, Option, option_octets, padded, read_options
+
+READERS = pytest.mark.parametrize("readers", [ip_options.READERS, tcp_options.READERS, {}], ids=["IP", "TCP", "none"])
+
+
+@READERS
+def test_the_list_goes_to_its_end_and_no_further(readers):
+    options, fault = read_options(b"\1\1\0\2\4\5\xb4", readers)
+    assert options == [Option(1), Option(1), Option(0)]
+    assert fault is None
+
+
+@READERS
+@pytest.mark.parametrize(
+    ("octets", "offset", "length", "present", "rule"),
+    [
+        (b"\x09", 0, None, 1, "option 9 has no length octet"),
+        (b"\x09\0", 0, 0, 2, "option 9 has the length 0, and the least is 2"),
+        (b"\x09\1\x09\1", 0, 1, 4, "option 9 has the length 1, and the least is 2"),
+        (b"\1\1\x09\3", 2, 3, 2, "option 9 has the length 3 and overruns the header"),
+        (b"\x09\2\x09\xff", 2, 255, 2, "option 9 has the length 255 and overruns the header"),
+    ],
+)
+def test_the_walk_stops_at_a_length_that_cannot_be(readers, octets, offset, length, present, rule):
+    options, fault = read_options(octets, readers)
+    assert b"".join(map(bytes, options)) == octets[:offset]
+    assert (fault.offset, fault.kind, fault.length, fault.present, fault.rule) == (offset, 9, length, present, rule)
+
+
+@READERS
+@given(octets=st.binary(max_size=LONGEST))
+@sampled(300)
+def test_any_octets_are_read_in_as_many_steps_as_there_are_octets_at_most(readers, octets):
+    options, fault = read_options(octets, readers)
+    assert len(options) <= len(octets)
+    read = b"".join(map(bytes, options))
+    assert octets.startswith(read)
+    if fault is None:
+        assert read == octets or read.endswith(b"\0")
+    else:
+        assert (fault.offset, fault.present) == (len(read), len(octets) - len(read))
+        assert fault.length is None or fault.length < 2 or fault.length > fault.present
+
+
+# The octets on which two well-known parsers never return: zero-length options all the way.
+@pytest.mark.parametrize("kind", [2, 7, 68, 130, 255])
+@pytest.mark.parametrize("length", [0, 1])
+def test_forty_octets_of_impossible_lengths_are_one_finding(kind, length):
+    options = bytes((kind, length)) * 20
+    for octets, layer, at in (
+        (build(up(options=options), UDP()), "IPv4", 20),
+        (build(up(), TCP(options=options)), "TCP", 40),
+    ):
+        packet = parse(octets)
+        assert build(packet) == octets
+        assert packet[{"IPv4": IPv4, "TCP": TCP}[layer]].decoded_options == ()
+        assert [(each.layer, each.kind, each.offset) for each in findings(packet)] == [(layer, Kind.OPTION, at)]
+
+
+@pytest.mark.parametrize(
+    "kind", {**IP_OPTIONS, **TCP_OPTIONS}, ids=lambda kind: f"{kind.__module__[-11:]}.{kind.__name__}"
+)
+@given(data=st.data())
+@sampled(40)
+def test_a_typed_option_is_read_back_as_itself(kind, data):
+    option = data.draw({**IP_OPTIONS, **TCP_OPTIONS}[kind])
+    readers = ip_options.READERS if kind in IP_OPTIONS else tcp_options.READERS
+    octets = bytes(option)
+    assert octets[:2] == bytes((kind.KIND, len(octets)))
+    assert octets[2:] == option.data()
+    assert read_options(octets, readers) == ([option], None)
+    assert read_options(octets, {}) == ([Option(kind.KIND, option.data())], None)
+    assert hash(option) == hash(kind.read(option.data()))
+
+
+def test_octets_and_objects_make_the_same_options():
+    objects = [tcp_options.MSS(1460), tcp_options.NOP, tcp_options.WindowScale(7)]
+    octets = b"\2\4\5\xb4\1\3\3\7"
+    for given_as in (objects, tuple(objects), iter(objects), octets, bytearray(octets), memoryview(octets), [octets]):
+        assert TCP(options=given_as).options == octets
+    assert up(options=ip_options.NOP).options == b"\1"
+    assert TCP(options=[]).options == TCP(options=b"").options == b""
+
+
+def test_options_given_as_octets_that_change_later_do_not_change():
+    given_as = bytearray(b"\1\1\1\1")
+    header = up(options=given_as)
+    given_as[0] = 9
+    assert header.options == b"\1\1\1\1"
+    assert type(header.options) is bytes
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], ["text"], [None], object(), 3.5, True])
+@pytest.mark.parametrize("layer", ["IPv4", "TCP"])
+def test_what_is_no_option_is_refused(layer, wrong):
+    with pytest.raises(MalformedError, match=rf"^{layer}\.options is .*: no octets; give bytes, or an object"):
+        up(options=wrong) if layer == "IPv4" else TCP(options=wrong)
+    with pytest.raises(ValueError, match="no octets"):
+        option_octets(wrong)
+
+
+@pytest.mark.parametrize("length", [41, 44, 400])
+def test_more_than_forty_octets_are_refused_when_the_header_is_built(length):
+    with pytest.raises(MalformedError) as refusal:
+        build(up(options=bytes(length)), UDP())
+    whole = len(padded(bytes(length)))
+    assert str(refusal.value) == (
+        f"IPv4.options is '{whole} octets': a header holds 40 octets of them (RFC 791 section 3.1)"
+    )
+    with pytest.raises(MalformedError, match=rf"^TCP.options is '{whole} octets': a header holds 40 octets of them"):
+        build(up(), TCP(options=[bytes(length)]))
+
+
+@pytest.mark.parametrize("length", range(41))
+def test_up_to_forty_octets_are_padded_to_whole_words(length):
+    octets = build(up(options=b"\1" * length), TCP(options=b"\1" * length))
+    packet = parse(octets)
+    wanted = b"\1" * length + bytes(-length % 4)
+    assert (packet.ip.options, packet.tcp.options) == (wanted, wanted)
+    assert packet.ip.ihl == packet.tcp.data_offset == 5 + len(wanted) // 4
+    assert findings(packet) == []
+
+
+def test_forced_lengths_leave_options_as_they_are():
+    octets = build(up(ihl=5, options=b"\7"), TCP(data_offset=5, options=b"\2"))
+    assert octets[20:21] == b"\7"
+    assert octets[41:] == b"\2"
+
+
+def test_kinds_0_and_1_have_no_length_octet():
+    assert (bytes(Option(0)), bytes(Option(1)), bytes(Option(2))) == (b"\0", b"\1", b"\2\2")
+
+
+@pytest.mark.parametrize("option", [Option(256), Option(-1), Option(9, bytes(254)), Option(9, "text"), Option("x")])
+def test_an_option_that_fits_no_octets_is_refused(option):
+    sentence = "an option has a kind up to 255 and at most 253 octets of data"
+    with pytest.raises(MalformedError) as refusal:
+        bytes(option)
+    assert str(refusal.value) == f"Option is {option!r}: {sentence}"
+    with pytest.raises(MalformedError) as refusal:
+        TCP(options=[option])
+    assert str(refusal.value) == f"TCP.options is [{option!r}]: {sentence}"

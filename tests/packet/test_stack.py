@@ -1,0 +1,201 @@
+"""The packet: what makes one, what it is asked for, what it refuses. The laws are in test_laws.py."""
+
+import pytest
+
+from tests.packet.golden import GOLDEN, down, up
+from tunlab import packet as public
+from tunlab.errors import MalformedError, PacketError
+from tunlab.packet import (
+    ICMP,
+    IGMP,
+    TCP,
+    UDP,
+    IPv4,
+    Packet,
+    Partial,
+    TCPFlag,
+    build,
+    checksums,
+    complete,
+    findings,
+    hexdump,
+    listing,
+    parse,
+    reply,
+    summary,
+)
+
+
+class Octets:
+    def __bytes__(self):
+        return b"own"
+
+
+@pytest.mark.parametrize(
+    ("layers", "payload"),
+    [
+        ([b"a", b"b"], b"ab"),
+        ([bytearray(b"a"), memoryview(b"b")], b"ab"),
+        ([Octets()], b"own"),
+        ([], b""),
+        ([Packet.of(down(), UDP())], build(down(), UDP())),
+    ],
+)
+def test_what_follows_the_headers_is_the_payload(layers, payload):
+    assert Packet.of(up(), UDP(), *layers).payload == payload
+    assert build(up(), UDP(), *layers)[28:] == payload
+
+
+@pytest.mark.parametrize("wrong", [5, "text", None, 1.5, [1], True])
+def test_what_has_no_octets_is_no_payload(wrong):
+    with pytest.raises(PacketError) as refusal:
+        build(up(), UDP(), wrong)
+    assert str(refusal.value) == "the payload holds no octets; give bytes, or an object that has __bytes__"
+
+
+@pytest.mark.parametrize("wrong", [5, 20, "text", None, [69, 0]])
+@pytest.mark.parametrize("use", [parse, findings, checksums, summary, listing, hexdump])
+def test_what_has_no_octets_is_not_parsed(use, wrong):
+    with pytest.raises(ValueError, match=r"^no octets; give bytes, or an object that has __bytes__$"):
+        use(wrong)
+
+
+def test_anything_with_octets_is_parsed():
+    packet = parse(build(up(), UDP()))
+    assert parse(packet) == packet
+    assert hexdump(packet) == hexdump(bytes(packet))
+
+
+NO_IP = "a packet begins with its IPv4 header: give IPv4(src=…, dst=…) first"
+MIDDLE = "a header stands behind octets: give the headers first, then the payload"
+TOO_MANY = ": one IPv4 header and one header behind it make a packet; build() what it carries"
+
+
+@pytest.mark.parametrize(
+    ("layers", "sentence"),
+    [
+        ((), NO_IP),
+        ((b"octets",), NO_IP),
+        ((TCP(),), NO_IP),
+        ((TCP(), up()), NO_IP),
+        ((Packet.of(up(), UDP()), b"more"), NO_IP),
+        ((b"octets", up()), MIDDLE),
+        ((up(), b"octets", TCP()), MIDDLE),
+        ((up(), TCP(), UDP()), "IPv4, TCP, UDP" + TOO_MANY),
+        ((up(), up(), TCP()), "IPv4, IPv4, TCP" + TOO_MANY),
+        ((up(), up()), "IPv4, IPv4" + TOO_MANY),
+    ],
+)
+def test_what_makes_no_packet_is_refused(layers, sentence):
+    with pytest.raises(PacketError) as refusal:
+        build(*layers)
+    assert str(refusal.value) == sentence
+
+
+@pytest.mark.parametrize("headers", [(), (TCP(),), (up(), up()), (up(), UDP(), UDP())])
+def test_headers_that_make_no_packet_are_not_dropped_in_silence(headers):
+    for use in (build, complete, findings, checksums, bytes):
+        with pytest.raises(PacketError, match=r"make a packet|begins with its IPv4 header"):
+            use(Packet(headers))
+
+
+def test_a_packet_in_a_packet():
+    inner = build(down(), UDP(1, 2), b"deep")
+    packet = parse(build(up(protocol=4), inner))
+    assert packet.transport is None
+    assert parse(packet.payload).udp.dst_port == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("SYN", TCP), ("UDP", UDP), ("ping", ICMP), ("IGMP v2 leave", IGMP), ("ping", IPv4)]
+)
+def test_a_header_is_asked_for_by_class_or_name(name, layer):
+    packet = parse(bytes.fromhex(GOLDEN[name][0]))
+    attribute = "ip" if layer is IPv4 else layer.__name__.lower()
+    assert packet[layer] is packet.get(layer) is getattr(packet, attribute)
+    assert (packet.transport is packet[layer]) == (layer is not IPv4)
+
+
+def test_a_header_that_is_not_there():
+    packet = parse(bytes.fromhex(GOLDEN["UDP"][0]))
+    assert packet.get(TCP) is None
+    for ask in (lambda: packet.tcp, lambda: packet[TCP]):
+        with pytest.raises(PacketError) as refusal:
+            ask()
+        assert str(refusal.value) == "the packet has no TCP header; it has IPv4, UDP"
+    with pytest.raises(PacketError, match="the packet has no IPv4 header; it has none"):
+        Packet(()).ip  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("layers", "ports"),
+    [
+        ((up(), TCP(src_port=1, dst_port=2)), (1, 2)),
+        ((up(), UDP(3, 4)), (3, 4)),
+        ((up(), Partial(6, b"\0\5\0\6")), (5, 6)),
+        ((up(), Partial(1, b"\0\5\0\6")), None),
+        ((up(), ICMP()), None),
+        ((up(protocol=17, fragment_offset=1), bytes(8)), None),
+    ],
+)
+def test_ports(layers, ports):
+    assert Packet.of(*layers).ports == parse(build(*layers)).ports == ports
+
+
+@pytest.mark.parametrize("protocol", [1, 2, 6, 17])
+def test_a_later_fragment_is_not_taken_for_a_header(protocol):
+    packet = parse(build(up(protocol=protocol, fragment_offset=1), bytes(40)))
+    assert (packet.transport, packet.payload) == (None, bytes(40))
+
+
+@pytest.mark.parametrize("total_length", [0, 5, 19])
+def test_a_total_length_that_says_nothing_leaves_the_inputs_end(total_length):
+    packet = parse(build(up(total_length=total_length), UDP(), b"abc") + b"more")
+    assert (packet.payload, packet.trailer) == (b"abc", b"more")  # the UDP length still does
+    packet = parse(build(up(total_length=total_length), ICMP(), b"abc") + b"more")
+    assert (packet.payload, packet.trailer) == (b"abcmore", b"")
+
+
+def test_what_the_total_length_does_not_count_is_the_trailer():
+    packet = parse(build(up(), TCP(), b"abc") + b"padding")
+    assert (packet.payload, packet.trailer) == (b"abc", b"padding")
+    assert build(Packet(packet.headers, b"abc", b"padding")) == build(packet)
+
+
+def test_a_trailer_is_not_counted_when_the_length_is_computed():
+    octets = build(Packet((up(), UDP()), b"abc", b"padding"))
+    assert parse(octets).ip.total_length == 31
+    assert octets.endswith(b"abcpadding")
+
+
+@pytest.mark.parametrize(("wire_length", "cut"), [(None, 0), (0, 0), (30, 0), (31, 0), (32, 1), (1500, 1469)])
+def test_what_a_capture_left_off(wire_length, cut):
+    assert parse(build(up(), UDP(), b"abc"), wire_length=wire_length).cut == cut
+
+
+def test_replies():
+    assert reply(Packet.of(up(), UDP(1, 2), b"x")) == (down(), UDP(2, 1))
+    syn = parse(bytes.fromhex(GOLDEN["SYN"][0]))
+    ip, tcp = reply(syn)
+    assert (ip, tcp.ack, tcp.flags) == (down(), 0xADC7DB1E, TCPFlag.ACK)
+
+
+@pytest.mark.parametrize(
+    "layers", [(up(), ICMP.echo_reply()), (up(), IGMP.query()), (up(protocol=89), b""), (up(), Partial(6, b""))]
+)
+def test_what_nothing_answers(layers):
+    with pytest.raises(PacketError) as refusal:
+        reply(Packet.of(*layers))
+    assert str(refusal.value) == "nothing answers this packet: reply() knows TCP, UDP and echo requests"
+
+
+def test_all_is_what_it_says():
+    assert public.__all__ == sorted(
+        public.__all__, key=lambda name: (name.islower() or "_" in name, not name.isupper(), name)
+    )
+    assert all(hasattr(public, name) for name in public.__all__)
+
+
+def test_a_field_that_cannot_be_computed_is_named():
+    with pytest.raises(MalformedError, match=r"^IPv4.protocol is None"):
+        findings(Packet.of(up(), b"payload"))

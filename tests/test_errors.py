@@ -1,0 +1,157 @@
+"""The error tree: sentences made of data, exit codes, second parents, and the way through pickle."""
+
+import copy
+import errno
+import pickle
+
+import pytest
+
+from tunlab import errors
+from tunlab.errors import (
+    EngineError,
+    ExpectationError,
+    KernelError,
+    LabError,
+    MalformedError,
+    PacketError,
+    PrivilegeError,
+    TopologyError,
+    TruncatedError,
+    TunlabError,
+)
+
+TREE = {
+    TunlabError: (70, Exception),
+    PacketError: (65, ValueError),
+    TruncatedError: (65, PacketError),
+    MalformedError: (65, PacketError),
+    TopologyError: (78, ValueError),
+    KernelError: (71, OSError),
+    PrivilegeError: (77, KernelError),
+    LabError: (73, RuntimeError),
+    ExpectationError: (1, AssertionError),
+    EngineError: (69, RuntimeError),
+}
+
+ERRORS = [
+    (TunlabError("something of ours"), "something of ours"),
+    (PacketError("the payload holds no octets"), "the payload holds no octets"),
+    (
+        TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="octets"),
+        "IPv4 needs 20 octets and has 3 (by octets, at offset 0): give the whole datagram, from its first octet",
+    ),
+    (
+        MalformedError(layer="TCP", field="seq", value=-1, rule="the field has 32 bits"),
+        "TCP.seq is -1: the field has 32 bits",
+    ),
+    (
+        MalformedError(layer="IPv4", field="version", value=6, rule="it begins with 4", offset=0),
+        "IPv4.version at offset 0 is 6: it begins with 4",
+    ),
+    (MalformedError(layer="address", field="", value="x", rule="no address"), "address is 'x': no address"),
+    (TopologyError("no node"), "no node"),
+    (
+        TopologyError("no node", file="lab.toml", table="link.0", key="ends", hint="did you mean router?"),
+        "lab.toml: link.0.ends: no node; did you mean router?",
+    ),
+    (TopologyError("empty", file="lab.toml"), "lab.toml: empty"),
+    (TopologyError("unknown", key="mtu"), "mtu: unknown"),
+    (KernelError(errno.EEXIST, "link add tun0"), "link add tun0: EEXIST"),
+    (
+        KernelError(
+            errno.EBUSY, "open tun0", reason="another has it", remedy="close that", netns="peer", ifname="tun0"
+        ),
+        "open tun0: another has it (EBUSY); close that",
+    ),
+    (KernelError(9999, "call"), "call: 9999"),
+    (
+        PrivilegeError(errno.EPERM, "create a namespace", missing="CAP_SYS_ADMIN", remedy="run as root"),
+        "create a namespace: CAP_SYS_ADMIN is missing (EPERM); run as root",
+    ),
+    (
+        PrivilegeError(errno.ENOENT, "open", missing="/dev/net/tun", reason="there is no /dev/net/tun"),
+        "open: there is no /dev/net/tun (ENOENT)",
+    ),
+    (LabError("demo", "the lab demo is up already"), "the lab demo is up already"),
+    (LabError("demo", "it is not up", remedy="tunlab up demo"), "it is not up; tunlab up demo"),
+    (
+        ExpectationError(wanted="TCP(dst_port=80)", elapsed=1.5),
+        "waited 1.500 s for TCP(dst_port=80)\nno packet came meanwhile",
+    ),
+    (
+        ExpectationError(wanted="TCP()", seen=["IP a > b\n  differs"], elapsed=0.25, recording="/x/a.pcapng"),
+        "waited 0.250 s for TCP()\n1 packet came meanwhile:\n  IP a > b\n    differs\nrecorded in /x/a.pcapng",
+    ),
+    (
+        ExpectationError(wanted="UDP()", seen=("one", "two")),
+        "waited 0.000 s for UDP()\n2 packets came meanwhile:\n  one\n  two",
+    ),
+    (EngineError("no answer"), "no answer"),
+    (
+        EngineError("it ended", engine="unix:///docker.sock", container="abc", log="last words", remedy="look there"),
+        "unix:///docker.sock: it ended; look there\nlast words",
+    ),
+]
+each_error = pytest.mark.parametrize(("error", "sentence"), ERRORS, ids=lambda value: type(value).__name__)
+
+
+@each_error
+def test_the_sentence(error, sentence):
+    assert str(error) == sentence
+
+
+def test_every_class_has_its_sentence_here():
+    assert {type(error) for error, _ in ERRORS} == set(TREE)
+    classes = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
+    assert classes == set(TREE)
+
+
+@pytest.mark.parametrize(("kind", "exit_code", "parent"), [(kind, *rest) for kind, rest in TREE.items()])
+def test_exit_codes_and_parents(kind, exit_code, parent):
+    assert kind.exit_code == exit_code
+    assert issubclass(kind, parent)
+    assert issubclass(kind, TunlabError)
+    assert f"{exit_code}" in errors.__doc__
+
+
+def test_the_tree_in_the_docstring_is_the_tree():
+    for kind in TREE:
+        assert kind.__name__ in errors.__doc__
+
+
+@each_error
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_an_error_goes_through_pickle_whole(error, sentence, protocol):
+    twin = pickle.loads(pickle.dumps(error, protocol))
+    for one in (twin, copy.copy(error), copy.deepcopy(error)):
+        assert type(one) is type(error)
+        assert str(one) == sentence
+        assert (one.args, vars(one)) == (error.args, vars(error))
+        if isinstance(error, OSError):
+            assert (one.errno, one.strerror) == (error.errno, error.strerror)
+
+
+def test_notes_go_through_pickle():
+    error = KernelError(errno.EPERM, "link add")
+    error.add_note("and this")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["and this"]
+
+
+def test_the_number_and_the_words_of_an_os_error_are_kept():
+    error = KernelError(errno.ENODEV, "link set tun0 up", reason="no such device")
+    assert (error.errno, error.strerror, error.args) == (
+        errno.ENODEV,
+        "no such device",
+        (errno.ENODEV, "no such device"),
+    )
+    assert KernelError(errno.ENODEV, "x").strerror == "ENODEV"
+    with pytest.raises(OSError, match="no such device") as caught:
+        raise error
+    assert caught.value.errno == errno.ENODEV
+
+
+def test_the_data_are_attributes():
+    truncated = ERRORS[2][0]
+    assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
+    assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)
+    assert PrivilegeError(1, "x", missing="CAP_NET_ADMIN").missing == "CAP_NET_ADMIN"
