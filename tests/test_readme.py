@@ -58,7 +58,7 @@ def test_the_shell_commands_are_those_of_ci():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("session", CONSOLE, ids=[text.split("\n")[0].lstrip("$ ") for text in CONSOLE])
-def test_the_sessions_go_as_shown(session, tmp_path):
+def test_the_sessions_go_as_shown(session, tmp_path, request):
     """Each command is run; what it shows on standard output is as printed, `…` standing for anything."""
     environment = {
         **os.environ,
@@ -66,6 +66,9 @@ def test_the_sessions_go_as_shown(session, tmp_path):
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     background = []
+    request.addfinalizer(
+        lambda: subprocess.run(["tunlab", "down", "--all"], env=environment, capture_output=True, check=True)
+    )
     for step in re.split(r"^\$ ", session, flags=re.MULTILINE)[1:]:
         command, _, wanted = step.partition("\n")
         if command.endswith(" &"):

@@ -1,0 +1,81 @@
+"""`tunlab up` killed at any of twenty points: it is shown as broken, refused a second time, and removed whole."""
+
+import json
+import os
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
+TUN = "/dev/net/tun"
+
+# The system call before which SIGKILL comes, which of them in its thread, and the file that it must be about.
+POINTS = [
+    ("flock", 1, ""),
+    ("openat", 1, JSON),
+    ("write", 1, JSON),
+    ("close", 1, JSON),
+    ("rename", 1, ""),
+    ("unshare", 1, ""),
+    ("openat", 1, "/proc/sys/net/ipv4/ip_forward"),
+    ("write", 1, "/proc/sys/net/ipv4/ping_group_range"),
+    ("write", 1, "/proc/sys/net/ipv6/conf/all/disable_ipv6"),
+    ("write", 2, JSON),
+    ("rename", 2, ""),
+    ("openat", 1, NET),
+    ("mount", 1, ""),
+    ("setns", 1, ""),
+    ("openat", 1, TUN),
+    ("ioctl", 1, TUN),
+    ("sendto", 1, ""),
+    ("sendto", 2, ""),
+    ("close", 1, TUN),
+    ("write", 3, JSON),
+    ("close", 3, JSON),
+    ("rename", 3, ""),
+]
+
+
+@pytest.fixture
+def killed_up(command, need, run_directory):
+    def run(call, when, file):
+        prefix = [need("strace"), "-f", "-qq", "-o", os.devnull]
+        prefix += ["-P", file.format(run=run_directory)] if file else []
+        prefix += ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]
+        assert command("up", prefix=prefix).status == -signal.SIGKILL
+
+    return run
+
+
+@pytest.mark.parametrize(("call", "when", "file"), POINTS, ids=[f"{call}-{when}-{file}" for call, when, file in POINTS])
+def test_what_is_left_is_removed_whole(tunlab, killed_up, run_directory, call, when, file):
+    killed_up(call, when, file)
+    (seen,) = json.loads(tunlab("ls", "--json").out)
+    assert (seen["name"], seen["condition"]) == ("lab", "broken")
+    assert tunlab("up") == (
+        73,
+        "",
+        "tunlab: lab 'lab' is there, but broken: the process that made it ended half-way; tunlab down lab removes it\n",
+    )
+    assert tunlab("exec", "lab", "true").status == 73
+    assert tunlab("down", "lab").status == 0
+    assert list(run_directory.iterdir()) == []
+    assert tunlab("up").status == 0
+
+
+def test_before_it_has_the_name_there_is_nothing_to_remove(tunlab, killed_up):
+    killed_up("mkdir", 2, "")
+    assert tunlab("ls", "--json").out == "[]\n"
+    assert tunlab("up").status == 0
+
+
+@pytest.mark.parametrize("call", ["umount2", "unlink", "rmdir"])
+def test_a_down_that_is_killed_is_finished_by_the_next(tunlab, command, need, lab, call):
+    strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
+    said = command("down", "lab", prefix=(*strace, "-e", f"inject={call}:signal=KILL:when=1"))
+    assert said.status == -signal.SIGKILL
+    assert tunlab("up").status == 73
+    assert tunlab("down", "lab").status == 0
+    assert tunlab("up").status == 0

@@ -1,0 +1,148 @@
+"""`tunlab dump`: the reader."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network
+
+    from tunlab.cli.signals import Signals
+    from tunlab.lab.reader import Reader
+    from tunlab.traffic import Crossing
+
+
+def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """An option's callback: its value as that function of tunlab.cli.filters reads it."""
+
+    def parse(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+        if value is None:
+            return None
+        from tunlab.cli import filters
+
+        try:
+            return getattr(filters, parser)(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, parameter) from None
+
+    return parse
+
+
+@click.command("dump", short_help="Show what crosses a lab's TUN.")
+@click.argument("name", required=False, metavar="[LAB]")
+@click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after N packets.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End after so long.")
+@click.option("-a", "--all", "everything", is_flag=True, help="UDP too, and what is no IPv4.")
+@click.option("--protocol", callback=_parsed("protocol_number"), metavar="P", help="icmp, igmp, tcp, udp, a number.")
+@click.option("--address", callback=_parsed("network"), metavar="A", help="Either end: an address or a network.")
+@click.option("--src", callback=_parsed("network"), metavar="A", help="The source.")
+@click.option("--dst", callback=_parsed("network"), metavar="A", help="The destination.")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Either end, of TCP or UDP.")
+@click.option("--json", "form", flag_value="json", help="An object a line, with all fields and the octets.")
+@click.option("--oneline", "form", flag_value="oneline", help="A line a packet, as tcpdump has it.")
+@click.option("-v", "--verbose", is_flag=True, help="Every field, the verdicts on the checksums, the options.")
+@click.option("-w", "--write", "file", type=click.Path(path_type=Path), metavar="FILE", help="Record it too (pcapng).")
+def dump_command(
+    name: str | None,
+    count: int | None,
+    timeout: float | None,
+    everything: bool,
+    protocol: int | None,
+    address: IPv4Network | None,
+    src: IPv4Network | None,
+    dst: IPv4Network | None,
+    port: int | None,
+    form: str | None,
+    verbose: bool,
+    file: Path | None,
+) -> None:
+    """Show what crosses the TUN of a lab, parsed and in hexadecimal, until Ctrl-C.
+
+    LAB may be left out if only one is up. By default IPv4 that is not UDP. If another program is attached to the TUN,
+    dump watches beside it; else it is the TUN's other end itself, and answers nothing.
+
+    Example: tunlab dump lab --protocol tcp --port 80 --verbose --write syn.pcapng
+    """
+    from tunlab.cli import display
+    from tunlab.cli.filters import Filter
+    from tunlab.cli.signals import Signals
+    from tunlab.lab.live import Lab
+    from tunlab.lab.reader import Reader
+
+    chosen = Filter(everything, protocol, address, src, dst, port)
+    lab = Lab.open(name)
+    with ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        record = _recorder(stack, file, lab.ifname)
+        reader = stack.enter_context(Reader(lab))
+        beside = "" if reader.attached else ", beside the program that is attached to it"
+        # Said only now that nothing sent from here on is missed: people and programs wait for it.
+        click.echo(f"listening on {reader.ifname} in lab {lab.name}{beside}", err=True)
+
+        def show(crossing: Crossing) -> None:
+            record(crossing)
+            if form == "json":
+                click.echo(display.json(crossing))
+            elif form == "oneline":
+                click.echo(display.line(crossing))
+            else:
+                click.echo(display.whole(crossing, verbose=verbose))
+
+        shown = _follow(reader, signals, count, timeout, lambda crossing: chosen.passes(crossing.packet), show)
+    click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
+    if count is not None and shown < count and signals.number is None:
+        click.echo(f"tunlab: {count} were wanted, and {timeout:g} s have passed", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Crossing], None]:
+    if file is None:
+        return lambda _: None
+    from tunlab.recorder import PcapngWriter
+
+    writer = stack.enter_context(PcapngWriter.create(file))
+    interface = writer.add_interface(ifname)
+    return lambda crossing: writer.write(
+        interface, crossing.octets, time_ns=crossing.time_ns, direction=crossing.direction
+    )
+
+
+def _follow(
+    reader: Reader,
+    signals: Signals,
+    count: int | None,
+    timeout: float | None,
+    wanted: Callable[[Crossing], bool],
+    show: Callable[[Crossing], None],
+) -> int:
+    """Show what is wanted until `count`, `timeout` seconds, a signal, or the end of who reads us; how many it was."""
+    import select
+    import time
+
+    deadline = None if timeout is None else time.monotonic() + timeout
+    poll = select.poll()
+    for fd in (*reader.filenos(), signals.fileno()):
+        poll.register(fd, select.POLLIN)
+    output = sys.stdout.fileno()
+    poll.register(output, 0)  # an error there: a pipe whose reader has ended
+    shown = 0
+    while True:
+        for crossing in reader.take():
+            if wanted(crossing):
+                show(crossing)
+                shown += 1
+                if shown == count:
+                    return shown
+        remaining = None if deadline is None else deadline - time.monotonic()
+        if signals.number is not None or (remaining is not None and remaining <= 0):
+            return shown
+        ready = dict(poll.poll(None if remaining is None else remaining * 1000))
+        if output in ready:
+            raise BrokenPipeError(errno.EPIPE, "")

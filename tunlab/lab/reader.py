@@ -1,0 +1,131 @@
+"""Reading a lab's TUN: attached to it as its other end, or beside whoever is.
+
+Source: Documentation/networking/tuntap.rst, packet(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Literal, Self
+
+from tunlab.errors import KernelError, LabError, PacketError
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.packet_socket import PacketSocket
+from tunlab.kernel.tun import TunDevice
+from tunlab.lab.door import Door
+from tunlab.lab.live import Lab
+from tunlab.packet import parse
+from tunlab.traffic import Crossing
+
+_CARRIER_TIMEOUT = 5.0
+_AT_ONCE = 64
+
+
+def attach(netns: Netns, ifname: str) -> TunDevice | None:
+    """Attach to the device and wait until the kernel sends to it; None where somebody else is attached.
+
+    Raises KernelError, PrivilegeError.
+    """
+    try:
+        device = TunDevice.attach(netns, ifname)
+    except KernelError as error:
+        if error.errno == errno.EBUSY:
+            return None
+        raise
+    try:
+        # The carrier comes at once, but the queue behind it only when the kernel's link watch has run: what is sent
+        # before is dropped. Newer kernels settle that in answering; of others we ask again.
+        deadline = time.monotonic() + _CARRIER_TIMEOUT
+        while (link := device.link).up and not link.running:
+            if time.monotonic() > deadline:
+                reason = "the device got no carrier"
+                raise KernelError(errno.ENETDOWN, f"attach to {ifname}", reason=reason, ifname=ifname)
+            os.sched_yield()
+    except BaseException:
+        device.close()
+        raise
+    return device
+
+
+class Reader:
+    """What crosses a lab's TUN.
+
+    attached   True: we are the TUN's other end, and write what comes in by the door; what we read, nobody else does.
+               False: somebody else is, and we see what passes between that program and the kernel
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        """Begin to read. Raises LabError if the lab is not up, KernelError, PrivilegeError."""
+        self._lab, self.ifname = lab, lab.ifname
+        with ExitStack() as undo:
+            netns = undo.enter_context(lab.netns())
+            self._device = attach(netns, self.ifname)
+            self._door: Door | None = None
+            self._socket: PacketSocket | None = None
+            if self._device is not None:
+                undo.callback(self._device.close)
+                self._door = Door(lab.directory, self.ifname)
+                undo.callback(self._door.close)
+            else:
+                self._socket = undo.enter_context(PacketSocket(netns, self.ifname))
+            self._resources = undo.pop_all()
+
+    @property
+    def attached(self) -> bool:
+        """Whether we are the TUN's other end."""
+        return self._device is not None
+
+    def filenos(self) -> list[int]:
+        """For poll(2): when one can be read, `take`."""
+        sources = (self._device, self._door, self._socket)
+        return [source.fileno() for source in sources if source is not None]
+
+    def take(self) -> list[Crossing]:
+        """What has crossed since and was not taken yet, some tens at most. Raises LabError when the device is gone."""
+        try:
+            return list(self._take())
+        except KernelError as error:
+            if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
+                problem = f"{self.ifname} in lab {self._lab.name!r} is gone, or down"
+                raise LabError(self._lab.name, problem, remedy="tunlab ls shows what is up") from error
+            raise
+
+    def _take(self) -> Iterable[Crossing]:
+        if self._device is not None:
+            # In the order of cause and effect: what waited, what is injected now, what the kernel sends on that.
+            yield from self._read(self._device)
+            if self._door is not None:
+                for octets in self._door.answer(self._device.write):
+                    yield _crossing("in", octets, time.time_ns())
+                    yield from self._read(self._device)
+        if self._socket is not None:
+            for captured in self._socket.recv_all(_AT_ONCE):
+                yield _crossing("out" if captured.outgoing else "in", captured.octets, captured.time)
+
+    def _read(self, device: TunDevice) -> Iterator[Crossing]:
+        return (_crossing("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._resources.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _crossing(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> Crossing:
+    try:
+        packet = parse(octets)
+    except PacketError:
+        packet = None
+    return Crossing(direction, time_ns, octets, packet)
