@@ -9,6 +9,7 @@ FROM ${BASE_IMAGE} AS build
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY tunlab tunlab
+COPY lab lab
 ARG EXTRAS=
 # The built wheel is installed, not the checkout: what is tested is what users get.
 RUN python3 -m venv /opt/tunlab \

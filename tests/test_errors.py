@@ -15,6 +15,7 @@ from tunlab.errors import (
     MalformedError,
     PacketError,
     PrivilegeError,
+    Problem,
     TopologyError,
     TruncatedError,
     TunlabError,
@@ -56,6 +57,10 @@ ERRORS = [
     ),
     (TopologyError("empty", file="lab.toml"), "lab.toml: empty"),
     (TopologyError("unknown", key="mtu"), "mtu: unknown"),
+    (
+        TopologyError(problems=[Problem("no", "a.toml", "nodes.a", "mtu", "give one"), Problem("not so", "b.toml")]),
+        "a.toml: nodes.a.mtu: no; give one\nb.toml: not so",
+    ),
     (KernelError(errno.EEXIST, "link add tun0"), "link add tun0: EEXIST"),
     (
         KernelError(

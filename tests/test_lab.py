@@ -20,7 +20,7 @@ from tunlab.lab.door import Door, knock
 from tunlab.lab.injection import inject
 from tunlab.lab.reader import Reader, attach
 from tunlab.packet import ICMP, IPv4, build, parse
-from tunlab.topology import LabSpec, NodeSpec
+from tunlab.topology import LabPlan, LabSpec, NodeSpec, plan
 
 SPEC = LabSpec("lab")
 ECHO = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"ping")
@@ -49,14 +49,13 @@ class TestRecord:
     def test_what_is_up_is_recorded_whole(self, lab, run_directory):
         recorded = msgspec.json.decode((run_directory / "lab" / "lab.json").read_bytes())
         with lab.netns() as netns:
-            assert recorded.pop("namespace") == list(netns.identity)
+            assert recorded.pop("namespaces") == {"stack": list(netns.identity)}
         assert recorded.pop("created").endswith("+00:00")
         assert recorded.pop("owner") == os.getpid()
         started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
         assert recorded.pop("owner_started") == int(started)
-        assert recorded == {
-            "name": "lab", "ifname": "tun0", "address": "10.1.2.1/24", "mtu": 1500, "phase": "up",
-        }  # fmt: skip
+        assert msgspec.convert(recorded.pop("plan"), LabPlan) == plan(SPEC)
+        assert recorded == {"name": "lab", "phase": "up", "resolver": 0}
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
 

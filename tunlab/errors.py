@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import errno as errno_names
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 
 class TunlabError(Exception):
@@ -86,18 +86,45 @@ class MalformedError(PacketError):
         return f"{name}{where} is {self.value!r}: {self.rule}"
 
 
-class TopologyError(TunlabError, ValueError):
-    """A lab file that does not say what it must."""
+class Problem(NamedTuple):
+    """One thing that is wrong in a lab file, and where: the file, the table in it, the key in that."""
 
-    exit_code = 78
-
-    def __init__(self, problem: str, *, file: str = "", table: str = "", key: str = "", hint: str = "") -> None:
-        self.problem, self.file, self.table, self.key, self.hint = problem, file, table, key, hint
-        super().__init__(problem)
+    problem: str
+    file: str = ""
+    table: str = ""
+    key: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
         place = ": ".join(part for part in (self.file, ".".join(filter(None, (self.table, self.key)))) if part)
         return f"{place + ': ' if place else ''}{self.problem}{'; ' + self.hint if self.hint else ''}"
+
+
+class TopologyError(TunlabError, ValueError):
+    """A lab file that does not say what it must.
+
+    problems                         all that is wrong with it, each a Problem; the sentence has a line for each
+    problem, file, table, key, hint  the first one's
+    """
+
+    exit_code = 78
+
+    def __init__(
+        self,
+        problem: str = "",
+        *,
+        file: str = "",
+        table: str = "",
+        key: str = "",
+        hint: str = "",
+        problems: Sequence[Problem] = (),
+    ) -> None:
+        self.problems = tuple(problems) or (Problem(problem, file, table, key, hint),)
+        self.problem, self.file, self.table, self.key, self.hint = self.problems[0]
+        super().__init__(self.problem)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.problems))
 
 
 class KernelError(TunlabError, OSError):

@@ -1,12 +1,12 @@
-"""The pytest plugin: namespaces, TUN devices and traffic as fixtures.
+"""The pytest plugin: namespaces, TUN devices, traffic and whole labs as fixtures.
 
     def test_the_kernel_answers(tun):
         tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
         assert tun.expect(ICMP.where(type=0)).payload == b"payload"
 
 Settings → factory → per-test fixture: ini options and `@pytest.mark.tun(…)` set, `make_netns` and
-`make_tun` make, `netns` and `tun` are the test's own. All of it is gone when the test ends; nothing has
-a name, so tests under pytest-xdist cannot meet.
+`make_tun` make, `netns` and `tun` are the test's own; so are `@pytest.mark.lab(…)`, `make_lab` and `lab`.
+All of it is gone when the test ends; nothing has a name, so tests under pytest-xdist cannot meet.
 
 Rule for editors: every pytest run on a user's machine imports this module, whether it uses tunlab or
 not. Import tunlab inside functions.
@@ -14,28 +14,37 @@ not. Import tunlab inside functions.
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tunlab.errors import KernelError
     from tunlab.kernel.netns import Netns
+    from tunlab.lab.live_lab import LiveLab
     from tunlab.packet import Packet
     from tunlab.packet.stack import Layer
     from tunlab.traffic import Ping, Tun
 
 T = TypeVar("T")
 
-FIXTURES = frozenset({"netns", "make_netns", "tun", "make_tun", "ping", "inject"})
+# The others stand on these, so they are in the closure of each; a user's own `ping` or `lab` is none of them.
+FIXTURES = frozenset({"make_netns", "make_lab"})
 MARKER = (
     "tun(address='10.1.2.1/24', ifname='tun0', mtu=1500, ipv6=False, sysctls={…}, timeout=2.0): "
     "settings of this test's tun and netns fixtures (tunlab)"
+)
+LAB_MARKER = (
+    "lab('router.toml'): the lab of this test's lab fixture: a lab file beside the test or in the root directory,"
+    " a ready lab's name, TOML text, or nodes={…}, links=[…] as a lab file has them (tunlab)"
 )
 
 
@@ -61,6 +70,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", LAB_MARKER)
 
 
 # ---- rootless ------------------------------------------------------------------------------------------------------
@@ -166,14 +176,33 @@ def _refuse(config: pytest.Config, error: KernelError) -> NoReturn:
     pytest.fail(f"{text}; --tunlab-skip skips such tests", pytrace=False)
 
 
+def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any]) -> LiveLab:
+    """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
+    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.live_lab import LiveLab
+    from tunlab.topology import parse_lab, plan
+    from tunlab.topology.reading import read_document
+
+    base = beside[0]
+    if which is None:
+        spec = read_document(tables)
+    elif isinstance(which, str) and "\n" in which:
+        spec = parse_lab(which).changed(**tables)
+    else:
+        file = find_lab_file(os.fspath(which), beside)
+        spec, base = spec_of_file(file).changed(**tables), file.parent
+    return LiveLab.make(plan(spec), base=base)
+
+
 def _as_set(make: Callable[..., T], **resources: object) -> T:
-    """What the settings say; one that the kernel does not take is the user's mistake."""
-    from tunlab.errors import KernelError
+    """What the settings say; one that cannot be, or that the kernel does not take, is the user's mistake."""
+    from tunlab.errors import KernelError, LabError, TopologyError
 
     try:
         return make(**resources)
-    except KernelError as error:
-        _mistake(str(error))
+    except (KernelError, LabError, TopologyError) as error:
+        mistake = str(error)
+    _mistake(mistake)  # only now, so that pytest shows no error behind it
 
 
 # ---- fixtures ------------------------------------------------------------------------------------------------------
@@ -246,3 +275,36 @@ def ping(tun: Tun) -> Callable[..., Ping]:
 def inject(tun: Tun) -> Callable[[Layer | Packet], bytes]:
     """`inject(IPv4(…), TCP(…), b"payload")`: a datagram that the kernel behind this test's TUN receives."""
     return tun.inject
+
+
+@pytest.fixture
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]:
+    """Makes labs: `make_lab("router.toml")`, a ready lab's name, TOML text, or `nodes={…}`; they end with the test."""
+    from contextlib import ExitStack
+
+    from tunlab.errors import PrivilegeError
+
+    beside = (request.path.parent, request.config.rootpath)
+    with ExitStack() as resources:
+
+        def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
+            try:
+                return resources.enter_context(_lab(which, beside, tables))
+            except PrivilegeError as error:
+                _refuse(request.config, error)
+
+        yield make
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> LiveLab:
+    """The lab that `@pytest.mark.lab("router.toml")` names, up: `lab["client"].run(["ping", "-c1", "server"])`."""
+    marker = request.node.get_closest_marker("lab")
+    if marker is None:
+        _mistake('the fixture lab makes what @pytest.mark.lab("router.toml") names, and this test has no such mark')
+    which = marker.args[0] if marker.args else None
+    if len(marker.args) > 1 or not isinstance(which, str | os.PathLike | None) or not (marker.args or marker.kwargs):
+        _mistake(f"@pytest.mark.lab takes one lab file, ready lab or TOML text: {LAB_MARKER}")
+    if which is not None and (unknown := [key for key in marker.kwargs if key != "name"]):
+        _mistake(f"@pytest.mark.lab has no setting {unknown[0]!r} beside a lab file; it takes name")
+    return _as_set(make_lab, which=which, **marker.kwargs)

@@ -11,7 +11,10 @@ from click.testing import CliRunner
 
 from tunlab.cli.group import tunlab as group
 
-COMMANDS = ["up", "down", "ls", "exec", "shell", "dump", "ping", "inject", "demo", "doctor"]
+COMMANDS = [
+    "up", "down", "ls", "gc", "exec", "shell", "graph", "check", "ping-all", "watch",
+    "dump", "ping", "inject", "demo", "doctor",
+]  # fmt: skip
 
 
 class TestHelp:
@@ -70,7 +73,9 @@ class TestErrors:
         )
         assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: --name: {sentence}")
         assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: name: {sentence}")
-        assert tunlab("dump", "sixteen-letters-") == (78, "", f"tunlab: name: {sentence}")
+        # A node may be called so.
+        sentence = "no lab that is up has a node 'sixteen-letters-'; tunlab ls shows what is up\n"
+        assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 
     def test_a_name_that_leads_out_of_the_directory(self, tunlab):
         said = tunlab("down", "../x")

@@ -218,8 +218,8 @@ class TestLs:
     def test_what_is_up_since_when(self, tunlab, lab, dump):
         dump()
         head, row = tunlab("ls").out.splitlines()
-        assert head.split() == ["LAB", "STATE", "SINCE", "DEVICE", "ADDRESSES", "READER", "PROCESSES"]
-        assert row.split() == ["lab", "up", lab.state.created, "tun0", "10.1.2.1/24", "yes", "-"]
+        assert head.split() == ["LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES"]
+        assert row.split() == ["lab", "up", lab.state.created, "1", "tun0", "10.1.2.1/24", "yes", "-"]
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", lab.state.created)
 
     def test_addresses_are_the_kernels(self, tunlab, lab):

@@ -54,9 +54,11 @@ def _replace_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def _say(sentence: object, status: int) -> int:
+def _say(error: object, status: int) -> int:
+    problems = getattr(error, "problems", None) or [error]  # a lab file's mistakes are told all at once, a line each
     try:
-        print(f"tunlab: {sentence}", file=sys.stderr)  # noqa: T201
+        for sentence in problems:
+            print(f"tunlab: {sentence}", file=sys.stderr)  # noqa: T201
     except OSError:  # nobody listens; the exit code says it too
         _discard_output()
     return status

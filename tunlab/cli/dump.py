@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
     from tunlab.cli.signals import Signals
+    from tunlab.cli.tap import Tap
+    from tunlab.lab import Lab
     from tunlab.lab.reader import Reader
     from tunlab.traffic import Crossing
 
@@ -35,8 +37,9 @@ def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None
     return parse
 
 
-@click.command("dump", short_help="Show what crosses a lab's TUN.")
-@click.argument("name", required=False, metavar="[LAB]")
+@click.command("dump", short_help="Show what crosses a lab's TUN, or a link.")
+@click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
+@click.option("-i", "--interface", "ifname", metavar="NAME", help="Of the node.  [default: its TUN, else its first]")
 @click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after N packets.")
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End after so long.")
 @click.option("-a", "--all", "everything", is_flag=True, help="UDP too, and what is no IPv4.")
@@ -50,7 +53,8 @@ def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None
 @click.option("-v", "--verbose", is_flag=True, help="Every field, the verdicts on the checksums, the options.")
 @click.option("-w", "--write", "file", type=click.Path(path_type=Path), metavar="FILE", help="Record it too (pcapng).")
 def dump_command(
-    name: str | None,
+    target: str,
+    ifname: str | None,
     count: int | None,
     timeout: float | None,
     everything: bool,
@@ -63,28 +67,27 @@ def dump_command(
     verbose: bool,
     file: Path | None,
 ) -> None:
-    """Show what crosses the TUN of a lab, parsed and in hexadecimal, until Ctrl-C.
+    """Show what crosses the TUN of a lab, or any interface of a node, parsed and in hexadecimal, until Ctrl-C.
 
     LAB may be left out if only one is up. By default IPv4 that is not UDP. If another program is attached to the TUN,
-    dump watches beside it; else it is the TUN's other end itself, and answers nothing.
+    dump watches beside it; else it is the TUN's other end itself, and answers nothing. On a link it is nobody's end,
+    and "out" is what the node sends.
 
     Example: tunlab dump lab --protocol tcp --port 80 --verbose --write syn.pcapng
     """
     from tunlab.cli import display
     from tunlab.cli.filters import Filter
     from tunlab.cli.signals import Signals
-    from tunlab.lab.live import Lab
-    from tunlab.lab.reader import Reader
+    from tunlab.lab import resolve
 
     chosen = Filter(everything, protocol, address, src, dst, port)
-    lab = Lab.open(name)
+    lab, node = resolve(target)
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
-        record = _recorder(stack, file, lab.ifname)
-        reader = stack.enter_context(Reader(lab))
-        beside = "" if reader.attached else ", beside the program that is attached to it"
+        record = _recorder(stack, file, ifname or lab.ifname_of(node))
+        reader, where = _source(stack, lab, node, ifname)
         # Said only now that nothing sent from here on is missed: people and programs wait for it.
-        click.echo(f"listening on {reader.ifname} in lab {lab.name}{beside}", err=True)
+        click.echo(f"listening on {where}", err=True)
 
         def show(crossing: Crossing) -> None:
             record(crossing)
@@ -102,6 +105,23 @@ def dump_command(
         raise click.exceptions.Exit(1)
 
 
+def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Tap, str]:
+    """What is read, and which it is, in words."""
+    from tunlab.cli.tap import Tap
+    from tunlab.lab.reader import Reader
+
+    planned = lab.plan.node(node)
+    place = f"in lab {lab.name}" if len(lab.plan.nodes) == 1 else f"in node {node} of lab {lab.name}"
+    ifname = ifname or lab.ifname_of(node)
+    if any(each.ifname == ifname and each.link < 0 for each in planned.interfaces):
+        reader = stack.enter_context(Reader(lab, node, ifname))
+        beside = "" if reader.attached else ", beside the program that is attached to it"
+        return reader, f"{ifname} {place}{beside}"
+    with lab.netns(node) as netns:
+        tap = stack.enter_context(Tap(netns, ifname, f"lab {lab.name}/{node}"))
+    return tap, f"{ifname} {place}"
+
+
 def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Crossing], None]:
     if file is None:
         return lambda _: None
@@ -115,7 +135,7 @@ def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Cro
 
 
 def _follow(
-    reader: Reader,
+    reader: Reader | Tap,
     signals: Signals,
     count: int | None,
     timeout: float | None,

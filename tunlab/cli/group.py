@@ -10,11 +10,16 @@ import click
 from tunlab.cli import INTERRUPTED
 
 _MODULES = {
-    "up": "labs",
+    "up": "up",
     "down": "labs",
     "ls": "labs",
+    "gc": "labs",
     "exec": "run",
     "shell": "run",
+    "graph": "drawn",
+    "check": "drawn",
+    "ping-all": "reach",
+    "watch": "watch",
     "dump": "dump",
     "ping": "ping",
     "inject": "inject",
@@ -36,7 +41,9 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _MODULES:
             return None
-        command: click.Command = getattr(import_module(f"tunlab.cli.{_MODULES[cmd_name]}"), f"{cmd_name}_command")
+        command: click.Command = getattr(
+            import_module(f"tunlab.cli.{_MODULES[cmd_name]}"), f"{cmd_name.replace('-', '_')}_command"
+        )
         return command
 
     def invoke(self, ctx: click.Context) -> object:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 @click.command("inject", short_help="Hand a lab's kernel datagrams.")
 @click.argument("source", metavar="HEX|FILE|-")
-@click.option("--lab", "name", metavar="LAB", help="Which; may be left out if only one is up.")
+@click.option("--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Which; not needed if one is up.")
+@click.option("-i", "--interface", "ifname", default="", metavar="NAME", help="Which TUN of the node.  [its first]")
 @click.option("--to-reader", is_flag=True, help="Put them before the program that reads the TUN instead.")
-def inject_command(source: str, name: str | None, to_reader: bool) -> None:
+def inject_command(source: str, target: str, ifname: str, to_reader: bool) -> None:
     """Hand the kernel of a lab datagrams as received on its TUN; malformed ones too.
 
     HEX is one datagram, FILE a recording (pcapng or pcap), and - reads either from standard input, hexadecimal with a
@@ -24,12 +25,18 @@ def inject_command(source: str, name: str | None, to_reader: bool) -> None:
 
     Example: tunlab inject "45 00 00 1c 00 00 00 00 40 01 62 dc 0a 01 02 03 0a 01 02 01 08 00 f7 fe 00 00 00 01"
     """
+    from tunlab.errors import LabError
+    from tunlab.lab import resolve
     from tunlab.lab.injection import inject
-    from tunlab.lab.live import Lab
     from tunlab.packet import summary
 
     datagrams = _datagrams(source)
-    answers = inject(Lab.open(name), datagrams, to_reader=to_reader)
+    lab, node = resolve(target)
+    tuns = [each.ifname for each in lab.plan.node(node).interfaces if each.link < 0]
+    if not tuns or ifname not in ("", *tuns):
+        what = f"no TUN {ifname!r}; it has: {', '.join(tuns)}" if tuns else "no TUN, and datagrams come in by one only"
+        raise LabError(lab.name, f"node {node} of lab {lab.name!r} has {what}")
+    answers = inject(lab, datagrams, node=node, ifname=ifname, to_reader=to_reader)
     for octets in datagrams:
         click.echo(f"injected: {summary(octets)}")
     for octets in answers:

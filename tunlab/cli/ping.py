@@ -20,14 +20,12 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 
 @click.command("ping", short_help="Have a lab's kernel send echo requests.")
 @click.argument("address", callback=_address)
-@click.option("--lab", "name", metavar="LAB", help="Which; may be left out if only one is up.")
+@click.option("--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Which; not needed if one is up.")
 @click.option("-c", "--count", type=click.IntRange(1), default=1, metavar="N", help="So many, one after another.  [1]")
 @click.option("--timeout", type=click.FloatRange(0.001), default=1.0, metavar="SECONDS", help="For each reply.  [1]")
 @click.option("--payload", metavar="HEX", help="What they carry.  [56 octets, 00 01 02 …]")
 @click.option("--json", "as_json", is_flag=True, help="An object a request.")
-def ping_command(
-    address: str, name: str | None, count: int, timeout: float, payload: str | None, as_json: bool
-) -> None:
+def ping_command(address: str, target: str, count: int, timeout: float, payload: str | None, as_json: bool) -> None:
     """Have the kernel of a lab send echo requests, and show the replies.
 
     Ends with 0 if each was answered, else with 1. Who answers is whoever is attached to the TUN; nobody does by
@@ -42,17 +40,18 @@ def ping_command(
 
     from tunlab.cli.octets import parse_hex
     from tunlab.kernel.refusal import refusing
-    from tunlab.lab.live import Lab
+    from tunlab.lab import resolve
     from tunlab.lab.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
     octets = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
-    lab = Lab.open(name)
+    lab, node = resolve(target)
+    tun = lab.plan.node(node).tun
     answered = 0
     with ExitStack() as stack:
-        netns = stack.enter_context(lab.netns())
+        netns = stack.enter_context(lab.netns(node))
         # While nobody is attached there is no carrier, and the kernel refuses to send.
-        if (device := attach(netns, lab.ifname)) is not None:
+        if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
         door = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
         with refusing(f"ping {address}"):
@@ -74,9 +73,9 @@ def ping_command(
                 click.echo(f"no reply from {address} to sequence number {number} within {timeout:g} s")
     if answered < count:
         remedy = (
-            f"nobody is attached to {lab.ifname}: start what should answer"
+            f"nobody is attached to {tun}: start what should answer"
             if device is not None
-            else (f"tunlab dump {lab.name} shows the requests")
+            else f"tunlab dump {lab.name if tun else f'{lab.name}/{node}'} shows the requests"
         )
         click.echo(f"tunlab: {answered} of {count} echo requests were answered; {remedy}", err=True)
         raise click.exceptions.Exit(1)

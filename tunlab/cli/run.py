@@ -12,33 +12,39 @@ import click
     short_help="Run a command inside a lab.",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.argument("name", metavar="LAB")
+@click.argument("target", metavar="LAB|NODE|LAB/NODE")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND…")
-def exec_command(name: str, command: tuple[str, ...]) -> None:
-    """Run a command inside a lab. Its exit code is the command's own.
+def exec_command(target: str, command: tuple[str, ...]) -> None:
+    """Run a command inside a node of a lab. Its exit code is the command's own.
 
-    Example: tunlab exec lab -- ping -c 1 10.1.2.2
+    LAB will do where a lab has one node only, or only one with a TUN; NODE where one lab only has a node of that name.
+    The command sees the nodes' names in /etc/hosts, and its lab and node in $TUNLAB_LAB and $TUNLAB_NODE.
+
+    Example: tunlab exec router/client -- curl http://server/
     """
-    from tunlab.lab.live import Lab
+    from tunlab.lab import resolve
 
     if command[0] == "--":
         command = command[1:]
     if not command:
         raise click.UsageError("name a command: tunlab exec LAB -- COMMAND")
-    Lab.open(name).exec(command)
+    lab, node = resolve(target)
+    lab.exec(command, node)
 
 
 @click.command("shell", short_help="Start your shell inside a lab.")
-@click.argument("name", required=False, metavar="[LAB]")
-def shell_command(name: str | None) -> None:
-    """Start your $SHELL inside a lab; LAB may be left out if only one is up.
+@click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
+def shell_command(target: str) -> None:
+    """Start your $SHELL inside a node of a lab; LAB may be left out if only one is up.
 
-    $TUNLAB_LAB there is the lab's name, for your prompt, and tunlab's own commands take it for theirs.
+    $TUNLAB_LAB there is the lab's name and $TUNLAB_NODE the node's, for your prompt, and tunlab's own commands take the
+    lab for theirs.
 
-    Example: tunlab shell lab
+    Example: tunlab shell router/client
     """
-    from tunlab.lab.live import Lab
+    from tunlab.lab import resolve
 
-    lab = Lab.open(name)
-    click.echo(f"in lab {lab.name}; leave it with exit", err=True)
-    lab.exec([os.environ.get("SHELL") or "/bin/sh"])
+    lab, node = resolve(target)
+    where = f"node {node} of lab {lab.name}" if len(lab.plan.nodes) > 1 else f"lab {lab.name}"
+    click.echo(f"in {where}; leave it with exit", err=True)
+    lab.exec([os.environ.get("SHELL") or "/bin/sh"], node)

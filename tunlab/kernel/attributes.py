@@ -10,10 +10,18 @@ import socket
 from typing import Any
 
 from tunlab.errors import KernelError
-from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_network
+from tunlab.kernel.addressing import (
+    check_hardware_address,
+    check_ifname,
+    parse_address,
+    parse_interface,
+    parse_network,
+)
 from tunlab.kernel.tables import ROUTE_TYPES
 
 Attributes = list[tuple[str, Any]]
+
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200  # <linux/if_addr.h>
 
 
 def family_of(version: int) -> int:
@@ -43,6 +51,22 @@ def link_attributes(
         ("IFLA_MASTER", master),
     )
     return [(name, value) for name, value in attributes if value is not None]
+
+
+def address_key(
+    ifindex: int, cidr: str, peer: str, operation: str, *, nodad: bool, prefix_route: bool
+) -> tuple[dict[str, int], Attributes]:
+    """An address of a device, as fields and attributes of an ifaddrmsg. Raises KernelError (EINVAL)."""
+    interface = parse_interface(cidr, operation)
+    local = str(interface.ip)
+    far = str(parse_address(peer, operation)) if peer else local
+    attributes: Attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", far)]
+    options = _IFA_F_NODAD if nodad and interface.version == 6 else 0
+    options |= 0 if prefix_route else _IFA_F_NOPREFIXROUTE
+    if options:
+        attributes.append(("IFA_FLAGS", options))
+    fields = {"family": family_of(interface.version), "prefixlen": interface.network.prefixlen, "index": ifindex}
+    return fields, attributes
 
 
 def route_key(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import ctypes
 
 CLONE_NEWNS = 0x00020000
+CLONE_NEWUTS = 0x04000000
 CLONE_NEWUSER = 0x10000000
 CLONE_NEWNET = 0x40000000
 
@@ -24,6 +25,7 @@ MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
+MS_SLAVE = 0x80000
 MNT_DETACH = 2
 
 _PR_CAP_AMBIENT = 47
@@ -60,11 +62,12 @@ else:
         _call("setns", fd, nstype)
 
 
-def mount(source: str, target: str, kind: str, flags: int) -> None:
-    """mount(2), without data."""
+def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
+    """mount(2); `data` is the options that the file system knows, "lowerdir=/a,upperdir=/b"."""
     import ctypes
 
-    _call("mount", os.fsencode(source), os.fsencode(target), os.fsencode(kind), ctypes.c_ulong(flags), None)
+    names = (os.fsencode(name) for name in (source, target, kind))
+    _call("mount", *names, ctypes.c_ulong(flags), os.fsencode(data) if data else None)
 
 
 def umount2(target: str, flags: int) -> None:

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tunlab.kernel.refusal import refusal
 
@@ -35,19 +35,35 @@ _NETLINK_GET_STRICT_CHK = 12
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_NLA_F_NESTED = 0x8000
 
 # A dump is begun anew when the table changed under it (NLM_F_DUMP_INTR); nothing changes that often for that long.
 _DUMPS = 100
 
 
+def message(kind: int, flags: int, fields: bytes, attributes: Sequence[bytes] = ()) -> bytes:
+    """A whole request: header, the family's own fields, attributes. The sequence number is `exchange`'s to set."""
+    body = fields + b"".join(attributes)
+    return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 0, 0) + body
+
+
+def attribute(kind: int, value: bytes | str | Sequence[bytes]) -> bytes:
+    """One attribute, padded: octets as they are, text with its NUL, a list as the attributes nested in it."""
+    if isinstance(value, str):
+        value = value.encode() + b"\0"
+    elif not isinstance(value, bytes):
+        kind, value = kind | _NLA_F_NESTED, b"".join(value)
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
+
+
 class NetlinkSocket:
     """A netlink socket that was opened inside a namespace; for one thread at a time."""
 
-    __slots__ = ("_sequence", "_socket")
+    __slots__ = ("_first", "_sequence", "_socket")
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
-        self._sequence = 0
+        self._sequence = self._first = 0
         # Before Linux 4.12 and 4.20 there was no sentence and no strictness; neither is needed to work.
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             try:
@@ -73,9 +89,7 @@ class NetlinkSocket:
         Raises PrivilegeError without CAP_NET_ADMIN, KernelError with the kernel's sentence for any other refusal.
         """
         for _ in range(_DUMPS):
-            self._sequence = self._sequence % 0xFFFFFFFF + 1
-            request = bytearray(message)
-            struct.pack_into("=I", request, 8, self._sequence)
+            request = self._numbered([message])
             replies: list[bytes] = []
             try:
                 self._socket.send(request)
@@ -86,6 +100,37 @@ class NetlinkSocket:
                 return replies
         reason = "what was asked for kept changing while it was read"
         raise refusal(OSError(errno.EAGAIN, ""), operation, reason=reason, ifname=ifname)
+
+    def exchange_batch(self, messages: Sequence[bytes], operation: str) -> None:
+        """Send several messages at once, which take effect together or not at all (nfnetlink), and wait for the answer.
+
+        The last but one, which the batch's end follows, must have NLM_F_ACK. Raises as `exchange`.
+        """
+        request = self._numbered(messages)
+        last = self._sequence - 1
+        try:
+            self._socket.send(request)
+            while True:
+                for kind, flags, reply in self._receive():
+                    if kind == _NLMSG_ERROR:
+                        _check(kind, flags, reply)
+                        if _HEADER.unpack_from(reply)[3] == last:
+                            return
+        except OSError as error:
+            raise refusal(error, operation, needs="CAP_NET_ADMIN") from None
+
+    def _numbered(self, messages: Sequence[bytes | bytearray]) -> bytearray:
+        """The messages in one, with their sequence numbers."""
+        if self._sequence + len(messages) > 0xFFFFFFFF:
+            self._sequence = 0
+        self._first = self._sequence + 1
+        request = bytearray()
+        for each in messages:
+            self._sequence += 1
+            start = len(request)
+            request += each
+            struct.pack_into("=I", request, start + 8, self._sequence)
+        return request
 
     def _collect(self, replies: list[bytes]) -> bool:
         """Append the replies to the last request; returns whether they are a dump that a change cut through."""
@@ -105,7 +150,7 @@ class NetlinkSocket:
         offset = 0
         while offset + _HEADER.size <= length:
             size, kind, flags, sequence, _ = _HEADER.unpack_from(octets, offset)
-            if sequence == self._sequence:
+            if self._first <= sequence <= self._sequence:
                 yield kind, flags, octets[offset : offset + size]
             offset += size + 3 & ~3
 

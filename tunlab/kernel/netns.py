@@ -14,8 +14,7 @@ import os
 import socket
 import struct
 import subprocess
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -23,6 +22,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from tunlab.errors import KernelError
 from tunlab.kernel import guardian, libc, sysctl
 from tunlab.kernel.refusal import refusing
+from tunlab.kernel.throwaway import in_thread
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -61,27 +61,34 @@ class Netns:
         Raises PrivilegeError without CAP_SYS_ADMIN, KernelError for a sysctl that is refused.
         """
 
-        def make() -> io.FileIO:
-            limit = (
-                "there are as many network namespaces as this user may have",
-                "close some, or raise /proc/sys/user/max_net_namespaces",
-            )
-            with refusing("make a network namespace", needs="CAP_SYS_ADMIN", reasons={errno.ENOSPC: limit}):
-                libc.unshare(libc.CLONE_NEWNET)
-                file = io.FileIO(_OWN)
-            try:
-                sysctl.prepare(ipv6=ipv6)
-                if loopback:
-                    with refusing("set lo up", needs="CAP_NET_ADMIN", ifname="lo"):
-                        _set_loopback_up()
-                if sysctls:
-                    sysctl.write(sysctls.items())
-            except BaseException:
-                file.close()
-                raise
-            return file
+        return in_thread(lambda: cls.unshare(ipv6=ipv6, loopback=loopback, sysctls=sysctls))
 
-        return cls(_in_thread(make), creator=os.getpid())
+    @classmethod
+    def unshare(cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str] | None = None) -> Self:
+        """As `create`, in the calling thread, which stays inside: for a throw-away thread (`in_thread`) only.
+
+        One thread makes many so, and goes from one to another by `enter`.
+        """
+        limit = (
+            "there are as many network namespaces as this user may have",
+            "close some, or raise /proc/sys/user/max_net_namespaces",
+        )
+        files = "this process has as many files open as it may have", "raise the limit: ulimit -n 4096"
+        reasons = {errno.ENOSPC: limit, errno.EMFILE: files}
+        with refusing("make a network namespace", needs="CAP_SYS_ADMIN", reasons=reasons):
+            libc.unshare(libc.CLONE_NEWNET)
+            file = io.FileIO(_OWN)
+        try:
+            sysctl.prepare(ipv6=ipv6)
+            if loopback:
+                with refusing("set lo up", needs="CAP_NET_ADMIN", ifname="lo"):
+                    _set_loopback_up()
+            if sysctls:
+                sysctl.write(sysctls.items())
+        except BaseException:
+            file.close()
+            raise
+        return cls(file, creator=os.getpid())
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Self:
@@ -162,14 +169,21 @@ class Netns:
         What it opens stays in the namespace wherever it is used later: sockets, files of /proc/thread-self/net.
         Costs about 60 µs. Raises PrivilegeError without CAP_SYS_ADMIN.
         """
-        fd = self.fd
+        self.fileno()  # ValueError when closed, here and not in the thread
 
         def inside() -> T:
-            with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", netns=str(self)):
-                libc.setns(fd, libc.CLONE_NEWNET)
+            self.enter()
             return function(*args, **kwargs)
 
-        return _in_thread(inside)
+        return in_thread(inside)
+
+    def enter(self) -> None:
+        """Put the calling thread into the namespace, for good: for a throw-away thread (`in_thread`) only.
+
+        Raises PrivilegeError without CAP_SYS_ADMIN.
+        """
+        with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", netns=str(self)):
+            libc.setns(self.fd, libc.CLONE_NEWNET)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:  # noqa: A002
         """A socket of this namespace, for use in any thread. Raises PrivilegeError where the kind needs a right."""
@@ -190,8 +204,17 @@ class Netns:
         with refusing(f"read /proc/net/{path}", netns=str(self)):
             return self.call(Path("/proc/thread-self/net", path).read_text, encoding="ascii", errors="replace")
 
-    def popen(self, args: Sequence[str | os.PathLike[str]], **popen_kwargs: Any) -> subprocess.Popen[Any]:
+    def popen(
+        self,
+        args: Sequence[str | os.PathLike[str]],
+        *,
+        prepare: Callable[[], None] | None = None,
+        **popen_kwargs: Any,
+    ) -> subprocess.Popen[Any]:
         """Start a program inside the namespace; the keywords are those of subprocess.Popen.
+
+        prepare   called before, in the throw-away thread: what that changes of itself (its mount namespace, say), the
+                  program inherits
 
         No shell and nothing between: the child inherits the namespace of the thread that starts it. In a namespace
         that this process made, it is killed when this process is gone, however that ends (tunlab.kernel.guardian).
@@ -216,8 +239,14 @@ class Netns:
             errno.EACCES: (f"{name!r} may not be executed", "give it the execute permission (chmod +x)"),
             errno.ENOEXEC: (f"{name!r} is no program of this machine's kind", "a script needs a #! line"),
         }
-        with refusing(operation, reasons=reasons, netns=str(self)):
-            program = self.call(lambda: subprocess.Popen(args, **popen_kwargs))
+
+        def start() -> subprocess.Popen[Any]:
+            if prepare is not None:
+                prepare()
+            with refusing(operation, reasons=reasons, netns=str(self)):
+                return subprocess.Popen(args, **popen_kwargs)
+
+        program = self.call(start)
         self._programs.append(program)  # kept, so that a program whose handle is dropped can still be waited for
         return program
 
@@ -267,31 +296,14 @@ class Netns:
         Raises KernelError (EBUSY) for the machine's own namespace, which is that of our oldest ancestor.
         PrivilegeError for a process that this user may not kill.
         """
-        operation = f"kill the processes in {self}"
-        line = _own_line()
-        # Process 1, or the first below it that we may look at.
-        oldest = next(filter(None, map(guardian.namespace_of, reversed(line))), None)
-        if oldest == self.identity:
-            raise KernelError(errno.EBUSY, operation, reason="it is the namespace that this machine works in")
-        killed, refused = guardian.kill_living_in((self.identity,), spare=line)
-        if refused:
-            with refusing(operation, needs="CAP_KILL", netns=str(self)):
-                raise PermissionError(errno.EPERM, f"{sorted(refused)} belong to another user")
-        return sorted(killed)
+        return kill_processes_in([self])
 
     def end_programs(self) -> list[int]:
         """End what `popen` started here and has not ended, and what that started in turn; returns their ids.
 
         Costs nothing where no program was started. Raises as `kill_processes`.
         """
-        if not self._programs:
-            return []
-        killed = self.kill_processes()
-        while self._programs:
-            program = self._programs.pop()
-            with program:  # waits for it, and closes its pipes
-                program.kill()  # for one that has left the namespace; else it is dead already
-        return killed
+        return end_programs_in([self])
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the namespace a name, a bind mount of it on the file `path`: it lives until `unpin`, also without us.
@@ -313,6 +325,37 @@ class Netns:
         self._creator = 0
 
 
+def kill_processes_in(namespaces: Collection[Netns]) -> list[int]:
+    """As `Netns.kill_processes`, of several at once: the list of all processes is read as often as for one."""
+    names = ", ".join(map(str, namespaces))
+    operation = f"kill the processes in {names}"
+    identities = {netns.identity for netns in namespaces}
+    line = _own_line()
+    # Process 1, or the first below it that we may look at.
+    oldest = next(filter(None, map(guardian.namespace_of, reversed(line))), None)
+    if oldest in identities:
+        raise KernelError(errno.EBUSY, operation, reason="it is the namespace that this machine works in")
+    killed, refused = guardian.kill_living_in(identities, spare=line)
+    if refused:
+        with refusing(operation, needs="CAP_KILL", netns=names):
+            raise PermissionError(errno.EPERM, f"{sorted(refused)} belong to another user")
+    return sorted(killed)
+
+
+def end_programs_in(namespaces: Collection[Netns]) -> list[int]:
+    """As `Netns.end_programs`, of several at once."""
+    started = [netns for netns in namespaces if netns._programs]
+    if not started:
+        return []
+    killed = kill_processes_in(started)
+    for netns in started:
+        while netns._programs:
+            program = netns._programs.pop()
+            with program:  # waits for it, and closes its pipes
+                program.kill()  # for one that has left the namespace; else it is dead already
+    return killed
+
+
 def unpin(path: str | os.PathLike[str]) -> None:
     """Undo `Netns.pin`: unmount the namespace and delete the file. Raises KernelError, ENOENT if there is no file."""
     absent = "nothing is pinned there", ""
@@ -323,29 +366,6 @@ def unpin(path: str | os.PathLike[str]) -> None:
             if error.errno != errno.EINVAL:  # EINVAL: a file on which nothing is mounted (any more)
                 raise
         Path(path).unlink()
-
-
-def _in_thread(function: Callable[[], T]) -> T:
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(function())
-        except BaseException as error:
-            errors.append(error)
-
-    # Not _thread.start_new_thread, which is 20 µs faster: a function that asks for the current thread's name (logging
-    # does) would leave a dummy thread behind for ever.
-    thread = threading.Thread(target=run, name="tunlab-netns")
-    thread.start()
-    thread.join()
-    if errors:
-        try:
-            raise errors[0]
-        finally:
-            errors.clear()  # else error, traceback, frame and list hold each other, and the sockets of the frames
-    return results[0]
 
 
 def _set_loopback_up() -> None:

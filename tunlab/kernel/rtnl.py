@@ -13,8 +13,9 @@ from functools import cache
 from types import TracebackType
 from typing import Any, Self
 
+from tunlab.kernel import rtnetlink as nl
 from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_interface
-from tunlab.kernel.attributes import Attributes, family_of, link_attributes, route_key
+from tunlab.kernel.attributes import address_key, family_of, link_attributes, route_key
 from tunlab.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -23,9 +24,11 @@ from tunlab.kernel.netlink import (
     NLM_F_REPLACE,
     NLM_F_REQUEST,
     NetlinkSocket,
+    message,
 )
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.tables import (
+    IFF_RUNNING,
     IFF_UP,
     Address,
     Link,
@@ -39,25 +42,14 @@ from tunlab.kernel.tables import (
     rule_of,
 )
 
-# <linux/rtnetlink.h>
-_RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
-_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
-_RTM_NEWNEIGH, _RTM_DELNEIGH, _RTM_GETNEIGH = 28, 29, 30
-_RTM_GETRULE = 34
-_RTM_NEWQDISC = 36
-_TC_H_ROOT = 0xFFFFFFFF
-_NUD_PERMANENT = 0x80
-_RTPROT_STATIC = 4
-_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RT_SCOPE_NOWHERE = 0, 253, 254, 255
 RT_TABLE_MAIN = 254
-_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 
 _NEW = NLM_F_CREATE | NLM_F_EXCL
 
 
 @cache
-def _message_classes() -> dict[str, Any]:
+def message_classes() -> dict[str, Any]:
+    """Those of pyroute2 that are spoken here, by their names."""
     from pyroute2.netlink.rtnl.fibmsg import fibmsg
     from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
@@ -104,6 +96,10 @@ class Rtnl:
     def __repr__(self) -> str:
         return f"<Rtnl of {self.netns}{' closed' if self.closed else ''}>"
 
+    def exchange(self, octets: bytes, operation: str) -> list[bytes]:
+        """Send a message of octets, for what has no method here: tunlab.kernel.netlink, whose errors it raises."""
+        return self._netlink.exchange(octets, operation)
+
     def _ask(
         self,
         kind: str,
@@ -115,14 +111,14 @@ class Rtnl:
         attributes: Sequence[tuple[str, Any]] = (),
         ifname: str = "",
     ) -> list[Any]:
-        message_class = _message_classes()[kind]
-        message = message_class()
-        message.update(fields or {})
-        message["attrs"] = list(attributes)
-        message["header"].update(type=command, flags=NLM_F_REQUEST | flags)
-        message.encode()
+        message_class = message_classes()[kind]
+        request = message_class()
+        request.update(fields or {})
+        request["attrs"] = list(attributes)
+        request["header"].update(type=command, flags=NLM_F_REQUEST | flags)
+        request.encode()
         replies = []
-        for octets in self._netlink.exchange(message.data, operation, ifname=ifname):
+        for octets in self._netlink.exchange(request.data, operation, ifname=ifname):
             reply = message_class(octets)
             reply.decode()
             replies.append(reply)
@@ -132,7 +128,7 @@ class Rtnl:
 
     def links(self) -> list[Link]:
         """Every device of the namespace, by index."""
-        found = self._ask("ifinfmsg", _RTM_GETLINK, NLM_F_DUMP, "list the links")
+        found = self._ask("ifinfmsg", nl.RTM_GETLINK, NLM_F_DUMP, "list the links")
         return sorted(map(link_of, found), key=lambda link: link.index)
 
     def link(self, which: str | int) -> Link:
@@ -140,7 +136,7 @@ class Rtnl:
         by_index = isinstance(which, int)
         (found,) = self._ask(
             "ifinfmsg",
-            _RTM_GETLINK,
+            nl.RTM_GETLINK,
             NLM_F_ACK,
             f"get the link {which}",
             fields={"index": which} if isinstance(which, int) else None,
@@ -148,6 +144,14 @@ class Rtnl:
             ifname="" if by_index else str(which),
         )
         return link_of(found)
+
+    def is_running(self, ifindex: int) -> bool:
+        """As `link(…).running`, in a sixth of its time. From Linux 6.8 on the kernel settles the carrier first."""
+        found = self.exchange(
+            message(nl.RTM_GETLINK, NLM_F_ACK, nl.IFINFOMSG.pack(0, 0, ifindex, 0, 0)), f"get {ifindex}"
+        )
+        flags: int = nl.IFINFOMSG.unpack_from(found[0], nl.NLMSG_HEADER_SIZE)[3]
+        return bool(flags & IFF_RUNNING)
 
     def link_index(self, ifname: str) -> int:
         """The index of a device. Raises KernelError (ENODEV)."""
@@ -175,7 +179,7 @@ class Rtnl:
         ]
         fields = {"index": ifindex, "flags": IFF_UP if up else 0, "change": IFF_UP if up else 0}
         self._ask(
-            "ifinfmsg", _RTM_NEWLINK, NLM_F_ACK | _NEW, operation, fields=fields, attributes=attributes, ifname=ifname
+            "ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK | _NEW, operation, fields=fields, attributes=attributes, ifname=ifname
         )
         return ifindex or self.link_index(ifname)
 
@@ -207,7 +211,9 @@ class Rtnl:
         near = link_attributes(operation, ifname=ifname, mtu=mtu, hardware_address=hardware_address, master=master)
         near += [("IFLA_NET_NS_FD", (netns or self.netns).fd), ("IFLA_LINKINFO", {"attrs": info})]
         fields = {"index": ifindex}
-        self._ask("ifinfmsg", _RTM_NEWLINK, NLM_F_ACK | _NEW, operation, fields=fields, attributes=near, ifname=ifname)
+        self._ask(
+            "ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK | _NEW, operation, fields=fields, attributes=near, ifname=ifname
+        )
 
     def set_link(
         self,
@@ -237,24 +243,24 @@ class Rtnl:
         fields = {"index": ifindex}
         if up is not None:
             fields |= {"flags": IFF_UP if up else 0, "change": IFF_UP}
-        self._ask("ifinfmsg", _RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        self._ask("ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
 
     def delete_link(self, ifindex: int) -> None:
         """Delete a device; a veth goes with its other end."""
-        self._ask("ifinfmsg", _RTM_DELLINK, NLM_F_ACK, f"delete the link {ifindex}", fields={"index": ifindex})
+        self._ask("ifinfmsg", nl.RTM_DELLINK, NLM_F_ACK, f"delete the link {ifindex}", fields={"index": ifindex})
 
     def add_qdisc(self, ifindex: int, kind: str) -> None:
         """Put a queueing discipline at the root of a device, with the defaults of its kind: tc(8)."""
-        fields = {"index": ifindex, "parent": _TC_H_ROOT}
+        fields = {"index": ifindex, "parent": nl.TC_H_ROOT}
         flags, operation = NLM_F_ACK | _NEW, f"add the qdisc {kind} to the link {ifindex}"
-        self._ask("tcmsg", _RTM_NEWQDISC, flags, operation, fields=fields, attributes=[("TCA_KIND", kind)])
+        self._ask("tcmsg", nl.RTM_NEWQDISC, flags, operation, fields=fields, attributes=[("TCA_KIND", kind)])
 
     # ---- addresses: ip-address(8) ----------------------------------------------------------------------------------
 
     def addresses(self, ifindex: int | None = None) -> list[Address]:
         """The addresses of a device, or of all."""
         fields = {"index": ifindex or 0}
-        found = self._ask("ifaddrmsg", _RTM_GETADDR, NLM_F_DUMP, "list the addresses", fields=fields)
+        found = self._ask("ifaddrmsg", nl.RTM_GETADDR, NLM_F_DUMP, "list the addresses", fields=fields)
         # Before Linux 4.20 the kernel does not choose by the index.
         return [address for address in map(address_of, found) if ifindex in (None, address.ifindex)]
 
@@ -268,11 +274,11 @@ class Rtnl:
         prefix_route  with the route to the address's network
         """
         flags = NLM_F_ACK | _NEW
-        self._change_address(_RTM_NEWADDR, flags, "add", ifindex, cidr, peer, nodad=nodad, prefix_route=prefix_route)
+        self._change_address(nl.RTM_NEWADDR, flags, "add", ifindex, cidr, peer, nodad=nodad, prefix_route=prefix_route)
 
     def delete_address(self, ifindex: int, cidr: str, *, peer: str = "") -> None:
         """Take an address from a device."""
-        self._change_address(_RTM_DELADDR, NLM_F_ACK, "delete", ifindex, cidr, peer)
+        self._change_address(nl.RTM_DELADDR, NLM_F_ACK, "delete", ifindex, cidr, peer)
 
     def set_address(self, ifindex: int, cidr: str) -> None:
         """Make `cidr` the device's only address of its family."""
@@ -297,23 +303,14 @@ class Rtnl:
         prefix_route: bool = True,
     ) -> None:
         operation = f"{verb} the address {cidr} of the link {ifindex}"
-        interface = parse_interface(cidr, operation)
-        local = str(interface.ip)
-        far = str(parse_address(peer, operation)) if peer else local
-        attributes: Attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", far)]
-        options = (_IFA_F_NODAD if nodad and interface.version == 6 else 0) | (
-            0 if prefix_route else _IFA_F_NOPREFIXROUTE
-        )
-        if options:
-            attributes.append(("IFA_FLAGS", options))
-        fields = {"family": family_of(interface.version), "prefixlen": interface.network.prefixlen, "index": ifindex}
+        fields, attributes = address_key(ifindex, cidr, peer, operation, nodad=nodad, prefix_route=prefix_route)
         self._ask("ifaddrmsg", command, flags, operation, fields=fields, attributes=attributes)
 
     # ---- routes, rules, neighbours: ip-route(8), ip-rule(8), ip-neighbour(8) ----------------------------------------
 
     def routes(self, table: int = RT_TABLE_MAIN, family: int = socket.AF_UNSPEC) -> list[Route]:
         """The routes of a table, IPv4 and IPv6; table 255 is `local`, 0 stands for all tables."""
-        found = self._ask("rtmsg", _RTM_GETROUTE, NLM_F_DUMP, "list the routes", fields={"family": family})
+        found = self._ask("rtmsg", nl.RTM_GETROUTE, NLM_F_DUMP, "list the routes", fields={"family": family})
         return [route for route in map(route_of, found) if table in (0, route.table)]
 
     def add_route(
@@ -338,18 +335,18 @@ class Rtnl:
         """
         operation = f"add the route to {dst}{f' via {via}' if via else ''}"
         flags = NLM_F_ACK | NLM_F_CREATE | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-        scope = _RT_SCOPE_UNIVERSE if via or type != "unicast" else _RT_SCOPE_LINK
+        scope = nl.RT_SCOPE_UNIVERSE if via or type != "unicast" else nl.RT_SCOPE_LINK
         if type == "local":
-            scope = _RT_SCOPE_HOST
+            scope = nl.RT_SCOPE_HOST
         fields, attributes = route_key(dst, operation, via, ifindex, metric, table, type)
         if fields["family"] == socket.AF_INET:  # IPv6 knows no scope of a route
             fields["scope"] = scope
-        fields["proto"] = _RTPROT_STATIC
+        fields["proto"] = nl.RTPROT_STATIC
         if source is not None:
             attributes.append(("RTA_PREFSRC", str(parse_address(source, operation))))
         if mtu is not None:
             attributes.append(("RTA_METRICS", {"attrs": [("RTAX_MTU", mtu)]}))
-        self._ask("rtmsg", _RTM_NEWROUTE, flags, operation, fields=fields, attributes=attributes)
+        self._ask("rtmsg", nl.RTM_NEWROUTE, flags, operation, fields=fields, attributes=attributes)
 
     def delete_route(
         self,
@@ -363,19 +360,19 @@ class Rtnl:
         """Delete the first route to `dst` that agrees with what else is given. Raises KernelError (ESRCH)."""
         operation = f"delete the route to {dst}"
         fields, attributes = route_key(dst, operation, via, ifindex, metric, table, "unspec")
-        fields["scope"] = _RT_SCOPE_NOWHERE  # for a deletion: any
-        self._ask("rtmsg", _RTM_DELROUTE, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        fields["scope"] = nl.RT_SCOPE_NOWHERE  # for a deletion: any
+        self._ask("rtmsg", nl.RTM_DELROUTE, NLM_F_ACK, operation, fields=fields, attributes=attributes)
 
     def rules(self, family: int = socket.AF_UNSPEC) -> list[Rule]:
         """The rules of policy routing, in the order in which they are asked."""
-        found = self._ask("fibmsg", _RTM_GETRULE, NLM_F_DUMP, "list the rules", fields={"family": family})
+        found = self._ask("fibmsg", nl.RTM_GETRULE, NLM_F_DUMP, "list the rules", fields={"family": family})
         # The kernel's list has those of multicast routing too (families 128 and 129).
         wanted = [rule for rule in map(rule_of, found) if rule.family in (socket.AF_INET, socket.AF_INET6)]
         return sorted(wanted, key=lambda rule: (rule.family, rule.priority))
 
     def neighbours(self, ifindex: int | None = None) -> list[Neighbour]:
         """The neighbour table of a device, or of all."""
-        found = self._ask("ndmsg", _RTM_GETNEIGH, NLM_F_DUMP, "list the neighbours")
+        found = self._ask("ndmsg", nl.RTM_GETNEIGH, NLM_F_DUMP, "list the neighbours")
         return [neighbour for neighbour in map(neighbour_of, found) if ifindex in (None, neighbour.ifindex)]
 
     def add_neighbour(self, ifindex: int, address: str, hardware_address: str) -> None:
@@ -386,13 +383,13 @@ class Rtnl:
             ("NDA_DST", str(parsed)),
             ("NDA_LLADDR", check_hardware_address(hardware_address, operation)),
         ]
-        fields = {"family": family_of(parsed.version), "ifindex": ifindex, "state": _NUD_PERMANENT}
+        fields = {"family": family_of(parsed.version), "ifindex": ifindex, "state": nl.NUD_PERMANENT}
         flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
-        self._ask("ndmsg", _RTM_NEWNEIGH, flags, operation, fields=fields, attributes=attributes)
+        self._ask("ndmsg", nl.RTM_NEWNEIGH, flags, operation, fields=fields, attributes=attributes)
 
     def delete_neighbour(self, ifindex: int, address: str) -> None:
         """Delete an entry of the neighbour table."""
         operation = f"delete the neighbour {address} of the link {ifindex}"
         parsed = parse_address(address, operation)
         fields = {"family": family_of(parsed.version), "ifindex": ifindex}
-        self._ask("ndmsg", _RTM_DELNEIGH, NLM_F_ACK, operation, fields=fields, attributes=[("NDA_DST", str(parsed))])
+        self._ask("ndmsg", nl.RTM_DELNEIGH, NLM_F_ACK, operation, fields=fields, attributes=[("NDA_DST", str(parsed))])

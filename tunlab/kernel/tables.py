@@ -157,11 +157,11 @@ def link_of(message: Any) -> Link:
         flags=flags,
         master=get("IFLA_MASTER") or 0,
         peer_index=(get("IFLA_LINK") or 0) if kind == "veth" else 0,
-        **{name: counters.get(name, 0) for name in _COUNTERS},
+        **{name: counters.get(name, 0) for name in COUNTERS},
     )
 
 
-_COUNTERS = tuple(name for name in Link.__struct_fields__ if name.startswith(("rx_", "tx_")))
+COUNTERS = tuple(name for name in Link.__struct_fields__ if name.startswith(("rx_", "tx_")))
 
 
 def address_of(message: Any) -> Address:

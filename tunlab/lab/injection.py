@@ -29,21 +29,27 @@ def check(octets: bytes) -> None:
         raise MalformedError(layer="IP", field="version", value=value, rule=rule, offset=0)
 
 
-def inject(lab: Lab, datagrams: Sequence[bytes], *, to_reader: bool = False) -> list[bytes]:
-    """Hand the kernel datagrams as received on the lab's TUN; returns what it sent at once, if we alone read that.
+def inject(
+    lab: Lab, datagrams: Sequence[bytes], *, node: str = "", ifname: str = "", to_reader: bool = False
+) -> list[bytes]:
+    """Hand the kernel datagrams as received on a TUN of the lab; returns what it sent at once, if we alone read that.
 
+    node        by default the lab's only one with a TUN
+    ifname      the TUN's name; by default the node's first
     to_reader   instead, hand them to the program that reads the TUN, as if the kernel had sent them
 
     Raises MalformedError for octets that are no IP, before anything is sent; LabError if a program that is no tunlab
     holds the TUN, or with `to_reader` if none does; KernelError.
     """
+    node = lab.node_name(node)
+    ifname = ifname or lab.ifname_of(node)
     if to_reader:
-        _to_reader(lab, datagrams)
+        _to_reader(lab, datagrams, node, ifname)
         return []
     for octets in datagrams:
         check(octets)
-    with lab.netns() as netns:
-        device = attach(netns, lab.ifname)
+    with lab.netns(node) as netns:
+        device = attach(netns, ifname)
         if device is not None:
             with device:
                 answers = list[bytes]()
@@ -52,20 +58,20 @@ def inject(lab: Lab, datagrams: Sequence[bytes], *, to_reader: bool = False) -> 
                     answers += device.read_all()
                 return answers
     for octets in datagrams:
-        if not knock(lab.directory, lab.ifname, octets):
-            problem = f"another program is attached to {lab.ifname} in lab {lab.name!r}, and writes for nobody else"
+        if not knock(lab.directory_of(node), ifname, octets):
+            problem = f"another program is attached to {ifname} in lab {lab.name!r}, and writes for nobody else"
             remedy = f"end it, or put the octets before it, as if the kernel had sent them: {TO_READER}"
             raise LabError(lab.name, problem, remedy=remedy)
     return []
 
 
-def _to_reader(lab: Lab, datagrams: Sequence[bytes]) -> None:
-    with lab.netns() as netns:
+def _to_reader(lab: Lab, datagrams: Sequence[bytes], node: str, ifname: str) -> None:
+    with lab.netns(node) as netns:
         with Rtnl(netns) as rtnl:
             # Without a carrier the kernel takes what is sent, and drops it without a word.
-            if not rtnl.link(lab.ifname).carrier:
-                problem = f"nobody reads {lab.ifname} in lab {lab.name!r}"
+            if not rtnl.link(ifname).carrier:
+                problem = f"nobody reads {ifname} in lab {lab.name!r}"
                 raise LabError(lab.name, problem, remedy=f"start your program, or tunlab dump {lab.name}")
-        with PacketSocket(netns, lab.ifname, receive=False) as opened:
+        with PacketSocket(netns, ifname, receive=False) as opened:
             for octets in datagrams:
                 opened.send(octets)

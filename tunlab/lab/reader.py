@@ -6,7 +6,6 @@ Source: Documentation/networking/tuntap.rst, packet(7).
 from __future__ import annotations
 
 import errno
-import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -14,42 +13,17 @@ from types import TracebackType
 from typing import Literal, Self
 
 from tunlab.errors import KernelError, LabError, PacketError
-from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
+from tunlab.lab.attaching import attach
 from tunlab.lab.door import Door
 from tunlab.lab.live import Lab
 from tunlab.packet import parse
 from tunlab.traffic import Crossing
 
-_CARRIER_TIMEOUT = 5.0
+__all__ = ["Reader", "attach"]
+
 _AT_ONCE = 64
-
-
-def attach(netns: Netns, ifname: str) -> TunDevice | None:
-    """Attach to the device and wait until the kernel sends to it; None where somebody else is attached.
-
-    Raises KernelError, PrivilegeError.
-    """
-    try:
-        device = TunDevice.attach(netns, ifname)
-    except KernelError as error:
-        if error.errno == errno.EBUSY:
-            return None
-        raise
-    try:
-        # The carrier comes at once, but the queue behind it only when the kernel's link watch has run: what is sent
-        # before is dropped. Newer kernels settle that in answering; of others we ask again.
-        deadline = time.monotonic() + _CARRIER_TIMEOUT
-        while (link := device.link).up and not link.running:
-            if time.monotonic() > deadline:
-                reason = "the device got no carrier"
-                raise KernelError(errno.ENETDOWN, f"attach to {ifname}", reason=reason, ifname=ifname)
-            os.sched_yield()
-    except BaseException:
-        device.close()
-        raise
-    return device
 
 
 class Reader:
@@ -59,17 +33,20 @@ class Reader:
                False: somebody else is, and we see what passes between that program and the kernel
     """
 
-    def __init__(self, lab: Lab) -> None:
-        """Begin to read. Raises LabError if the lab is not up, KernelError, PrivilegeError."""
-        self._lab, self.ifname = lab, lab.ifname
+    def __init__(self, lab: Lab, node: str = "", ifname: str = "") -> None:
+        """Begin to read a TUN: of the node, by default the lab's only one with a TUN; by default its first.
+
+        Raises LabError if the lab is not up, KernelError, PrivilegeError.
+        """
+        self._lab, self.ifname = lab, ifname or lab.ifname_of(node)
         with ExitStack() as undo:
-            netns = undo.enter_context(lab.netns())
+            netns = undo.enter_context(lab.netns(node))
             self._device = attach(netns, self.ifname)
             self._door: Door | None = None
             self._socket: PacketSocket | None = None
             if self._device is not None:
                 undo.callback(self._device.close)
-                self._door = Door(lab.directory, self.ifname)
+                self._door = Door(lab.directory_of(lab.node_name(node)), self.ifname)
                 undo.callback(self._door.close)
             else:
                 self._socket = undo.enter_context(PacketSocket(netns, self.ifname))

@@ -3,6 +3,9 @@
     /run/tunlab/NAME/lab.json     what was made so far, and by whom; replaced whole before each step
     /run/tunlab/NAME/net          the namespace, bind-mounted
     /run/tunlab/NAME/tun0.door    while a `tunlab dump` reads the device
+    /run/tunlab/NAME/program1.log  what the first of the node's own programs has printed
+
+The last three are a node's. A lab of several has them in a directory for each: /run/tunlab/NAME/nodes/NODE/net.
 
 Source: rename(2) and mkdir(2) for what is atomic, flock(2), proc_pid_stat(5).
 """
@@ -22,47 +25,52 @@ import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.guardian import Identity
-from tunlab.topology import LabSpec
+from tunlab.topology import LabPlan, LabSpec, plan
 
 RUN = "/run/tunlab"
 RUN_VARIABLE = "TUNLAB_RUN"
 """The environment variable that names another directory than /run/tunlab."""
 
-_FILE, _NEW_FILE, NET = "lab.json", "lab.json.new", "net"
+_FILE, _NEW_FILE = "lab.json", "lab.json.new"
+NET, _NODES = "net", "nodes"
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
     """What is recorded of a lab.
 
+    plan                what it is made from
     created             when it was asked for, UTC, as RFC 3339 has it
     owner               the process that makes it, and
     owner_started       when that started, in clock ticks after the machine did: the two name it for good
-    namespace           (st_dev, st_ino) of nsfs; None before it is made
+    resolver            the process that answers for the nodes' names; 0 for none
+    namespaces          (st_dev, st_ino) of nsfs for each node; none before they are made
     """
 
     name: str
-    ifname: str
-    address: str
-    mtu: int
+    plan: LabPlan
     created: str
     owner: int
     owner_started: int
-    namespace: Identity | None = None
+    resolver: int = 0
+    namespaces: dict[str, Identity] = msgspec.field(default_factory=dict)
     phase: Literal["coming up", "up"] = "coming up"
 
     @classmethod
-    def first(cls, spec: LabSpec) -> Self:
+    def first(cls, lab: LabSpec | LabPlan) -> Self:
         """What is recorded before anything is made; this process is the owner."""
-        node, pid = spec.node, os.getpid()
+        pid = os.getpid()
         return cls(
-            name=spec.name,
-            ifname=node.ifname,
-            address=node.tun,
-            mtu=node.mtu,
+            name=lab.name,
+            plan=plan(lab) if isinstance(lab, LabSpec) else lab,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             owner=pid,
             owner_started=_started(pid) or 0,
         )
+
+    @property
+    def namespace(self) -> Identity | None:
+        """That of its first node; None before it is made."""
+        return next(iter(self.namespaces.values()), None)
 
     def owner_lives(self) -> bool:
         """Whether the process that makes the lab is still there."""
@@ -72,6 +80,16 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 def run_directory() -> Path:
     """Where the labs' directories are."""
     return Path(os.environ.get(RUN_VARIABLE) or RUN)
+
+
+def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
+    """Where a node's part of what is on disk is: in the lab's directory if it is the only one."""
+    return directory if len(plan.nodes) == 1 else directory / _NODES / node
+
+
+def log(directory: Path, number: int) -> Path:
+    """Where the output of a node's program goes, counted from 1; `directory` is the node's."""
+    return directory / f"program{number}.log"
 
 
 def claim(name: str) -> Path:
@@ -158,10 +176,16 @@ def read(directory: Path) -> State | None:
 
 def remove(directory: Path) -> None:
     """Delete the directory of a lab of which nothing else is left. Raises LabError if there are others' files in it."""
-    for door in directory.glob("*.door"):
-        door.unlink(missing_ok=True)
+    nodes = directory / _NODES
+    for each in (*nodes.glob("*"), directory):
+        for ours in (*each.glob("*.door"), *each.glob("program*.log")):
+            ours.unlink(missing_ok=True)
     (directory / _NEW_FILE).unlink(missing_ok=True)
-    others = sorted(path.name for path in directory.iterdir() if path.name != _FILE)
+    for each in (*nodes.glob("*"), nodes):
+        with contextlib.suppress(OSError):  # it holds what is not ours, is none, or is not there
+            each.rmdir()
+    leaves = [path for path in directory.rglob("*") if not (path.is_dir() and any(path.iterdir()))]
+    others = sorted(str(path.relative_to(directory)) for path in leaves if path != directory / _FILE)
     if others:
         problem = f"{directory} holds what tunlab has not put there: {', '.join(others)}"
         raise LabError(directory.name, problem, remedy="take that away and try again")

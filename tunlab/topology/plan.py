@@ -83,7 +83,8 @@ class NodePlan(Struct, frozen=True, kw_only=True):
 
     implicit    whether it is a bridge that stands for a link with more than two ends: it was not named in the file
     ipv6        whether its kernel speaks IPv6
-    tun         the ifname of its TUN, which is among its interfaces; "" for none
+    tun         the ifname of its first TUN; "" for none. All its TUNs are among its interfaces, their link being -1
+    loopback    addresses of lo beside its own, with prefix length, "192.0.2.1/32"
     bridge      the ifname of the bridge to which a switch's ports belong; "" for others
     outside     the ifname behind which a NAT router hides the others; "" for others
     sysctls     name and value, in order, after tunlab's own
@@ -101,6 +102,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     implicit: bool = False
     ipv6: bool = False
     tun: str = ""
+    loopback: tuple[str, ...] = ()
     bridge: str = ""
     outside: str = ""
     image: str = ""
@@ -108,7 +110,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
 
 
 class LinkPlan(Struct, frozen=True, kw_only=True):
-    """A veth between two interfaces: each end is (node, ifname). A link with more ends has become a switch's several."""
+    """A veth between two interfaces: each end is (node, ifname). A link of more ends has become a switch's several."""
 
     ends: tuple[tuple[str, str], tuple[str, str]]
 

@@ -1,0 +1,67 @@
+"""A star of hosts on one switch, up and down by tunlab: what benchmarks.labs starts in a process of its own.
+
+`python -m benchmarks.star HOSTS` makes and removes it, and prints one line of JSON. With `--look`, the imports are
+done before, and the line has the seconds that `up` and `down` took and the octets that the lab takes meanwhile.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "Percpu")
+"""What of /proc/meminfo counts the kernel's own memory (proc_meminfo(5)): that of the whole machine."""
+
+
+def star(hosts: int) -> str:
+    """A lab file: so many hosts on one bridge, each with an address."""
+    names = [f"h{number}" for number in range(1, hosts + 1)]
+    nodes = "".join(f"{name} = {{}}\n" for name in names)
+    return f'name = "star"\n\n[nodes]\n{nodes}\n[[links]]\nends = {json.dumps(names)}\nsubnet = "10.0.0.0/16"\n'
+
+
+def memory() -> dict[str, int]:
+    """Octets that all processes in sight take (shared pages by parts), and those that the kernel takes."""
+    taken = 0
+    for rollup in Path("/proc").glob("[0-9]*/smaps_rollup"):
+        try:
+            text = rollup.read_text(encoding="ascii")
+        except OSError:  # it has ended meanwhile, or is a kernel thread
+            continue
+        taken += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+    counted = re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    return {"processes": taken * 1024, "kernel": sum(int(size) for name, size in counted if name in KERNEL) * 1024}
+
+
+def main(hosts: int, *, look: bool) -> None:
+    """Make the star, look at it if asked to, remove it, and print what was seen."""
+    text = star(hosts)
+    if not look:
+        up(text)()
+        print("{}")
+        return
+    up(star(2))()  # the imports that happen on first use
+    before, start = memory(), perf_counter()
+    down = up(text)
+    up_took = perf_counter() - start
+    during, start = memory(), perf_counter()
+    down()
+    down_took = perf_counter() - start
+    print(json.dumps({"up": up_took, "down": down_took, **{each: during[each] - before[each] for each in before}}))
+
+
+def up(text: str) -> Callable[[], None]:
+    """Make the lab live, from its text on; gives what removes it."""
+    from tunlab.lab import Lab
+
+    lab = Lab.from_text(text)
+    lab.__enter__()
+    return lambda: lab.__exit__(None, None, None)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), look="--look" in sys.argv)

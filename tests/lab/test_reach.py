@@ -1,0 +1,146 @@
+"""Who reaches whom: routers, bridges, NAT, both families, many at once; compared with what the topology says."""
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.neighbours import forget_neighbours
+from tunlab.kernel.probe import probe
+from tunlab.kernel.rtnl import Rtnl
+from tunlab.lab import Lab, LiveLab
+from tunlab.packet import ICMP, IPv4
+from tunlab.topology import reachable
+from tunlab.topology.plan import Impairment
+
+NAT = """
+[nodes]
+inside = {}
+nat = { kind = "nat", outside = "outside" }
+outside = {}
+[[links]]
+ends = ["inside", "nat"]
+[[links]]
+ends = ["nat", "outside"]
+"""
+
+TWO_SWITCHES = """
+[nodes]
+a = {}
+b = {}
+one = { kind = "switch" }
+two = { kind = "switch" }
+[[links]]
+ends = ["a", "one"]
+[[links]]
+ends = ["one", "two"]
+[[links]]
+ends = ["two", "b"]
+"""
+
+DUAL = """
+ip = "both"
+[nodes]
+a = {}
+r1 = { forward = true }
+r2 = { forward = true }
+b = {}
+[[links]]
+ends = ["a", "r1"]
+[[links]]
+ends = ["r1", "r2"]
+[[links]]
+ends = ["r2", "b"]
+"""
+
+
+def star(count):
+    names = [f"h{number}" for number in range(count)]
+    return "[nodes]\n" + "".join(f"{name} = {{}}\n" for name in names) + f"[[links]]\nends = {names}\n"
+
+
+def assert_as_promised(lab: LiveLab):
+    promised = reachable(lab.plan)
+    assert lab.ping_all() == promised
+    return promised
+
+
+class TestMatrix:
+    @pytest.mark.parametrize("text", [star(4), TWO_SWITCHES, DUAL], ids=["bridge", "two switches", "both families"])
+    def test_everybody(self, text):
+        with Lab.from_text(text) as lab:
+            promised = assert_as_promised(lab)
+            assert promised
+            assert all(promised.values())
+
+    def test_each_family_alone(self):
+        with Lab.from_text(DUAL) as lab:
+            for address, family in (("10.0.3.2", "-4"), ("fd00:0:0:3::2", "-6")):
+                assert lab["b"].addresses.count(address) == 1
+                lab["a"].run(["ping", family, "-c", "1", "-W", "5", address], check=True, capture_output=True)
+
+    def test_nat_hides(self):
+        with Lab.from_text(NAT) as lab:
+            promised = assert_as_promised(lab)
+            assert (promised["inside", "outside"], promised["outside", "inside"]) == (True, False)
+            with lab["outside"].capture() as capture:
+                lab["inside"].run(["ping", "-c", "1", lab["outside"].address], check=True, capture_output=True)
+                request = capture.expect(ICMP.where(type=8))
+                assert request.ip.src == lab["nat"].interface("eth1").addresses[0].partition("/")[0]
+                capture.expect(IPv4.where(dst=request.ip.src), ICMP.where(type=0))
+
+    @pytest.mark.slow
+    def test_more_neighbours_than_the_machine_has_room_for(self):
+        with Lab.from_text(star(40)) as lab:
+            assert len(lab.ping_all()) == 40 * 39
+            assert all(lab.ping_all().values())
+
+    def test_one_alone(self):
+        with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:
+            assert lab.ping_all() == {}
+
+    def test_what_is_forgotten(self):
+        with Lab.from_text(star(3)) as lab:
+            lab.ping_all()
+            with Rtnl(lab["h0"].netns) as rtnl:
+                assert len(rtnl.neighbours()) == 2
+                assert forget_neighbours(rtnl) == 2
+                assert rtnl.neighbours() == []
+
+
+class TestImpairments:
+    def test_rate_by_octets(self):
+        """Of a burst that comes at once, only what the bucket and the queue before it hold gets through."""
+        lab = Lab("slow")
+        lab.node("a")
+        lab.node("b")
+        lab.link({"node": "a", "rate": "1mbit"}, "b")
+        with lab as live:
+            receiver = live["b"].socket(type=2)
+            receiver.bind(("", 9))
+            receiver.setblocking(False)
+            sender = live["a"].socket(type=2)
+            live.ping_all()  # the neighbour is known: nothing waits for it
+            for _ in range(200):
+                sender.sendto(bytes(1000), (live["b"].address, 9))
+            link = live["a"].rtnl.link("eth0")
+            # 6,250 octets in the queue, 3,036 in the bucket, and what a bucket that fills meanwhile lets through.
+            assert link.tx_packets < 100
+            live["a"].set_link(impairment=Impairment())
+            before = live["a"].rtnl.link("eth0").tx_packets
+            for _ in range(50):
+                sender.sendto(bytes(1000), (live["b"].address, 9))
+            assert live["a"].rtnl.link("eth0").tx_packets == before + 50
+
+    def test_netem_where_there_is_none_is_told_before_anything_is_made(self, machine):
+        has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
+        text = '[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "20ms"\nloss = "1%"\n'
+        if has_netem:
+            with Lab.from_text(text) as lab:
+                assert all(lab.ping_all().values())
+            return
+        with pytest.raises(KernelError) as caught, Lab.from_text(text):
+            pass
+        assert str(caught.value) == (
+            "give the link a:eth0 - b:eth0 its delay and loss (a, and 1 more of its interfaces):"
+            " this kernel has no netem (ENOENT); load it (modprobe sch_netem), or leave out delay, jitter, loss,"
+            " reorder and duplicate; rate works without"
+        )

@@ -1,0 +1,212 @@
+"""The fixtures `lab` and `make_lab`, by real pytest runs inside pytest."""
+
+import sys
+
+import pytest
+
+TWO = """
+name = "two"
+
+[nodes]
+a = {}
+b = {}
+
+[[links]]
+ends = ["a", "b"]
+"""
+
+
+@pytest.fixture
+def run(pytester, monkeypatch):
+    """A pytest run in a process of its own, as a user would start it, behind a `prefix` of other programs."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+    def run(*arguments, prefix=()):
+        command = [*prefix, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *arguments]
+        return pytester.run(*command)
+
+    return run
+
+
+class TestWhichLab:
+    def test_a_file_beside_the_test_goes_before_the_root_and_that_before_the_ready_ones(self, pytester, run):
+        pytester.makefile(".toml", router=TWO.replace('"two"', '"root"'), other=TWO.replace('"two"', '"other"'))
+        folder = pytester.mkdir("folder")
+        (folder / "router.toml").write_text(TWO.replace('"two"', '"beside"'))
+        (folder / "test_which.py").write_text(
+            "import pytest\n"
+            "@pytest.mark.parametrize(('which', 'name'), [('router.toml', 'beside'), ('other.toml', 'other'),"
+            " ('two-hosts', 'two-hosts'), ('two-hosts.toml', 'two-hosts'), ('../router.toml', 'root')])\n"
+            "def test_x(make_lab, which, name):\n"
+            "    assert make_lab(which).name == name\n"
+        )
+        run().assert_outcomes(passed=5)
+
+    def test_text_and_tables_and_another_name(self, pytester, run):
+        pytester.makepyfile(
+            f'''
+            import pytest
+
+            TWO = """{TWO.replace(chr(10), chr(10) + " " * 12)}"""
+
+            @pytest.mark.lab(TWO)
+            def test_text(lab):
+                assert sorted(lab.nodes) == ["a", "b"]
+
+            @pytest.mark.lab(TWO, name="mine")
+            def test_name(lab):
+                assert lab.name == "mine"
+
+            @pytest.mark.lab(nodes={{"a": {{}}, "b": {{}}, "c": {{}}}}, links=[{{"ends": ["a", "b", "c"]}}])
+            def test_tables(lab):
+                assert lab["a"].run(["ping", "-c", "1", "c"]).returncode == 0
+
+            def test_a_factory_makes_many(make_lab):
+                one, other = make_lab(TWO), make_lab("two-hosts")
+                assert one["a"].netns.identity != other["a"].netns.identity if "a" in other.nodes else True
+            '''
+        )
+        run().assert_outcomes(passed=4)
+
+    def test_the_nearest_mark_is_the_one(self, pytester, run):
+        pytester.makefile(".toml", two=TWO)
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.lab("router")
+            class TestClass:
+                @pytest.mark.lab("two.toml")
+                def test_own(self, lab):
+                    assert lab.name == "two"
+
+                def test_outer(self, lab):
+                    assert lab.name == "router"
+            """
+        )
+        run("--strict-markers").assert_outcomes(passed=2)
+
+    @pytest.mark.parametrize(
+        ("mark", "sentence"),
+        [
+            ("", "*this test has no such mark*"),
+            ("@pytest.mark.lab", "*takes one lab file*"),
+            ("@pytest.mark.lab('a', 'b')", "*takes one lab file*"),
+            ("@pytest.mark.lab(7)", "*takes one lab file*"),
+            ("@pytest.mark.lab('ruoter')", "*ruoter*did you mean router[?]*"),
+            ("@pytest.mark.lab('./no.toml')", "*no.toml: No such file*"),
+            ("@pytest.mark.lab('router', colour=1)", "*no setting 'colour'*"),
+            ("@pytest.mark.lab('router', name='UPPER')", "*a lab cannot be called 'UPPER'*"),
+            ("@pytest.mark.lab(nods={})", "*nods: no such key; did you mean nodes[?]*"),
+            ("@pytest.mark.lab('[nodes]\\na = { forwrad = true }')", "*nodes.a.forwrad*did you mean forward[?]*"),
+            ("@pytest.mark.lab('[nodes]\\na = {')", "*no TOML*"),
+        ],
+    )
+    def test_a_mistake_is_one_sentence(self, pytester, run, mark, sentence):
+        pytester.makepyfile(f"import pytest\n{mark}\ndef test_x(lab): pass\n")
+        result = run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([sentence])
+        assert "Traceback" not in result.stdout.str()
+        assert "pytest_plugin.py" not in result.stdout.str()
+
+    def test_every_mistake_of_a_text_is_told(self, pytester, run):
+        text = "[nodes]\\na = { forwrad = true }\\nb = { knid = 'host' }\\n"
+        pytester.makepyfile(f'import pytest\n@pytest.mark.lab("{text}")\ndef test_x(lab): pass\n')
+        result = run()
+        result.stdout.fnmatch_lines_random(["*nodes.a.forwrad*", "*nodes.b.knid*"])
+
+
+class TestALab:
+    def test_programs_reach_the_nodes_by_their_names(self, pytester, run):
+        pytester.makepyfile(
+            f'''
+            import pytest
+
+            @pytest.mark.lab("""{TWO.replace(chr(10), chr(10) + " " * 12)}""")
+            def test_x(lab):
+                assert lab["a"].run(["ping", "-c", "1", "-W", "5", "b"]).returncode == 0
+            '''
+        )
+        run().assert_outcomes(passed=1)
+
+    def test_what_a_test_leaves_behind_goes_with_it(self, pytester, run):
+        pytester.makefile(".toml", two=TWO)
+        pytester.makepyfile(
+            """
+            import os, pytest
+            from pathlib import Path
+
+            @pytest.mark.lab("two.toml")
+            def test_programs(lab):
+                lab["a"].popen(["sleep", "1000"])
+                lab["b"].popen(["sleep", "1000"])
+
+            @pytest.mark.lab("two.toml")
+            def test_a_failing_one(lab):
+                lab["a"].popen(["sleep", "1000"])
+                assert False
+
+            def test_nothing_is_left():
+                children = " ".join(file.read_text() for file in Path("/proc/self/task").glob("*/children")).split()
+                names = [Path("/proc", child, "comm").read_text().strip() for child in children]
+                assert "sleep" not in names
+                held = [os.readlink(entry) for entry in Path("/proc/self/fd").iterdir() if os.path.lexists(entry)]
+                assert not [file for file in held if file.startswith("net:")]
+            """
+        )
+        run().assert_outcomes(passed=2, failed=1)
+
+    def test_workers_make_the_same_lab_without_meeting(self, pytester, run):
+        pytester.makepyfile(
+            """
+            import pytest
+
+            @pytest.mark.lab("bridge")
+            @pytest.mark.parametrize("number", range(10))
+            def test_x(lab, number):
+                assert all(lab.ping_all().values())
+            """
+        )
+        run("-n", "2").assert_outcomes(passed=10)
+
+    def test_without_rights_one_sentence_or_a_skip(self, pytester, run, without_capabilities):
+        pytester.makepyfile("import pytest\n@pytest.mark.lab('two-hosts')\ndef test_x(lab): pass\n")
+        result = run(prefix=without_capabilities)
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip skips such tests*"])
+        assert "Traceback" not in result.stdout.str()
+        run("--tunlab-skip", prefix=without_capabilities).assert_outcomes(skipped=1)
+
+    def test_without_root_in_a_user_namespace(self, pytester, run, as_nobody):
+        pytester.makepyfile(
+            """
+            import os, pytest
+
+            @pytest.mark.lab("bridge")
+            def test_x(lab):
+                assert os.getuid() == 65534
+                assert all(lab.ping_all().values())
+                name = list(lab.nodes)[1]
+                assert lab[list(lab.nodes)[0]].run(["ping", "-c", "1", name]).returncode == 0
+            """
+        )
+        run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=1)
+
+    def test_a_users_own_fixture_of_that_name_needs_no_rights(self, pytester, run, as_nobody):
+        pytester.makeconftest("import pytest\n@pytest.fixture\ndef lab(): return 'mine'\n")
+        pytester.makepyfile(
+            "import os\ndef test_x(lab):\n    print(os.readlink('/proc/self/ns/user'))\n    assert lab == 'mine'\n"
+        )
+        result = run("-s", prefix=as_nobody(work=pytester.path))
+        result.assert_outcomes(passed=1)
+        import os
+
+        assert os.readlink("/proc/self/ns/user") in result.stdout.str()  # noqa: PTH115
+
+    def test_fixtures_and_marker_are_documented(self, run):
+        shown = run("--fixtures").stdout.str()
+        assert "lab --" in shown
+        assert "make_lab --" in shown
+        run("--markers").stdout.fnmatch_lines(["@pytest.mark.lab(*"])

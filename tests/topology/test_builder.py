@@ -1,0 +1,70 @@
+"""A lab in code is the lab of the file with the same tables."""
+
+import pytest
+from hypothesis import given
+
+from tests.topology.strategies import labs, sampled
+from tunlab.errors import TopologyError
+from tunlab.topology import Topology, parse_lab
+
+
+def test_the_same_lab_in_code_and_in_a_file():
+    lab = Topology("router", ip="both")
+    assert lab.node("client", files={"/etc/motd": 'a "quoted" \\ \x7f name'}) == "client"
+    lab.node("router", forward=True, sysctls={"net.ipv4.tcp_sack": 0})
+    lab.node("server", run=["python3 -m http.server 80", ("sleep", "1")], loopback=("192.0.2.1",))
+    lab.link("client", "router", delay="20ms", loss=0.01)
+    lab.link({"node": "router", "address": "10.0.2.9"}, "server:lan0", subnet="10.0.2.0/24")
+    assert (
+        lab.spec()
+        == parse_lab(lab.text)
+        == parse_lab(
+            """
+        name = "router"
+        ip = "both"
+        [nodes.client.files]
+        "/etc/motd" = 'a "quoted" \\ \x20name'
+        [nodes.router]
+        forward = true
+        sysctls = { "net.ipv4.tcp_sack" = 0 }
+        [nodes.server]
+        run = ["python3 -m http.server 80", ["sleep", "1"]]
+        loopback = ["192.0.2.1"]
+        [[links]]
+        ends = ["client", "router"]
+        delay = "20ms"
+        loss = "1%"
+        [[links]]
+        ends = [{ node = "router", address = "10.0.2.9" }, "server:lan0"]
+        subnet = "10.0.2.0/24"
+    """.replace("\\ \x20name", "\\ \\u007f name")
+            .replace("'a \"", '"a \\"')
+            .replace('d" \\', 'd\\" \\\\')
+            .replace("name'", 'name"')
+        )
+    )
+
+
+def test_what_is_wrong_is_said_as_of_a_file():
+    lab = Topology("x")
+    lab.node("a", mut=1400)
+    lab.link("a", "b")
+    with pytest.raises(TopologyError) as caught:
+        lab.spec()
+    assert str(caught.value).splitlines() == [
+        "nodes.a.mut: no such key; did you mean mtu?",
+        "links[0].ends[1]: there is no node 'b'; there are a",
+    ]
+
+
+def test_a_node_twice():
+    lab = Topology()
+    lab.node("a")
+    with pytest.raises(ValueError, match="there is a node 'a' already"):
+        lab.node("a")
+
+
+@given(labs())
+@sampled(50)
+def test_the_text_of_any_lab_says_the_same(lab):
+    assert parse_lab(lab.text) == lab.spec()

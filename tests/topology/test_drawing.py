@@ -1,0 +1,180 @@
+"""Drawings: what they say, that their readers take them, and that nothing in an SVG lies on anything else."""
+
+import itertools
+import re
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+
+from tests.topology.strategies import labs, sampled
+from tunlab.topology import parse_lab, plan
+from tunlab.topology.drawing import graph
+from tunlab.topology.layout import columns
+
+LABS = Path(__file__).parents[2] / "lab"
+FILES = pytest.mark.parametrize("file", sorted(LABS.glob("*.toml")), ids=lambda file: file.stem)
+SVG = "{http://www.w3.org/2000/svg}"
+
+CAMPUS = """
+name = "campus"
+[nodes]
+pc = {}
+r1 = { forward = true, loopback = ["192.0.2.1/32"] }
+r2 = { forward = true }
+home = { kind = "nat", outside = "r2" }
+web = { image = "nginx:\\"alpine\\" <&>" }
+stack = { tun = "10.9.0.1/24" }
+sw = { kind = "switch" }
+[[links]]
+ends = ["pc", "sw"]
+[[links]]
+ends = ["sw", "r1"]
+rate = "10mbit"
+[[links]]
+ends = ["r1", { node = "r2", loss = "1%", jitter = "1500us" }]
+delay = "20ms"
+[[links]]
+ends = ["r2", "home", "web"]
+mtu = 1400
+"""
+
+
+TREE = """\
+campus: 7 nodes, 4 links
+├─ pc · host
+│  └─ eth0  10.0.1.1/24  ── sw:eth0
+├─ r1 · router · lo 192.0.2.1/32
+│  ├─ eth0  10.0.1.2/24  ── sw:eth1     10 Mbit/s
+│  └─ eth1  10.0.3.1/24  ── r2:eth0     20 ms
+├─ r2 · router
+│  ├─ eth0  10.0.3.2/24  ── r1:eth1     20 ms ± 1.5 ms, loss 1 %
+│  └─ eth1  10.0.4.1/24  ── link4:eth0  MTU 1400
+├─ home · NAT router · outside eth0
+│  └─ eth0  10.0.4.2/24  ── link4:eth1  MTU 1400
+├─ web · container · nginx:"alpine" <&>
+│  └─ eth0  10.0.4.3/24  ── link4:eth2  MTU 1400
+├─ stack · host
+│  └─ tun0  10.9.0.1/24  TUN
+├─ sw · switch
+│  ├─ eth0               ── pc:eth0
+│  └─ eth1               ── r1:eth0     10 Mbit/s
+└─ link4 · bridge
+   ├─ eth0               ── r2:eth1     MTU 1400
+   ├─ eth1               ── home:eth0   MTU 1400
+   └─ eth2               ── web:eth0    MTU 1400
+"""
+
+
+def plan_of(text):
+    return plan(parse_lab(text))
+
+
+def test_the_tree():
+    assert graph(plan_of(CAMPUS)) == TREE
+
+
+def test_mermaid():
+    lines = graph(plan_of(CAMPUS), "mermaid").splitlines()
+    assert lines[0] == "graph LR"
+    assert '    n4[["<b>web</b><br/>container · nginx:#quot;alpine#quot; <&><br/>eth0 10.0.4.3/24"]]' in lines
+    assert '    n1 ---|"10.0.3.0/24<br/>r1: 20 ms<br/>r2: 20 ms ± 1.5 ms, loss 1 %"| n2' in lines
+    assert '    n6{{"<b>sw</b><br/>switch<br/>10.0.1.0/24"}}' in lines
+
+
+def test_dot():
+    drawn = graph(plan_of(CAMPUS), "dot")
+    assert drawn.startswith('graph "campus" {\n')
+    assert '"web" [label="web\\ncontainer · nginx:\\"alpine\\" <&>\\neth0 10.0.4.3/24", shape=box3d];' in drawn
+    assert '"sw" -- "r1" [label="10 Mbit/s", taillabel="eth1", headlabel="eth0"];' in drawn
+
+
+@FILES
+@pytest.mark.parametrize("form", ["text", "mermaid", "dot", "svg"])
+def test_every_ready_lab_is_drawn_whole(file, form):
+    planned = plan_of(file.read_text())
+    drawn = graph(planned, form)
+    assert drawn.endswith("\n")
+    for node in planned.nodes:
+        assert node.name in drawn
+        for interface in node.interfaces:
+            assert all(cidr in drawn for cidr in interface.addresses)
+
+
+@FILES
+def test_graphviz_takes_the_dot(file):
+    drawn = graph(plan_of(file.read_text()), "dot")
+    laid_out = subprocess.run(["dot", "-Tplain"], input=drawn, capture_output=True, text=True, check=True)
+    assert laid_out.stderr == ""
+    assert len(re.findall(r"^edge ", laid_out.stdout, re.MULTILINE)) == len(plan_of(file.read_text()).links)
+
+
+def test_a_form_that_there_is_not():
+    with pytest.raises(ValueError, match="'png' is no form of a drawing: there are text, mermaid, dot, svg"):
+        graph(plan_of(CAMPUS), "png")
+
+
+class TestSvg:
+    def boxes(self, root, kind="box"):
+        return [tuple(float(each.get(key)) for key in ("x", "y", "width", "height"))
+                for each in root.iter(f"{SVG}rect") if each.get("class") == kind]  # fmt: skip
+
+    def test_it_stands_alone_and_is_named(self):
+        drawn = graph(plan_of(CAMPUS), "svg")
+        root = ElementTree.fromstring(drawn)
+        assert root.find(f"{SVG}title").text == "campus: 7 nodes, 4 links"
+        assert "prefers-color-scheme: dark" in drawn
+        assert "href" not in drawn
+        assert "url(" not in drawn
+
+    @given(labs())
+    @sampled(50)
+    def test_nothing_lies_on_a_box_or_beyond_the_edge(self, lab):
+        planned = plan(lab.spec())
+        root = ElementTree.fromstring(graph(planned, "svg"))
+        width, height = float(root.get("width")), float(root.get("height"))
+        boxes = self.boxes(root)
+        assert len(boxes) == len(planned.nodes)
+        assert sum(each.get("class") == "link" for each in root.iter(f"{SVG}path")) == len(planned.links)
+        labels = self.boxes(root, "behind")
+        for x, y, wide, high in boxes + labels:
+            assert x >= 0 <= y
+            assert x + wide <= width + 1
+            assert y + high <= height + 1
+        pairs = [*itertools.combinations(boxes, 2), *itertools.product(boxes, labels)]
+        for (x, y, wide, high), (other_x, other_y, other_wide, other_high) in pairs:
+            apart = x + wide <= other_x or other_x + other_wide <= x
+            assert apart or y + high <= other_y or other_y + other_high <= y
+
+
+class TestLayout:
+    def test_a_path_is_a_row_from_the_first_node_on(self):
+        neighbours = {"a": ["b"], "b": ["a", "c"], "c": ["b"]}
+        assert columns(["a", "b", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
+        assert columns(["b", "a", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
+
+    def test_a_star_has_two_sides(self):
+        neighbours = {"hub": list("abcd"), **{leaf: ["hub"] for leaf in "abcd"}}
+        assert columns(["hub", *"abcd"], neighbours) == [[["a", "b"], ["hub"], ["c", "d"]]]
+
+    def test_few_leaves_do_not_need_two_sides(self):
+        neighbours = {"hub": list("abc"), **{leaf: ["hub"] for leaf in "abc"}}
+        assert columns(["hub", *"abc"], neighbours) == [[["a"], ["hub"], ["b", "c"]]]
+
+    def test_leaves_stand_where_the_rest_does_not(self):
+        neighbours = {"a": ["s"], "b": ["s"], "s": ["a", "b", "r"], "r": ["s", "c"], "c": ["r"]}
+        assert columns(list("abscr"), neighbours) == [[["a", "b"], ["s"], ["r"], ["c"]]]
+
+    def test_lines_do_not_cross_where_they_need_not(self):
+        neighbours = {
+            "s": ["a", "b"],
+            "a": ["s", "y"],
+            "b": ["s", "x"],
+            "x": ["b", "t"],
+            "y": ["a", "t"],
+            "t": ["x", "y"],
+        }
+        ((_, one, two, _),) = columns(["s", "a", "b", "x", "y", "t"], neighbours)
+        assert [neighbours[node][1] for node in one] == two

@@ -1,0 +1,62 @@
+"""The ready labs as their plans have them; tests/cli brings each of them up for real."""
+
+from pathlib import Path
+
+import pytest
+
+from tunlab.topology import parse_lab, plan, reachable
+
+LABS = Path(__file__).parents[2] / "lab"
+NAMES = ["bridge", "default", "dual-stack", "nat", "router", "two-hosts", "two-stacks"]
+
+
+def plan_of(name):
+    file = LABS / f"{name}.toml"
+    return plan(parse_lab(file.read_text(), str(file)))
+
+
+def test_these_there_are_and_each_is_introduced():
+    assert sorted(file.stem for file in LABS.glob("*.toml")) == NAMES
+    readme = (LABS / "README.md").read_text()
+    assert all(f"`{name}.toml`" in readme for name in NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lab_is_called_as_its_file(name):
+    assert plan_of(name).name == ("lab" if name == "default" else name)
+
+
+@pytest.mark.parametrize("name", ["bridge", "dual-stack", "two-hosts"])
+@pytest.mark.parametrize("family", ["", "ipv4"])
+def test_all_reach_all(name, family):
+    matrix = reachable(plan_of(name), family)
+    assert matrix
+    assert all(matrix.values())
+
+
+def test_the_dual_stack_lab_does_so_in_both_families():
+    assert all(reachable(plan_of("dual-stack"), "ipv6").values())
+    assert len(reachable(plan_of("dual-stack"), "ipv6")) == 20
+
+
+def test_the_stack_of_the_router_lab_stands_alone():
+    assert {pair for pair, reached in reachable(plan_of("router")).items() if reached} == {
+        (one, other)
+        for one in ("client", "router", "server")
+        for other in ("client", "router", "server")
+        if one != other
+    }
+
+
+def test_nobody_outside_reaches_who_is_at_home():
+    no = {pair for pair, reached in reachable(plan_of("nat")).items() if not reached}
+    assert no == {("server", "laptop"), ("server", "phone")}
+
+
+def test_between_two_stacks_there_is_one_kernel_that_forwards():
+    (kernel,) = plan_of("two-stacks").nodes
+    assert kernel.sysctls == (("net.ipv4.ip_forward", "1"),)
+    assert {each.ifname: each.addresses for each in kernel.interfaces} == {
+        "tun0": ("10.1.2.1/24",),
+        "tun1": ("10.1.3.1/24",),
+    }

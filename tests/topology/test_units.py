@@ -1,0 +1,49 @@
+"""Quantities as people write them. Those that cannot be are in problems.md."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.topology.strategies import sampled
+from tunlab.topology import units
+
+
+@pytest.mark.parametrize(
+    ("text", "microseconds"),
+    [
+        ("20ms", 20_000),
+        ("1.5s", 1_500_000),
+        ("100us", 100),
+        ("7 µs", 7),
+        (".5MS", 500),
+        ("2min", 120_000_000),
+        ("0s", 0),
+    ],
+)
+def test_times(text, microseconds):
+    assert units.duration(text) == microseconds
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"),
+    [("10mbit", 10_000_000), ("1gbit", 10**9), ("500kbit", 500_000), ("2.5Mbit", 2_500_000), ("8bit", 8)],
+)
+def test_rates(text, bits):
+    assert units.rate(text) == bits
+
+
+@pytest.mark.parametrize(
+    ("value", "share"), [("1%", 0.01), (0.01, 0.01), ("0.1 %", 0.001), ("100%", 1.0), (0, 0.0), (1.0, 1.0)]
+)
+def test_shares(value, share):
+    assert units.share(value) == share
+
+
+def test_seconds_for_the_timeout():
+    assert units.seconds("1.5s") == 1.5
+
+
+@given(st.integers(0, 10**9), st.sampled_from([("us", 1), ("ms", 1000), ("s", 1_000_000)]))
+@sampled(50)
+def test_any_number_of_any_unit(number, unit):
+    assert units.duration(f"{number}{unit[0]}") == number * unit[1]

@@ -1,0 +1,88 @@
+"""`tunlab graph` and `check`: what a lab file says, drawn and judged, before anything is made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from tunlab.errors import Problem
+    from tunlab.topology.plan import LabPlan
+
+Form = Literal["text", "mermaid", "dot", "svg"]
+_SUFFIXES: dict[str, Form] = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": "dot", ".gv": "dot", ".svg": "svg"}
+
+
+@click.command("graph", short_help="Draw a lab.")
+@click.argument("which", metavar="FILE|LAB")
+@click.option("--mermaid", "form", flag_value="mermaid", help="Mermaid, which GitHub shows in Markdown.")
+@click.option("--dot", "form", flag_value="dot", help="DOT, for Graphviz.")
+@click.option("--svg", "form", flag_value="svg", help="An SVG picture.")
+@click.option(
+    "-w", "--write", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Write it there; .mmd, .dot and .svg choose the form.",
+)  # fmt: skip
+def graph_command(which: str, form: Form | None, file: Path | None) -> None:
+    """Draw a lab: in the terminal, or as Mermaid, DOT or SVG.
+
+    FILE is a lab file or the name of a ready lab, LAB one that is up.
+
+    Example: tunlab graph router --svg --write router.svg
+    """
+    from tunlab.errors import KernelError
+    from tunlab.topology import graph
+
+    if form is None:
+        form = _SUFFIXES.get(file.suffix.lower(), "text") if file is not None else "text"
+    drawing = graph(_plan_of(which), form)
+    if file is None:
+        click.echo(drawing, nl=not drawing.endswith("\n"))
+        return
+    try:
+        file.write_text(drawing if drawing.endswith("\n") else f"{drawing}\n", encoding="utf-8")
+    except OSError as error:
+        raise KernelError(error.errno or 0, f"write {file}", reason=error.strerror or "") from error
+    click.echo(f"{file} is written", err=True)
+
+
+def _plan_of(which: str) -> LabPlan:
+    from tunlab.errors import LabError, TopologyError
+    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.live import Lab
+    from tunlab.topology import plan
+
+    if not Path(which).is_file():
+        try:
+            return Lab.open(which).plan
+        except (LabError, TopologyError):  # none that is up, or no name of a lab at all
+            pass
+    return plan(spec_of_file(find_lab_file(which)))
+
+
+@click.command("check", short_help="Say what is wrong with lab files.")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…")
+def check_command(files: tuple[str, ...]) -> None:
+    """Say what is wrong with lab files, all of it, before anything is made. A ready lab's name will do for a file.
+
+    Ends with 0 if nothing is, else with 78.
+
+    Example: tunlab check mylab.toml
+    """
+    from tunlab.cli.planned import size
+    from tunlab.errors import TopologyError
+    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.topology import plan
+
+    problems: list[Problem] = []
+    for which in files:
+        try:
+            file = find_lab_file(which)
+            planned = plan(spec_of_file(file))
+        except TopologyError as error:
+            problems += error.problems
+            continue
+        click.echo(f"{file}: nothing is wrong: lab {planned.name}, {size(planned)}")
+    if problems:
+        raise TopologyError(problems=problems)

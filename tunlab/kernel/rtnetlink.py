@@ -1,0 +1,24 @@
+"""The numbers of <linux/rtnetlink.h> and the headers below it, by the kernel's names."""
+
+from __future__ import annotations
+
+import struct
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
+RTM_GETRULE = 34
+RTM_NEWQDISC, RTM_DELQDISC = 36, 37
+
+RTMGRP_LINK = 1
+
+TC_H_ROOT = 0xFFFFFFFF
+NUD_INCOMPLETE, NUD_NOARP, NUD_PERMANENT = 0x01, 0x40, 0x80
+RTPROT_STATIC = 4
+RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
+
+NLMSG_HEADER_SIZE = 16
+IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
+NDMSG = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
+TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info

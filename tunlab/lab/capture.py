@@ -1,0 +1,120 @@
+"""What passes an interface of a node, as packets, beside whoever sends and receives them.
+
+Source: packet(7). What the kernel has left to the device to finish (a checksum that is not ready) is finished here, as
+the device would: it is no fault of the packet.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+from msgspec.structs import replace
+
+from tunlab.errors import ExpectationError, PacketError
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.packet_socket import Captured, PacketSocket
+from tunlab.packet import TCP, UDP, Packet, build, parse
+from tunlab.traffic import DEFAULT_TIMEOUT, Crossing, Expectation
+from tunlab.traffic.expectation import Expected
+
+
+class Capture:
+    """What has passed an interface since this was made.
+
+    record   all that was taken from it so far, in order; an ARP or IPv6 packet has its octets, from after the link
+             header on, and no `packet`
+    """
+
+    def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
+        """Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV)."""
+        self.timeout = timeout
+        self.record: list[Crossing] = []
+        self._socket = PacketSocket(netns, ifname, link_header=False)
+        self._next = 0
+
+    @property
+    def ifname(self) -> str:
+        """The interface's name."""
+        return self._socket.ifname
+
+    @property
+    def dropped(self) -> int:
+        """How many packets were lost because nobody took them in time."""
+        return self._socket.dropped
+
+    def fileno(self) -> int:
+        """For poll(2)."""
+        return self._socket.fileno()
+
+    def take(self) -> list[Crossing]:
+        """What has passed and was not taken yet; "out" is what the node has sent. Does not wait."""
+        self._read()
+        taken = self.record[self._next :]
+        self._next = len(self.record)
+        return taken
+
+    def packets(self) -> list[Packet]:
+        """As `take`, the IPv4 packets alone."""
+        return [crossing.packet for crossing in self.take() if crossing.packet is not None]
+
+    def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
+        """The next packet that is as wanted in every respect, in either direction; those before it are passed over.
+
+        Raises ExpectationError after `timeout` seconds, with every packet that passed meanwhile and how it differs.
+        """
+        __tracebackhide__ = True
+        expected = Expected.of(wanted)
+        seen: list[Crossing] = []
+        started = time.monotonic()
+        for crossing in self._crossings(started + (self.timeout if timeout is None else timeout)):
+            if crossing.packet is not None and expected.met_by(crossing.packet):
+                return crossing.packet
+            seen.append(crossing)
+        elapsed = time.monotonic() - started
+        raise ExpectationError(wanted=str(expected), seen=expected.explain(seen), elapsed=elapsed)
+
+    def _crossings(self, deadline: float) -> Iterator[Crossing]:
+        while True:
+            self._read()
+            while self._next < len(self.record):
+                self._next += 1
+                yield self.record[self._next - 1]
+            remaining = deadline - time.monotonic()
+            if remaining <= 0 or not self._socket.wait(remaining):
+                return
+
+    def _read(self) -> None:
+        self.record += map(_crossing, self._socket.recv_all())
+
+    def close(self) -> None:
+        """Close it. May be repeated."""
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _crossing(captured: Captured) -> Crossing:
+    octets, packet = captured.octets, None
+    try:
+        packet = parse(octets)
+    except PacketError:
+        pass
+    else:
+        if not captured.checksum_ready:
+            octets = _finished(packet)
+            packet = parse(octets)
+    return Crossing("out" if captured.outgoing else "in", captured.time, octets, packet)
+
+
+def _finished(packet: Packet) -> bytes:
+    headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
+    return build(*headers, packet.payload) + packet.trailer

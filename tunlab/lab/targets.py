@@ -1,0 +1,46 @@
+"""Which lab and which node a command means: "LAB", "NODE" or "LAB/NODE"."""
+
+from __future__ import annotations
+
+import os
+
+from tunlab.errors import LabError, TopologyError
+from tunlab.lab.live import Lab
+from tunlab.lab.node import LAB_VARIABLE
+
+
+def resolve(target: str = "") -> tuple[Lab, str]:
+    """The lab and the node's name.
+
+    "LAB/NODE"   that node
+    "LAB"        its only node, or its only one with a TUN
+    "NODE"       of $TUNLAB_LAB, or where exactly one lab that is up has a node of that name
+    ""           as "LAB", of $TUNLAB_LAB or the only lab that is up
+
+    Raises LabError for none and for several, with what there is.
+    """
+    name, slash, node = target.partition("/")
+    if slash:
+        lab = Lab.open(name)
+        return lab, lab.node_name(node)
+    if not target:
+        lab = Lab.open()
+        return lab, lab.node_name()
+    up = [lab for lab in Lab.all() if lab.is_up()]
+    for lab in up:
+        if lab.name == target:
+            return lab, lab.node_name()
+    having = [lab for lab in up if any(node.name == target for node in lab.recorded_plan.nodes)]
+    inside = os.environ.get(LAB_VARIABLE)
+    having = [lab for lab in having if lab.name == inside] or having
+    if len(having) == 1:
+        return having[0], target
+    if having:
+        problem = f"{len(having)} labs have a node {target!r}: {', '.join(lab.name for lab in having)}"
+        raise LabError("", problem, remedy=f"say which, as {having[0].name}/{target}")
+    try:
+        Lab(target)
+    except TopologyError:  # no lab can be called so
+        problem = f"no lab that is up has a node {target!r}"
+        raise LabError("", problem, remedy="tunlab ls shows what is up") from None
+    return Lab.open(target), ""  # raises: it is not up

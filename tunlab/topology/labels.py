@@ -1,0 +1,107 @@
+"""What a drawing says about nodes and links, in few words."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from tunlab.topology.plan import Impairment, LabPlan, NodePlan
+
+
+def counted(plan: LabPlan) -> str:
+    """How large the lab is: "4 nodes, 2 links". A bridge that stands for a link is counted as that link."""
+    bridges = [node for node in plan.nodes if node.implicit]
+    nodes = len(plan.nodes) - len(bridges)
+    links = len(plan.links) - sum(len(node.interfaces) - 1 for node in bridges)
+    return f"{nodes} node{'s' * (nodes != 1)}, {links} link{'s' * (links != 1)}"
+
+
+def facts(node: NodePlan) -> list[str]:
+    """What a node is, and what it has beside its interfaces."""
+    said = ["bridge" if node.implicit else {"nat": "NAT router"}.get(node.kind, node.kind)]
+    if node.outside:
+        said.append(f"outside {node.outside}")
+    if node.image or node.container:
+        said.append(node.image or node.container)
+    said += [f"lo {cidr}" for cidr in node.loopback]
+    return said
+
+
+def address_texts(plan: LabPlan, node: NodePlan) -> list[str]:
+    """A line for each interface that has addresses; for a switch, the networks that it carries."""
+    if node.bridge:
+        return networks_of(plan, node)
+    return [f"{each.ifname} {cidr}" for each in node.interfaces for cidr in each.addresses or ("",)]
+
+
+def networks_of(plan: LabPlan, switch: NodePlan) -> list[str]:
+    """The networks of those that are on a switch."""
+    nodes = {node.name: node for node in plan.nodes}
+    found: dict[str, None] = {}
+    waiting, seen = [switch.name], {switch.name}
+    for name in waiting:
+        for _, (other, ifname) in node_links(plan, nodes[name]):
+            if nodes[other].bridge and other not in seen:
+                seen.add(other)
+                waiting.append(other)
+            found.update(dict.fromkeys(_networks(nodes[other], ifname)))
+    return list(found)
+
+
+def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]]]:
+    """Each interface that is on a link, and the node and interface at the other end."""
+    found = []
+    for each in node.interfaces:
+        if each.link >= 0:
+            one, other = plan.links[each.link].ends
+            found.append((each.ifname, other if one == (node.name, each.ifname) else one))
+    return found
+
+
+def link_texts(plan: LabPlan, number: int) -> list[str]:
+    """The network of a link, unless a switch says it, and what it does to packets, by direction where that differs."""
+    nodes = [plan.node(name) for name, _ in plan.links[number].ends]
+    (_, own), (_, other) = plan.links[number].ends
+    said = [] if any(node.bridge for node in nodes) else _networks(nodes[0], own)
+    ends = [
+        next(each for each in node.interfaces if each.ifname == name)
+        for node, name in zip(nodes, (own, other), strict=True)
+    ]
+    forth, back = (", ".join(impairment_texts(each.impairment)) for each in ends)
+    if forth == back:
+        said += [forth] if forth else []
+    else:
+        said += [f"{node.name}: {each}" for node, each in zip(nodes, (forth, back), strict=True) if each]
+    if ends[0].mtu != 1500:
+        said.append(f"MTU {ends[0].mtu}")
+    return said
+
+
+def impairment_texts(impairment: Impairment) -> list[str]:
+    """What happens to packets: ["10 Mbit/s", "20 ms ± 2 ms", "loss 1 %"]."""
+    said = []
+    if impairment.rate:
+        said.append(_rate(impairment.rate))
+    if impairment.delay_us:
+        jitter = f" ± {_time(impairment.jitter_us)}" if impairment.jitter_us else ""
+        said.append(_time(impairment.delay_us) + jitter)
+    shares = {"loss": impairment.loss, "reorder": impairment.reorder, "duplicate": impairment.duplicate}
+    return said + [f"{word} {share * 100:.4g} %" for word, share in shares.items() if share]
+
+
+def _networks(node: NodePlan, ifname: str) -> list[str]:
+    interface = next(each for each in node.interfaces if each.ifname == ifname)
+    return [str(ipaddress.ip_interface(cidr).network) for cidr in interface.addresses]
+
+
+def _rate(bits: int) -> str:
+    for unit, size in (("Gbit/s", 10**9), ("Mbit/s", 10**6), ("kbit/s", 10**3)):
+        if bits >= size:
+            return f"{bits / size:.6g} {unit}"
+    return f"{bits} bit/s"
+
+
+def _time(microseconds: int) -> str:
+    for unit, size in (("s", 1_000_000), ("ms", 1_000)):
+        if microseconds >= size:
+            return f"{microseconds / size:.6g} {unit}"
+    return f"{microseconds} µs"
