@@ -1,0 +1,89 @@
+"""`python -m benchmarks [NAME…]`: tunlab beside its peers, one table at the end.
+
+Exit code 0; with --check 1 where a goal is missed; the error's own, or 70, where a benchmark cannot be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from benchmarks.measure import Outcome, Row
+from tunlab.errors import TunlabError
+
+NAMES = ("decode", "namespaces", "reader", "startup", "suite")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what is named, all of it by default, and print the table; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="tunlab beside its peers, in one run.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all by default")
+    parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.names if name not in NAMES]
+    if unknown:
+        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+    outcomes: list[Outcome] = []
+    status = 0
+    for name in options.names or NAMES:
+        print(f"{name} …", file=sys.stderr, flush=True)
+        run: Callable[[], list[Outcome]] = import_module(f"benchmarks.{name}").run
+        try:
+            outcomes += run()
+        except TunlabError as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            status = error.exit_code
+    print(table(outcomes))
+    if options.json is not None:
+        try:
+            options.json.write_text(json.dumps(report(outcomes), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        except OSError as error:
+            print(f"--json {options.json}: {error.strerror}; give a file that can be written", file=sys.stderr)
+            return 74  # EX_IOERR
+    missed = [row for row in outcomes if isinstance(row, Row) and row.met is False]
+    return status or (1 if options.check and missed else 0)
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """The outcomes as columns: what, value, goal, whether it is met, the times behind it."""
+    lines = [("benchmark", "what", "value", "goal", "met", "medians")]
+    for outcome in outcomes:
+        if not isinstance(outcome, Row):
+            lines.append((outcome.benchmark, outcome.what, "-", "", "skipped", outcome.why))
+            continue
+        goal = outcome.goal
+        bound = "" if goal is None else f"{'≥' if goal.at_least else '≤'} {_amount(goal.bound, outcome.unit)}"
+        met = {None: "", True: "yes", False: "NO"}[outcome.met]
+        value = _amount(outcome.value, outcome.unit)
+        lines.append((outcome.benchmark, outcome.what, value, bound, met, outcome.detail))
+    widths = [max(len(line[column]) for line in lines) for column in range(6)]
+    numeric = (2, 3)
+
+    def laid_out(line: Sequence[str]) -> str:
+        cells = (
+            cell.rjust(width) if column in numeric else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return "  ".join(cells).rstrip()
+
+    return "\n".join(map(laid_out, lines))
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f} {unit}"
+
+
+def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
+    """The rows for JSON, with what they were measured on."""
+    machine = {"python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine()}
+    return {**machine, "rows": [row.plain() for row in outcomes if isinstance(row, Row)]}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

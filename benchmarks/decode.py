@@ -1,0 +1,128 @@
+"""A full decode, from octets to every field, by tunlab, scapy, dpkt and pypacker.
+
+Everybody gets the same five datagrams in equal shares and reads every field of every layer, the option lists
+included, the way its own documentation reads them, in the form that it keeps them: nobody is charged for turning an
+address into text. Before the clock starts all answers are brought into one form and must be equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from time import thread_time
+from typing import Any
+
+from benchmarks.decoders import dpkt_reader, dpkt_text_reader, pypacker_reader, scapy_reader, tunlab_reader
+from benchmarks.measure import (
+    BenchmarkError,
+    Goal,
+    Outcome,
+    Row,
+    Skipped,
+    at_least,
+    each_of,
+    interleaved,
+    ratio,
+    told,
+)
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, tcp_options
+
+NAME = "decode"
+FASTEST, SCAPY = at_least(2.5), at_least(100)
+
+Decoder = tuple[Callable[[bytes], Any], Callable[[Any], tuple[Any, ...]]]
+"""What reads every field of a datagram, timed; what brings that into the common form, not timed."""
+
+PEERS: dict[str, Callable[[], Decoder]] = {"scapy": scapy_reader, "dpkt": dpkt_reader, "pypacker": pypacker_reader}
+
+
+def datagrams() -> dict[str, bytes]:
+    """The five datagrams. Ports that no peer has a parser for: only IPv4 and transport are compared."""
+    ends = {"src": "10.1.2.2", "dst": "10.1.2.1"}
+    ports = {"src_port": 40000, "dst_port": 40001}
+    syn = [
+        tcp_options.MSS(1460),
+        tcp_options.SACKPermitted(),
+        tcp_options.Timestamps(0x11223344, 0),
+        tcp_options.NOP,
+        tcp_options.WindowScale(7),
+    ]
+    ip = [ip_options.RouterAlert(), ip_options.RecordRoute(["10.1.2.9", "0.0.0.0"]), ip_options.NOP]
+    ack = TCPFlag.ACK | TCPFlag.PSH
+    return {
+        "ICMP echo": build(IPv4(**ends, identification=1), ICMP.echo_request(7, 8), bytes(range(56))),
+        "TCP SYN": build(IPv4(**ends, identification=2, flags=2), TCP(**ports, seq=9, flags=TCPFlag.SYN, options=syn)),
+        "TCP 1460": build(
+            IPv4(**ends, identification=3, flags=2), TCP(**ports, seq=10, ack=11, flags=ack), b"\xa5" * 1460
+        ),
+        "UDP 200": build(IPv4(**ends, identification=4, dscp=46, ecn=1), UDP(**ports), b"\x5a" * 200),
+        "UDP options": build(IPv4(**ends, identification=5, ttl=1, options=ip), UDP(**ports), b"\xc3" * 32),
+    }
+
+
+def contenders() -> tuple[dict[str, Decoder], list[str]]:
+    """Who is installed, tunlab first, and which peers are not."""
+    absent = [name for name in PEERS if find_spec(name) is None]
+    found = {name: make() for name, make in PEERS.items() if name not in absent}
+    return {"tunlab": tunlab_reader(), **found}, absent
+
+
+def check_equal(decoders: dict[str, Decoder]) -> None:
+    """Raises BenchmarkError where somebody reads other values, or fewer, than tunlab."""
+    for kind, octets in datagrams().items():
+        wanted: tuple[Any, ...] = ()
+        for name, (read, common) in decoders.items():
+            values = common(read(octets))
+            wanted = wanted or values
+            if values != wanted:
+                raise BenchmarkError(
+                    f"{name} reads {values} from {kind}, and tunlab {wanted}: the race would be unfair"
+                )
+
+
+# So that turns take about as long, and a disturbance hits nobody oftener for having the longer one.
+SHARE = {"tunlab": 1.0, "dpkt": 0.5, "dpkt, addresses as text": 0.4, "pypacker": 0.2, "scapy": 0.02}
+
+
+def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
+    """The rows; in each turn tunlab decodes the five datagrams `repeats` times, the others their share of that."""
+    decoders, absent = contenders()
+    check_equal(decoders)
+    packets = list(datagrams().values())
+
+    def turn(name: str, octets: list[bytes]) -> Callable[[], float]:
+        read = decoders[name][0]
+
+        def all_of_them() -> None:
+            for each in octets:
+                read(each)
+
+        one = each_of(all_of_them, max(1, round(repeats * SHARE[name])), thread_time)
+        return lambda: one() / len(octets)
+
+    times = interleaved({name: turn(name, packets) for name in decoders}, rounds)
+    rows: list[Outcome] = []
+    peers = [name for name in decoders if name != "tunlab"]
+    if peers:
+        fastest = min(peers, key=lambda name: ratio(times, name, "tunlab"))
+        rows.append(_row(times, fastest, f"rate against {fastest}, the fastest peer here", None if absent else FASTEST))
+        others = [name for name in peers if name != fastest] + (["scapy"] if fastest == "scapy" else [])
+        rows += [_row(times, name, f"rate against {name}", SCAPY if name == "scapy" else None) for name in others]
+        if "dpkt" in peers:
+            decoders["dpkt, addresses as text"] = dpkt_text_reader()
+            rows += _against(turn, packets, "dpkt, addresses as text", "rate against dpkt, addresses as text", rounds)
+        for kind, octets in datagrams().items():
+            rows += _against(turn, [octets], fastest, f"  {kind} against {fastest}", max(1, rounds // 3))
+    rows += [Skipped(NAME, f"rate against {name}", "it is not installed") for name in absent]
+    return rows
+
+
+def _against(
+    turn: Callable[[str, list[bytes]], Callable[[], float]], packets: list[bytes], peer: str, what: str, rounds: int
+) -> list[Outcome]:
+    times = interleaved({name: turn(name, packets) for name in ("tunlab", peer)}, rounds)
+    return [_row(times, peer, what, None)]
+
+
+def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None) -> Row:
+    return Row(NAME, what, ratio(times, peer, "tunlab"), "×", told(times, ("tunlab", peer)), goal)

@@ -1,0 +1,208 @@
+"""How each library reads every field of a datagram, in its own idiom, and how its answer is brought into one form.
+
+The common form: version, IHL, type of service, total length, identification, flags and offset, TTL, protocol,
+checksum, addresses as octets, IP options as (kind, data); then the transport's fields in the order of the wire, TCP's
+options as (kind, data); then the payload. A reader's own tuple may hold more than that, never less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Reader = Callable[[bytes], Any]
+Common = Callable[[Any], tuple[Any, ...]]
+
+
+def tunlab_reader() -> tuple[Reader, Common]:
+    """tunlab: `parse`, the structs' fields, `decoded_options`."""
+    from tunlab.packet import ICMP, TCP, UDP, parse
+    from tunlab.packet.address import OCTETS
+
+    def read(octets: bytes) -> Any:
+        packet = parse(octets)
+        ip, transport = packet.headers
+        fields = (
+            ip.version, ip.ihl, ip.dscp, ip.ecn, ip.total_length, ip.identification, ip.flags, ip.fragment_offset,
+            ip.ttl, ip.protocol, ip.checksum, ip.src, ip.dst, ip.decoded_options,
+        )  # fmt: skip
+        if type(transport) is TCP:
+            upper: tuple[Any, ...] = (
+                transport.src_port, transport.dst_port, transport.seq, transport.ack, transport.data_offset,
+                transport.reserved, transport.flags, transport.window, transport.checksum, transport.urgent_pointer,
+                transport.decoded_options,
+            )  # fmt: skip
+        elif type(transport) is UDP:
+            upper = transport.src_port, transport.dst_port, transport.length, transport.checksum
+        else:
+            assert type(transport) is ICMP
+            upper = (
+                transport.type, transport.code, transport.checksum, transport.identifier, transport.sequence_number
+            )  # fmt: skip
+        return fields, upper, packet.payload
+
+    def octets_of(options: Any) -> list[tuple[int, bytes]]:
+        return [(bytes(option)[0], bytes(option)[2:]) for option in options]
+
+    def common(values: Any) -> tuple[Any, ...]:
+        (version, ihl, dscp, ecn, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
+        if len(upper) == 11:
+            upper = (*upper[:10], octets_of(upper[10]))
+        service, fragment = dscp << 2 | ecn, (int(flags), offset)
+        ip = version, ihl, service, length, number, *fragment, *rest, OCTETS[src], OCTETS[dst], octets_of(options)
+        return (*ip, *upper, payload)
+
+    return read, common
+
+
+def dpkt_reader() -> tuple[Reader, Common]:
+    """dpkt: attributes, bit fields, and `tcp.parse_opts` for both option lists (it has no walker for IP's own)."""
+    import dpkt
+
+    IP, parse_opts = dpkt.ip.IP, dpkt.tcp.parse_opts  # noqa: N806
+    TCP, UDP, ICMP = dpkt.tcp.TCP, dpkt.udp.UDP, dpkt.icmp.ICMP  # noqa: N806
+
+    def read(octets: bytes) -> Any:
+        ip = IP(octets)
+        transport = ip.data
+        fields = (
+            ip.v, ip.hl, ip.tos, ip.len, ip.id, ip.rf, ip.df, ip.mf, ip.offset,
+            ip.ttl, ip.p, ip.sum, ip.src, ip.dst, parse_opts(ip.opts),
+        )  # fmt: skip
+        if type(transport) is TCP:
+            upper: tuple[Any, ...] = (
+                transport.sport, transport.dport, transport.seq, transport.ack, transport.off, transport._off_flags,
+                transport.flags, transport.win, transport.sum, transport.urp, parse_opts(transport.opts),
+            )  # fmt: skip
+            payload = transport.data
+        elif type(transport) is UDP:
+            upper, payload = (transport.sport, transport.dport, transport.ulen, transport.sum), transport.data
+        else:
+            assert type(transport) is ICMP
+            echo = transport.data
+            upper, payload = (transport.type, transport.code, transport.sum, echo.id, echo.seq), echo.data
+        return fields, upper, payload
+
+    def common(values: Any) -> tuple[Any, ...]:
+        (version, ihl, tos, length, number, rf, df, mf, offset, *rest), upper, payload = values
+        if len(upper) == 11:
+            # Nine bits of flags, as RFC 3540 had it; the three reserved ones only in the word that holds all.
+            upper = (*upper[:5], upper[5] >> 8 & 15, upper[6] & 0xFF, *upper[7:])
+        return (version, ihl, tos, length, number, rf << 2 | df << 1 | mf, offset, *rest, *upper, payload)
+
+    return read, common
+
+
+def dpkt_text_reader() -> tuple[Reader, Common]:
+    """As `dpkt_reader`, and both addresses as text besides, which tunlab and scapy hold anyway."""
+    from dpkt.utils import inet_to_str
+
+    native, common = dpkt_reader()
+
+    def read(octets: bytes) -> Any:
+        values = native(octets)
+        fields = values[0]
+        return values, inet_to_str(fields[12]), inet_to_str(fields[13])
+
+    return read, lambda values: common(values[0])
+
+
+def pypacker_reader() -> tuple[Reader, Common]:
+    """pypacker: the upper layers and option lists, which it decodes when they are first touched."""
+    from pypacker.layer3 import icmp as layer_icmp
+    from pypacker.layer3 import ip as layer_ip
+    from pypacker.layer4 import tcp as layer_tcp
+    from pypacker.layer4 import udp as layer_udp
+
+    IP, TCP, UDP, ICMP = layer_ip.IP, layer_tcp.TCP, layer_udp.UDP, layer_icmp.ICMP  # noqa: N806
+    singles = layer_ip.IPOptSingle, layer_tcp.TCPOptSingle
+
+    def walk(options: Any) -> list[Any]:
+        found = []
+        for option in options:
+            if type(option) in singles:
+                found.append((option.type, b""))
+            else:
+                found.append((option.type, option.len, option.body_bytes))
+        return found
+
+    def read(octets: bytes) -> Any:
+        ip = IP(octets)
+        transport = ip.higher_layer
+        fields = (
+            ip.v, ip.hl, ip.tos, ip.len, ip.id, ip.flags, ip.offset,
+            ip.ttl, ip.p, ip.sum, ip.src, ip.dst, walk(ip.opts),
+        )  # fmt: skip
+        if type(transport) is TCP:
+            upper: tuple[Any, ...] = (
+                transport.sport, transport.dport, transport.seq, transport.ack, transport.off_x2,
+                transport.flags, transport.win, transport.sum, transport.urp, walk(transport.opts),
+            )  # fmt: skip
+            payload = transport.body_bytes
+        elif type(transport) is UDP:
+            upper, payload = (transport.sport, transport.dport, transport.ulen, transport.sum), transport.body_bytes
+        else:
+            assert type(transport) is ICMP
+            echo = transport.higher_layer
+            upper, payload = (transport.type, transport.code, transport.sum, echo.id, echo.seq), echo.body_bytes
+        return fields, upper, payload
+
+    def pairs(options: list[Any]) -> list[tuple[int, bytes]]:
+        return [(option[0], option[-1]) for option in options]
+
+    def common(values: Any) -> tuple[Any, ...]:
+        (*fields, options), upper, payload = values
+        if len(upper) == 10:
+            upper = (*upper[:4], upper[4] >> 4, upper[4] & 15, *upper[5:9], pairs(upper[9]))
+        return (*fields, pairs(options), *upper, payload)
+
+    return read, common
+
+
+def scapy_reader() -> tuple[Reader, Common]:
+    """scapy: attributes, with `scapy.all` loaded, as its documentation has it; each layer looked up once."""
+    from socket import inet_aton
+
+    from scapy.all import ICMP, IP, TCP, UDP, Raw
+    from scapy.layers.inet import TCPOptionsField
+
+    def read(octets: bytes) -> Any:
+        ip = IP(octets)
+        transport = ip.payload
+        fields = (
+            ip.version, ip.ihl, ip.tos, ip.len, ip.id, ip.flags, ip.frag,
+            ip.ttl, ip.proto, ip.chksum, ip.src, ip.dst, ip.options,
+        )  # fmt: skip
+        if type(transport) is TCP:
+            upper: tuple[Any, ...] = (
+                transport.sport, transport.dport, transport.seq, transport.ack, transport.dataofs,
+                transport.reserved, transport.flags, transport.window, transport.chksum, transport.urgptr,
+                transport.options,
+            )  # fmt: skip
+        elif type(transport) is UDP:
+            upper = transport.sport, transport.dport, transport.len, transport.chksum
+        else:
+            assert type(transport) is ICMP
+            upper = transport.type, transport.code, transport.chksum, transport.id, transport.seq
+        rest = transport.payload
+        return fields, upper, rest.load if type(rest) is Raw else b""
+
+    def tcp_pairs(options: Any) -> list[tuple[int, bytes]]:
+        field, found = TCPOptionsField("options", []), []
+        for option in options:
+            octets = field.i2m(None, [option])
+            kind = octets[0]
+            found.append((kind, b"" if kind < 2 else octets[2 : octets[1]]))
+        return found
+
+    def common(values: Any) -> tuple[Any, ...]:
+        (version, ihl, tos, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
+        if len(upper) == 11:
+            # scapy counts nine flags and three reserved bits.
+            reserved = upper[5] << 1 | int(upper[6]) >> 8
+            upper = (*upper[:5], reserved, int(upper[6]) & 0xFF, *upper[7:10], tcp_pairs(upper[10]))
+        ip = [(bytes(option)[0], bytes(option)[2:]) for option in options]
+        fields = version, ihl, tos, length, number, int(flags), offset, *rest, inet_aton(src), inet_aton(dst), ip
+        return (*fields, *upper, payload)
+
+    return read, common

@@ -1,0 +1,60 @@
+"""A user's suite: 200 tests, each with a TUN and a namespace of its own, by pytest-xdist on two cores."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks.measure import Outcome, Row, at_most, interleaved, process, python, told
+
+NAME = "suite"
+WALL = at_most(3)
+
+TESTS = """
+import pytest
+
+from tunlab.packet import ICMP, IPv4
+
+
+@pytest.mark.parametrize("number", range({count}))
+def test_the_kernel_answers(tun, number):
+    tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, number), b"payload")
+    assert tun.expect(ICMP.where(type=0, sequence_number=number)).payload == b"payload"
+"""
+
+
+def plugin_options() -> list[str]:
+    """What makes pytest load the plugin where tunlab is not installed, only importable."""
+    installed = {each.value for each in entry_points(group="pytest11")}
+    return [] if "tunlab.pytest_plugin" in installed else ["-p", "tunlab.pytest_plugin"]
+
+
+def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
+    """The row: seconds from starting pytest to its end; the same without the fixture, for what pytest itself takes."""
+    with TemporaryDirectory() as directory:
+        Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        file = Path(directory, "test_generated.py")
+        file.write_text(TESTS.format(count=tests), encoding="utf-8")
+        bare = Path(directory, "test_bare.py")
+        bare.write_text(BARE.format(count=tests), encoding="utf-8")
+        options = ["-q", "-n", "2", "-p", "no:cacheprovider", *plugin_options()]
+        turns = {
+            name: process(python("-m", "pytest", *options, str(path)))
+            for name, path in (("with the fixture", file), ("empty tests", bare))
+        }
+        times = interleaved(turns, rounds, warm_up=False)
+    name = "with the fixture"
+    what = f"{tests} tests with the tun fixture, -n 2"
+    return [Row(NAME, what, median(times[name]), "s", told(times, tuple(times), "s"), WALL)]
+
+
+BARE = """
+import pytest
+
+
+@pytest.mark.parametrize("number", range({count}))
+def test_nothing(number):
+    pass
+"""
