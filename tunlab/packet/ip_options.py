@@ -19,10 +19,6 @@ END = Option(END_OF_OPTIONS)
 NOP = Option(NO_OPERATION)
 
 
-def _addresses(octets: bytes) -> tuple[str, ...]:
-    return tuple(TEXT[octets[at : at + 4]] for at in range(0, len(octets), 4))
-
-
 class Route(TypedOption, frozen=True, gc=False):
     """A list of addresses with a pointer to the next: in octets from the option's first, counted from 1, so that 4
     is the first address, 8 the second.
@@ -36,13 +32,15 @@ class Route(TypedOption, frozen=True, gc=False):
         def __init__(self, addresses: Iterable[AddressLike], pointer: int = 4) -> None: ...
 
     def __post_init__(self) -> None:
-        force_setattr(self, "addresses", tuple(address_text(address) for address in self.addresses))
+        addresses = self.addresses
+        if type(addresses) is not tuple or not all(address in OCTETS for address in addresses):
+            force_setattr(self, "addresses", tuple(address_text(address) for address in addresses))
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        if len(data) < 1 or len(data) % 4 != 1 or data[0] < 4:
+        if len(data) % 4 != 1 or data[0] < 4:
             return None
-        return cls(_addresses(data[1:]), data[0])
+        return cls(tuple([TEXT[data[at : at + 4]] for at in range(1, len(data), 4)]), data[0])
 
     def data(self) -> bytes:
         return bytes((self.pointer,)) + b"".join(OCTETS[address] for address in self.addresses)
@@ -134,7 +132,5 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
         return struct.pack("!H", self.value)
 
 
-READERS: Readers = {
-    each.KIND: each.read
-    for each in (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
-}
+_TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
+READERS: Readers = {each.KIND: each.read for each in _TYPES}

@@ -39,9 +39,6 @@ class Option(Struct, frozen=True, gc=False):
             raise MalformedError(layer="Option", field="", value=self, rule=rule) from None
 
 
-_END, _NOP = Option(END_OF_OPTIONS), Option(NO_OPERATION)
-
-
 class TypedOption(Struct, frozen=True, gc=False):
     """An option whose data have a meaning; each subclass reads and writes its own."""
 
@@ -91,36 +88,43 @@ class OptionFault(Struct, frozen=True):
         return Finding(layer, "options", Kind.OPTION, start + self.offset, self.rule, needed, present, length_from)
 
 
+Pair: TypeAlias = tuple[int, bytes]
+"""An option's kind and data, the least that can be said of it."""
+
 Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
 """By kind: what reads an option's data into its own type, or answers None where they have not its form."""
 
 
-def read_options(octets: bytes, readers: Readers) -> tuple[list[Option | TypedOption], OptionFault | None]:
-    """The options in order, up to and including the end of the list, and where it could not be read further.
-
-    An option that no reader knows, or whose data have not the known form, is given as an `Option`.
-    """
-    found: list[Option | TypedOption] = []
-    append, reader_of = found.append, readers.get
+def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
+    """Kind and data of each option, up to and including the end of the list, and where it could not be read further."""
+    found: list[Pair] = []
     offset, end = 0, len(octets)
     while offset < end:
         kind = octets[offset]
         if kind == NO_OPERATION:
-            append(_NOP)
+            found.append(_NOP)
             offset += 1
             continue
         if kind == END_OF_OPTIONS:
-            append(_END)
+            found.append(_END)
             break
         length = octets[offset + 1] if offset + 1 < end else None
-        if length is None or length < 2 or offset + length > end:
+        if length is None or not 2 <= length <= end - offset:
             return found, OptionFault(offset, kind, length, end - offset)
-        data = octets[offset + 2 : offset + length]
-        reader = reader_of(kind)
-        typed = reader(data) if reader is not None else None
-        append(Option(kind, data) if typed is None else typed)
+        found.append((kind, octets[offset + 2 : offset + length]))
         offset += length
     return found, None
+
+
+_END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
+
+
+def decode_options(octets: bytes, readers: Readers) -> list[Option | TypedOption]:
+    """`split_options` as objects: an option that no reader knows, or not in this form, is given as an `Option`."""
+    return [
+        (readers[kind](data) if kind in readers else None) or Option(kind, data)
+        for kind, data in split_options(octets)[0]
+    ]
 
 
 def option_octets(options: object) -> bytes:

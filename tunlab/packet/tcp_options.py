@@ -149,6 +149,5 @@ class AO(TypedOption, frozen=True, gc=False):
         return bytes((self.key_id, self.receive_next_key_id)) + self.mac
 
 
-READERS: Readers = {
-    each.KIND: each.read for each in (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
-}
+_TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
+READERS: Readers = {each.KIND: each.read for each in _TYPES}
