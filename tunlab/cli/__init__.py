@@ -38,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return 0
     except OSError as error:
+        _discard_output()  # it may be the output that failed, and would fail once more at Python's end
         what = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         return _say(what, 71)  # EX_OSERR
     return status if isinstance(status, int) else 0
