@@ -56,6 +56,23 @@ class TestWhatItIs:
         assert sentence in str(caught.value)
         assert caught.value.errno == errno.EINVAL
 
+    def test_a_network_of_one_has_no_peer(self, make_tun):
+        with pytest.raises(KernelError, match="no second address"):
+            _ = make_tun(address="255.255.255.255/32").peer
+
+    def test_settings_of_the_namespace_reach_one_that_is_given_or_are_refused(self, make_tun, netns):
+        make_tun(netns=netns, sysctls={"net.ipv4.ip_forward": "1"})
+        assert netns.sysctl("net.ipv4.ip_forward") == "1"
+        with pytest.raises(KernelError, match="make it with ipv6=True"):
+            make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24", ipv6=True)
+
+    def test_a_closed_one_says_so(self):
+        with Tun.create() as tun:
+            pass
+        for use in (lambda: tun.inject(*echo(tun)), lambda: tun.emit(b"x"), tun.expect, tun.capture):
+            with pytest.raises(KernelError, match="this Tun is closed"):
+                use()
+
     def test_closing_twice_is_closing_once(self):
         tun = Tun.create()
         tun.close()
@@ -111,6 +128,14 @@ class TestInject:
         assert caught.value.errno == errno.EINVAL
         with pytest.raises(KernelError, match="nothing to write"):
             tun.inject(b"")
+
+    @pytest.mark.parametrize("thing", [5, "hello", None, ["octets"]])
+    def test_what_is_no_octets_is_refused(self, tun, thing):
+        """bytes(5) would be five zeros."""
+        for put in (tun.inject, tun.emit):
+            with pytest.raises(PacketError, match="give bytes, or an object that has __bytes__"):
+                put(thing)
+        assert not tun.record
 
     def test_layers_that_make_no_packet_are_refused(self, tun):
         with pytest.raises(PacketError, match="IPv4 header"):
@@ -247,6 +272,21 @@ class TestPing:
             tun.ping("192.0.2.1")
         assert caught.value.errno == errno.ENETUNREACH
 
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"address": "nope"}, "'nope'"),
+            ({"address": "10.1.2.3", "count": 0}, "0 requests are none"),
+            ({"address": "10.1.2.3", "identifier": 70000}, "70000 is no 16-bit number"),
+            ({"address": "10.1.2.3", "payload": bytes(65_508)}, "EMSGSIZE"),
+            ({"address": "10.1.2.255"}, "EACCES"),
+        ],
+    )
+    def test_what_cannot_be_sent_is_a_sentence(self, tun, arguments, sentence):
+        with pytest.raises(KernelError, match=sentence) as caught:
+            tun.ping(**arguments)
+        assert "; " in str(caught.value)  # and what to do about it
+
     def test_a_large_one_comes_in_fragments(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))
         first, second, third = tun.capture(3)
@@ -302,6 +342,22 @@ class TestSockets:
         with pytest.raises(KernelError, match="bind to port 5000") as caught:
             tun.bind(5000)
         assert caught.value.errno == errno.EADDRINUSE
+
+    @pytest.mark.parametrize(
+        ("attempt", "sentence"),
+        [
+            (lambda tun: tun.connect("8.8.8.8", 80), "ENETUNREACH"),
+            (lambda tun: tun.connect("example.org", 80), "'example.org'"),
+            (lambda tun: tun.connect("10.1.2.3", 99999), "99999 is no 16-bit number"),
+            (lambda tun: tun.listen(-1), "-1 is no 16-bit number"),
+            (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
+            (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
+        ],
+    )
+    def test_what_cannot_be_is_a_sentence_that_says_what_to_do(self, tun, attempt, sentence):
+        with pytest.raises(KernelError, match=sentence) as caught:
+            attempt(tun)
+        assert "; " in str(caught.value)
 
     def test_sockets_are_closed_with_the_tun(self):
         with Tun.create() as tun:

@@ -258,7 +258,7 @@ def test_the_mtu_is_read_and_set(tun):
     assert tun.mtu == 1500
     tun.mtu = 1280
     assert tun.mtu == 1280
-    with pytest.raises(KernelError, match="mtu"):
+    with pytest.raises(KernelError, match="set the MTU of tun0: 20 is no MTU"):
         tun.mtu = 20
 
 

@@ -41,13 +41,13 @@ def ping_command(
     from contextlib import ExitStack
 
     from tunlab.cli.octets import parse_hex
-    from tunlab.kernel.refusal import refusing
+    from tunlab.kernel.refusal import SOCKET_REASONS, refusing
     from tunlab.lab.live import Lab
     from tunlab.lab.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
     octets = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
-    lab = Lab.open(name)
+    lab = Lab.open(name, naming="--lab")
     answered = 0
     with ExitStack() as stack:
         netns = stack.enter_context(lab.netns())
@@ -55,7 +55,7 @@ def ping_command(
         if (device := attach(netns, lab.ifname)) is not None:
             stack.enter_context(device)
         door = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
-        with refusing(f"ping {address}"):
+        with refusing(f"ping {address}", reasons=SOCKET_REASONS):
             door.bind(("", 0))
         ping = Ping(door, address)
         for _ in range(count):

@@ -39,6 +39,6 @@ def shell_command(name: str | None) -> None:
     """
     from tunlab.lab.live import Lab
 
-    lab = Lab.open(name)
+    lab = Lab.open(name, naming="tunlab shell")
     click.echo(f"in lab {lab.name}; leave it with exit", err=True)
     lab.exec([os.environ.get("SHELL") or "/bin/sh"])

@@ -1,6 +1,7 @@
 """Names and addresses as people write them, checked before the kernel is asked.
 
-Source: dev_valid_name() in the kernel's net/core/dev.c for names; the `ipaddress` module for addresses.
+Source: dev_valid_name() in the kernel's net/core/dev.c for names; the `ipaddress` module for addresses; RFC 791
+section 3.2 for the least MTU, and what the TUN driver takes for the largest.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from tunlab.errors import KernelError
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LEAST_MTU, LARGEST_MTU = 68, 65_535
+"""As tunlab.topology has them, which would bring a TOML parser along."""
 
 _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
@@ -35,6 +39,14 @@ def check_ifname(ifname: str, operation: str) -> str:
     else:
         return ifname
     raise KernelError(errno.EINVAL, operation, reason=reason, remedy='give one like "tun0"', ifname=ifname)
+
+
+def check_mtu(mtu: int, operation: str, *, ifname: str = "") -> int:
+    """`mtu` if a TUN can have it, 68 to 65,535 octets. Raises KernelError (EINVAL)."""
+    if type(mtu) is int and LEAST_MTU <= mtu <= LARGEST_MTU:
+        return mtu
+    remedy = f"give a number of octets from {LEAST_MTU} to {LARGEST_MTU}"
+    raise KernelError(errno.EINVAL, operation, reason=f"{mtu!r} is no MTU", remedy=remedy, ifname=ifname)
 
 
 def parse_interface(text: str, operation: str) -> Interface:

@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from tunlab.errors import KernelError
-from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_network
+from tunlab.kernel.addressing import check_hardware_address, check_ifname, check_mtu, parse_address, parse_network
 from tunlab.kernel.tables import ROUTE_TYPES
 
 Attributes = list[tuple[str, Any]]
@@ -35,6 +35,8 @@ def link_attributes(
         check_ifname(ifname, operation)
     if hardware_address is not None:
         check_hardware_address(hardware_address, operation)
+    if mtu is not None and not (isinstance(mtu, int) and 0 <= mtu < 1 << 32):
+        check_mtu(mtu, operation)  # others are the kernel's to judge: lo takes more than a TUN
     attributes = (
         ("IFLA_IFNAME", ifname),
         ("IFLA_MTU", mtu),

@@ -17,12 +17,12 @@ import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from tunlab.errors import KernelError
 from tunlab.kernel import guardian, libc, sysctl
-from tunlab.kernel.refusal import refusing
+from tunlab.kernel.closing import Closing
+from tunlab.kernel.refusal import GRANT, GRANT_ROOT, refusing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
 _IFF_UP = 1  # <linux/if.h>
 
 
-class Netns:
+class Netns(Closing):
     """A network namespace, held open by a descriptor until `close`.
 
     Make one with `create`, or hold one that is there with `open`, `of_process` or `current`.
@@ -141,14 +141,6 @@ class Netns:
             guardian.forget(self.identity)
             self._file.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         """As the kernel writes it in /proc/PID/ns: net:[4026532177]."""
         return f"<Netns net:[{self.identity[1]}]{' closed' if self.closed else ''}>"
@@ -163,9 +155,10 @@ class Netns:
         Costs about 60 µs. Raises PrivilegeError without CAP_SYS_ADMIN.
         """
         fd = self.fd
+        grant = GRANT if self._creator else GRANT_ROOT
 
         def inside() -> T:
-            with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", netns=str(self)):
+            with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", grant=grant, netns=str(self)):
                 libc.setns(fd, libc.CLONE_NEWNET)
             return function(*args, **kwargs)
 
@@ -300,7 +293,7 @@ class Netns:
         Raises PrivilegeError without CAP_SYS_ADMIN.
         """
         file = Path(path)
-        with refusing(f"pin {self} to {file}", needs="CAP_SYS_ADMIN", netns=str(self)):
+        with refusing(f"pin {self} to {file}", needs="CAP_SYS_ADMIN", grant=GRANT_ROOT, netns=str(self)):
             made = not file.exists()
             file.touch()
             try:
@@ -316,7 +309,8 @@ class Netns:
 def unpin(path: str | os.PathLike[str]) -> None:
     """Undo `Netns.pin`: unmount the namespace and delete the file. Raises KernelError, ENOENT if there is no file."""
     absent = "nothing is pinned there", ""
-    with refusing(f"unpin {os.fspath(path)}", needs="CAP_SYS_ADMIN", reasons={errno.ENOENT: absent}):
+    reasons = {errno.ENOENT: absent}
+    with refusing(f"unpin {os.fspath(path)}", needs="CAP_SYS_ADMIN", grant=GRANT_ROOT, reasons=reasons):
         try:
             libc.umount2(os.fspath(path), libc.MNT_DETACH)
         except OSError as error:

@@ -7,14 +7,17 @@ Rule for editors: this is the one file that imports pyroute2, and only when the 
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_interface
+from tunlab.errors import KernelError
+from tunlab.kernel.addressing import check_hardware_address, check_ifname, check_mtu, parse_address, parse_interface
 from tunlab.kernel.attributes import Attributes, family_of, link_attributes, route_key
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -68,7 +71,7 @@ def _message_classes() -> dict[str, Any]:
     return {kind.__name__: kind for kind in (fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, tcmsg)}
 
 
-class Rtnl:
+class Rtnl(Closing):
     """A rtnetlink socket of one namespace; for one thread at a time, any thread.
 
     Every method raises PrivilegeError without CAP_NET_ADMIN where it changes something, and KernelError with the
@@ -92,14 +95,6 @@ class Rtnl:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._netlink.fileno() < 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Rtnl of {self.netns}{' closed' if self.closed else ''}>"
@@ -237,7 +232,15 @@ class Rtnl:
         fields = {"index": ifindex}
         if up is not None:
             fields |= {"flags": IFF_UP if up else 0, "change": IFF_UP}
-        self._ask("ifinfmsg", _RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        try:
+            self._ask("ifinfmsg", _RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        except KernelError as error:
+            with suppress(KernelError):  # ENODEV: it has no name
+                error.ifname = self.link(ifindex).name
+                error.operation = f"set {error.ifname} {said}"
+            if mtu is not None and error.errno == errno.EINVAL:
+                check_mtu(mtu, error.operation, ifname=error.ifname)
+            raise
 
     def delete_link(self, ifindex: int) -> None:
         """Delete a device; a veth goes with its other end."""
@@ -301,9 +304,8 @@ class Rtnl:
         local = str(interface.ip)
         far = str(parse_address(peer, operation)) if peer else local
         attributes: Attributes = [("IFA_LOCAL", local), ("IFA_ADDRESS", far)]
-        options = (_IFA_F_NODAD if nodad and interface.version == 6 else 0) | (
-            0 if prefix_route else _IFA_F_NOPREFIXROUTE
-        )
+        options = _IFA_F_NODAD if nodad and interface.version == 6 else 0
+        options |= 0 if prefix_route else _IFA_F_NOPREFIXROUTE
         if options:
             attributes.append(("IFA_FLAGS", options))
         fields = {"family": family_of(interface.version), "prefixlen": interface.network.prefixlen, "index": ifindex}
@@ -382,10 +384,7 @@ class Rtnl:
         """Say for good at which hardware address a neighbour is, so that nothing is asked for it (no ARP, no NDP)."""
         operation = f"add the neighbour {address} at {hardware_address} to the link {ifindex}"
         parsed = parse_address(address, operation)
-        attributes = [
-            ("NDA_DST", str(parsed)),
-            ("NDA_LLADDR", check_hardware_address(hardware_address, operation)),
-        ]
+        attributes = [("NDA_DST", str(parsed)), ("NDA_LLADDR", check_hardware_address(hardware_address, operation))]
         fields = {"family": family_of(parsed.version), "ifindex": ifindex, "state": _NUD_PERMANENT}
         flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
         self._ask("ndmsg", _RTM_NEWNEIGH, flags, operation, fields=fields, attributes=attributes)

@@ -26,6 +26,7 @@ from tunlab.kernel.refusal import refusing
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.tun import TunDevice
 from tunlab.lab import state as states
+from tunlab.lab.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.state import NET, State
 from tunlab.topology import LabSpec, check_lab_name
 
@@ -90,6 +91,7 @@ class Lab:
     def up(cls, spec: LabSpec) -> Self:
         """Make the lab. Raises LabError if it is there, PrivilegeError and KernelError as the kernel floor does."""
         lab = cls(spec.name)
+        check_privilege(f"make lab {lab.name!r}")
         try:
             directory = states.claim(lab.name)
         except FileExistsError:
@@ -109,7 +111,11 @@ class Lab:
         with Netns.create() as netns:
             state = replace(state, namespace=netns.identity)
             states.write(self.directory, state)
-            netns.pin(self.directory / NET)
+            try:
+                netns.pin(self.directory / NET)
+            except PrivilegeError as error:  # in a user namespace, which holds every capability, and no mount of root's
+                error.remedy = NEEDS_ROOT
+                raise
             with TunDevice.create(netns, node.ifname, exclusive=True) as device:
                 device.configure([node.tun], mtu=node.mtu)
             states.write(self.directory, replace(state, phase="up"))
@@ -117,8 +123,11 @@ class Lab:
     # ---- found -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, name: str | None = None) -> Self:
-        """A lab that is up: of that name; of $TUNLAB_LAB; or the only one there is. Raises LabError for none."""
+    def open(cls, name: str | None = None, *, naming: str = "") -> Self:
+        """A lab that is up: of that name; of $TUNLAB_LAB; or the only one there is. Raises LabError for none.
+
+        naming   what goes before a name to give one, for the error where there are several: "tunlab dump"
+        """
         name = name or os.environ.get(LAB_VARIABLE)
         if name:
             lab = cls(name)
@@ -129,7 +138,8 @@ class Lab:
         if not up:
             raise LabError("", "no lab is up", remedy="tunlab up makes one")
         if len(up) > 1:
-            raise LabError("", f"{len(up)} labs are up: {', '.join(lab.name for lab in up)}", remedy="name one of them")
+            remedy = f"name one of them, as {naming} {up[0].name}" if naming else "name one of them"
+            raise LabError("", f"{len(up)} labs are up: {', '.join(lab.name for lab in up)}", remedy=remedy)
         return up[0]
 
     @classmethod
@@ -159,10 +169,15 @@ class Lab:
         return state.ifname
 
     def netns(self) -> Netns:
-        """Its namespace, held open: close it. Raises LabError if the lab is not up."""
+        """Its namespace, held open: close it. Raises LabError if the lab is not up, PrivilegeError for no right."""
         netns = self._namespace(self.state)
         if netns is None:
             raise self._is_not_up()
+        try:
+            check_privilege(f"enter lab {self.name!r}")
+        except PrivilegeError:
+            netns.close()
+            raise
         return netns
 
     def status(self) -> Status:
@@ -245,6 +260,7 @@ class Lab:
         """
         if not self.directory.is_dir():
             raise self._is_not_up()
+        check_privilege(f"take down lab {self.name!r}")
         with states.locked(self.directory):
             return self._remove()
 
@@ -274,7 +290,10 @@ class Lab:
 
     def exec(self, command: Sequence[str]) -> NoReturn:
         """Become `command` inside the lab, with TUNLAB_LAB in its environment. Raises LabError, KernelError."""
-        with self.netns() as netns, refusing(f"enter lab {self.name}", needs="CAP_SYS_ADMIN", netns=str(netns)):
+        with (
+            self.netns() as netns,
+            refusing(f"enter lab {self.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)),
+        ):
             libc.setns(netns.fd, libc.CLONE_NEWNET)
         # Python ignores SIGPIPE, and what is ignored stays so across exec.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from tunlab.errors import KernelError, LabError, PacketError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
@@ -52,7 +52,7 @@ def attach(netns: Netns, ifname: str) -> TunDevice | None:
     return device
 
 
-class Reader:
+class Reader(Closing):
     """What crosses a lab's TUN.
 
     attached   True: we are the TUN's other end, and write what comes in by the door; what we read, nobody else does.
@@ -61,7 +61,7 @@ class Reader:
 
     def __init__(self, lab: Lab) -> None:
         """Begin to read. Raises LabError if the lab is not up, KernelError, PrivilegeError."""
-        self._lab, self.ifname = lab, lab.ifname
+        self._lab, self.ifname, self._closed = lab, lab.ifname, False
         with ExitStack() as undo:
             netns = undo.enter_context(lab.netns())
             self._device = attach(netns, self.ifname)
@@ -111,16 +111,14 @@ class Reader:
         return (_crossing("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Let go of the device. May be repeated."""
+        self._closed = True
         self._resources.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
 
 def _crossing(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> Crossing:

@@ -22,6 +22,7 @@ import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.guardian import Identity
+from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology import LabSpec
 
 RUN = "/run/tunlab"
@@ -87,7 +88,7 @@ def claim(name: str) -> Path:
             ) from None
         raise
     except PermissionError as error:
-        remedy = f"run as root, or name a directory of your own in {RUN_VARIABLE}"
+        remedy = NEEDS_ROOT if os.geteuid() else f"name another directory in {RUN_VARIABLE}"
         reason = f"user {os.geteuid()} may not write to {directory.parent}"
         operation = f"make {directory}"
         raise PrivilegeError(

@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.header import fitting
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
 
 END = Option(END_OF_OPTIONS)
 NOP = Option(NO_OPERATION)
@@ -23,6 +23,8 @@ class Route(TypedOption, frozen=True, gc=False):
     """A list of addresses with a pointer to the next: in octets from the option's first, counted from 1, so that 4
     is the first address, 8 the second.
     """
+
+    FORM: ClassVar = "takes 3 and 4 for each address, with a pointer of 4 at least (RFC 791 section 3.1)"
 
     addresses: tuple[str, ...]
     pointer: int = 4
@@ -78,6 +80,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     """
 
     KIND: ClassVar = 68
+    FORM: ClassVar = "takes 4 and 4 for each word (RFC 791 section 3.1)"
 
     words: tuple[int, ...]
     pointer: int = 5
@@ -106,6 +109,7 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
     """The SATNET stream identifier, 16 bits."""
 
     KIND: ClassVar = 136
+    FORM: ClassVar = "takes 4 (RFC 791 section 3.1)"
 
     identifier: int
 
@@ -121,6 +125,7 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
     """Routers look at this datagram though it is not for them (RFC 2113); the value 0 is the only one defined there."""
 
     KIND: ClassVar = 148
+    FORM: ClassVar = "takes 4 (RFC 2113 section 2.1)"
 
     value: int = 0
 
@@ -133,4 +138,5 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
 
 
 _TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
+TYPES: Types = {each.KIND: each for each in _TYPES}
 READERS: Readers = {each.KIND: each.read for each in _TYPES}

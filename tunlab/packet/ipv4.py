@@ -22,6 +22,7 @@ from tunlab.packet.options import (
     OptionFault,
     TypedOption,
     decode_options,
+    option_findings,
     option_octets,
     padded,
     split_options,
@@ -300,7 +301,6 @@ def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
             find("total_length", Kind.FRAGMENT, 2, "all fragments but the last hold a multiple of 8 octets (RFC 791)")
         if ip.fragment_offset * 8 + size > 0xFFFF - FIXED and ip.is_fragment:
             find("fragment_offset", Kind.FRAGMENT, 6, "it ends past the largest datagram of 65535 octets (RFC 791)")
-    fault = ip.split_options()[1]
-    if fault is not None:
-        found.append(fault.finding("IPv4", FIXED, "IPv4.ihl"))
+    if ip.options:
+        found += option_findings("IPv4", ip.options, FIXED, "IPv4.ihl", ip_options.TYPES)
     return found

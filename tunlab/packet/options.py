@@ -43,6 +43,8 @@ class TypedOption(Struct, frozen=True, gc=False):
     """An option whose data have a meaning; each subclass reads and writes its own."""
 
     KIND: ClassVar[int]
+    FORM: ClassVar[str]
+    """What `read` takes, in words that go on from "the option has the length 3, and …", with the source."""
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -52,6 +54,11 @@ class TypedOption(Struct, frozen=True, gc=False):
     def data(self) -> bytes:
         """The octets after kind and length."""
         raise NotImplementedError
+
+    @property
+    def fault(self) -> str:
+        """What no correct sender would write in it, in words, with the source; "" for nothing."""
+        return ""
 
     def __bytes__(self) -> bytes:
         try:
@@ -91,6 +98,9 @@ class OptionFault(Struct, frozen=True):
 Pair: TypeAlias = tuple[int, bytes]
 """An option's kind and data, the least that can be said of it."""
 
+Types: TypeAlias = Mapping[int, type[TypedOption]]
+"""By kind: the options that are known."""
+
 Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
 """By kind: what reads an option's data into its own type, or answers None where they have not its form."""
 
@@ -114,6 +124,28 @@ def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
         found.append((kind, octets[offset + 2 : offset + length]))
         offset += length
     return found, None
+
+
+def option_findings(layer: str, octets: bytes, start: int, length_from: str, types: Types) -> list[Finding]:
+    """What is wrong with the options of `layer`, at `start`: known ones of another form, and where reading ends.
+
+    length_from   which length says where they end
+    """
+    found: list[Finding] = []
+    pairs, fault = split_options(octets)
+    offset = start
+    for kind, data in pairs:
+        known = types.get(kind)
+        if known is not None:
+            option = known.read(data)
+            said = f"option {kind} ({known.__name__}) has the length {len(data) + 2}, and {known.FORM}"
+            rule = said if option is None else option.fault
+            if rule:
+                found.append(Finding(layer, "options", Kind.OPTION, offset, rule))
+        offset += 1 if kind in (END_OF_OPTIONS, NO_OPERATION) else len(data) + 2
+    if fault is not None:
+        found.append(fault.finding(layer, start, length_from))
+    return found
 
 
 _END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")

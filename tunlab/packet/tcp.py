@@ -20,6 +20,7 @@ from tunlab.packet.options import (
     OptionFault,
     TypedOption,
     decode_options,
+    option_findings,
     option_octets,
     padded,
     split_options,
@@ -256,7 +257,6 @@ def tcp_findings(tcp: TCP, offset: int, present: int, length_from: str) -> list[
     if tcp.reserved:
         rule = "they must be zero in segments of hosts that give them no meaning (RFC 9293 section 3.1)"
         found.append(Finding("TCP", "reserved", Kind.RESERVED, offset + 12, rule))
-    fault = tcp.split_options()[1]
-    if fault is not None:
-        found.append(fault.finding("TCP", offset + FIXED, "TCP.data_offset"))
+    if tcp.options:
+        found += option_findings("TCP", tcp.options, offset + FIXED, "TCP.data_offset", tcp_options.TYPES)
     return found
