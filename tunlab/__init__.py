@@ -65,8 +65,8 @@ __all__ = [
 
 _HOMES = {
     "tunlab.errors": (
-        "CutRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError", "PacketError",
-        "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
+        "CutRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
+        "PacketError", "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
     ),
     "tunlab.kernel.counters": ("read_counters",),
     "tunlab.kernel.netns": ("Netns",),
