@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -16,6 +17,12 @@ import tunlab
 from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
+
+
+def pytest_configure(config):
+    """Started in the background of a script, a run has SIGINT ignored, and its children, which tests interrupt, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 VOLATILE = ("dentry-state", "inode-nr", "inode-state", "file-nr", "aio-nr", "ns_last_pid", "nf_conntrack_count", "nr")
 """Sysctls that count what happens; and those below random, which differ at each look."""

@@ -134,7 +134,9 @@ class TestFixtures:
         result.stdout.fnmatch_lines([sentence])
         assert told_once(result, "tunlab: ")
 
-    @pytest.mark.parametrize("line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack"])
+    @pytest.mark.parametrize(
+        "line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack", "tunlab_ipv6 = maybe"]
+    )
     def test_ini_values_that_cannot_be_are_refused(self, pytester, run, line):
         pytester.makeini(f"[pytest]\n{line}\n")
         pytester.makepyfile("def test_x(tun): pass\n")

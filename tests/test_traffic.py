@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError
+from tunlab.kernel.rtnl import Rtnl
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, build, findings, parse, reply
 from tunlab.traffic import Tun
 
@@ -66,12 +67,49 @@ class TestWhatItIs:
         with pytest.raises(KernelError, match="make it with ipv6=True"):
             make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24", ipv6=True)
 
-    def test_a_closed_one_says_so(self):
-        with Tun.create() as tun:
+    def test_a_closed_one_says_so_and_is_gone_from_a_namespace_that_stays(self, netns):
+        with Tun.create() as own, Tun.create(netns=netns) as given:
             pass
-        for use in (lambda: tun.inject(*echo(tun)), lambda: tun.emit(b"x"), tun.expect, tun.capture):
-            with pytest.raises(KernelError, match="this Tun is closed"):
-                use()
+        for tun in (own, given):
+            for use in (
+                lambda tun=tun: tun.inject(*echo(tun)), lambda tun=tun: tun.emit(b"x"), tun.expect, tun.capture,
+                tun.read,
+                lambda tun=tun: tun.ping("10.1.2.3"), lambda tun=tun: tun.listen(80), lambda tun=tun: tun.bind(80),
+                lambda tun=tun: tun.connect("10.1.2.3", 80), tun.socket, lambda tun=tun: tun.run(["true"]),
+                lambda tun=tun: tun.popen(["true"]),
+            ):  # fmt: skip
+                with pytest.raises(KernelError, match="this Tun is closed"):
+                    use()
+        with pytest.raises(KernelError, match="this namespace is closed"):
+            own.netns.run(["true"])
+        with Rtnl(netns) as rtnl:
+            assert [link.name for link in rtnl.links()] == ["lo"]
+        with Tun.create("192.0.2.1/24", netns=netns) as again:
+            assert [address.cidr for address in again.device.addresses] == ["192.0.2.1/24"]
+
+    def test_a_device_that_is_there_is_not_taken_over(self, tun, netns):
+        with pytest.raises(KernelError) as caught:
+            Tun.create("192.0.2.1/24", netns=netns)
+        assert caught.value.errno == errno.EBUSY
+        assert [address.cidr for address in tun.device.addresses] == ["10.1.2.1/24"]
+
+    def test_one_that_could_not_be_made_leaves_no_device(self, netns):
+        with pytest.raises(KernelError):
+            Tun.create(netns=netns, mtu=3)
+        with Rtnl(netns) as rtnl:
+            assert [link.name for link in rtnl.links()] == ["lo"]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"address": 5}, {"ifname": 7}, {"sysctls": {"net.ipv4.ip_forward": None}}, {"sysctls": {1: "1"}}],
+        ids=str,
+    )
+    def test_settings_of_another_type_are_refused_in_a_sentence(self, settings):
+        with pytest.raises(KernelError, match=r"; give|named as in"):
+            Tun.create(**settings)
+
+    def test_numbers_are_values_of_sysctls(self, make_tun):
+        assert make_tun(sysctls={"net.ipv4.ip_forward": 1}).netns.sysctl("net.ipv4.ip_forward") == "1"
 
     def test_closing_twice_is_closing_once(self):
         tun = Tun.create()

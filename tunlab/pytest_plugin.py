@@ -126,6 +126,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 _no_user_namespace = pytest.StashKey[str]()
+_ending = pytest.StashKey[set[tuple[int, int]]]()  # the namespaces that end with the test
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------
@@ -139,7 +140,7 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
         "ifname": config.getini("tunlab_ifname"),
         "mtu": _number(config, "tunlab_mtu", int),
         "timeout": _number(config, "tunlab_timeout", float),
-        "ipv6": config.getini("tunlab_ipv6"),
+        "ipv6": _flag(config, "tunlab_ipv6"),
         "sysctls": dict(_sysctl(line) for line in config.getini("tunlab_sysctls")),
     }
     for marker in reversed(list(request.node.iter_markers("tun"))):
@@ -186,6 +187,13 @@ def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any
         _mistake(f"{name} = {text!r} in the configuration: give a number")
     _check("the configuration", name.removeprefix("tunlab_"), value)
     return value
+
+
+def _flag(config: pytest.Config, name: str) -> Any:
+    try:
+        return config.getini(name)
+    except (ValueError, TypeError):
+        _mistake(f"{name} in the configuration is neither true nor false")
 
 
 def _sysctl(line: str) -> tuple[str, str]:
@@ -236,6 +244,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
             try:
                 made = Netns.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
                 netns = resources.enter_context(made)
+                request.node.stash.setdefault(_ending, set()).add(netns.identity)
             except PrivilegeError as error:
                 _refuse(request.config, error)
             resources.callback(netns.end_programs)
@@ -267,7 +276,10 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
                 netns = make_netns(**own)
             wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
-                return resources.enter_context(Tun.create(**wanted, netns=netns))
+                tun = Tun.create(**wanted, netns=netns)
+                ending = request.node.stash.get(_ending, set())
+                resources.callback(tun.close, keep_device=netns.identity in ending)
+                return tun
             except PrivilegeError as error:
                 _refuse(request.config, error)
 

@@ -116,7 +116,7 @@ def test_a_failed_creation_leaves_no_device(netns):
 def test_a_device_in_a_closed_namespace_is_refused():
     with Netns.create() as netns:
         pass
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(KernelError, match="closed"):
         TunDevice.create(netns)
 
 

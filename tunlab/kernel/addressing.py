@@ -27,8 +27,10 @@ def check_ifname(ifname: str, operation: str) -> str:
 
     Raises KernelError (EINVAL).
     """
-    octets = ifname.encode()
-    if not octets:
+    octets = ifname.encode() if isinstance(ifname, str) else b""
+    if not isinstance(ifname, str):
+        reason = f"{ifname!r} is no text"
+    elif not octets:
         reason = "a device needs a name"
     elif len(octets) > 15:
         reason = f"the name {ifname!r} has {len(octets)} octets and the kernel takes 15 at most"
@@ -52,7 +54,7 @@ def check_mtu(mtu: int, operation: str, *, ifname: str = "") -> int:
 def parse_interface(text: str, operation: str) -> Interface:
     """An address and the prefix length of its network, "10.1.2.1/24". Raises KernelError (EINVAL)."""
     try:
-        if "/" in text:
+        if "/" in str(text):
             return ipaddress.ip_interface(text)
         reason = f"{text!r} has no prefix length"
     except ValueError as error:

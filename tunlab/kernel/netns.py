@@ -52,7 +52,9 @@ class Netns(Closing):
         self.identity = guardian.identity_of(file.fileno())
 
     @classmethod
-    def create(cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str] | None = None) -> Self:
+    def create(
+        cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str | int] | None = None
+    ) -> Self:
         """Make a namespace: no devices but lo, no processes, no name, nothing to clean up.
 
         loopback  set lo up
@@ -123,12 +125,15 @@ class Netns(Closing):
 
     @property
     def fd(self) -> int:
-        """The descriptor, for setns(2) and IFLA_NET_NS_FD. Raises ValueError when closed."""
+        """The descriptor, for setns(2) and IFLA_NET_NS_FD. Raises KernelError (EBADF) when closed."""
+        if self._file.closed:
+            remedy = "use it inside its with block, or inside the test that has it"
+            raise KernelError(errno.EBADF, f"use {self}", reason="this namespace is closed", remedy=remedy)
         return self._file.fileno()
 
     def fileno(self) -> int:
         """As `fd`."""
-        return self._file.fileno()
+        return self.fd
 
     @property
     def closed(self) -> bool:

@@ -262,6 +262,14 @@ class TunDevice(Closing):
         """Set the device down: what waits in its queue is lost."""
         self._rtnl.set_link(self.ifindex, up=False)
 
+    def delete(self) -> None:
+        """Remove the device from its namespace, as the end of that would; costs 20 ms. May be repeated."""
+        try:
+            self._rtnl.delete_link(self.ifindex)
+        except KernelError as error:
+            if error.errno != errno.ENODEV:
+                raise
+
     def set_carrier(self, carrier: bool) -> None:
         """Put the cable in, or pull it out: up without a carrier."""
         self._ioctl("set the carrier", TUNSETCARRIER, struct.pack("i", carrier))

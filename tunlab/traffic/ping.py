@@ -9,11 +9,12 @@ from typing import Self
 
 from msgspec import Struct
 
-from tunlab.errors import ExpectationError, KernelError
+from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.kernel.addressing import parse_address
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import SOCKET_REASONS, refusing
+from tunlab.packet.header import octets_of
 from tunlab.traffic.sockets import echo_door
 
 ECHO_PAYLOAD = bytes(range(56))
@@ -70,10 +71,14 @@ class Ping(Closing):
 
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
         """Send one more request; returns its sequence number. Raises KernelError where no route leads there."""
+        try:
+            octets = octets_of(payload)
+        except ValueError as error:
+            raise PacketError(f"the payload holds {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
         # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
         with refusing(f"ping {self.address}", reasons=SOCKET_REASONS):
-            self._door.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + payload, (self.address, 0))
+            self._door.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
         self.sequence_numbers.append(number)
         return number
 

@@ -52,6 +52,7 @@ class Tun(Closing):
         self._resources = ExitStack()
         self._resources.callback(device.close)
         self._owns_netns = False
+        self._deletes_device = False
         self._emitter: PacketSocket | None = None
 
     @classmethod
@@ -63,7 +64,7 @@ class Tun(Closing):
         mtu: int | None = None,
         up: bool = True,
         ipv6: bool = False,
-        sysctls: Mapping[str, str] | None = None,
+        sysctls: Mapping[str, str | int] | None = None,
         netns: Netns | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Self:
@@ -86,10 +87,13 @@ class Tun(Closing):
                 home = netns
                 for name, value in (sysctls or {}).items():
                     netns.set_sysctl(name, value)
-            device = undo.enter_context(TunDevice.create(home, ifname))
+            device = undo.enter_context(TunDevice.create(home, ifname, exclusive=True))
+            if netns is not None:
+                undo.callback(device.delete)  # one of its own goes with the namespace, and at no cost
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(home, device, address, timeout=timeout)
             tun._owns_netns = netns is None
+            tun._deletes_device = netns is not None
             undo.pop_all()
             return tun
 
@@ -239,15 +243,18 @@ class Tun(Closing):
 
         Raises KernelError where no route leads to `address`.
         """
+        self._check_open()
         ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
         return self._resources.enter_context(ping)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
         """An ordinary socket made inside the namespace; closed with the Tun at the latest."""
+        self._check_open()
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
     def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
         """A TCP socket that listens inside the namespace, on all addresses or one; `accept` waits `self.timeout`."""
+        self._check_open()
         return self._resources.enter_context(sockets.listen(self.netns, port, address, backlog, self.timeout))
 
     def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
@@ -255,26 +262,37 @@ class Tun(Closing):
 
         Sending and receiving wait up to `self.timeout` seconds, for the handshake too.
         """
+        self._check_open()
         return self._resources.enter_context(sockets.connect(self.netns, address, port, src_port, self.timeout))
 
     def bind(self, port: int, *, address: str = "") -> Socket:
         """A UDP socket bound inside the namespace; receiving waits `self.timeout`."""
+        self._check_open()
         return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
 
     def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
         """Start a program inside the namespace, as subprocess.Popen does; it ends with the namespace at the latest."""
+        self._check_open()
         return self.netns.popen(args, **popen_kwargs)
 
     def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
         """Run a program inside the namespace to its end, as subprocess.run does."""
+        self._check_open()
         return self.netns.run(args, **run_kwargs)
 
     # ---- its end ---------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Close the sockets and the device; if the namespace is the Tun's own, end its programs and let it go."""
+    def close(self, *, keep_device: bool = False) -> None:
+        """Close the sockets and remove the device; if the namespace is the Tun's own, end its programs and let it go.
+
+        keep_device   leave the device to a namespace that ends anyway: removing one takes the kernel 20 ms
+        """
+        if self.closed:
+            return
+        if self._deletes_device and not keep_device:
+            self._resources.callback(self.device.delete)
         self._resources.close()
-        if self._owns_netns and not self.netns.closed:
+        if self._owns_netns:
             self.netns.end_programs()
             self.netns.close()
 
