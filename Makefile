@@ -15,6 +15,8 @@ help:
 demo: $(VENV)/.demo
 	@$(RUN)/tunlab demo
 
+# The packet corpus lives outside the project; without it the tests that read it are skipped, and say so.
+test: export TUNLAB_CORPUS ?= $(realpath ../shared/corpus)
 test: $(VENV)/.test programs
 	$(RUN)/python -m pytest -n auto $(ARGS)
 

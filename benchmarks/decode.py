@@ -81,7 +81,14 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
 
 
 # So that turns take about as long, and a disturbance hits nobody oftener for having the longer one.
-SHARE = {"tunlab": 1.0, "dpkt": 0.5, "dpkt, addresses as text": 0.4, "pypacker": 0.2, "scapy": 0.02}
+SHARE = {
+    "tunlab": 1.0,
+    "tunlab, options as objects": 0.9,
+    "dpkt": 0.5,
+    "dpkt, addresses as text": 0.4,
+    "pypacker": 0.2,
+    "scapy": 0.02,
+}
 
 
 def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
@@ -108,6 +115,9 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
         rows.append(_row(times, fastest, f"rate against {fastest}, the fastest peer here", None if absent else FASTEST))
         others = [name for name in peers if name != fastest] + (["scapy"] if fastest == "scapy" else [])
         rows += [_row(times, name, f"rate against {name}", SCAPY if name == "scapy" else None) for name in others]
+        decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
+        text = "  its own with options as objects"
+        rows += _against(turn, packets, "tunlab, options as objects", text, rounds)
         if "dpkt" in peers:
             decoders["dpkt, addresses as text"] = dpkt_text_reader()
             rows += _against(turn, packets, "dpkt, addresses as text", "rate against dpkt, addresses as text", rounds)

@@ -14,12 +14,15 @@ Reader = Callable[[bytes], Any]
 Common = Callable[[Any], tuple[Any, ...]]
 
 
-def tunlab_reader() -> tuple[Reader, Common]:
-    """tunlab: `parse`, the structs' fields, `decoded_options`."""
+def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
+    """tunlab: `parse`, the structs' fields, and the options by kind and data, as dpkt gives them.
+
+    typed   the options as objects of their own types, as scapy gives them in its way
+    """
     from tunlab.packet import ICMP, TCP, UDP, parse
     from tunlab.packet.address import OCTETS
 
-    def read(octets: bytes) -> Any:
+    def read_typed(octets: bytes) -> Any:
         packet = parse(octets)
         ip, transport = packet.headers
         fields = (
@@ -41,8 +44,33 @@ def tunlab_reader() -> tuple[Reader, Common]:
             )  # fmt: skip
         return fields, upper, packet.payload
 
+    def read_pairs(octets: bytes) -> Any:
+        packet = parse(octets)
+        ip, transport = packet.headers
+        fields = (
+            ip.version, ip.ihl, ip.dscp, ip.ecn, ip.total_length, ip.identification, ip.flags, ip.fragment_offset,
+            ip.ttl, ip.protocol, ip.checksum, ip.src, ip.dst, ip.split_options(),
+        )  # fmt: skip
+        if type(transport) is TCP:
+            upper: tuple[Any, ...] = (
+                transport.src_port, transport.dst_port, transport.seq, transport.ack, transport.data_offset,
+                transport.reserved, transport.flags, transport.window, transport.checksum, transport.urgent_pointer,
+                transport.split_options(),
+            )  # fmt: skip
+        elif type(transport) is UDP:
+            upper = transport.src_port, transport.dst_port, transport.length, transport.checksum
+        else:
+            assert type(transport) is ICMP
+            upper = (
+                transport.type, transport.code, transport.checksum, transport.identifier, transport.sequence_number
+            )  # fmt: skip
+        return fields, upper, packet.payload
+
     def octets_of(options: Any) -> list[tuple[int, bytes]]:
-        return [(bytes(option)[0], bytes(option)[2:]) for option in options]
+        if typed:
+            return [(bytes(option)[0], bytes(option)[2:]) for option in options]
+        pairs: list[tuple[int, bytes]] = options[0]
+        return pairs
 
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, dscp, ecn, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
@@ -52,7 +80,7 @@ def tunlab_reader() -> tuple[Reader, Common]:
         ip = version, ihl, service, length, number, *fragment, *rest, OCTETS[src], OCTETS[dst], octets_of(options)
         return (*ip, *upper, payload)
 
-    return read, common
+    return read_typed if typed else read_pairs, common
 
 
 def dpkt_reader() -> tuple[Reader, Common]:

@@ -74,7 +74,7 @@ echo 1 >/proc/sys/user/max_net_namespaces
 unshare --net true
 until unshare --net true 2>/dev/null; do :; done
 """
-CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/said 2>&1; exec "$python" -m tunlab down --all'
+CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/said; exec "$python" -m tunlab down --all'
 
 
 class Contender:
@@ -106,7 +106,7 @@ class Contender:
         if self._dispensable:
             return math.nan
         end = (done.stdout + done.stderr).strip()[-500:]
-        raise BenchmarkError(f"{' '.join(self._command[-4:])} ended with {done.returncode}: {end}")
+        raise BenchmarkError(f"{' '.join(self._command[-3:])} ended with {done.returncode}: {end}")
 
 
 def settle() -> None:

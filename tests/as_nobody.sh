@@ -11,7 +11,7 @@ mount -t tmpfs -o mode=0755 none /mnt
 mknod -m "$mode" /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun
 mkdir /mnt/work /mnt/kept
-mount --bind "$work" /mnt/work
+mount --rbind "$work" /mnt/work
 chown 65534:65534 /mnt/work
 kept=
 number=0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 import socket
 import struct
 import sys
@@ -17,17 +18,23 @@ from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 
-VOLATILE = ("nf_conntrack_count", "flush", "random")
-"""Sysctls that change by themselves."""
+
+def pytest_configure(config):
+    """Started in the background of a script, a run has SIGINT ignored, and its children, which tests interrupt, too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+VOLATILE = ("dentry-state", "inode-nr", "inode-state", "file-nr", "aio-nr", "ns_last_pid", "nf_conntrack_count", "nr")
+"""Sysctls that count what happens; and those below random, which differ at each look."""
 
 
 def snapshot():
     """The network configuration of the calling thread's namespace, by its parts."""
     sysctls = {}
-    for file in Path("/proc/sys/net").rglob("*"):
-        if file.is_file() and not file.name.startswith(VOLATILE):
+    for file in Path("/proc/sys").rglob("*"):
+        if file.is_file() and file.name not in VOLATILE and file.parent.name != "random":
             try:
-                sysctls[str(file)] = file.read_text()
+                sysctls[str(file)] = file.read_bytes()
             except OSError:  # write-only, or an unset secret
                 continue
     with Netns.current() as netns, Rtnl(netns) as rtnl:

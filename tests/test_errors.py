@@ -8,6 +8,7 @@ import pytest
 
 from tunlab import errors
 from tunlab.errors import (
+    CutRecordingError,
     EngineError,
     ExpectationError,
     KernelError,
@@ -25,6 +26,7 @@ TREE = {
     TunlabError: (70, Exception),
     PacketError: (65, ValueError),
     TruncatedError: (65, PacketError),
+    CutRecordingError: (65, TruncatedError),
     MalformedError: (65, PacketError),
     TopologyError: (78, ValueError),
     KernelError: (71, OSError),
@@ -40,6 +42,17 @@ ERRORS = [
     (
         TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="octets"),
         "IPv4 needs 20 octets and has 3 (by octets, at offset 0): give the whole datagram, from its first octet",
+    ),
+    (
+        CutRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="octets"),
+        (
+            "the pcap file ends inside the packet at offset 40, with 20 of its 76 octets (by octets): its writer was"
+            " killed, or the copy is not whole; what stands before that place can be used"
+        ),
+    ),
+    (
+        CutRecordingError(layer="recording", field="file header", offset=0, needed=4, present=0, length_from="octets"),
+        "the recording is empty: give a pcapng or pcap file, with its header at least",
     ),
     (
         MalformedError(layer="TCP", field="seq", value=-1, rule="the field has 32 bits"),
@@ -136,6 +149,15 @@ def test_an_error_goes_through_pickle_whole(error, sentence, protocol):
             assert (one.errno, one.strerror) == (error.errno, error.strerror)
 
 
+@each_error
+def test_a_packet_error_names_the_file_that_it_is_about(error, sentence):
+    if isinstance(error, PacketError):
+        about = copy.copy(error)
+        about.file = "x.pcapng"
+        assert str(about) == str(pickle.loads(pickle.dumps(about))) == f"x.pcapng: {sentence}"
+        assert str(error) == about.sentence == sentence
+
+
 def test_notes_go_through_pickle():
     error = KernelError(errno.EPERM, "link add")
     error.add_note("and this")
@@ -159,4 +181,5 @@ def test_the_data_are_attributes():
     truncated = ERRORS[2][0]
     assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
     assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)
-    assert PrivilegeError(1, "x", missing="CAP_NET_ADMIN").missing == "CAP_NET_ADMIN"
+    refused = PrivilegeError(1, "x", missing="CAP_NET_ADMIN", netns="net:[1]", ifname="tun0")
+    assert (refused.missing, refused.netns, refused.ifname) == ("CAP_NET_ADMIN", "net:[1]", "tun0")

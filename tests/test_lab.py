@@ -6,7 +6,6 @@ import os
 import select
 import socket
 import stat
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -70,7 +69,8 @@ class TestRecord:
 
     def test_an_owner_whose_number_another_process_has_now(self):
         # Process 1 is there, but did not start when the record says.
-        directory = state.claim("lab")
+        with state.claimed("lab") as directory:
+            pass
         mine = state.State.first(SPEC)
         state.write(directory, mine)
         assert Lab("lab").status().condition == "coming up"
@@ -84,8 +84,7 @@ class TestRecord:
 
 class TestOneAtATime:
     def test_a_lab_that_is_coming_up(self):
-        directory = state.claim("lab")
-        with state.locked(directory):
+        with state.claimed("lab") as directory:
             assert Lab("lab").status().condition == "coming up"
             state.write(directory, state.State.first(SPEC))
             with pytest.raises(LabError) as caught:
@@ -96,25 +95,22 @@ class TestOneAtATime:
             with pytest.raises(LabError, match="is coming up right now"):
                 Lab.open("lab")
 
-    def test_a_directory_that_was_removed_and_made_again(self):
-        directory = state.claim("lab")
-        before = os.open(directory, os.O_RDONLY)
-        fcntl.flock(before, fcntl.LOCK_EX)
-        waiting = threading.Event()
-
-        def late():
-            waiting.set()
-            with state.locked(directory, wait=True):
-                return
-
-        with ThreadPoolExecutor(1) as pool:
-            done = pool.submit(late)
-            waiting.wait()
-            directory.rmdir()
-            os.close(before)
-            # Whether it had opened the old directory or found none: it does not work on what is not there.
-            with pytest.raises(LabError, match="lab 'lab' was removed meanwhile; tunlab ls shows what is up"):
-                done.result()
+    def test_nobody_looks_between_the_directory_and_its_lock(self, run_directory):
+        """Whoever holds the run directory's lock, as `claimed` does for that moment, keeps all others waiting."""
+        (run_directory / "lab").mkdir(parents=True)
+        moment = os.open(run_directory, os.O_RDONLY)
+        fcntl.flock(moment, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(2) as pool:
+            looking, removing = pool.submit(Lab("lab").status), pool.submit(Lab("lab").down)
+            lock = os.open(run_directory / "lab", os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert not looking.done()
+            assert not removing.done()
+            os.close(moment)
+            assert looking.result().condition == "coming up"
+            with pytest.raises(LabError, match="another tunlab is making or removing"):
+                removing.result()
+        os.close(lock)
 
     def test_of_many_threads_one_makes_it(self):
         def up(_):

@@ -1,7 +1,7 @@
 """The plugin, by real pytest runs inside pytest: fixtures, settings, refusals, parallel runs, what it leaves behind."""
 
-import itertools
 import os
+import re
 import select
 import socket
 import subprocess
@@ -118,6 +118,13 @@ class TestFixtures:
             ("address='10.1.2.256/24'", "*10.1.2.256/24*"),
             ("ifname='sixteen-letters-'", "*15*"),
             ("sysctls={'net.ipv4.no_such': '1'}", "*no such sysctl*"),
+            ("sysctls={'kernel.hostname': 'x'}", "*belongs to the machine*"),
+            ("sysctls='net.ipv4.tcp_sack = 0'", "*sysctls=*is a dictionary*"),
+            ("mtu='1500'", "*mtu='1500' cannot be; it is a number of octets*"),
+            ("mtu=10", "*68*65535*"),
+            ("timeout='soon'", "*timeout='soon' cannot be*"),
+            ("timeout=-1", "*timeout=-1 cannot be; give seconds*"),
+            ("ipv6='no'", "*ipv6='no' cannot be; it is True or False*"),
         ],
     )
     def test_settings_that_cannot_be_are_refused(self, pytester, run, marker, sentence):
@@ -125,9 +132,11 @@ class TestFixtures:
         result = run()
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([sentence])
-        assert "pytest_plugin.py" not in result.stdout.str()
+        assert told_once(result, "tunlab: ")
 
-    @pytest.mark.parametrize("line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack"])
+    @pytest.mark.parametrize(
+        "line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack", "tunlab_ipv6 = maybe"]
+    )
     def test_ini_values_that_cannot_be_are_refused(self, pytester, run, line):
         pytester.makeini(f"[pytest]\n{line}\n")
         pytester.makepyfile("def test_x(tun): pass\n")
@@ -177,11 +186,8 @@ class TestWithoutRights:
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\ndef test_z(): pass\n")
         result = run(*parallel, prefix=without_capabilities)
         result.assert_outcomes(passed=1, errors=2)
-        text = result.stdout.str()
-        assert "CAP_SYS_ADMIN" in text
-        assert "--tunlab-skip" in text
-        assert "Traceback" not in text
-        assert "tunlab/kernel" not in text
+        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip skips such tests"])
+        assert told_once(result, "tunlab: make a network namespace")
 
     def test_they_are_skipped_with_that_sentence_when_asked_for(self, pytester, run, without_capabilities):
         pytester.makepyfile("def test_x(tun): pass\n")
@@ -194,6 +200,13 @@ class TestWithoutRights:
         result = run(prefix=without_tun_node)
         result.assert_outcomes(passed=1, errors=1)
         result.stdout.fnmatch_lines(["*/dev/net/tun*"])
+        assert told_once(result, "tunlab: ")
+
+    def test_parallel_without_root_the_way_out_is_named(self, pytester, run, as_nobody):
+        pytester.makepyfile("def test_x(tun): pass\n")
+        result = run("-n", "1", prefix=as_nobody(work=pytester.path))
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*--tunlab-rootless*"])
 
 
 class TestRootless:
@@ -229,10 +242,15 @@ class TestRootless:
 
 
 class TestKilled:
-    def test_a_run_killed_with_sigkill_leaves_no_namespace_device_process_or_file(self, pytester, tmp_path, netns):
+    @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
+    def test_a_run_killed_with_sigkill_leaves_no_namespace_device_process_or_file(
+        self, pytester, tmp_path, netns, parallel
+    ):
         """The run ties each of its namespaces to ours by a veth, whose end here goes when the other end's home does."""
         pytester.makepyfile(
             f"""
+            import os
+            from pathlib import Path
             from tunlab.kernel.netns import Netns
 
             def test_x(tun, make_tun):
@@ -240,7 +258,7 @@ class TestKilled:
                     for number, each in enumerate([tun, make_tun(ifname="tun7")]):
                         each.device.rtnl.add_veth("end", f"witness{{number}}", peer_netns=witness)
                 started = [tun.popen(["sleep", "1000"]), tun.popen(["sh", "-c", "sleep 1000 & exec sleep 1000"])]
-                print("ready", flush=True)
+                Path("ready").write_text(str(os.getpid()))
                 started[0].wait()
             """
         )
@@ -249,26 +267,41 @@ class TestKilled:
         with Rtnl(netns) as rtnl, netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
             events.bind((0, RTMGRP_LINK))
             events.settimeout(20)
-            command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider"]
-            run = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=pytester.path)
-            shown = "".join(itertools.takewhile(lambda line: not line.endswith("ready\n"), run.stdout))
-            assert {link.name for link in rtnl.links()} == {"lo", "witness0", "witness1"}, shown
-            children = [
-                int(pid)
-                for task in Path(f"/proc/{run.pid}/task").iterdir()
-                for pid in (task / "children").read_text().split()
-            ]
-            handles = [os.pidfd_open(pid) for pid in children]
-            assert len(handles) >= 3  # the programs, and the guardian
+            os.mkfifo(pytester.path / "ready")
+            ready = os.open(pytester.path / "ready", os.O_RDONLY | os.O_NONBLOCK)
+            command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *parallel]
+            with (pytester.path / "shown").open("w+") as shown:
+                run = subprocess.Popen(command, stdout=shown, cwd=pytester.path)
+            poll = select.poll()
+            poll.register(ready, select.POLLIN)
+            assert poll.poll(30_000), (pytester.path / "shown").read_text()
+            tester = int(os.read(ready, 20))  # the run itself, or one of its workers
+            os.close(ready)
+            assert {link.name for link in rtnl.links()} == {"lo", "witness0", "witness1"}
+            handles = [os.pidfd_open(pid) for pid in {tester, *children(tester), *children(run.pid)}]
+            assert len(handles) >= 4  # the tester, its programs, and the guardian
             run.kill()
             run.wait()
-            run.stdout.close()
             while {link.name for link in rtnl.links()} != {"lo"}:
                 events.recv(65_536)  # raises TimeoutError when nothing more happens
         for handle in handles:
             assert ended(handle), "a process outlived the run"
             os.close(handle)
         assert [set(folder.glob("*")) for folder in around] == before
+
+
+def children(pid):
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def told_once(result, sentence):
+    """Whether each error section has the sentence once, and nothing of the way it took through tunlab."""
+    text = result.stdout.str()
+    sections = re.split(r"^_+ ERROR at setup of .* _+$", text.split("short test summary")[0], flags=re.MULTILINE)[1:]
+    assert sections
+    assert [section.count(sentence) for section in sections] == [1] * len(sections), text
+    return not re.search("During handling|Traceback|pytest_plugin.py|tunlab/kernel", text)
 
 
 RTMGRP_LINK = 1  # <linux/rtnetlink.h>

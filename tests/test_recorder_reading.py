@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunlab.errors import KernelError, MalformedError
-from tunlab.recorder import LARGEST_BLOCK, CutRecordingError, Interface, PcapngWriter, Record, read_pcapng
+from tunlab.errors import CutRecordingError, KernelError, MalformedError
+from tunlab.recorder import LARGEST_BLOCK, Interface, PcapngWriter, Record, read_pcapng
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
 

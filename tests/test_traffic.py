@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError
+from tunlab.kernel.rtnl import Rtnl
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, build, findings, parse, reply
 from tunlab.traffic import Tun
 
@@ -55,6 +56,60 @@ class TestWhatItIs:
             make_tun(**settings)
         assert sentence in str(caught.value)
         assert caught.value.errno == errno.EINVAL
+
+    def test_a_network_of_one_has_no_peer(self, make_tun):
+        with pytest.raises(KernelError, match="no second address"):
+            _ = make_tun(address="255.255.255.255/32").peer
+
+    def test_settings_of_the_namespace_reach_one_that_is_given_or_are_refused(self, make_tun, netns):
+        make_tun(netns=netns, sysctls={"net.ipv4.ip_forward": "1"})
+        assert netns.sysctl("net.ipv4.ip_forward") == "1"
+        with pytest.raises(KernelError, match="make it with ipv6=True"):
+            make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24", ipv6=True)
+
+    def test_a_closed_one_says_so_and_is_gone_from_a_namespace_that_stays(self, netns):
+        with Tun.create() as own, Tun.create(netns=netns) as given:
+            pass
+        for tun in (own, given):
+            for use in (
+                lambda tun=tun: tun.inject(*echo(tun)), lambda tun=tun: tun.emit(b"x"), tun.expect, tun.capture,
+                tun.read,
+                lambda tun=tun: tun.ping("10.1.2.3"), lambda tun=tun: tun.listen(80), lambda tun=tun: tun.bind(80),
+                lambda tun=tun: tun.connect("10.1.2.3", 80), tun.socket, lambda tun=tun: tun.run(["true"]),
+                lambda tun=tun: tun.popen(["true"]),
+            ):  # fmt: skip
+                with pytest.raises(KernelError, match="this Tun is closed"):
+                    use()
+        with pytest.raises(KernelError, match="this namespace is closed"):
+            own.netns.run(["true"])
+        with Rtnl(netns) as rtnl:
+            assert [link.name for link in rtnl.links()] == ["lo"]
+        with Tun.create("192.0.2.1/24", netns=netns) as again:
+            assert [address.cidr for address in again.device.addresses] == ["192.0.2.1/24"]
+
+    def test_a_device_that_is_there_is_not_taken_over(self, tun, netns):
+        with pytest.raises(KernelError) as caught:
+            Tun.create("192.0.2.1/24", netns=netns)
+        assert caught.value.errno == errno.EBUSY
+        assert [address.cidr for address in tun.device.addresses] == ["10.1.2.1/24"]
+
+    def test_one_that_could_not_be_made_leaves_no_device(self, netns):
+        with pytest.raises(KernelError):
+            Tun.create(netns=netns, mtu=3)
+        with Rtnl(netns) as rtnl:
+            assert [link.name for link in rtnl.links()] == ["lo"]
+
+    @pytest.mark.parametrize(
+        "settings",
+        [{"address": 5}, {"ifname": 7}, {"sysctls": {"net.ipv4.ip_forward": None}}, {"sysctls": {1: "1"}}],
+        ids=str,
+    )
+    def test_settings_of_another_type_are_refused_in_a_sentence(self, settings):
+        with pytest.raises(KernelError, match=r"; give|named as in"):
+            Tun.create(**settings)
+
+    def test_numbers_are_values_of_sysctls(self, make_tun):
+        assert make_tun(sysctls={"net.ipv4.ip_forward": 1}).netns.sysctl("net.ipv4.ip_forward") == "1"
 
     def test_closing_twice_is_closing_once(self):
         tun = Tun.create()
@@ -111,6 +166,14 @@ class TestInject:
         assert caught.value.errno == errno.EINVAL
         with pytest.raises(KernelError, match="nothing to write"):
             tun.inject(b"")
+
+    @pytest.mark.parametrize("thing", [5, "hello", None, ["octets"]])
+    def test_what_is_no_octets_is_refused(self, tun, thing):
+        """bytes(5) would be five zeros."""
+        for put in (tun.inject, tun.emit):
+            with pytest.raises(PacketError, match="give bytes, or an object that has __bytes__"):
+                put(thing)
+        assert not tun.record
 
     def test_layers_that_make_no_packet_are_refused(self, tun):
         with pytest.raises(PacketError, match="IPv4 header"):
@@ -247,6 +310,21 @@ class TestPing:
             tun.ping("192.0.2.1")
         assert caught.value.errno == errno.ENETUNREACH
 
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"address": "nope"}, "'nope'"),
+            ({"address": "10.1.2.3", "count": 0}, "0 requests are none"),
+            ({"address": "10.1.2.3", "identifier": 70000}, "70000 is no 16-bit number"),
+            ({"address": "10.1.2.3", "payload": bytes(65_508)}, "EMSGSIZE"),
+            ({"address": "10.1.2.255"}, "EACCES"),
+        ],
+    )
+    def test_what_cannot_be_sent_is_a_sentence(self, tun, arguments, sentence):
+        with pytest.raises(KernelError, match=sentence) as caught:
+            tun.ping(**arguments)
+        assert "; " in str(caught.value)  # and what to do about it
+
     def test_a_large_one_comes_in_fragments(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))
         first, second, third = tun.capture(3)
@@ -302,6 +380,22 @@ class TestSockets:
         with pytest.raises(KernelError, match="bind to port 5000") as caught:
             tun.bind(5000)
         assert caught.value.errno == errno.EADDRINUSE
+
+    @pytest.mark.parametrize(
+        ("attempt", "sentence"),
+        [
+            (lambda tun: tun.connect("8.8.8.8", 80), "ENETUNREACH"),
+            (lambda tun: tun.connect("example.org", 80), "'example.org'"),
+            (lambda tun: tun.connect("10.1.2.3", 99999), "99999 is no 16-bit number"),
+            (lambda tun: tun.listen(-1), "-1 is no 16-bit number"),
+            (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
+            (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
+        ],
+    )
+    def test_what_cannot_be_is_a_sentence_that_says_what_to_do(self, tun, attempt, sentence):
+        with pytest.raises(KernelError, match=sentence) as caught:
+            attempt(tun)
+        assert "; " in str(caught.value)
 
     def test_sockets_are_closed_with_the_tun(self):
         with Tun.create() as tun:

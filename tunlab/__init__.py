@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunlab.errors import (
+        CutRecordingError,
         EngineError,
         ExpectationError,
         KernelError,
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Crossing",
+    "CutRecordingError",
     "EchoReply",
     "EngineError",
     "ExpectationError",
@@ -63,8 +65,8 @@ __all__ = [
 
 _HOMES = {
     "tunlab.errors": (
-        "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError", "PacketError",
-        "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
+        "CutRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
+        "PacketError", "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
     ),
     "tunlab.kernel.counters": ("read_counters",),
     "tunlab.kernel.netns": ("Netns",),

@@ -3,6 +3,7 @@
     TunlabError                          exit code 70  EX_SOFTWARE
     ├─ PacketError(ValueError)                     65  EX_DATAERR
     │   ├─ TruncatedError                              octets are missing
+    │   │   └─ CutRecordingError                       a recording ends early
     │   └─ MalformedError                              octets, or a field, that no packet can have
     ├─ TopologyError(ValueError)                   78  EX_CONFIG
     ├─ KernelError(OSError)                        71  EX_OSERR
@@ -44,9 +45,21 @@ def _revive(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, 
 
 
 class PacketError(TunlabError, ValueError):
-    """Octets that are no packet, or a header that cannot be built."""
+    """Octets that are no packet, or a header that cannot be built.
+
+    file   the recording that it is about, where whoever reads that has said so
+    """
 
     exit_code = 65
+    file: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.sentence}" if self.file else self.sentence
+
+    @property
+    def sentence(self) -> str:
+        """What happened, whatever the file."""
+        return super().__str__()
 
 
 class TruncatedError(PacketError):
@@ -62,10 +75,30 @@ class TruncatedError(PacketError):
         self.needed, self.present, self.length_from = needed, present, length_from
         super().__init__(layer, field, offset, needed, present, length_from)
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """What happened, whatever the file."""
         return (
             f"{self.layer} needs {self.needed} octets and has {self.present} "
             f"(by {self.length_from}, at offset {self.offset}): give the whole datagram, from its first octet"
+        )
+
+
+class CutRecordingError(TruncatedError):
+    """A recording ends inside a block, or is empty: the records before that place are whole, and were given.
+
+    layer, field   the format, as "pcapng", and which part of it is cut
+    """
+
+    @property
+    def sentence(self) -> str:
+        """What happened, whatever the file."""
+        if not self.offset and not self.present:
+            return "the recording is empty: give a pcapng or pcap file, with its header at least"
+        return (
+            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}, with {self.present} of its"
+            f" {self.needed} octets (by {self.length_from}): its writer was killed, or the copy is not whole;"
+            " what stands before that place can be used"
         )
 
 
@@ -80,7 +113,9 @@ class MalformedError(PacketError):
         self.layer, self.field, self.value, self.rule, self.offset = layer, field, value, rule, offset
         super().__init__(layer, field, value, rule, offset)
 
-    def __str__(self) -> str:
+    @property
+    def sentence(self) -> str:
+        """What happened, whatever the file."""
         where = "" if self.offset is None else f" at offset {self.offset}"
         name = f"{self.layer}.{self.field}" if self.field else self.layer
         return f"{name}{where} is {self.value!r}: {self.rule}"
@@ -157,8 +192,18 @@ class PrivilegeError(KernelError):
 
     exit_code = 77
 
-    def __init__(self, errno: int, operation: str, *, missing: str, reason: str = "", remedy: str = "") -> None:
-        super().__init__(errno, operation, reason=reason, remedy=remedy)
+    def __init__(
+        self,
+        errno: int,
+        operation: str,
+        *,
+        missing: str,
+        reason: str = "",
+        remedy: str = "",
+        netns: str = "",
+        ifname: str = "",
+    ) -> None:
+        super().__init__(errno, operation, reason=reason, remedy=remedy, netns=netns, ifname=ifname)
         self.missing = missing
 
     def __str__(self) -> str:

@@ -18,7 +18,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -73,6 +73,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", LAB_MARKER)
 
 
+def _end_with_the_controller(config: pytest.Config) -> None:
+    """Have the kernel end a pytest-xdist worker as soon as its controller is gone, however that ended.
+
+    execnet's own timers take some twenty seconds over it; until then the worker's namespaces and programs would live.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    import os
+    import signal
+
+    from tunlab.kernel import libc
+
+    controller = os.getppid()
+    libc.die_with_parent(signal.SIGKILL)
+    if os.getppid() != controller:  # it was gone already
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 # ---- rootless ------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 _no_user_namespace = pytest.StashKey[str]()
+_ending = pytest.StashKey[set[tuple[int, int]]]()  # the namespaces that end with the test
 
 
 # ---- settings ------------------------------------------------------------------------------------------------------
@@ -131,7 +150,7 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
         "ifname": config.getini("tunlab_ifname"),
         "mtu": _number(config, "tunlab_mtu", int),
         "timeout": _number(config, "tunlab_timeout", float),
-        "ipv6": config.getini("tunlab_ipv6"),
+        "ipv6": _flag(config, "tunlab_ipv6"),
         "sysctls": dict(_sysctl(line) for line in config.getini("tunlab_sysctls")),
     }
     for marker in reversed(list(request.node.iter_markers("tun"))):
@@ -142,21 +161,49 @@ def _settings(request: pytest.FixtureRequest) -> dict[str, Any]:
                 close = get_close_matches(name, settings, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(settings)}"
                 _mistake(f"@pytest.mark.tun has no setting {name!r}; {hint}")
+            _check("@pytest.mark.tun", name, value)
             settings[name] = {**settings[name], **value} if name == "sysctls" else value
     return settings
 
 
+_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "address": (str, "text, as '10.1.2.1/24'"),
+    "ifname": (str, "text, as 'tun0'"),
+    "mtu": (int, "a number of octets, as 1500"),
+    "timeout": ((int, float), "a number of seconds, as 2.0"),
+    "ipv6": (bool, "True or False"),
+    "sysctls": (dict, "a dictionary, as {'net.ipv4.tcp_sack': '0'}"),
+}
+
+
+def _check(place: str, name: str, value: object) -> None:
+    kind, form = _KINDS[name]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        _mistake(f"{place}: {name}={value!r} cannot be; it is {form}")
+    if name == "timeout" and isinstance(value, (int, float)) and not 0 <= value < float("inf"):
+        _mistake(f"{place}: {name}={value!r} cannot be; give seconds, from 0 on")
+
+
 def _mistake(sentence: str) -> NoReturn:
     """A user's mistake is told in a sentence; a traceback through this file would help nobody."""
-    pytest.fail(f"tunlab: {sentence}", pytrace=False)
+    raise pytest.fail.Exception(f"tunlab: {sentence}", pytrace=False) from None
 
 
 def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any:
     text = config.getini(name)
     try:
-        return kind(text)
+        value = kind(text)
     except ValueError:
         _mistake(f"{name} = {text!r} in the configuration: give a number")
+    _check("the configuration", name.removeprefix("tunlab_"), value)
+    return value
+
+
+def _flag(config: pytest.Config, name: str) -> Any:
+    try:
+        return config.getini(name)
+    except (ValueError, TypeError):
+        _mistake(f"{name} in the configuration is neither true nor false")
 
 
 def _sysctl(line: str) -> tuple[str, str]:
@@ -171,9 +218,11 @@ def _refuse(config: pytest.Config, error: KernelError) -> NoReturn:
     text = f"tunlab: {error}"
     if note := config.stash.get(_no_user_namespace, ""):
         text += f" (and without root, no user namespace: {note})"
+    if hasattr(config, "workerinput") and not config.getoption("tunlab_rootless"):
+        text += " (or let pytest-xdist's workers have user namespaces: --tunlab-rootless)"
     if config.getoption("tunlab_skip"):
-        pytest.skip(text)
-    pytest.fail(f"{text}; --tunlab-skip skips such tests", pytrace=False)
+        raise pytest.skip.Exception(text) from None
+    raise pytest.fail.Exception(f"{text}; --tunlab-skip skips such tests", pytrace=False) from None
 
 
 def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any]) -> LiveLab:
@@ -217,11 +266,14 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
     from tunlab.kernel.netns import Netns
 
     settings = _settings(request)
+    _end_with_the_controller(request.config)
     with ExitStack() as resources:
 
-        def make(*, ipv6: bool = settings["ipv6"], sysctls: dict[str, str] = settings["sysctls"]) -> Netns:
+        def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
             try:
-                netns = resources.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
+                made = Netns.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
+                netns = resources.enter_context(made)
+                request.node.stash.setdefault(_ending, set()).add(netns.identity)
             except PrivilegeError as error:
                 _refuse(request.config, error)
             resources.callback(netns.end_programs)
@@ -248,11 +300,15 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
     with ExitStack() as resources:
 
         def make(*, netns: Netns | None = None, **settings: Any) -> Tun:
-            wanted = {**defaults, **settings}
-            ipv6, sysctls = wanted.pop("ipv6"), wanted.pop("sysctls")
-            home = netns or make_netns(ipv6=ipv6, sysctls=sysctls)
+            if netns is None:
+                own = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
+                netns = make_netns(**own)
+            wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
-                return resources.enter_context(Tun.create(**wanted, netns=home))
+                tun = Tun.create(**wanted, netns=netns)
+                ending = request.node.stash.get(_ending, set())
+                resources.callback(tun.close, keep_device=netns.identity in ending)
+                return tun
             except PrivilegeError as error:
                 _refuse(request.config, error)
 

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, Self, TypeAlias
 
 from msgspec import Struct
 
-from tunlab.errors import KernelError, MalformedError, TruncatedError
+from tunlab.errors import CutRecordingError, KernelError, MalformedError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Direction: TypeAlias = Literal["in", "out"]
@@ -47,19 +47,6 @@ _REMEDIES = {
     errno.EISDIR: "name a file, not a directory",
     errno.ENOSPC: "make room on the disk; what was written before can be read",
 }
-
-
-class CutRecordingError(TruncatedError):
-    """The file ends inside a block, or is empty: the records before that place are whole, and were given."""
-
-    def __str__(self) -> str:
-        if not self.offset and not self.present:
-            return "the recording is empty: give a pcapng or pcap file, with its header at least"
-        return (
-            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}, with {self.present} of its"
-            f" {self.needed} octets (by {self.length_from}): its writer was killed, or the copy is not whole;"
-            " what stands before that place can be used"
-        )
 
 
 class Interface(Struct, frozen=True):

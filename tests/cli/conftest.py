@@ -59,7 +59,9 @@ def tunlab(capfd):
 @pytest.fixture
 def environment(run_directory):
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
-    return {**os.environ, "TUNLAB_RUN": str(run_directory), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    # Output is buffered as for a user, whatever the one who runs the tests has set.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return {**inherited, "TUNLAB_RUN": str(run_directory), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture

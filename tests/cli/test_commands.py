@@ -37,6 +37,13 @@ class TestHelp:
         command = group.get_command(click.Context(group), name)
         assert [each.name for each in command.params if isinstance(each, click.Option) and not each.help] == []
 
+    def test_inject_says_when_it_is_refused_and_what_to_do(self):
+        said = " ".join(CliRunner().invoke(group, ["inject", "--help"]).output.split())
+        assert (
+            "While a program that is no tunlab holds the TUN, only that can write to it, and inject is refused" in said
+        )
+        assert "with --to-reader the octets go to that program instead" in said
+
     def test_it_imports_nothing_heavy(self, environment):
         script = (
             "import sys; from tunlab.cli import main; main(['--help']);"
@@ -180,6 +187,13 @@ class TestDemo:
         assert said.err.startswith("No root here: entering a user namespace first")
         assert "1 received" in said.out
 
+    def test_root_that_may_not_enter_a_user_namespace(self, command, without_capabilities):
+        said = command("demo", prefix=without_capabilities)
+        assert (said.status, said.out) == (77, "")
+        assert said.err.splitlines()[-1].startswith(
+            "tunlab: enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is missing"
+        )
+
     def test_without_the_tun_node(self, command, without_tun_node):
         said = command("demo", prefix=without_tun_node)
         assert said.status == 77
@@ -200,6 +214,21 @@ class TestDoctor:
         assert "MISSING  /dev/net/tun" in said.out
         assert "→ load the driver (modprobe tun)" in said.out
         assert said.err == "\ntunlab does not work here: see what is MISSING\n"
+
+    def test_rootless(self, command, as_nobody):
+        said = command("doctor", prefix=as_nobody())
+        assert (said.status, said.err) == (0, "\ntunlab works here, rootless; labs that stay (tunlab up) need root\n")
+        assert not [line for line in said.out.splitlines() if line.startswith("MISSING")]
+        probes = {each["name"]: each for each in json.loads(command("doctor", "--json", prefix=as_nobody()).out)}
+        for name in ("/dev/net/tun", "CAP_NET_ADMIN", "network namespace", "TUN device", "packet socket"):
+            assert (probes[name]["ok"], probes[name]["rootless"]) == (True, True)
+        assert said.out.count(", rootless\n") == sum(each["rootless"] for each in probes.values())
+
+    def test_without_root_a_closed_node_is_missing(self, command, as_nobody):
+        said = command("doctor", prefix=as_nobody(mode="600"))
+        assert (said.status, said.err) == (77, "\ntunlab does not work here: see what is MISSING\n")
+        missing = [line.split()[1] for line in said.out.splitlines() if line.startswith("MISSING")]
+        assert missing == ["/dev/net/tun", "TUN"]
 
     def test_an_engine_that_does_not_answer_is_no_error(self, command, environment):
         said = command("doctor", env={**environment, "DOCKER_HOST": "unix:///nonexistent/docker.sock"})

@@ -265,10 +265,16 @@ class TestBadInput:
         assert (said.status, said.out) == (2, "")
         assert sentence in said.err
 
+    def test_two_forms_at_once(self, tunlab):
+        for options in (("--json", "--oneline"), ("--oneline", "--json")):
+            said = tunlab("dump", *options)
+            assert (said.status, said.out) == (2, "")
+            assert "--json and --oneline are two forms of the same packet: give one of them" in said.err
+
     def test_no_lab(self, tunlab):
         assert tunlab("dump") == (73, "", "tunlab: no lab is up; tunlab up makes one\n")
 
     def test_of_several_labs_one_is_to_be_named(self, tunlab):
         tunlab("up", "--name", "a")
         tunlab("up", "--name", "b")
-        assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them\n")
+        assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them, as tunlab dump a\n")

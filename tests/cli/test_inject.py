@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tunlab.cli.inject import _datagrams
+from tunlab.errors import CutRecordingError
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse, reply
 from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter
@@ -54,8 +56,51 @@ class TestSources:
             writer.write(ethernet, bytes(12) + b"\x08\x00" + ECHO, time_ns=0)
             writer.write(ethernet, bytes(12) + b"\x08\x06" + bytes(28), time_ns=0)
         said = tunlab("inject", str(file))
-        assert said == (0, SAID * 2 + ANSWER * 2, f"packet 3 of {file} holds no IP datagram: passed over\n")
+        assert said == (
+            0,
+            SAID * 2 + ANSWER * 2,
+            f"1 of 3 packets of {file} holds no IPv4 datagram (link type 1): passed over\n",
+        )
         assert file.read_bytes()
+
+    @pytest.mark.usefixtures("lab")
+    def test_what_stands_before_a_cut_goes_in_and_then_it_is_an_error(self, tunlab, tmp_path):
+        file = tmp_path / "x.pcapng"
+        with PcapngWriter.create(file) as writer:
+            raw = writer.add_interface("tun0")
+            writer.write(raw, ECHO, time_ns=0)
+            writer.write(raw, ECHO, time_ns=0)
+        file.write_bytes(file.read_bytes()[:-5])
+        said = tunlab("inject", str(file))
+        assert (said.status, said.out) == (65, SAID + ANSWER)
+        assert said.err.startswith(f"tunlab: {file}: the pcapng file ends inside the block at offset ")
+        assert said.err.count("\n") == 1
+
+    def test_the_error_behind_a_cut_keeps_its_kind_and_its_data(self, tmp_path):
+        file = tmp_path / "x.pcapng"
+        with PcapngWriter.create(file) as writer:
+            writer.write(writer.add_interface("tun0"), ECHO, time_ns=0)
+        whole = file.stat().st_size
+        file.write_bytes(file.read_bytes() + b"\6\0\0\0")
+        datagrams, fault = _datagrams(str(file))
+        assert datagrams == [ECHO]
+        assert isinstance(fault, CutRecordingError)
+        assert (fault.file, fault.layer, fault.offset, fault.present) == (str(file), "pcapng", whole, 4)
+
+    @pytest.mark.usefixtures("lab")
+    def test_what_is_passed_over_is_one_line(self, tunlab, tmp_path):
+        file = tmp_path / "x.pcapng"
+        with PcapngWriter.create(file) as writer:
+            wireless, ethernet = (writer.add_interface("x", linktype=linktype) for linktype in (105, LINKTYPE_ETHERNET))
+            for interface in (wireless, ethernet) * 100:
+                writer.write(interface, bytes(40), time_ns=0)
+            writer.write(ethernet, bytes(12) + b"\x08\x00" + ECHO, time_ns=0)
+        said = tunlab("inject", str(file))
+        assert said == (
+            0,
+            SAID + ANSWER,
+            f"200 of 201 packets of {file} hold no IPv4 datagram (link type 1, 105): passed over\n",
+        )
 
     @pytest.mark.usefixtures("lab")
     def test_a_recording_from_standard_input(self, environment):
@@ -182,6 +227,28 @@ class TestBadInput:
         assert said.err.startswith(f"tunlab: {file}: {sentence}")
         assert said.err.count("\n") == 1
 
+    @pytest.mark.parametrize("count", [0, 3])
+    @pytest.mark.usefixtures("lab")
+    def test_a_recording_without_ipv4(self, tunlab, tmp_path, count):
+        file = tmp_path / "x.pcapng"
+        with PcapngWriter.create(file) as writer:
+            wireless = writer.add_interface("wlan0", linktype=105)
+            for _ in range(count):
+                writer.write(wireless, bytes(40), time_ns=0)
+        why = {
+            0: f"there is no packet in {file}",
+            3: f"none of the 3 packets of {file} holds an IPv4 datagram (link type 105)",
+        }
+        assert tunlab("inject", str(file)) == (65, "", f"tunlab: {why[count]}; give a recording of IPv4\n")
+
+    @pytest.mark.parametrize("arguments", [("inject", ECHO.hex()), ("ping", OWN)])
+    def test_of_several_labs_one_is_to_be_named(self, tunlab, arguments):
+        tunlab("up", "--name", "a")
+        tunlab("up", "--name", "b")
+        said = tunlab(*arguments)
+        assert said == (73, "", "tunlab: 2 labs are up: a, b; name one of them, as --lab a\n")
+        assert tunlab(*arguments, "--lab", "a").status == 0
+
     @pytest.mark.usefixtures("lab")
     def test_a_packet_that_was_cut_when_it_was_recorded(self, tunlab, tmp_path):
         file = tmp_path / "x.pcapng"
@@ -238,7 +305,7 @@ class TestPing:
     def test_no_route(self, tunlab):
         said = tunlab("ping", "192.0.2.1")
         assert (said.status, said.out) == (71, "")
-        assert said.err.startswith("tunlab: ping 192.0.2.1: Network is unreachable (ENETUNREACH)")
+        assert said.err.startswith("tunlab: ping 192.0.2.1: no route leads there (ENETUNREACH); give an address of")
 
     @pytest.mark.parametrize("address", ["10.1.2", "10.1.2.300", "localhost", "::1"])
     def test_an_address_that_is_none(self, tunlab, address):

@@ -13,7 +13,7 @@ TUN = "/dev/net/tun"
 
 # The system call before which SIGKILL comes, which of them in its thread, and the file that it must be about.
 POINTS = [
-    ("flock", 1, ""),
+    ("flock", 2, ""),  # the first comes before anything is made
     ("openat", 1, JSON),
     ("write", 1, JSON),
     ("close", 1, JSON),

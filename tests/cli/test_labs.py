@@ -15,6 +15,10 @@ from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import Lab
 
+NEEDS_ROOT = (
+    "run as root, or in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
+    " --device /dev/net/tun: labs that stay need that (tunlab demo and pytest do not)"
+)
 DEFAULT = Path(__file__).parents[2] / "lab" / "default.toml"
 
 
@@ -105,17 +109,31 @@ class TestUp:
     def test_without_capabilities(self, command, run_directory, without_capabilities):
         said = command("up", prefix=without_capabilities)
         assert said.status == 77
-        assert said.err.startswith("tunlab: make a network namespace: CAP_SYS_ADMIN is missing (EPERM); run as root,")
+        assert said.err.startswith("tunlab: make lab 'lab': CAP_SYS_ADMIN is missing (EPERM); run as root, or in a")
         assert said.err.count("\n") == 1
-        assert list(run_directory.iterdir()) == []
+        assert not run_directory.exists()
 
-    def test_a_user_who_may_not_write_there(self, command, as_nobody, environment):
-        said = command("up", prefix=as_nobody(), env={**environment, "TUNLAB_RUN": "/run/tunlab-of-root"})
-        assert said.status == 77
-        assert said.err == (
-            "tunlab: make /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES);"
-            " run as root, or name a directory of your own in TUNLAB_RUN\n"
+    @pytest.mark.parametrize("run", ["/run/tunlab-of-root", "/mnt/work/run"])
+    def test_an_unprivileged_user_learns_what_needs_root(self, command, as_nobody, environment, run):
+        said = command("up", prefix=as_nobody(), env={**environment, "TUNLAB_RUN": run})
+        assert (said.status, said.out) == (77, "")
+        assert said.err == f"tunlab: make lab 'lab': CAP_SYS_ADMIN is missing (EPERM); {NEEDS_ROOT}\n"
+
+    def test_a_user_namespace_does_not_do(self, command, as_nobody, environment, run_directory):
+        inside = (*as_nobody(), sys.executable, "-m", "tunlab.kernel.userns")
+        said = command("up", prefix=inside, env={**environment, "TUNLAB_RUN": "/run/tunlab-of-root"})
+        assert (said.status, said.err) == (
+            77,
+            (
+                "tunlab: make /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES);"
+                f" {NEEDS_ROOT}\n"
+            ),
         )
+        said = command("up", prefix=inside, env={**environment, "TUNLAB_RUN": "/mnt/work/run"})
+        assert said.status == 77
+        assert said.err.startswith("tunlab: pin net:[")
+        assert said.err.endswith(f"; {NEEDS_ROOT}\n")
+        assert list(run_directory.iterdir()) == []
 
 
 class TestDown:
@@ -156,7 +174,10 @@ class TestDown:
         tunlab("up", "--name", "a")
         tunlab("up", "--name", "b")
         said = tunlab("down")
-        assert (said.status, said.err) == (73, "tunlab: there are 2 labs: a, b; name one of them, or give --all\n")
+        assert (said.status, said.err) == (
+            73,
+            "tunlab: there are 2 labs: a, b; name one of them, as tunlab down a, or give --all\n",
+        )
         assert tunlab("down", "--all").out.count("is down: removed tun0") == 2
         assert (tunlab("down", "--all").status, listed(tunlab)) == (0, {})
 
@@ -279,6 +300,14 @@ class TestExec:
                 " install it, or give its full path\n"
             ),
         )
+
+    @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
+    @pytest.mark.usefixtures("lab")
+    def test_a_lab_of_roots_is_closed_to_a_user_namespace(self, command, arguments):
+        said = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.userns"))
+        assert (said.status, said.out) == (77, "")
+        assert "; run as root, or in a container with --cap-add NET_ADMIN" in said.err
+        assert "tunlab.kernel.userns" not in said.err
 
     @pytest.mark.parametrize("arguments", [("lab",), ("lab", "--")])
     @pytest.mark.usefixtures("lab")

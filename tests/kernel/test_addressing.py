@@ -7,10 +7,12 @@ from tunlab.kernel import addressing
 from tunlab.kernel.addressing import (
     check_hardware_address,
     check_ifname,
+    check_mtu,
     parse_address,
     parse_interface,
     parse_network,
 )
+from tunlab.topology import units
 
 
 @pytest.mark.parametrize("name", ["a", "tun0", "tun%d", "x" * 15, "eth0.100", "ü" * 7, "-", "..."])
@@ -104,3 +106,22 @@ def test_a_hardware_address_that_is_none_is_explained(text):
 
 def test_nothing_here_speaks_to_the_kernel():
     assert not {"os", "socket", "fcntl"} & vars(addressing).keys()
+
+
+@pytest.mark.parametrize("mtu", [68, 1500, 65_535])
+def test_an_mtu_that_a_tun_can_have_is_taken(mtu):
+    assert check_mtu(mtu, "set") == mtu
+
+
+@pytest.mark.parametrize("mtu", [67, 65_536, 0, -1, 1 << 40, True, 1500.0, "1500"])
+def test_an_mtu_that_is_none_is_told_the_range(mtu):
+    with pytest.raises(KernelError) as raised:
+        check_mtu(mtu, "set the MTU of tun0", ifname="tun0")
+    assert str(raised.value) == (
+        f"set the MTU of tun0: {mtu!r} is no MTU (EINVAL); give a number of octets from 68 to 65535"
+    )
+    assert (raised.value.errno, raised.value.ifname) == (errno.EINVAL, "tun0")
+
+
+def test_the_range_is_that_of_lab_files():
+    assert (addressing.LEAST_MTU, addressing.LARGEST_MTU) == (units.LEAST_MTU, units.LARGEST_MTU)

@@ -24,6 +24,12 @@ def test_names_and_hardware_addresses_are_checked():
         link_attributes("set", hardware_address="02:00")
 
 
+@pytest.mark.parametrize("mtu", [-1, 1 << 32, 1500.5, "1500"])
+def test_an_mtu_that_no_message_holds_is_refused_before_the_kernel_is_asked(mtu):
+    with pytest.raises(KernelError, match="is no MTU"):
+        link_attributes("set", mtu=mtu)
+
+
 def test_a_family_is_that_of_its_version():
     assert (family_of(4), family_of(6)) == (socket.AF_INET, socket.AF_INET6)
 

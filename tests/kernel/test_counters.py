@@ -75,7 +75,7 @@ def test_ipv6_is_counted():
 def test_a_closed_namespace_has_no_counters():
     with Netns.create() as netns:
         pass
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(KernelError, match="closed"):
         read_counters(netns)
 
 

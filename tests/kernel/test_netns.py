@@ -68,16 +68,16 @@ def test_close_may_be_repeated():
     netns.close()
     assert netns.closed
     assert repr(netns).endswith("closed>")
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(KernelError, match="closed"):
         _ = netns.fd
 
 
 def test_a_closed_namespace_can_run_nothing():
     netns = Netns.create()
     netns.close()
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(KernelError, match="closed"):
         netns.call(os.getpid)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(KernelError, match="closed"):
         netns.popen(["true"])
 
 

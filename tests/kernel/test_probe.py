@@ -91,6 +91,8 @@ def test_in_a_user_namespace_all_is_ready(run_python):
     assert run_python(REQUIRE, nobody=True, launcher=("-m", "tunlab.kernel.userns")).strip() == "ready"
 
 
+HIDDEN = 'mount -t tmpfs none /dev/net; exec "$@"'
+
 PROBE = """
     from tunlab.kernel.probe import probe
     for found in probe():
@@ -98,13 +100,41 @@ PROBE = """
 """
 
 
-def test_without_any_right_every_probe_still_answers(run_python):
+def test_without_root_everything_is_tried_in_a_user_namespace(run_python):
+    source = """
+        from tunlab.kernel.probe import probe
+        for found in probe():
+            print(found.name, found.needed, found.ok, found.rootless, sep="|")
+    """
+    rows = [line.split("|") for line in run_python(source, nobody=True).splitlines()]
+    rootless = {name: (needed, ok) for name, needed, ok, inside in rows if inside == "True"}
+    needed = {name for name, (needed, _) in rootless.items() if needed == "True"}
+    assert needed == {
+        "/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW",
+        "network namespace", "TUN device", "packet socket",
+    }  # fmt: skip
+    assert {ok for needed, ok in rootless.values() if needed == "True"} == {"True"}
+    assert {name for name, *_, inside in rows if inside == "False"} == {"user namespace", "ping"}
+
+
+def test_without_root_a_closed_node_is_all_that_is_missing(run_python):
     rows = [line.split("|") for line in run_python(PROBE, nobody=True, tun_mode=0o600).splitlines()]
+    answers = {name: (ok, remedy) for ok, name, _, remedy in rows}
+    assert answers["network namespace"][0] == answers["CAP_NET_ADMIN"][0] == "True"
+    for name in ("/dev/net/tun", "TUN device"):
+        assert answers[name][0] == "False"
+        assert answers[name][1]
+
+
+def test_without_any_right_every_probe_still_answers(run_python, without_capabilities):
+    said = run_python(PROBE, prefix=["unshare", "--mount", "sh", "-ec", HIDDEN, "sh", *without_capabilities])
+    rows = [line.split("|") for line in said.splitlines()]
     answers = {name: (ok, detail, remedy) for ok, name, detail, remedy in rows}
     for name in ("/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "network namespace"):
         assert answers[name][0] == "False"
         assert answers[name][2]
-    assert answers["user namespace"][0] == "True"
+    assert answers["user namespace"][0] == "False"
+    assert "CAP_SETFCAP" in answers["user namespace"][1]
     assert "TUN device" not in answers  # nothing more is asked where there is no namespace
 
 

@@ -1,9 +1,10 @@
 import errno
+import socket
 
 import pytest
 
 from tunlab.errors import KernelError, PrivilegeError
-from tunlab.kernel.refusal import CAPABILITIES, effective_capabilities, holds, refusal, refusing
+from tunlab.kernel.refusal import CAPABILITIES, SOCKET_REASONS, effective_capabilities, holds, refusal, refusing
 
 
 def test_an_unknown_number_gives_the_systems_words():
@@ -87,3 +88,51 @@ def test_the_effective_capabilities_are_those_of_the_status_file():
     mask = effective_capabilities()
     for name, number in CAPABILITIES.items():
         assert holds(name) == bool(mask & 1 << number)
+
+
+@pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
+def test_what_a_socket_is_refused_has_a_reason_and_a_remedy(code):
+    error = refusal(OSError(code, "the system's words"), "send", reasons=SOCKET_REASONS)
+    reason, remedy = SOCKET_REASONS[code]
+    assert str(error) == f"send: {reason} ({errno.errorcode[code]}); {remedy}"
+    assert reason
+    assert remedy
+
+
+def attempts(netns):
+    """By the error number that it ends with: what a socket is asked for, in a namespace with a TUN."""
+
+    def udp():
+        return netns.socket(socket.AF_INET, socket.SOCK_DGRAM)
+
+    def tcp():
+        return netns.socket(socket.AF_INET, socket.SOCK_STREAM)
+
+    return {
+        errno.ENETUNREACH: (udp, lambda each: each.sendto(b"x", ("192.0.2.1", 9))),
+        errno.EMSGSIZE: (udp, lambda each: each.sendto(bytes(65_508), ("10.1.2.2", 9))),
+        errno.EADDRINUSE: (tcp, lambda each: each.bind(("10.1.2.1", 80))),
+        errno.EADDRNOTAVAIL: (udp, lambda each: each.bind(("192.0.2.1", 9))),
+        errno.ECONNREFUSED: (tcp, lambda each: each.connect(("10.1.2.1", 9))),
+        errno.EACCES: (udp, lambda each: each.sendto(b"x", ("10.1.2.255", 9))),
+    }
+
+
+@pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
+def test_each_is_what_the_kernel_answers(netns, tun, code):
+    make, attempt = attempts(netns)[code]
+    with netns.socket() as taken, make() as opened:
+        taken.bind(("10.1.2.1", 80))
+        with pytest.raises(KernelError) as raised, refusing("try", reasons=SOCKET_REASONS):
+            attempt(opened)
+    assert (raised.value.errno, raised.value.remedy) == (code, SOCKET_REASONS[code][1])
+
+
+def test_the_remedy_is_the_callers_where_a_user_namespace_would_not_do(run_python):
+    source = """
+        import errno
+        from tunlab.kernel.refusal import GRANT_ROOT, refusal
+        error = refusal(OSError(errno.EPERM, ""), "pin", needs="CAP_SYS_ADMIN", grant=GRANT_ROOT, ifname="x")
+        print(error.remedy == GRANT_ROOT, "userns" in str(error), error.ifname)
+    """
+    assert run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"]).split() == ["True", "False", "x"]

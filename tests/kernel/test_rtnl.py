@@ -143,10 +143,24 @@ def test_a_link_moves_to_another_namespace(rtnl, other_rtnl, other_netns):
     assert "b" not in [link.name for link in rtnl.links()]
 
 
-def test_an_mtu_that_is_too_small_is_refused_in_the_kernels_words(rtnl, bridge):
-    with pytest.raises(KernelError, match="mtu less than device minimum") as raised:
-        rtnl.set_link(bridge, mtu=1)
-    assert raised.value.operation == f"set the link {bridge} mtu=1"
+def test_an_mtu_that_is_none_is_refused_with_the_range_and_the_links_name(rtnl, bridge):
+    with pytest.raises(KernelError) as raised:
+        rtnl.set_link(bridge, up=True, mtu=1)
+    assert str(raised.value) == (
+        "set br0 up=True mtu=1: 1 is no MTU (EINVAL); give a number of octets from 68 to 65535"
+    )
+    assert raised.value.ifname == "br0"
+    assert not rtnl.link(bridge).up
+    rtnl.set_link(1, mtu=65_536)  # lo takes more than a TUN
+    assert rtnl.link(1).mtu == 65_536
+
+
+def test_a_refusal_names_the_link_and_gives_the_kernels_words(rtnl, bridge):
+    with pytest.raises(KernelError, match=r"^set br0 master=1: .+ \(E[A-Z]+\)$") as raised:
+        rtnl.set_link(bridge, master=1)
+    assert raised.value.ifname == "br0"
+    with pytest.raises(KernelError, match=r"^set the link 99 up=True: "):
+        rtnl.set_link(99, up=True)
 
 
 def test_a_deleted_link_is_gone(rtnl, bridge):

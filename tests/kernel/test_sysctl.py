@@ -1,4 +1,5 @@
 import errno
+from pathlib import Path
 
 import pytest
 
@@ -143,3 +144,19 @@ def test_the_ping_range_in_a_user_namespace_is_the_group_that_is_mapped(run_pyth
 
 def test_privilege_errors_are_kernel_errors():
     assert issubclass(PrivilegeError, KernelError)
+
+
+@pytest.mark.parametrize(
+    "name", ["kernel.hostname", "kernel/hostname", "vm.swappiness", "fs.file-max", "user.max_net_namespaces"]
+)
+def test_the_machines_own_are_refused(netns, name):
+    """Written with the value that they have: were they not refused, nothing would change."""
+    value = Path("/proc/sys", name.replace(".", "/")).read_text().strip()
+    for attempt in (
+        lambda: netns.set_sysctl(name, value),
+        lambda: netns.sysctl(name),
+        lambda: Netns.create(sysctls={name: value}),
+    ):
+        with pytest.raises(KernelError, match="belongs to the machine") as raised:
+            attempt()
+        assert raised.value.errno == errno.EPERM

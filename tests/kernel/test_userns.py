@@ -191,3 +191,53 @@ def test_this_process_stays_where_it_is():
         with pytest.raises(KernelError):
             enter_user_namespace()
     assert Path("/proc/self/ns/user").readlink() == before
+
+
+REFUSED = """
+    from pathlib import Path
+    from tunlab.errors import KernelError
+    from tunlab.kernel.userns import enter_user_namespace
+    before = Path("/proc/self/ns/user").readlink()
+    try:
+        enter_user_namespace()
+    except KernelError as error:
+        print(type(error).__name__, Path("/proc/self/ns/user").readlink() == before, error, sep="|")
+"""
+
+
+def test_root_without_the_capability_to_map_user_0_is_refused_before_it_is_half_inside(run_python):
+    said = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
+    assert said.strip() == (
+        "PrivilegeError|True|enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is"
+        " missing (EPERM); run as another user, or in a container with --cap-add SETFCAP"
+    )
+
+
+def test_where_proc_is_read_only_it_is_refused_before_it_is_half_inside(run_python):
+    read_only = ["unshare", "--mount", "sh", "-ec", 'mount -o remount,bind,ro /proc; exec "$@"', "sh"]
+    said = run_python(REFUSED, prefix=read_only)
+    assert said.startswith("KernelError|True|map our user and group into the user namespace: Read-only file system")
+
+
+def test_a_map_that_is_refused_inside_is_no_refusal_to_enter(run_python, need):
+    # A security module that takes the capabilities away shows in the write of the map.
+    strace = [need("strace"), "-qq", "-o", "/dev/null", "-e", "trace=write"]
+    said = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
+    kind, stayed_outside, sentence = said.strip().split("|")
+    assert (kind, stayed_outside) == ("KernelError", "False")
+    assert sentence.startswith("map our user and group into the user namespace: the kernel lets us in, and a security")
+
+
+def test_what_a_namespace_of_roots_needs_is_no_user_namespace(run_python):
+    source = """
+        import errno
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.netns import Netns, unpin
+        with Netns.current() as netns:
+            for attempt in (lambda: netns.call(int), lambda: netns.pin("/mnt/work/x"), lambda: unpin("/mnt/work")):
+                try:
+                    attempt()
+                except PrivilegeError as error:
+                    print(error.missing, error.remedy.startswith("run as root, or in"), "userns" in str(error))
+    """
+    assert run_python(source, nobody=True).split() == ["CAP_SYS_ADMIN", "True", "False"] * 3

@@ -183,7 +183,7 @@ MOUNT = "{run}/router/nodes/{node}/net"
 
 # The system call before which SIGKILL comes, which of them in its thread, and the file that it must be about.
 POINTS = [
-    ("flock", 1, ""),
+    ("flock", 2, ""),  # the first comes before anything is made
     ("rename", 1, ""),
     ("unshare", 1, ""),
     ("unshare", 2, ""),

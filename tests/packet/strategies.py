@@ -57,7 +57,7 @@ IP_OPTIONS = {
 }
 TCP_OPTIONS = {
     tcp_options.MSS: st.builds(tcp_options.MSS, size=numbers(16)),
-    tcp_options.WindowScale: st.builds(tcp_options.WindowScale, shift=numbers(8)),
+    tcp_options.WindowScale: st.builds(tcp_options.WindowScale, shift=st.integers(0, 14)),
     tcp_options.SACKPermitted: st.just(tcp_options.SACKPermitted()),
     tcp_options.SACK: st.builds(
         tcp_options.SACK, blocks=st.lists(st.tuples(numbers(32), numbers(32)), min_size=1, max_size=4).map(tuple)

@@ -16,14 +16,19 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (sys.argv by default); returns the exit code, and raises nothing for a user's mistake."""
-    _replace_closed_streams()
     try:
-        import click
-
-        from tunlab.cli.group import tunlab
-        from tunlab.errors import TunlabError
-    except KeyboardInterrupt:
+        return _run(arguments)
+    except KeyboardInterrupt:  # outside a command: while something is imported
         return INTERRUPTED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    _replace_closed_streams()
+    import click
+
+    from tunlab.cli.group import tunlab
+    from tunlab.errors import TunlabError
+
     try:
         status = tunlab.main(arguments, prog_name="tunlab", standalone_mode=False)
         sys.stdout.flush()
@@ -38,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _discard_output()
         return 0
     except OSError as error:
+        _discard_output()  # it may be the output that failed, and would fail once more at Python's end
         what = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         return _say(what, 71)  # EX_OSERR
     return status if isinstance(status, int) else 0

@@ -20,7 +20,8 @@ _NO_PERMISSION = 77  # EX_NOPERM, as PrivilegeError has it
 def doctor_command(as_json: bool) -> None:
     """Say what this machine can do and what is missing, each with its remedy.
 
-    Ends with 0 if a namespace with a TUN device can be made here, else with 77.
+    Without root, what can be tried in a user namespace is tried there ("rootless"). Ends with 0 if a namespace with a
+    TUN device can be made here, one way or the other, else with 77.
 
     Example: tunlab doctor --json
     """
@@ -36,10 +37,12 @@ def doctor_command(as_json: bool) -> None:
         width = max(len(each.name) for each in probes)
         for each in probes:
             verdict = "ok" if each.ok else "MISSING" if each.needed else "missing"
-            click.echo(f"{verdict:<7}  {each.name:<{width}}  {each.detail}")
+            click.echo(f"{verdict:<7}  {each.name:<{width}}  {each.detail}{', rootless' if each.rootless else ''}")
             if each.remedy and not each.ok:
                 click.echo(f"{'':<7}  {'':<{width}}  → {each.remedy}")
-        click.echo("\ntunlab works here" if able else "\ntunlab does not work here: see what is MISSING", err=True)
+        rootless = ", rootless; labs that stay (tunlab up) need root" if any(each.rootless for each in probes) else ""
+        does = f"works here{rootless}" if able else "does not work here: see what is MISSING"
+        click.echo(f"\ntunlab {does}", err=True)
     if not able:
         raise click.exceptions.Exit(_NO_PERMISSION)
 

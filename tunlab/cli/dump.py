@@ -48,8 +48,8 @@ def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None
 @click.option("--src", callback=_parsed("network"), metavar="A", help="The source.")
 @click.option("--dst", callback=_parsed("network"), metavar="A", help="The destination.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Either end, of TCP or UDP.")
-@click.option("--json", "form", flag_value="json", help="An object a line, with all fields and the octets.")
-@click.option("--oneline", "form", flag_value="oneline", help="A line a packet, as tcpdump has it.")
+@click.option("--json", "as_json", is_flag=True, help="An object a line, with all fields and the octets.")
+@click.option("--oneline", is_flag=True, help="A line a packet, as tcpdump has it.")
 @click.option("-v", "--verbose", is_flag=True, help="Every field, the verdicts on the checksums, the options.")
 @click.option("-w", "--write", "file", type=click.Path(path_type=Path), metavar="FILE", help="Record it too (pcapng).")
 def dump_command(
@@ -63,7 +63,8 @@ def dump_command(
     src: IPv4Network | None,
     dst: IPv4Network | None,
     port: int | None,
-    form: str | None,
+    as_json: bool,
+    oneline: bool,
     verbose: bool,
     file: Path | None,
 ) -> None:
@@ -80,8 +81,10 @@ def dump_command(
     from tunlab.cli.signals import Signals
     from tunlab.lab import resolve
 
+    if as_json and oneline:
+        raise click.UsageError("--json and --oneline are two forms of the same packet: give one of them")
     chosen = Filter(everything, protocol, address, src, dst, port)
-    lab, node = resolve(target)
+    lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
         signals = stack.enter_context(Signals())
         record = _recorder(stack, file, ifname or lab.ifname_of(node))
@@ -91,9 +94,9 @@ def dump_command(
 
         def show(crossing: Crossing) -> None:
             record(crossing)
-            if form == "json":
+            if as_json:
                 click.echo(display.json(crossing))
-            elif form == "oneline":
+            elif oneline:
                 click.echo(display.line(crossing))
             else:
                 click.echo(display.whole(crossing, verbose=verbose))

@@ -36,7 +36,8 @@ def down_command(name: str | None, everything: bool) -> None:
             raise LabError("", "there is no lab to take down")
         if len(labs) > 1 and not everything:
             names = ", ".join(lab.name for lab in labs)
-            raise LabError("", f"there are {len(labs)} labs: {names}", remedy="name one of them, or give --all")
+            remedy = f"name one of them, as tunlab down {labs[0].name}, or give --all"
+            raise LabError("", f"there are {len(labs)} labs: {names}", remedy=remedy)
     failed: TunlabError | None = None
     for lab in labs:
         try:

@@ -39,13 +39,13 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     from contextlib import ExitStack
 
     from tunlab.cli.octets import parse_hex
-    from tunlab.kernel.refusal import refusing
+    from tunlab.kernel.refusal import SOCKET_REASONS, refusing
     from tunlab.lab import resolve
     from tunlab.lab.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
     octets = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
-    lab, node = resolve(target)
+    lab, node = resolve(target, naming="--lab")
     tun = lab.plan.node(node).tun
     answered = 0
     with ExitStack() as stack:
@@ -54,7 +54,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
         door = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
-        with refusing(f"ping {address}"):
+        with refusing(f"ping {address}", reasons=SOCKET_REASONS):
             door.bind(("", 0))
         ping = Ping(door, address)
         for _ in range(count):

@@ -44,7 +44,7 @@ def shell_command(target: str) -> None:
     """
     from tunlab.lab import resolve
 
-    lab, node = resolve(target)
+    lab, node = resolve(target, naming="tunlab shell")
     where = f"node {node} of lab {lab.name}" if len(lab.plan.nodes) > 1 else f"lab {lab.name}"
     click.echo(f"in {where}; leave it with exit", err=True)
     lab.exec([os.environ.get("SHELL") or "/bin/sh"], node)

@@ -1,6 +1,7 @@
 """Names and addresses as people write them, checked before the kernel is asked.
 
-Source: dev_valid_name() in the kernel's net/core/dev.c for names; the `ipaddress` module for addresses.
+Source: dev_valid_name() in the kernel's net/core/dev.c for names; the `ipaddress` module for addresses; RFC 791
+section 3.2 for the least MTU, and what the TUN driver takes for the largest.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+LEAST_MTU, LARGEST_MTU = 68, 65_535
+"""As tunlab.topology has them, which would bring a TOML parser along."""
+
 _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -23,8 +27,10 @@ def check_ifname(ifname: str, operation: str) -> str:
 
     Raises KernelError (EINVAL).
     """
-    octets = ifname.encode()
-    if not octets:
+    octets = ifname.encode() if isinstance(ifname, str) else b""
+    if not isinstance(ifname, str):
+        reason = f"{ifname!r} is no text"
+    elif not octets:
         reason = "a device needs a name"
     elif len(octets) > 15:
         reason = f"the name {ifname!r} has {len(octets)} octets and the kernel takes 15 at most"
@@ -37,10 +43,18 @@ def check_ifname(ifname: str, operation: str) -> str:
     raise KernelError(errno.EINVAL, operation, reason=reason, remedy='give one like "tun0"', ifname=ifname)
 
 
+def check_mtu(mtu: int, operation: str, *, ifname: str = "") -> int:
+    """`mtu` if a TUN can have it, 68 to 65,535 octets. Raises KernelError (EINVAL)."""
+    if type(mtu) is int and LEAST_MTU <= mtu <= LARGEST_MTU:
+        return mtu
+    remedy = f"give a number of octets from {LEAST_MTU} to {LARGEST_MTU}"
+    raise KernelError(errno.EINVAL, operation, reason=f"{mtu!r} is no MTU", remedy=remedy, ifname=ifname)
+
+
 def parse_interface(text: str, operation: str) -> Interface:
     """An address and the prefix length of its network, "10.1.2.1/24". Raises KernelError (EINVAL)."""
     try:
-        if "/" in text:
+        if "/" in str(text):
             return ipaddress.ip_interface(text)
         reason = f"{text!r} has no prefix length"
     except ValueError as error:

@@ -13,6 +13,7 @@ from tunlab.errors import KernelError
 from tunlab.kernel.addressing import (
     check_hardware_address,
     check_ifname,
+    check_mtu,
     parse_address,
     parse_interface,
     parse_network,
@@ -43,6 +44,8 @@ def link_attributes(
         check_ifname(ifname, operation)
     if hardware_address is not None:
         check_hardware_address(hardware_address, operation)
+    if mtu is not None and not (isinstance(mtu, int) and 0 <= mtu < 1 << 32):
+        check_mtu(mtu, operation)  # others are the kernel's to judge: lo takes more than a TUN
     attributes = (
         ("IFLA_IFNAME", ifname),
         ("IFLA_MTU", mtu),

@@ -28,6 +28,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MNT_DETACH = 2
 
+_PR_SET_PDEATHSIG = 1
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _LINUX_CAPABILITY_VERSION_3 = 0x20080522
@@ -82,6 +83,14 @@ def raise_ambient(capability: int) -> None:
     zero = ctypes.c_ulong(0)
     arguments = (ctypes.c_ulong(_PR_CAP_AMBIENT_RAISE), ctypes.c_ulong(capability), zero, zero)
     _call("prctl", _PR_CAP_AMBIENT, *arguments)
+
+
+def die_with_parent(number: int) -> None:
+    """Have the kernel send the calling process signal `number` when the process that started it ends."""
+    import ctypes
+
+    zero = ctypes.c_ulong(0)
+    _call("prctl", _PR_SET_PDEATHSIG, ctypes.c_ulong(number), zero, zero, zero)
 
 
 def capset(*, effective: int, permitted: int, inheritable: int) -> None:

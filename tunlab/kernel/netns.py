@@ -16,12 +16,12 @@ import struct
 import subprocess
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from tunlab.errors import KernelError
 from tunlab.kernel import guardian, libc, sysctl
-from tunlab.kernel.refusal import refusing
+from tunlab.kernel.closing import Closing
+from tunlab.kernel.refusal import GRANT, GRANT_ROOT, refusing
 from tunlab.kernel.throwaway import in_thread
 
 P = ParamSpec("P")
@@ -33,7 +33,7 @@ _SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
 _IFF_UP = 1  # <linux/if.h>
 
 
-class Netns:
+class Netns(Closing):
     """A network namespace, held open by a descriptor until `close`.
 
     Make one with `create`, or hold one that is there with `open`, `of_process` or `current`.
@@ -52,7 +52,9 @@ class Netns:
         self.identity = guardian.identity_of(file.fileno())
 
     @classmethod
-    def create(cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str] | None = None) -> Self:
+    def create(
+        cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str | int] | None = None
+    ) -> Self:
         """Make a namespace: no devices but lo, no processes, no name, nothing to clean up.
 
         loopback  set lo up
@@ -64,7 +66,9 @@ class Netns:
         return in_thread(lambda: cls.unshare(ipv6=ipv6, loopback=loopback, sysctls=sysctls))
 
     @classmethod
-    def unshare(cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str] | None = None) -> Self:
+    def unshare(
+        cls, *, ipv6: bool = False, loopback: bool = True, sysctls: Mapping[str, str | int] | None = None
+    ) -> Self:
         """As `create`, in the calling thread, which stays inside: for a throw-away thread (`in_thread`) only.
 
         One thread makes many so, and goes from one to another by `enter`.
@@ -130,12 +134,15 @@ class Netns:
 
     @property
     def fd(self) -> int:
-        """The descriptor, for setns(2) and IFLA_NET_NS_FD. Raises ValueError when closed."""
+        """The descriptor, for setns(2) and IFLA_NET_NS_FD. Raises KernelError (EBADF) when closed."""
+        if self._file.closed:
+            remedy = "use it inside its with block, or inside the test that has it"
+            raise KernelError(errno.EBADF, f"use {self}", reason="this namespace is closed", remedy=remedy)
         return self._file.fileno()
 
     def fileno(self) -> int:
         """As `fd`."""
-        return self._file.fileno()
+        return self.fd
 
     @property
     def closed(self) -> bool:
@@ -147,14 +154,6 @@ class Netns:
         if not self._file.closed:
             guardian.forget(self.identity)
             self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         """As the kernel writes it in /proc/PID/ns: net:[4026532177]."""
@@ -169,7 +168,7 @@ class Netns:
         What it opens stays in the namespace wherever it is used later: sockets, files of /proc/thread-self/net.
         Costs about 60 µs. Raises PrivilegeError without CAP_SYS_ADMIN.
         """
-        self.fileno()  # ValueError when closed, here and not in the thread
+        self.fileno()  # the error of a closed one here, and not in the thread
 
         def inside() -> T:
             self.enter()
@@ -182,7 +181,8 @@ class Netns:
 
         Raises PrivilegeError without CAP_SYS_ADMIN.
         """
-        with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", netns=str(self)):
+        grant = GRANT if self._creator else GRANT_ROOT
+        with refusing(f"enter {self}", needs="CAP_SYS_ADMIN", grant=grant, netns=str(self)):
             libc.setns(self.fd, libc.CLONE_NEWNET)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:  # noqa: A002
@@ -312,7 +312,7 @@ class Netns:
         Raises PrivilegeError without CAP_SYS_ADMIN.
         """
         file = Path(path)
-        with refusing(f"pin {self} to {file}", needs="CAP_SYS_ADMIN", netns=str(self)):
+        with refusing(f"pin {self} to {file}", needs="CAP_SYS_ADMIN", grant=GRANT_ROOT, netns=str(self)):
             made = not file.exists()
             file.touch()
             try:
@@ -359,7 +359,8 @@ def end_programs_in(namespaces: Collection[Netns]) -> list[int]:
 def unpin(path: str | os.PathLike[str]) -> None:
     """Undo `Netns.pin`: unmount the namespace and delete the file. Raises KernelError, ENOENT if there is no file."""
     absent = "nothing is pinned there", ""
-    with refusing(f"unpin {os.fspath(path)}", needs="CAP_SYS_ADMIN", reasons={errno.ENOENT: absent}):
+    reasons = {errno.ENOENT: absent}
+    with refusing(f"unpin {os.fspath(path)}", needs="CAP_SYS_ADMIN", grant=GRANT_ROOT, reasons=reasons):
         try:
             libc.umount2(os.fspath(path), libc.MNT_DETACH)
         except OSError as error:

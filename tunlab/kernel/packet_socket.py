@@ -12,12 +12,11 @@ import select
 import socket
 import struct
 import sys
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from tunlab.errors import KernelError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusal, refusing
 
@@ -62,7 +61,7 @@ class Captured(msgspec.Struct, frozen=True, kw_only=True):
     checksum_ready: bool
 
 
-class PacketSocket:
+class PacketSocket(Closing):
     """An AF_PACKET socket bound to one device; for one thread at a time.
 
     It sees what passes from its opening on, but for what it sends itself.
@@ -117,14 +116,6 @@ class PacketSocket:
     def fileno(self) -> int:
         """The descriptor, non-blocking; -1 when closed."""
         return self._socket.fileno()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<PacketSocket on {self.ifname} of {self.netns}{' closed' if self.closed else ''}>"

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from tunlab.errors import KernelError, TunlabError
 from tunlab.kernel import userns
@@ -36,7 +37,8 @@ _NFT_MSG_GETGEN = 10 << 8 | 16
 class Probe(msgspec.Struct, frozen=True):
     """One thing asked of the machine: whether it can, what was seen, and what to do if it cannot.
 
-    needed   nothing works without it; else only what the name says is missing
+    needed     nothing works without it; else only what the name says is missing
+    rootless   it was tried in a user namespace of our own, as pytest and `tunlab demo` work without root
     """
 
     name: str
@@ -44,6 +46,7 @@ class Probe(msgspec.Struct, frozen=True):
     detail: str
     remedy: str = ""
     needed: bool = False
+    rootless: bool = False
 
 
 def require() -> None:
@@ -56,8 +59,22 @@ def require() -> None:
 
 
 def probe() -> list[Probe]:
-    """Ask the machine everything; takes some tens of milliseconds and raises nothing of its own."""
-    return [*_rights(), *_namespace(), _user_namespace(), _ping()]
+    """Ask the machine everything; takes some tens of milliseconds and raises nothing of its own.
+
+    Without CAP_SYS_ADMIN, in a user namespace where one can be entered.
+    """
+    entered = _user_namespace()
+    found = _rootless() if entered.ok and not holds("CAP_SYS_ADMIN") else []
+    return [*(found or [*_rights(), *_namespace()]), entered, _ping()]
+
+
+def _rootless() -> list[Probe]:
+    """What this module, run as a program, finds inside a user namespace; nothing where it cannot be run there."""
+    try:
+        tried = _in_user_namespace("-m", __spec__.name)
+        return [replace(found, rootless=True) for found in msgspec.json.decode(tried.stdout, type=list[Probe])]
+    except (OSError, subprocess.TimeoutExpired, msgspec.DecodeError):
+        return []
 
 
 def _rights() -> Iterator[Probe]:
@@ -131,16 +148,20 @@ def _user_namespace() -> Probe:
     obstacle = userns.obstacle()
     if obstacle is not None and os.geteuid() != 0:
         return Probe(name, ok=False, detail=obstacle[0], remedy=obstacle[1])
-    # A process with threads cannot try it in itself.
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    launcher = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable, "-S", "-c", ""]
-    environment = {**os.environ, "PYTHONPATH": path}
     try:
-        tried = subprocess.run(launcher, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        tried = _in_user_namespace("-S", "-c", "")
     except (OSError, subprocess.TimeoutExpired) as error:
         return Probe(name, ok=False, detail=str(error))
     detail = tried.stderr.strip() or "entered, with every capability kept by the programs it runs"
     return Probe(name, ok=not tried.returncode, detail=detail)
+
+
+def _in_user_namespace(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Python there; in a process of its own, for one with threads cannot try it in itself."""
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable, *arguments]
+    environment = {**os.environ, "PYTHONPATH": path}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
 def _ping() -> Probe:
@@ -164,3 +185,7 @@ def _failed(name: str, error: TunlabError, *, needed: bool, module: str = "") ->
         remedy = f"load the kernel's module for it, if there is one: modprobe {module}"
     detail = str(error).removesuffix(f"; {remedy}")
     return Probe(name, ok=False, detail=detail, remedy=remedy, needed=needed)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode([*_rights(), *_namespace()]))

@@ -16,15 +16,31 @@ from tunlab.errors import KernelError, PrivilegeError
 TUN_NODE = "/dev/net/tun"
 
 # <linux/capability.h>: the ones this floor asks for.
-CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21}
+CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_SETFCAP": 31}
 
-GRANT = (
-    "run as root, in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
-    f" --device {TUN_NODE}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
-)
+_CONTAINER = f"in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device {TUN_NODE}"
+GRANT = f"run as root, {_CONTAINER}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
+GRANT_ROOT = f"run as root, or {_CONTAINER}"
+"""For what belongs to the machine's own user namespace: a namespace that root made, a name for one."""
 
 # What an errno means here, where the kernel's own word for it misleads: errno -> (reason, remedy).
 Reasons = Mapping[int, tuple[str, str]]
+
+SOCKET_REASONS: Reasons = {
+    errno.ENETUNREACH: ("no route leads there", "give an address of the device's network, or add a route"),
+    errno.EMSGSIZE: ("that is longer than one datagram can be here", "send less, or raise the device's MTU"),
+    errno.EADDRINUSE: ("another socket has that address and port", "close that one, or take another port"),
+    errno.EADDRNOTAVAIL: (
+        "no device of this namespace has that address",
+        "give an address that one has, or add it to the device first",
+    ),
+    errno.ECONNREFUSED: ("nobody listens there", "start what should listen, or check the address and the port"),
+    errno.EACCES: (
+        "it is a broadcast address, or a port that is kept for root",
+        "set SO_BROADCAST on the socket for the one, take a port from 1024 on for the other",
+    ),
+}
+"""Of bind(2), connect(2), send(2) and listen(2) on IPv4 sockets: ip(7), udp(7), tcp(7)."""
 
 
 def effective_capabilities() -> int:
@@ -45,6 +61,7 @@ def refusal(
     needs: str = "",
     reason: str = "",
     reasons: Reasons | None = None,
+    grant: str = GRANT,
     netns: str = "",
     ifname: str = "",
 ) -> KernelError:
@@ -53,15 +70,15 @@ def refusal(
     needs     the capability the operation needs ("CAP_NET_ADMIN"), blamed for EPERM and EACCES only
     reason    the kernel's own sentence, where it gave one
     reasons   what certain error numbers mean here
+    grant     the remedy where what the operation needs is not granted
     """
     if isinstance(error, KernelError):
         return error
     code = error.errno or 0
-    refused: KernelError
     if reasons and code in reasons:
         known, remedy = reasons[code]
-        refused = KernelError(code, operation, reason=known, remedy=remedy)
-    elif needs and code in (errno.EPERM, errno.EACCES):
+        return KernelError(code, operation, reason=known, remedy=remedy, netns=netns, ifname=ifname)
+    if needs and code in (errno.EPERM, errno.EACCES):
         if holds(needs):
             reason = reason or (
                 f"{needs} is in effect here, so a seccomp filter, a security module or a namespace"
@@ -69,11 +86,9 @@ def refusal(
             )
         else:
             reason = f"{needs} is missing"
-        refused = PrivilegeError(code, operation, missing=needs, reason=reason, remedy=GRANT)
-    else:
-        refused = KernelError(code, operation, reason=reason or error.strerror or str(error))
-    refused.netns, refused.ifname = netns, ifname
-    return refused
+        return PrivilegeError(code, operation, missing=needs, reason=reason, remedy=grant, netns=netns, ifname=ifname)
+    reason = reason or error.strerror or str(error)
+    return KernelError(code, operation, reason=reason, netns=netns, ifname=ifname)
 
 
 @contextmanager
@@ -82,6 +97,7 @@ def refusing(
     *,
     needs: str = "",
     reasons: Reasons | None = None,
+    grant: str = GRANT,
     netns: str = "",
     ifname: str = "",
 ) -> Iterator[None]:
@@ -91,4 +107,4 @@ def refusing(
     except OSError as error:
         if isinstance(error, KernelError):
             raise
-        raise refusal(error, operation, needs=needs, reasons=reasons, netns=netns, ifname=ifname) from None
+        raise refusal(error, operation, needs=needs, reasons=reasons, grant=grant, netns=netns, ifname=ifname) from None

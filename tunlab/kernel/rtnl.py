@@ -7,15 +7,18 @@ Rule for editors: this is the one file that imports pyroute2, and only when the 
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from tunlab.errors import KernelError
 from tunlab.kernel import rtnetlink as nl
-from tunlab.kernel.addressing import check_hardware_address, check_ifname, parse_address, parse_interface
+from tunlab.kernel.addressing import check_hardware_address, check_ifname, check_mtu, parse_address, parse_interface
 from tunlab.kernel.attributes import address_key, family_of, link_attributes, route_key
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netlink import (
     NLM_F_ACK,
     NLM_F_CREATE,
@@ -60,7 +63,7 @@ def message_classes() -> dict[str, Any]:
     return {kind.__name__: kind for kind in (fibmsg, ifaddrmsg, ifinfmsg, ndmsg, rtmsg, tcmsg)}
 
 
-class Rtnl:
+class Rtnl(Closing):
     """A rtnetlink socket of one namespace; for one thread at a time, any thread.
 
     Every method raises PrivilegeError without CAP_NET_ADMIN where it changes something, and KernelError with the
@@ -84,14 +87,6 @@ class Rtnl:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._netlink.fileno() < 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"<Rtnl of {self.netns}{' closed' if self.closed else ''}>"
@@ -243,7 +238,15 @@ class Rtnl:
         fields = {"index": ifindex}
         if up is not None:
             fields |= {"flags": IFF_UP if up else 0, "change": IFF_UP}
-        self._ask("ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        try:
+            self._ask("ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
+        except KernelError as error:
+            with suppress(KernelError):  # ENODEV: it has no name
+                error.ifname = self.link(ifindex).name
+                error.operation = f"set {error.ifname} {said}"
+            if mtu is not None and error.errno == errno.EINVAL:
+                check_mtu(mtu, error.operation, ifname=error.ifname)
+            raise
 
     def delete_link(self, ifindex: int) -> None:
         """Delete a device; a veth goes with its other end."""

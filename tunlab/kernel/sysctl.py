@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from tunlab.errors import KernelError
 from tunlab.kernel import libc
 from tunlab.kernel.refusal import refusal
 
@@ -56,13 +57,18 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w%+@:-]*(?:[./][\w%+@:-]+)+", re.ASCII)
 def path_of(name: str) -> str:
     """The file of a sysctl, as sysctl(8) finds it: "net.ipv4.ip_forward", or with slashes where a name has a dot.
 
-    Raises KernelError (EINVAL) for what cannot be a name.
+    Raises KernelError: EINVAL for what cannot be a name, EPERM for one that is not below "net": all others are the
+    whole machine's, whichever namespace they are written in.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         error = OSError(errno.EINVAL, "")
         raise refusal(error, f"sysctl {name!r}", reason='a sysctl is named as in "net.ipv4.ip_forward"')
     separator = name[next(i for i, c in enumerate(name) if c in "./")]
-    return "/proc/sys/" + (name.replace(".", "/") if separator == "." else name)
+    path = name.replace(".", "/") if separator == "." else name
+    if not path.startswith("net/"):
+        reason, remedy = "it belongs to the machine, not to a network namespace", "name one that begins with net."
+        raise KernelError(errno.EPERM, f"sysctl {name}", reason=reason, remedy=remedy)
+    return f"/proc/sys/{path}"
 
 
 def read(name: str) -> str:
@@ -75,7 +81,7 @@ def read(name: str) -> str:
         raise _refusal(error, f"sysctl {name}") from None
 
 
-def write(values: Iterable[tuple[str, str]]) -> None:
+def write(values: Iterable[tuple[str, str | int]]) -> None:
     """Write sysctls in order; raises KernelError at the first that is refused.
 
     Where /proc/sys is read-only, as in a container without --privileged, the calling thread gets a mount namespace
@@ -83,9 +89,12 @@ def write(values: Iterable[tuple[str, str]]) -> None:
     """
     for name, value in values:
         path = path_of(name)
+        if not isinstance(value, str | int):
+            remedy = 'give text or a number, as {"net.ipv4.ip_forward": "1"}'
+            raise KernelError(errno.EINVAL, f"sysctl {name}", reason=f"{value!r} is no value", remedy=remedy)
         try:
             try:
-                _put(path, value)
+                _put(path, str(value))
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise
@@ -93,7 +102,7 @@ def write(values: Iterable[tuple[str, str]]) -> None:
                     _make_writable()
                 except OSError:
                     raise error from None  # what the caller can do something about
-                _put(path, value)
+                _put(path, str(value))
         except OSError as error:
             raise _refusal(error, f"sysctl {name}={value}") from None
 

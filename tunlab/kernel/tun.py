@@ -14,11 +14,11 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Literal, Self
 
 from tunlab.errors import KernelError
-from tunlab.kernel.addressing import check_ifname
+from tunlab.kernel.addressing import check_ifname, check_mtu
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusal, refusing
 from tunlab.kernel.rtnl import Rtnl
@@ -46,7 +46,7 @@ Mode = Literal["tun", "tap"]
 LARGEST_READ = 65535 + 10 + 4 + 14 + 4
 
 
-class TunDevice:
+class TunDevice(Closing):
     """A TUN or TAP device, or one queue of it: a descriptor and what is known of it."""
 
     __slots__ = ("_buffer", "_file", "_flags", "_poll", "_read", "_rtnl", "ifindex", "ifname", "netns")
@@ -175,14 +175,6 @@ class TunDevice:
         """Whether `close` was called."""
         return self._file.closed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<TunDevice {self.ifname} in {self.netns}{' closed' if self.closed else ''}>"
 
@@ -211,7 +203,11 @@ class TunDevice:
         mtu         octets; None leaves the kernel's 1,500
         txqueuelen  datagrams that wait for a reader before the kernel drops (`link.tx_dropped`); its own 500 are
                     lost in one scheduling pause, with 10,000 none is at 200,000 a second
+
+        Raises KernelError, EINVAL for an MTU that is none, before anything is changed.
         """
+        if mtu is not None:
+            check_mtu(mtu, f"set the MTU of {self.ifname}", ifname=self.ifname)
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
@@ -233,7 +229,8 @@ class TunDevice:
 
     @mtu.setter
     def mtu(self, octets: int) -> None:
-        self._rtnl.set_link(self.ifindex, mtu=octets)
+        mtu = check_mtu(octets, f"set the MTU of {self.ifname}", ifname=self.ifname)
+        self._rtnl.set_link(self.ifindex, mtu=mtu)
 
     @property
     def hardware_address(self) -> str:
@@ -264,6 +261,14 @@ class TunDevice:
     def down(self) -> None:
         """Set the device down: what waits in its queue is lost."""
         self._rtnl.set_link(self.ifindex, up=False)
+
+    def delete(self) -> None:
+        """Remove the device from its namespace, as the end of that would; costs 20 ms. May be repeated."""
+        try:
+            self._rtnl.delete_link(self.ifindex)
+        except KernelError as error:
+            if error.errno != errno.ENODEV:
+                raise
 
     def set_carrier(self, carrier: bool) -> None:
         """Put the cable in, or pull it out: up without a carrier."""

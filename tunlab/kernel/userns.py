@@ -13,10 +13,11 @@ import os
 import sys
 from pathlib import Path
 
-from tunlab.errors import KernelError, TunlabError
+from tunlab.errors import KernelError, PrivilegeError, TunlabError
 from tunlab.kernel import libc
-from tunlab.kernel.refusal import effective_capabilities, refusing
+from tunlab.kernel.refusal import effective_capabilities, holds, refusing
 
+_SETGROUPS, _UID_MAP, _GID_MAP = "/proc/self/setgroups", "/proc/self/uid_map", "/proc/self/gid_map"
 _PROC_SYS = Path("/proc/sys")
 _SYSCTLS = {
     "kernel/apparmor_restrict_unprivileged_userns": (
@@ -52,10 +53,11 @@ def obstacle() -> tuple[str, str] | None:
 def enter_user_namespace() -> None:
     """Move this process into a new user namespace: same user and group, every capability, kept by programs it runs.
 
-    Before any thread is started: at the top of a program, or by the launcher above.
+    Before any thread is started: at the top of a program, or by the launcher above. What can be known is asked first:
+    a process that has entered, and cannot go on from there, cannot come back either.
 
     Raises KernelError: EINVAL with threads running, EPERM or ENOSPC where user namespaces are not allowed, EROFS
-    where /proc is not writable.
+    where /proc is not writable. PrivilegeError for root without CAP_SETFCAP.
     """
     operation = "enter a user namespace"
     threads = len(list(Path("/proc/self/task").iterdir()))
@@ -64,19 +66,37 @@ def enter_user_namespace() -> None:
         remedy = "start it by: python -m tunlab.kernel.userns PROGRAM"
         raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
     uid, gid = os.geteuid(), os.getegid()
+    if uid == 0 and not holds("CAP_SETFCAP"):  # of the process that makes the namespace, since Linux 5.12
+        raise PrivilegeError(
+            errno.EPERM,
+            operation,
+            missing="CAP_SETFCAP",
+            reason="mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is missing",
+            remedy="run as another user, or in a container with --cap-add SETFCAP",
+        )
     seccomp = (
         "a seccomp filter or a security module forbids it",
         "start the container with --security-opt seccomp=unconfined",
     )
+    confined = (
+        "the kernel lets us in, and a security module takes the rights away that we have there",
+        "run as root, or have the security module's policy allow user namespaces to this program",
+    )
     known = obstacle() or seccomp
     reasons = {errno.EPERM: known, errno.EACCES: known, errno.ENOSPC: known, errno.EUSERS: known}
+    mapping = "map our user and group into the user namespace"
+    with refusing(mapping):
+        for name in (_UID_MAP, _GID_MAP):  # the third opens only for who is inside
+            os.close(os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     with refusing(operation, reasons=reasons):
         libc.unshare(libc.CLONE_NEWUSER)
+    with refusing(mapping, reasons={errno.EPERM: obstacle() or confined}):
         # Of a map with one line an unprivileged process may write only its own id, and the group only after setgroups
         # is given up (user_namespaces(7), "Defining user and group ID mappings").
-        Path("/proc/self/setgroups").write_text("deny", encoding="ascii")
-        Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1", encoding="ascii")
-        Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1", encoding="ascii")
+        Path(_SETGROUPS).write_text("deny", encoding="ascii")
+        Path(_UID_MAP).write_text(f"{uid} {uid} 1", encoding="ascii")
+        Path(_GID_MAP).write_text(f"{gid} {gid} 1", encoding="ascii")
+    with refusing("keep the capabilities of the user namespace", reasons={errno.EPERM: obstacle() or confined}):
         _keep_capabilities()
 
 

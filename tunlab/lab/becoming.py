@@ -12,6 +12,7 @@ from tunlab.kernel import libc
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusing
 from tunlab.lab.node import LAB_VARIABLE, NODE_VARIABLE, view_of
+from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology.plan import LabPlan
 
 
@@ -20,7 +21,7 @@ def become(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> No
 
     Raises PrivilegeError, KernelError (ENOENT for no such program); the process has entered the node then.
     """
-    with refusing(f"enter lab {plan.name}", needs="CAP_SYS_ADMIN", netns=str(netns)):
+    with refusing(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
         libc.setns(netns.fd, libc.CLONE_NEWNET)
     view_of(plan, plan.node(node)).enter()
     # Python ignores SIGPIPE, and what is ignored stays so across exec.

@@ -9,10 +9,10 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from tunlab.errors import KernelError, LabError, PacketError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
 from tunlab.lab.attaching import attach
@@ -26,7 +26,7 @@ __all__ = ["Reader", "attach"]
 _AT_ONCE = 64
 
 
-class Reader:
+class Reader(Closing):
     """What crosses a lab's TUN.
 
     attached   True: we are the TUN's other end, and write what comes in by the door; what we read, nobody else does.
@@ -38,7 +38,7 @@ class Reader:
 
         Raises LabError if the lab is not up, KernelError, PrivilegeError.
         """
-        self._lab, self.ifname = lab, ifname or lab.ifname_of(node)
+        self._lab, self.ifname, self._closed = lab, ifname or lab.ifname_of(node), False
         with ExitStack() as undo:
             netns = undo.enter_context(lab.netns(node))
             self._device = attach(netns, self.ifname)
@@ -88,16 +88,14 @@ class Reader:
         return (_crossing("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Let go of the device. May be repeated."""
+        self._closed = True
         self._resources.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
 
 
 def _crossing(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> Crossing:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn, Self
@@ -20,7 +21,7 @@ from msgspec.structs import replace
 
 from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
 from tunlab.kernel.guardian import living_in
-from tunlab.kernel.netns import Netns, kill_processes_in, unpin
+from tunlab.kernel.netns import Netns, kill_processes_in
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import resolver
 from tunlab.lab import state as states
@@ -28,6 +29,7 @@ from tunlab.lab.becoming import become
 from tunlab.lab.live_lab import LiveLab
 from tunlab.lab.making import Adopt, Namespaces, check_files, make
 from tunlab.lab.node import LAB_VARIABLE
+from tunlab.lab.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.programs import leave, reap
 from tunlab.lab.state import NET, State
 from tunlab.lab.status import Condition, Removed, Status
@@ -64,12 +66,12 @@ class StandingLab:
         """
         made = cls(lab.name)
         planned = check_files(plan(lab) if isinstance(lab, LabSpec) else lab, Path(base))
-        try:
-            directory = states.claim(made.name)
-        except FileExistsError:
-            raise made._is_there() from None
-        # Who holds it now has come between, to look or to remove; `locked` tells which.
-        with states.locked(directory, wait=True):
+        check_privilege(f"make lab {made.name!r}")
+        with ExitStack() as held:
+            try:
+                held.enter_context(states.claimed(made.name))
+            except FileExistsError:
+                raise made._is_there() from None
             try:
                 made._make(planned, adopt)
             except BaseException:  # Ctrl-C too
@@ -88,7 +90,11 @@ class StandingLab:
             for name, netns in namespaces.items():
                 pinned = self._pin(state, name)
                 pinned.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-                netns.pin(pinned)
+                try:
+                    netns.pin(pinned)
+                except PrivilegeError as error:  # in a user namespace: every capability, and no mount of root's
+                    error.remedy = NEEDS_ROOT
+                    raise
 
         with LiveLab(planned, make(planned, hold=hold, adopt=adopt), owned=False) as live:
             server = resolver.start(planned, {node.name: node.netns for node in live})
@@ -116,8 +122,11 @@ class StandingLab:
     # ---- found -----------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, name: str | None = None) -> Self:
-        """A lab that is up: of that name; of $TUNLAB_LAB; or the only one there is. Raises LabError for none."""
+    def open(cls, name: str | None = None, *, naming: str = "") -> Self:
+        """A lab that is up: of that name; of $TUNLAB_LAB; or the only one there is. Raises LabError for none.
+
+        naming   what goes before a name to give one, for the error where there are several: "tunlab dump"
+        """
         name = name or os.environ.get(LAB_VARIABLE)
         if name:
             lab = cls(name)
@@ -128,7 +137,8 @@ class StandingLab:
         if not up:
             raise LabError("", "no lab is up", remedy="tunlab up makes one")
         if len(up) > 1:
-            raise LabError("", f"{len(up)} labs are up: {', '.join(lab.name for lab in up)}", remedy="name one of them")
+            remedy = f"name one of them, as {naming} {up[0].name}" if naming else "name one of them"
+            raise LabError("", f"{len(up)} labs are up: {', '.join(lab.name for lab in up)}", remedy=remedy)
         return up[0]
 
     @classmethod
@@ -195,11 +205,19 @@ class StandingLab:
         raise LabError(self.name, f"node {planned.name} of lab {self.name!r} has no interface")
 
     def netns(self, node: str = "") -> Netns:
-        """A node's namespace, held open: close it. Raises LabError if the lab is not up, and as `node_name`."""
+        """A node's namespace, held open: close it.
+
+        Raises LabError if the lab is not up, PrivilegeError for no right, and as `node_name`.
+        """
         state = self._state_now()
         netns = self._namespace(state, self.node_name(node))
         if netns is None:
             raise self._is_not_up()
+        try:
+            check_privilege(f"enter lab {self.name!r}")
+        except PrivilegeError:
+            netns.close()
+            raise
         return netns
 
     def live(self) -> LiveLab:
@@ -325,6 +343,7 @@ class StandingLab:
         """
         if not self.directory.is_dir():
             raise self._is_not_up()
+        check_privilege(f"take down lab {self.name!r}")
         with states.locked(self.directory):
             return self._remove()
 
@@ -348,7 +367,7 @@ class StandingLab:
             for netns in namespaces.values():
                 netns.close()
         for node in state.plan.nodes:
-            _unpin(self._pin(state, node.name))
+            states.let_go(self._pin(state, node.name))
         states.remove(self.directory)
         ifname = deleted[0] if deleted else ""
         killed = [pid for pid in killed if pid != state.resolver]
@@ -379,11 +398,3 @@ def _delete_tuns(node: NodePlan, netns: Netns | None) -> list[str]:
                 rtnl.delete_link(link.index)
                 deleted.append(link.name)
     return deleted
-
-
-def _unpin(path: Path) -> None:
-    try:
-        unpin(path)
-    except KernelError as error:
-        if error.errno != errno.ENOENT:  # ENOENT: it was not pinned yet, or is no more
-            raise

@@ -25,6 +25,8 @@ import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.guardian import Identity
+from tunlab.kernel.netns import unpin
+from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology import LabPlan, LabSpec, plan
 
 RUN = "/run/tunlab"
@@ -92,12 +94,19 @@ def log(directory: Path, number: int) -> Path:
     return directory / f"program{number}.log"
 
 
-def claim(name: str) -> Path:
-    """Make the lab's directory: of two who try, one succeeds. Raises FileExistsError, PrivilegeError, KernelError."""
+@contextlib.contextmanager
+def claimed(name: str) -> Iterator[Path]:
+    """Make the lab's directory, and be the one who makes the lab: of two who try, one succeeds.
+
+    Raises FileExistsError, PrivilegeError, KernelError.
+    """
     directory = run_directory() / name
     try:
         directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        directory.mkdir(mode=0o755)
+        with _alone():
+            directory.mkdir(mode=0o755)
+            fd = _open(directory)
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileExistsError:
         if not directory.parent.is_dir():
             raise KernelError(
@@ -105,7 +114,7 @@ def claim(name: str) -> Path:
             ) from None
         raise
     except PermissionError as error:
-        remedy = f"run as root, or name a directory of your own in {RUN_VARIABLE}"
+        remedy = NEEDS_ROOT if os.geteuid() else f"name another directory in {RUN_VARIABLE}"
         reason = f"user {os.geteuid()} may not write to {directory.parent}"
         operation = f"make {directory}"
         raise PrivilegeError(
@@ -113,29 +122,53 @@ def claim(name: str) -> Path:
         ) from error
     except OSError as error:
         raise KernelError(error.errno or 0, f"make {directory}", reason=error.strerror or "") from error
-    return directory
+    try:
+        yield directory
+    finally:
+        os.close(fd)
 
 
 @contextlib.contextmanager
-def locked(directory: Path, *, wait: bool = False) -> Iterator[None]:
-    """Be the one process that makes or removes the lab. Raises LabError if another is and we do not `wait` for it."""
+def locked(directory: Path) -> Iterator[None]:
+    """Be the one process that makes or removes the lab. Raises LabError if another is."""
     name = directory.name
-    meanwhile = LabError(name, f"lab {name!r} was removed meanwhile", remedy="tunlab ls shows what is up")
     try:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with _alone():
+            fd = _open(directory)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(fd)
+                problem = f"another tunlab is making or removing lab {name!r} right now"
+                raise LabError(name, problem, remedy="try again when it is done") from None
+            try:
+                there = os.path.samestat(os.fstat(fd), directory.stat())
+            except FileNotFoundError:
+                there = False
+            if not there:  # whoever removed it had not let go of it when we opened it
+                os.close(fd)
+                raise FileNotFoundError(errno.ENOENT, "removed", str(directory))
     except FileNotFoundError:
-        raise meanwhile from None
+        raise LabError(name, f"lab {name!r} was removed meanwhile", remedy="tunlab ls shows what is up") from None
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            problem = f"another tunlab is making or removing lab {name!r} right now"
-            raise LabError(name, problem, remedy="try again when it is done") from None
-        if not _is(fd, directory):
-            raise meanwhile
         yield
     finally:
         os.close(fd)
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """For the moment between a directory's making and its lock, in which it would look like one left broken."""
+    fd = _open(run_directory())
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _open(directory: Path) -> int:
+    return os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def is_locked(directory: Path) -> bool:
@@ -147,11 +180,13 @@ def is_locked(directory: Path) -> bool:
         return True
 
 
-def _is(fd: int, path: Path) -> bool:
+def let_go(pinned: Path) -> None:
+    """Unpin a namespace, if it was pinned and still is. Raises KernelError."""
     try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
+        unpin(pinned)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
 
 
 def write(directory: Path, state: State) -> None:

@@ -9,13 +9,15 @@ from tunlab.lab.live import Lab
 from tunlab.lab.node import LAB_VARIABLE
 
 
-def resolve(target: str = "") -> tuple[Lab, str]:
+def resolve(target: str = "", *, naming: str = "") -> tuple[Lab, str]:
     """The lab and the node's name.
 
     "LAB/NODE"   that node
     "LAB"        its only node, or its only one with a TUN
     "NODE"       of $TUNLAB_LAB, or where exactly one lab that is up has a node of that name
     ""           as "LAB", of $TUNLAB_LAB or the only lab that is up
+
+    naming   what goes before a target to give one, as "--lab", for the error where there are several labs
 
     Raises LabError for none and for several, with what there is.
     """
@@ -24,7 +26,7 @@ def resolve(target: str = "") -> tuple[Lab, str]:
         lab = Lab.open(name)
         return lab, lab.node_name(node)
     if not target:
-        lab = Lab.open()
+        lab = Lab.open(naming=naming)
         return lab, lab.node_name()
     up = [lab for lab in Lab.all() if lab.is_up()]
     for lab in up:

@@ -51,9 +51,16 @@ CODES: dict[tuple[int, int], str] = {
     (3, 3): "port unreachable",
     (3, 4): "fragmentation needed and DF set",
     (3, 5): "source route failed",
-    (3, 9): "net administratively prohibited",  # 9, 10: RFC 1122 section 3.2.2.1
+    (3, 6): "destination network unknown",  # 6 to 12: RFC 1122 section 3.2.2.1
+    (3, 7): "destination host unknown",
+    (3, 8): "source host isolated",
+    (3, 9): "net administratively prohibited",
     (3, 10): "host administratively prohibited",
-    (3, 13): "communication administratively prohibited",  # RFC 1812 section 5.2.7.1
+    (3, 11): "network unreachable for type of service",
+    (3, 12): "host unreachable for type of service",
+    (3, 13): "communication administratively prohibited",  # 13 to 15: RFC 1812 section 5.2.7.1
+    (3, 14): "host precedence violation",
+    (3, 15): "precedence cutoff in effect",
     (5, 0): "redirect for the network",
     (5, 1): "redirect for the host",
     (5, 2): "redirect for the type of service and network",

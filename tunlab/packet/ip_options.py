@@ -13,20 +13,18 @@ from msgspec.structs import force_setattr
 
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.header import fitting
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
 
 END = Option(END_OF_OPTIONS)
 NOP = Option(NO_OPERATION)
-
-
-def _addresses(octets: bytes) -> tuple[str, ...]:
-    return tuple(TEXT[octets[at : at + 4]] for at in range(0, len(octets), 4))
 
 
 class Route(TypedOption, frozen=True, gc=False):
     """A list of addresses with a pointer to the next: in octets from the option's first, counted from 1, so that 4
     is the first address, 8 the second.
     """
+
+    FORM: ClassVar = "takes 3 and 4 for each address, with a pointer of 4 at least (RFC 791 section 3.1)"
 
     addresses: tuple[str, ...]
     pointer: int = 4
@@ -36,13 +34,15 @@ class Route(TypedOption, frozen=True, gc=False):
         def __init__(self, addresses: Iterable[AddressLike], pointer: int = 4) -> None: ...
 
     def __post_init__(self) -> None:
-        force_setattr(self, "addresses", tuple(address_text(address) for address in self.addresses))
+        addresses = self.addresses
+        if type(addresses) is not tuple or not all(address in OCTETS for address in addresses):
+            force_setattr(self, "addresses", tuple(address_text(address) for address in addresses))
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        if len(data) < 1 or len(data) % 4 != 1 or data[0] < 4:
+        if len(data) % 4 != 1 or data[0] < 4:
             return None
-        return cls(_addresses(data[1:]), data[0])
+        return cls(tuple([TEXT[data[at : at + 4]] for at in range(1, len(data), 4)]), data[0])
 
     def data(self) -> bytes:
         return bytes((self.pointer,)) + b"".join(OCTETS[address] for address in self.addresses)
@@ -80,6 +80,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     """
 
     KIND: ClassVar = 68
+    FORM: ClassVar = "takes 4 and 4 for each word (RFC 791 section 3.1)"
 
     words: tuple[int, ...]
     pointer: int = 5
@@ -108,6 +109,7 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
     """The SATNET stream identifier, 16 bits."""
 
     KIND: ClassVar = 136
+    FORM: ClassVar = "takes 4 (RFC 791 section 3.1)"
 
     identifier: int
 
@@ -123,6 +125,7 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
     """Routers look at this datagram though it is not for them (RFC 2113); the value 0 is the only one defined there."""
 
     KIND: ClassVar = 148
+    FORM: ClassVar = "takes 4 (RFC 2113 section 2.1)"
 
     value: int = 0
 
@@ -134,7 +137,6 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
         return struct.pack("!H", self.value)
 
 
-READERS: Readers = {
-    each.KIND: each.read
-    for each in (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
-}
+_TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
+TYPES: Types = {each.KIND: each for each in _TYPES}
+READERS: Readers = {each.KIND: each.read for each in _TYPES}

@@ -16,7 +16,17 @@ from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
 from tunlab.packet.header import Header, flags_of
-from tunlab.packet.options import LONGEST, Option, OptionFault, TypedOption, option_octets, padded, read_options
+from tunlab.packet.options import (
+    LONGEST,
+    Option,
+    OptionFault,
+    TypedOption,
+    decode_options,
+    option_findings,
+    option_octets,
+    padded,
+    split_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -138,7 +148,7 @@ class IPv4(Header, frozen=True, gc=False):
     @property
     def decoded_options(self) -> tuple[Option | TypedOption, ...]:
         """The options as objects, as far as they can be read; `findings` says where reading stopped."""
-        return tuple(self._decode()[0])
+        return tuple(decode_options(self.options, ip_options.READERS)) if self.options else ()
 
     @property
     def final_destination(self) -> str:
@@ -147,13 +157,14 @@ class IPv4(Header, frozen=True, gc=False):
         Transport checksums cover this address.
         """
         if self.options:
-            for option in self._decode()[0]:
+            for option in self.decoded_options:
                 if isinstance(option, ip_options.SourceRoute) and option.pointer <= len(option.addresses) * 4 + 3:
                     return option.addresses[-1]
         return self.dst
 
-    def _decode(self) -> tuple[list[Option | TypedOption], OptionFault | None]:
-        return read_options(self.options, ip_options.READERS)
+    def split_options(self) -> tuple[list[tuple[int, bytes]], OptionFault | None]:
+        """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
+        return split_options(self.options) if self.options else ([], None)
 
     def pseudo_header(self, protocol: int, length: int) -> bytes:
         """The 12 octets that TCP and UDP checksums cover too; `length` in octets (RFC 9293 section 3.1, RFC 768).
@@ -221,6 +232,7 @@ class IPv4(Header, frozen=True, gc=False):
 
 # A third faster than by keyword, to which users are held for their own sake.
 _by_position: Callable[..., IPv4] = IPv4
+_unpack = _PACKED.unpack_from
 
 
 def parse_ipv4(octets: bytes) -> tuple[IPv4, int]:
@@ -231,18 +243,16 @@ def parse_ipv4(octets: bytes) -> tuple[IPv4, int]:
     """
     if len(octets) < FIXED:
         raise _no_header(octets)
-    version_ihl, service, total_length, identification, fragment, ttl, protocol, checksum, src, dst = (
-        _PACKED.unpack_from(octets)
-    )
-    ihl = version_ihl & 15
-    if version_ihl >> 4 != 4 or ihl < 5:
+    version_ihl, service, total_length, identification, fragment, ttl, protocol, checksum, src, dst = _unpack(octets)
+    ihl = version_ihl - 0x40
+    if not 5 <= ihl <= 15:
         raise _no_header(octets)
-    length = ihl * 4
+    options = octets[FIXED : ihl * 4] if ihl > 5 else b""
     header = _by_position(
         4, ihl, service >> 2, service & 3, total_length, identification, FLAGS[fragment >> 13], fragment & 0x1FFF,
-        ttl, protocol, checksum, TEXT[src], TEXT[dst], octets[FIXED:length] if ihl > 5 else b"",
+        ttl, protocol, checksum, TEXT[src], TEXT[dst], options,
     )  # fmt: skip
-    return header, min(length, len(octets))
+    return header, FIXED + len(options)
 
 
 def _no_header(octets: bytes) -> TruncatedError | MalformedError:
@@ -291,7 +301,6 @@ def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
             find("total_length", Kind.FRAGMENT, 2, "all fragments but the last hold a multiple of 8 octets (RFC 791)")
         if ip.fragment_offset * 8 + size > 0xFFFF - FIXED and ip.is_fragment:
             find("fragment_offset", Kind.FRAGMENT, 6, "it ends past the largest datagram of 65535 octets (RFC 791)")
-    fault = ip._decode()[1] if ip.options else None
-    if fault is not None:
-        found.append(fault.finding("IPv4", FIXED, "IPv4.ihl"))
+    if ip.options:
+        found += option_findings("IPv4", ip.options, FIXED, "IPv4.ihl", ip_options.TYPES)
     return found

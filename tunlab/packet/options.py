@@ -39,13 +39,12 @@ class Option(Struct, frozen=True, gc=False):
             raise MalformedError(layer="Option", field="", value=self, rule=rule) from None
 
 
-_END, _NOP = Option(END_OF_OPTIONS), Option(NO_OPERATION)
-
-
 class TypedOption(Struct, frozen=True, gc=False):
     """An option whose data have a meaning; each subclass reads and writes its own."""
 
     KIND: ClassVar[int]
+    FORM: ClassVar[str]
+    """What `read` takes, in words that go on from "the option has the length 3, and …", with the source."""
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -55,6 +54,11 @@ class TypedOption(Struct, frozen=True, gc=False):
     def data(self) -> bytes:
         """The octets after kind and length."""
         raise NotImplementedError
+
+    @property
+    def fault(self) -> str:
+        """What no correct sender would write in it, in words, with the source; "" for nothing."""
+        return ""
 
     def __bytes__(self) -> bytes:
         try:
@@ -91,36 +95,68 @@ class OptionFault(Struct, frozen=True):
         return Finding(layer, "options", Kind.OPTION, start + self.offset, self.rule, needed, present, length_from)
 
 
+Pair: TypeAlias = tuple[int, bytes]
+"""An option's kind and data, the least that can be said of it."""
+
+Types: TypeAlias = Mapping[int, type[TypedOption]]
+"""By kind: the options that are known."""
+
 Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
 """By kind: what reads an option's data into its own type, or answers None where they have not its form."""
 
 
-def read_options(octets: bytes, readers: Readers) -> tuple[list[Option | TypedOption], OptionFault | None]:
-    """The options in order, up to and including the end of the list, and where it could not be read further.
-
-    An option that no reader knows, or whose data have not the known form, is given as an `Option`.
-    """
-    found: list[Option | TypedOption] = []
-    append, reader_of = found.append, readers.get
+def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
+    """Kind and data of each option, up to and including the end of the list, and where it could not be read further."""
+    found: list[Pair] = []
     offset, end = 0, len(octets)
     while offset < end:
         kind = octets[offset]
         if kind == NO_OPERATION:
-            append(_NOP)
+            found.append(_NOP)
             offset += 1
             continue
         if kind == END_OF_OPTIONS:
-            append(_END)
+            found.append(_END)
             break
         length = octets[offset + 1] if offset + 1 < end else None
-        if length is None or length < 2 or offset + length > end:
+        if length is None or not 2 <= length <= end - offset:
             return found, OptionFault(offset, kind, length, end - offset)
-        data = octets[offset + 2 : offset + length]
-        reader = reader_of(kind)
-        typed = reader(data) if reader is not None else None
-        append(Option(kind, data) if typed is None else typed)
+        found.append((kind, octets[offset + 2 : offset + length]))
         offset += length
     return found, None
+
+
+def option_findings(layer: str, octets: bytes, start: int, length_from: str, types: Types) -> list[Finding]:
+    """What is wrong with the options of `layer`, at `start`: known ones of another form, and where reading ends.
+
+    length_from   which length says where they end
+    """
+    found: list[Finding] = []
+    pairs, fault = split_options(octets)
+    offset = start
+    for kind, data in pairs:
+        known = types.get(kind)
+        if known is not None:
+            option = known.read(data)
+            said = f"option {kind} ({known.__name__}) has the length {len(data) + 2}, and {known.FORM}"
+            rule = said if option is None else option.fault
+            if rule:
+                found.append(Finding(layer, "options", Kind.OPTION, offset, rule))
+        offset += 1 if kind in (END_OF_OPTIONS, NO_OPERATION) else len(data) + 2
+    if fault is not None:
+        found.append(fault.finding(layer, start, length_from))
+    return found
+
+
+_END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
+
+
+def decode_options(octets: bytes, readers: Readers) -> list[Option | TypedOption]:
+    """`split_options` as objects: an option that no reader knows, or not in this form, is given as an `Option`."""
+    return [
+        (readers[kind](data) if kind in readers else None) or Option(kind, data)
+        for kind, data in split_options(octets)[0]
+    ]
 
 
 def option_octets(options: object) -> bytes:

@@ -154,23 +154,25 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     if type(octets) is not bytes:
         octets = octets_of(octets)  # not bytes(): of a number that makes so many zeros
     ip, start = parse_ipv4(octets)
-    present, total_length = len(octets), ip.total_length or 0
+    present = len(octets)
+    end: int = ip.total_length  # type: ignore[assignment]  # a parsed header has every field
+    protocol: int = ip.protocol  # type: ignore[assignment]
     cut = 0 if wire_length is None or wire_length < present else wire_length - present
     # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
-    end = total_length if start <= total_length < present else present
-    if ip.fragment_offset == 0 and start < end:
-        parser = _PARSERS.get(ip.protocol)  # type: ignore[arg-type]  # a parsed header has its protocol
-        if parser is not None:
-            decoded = parser(octets, start, end)
-            if decoded is None:
-                headers = (ip, Partial(ip.protocol, octets[start:end]))  # type: ignore[arg-type]
-                return Packet(headers, b"", octets[end:], cut)
+    if not start <= end < present:
+        end = present
+    headers: tuple[Header, ...] = (ip,)
+    if start < end and protocol in _PARSERS and not ip.fragment_offset:
+        decoded = _PARSERS[protocol](octets, start, end)
+        if decoded is None:
+            headers, start = (ip, Partial(protocol, octets[start:end])), end
+        else:
             transport, start = decoded
+            headers = (ip, transport)
             # What UDP does not count follows its payload: the trailer begins there.
-            if ip.protocol == 17 and 8 <= transport.length < end - start + 8:
+            if protocol == 17 and 8 <= transport.length < end - start + 8:
                 end = start + transport.length - 8
-            return Packet((ip, transport), octets[start:end], octets[end:], cut)
-    return Packet((ip,), octets[start:end], octets[end:], cut)
+    return Packet(headers, octets[start:end], octets[end:] if end < present else b"", cut)
 
 
 def complete(packet: Packet) -> Packet:

@@ -14,7 +14,17 @@ from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
 from tunlab.packet.header import Transport, flags_of
 from tunlab.packet.ipv4 import IPv4
-from tunlab.packet.options import LONGEST, Option, OptionFault, TypedOption, option_octets, padded, read_options
+from tunlab.packet.options import (
+    LONGEST,
+    Option,
+    OptionFault,
+    TypedOption,
+    decode_options,
+    option_findings,
+    option_octets,
+    padded,
+    split_options,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -107,7 +117,7 @@ class TCP(Transport, frozen=True, gc=False):
     @property
     def decoded_options(self) -> tuple[Option | TypedOption, ...]:
         """The options as objects, as far as they can be read; `findings` says where reading stopped."""
-        return tuple(self._decode()[0])
+        return tuple(decode_options(self.options, tcp_options.READERS)) if self.options else ()
 
     @property
     def mss(self) -> int | None:
@@ -145,10 +155,11 @@ class TCP(Transport, frozen=True, gc=False):
         return None if option is None else option.cookie
 
     def _option(self, kind: type[T]) -> T | None:
-        return next((each for each in self._decode()[0] if isinstance(each, kind)), None)
+        return next((each for each in self.decoded_options if isinstance(each, kind)), None)
 
-    def _decode(self) -> tuple[list[Option | TypedOption], OptionFault | None]:
-        return read_options(self.options, tcp_options.READERS)
+    def split_options(self) -> tuple[list[tuple[int, bytes]], OptionFault | None]:
+        """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
+        return split_options(self.options) if self.options else ([], None)
 
     def answer(self, payload_length: int) -> TCP:
         """The header that acknowledges this one and `payload_length` octets behind it; SYN and FIN count one each."""
@@ -246,7 +257,6 @@ def tcp_findings(tcp: TCP, offset: int, present: int, length_from: str) -> list[
     if tcp.reserved:
         rule = "they must be zero in segments of hosts that give them no meaning (RFC 9293 section 3.1)"
         found.append(Finding("TCP", "reserved", Kind.RESERVED, offset + 12, rule))
-    fault = tcp._decode()[1] if tcp.options else None
-    if fault is not None:
-        found.append(fault.finding("TCP", offset + FIXED, "TCP.data_offset"))
+    if tcp.options:
+        found += option_findings("TCP", tcp.options, offset + FIXED, "TCP.data_offset", tcp_options.TYPES)
     return found

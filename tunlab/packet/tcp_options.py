@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import force_setattr
 
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
 
 _TWO_WORDS = struct.Struct("!II")
 
@@ -23,6 +23,7 @@ class MSS(TypedOption, frozen=True, gc=False):
     """Maximum segment size in octets (RFC 9293 section 3.7.1); in SYN segments only."""
 
     KIND: ClassVar = 2
+    FORM: ClassVar = "takes 4 (RFC 9293 section 3.2)"
 
     size: int
 
@@ -38,6 +39,7 @@ class WindowScale(TypedOption, frozen=True, gc=False):
     """Windows count units of 2**shift octets (RFC 7323 section 2); in SYN segments only."""
 
     KIND: ClassVar = 3
+    FORM: ClassVar = "takes 3 (RFC 7323 section 2.2)"
 
     shift: int
 
@@ -48,11 +50,18 @@ class WindowScale(TypedOption, frozen=True, gc=False):
     def data(self) -> bytes:
         return bytes((self.shift,))
 
+    @property
+    def fault(self) -> str:
+        if self.shift <= 14:
+            return ""
+        return f"the window scale is {self.shift}, and the most is 14 (RFC 7323 section 2.3)"
+
 
 class SACKPermitted(TypedOption, frozen=True, gc=False):
     """The sender understands selective acknowledgements (RFC 2018 section 2); in SYN segments only."""
 
     KIND: ClassVar = 4
+    FORM: ClassVar = "takes 2 (RFC 2018 section 2)"
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -66,6 +75,7 @@ class SACK(TypedOption, frozen=True, gc=False):
     """Blocks received out of order, each (left edge, right edge) in sequence numbers (RFC 2018 section 3)."""
 
     KIND: ClassVar = 5
+    FORM: ClassVar = "takes 2 and 8 for each block, one at least (RFC 2018 section 3)"
 
     blocks: tuple[tuple[int, int], ...]
 
@@ -90,6 +100,7 @@ class Timestamps(TypedOption, frozen=True, gc=False):
     """The sender's clock and the echo of the peer's, in the units of their senders (RFC 7323 section 3)."""
 
     KIND: ClassVar = 8
+    FORM: ClassVar = "takes 10 (RFC 7323 section 3.2)"
 
     value: int
     echo_reply: int = 0
@@ -106,6 +117,7 @@ class FastOpen(TypedOption, frozen=True, gc=False):
     """A fast-open cookie of 4 to 16 octets; empty: a request for one (RFC 7413 section 4.1.1)."""
 
     KIND: ClassVar = 34
+    FORM: ClassVar = "takes 2, or 6 to 18 by twos (RFC 7413 section 4.1.1)"
 
     cookie: bytes = b""
 
@@ -121,6 +133,7 @@ class MD5(TypedOption, frozen=True, gc=False):
     """The MD5 signature of 16 octets (RFC 2385)."""
 
     KIND: ClassVar = 19
+    FORM: ClassVar = "takes 18 (RFC 2385 section 3)"
 
     digest: bytes
 
@@ -136,6 +149,7 @@ class AO(TypedOption, frozen=True, gc=False):
     """The TCP authentication option (RFC 5925 section 2.2)."""
 
     KIND: ClassVar = 29
+    FORM: ClassVar = "takes 4 at least (RFC 5925 section 2.2)"
 
     key_id: int
     receive_next_key_id: int
@@ -149,6 +163,6 @@ class AO(TypedOption, frozen=True, gc=False):
         return bytes((self.key_id, self.receive_next_key_id)) + self.mac
 
 
-READERS: Readers = {
-    each.KIND: each.read for each in (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
-}
+_TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
+TYPES: Types = {each.KIND: each for each in _TYPES}
+READERS: Readers = {each.KIND: each.read for each in _TYPES}

@@ -15,24 +15,27 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Interface, IPv4Network
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.kernel.addressing import parse_interface
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.refusal import refusing
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import Header, Packet, build, parse, summary
+from tunlab.packet.header import octets_of
 from tunlab.packet.stack import Layer
+from tunlab.traffic import sockets
 from tunlab.traffic.expectation import Crossing, Expectation, Expected
-from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping, Socket
+from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
 
+Socket: TypeAlias = socket.socket
 
-class Tun:
+
+class Tun(Closing):
     """A TUN device with an address in a network namespace, and the traffic over it.
 
     netns     the namespace; its `call`, `socket`, `set_sysctl` work inside it
@@ -49,6 +52,7 @@ class Tun:
         self._resources = ExitStack()
         self._resources.callback(device.close)
         self._owns_netns = False
+        self._deletes_device = False
         self._emitter: PacketSocket | None = None
 
     @classmethod
@@ -60,7 +64,7 @@ class Tun:
         mtu: int | None = None,
         up: bool = True,
         ipv6: bool = False,
-        sysctls: Mapping[str, str] | None = None,
+        sysctls: Mapping[str, str | int] | None = None,
         netns: Netns | None = None,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> Self:
@@ -76,14 +80,20 @@ class Tun:
         with ExitStack() as undo:
             if netns is None:
                 home = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
+            elif ipv6:
+                reason = "that was settled when the namespace was made"
+                raise KernelError(errno.EINVAL, "let a TUN speak IPv6", reason=reason, remedy="make it with ipv6=True")
             else:
                 home = netns
                 for name, value in (sysctls or {}).items():
                     netns.set_sysctl(name, value)
-            device = undo.enter_context(TunDevice.create(home, ifname))
+            device = undo.enter_context(TunDevice.create(home, ifname, exclusive=True))
+            if netns is not None:
+                undo.callback(device.delete)  # one of its own goes with the namespace, and at no cost
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(home, device, address, timeout=timeout)
             tun._owns_netns = netns is None
+            tun._deletes_device = netns is not None
             undo.pop_all()
             return tun
 
@@ -106,9 +116,16 @@ class Tun:
 
     @property
     def peer(self) -> str:
-        """An address beyond the TUN, for the test to play: the network's first that is not the device's own."""
+        """An address beyond the TUN, for the test to play: the network's first that is not the device's own.
+
+        Raises KernelError where there is no other.
+        """
         own = self._given().ip
-        return next((str(host) for host in self.network.hosts() if host != own), str(own + 1))
+        other = next((host for host in self.network.hosts() if host != own), None)
+        if other is None:
+            reason, remedy = f"{self.network} has no second address", "give it a network of two, as 10.1.2.1/31"
+            raise KernelError(errno.EADDRNOTAVAIL, "choose a peer", reason=reason, remedy=remedy)
+        return str(other)
 
     def _given(self) -> IPv4Interface:
         if self._interface is None:
@@ -128,6 +145,7 @@ class Tun:
         Raises PacketError for what makes no packet, KernelError for what the kernel does not take.
         """
         octets = _octets(layers)
+        self._check_open()
         self.device.write(octets)
         self._remember("in", octets)
         return octets
@@ -139,6 +157,7 @@ class Tun:
         ones too, which no kernel would send. Raises PrivilegeError without CAP_NET_RAW.
         """
         octets = _octets(layers)
+        self._check_open()
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
         self._emitter.send(octets)
@@ -194,6 +213,7 @@ class Tun:
 
     def _crossings(self, timeout: float) -> Iterator[Crossing]:
         """What the kernel sends, each as soon as it is there, until nothing more has come by the deadline."""
+        self._check_open()
         deadline = time.monotonic() + timeout
         while True:
             if not self._unread:
@@ -223,66 +243,56 @@ class Tun:
 
         Raises KernelError where no route leads to `address`.
         """
-        door = self.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
-        with refusing(f"ping with the identifier {identifier}"):
-            door.bind(("", identifier))
-        ping = Ping(door, address)
-        for _ in range(count):
-            ping.send(payload)
-        return ping
+        self._check_open()
+        ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
+        return self._resources.enter_context(ping)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
         """An ordinary socket made inside the namespace; closed with the Tun at the latest."""
+        self._check_open()
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
     def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
         """A TCP socket that listens inside the namespace, on all addresses or one; `accept` waits `self.timeout`."""
-        listener = self.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with refusing(f"listen on port {port}"):
-            listener.bind((address, port))
-            listener.listen(backlog)
-        listener.settimeout(self.timeout)
-        return listener
+        self._check_open()
+        return self._resources.enter_context(sockets.listen(self.netns, port, address, backlog, self.timeout))
 
     def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
         """A TCP socket whose handshake has begun: its SYN is on the TUN, and does not wait for the answer.
 
         Sending and receiving wait up to `self.timeout` seconds, for the handshake too.
         """
-        client = self.socket()
-        client.setblocking(False)
-        with refusing(f"connect to {address} port {port}"):
-            if src_port:
-                client.bind(("", src_port))
-            refused = client.connect_ex((address, port))
-            if refused not in (0, errno.EINPROGRESS):
-                raise OSError(refused, "")
-        client.settimeout(self.timeout)
-        return client
+        self._check_open()
+        return self._resources.enter_context(sockets.connect(self.netns, address, port, src_port, self.timeout))
 
     def bind(self, port: int, *, address: str = "") -> Socket:
         """A UDP socket bound inside the namespace; receiving waits `self.timeout`."""
-        receiver = self.socket(type=socket.SOCK_DGRAM)
-        with refusing(f"bind to port {port}"):
-            receiver.bind((address, port))
-        receiver.settimeout(self.timeout)
-        return receiver
+        self._check_open()
+        return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
 
     def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
         """Start a program inside the namespace, as subprocess.Popen does; it ends with the namespace at the latest."""
+        self._check_open()
         return self.netns.popen(args, **popen_kwargs)
 
     def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
         """Run a program inside the namespace to its end, as subprocess.run does."""
+        self._check_open()
         return self.netns.run(args, **run_kwargs)
 
     # ---- its end ---------------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
-        """Close the sockets and the device; if the namespace is the Tun's own, end its programs and let it go."""
+    def close(self, *, keep_device: bool = False) -> None:
+        """Close the sockets and remove the device; if the namespace is the Tun's own, end its programs and let it go.
+
+        keep_device   leave the device to a namespace that ends anyway: removing one takes the kernel 20 ms
+        """
+        if self.closed:
+            return
+        if self._deletes_device and not keep_device:
+            self._resources.callback(self.device.delete)
         self._resources.close()
-        if self._owns_netns and not self.netns.closed:
+        if self._owns_netns:
             self.netns.end_programs()
             self.netns.close()
 
@@ -291,13 +301,10 @@ class Tun:
         """Whether `close` was called."""
         return self.device.closed
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def _check_open(self) -> None:
+        if self.closed:
+            remedy = "use it inside its with block, or inside the test that has it"
+            raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)
 
     def __repr__(self) -> str:
         address = f" {self._interface}" if self._interface else ""
@@ -306,5 +313,8 @@ class Tun:
 
 def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
     if len(layers) == 1 and not isinstance(layers[0], Header):
-        return bytes(layers[0])
+        try:
+            return octets_of(layers[0])
+        except ValueError as error:
+            raise PacketError(f"no datagram: {error}") from None
     return build(*layers)

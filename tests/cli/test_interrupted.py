@@ -1,0 +1,53 @@
+"""Ctrl-C while the command line is still being loaded: 130, and no traceback.
+
+Before, while Python itself starts and looks for the package, the signal is Python's, and nothing here can catch it.
+"""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CLICK = Path(importlib.util.find_spec("click").origin)
+SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
+
+# What is looked for when the signal comes, in the order in which it is.
+LOADED = [
+    CLICK,
+    CLICK.with_name("core.py"),
+    ROOT / "tunlab/cli/group.py",
+    ROOT / "tunlab/errors.py",
+    ROOT / "tunlab/cli/labs.py",
+    ROOT / "tunlab/lab/live.py",
+]
+
+
+@pytest.fixture
+def interrupted(environment, need, tmp_path):
+    """Run a program with SIGINT before its first system call about a file; its end and what it said."""
+
+    def run(file, program):
+        log = tmp_path / "strace"
+        strace = [need("strace"), "-f", "-qq", "-o", str(log), "-P", str(file), "-e", "trace=%file"]
+        strace += ["-e", "inject=%file:signal=INT:when=1"]
+        done = subprocess.run(
+            [*strace, *program], env=environment, capture_output=True, text=True, check=False, cwd=os.sep
+        )
+        assert "SIGINT" in log.read_text(), f"it never looked for {file}"
+        return done.returncode, done.stdout, done.stderr.strip()
+
+    return run
+
+
+@pytest.mark.parametrize("file", [ROOT / "tunlab/cli/__init__.py", *LOADED], ids=lambda file: file.name)
+def test_as_a_module(interrupted, file):
+    assert interrupted(file, (sys.executable, "-m", "tunlab", "ls")) == (130, "", "")
+
+
+@pytest.mark.parametrize("file", LOADED, ids=lambda file: file.name)
+def test_as_the_installed_command(interrupted, file):
+    assert interrupted(file, SCRIPT) == (130, "", "")

@@ -1,0 +1,18 @@
+import pytest
+
+from tunlab.errors import KernelError
+
+
+@pytest.mark.parametrize("mtu", [10, 67, 65_536, -1, "1500"])
+def test_an_mtu_that_is_none_changes_nothing(netns, tun, mtu):
+    before = tun.link, tun.addresses
+    with pytest.raises(KernelError, match=r"^set the MTU of tun0: .+ is no MTU") as raised:
+        tun.configure(["10.1.9.1/24"], mtu=mtu)
+    assert raised.value.ifname == "tun0"
+    assert (tun.link, tun.addresses) == before
+
+
+def test_the_largest_mtu_and_the_least(tun):
+    for mtu in (68, 65_535):
+        tun.configure(mtu=mtu)
+        assert tun.mtu == mtu

@@ -1,0 +1,79 @@
+"""Ordinary sockets made inside a namespace, ready for a test to use; what the kernel refuses is said in a sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from tunlab.errors import KernelError
+from tunlab.kernel.addressing import parse_address
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.refusal import SOCKET_REASONS, refusing
+
+
+def listen(netns: Netns, port: int, address: str, backlog: int, timeout: float) -> socket.socket:
+    """A TCP socket that listens; "" is every address. Raises KernelError."""
+    operation = f"listen on port {port}"
+    listener = netns.socket()
+    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(listener):
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(_place(address, port, operation))
+        listener.listen(backlog)
+        listener.settimeout(timeout)
+    return listener
+
+
+def connect(netns: Netns, address: str, port: int, src_port: int, timeout: float) -> socket.socket:
+    """A TCP socket that has sent its SYN and has not waited for the answer. Raises KernelError."""
+    operation = f"connect to {address} port {port}"
+    client = netns.socket()
+    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(client):
+        client.setblocking(False)
+        if src_port:
+            client.bind(_place("", src_port, operation))
+        refused = client.connect_ex(_place(address, port, operation))
+        if refused not in (0, errno.EINPROGRESS):
+            raise OSError(refused, os.strerror(refused))
+        client.settimeout(timeout)
+    return client
+
+
+def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket:
+    """A UDP socket that receives on a port; "" is every address. Raises KernelError."""
+    operation = f"bind to port {port}"
+    receiver = netns.socket(type=socket.SOCK_DGRAM)
+    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(receiver):
+        receiver.bind(_place(address, port, operation))
+        receiver.settimeout(timeout)
+    return receiver
+
+
+def echo_door(netns: Netns, identifier: int) -> socket.socket:
+    """A socket through which the kernel sends echo requests, and gets their replies (icmp(7)). Raises KernelError."""
+    operation = f"ping with the identifier {identifier}"
+    door = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)
+    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(door):
+        door.bind(_place("", identifier, operation))
+    return door
+
+
+class _closing_on_error:  # noqa: N801  # reads as the statement it is
+    def __init__(self, opened: socket.socket) -> None:
+        self._opened = opened
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._opened.close()
+
+
+def _place(address: str, port: int, operation: str) -> tuple[str, int]:
+    """Checked here: a name would be looked up where the caller lives, not in the namespace."""
+    if address:
+        parse_address(address, operation)
+    if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
+        remedy = "give one from 0 to 65535; 0 lets the kernel choose"
+        raise KernelError(errno.EINVAL, operation, reason=f"{port!r} is no 16-bit number", remedy=remedy)
+    return address, port
