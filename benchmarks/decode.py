@@ -12,7 +12,14 @@ from importlib.util import find_spec
 from time import thread_time
 from typing import Any
 
-from benchmarks.decoders import dpkt_reader, dpkt_text_reader, pypacker_reader, scapy_reader, tunlab_reader
+from benchmarks.decoders import (
+    dpkt_reader,
+    dpkt_text_reader,
+    pypacker_reader,
+    scapy_reader,
+    tunlab_forgetful_reader,
+    tunlab_reader,
+)
 from benchmarks.measure import (
     BenchmarkError,
     Goal,
@@ -81,7 +88,9 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
 
 
 # So that turns take about as long, and a disturbance hits nobody oftener for having the longer one.
+NEVER_MET = "tunlab, addresses never met"
 SHARE = {
+    NEVER_MET: 0.6,
     "tunlab": 1.0,
     "tunlab, options as objects": 0.9,
     "dpkt": 0.5,
@@ -118,6 +127,10 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
         text = "  its own with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)
+        decoders[NEVER_MET] = tunlab_forgetful_reader()
+        rows += _against(
+            turn, packets, fastest, f"rate against {fastest}, addresses never met before", rounds, NEVER_MET
+        )
         if "dpkt" in peers:
             decoders["dpkt, addresses as text"] = dpkt_text_reader()
             rows += _against(turn, packets, "dpkt, addresses as text", "rate against dpkt, addresses as text", rounds)
@@ -128,10 +141,15 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
 
 
 def _against(
-    turn: Callable[[str, list[bytes]], Callable[[], float]], packets: list[bytes], peer: str, what: str, rounds: int
+    turn: Callable[[str, list[bytes]], Callable[[], float]],
+    packets: list[bytes],
+    peer: str,
+    what: str,
+    rounds: int,
+    ours: str = "tunlab",
 ) -> list[Outcome]:
-    times = interleaved({name: turn(name, packets) for name in ("tunlab", peer)}, rounds)
-    return [_row(times, peer, what, None)]
+    times = interleaved({name: turn(name, packets) for name in (ours, peer)}, rounds)
+    return [Row(NAME, what, ratio(times, peer, ours), "×", told(times, (ours, peer)), None)]
 
 
 def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None) -> Row:

@@ -83,6 +83,20 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     return read_typed if typed else read_pairs, common
 
 
+def tunlab_forgetful_reader() -> tuple[Reader, Common]:
+    """tunlab as it meets addresses for the first time: what it remembers of them is forgotten before each datagram."""
+    from tunlab.packet.address import OCTETS, TEXT
+
+    read, common = tunlab_reader()
+
+    def forget_and_read(octets: bytes) -> Any:
+        TEXT.clear()
+        OCTETS.clear()
+        return read(octets)
+
+    return forget_and_read, common
+
+
 def dpkt_reader() -> tuple[Reader, Common]:
     """dpkt: attributes, bit fields, and `tcp.parse_opts` for both option lists (it has no walker for IP's own)."""
     import dpkt
