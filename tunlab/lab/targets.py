@@ -6,7 +6,7 @@ import os
 
 from tunlab.errors import LabError, TopologyError
 from tunlab.lab.live import Lab
-from tunlab.lab.node import LAB_VARIABLE
+from tunlab.lab.node import LAB_VARIABLE, NODE_VARIABLE
 
 
 def resolve(target: str = "", *, naming: str = "") -> tuple[Lab, str]:
@@ -15,7 +15,7 @@ def resolve(target: str = "", *, naming: str = "") -> tuple[Lab, str]:
     "LAB/NODE"   that node
     "LAB"        its only node, or its only one with a TUN
     "NODE"       of $TUNLAB_LAB, or where exactly one lab that is up has a node of that name
-    ""           as "LAB", of $TUNLAB_LAB or the only lab that is up
+    ""           $TUNLAB_NODE of $TUNLAB_LAB; or as "LAB", of the only lab that is up
 
     naming   what goes before a target to give one, as "--lab", for the error where there are several labs
 
@@ -27,7 +27,8 @@ def resolve(target: str = "", *, naming: str = "") -> tuple[Lab, str]:
         return lab, lab.node_name(node)
     if not target:
         lab = Lab.open(naming=naming)
-        return lab, lab.node_name()
+        here = os.environ.get(NODE_VARIABLE, "") if os.environ.get(LAB_VARIABLE) == lab.name else ""
+        return lab, lab.node_name(here)
     up = [lab for lab in Lab.all() if lab.is_up()]
     for lab in up:
         if lab.name == target:
