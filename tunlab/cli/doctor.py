@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import socket
 from typing import TYPE_CHECKING
 
 import click
@@ -59,8 +59,13 @@ def _engine() -> Probe:
         return Probe(name, ok=False, detail="the Docker SDK is not installed", remedy="pip install docker")
     remedy = "start one, or say where it is in DOCKER_HOST; only the suite in containers needs it"
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if host.startswith("unix://") and not Path(host.removeprefix("unix://")).exists():
-        return Probe(name, ok=False, detail=f"none at {host}", remedy=remedy)
+    if host.startswith("unix://"):
+        # Asked first: on a refusal the SDK leaves its socket open.
+        try:
+            with socket.socket(socket.AF_UNIX) as door:
+                door.connect(host.removeprefix("unix://"))
+        except OSError as error:
+            return Probe(name, ok=False, detail=f"none at {host} ({error.strerror})", remedy=remedy)
     try:
         client = DockerClient.from_env(timeout=_ENGINE_TIMEOUT)  # type: ignore[no-untyped-call]
         try:
