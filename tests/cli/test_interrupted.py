@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+import tunlab
+
+# Where the package is: the checkout, or in a container what was installed of it.
+ROOT = Path(tunlab.__file__).parents[1]
 CLICK = Path(importlib.util.find_spec("click").origin)
 SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
 
