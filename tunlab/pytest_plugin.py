@@ -80,7 +80,6 @@ def _end_with_the_controller(config: pytest.Config) -> None:
     """
     if not hasattr(config, "workerinput"):
         return
-    import os
     import signal
 
     from tunlab.kernel import libc

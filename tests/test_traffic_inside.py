@@ -1,0 +1,111 @@
+"""Tun: the sockets and programs inside its namespace, with the test as the other end of their wire."""
+
+import errno
+import socket
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, findings, reply
+from tunlab.traffic import Tun
+
+PEER = "10.1.2.77"
+
+
+class TestSockets:
+    def test_a_handshake_played_by_hand_and_data_both_ways(self, tun):
+        listener = tun.listen(80)
+        here = {"src": PEER, "dst": tun.address}
+        tun.inject(IPv4(**here), TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN))
+        synack = tun.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, dst_port=4000))
+        assert synack.tcp.ack == 101
+        _, ack = reply(synack)
+        tun.inject(IPv4(**here), ack)
+        tun.inject(IPv4(**here), TCP(**{**fields(ack), "flags": TCPFlag.PSH | TCPFlag.ACK}), b"GET /")
+        accepted, address = listener.accept()
+        with accepted:
+            assert address == (PEER, 4000)
+            assert accepted.recv(100) == b"GET /"
+            accepted.sendall(b"200 OK")
+            assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
+
+    def test_connect_leaves_its_syn_on_the_wire(self, tun):
+        client = tun.connect("10.1.2.3", 80, src_port=5555)
+        syn = tun.expect(TCP.where(flags=TCPFlag.SYN))
+        assert (syn.tcp.src_port, syn.tcp.dst_port, syn.ip.dst) == (5555, 80, "10.1.2.3")
+        _, answer = reply(syn)
+        tun.inject(IPv4(src="10.1.2.3", dst=tun.address), TCP(**{**fields(answer), "flags": 0x12, "seq": 7}))
+        assert tun.expect(TCP.where(flags=TCPFlag.ACK)).tcp.ack == 8
+        client.sendall(b"hello")
+        assert tun.expect(TCP.where(payload=b"hello")).tcp.seq == syn.tcp.seq + 1
+
+    def test_udp(self, tun):
+        receiver = tun.bind(5000)
+        tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=9, dst_port=5000), b"hi")
+        assert receiver.recvfrom(10) == (b"hi", (PEER, 9))
+        receiver.sendto(b"yo", (PEER, 9))
+        assert tun.expect(UDP).payload == b"yo"
+
+    def test_a_multicast_group_is_reported(self, tun):
+        receiver = tun.bind(5000)
+        group = socket.inet_aton("239.1.2.3") + socket.inet_aton(tun.address)
+        receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
+        report = tun.expect(IGMP)
+        assert report.igmp.version == 3
+        assert [record.group for record in report.igmp.records] == ["239.1.2.3"]
+        assert findings(report) == []
+
+    def test_a_port_in_use_is_a_sentence(self, tun):
+        tun.bind(5000)
+        with pytest.raises(KernelError, match="bind to port 5000") as caught:
+            tun.bind(5000)
+        assert caught.value.errno == errno.EADDRINUSE
+
+    @pytest.mark.parametrize(
+        ("attempt", "sentence"),
+        [
+            (lambda tun: tun.connect("8.8.8.8", 80), "ENETUNREACH"),
+            (lambda tun: tun.connect("example.org", 80), "'example.org'"),
+            (lambda tun: tun.connect("10.1.2.3", 99999), "99999 is no 16-bit number"),
+            (lambda tun: tun.listen(-1), "-1 is no 16-bit number"),
+            (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
+            (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
+        ],
+    )
+    def test_what_cannot_be_is_a_sentence_that_says_what_to_do(self, tun, attempt, sentence):
+        with pytest.raises(KernelError, match=sentence) as caught:
+            attempt(tun)
+        assert "; " in str(caught.value)
+
+    def test_sockets_are_closed_with_the_tun(self):
+        with Tun.create() as tun:
+            sockets = [tun.listen(80), tun.bind(80), tun.connect("10.1.2.3", 1), tun.socket()]
+        assert {each.fileno() for each in sockets} == {-1}
+
+
+class TestPrograms:
+    def test_the_real_ping_is_answered_by_hand(self, tun):
+        ping = tun.popen(["ping", "-c", "1", "-p", "abcd", "10.1.2.3"], stdout=-1, text=True)
+        request = tun.expect(ICMP.where(type=8), IPv4.where(dst="10.1.2.3"))
+        assert request.payload.endswith(b"\xab\xcd" * 20)
+        tun.inject(*reply(request), request.payload)
+        assert "1 received" in ping.communicate(timeout=20)[0]
+        assert ping.returncode == 0
+
+    def test_run_is_inside(self, tun):
+        shown = tun.run(["cat", "/proc/self/net/dev"], capture_output=True, text=True, check=True).stdout
+        assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo", "tun0"]
+
+    def test_a_program_that_is_not_there_is_named(self, tun):
+        with pytest.raises(KernelError, match="no program 'no-such-program'"):
+            tun.run(["no-such-program"])
+
+    def test_programs_end_with_the_tun(self):
+        with Tun.create() as tun:
+            started = [tun.popen(["sleep", "1000"]) for _ in range(3)]
+            tun.popen(["python3", "-c", "import os, time; os.fork(); time.sleep(1000)"])
+        assert [program.returncode for program in started] == [-9, -9, -9]
+
+
+def fields(header):
+    return {name: getattr(header, name) for name in header.__struct_fields__}
