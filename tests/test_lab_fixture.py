@@ -109,7 +109,7 @@ class TestWhichLab:
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([sentence])
         assert "Traceback" not in result.stdout.str()
-        assert "pytest_plugin.py" not in result.stdout.str()
+        assert "tunlab/pytest_plugin" not in result.stdout.str()
 
     def test_every_mistake_of_a_text_is_told(self, pytester, run):
         text = "[nodes]\\na = { forwrad = true }\\nb = { knid = 'host' }\\n"

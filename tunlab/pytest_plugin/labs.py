@@ -1,0 +1,68 @@
+"""A test's own lab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tunlab.pytest_plugin.options import LAB_MARKER
+from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunlab.lab.live_lab import LiveLab
+
+
+@pytest.fixture
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]:
+    """Makes labs: `make_lab("router.toml")`, a ready lab's name, TOML text, or `nodes={…}`; they end with the test."""
+    from contextlib import ExitStack
+
+    from tunlab.errors import PrivilegeError
+
+    beside = (request.path.parent, request.config.rootpath)
+    with ExitStack() as resources:
+
+        def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
+            try:
+                return resources.enter_context(_lab(which, beside, tables))
+            except PrivilegeError as error:
+                refuse(request.config, error)
+
+        yield make
+
+
+@pytest.fixture
+def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> LiveLab:
+    """The lab that `@pytest.mark.lab("router.toml")` names, up: `lab["client"].run(["ping", "-c1", "server"])`."""
+    marker = request.node.get_closest_marker("lab")
+    if marker is None:
+        mistake('the fixture lab makes what @pytest.mark.lab("router.toml") names, and this test has no such mark')
+    which = marker.args[0] if marker.args else None
+    if len(marker.args) > 1 or not isinstance(which, str | os.PathLike | None) or not (marker.args or marker.kwargs):
+        mistake(f"@pytest.mark.lab takes one lab file, ready lab or TOML text: {LAB_MARKER}")
+    if which is not None and (unknown := [key for key in marker.kwargs if key != "name"]):
+        mistake(f"@pytest.mark.lab has no setting {unknown[0]!r} beside a lab file; it takes name")
+    return as_set(make_lab, which=which, **marker.kwargs)
+
+
+def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any]) -> LiveLab:
+    """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
+    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.live_lab import LiveLab
+    from tunlab.topology import parse_lab, plan
+    from tunlab.topology.reading import read_document
+
+    base = beside[0]
+    if which is None:
+        spec = read_document(tables)
+    elif isinstance(which, str) and "\n" in which:
+        spec = parse_lab(which).changed(**tables)
+    else:
+        file = find_lab_file(os.fspath(which), beside)
+        spec, base = spec_of_file(file).changed(**tables), file.parent
+    return LiveLab.make(plan(spec), base=base)
