@@ -67,8 +67,9 @@ class TestCheck:
         said = tunlab("check", str(file))
         assert (said.status, said.out) == (78, "")
         hint, beside = "install it, or give its full path", "a relative path begins where the lab file is"
+        gone = f"/etc/gone is to be {tmp_path}/gone.conf, and there is no such file"
         assert said.err.splitlines() == [
-            f"tunlab: {file}: nodes.a.files: /etc/gone is to be {tmp_path}/gone.conf, and there is no such file; {beside}",
+            f"tunlab: {file}: nodes.a.files: {gone}; {beside}",
             f"tunlab: {file}: nodes.a.run: there is no program 'no-such' on this machine; {hint}",
             f"tunlab: {file}: nodes.a.run: there is no program '/bin/no-such' on this machine; {hint}",
         ]
