@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from tunlab.packet import Packet
 from tunlab.recorder import LINKTYPE_ETHERNET, Record
 
-MOST = 6
+MOST = 5
 """Columns of addresses at most; what is beyond stands in one more, for all others."""
 
 
@@ -37,17 +38,13 @@ def _by_direction(records: Sequence[Record]) -> Ends:
 
 
 def _by_address(packets: Sequence[Packet | None]) -> Ends:
-    places: dict[str, int] = {}
-    steps: list[tuple[int, int] | None] = []
-    for packet in packets:
-        if packet is None:
-            steps.append(None)
-            continue
-        pair = (packet.ip.src, packet.ip.dst)
-        for address in pair:
-            if address not in places:
-                places[address] = min(len(places), MOST)
-        steps.append((places[pair[0]], places[pair[1]]))
-    columns = [(address, "") for address, place in places.items() if place < MOST]
-    others = len(places) - MOST
-    return Ends([*columns, ("others", f"{others} more")] if others > 0 else columns, steps)
+    """The addresses with most packets, in the order they came; the rest are one."""
+    pairs = [None if packet is None else (packet.ip.src, packet.ip.dst) for packet in packets]
+    counted = Counter(address for pair in pairs if pair for address in pair)
+    often = {address for address, _ in counted.most_common(MOST)}
+    columns = [address for address in counted if address in often]
+    places = {address: columns.index(address) if address in often else len(columns) for address in counted}
+    steps = [None if pair is None else (places[pair[0]], places[pair[1]]) for pair in pairs]
+    titles = [(address, "") for address in columns]
+    others = len(counted) - len(columns)
+    return Ends([*titles, ("others", f"{others} more")] if others else titles, steps)

@@ -10,7 +10,7 @@ from enum import IntFlag
 from typing import NamedTuple
 
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, IGMP, TCP, Finding, IPv4, Packet, Partial, checksums, ip_options, parse, tcp_options
+from tunlab.packet import ICMP, IGMP, Finding, IPv4, Kind, Packet, Partial, Verdict, checksums, ip_options, tcp_options
 from tunlab.packet.header import Header
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Types, split_options
 from tunlab.packet.text import protocol_name
@@ -107,7 +107,8 @@ def link_summary(record: Record) -> str:
 
 
 def _packet(packet: Packet, depth: int, start: int) -> list[Row]:
-    verdicts = {each.layer: str(each) for each in checksums(packet)}
+    # What is bad is said by its finding.
+    verdicts = {each.layer: str(each) for each in checksums(packet) if each.verdict is not Verdict.BAD}
     rows = list[Row]()
     for header in packet.headers:
         length = len(header.octets()) * 8
@@ -255,7 +256,7 @@ def _option_value(value: object) -> str:
 def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[Row]:
     """The sources of a version 3 query, the records of a version 3 report (RFC 3376 section 4); else octets."""
     rows, at, end = list[Row](), start, start + len(igmp.rest) * 8
-    if igmp.sources or igmp.version == 3 and igmp.records == ():
+    if igmp.sources or (igmp.version == 3 and igmp.records == ()):
         octets = igmp.rest
         if len(octets) >= 4 and igmp.type == 0x11:
             for name, value, offset, bits in (
@@ -292,11 +293,10 @@ def _note(rows: list[Row], first: int, finding: Finding, start: int) -> None:
     chosen = next((at for at in below if rows[at].depth == 1 and rows[at].name == finding.field != "options"), None)
     if chosen is None:
         chosen = next((at for at in below if rows[at].start == place and rows[at].depth == 2), head)
+    rule = finding.rule
+    if finding.kind is Kind.CHECKSUM and finding.needed is not None:
+        rule = f"bad, should be {finding.needed:#06x}"
+    elif finding.needed is not None and finding.present is not None:
+        rule += f" (needed {finding.needed}, present {finding.present})"
     before = rows[chosen].note
-    rows[chosen] = rows[chosen]._replace(note=f"{before}; {finding.rule}" if before else _said(finding))
-
-
-def _said(finding: Finding) -> str:
-    """The finding without its layer and field, which the row names."""
-    text = str(finding)
-    return text.removeprefix(f"{finding.layer} {finding.field.replace('_', ' ')}").removeprefix(":").strip()
+    rows[chosen] = rows[chosen]._replace(note=f"{before}; {rule}" if before else rule)

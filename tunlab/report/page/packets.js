@@ -23,20 +23,20 @@ const packetsView = {
     this.height = parseInt(style.getPropertyValue("--row"), 10);
     const columns = data.columns.length;
     const narrow = matchMedia("(max-width: 900px)").matches;
-    const least = parseInt(style.getPropertyValue("--ladder-least"), 10) || (narrow ? 90 : 200);
-    this.width = Math.max(least, columns * (narrow ? 60 : 112));
+    // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
+    this.width = Math.max(narrow ? 100 : 200, columns * (narrow ? 60 : 104));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
     this.columns = data.columns.map((_, at) => Math.round(((at + 0.5) / columns) * this.width));
-    if (columns === 2) this.columns = narrow ? [18, this.width - 18] : [38, this.width - 38];
+    if (columns === 2) this.columns = narrow ? [22, this.width - 26] : [38, this.width - 38];
     this.head();
     this.refresh();
   },
 
   head() {
     const ladder = draw("svg", { width: this.width, height: 34 });
+    const y = data.columns.some(([, below]) => below) ? 14 : 21;
     data.columns.forEach(([title, below], at) => {
       const address = /^\d/.test(title);
-      const y = below ? 14 : 21;
       ladder.append(draw("text", { x: this.columns[at], y, class: address ? "end address" : "end" }, title));
       if (below) ladder.append(draw("text", { x: this.columns[at], y: 28, class: "below" }, below));
     });
