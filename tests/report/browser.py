@@ -5,6 +5,7 @@ Source: Chromium's --remote-debugging-pipe: it reads requests from descriptor 3 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import select
@@ -31,17 +32,17 @@ class Browser:
         self.log = directory / "chromium.log"
         theirs_in, self._send = os.pipe()
         self._receive, theirs_out = os.pipe()
-        # The shell puts the ends where Chromium looks for them; our own numbers may be 3 or 4 as well.
-        script = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
+        # A shell puts the ends where Chromium looks for them; their own numbers may be 3 or 4 as well.
         profile = f"--user-data-dir={directory / 'profile'}"
         if {theirs_in, theirs_out} & {3, 4}:
             theirs_in, theirs_out = _higher(theirs_in), _higher(theirs_out)
-            script = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
+        script = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
+        environment = {**os.environ, "HOME": str(directory), "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["/bin/bash", "-c", script, "bash", program, *FLAGS, profile, "about:blank"],
                 pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                start_new_session=True, env={**os.environ, "HOME": str(directory), "DBUS_SESSION_BUS_ADDRESS": "disabled:"},
+                start_new_session=True, env=environment,
             )  # fmt: skip
         os.close(theirs_in)
         os.close(theirs_out)
@@ -161,8 +162,6 @@ class Browser:
 
 def _higher(fd: int) -> int:
     """The same pipe under a number beyond 4."""
-    import fcntl
-
     copy = fcntl.fcntl(fd, fcntl.F_DUPFD, 10)
     os.close(fd)
     return copy

@@ -1,5 +1,5 @@
 
-// Octets: those of a packet, taken from the recording, in rows of sixteen, a digit for each four bits.
+// Octets: those of a packet, taken from the recording, in rows of sixteen, of eight where there is little room, a digit for each four bits.
 const $ = (id) => document.getElementById(id);
 const make = (tag, name = "", text = "") => {
   const made = document.createElement(tag);
@@ -24,6 +24,7 @@ const octetsView = {
   cells: [],
   texts: [],
   cursor: 0, // in octets
+  across: 16, // octets in a line
   layers: [],
   MORE: 2048, // octets shown at first, and at each time after
 
@@ -33,6 +34,7 @@ const octetsView = {
     this.cells = [];
     this.texts = [];
     this.cursor = 0;
+    this.across = matchMedia("(max-width: 560px)").matches ? 8 : 16;
     this.element.replaceChildren();
     this.element.scrollTop = 0;
     this.grow(this.MORE);
@@ -42,7 +44,7 @@ const octetsView = {
     this.element.querySelector(".more")?.remove();
     const end = Math.min(this.octets.length, upTo);
     const lines = document.createDocumentFragment();
-    for (let at = this.cells.length; at < end; at += 16) lines.append(this.line(at));
+    for (let at = this.cells.length; at < end; at += this.across) lines.append(this.line(at));
     this.element.append(lines);
     const left = this.octets.length - this.cells.length;
     if (left > 0) {
@@ -60,7 +62,7 @@ const octetsView = {
     line.append(make("span", "at", at.toString(16).padStart(4, "0")));
     const text = make("span", "text");
     text.setAttribute("aria-hidden", "true");
-    for (let each = at; each < at + 16; each++) {
+    for (let each = at; each < at + this.across; each++) {
       if (each === at + 8) line.append(make("span", "gap"));
       const octet = this.octets[each];
       if (octet === undefined) {

@@ -144,7 +144,8 @@ octets.addEventListener("click", (event) => {
 });
 octets.addEventListener("focus", () => octetsView.move(octetsView.cursor));
 octets.addEventListener("keydown", (event) => {
-  const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -16, ArrowDown: 16, PageUp: -128, PageDown: 128, Home: -Infinity, End: Infinity }[event.key];
+  const row = octetsView.across;
+  const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, PageUp: -8 * row, PageDown: 8 * row, Home: -Infinity, End: Infinity }[event.key];
   if (!plainKey(event) || event.target !== octets) return;
   if (by) {
     octetsView.move(octetsView.cursor + by);
