@@ -22,9 +22,9 @@ const packetsView = {
     const style = getComputedStyle(document.documentElement);
     this.height = parseInt(style.getPropertyValue("--row"), 10);
     const columns = data.columns.length;
-    const narrow = matchMedia("(max-width: 900px)").matches;
+    const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
     // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
-    this.width = Math.max(narrow ? 100 : 200, columns * (narrow ? 60 : 104));
+    this.width = Math.max(tight ? 84 : narrow ? 110 : 200, columns * (tight ? 42 : narrow ? 60 : 104));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
     this.columns = data.columns.map((_, at) => Math.round(((at + 0.5) / columns) * this.width));
     if (columns === 2) this.columns = narrow ? [22, this.width - 26] : [38, this.width - 38];

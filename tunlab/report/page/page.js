@@ -133,11 +133,17 @@ const lightBits = ([start, bits], options) => {
   }
   fieldsView.light(rows, options);
 };
+let pointed = -1; // the bit at which the mouse was last: within one digit nothing changes
 octets.addEventListener("mousemove", (event) => {
   const bits = octetsView.bitsOf(event);
-  if (bits) lightBits(bits, {});
+  if (!bits || bits[0] === pointed) return;
+  [pointed] = bits;
+  lightBits(bits, {});
 });
-octets.addEventListener("mouseleave", () => fieldsView.restore());
+octets.addEventListener("mouseleave", () => {
+  pointed = -1;
+  fieldsView.restore();
+});
 octets.addEventListener("click", (event) => {
   const bits = octetsView.bitsOf(event);
   if (bits) lightBits(bits, { keep: true });
