@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.report.browser import Browser
-from tests.report.recordings import HARM, SESSION, framed, recorded, session
+from tests.report.recordings import HARM, KERNEL, PEER, SESSION, framed, recorded, session
 from tests.report.test_fields import rows_of
+from tunlab.packet import UDP, IPv4, build
 from tunlab.recorder import read_pcapng
 from tunlab.report.page import render
 
@@ -23,7 +24,8 @@ LIT_FIELDS = "[...document.querySelectorAll('#tree .item.lit .name')].map((each)
 # Each octet as its number, and which of its two digits are lit.
 LIT_OCTETS = (
     "[...document.querySelectorAll('#octets .x.high, #octets .x.low')]"
-    ".map((each) => each.dataset.at + (each.classList.contains('high') ? 'h' : '') + (each.classList.contains('low') ? 'l' : ''))"
+    ".map((each) => each.dataset.at + ['high', 'low'].filter((half) => each.classList.contains(half))"
+    ".map((half) => half[0]).join(''))"
 )
 FOCUSED = "document.activeElement.id"
 
@@ -233,8 +235,8 @@ return unlit.slice(0, 5);
 })()"""
 
 CONTRASTS = """
-[...document.querySelectorAll('h1, .facts, .outcome, .summary, .beside, .beside em, .number, .time small, .name, .value,'
-  + ' .note, .x, .at, .finding, .told, button, .first, .fault, #count')]
+[...document.querySelectorAll('h1, .facts, .outcome, .summary, .beside, .beside em, .number, .time small, .name,'
+  + ' .value, .note, .x, .at, .finding, .told, button, .first, .fault, #count')]
 .filter((each) => each.textContent.trim()).map((each) => {
   let ground = each;
   const clear = () => /rgba\\(.*, 0\\)|transparent/.test(getComputedStyle(ground).backgroundColor);
@@ -317,12 +319,14 @@ def test_on_paper_every_packet_stands(show):
 
 
 def test_a_large_packet_is_shown_as_far_as_is_asked(show):
-    octets = bytes(SESSION[3][1])[:28] + bytes(60_000)
+    octets = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
     page = show(recorded([("in", octets)]))
-    assert page.run("document.querySelectorAll('#octets .x').length") < 5000
+    shown = "document.querySelectorAll('#octets .x[data-at]').length"
+    assert page.run(shown) == 2048
     page.run("[...document.querySelectorAll('#tree .item')].at(-1).click()")
-    page.click(".more") if page.run("document.querySelector('.more') !== null") else None
-    assert page.run("document.querySelectorAll('#octets .x[data-at]').length") == len(octets)
+    assert page.run(f"{LIT_OCTETS}.length") == 2048 - 28
+    page.run("document.querySelector('.more').click()")
+    assert (page.run(shown), page.run(f"{LIT_OCTETS}.length")) == (20_028, 20_000)
 
 
 def test_recordings_of_every_kind_open(show):

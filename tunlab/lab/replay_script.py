@@ -11,6 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tunlab.errors import PacketError
+from tunlab.kernel.addressing import parse_interface
 from tunlab.packet import ICMP, TCP, UDP, Packet, TCPFlag, Verdict, checksums, parse
 from tunlab.recorder import Record, datagram
 
@@ -110,11 +111,12 @@ def _steps(records: Sequence[Record], ifname: str, host: str) -> list[Step]:
 def _own(address: str, wanted: Counter[str], sent: set[str]) -> str:
     """The kernel's address: as given, else that to which most was sent of those that have answered."""
     if not address:
-        answering = [each for each, _ in wanted.most_common() if each in sent]
-        address = next(iter(answering or wanted), "")
+        most = [each for each, _ in wanted.most_common()]
+        answering = [each for each in most if each in sent]
+        address = next(iter(answering or most), "")
         if not address:
             raise PacketError("no packet goes to an address that a kernel can have: say which it had: --address")
-    return address if "/" in address else f"{address}/24"
+    return str(parse_interface(address if "/" in address else f"{address}/24", "play a recording"))
 
 
 def _is_host(address: IPv4Address) -> bool:

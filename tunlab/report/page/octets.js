@@ -26,11 +26,13 @@ const octetsView = {
   cursor: 0, // in octets
   across: 16, // octets in a line
   layers: [],
+  lit: [],
   MORE: 2048, // octets shown at first, and at each time after
 
   show(octets, layers) {
     this.octets = octets;
     this.layers = layers;
+    this.lit = [];
     this.cells = [];
     this.texts = [];
     this.cursor = 0;
@@ -50,7 +52,7 @@ const octetsView = {
     if (left > 0) {
       const more = make("button", "more", `Show the other ${left.toLocaleString("en")} octets`);
       more.type = "button";
-      more.addEventListener("click", () => { this.grow(this.octets.length); this.element.focus(); });
+      more.addEventListener("click", () => { this.grow(this.octets.length); this.light(this.lit); this.element.focus(); });
       this.element.append(more);
     }
     if (!this.octets.length) this.element.append(make("div", "nothing", "no octets"));
@@ -85,25 +87,25 @@ const octetsView = {
     return line;
   },
 
-  /** Light the digits that hold any of these bits. */
+  /** Light the digits that hold any of these bits, of the octets that are shown. */
   light(ranges, scroll) {
     for (const cell of this.element.querySelectorAll(".high, .low, .lit")) cell.classList.remove("high", "low", "lit");
+    this.lit = ranges;
+    const [first] = ranges;
+    if (scroll && first?.[1]) this.move(first[0] >> 3);
     for (const [start, bits] of ranges) {
       const last = start + bits - 1;
-      if (bits && last >> 3 >= this.cells.length) this.grow((last >> 3) + 1);
-      for (let at = start >> 3; bits && at <= last >> 3 && at < this.octets.length; at++) {
+      for (let at = start >> 3; bits && at <= last >> 3 && at < this.cells.length; at++) {
         this.cells[at].classList.toggle("high", start < at * 8 + 4);
         this.cells[at].classList.toggle("low", last >= at * 8 + 4);
         this.texts[at].classList.add("lit");
       }
     }
-    const [first] = ranges;
-    if (scroll && first && first[1] && this.cells[first[0] >> 3]) this.move(first[0] >> 3);
   },
 
   move(at) {
     at = Math.max(0, Math.min(this.octets.length - 1, at));
-    if (at >= this.cells.length) this.grow(at + 1);
+    if (at >= this.cells.length) this.grow(at + this.MORE);
     this.cells[this.cursor]?.classList.remove("cursor");
     const cell = this.cells[at];
     if (!cell) return;
