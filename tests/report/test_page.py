@@ -49,6 +49,7 @@ def data_of(page):
     """What the script is given, and the recording in the page."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     recording = re.search(r'<script type="text/plain" id="recording">(.*?)</script>', page, re.DOTALL)
+    assert not set("<>&") & set(found[1])
     return json.loads(found[1]), base64.b64decode(recording[1])
 
 
