@@ -9,7 +9,10 @@ from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter
 
 KERNEL, PEER = "10.1.2.1", "10.1.2.2"
 BEGIN = 1_700_000_000 * 10**9
-HARM = "</script x></script><!--<script></script><script>window.harm = 1</script><img src=x onerror='window.harm = 2'><!-- {{title}}"
+HARM = (
+    "</script x></script><!--<script></script><script>window.harm = 1</script>"
+    "<img src=x onerror='window.harm = 2'><!-- {{title}}"
+)
 SYN_OPTIONS = [
     tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(1, 0), tcp_options.NOP,
     tcp_options.WindowScale(7),
