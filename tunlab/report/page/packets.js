@@ -24,10 +24,10 @@ const packetsView = {
     const columns = data.columns.length;
     const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
     // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
-    this.width = Math.max(tight ? 84 : narrow ? 110 : 200, columns * (tight ? 42 : narrow ? 60 : 104));
+    this.width = Math.max(tight ? 100 : narrow ? 110 : 200, columns * (tight ? 42 : narrow ? 60 : 104));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
     this.columns = data.columns.map((_, at) => Math.round(((at + 0.5) / columns) * this.width));
-    if (columns === 2) this.columns = narrow ? [22, this.width - 26] : [38, this.width - 38];
+    if (columns === 2) this.columns = narrow ? [20, this.width - 24] : [38, this.width - 38];
     this.head();
     this.refresh();
   },
@@ -152,8 +152,8 @@ const packetsView = {
     return this.drawn.get(this.shown.indexOf(number));
   },
 
-  /** By so many lines; `from` nothing chosen it is the first. */
-  step_by(by) {
+  /** By so many lines; where nothing is chosen, to the first. */
+  stepBy(by) {
     if (!this.shown.length) return;
     const at = this.shown.indexOf(this.chosen);
     this.choose(this.shown[Math.max(0, Math.min(this.shown.length - 1, at < 0 ? 0 : at + by))]);

@@ -67,7 +67,7 @@ const plainKey = (event) => !event.ctrlKey && !event.metaKey && !event.altKey;
 
 $("list").addEventListener("keydown", (event) => {
   if (!plainKey(event)) return;
-  if (event.key in MOVES) packetsView.step_by(MOVES[event.key]);
+  if (event.key in MOVES) packetsView.stepBy(MOVES[event.key]);
   else if (event.key === "Enter") {
     if (fieldsView.cursor < 0) fieldsView.move(0);
     fieldsView.element.focus();
@@ -178,8 +178,8 @@ $("help").addEventListener("click", () => $("keys").showModal());
 document.addEventListener("keydown", (event) => {
   if (!plainKey(event) || event.target.closest("input, dialog")) return;
   switch (event.key) {
-    case "j": packetsView.step_by(1); break;
-    case "k": packetsView.step_by(-1); break;
+    case "j": packetsView.stepBy(1); break;
+    case "k": packetsView.stepBy(-1); break;
     case "/": $("filter").focus(); break;
     case "s": flip(); break;
     case "t": theme.toggle(); break;
