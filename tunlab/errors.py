@@ -267,8 +267,8 @@ class ExpectationError(TunlabError, AssertionError):
     def __str__(self) -> str:
         widened = ""
         if self.margin:
-            widened = f" (asked for {self.window or 0.0:.3f} s, and {_span(self.margin)} for this machine's jitter)"
-        lines = [self.problem or f"waited {self.elapsed:.3f} s{widened} for {self.wanted}"]
+            widened = f" (a window of {_span(self.window or 0.0)}, and {_span(self.margin)} for this machine's jitter)"
+        lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}{widened}"]
         if self.late is not None:
             lines.append(
                 f"timing, not behaviour: it came {_span(self.late)} after the window of {_span(self.window or 0.0)};"

@@ -152,14 +152,16 @@ def explain(packet: Packet, differences: Sequence[Difference], name: Namer = pla
     return lines + rows(differences, name)
 
 
-def rows(differences: Iterable[Difference], name: Namer = plain_name) -> list[str]:
+def rows(
+    differences: Iterable[Difference], name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")
+) -> list[str]:
     """A line for each difference; octets that differ from wanted ones are laid beside these."""
     lines: list[str] = []
     for each in differences:
         if isinstance(each.wanted, bytes) and isinstance(each.got, bytes):
-            lines += compare(each.wanted, each.got, each.field)
+            lines += compare(each.wanted, each.got, each.field, labels)
         else:
-            lines.append(each.text(name))
+            lines.append(each.text(name, labels))
     return lines
 
 

@@ -42,11 +42,10 @@ class Difference(NamedTuple):
     got: object
     weight: int = 1
 
-    def text(self, name: Namer = plain_name) -> str:
+    def text(self, name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
         """The row of a failure message, functions called by what `name` makes of them."""
-        if self.field.endswith(".checksum"):
-            return f"{self.field}: wanted {_hexadecimal(self.wanted, name)}, got {_hexadecimal(self.got, name)}"
-        return f"{self.field}: wanted {show(self.wanted, name)}, got {show(self.got, name)}"
+        tell = _hexadecimal if self.field.endswith(".checksum") else show
+        return f"{self.field}: {labels[0]} {tell(self.wanted, name)}, {labels[1]} {tell(self.got, name)}"
 
     def __str__(self) -> str:
         return self.text()

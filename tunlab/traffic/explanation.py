@@ -101,10 +101,11 @@ def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing]
     bad = {id(crossing) for crossing in found}
     texts = [f"{at(crossing, window.started_ns)}   <-- not wanted" for crossing in found]
     texts += [at(crossing, window.started_ns) for crossing in waiting if id(crossing) not in bad]
-    came = "it came" if len(found) == 1 else f"{len(found)} of them came"
+    what = f"{wanted.removeprefix('any ')} at all" if wanted.startswith("any ") else wanted
+    came = "one came" if len(found) == 1 else f"{len(found)} came"
     return ExpectationError(
-        wanted=f"no {wanted}",
-        problem=f"wanted no {wanted}, and {came}:",
+        wanted=f"no {what}",
+        problem=f"wanted no {what}, and {came}:",
         seen=texts[:_LISTED],
         count=len(texts),
         elapsed=window.elapsed,
@@ -112,12 +113,13 @@ def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing]
     )
 
 
-def left_over(crossings: Sequence[Crossing]) -> ExpectationError:
+def left_over(crossings: Sequence[Crossing], ifname: str) -> ExpectationError:
     """The error of a strict test: these came, and no expectation met them, and nobody captured or read them."""
     started_ns = crossings[0].time_ns
     texts = [f"{at(each, started_ns)}   <-- {each.comment or 'never read'}" for each in crossings[:_LISTED]]
-    what = "a packet came that nobody expected"
-    if len(crossings) > 1:
-        what = f"{len(crossings)} packets came that nobody expected"
-    problem = f"strict: {what}; expect or capture all that may come, for what expect() passes over counts:"
+    number = "a packet" if len(crossings) == 1 else f"{len(crossings)} packets"
+    problem = (
+        f"strict: {number} came out of {ifname} that nobody expected, captured or read"
+        " (what expect() passes over is not expected):"
+    )
     return ExpectationError(wanted="no packet that nobody expects", problem=problem, seen=texts, count=len(crossings))

@@ -34,7 +34,7 @@ class Inbox:
         self.record: deque[Crossing] = deque(maxlen=100_000)
         self._netns, self._device = netns, device
         self._unread: deque[Crossing] = deque()
-        self._emitted: deque[tuple[bytes, str]] = deque()
+        self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # somebody else may read the device
         self._expectations = 0
         self._fence: Fence | None = None
         self._answers: deque[bytes] = deque()  # what came with the fence's mark
@@ -62,9 +62,18 @@ class Inbox:
                 self._answers.append(octets)
                 continue
             crossing = self._remember("out", octets)
-            if self._emitted and self._emitted[0][0] == octets:
-                crossing.note(self._emitted.popleft()[1], taken=True)
+            if self._emitted:
+                self._recognise(crossing)
             self._unread.append(crossing)
+
+    def _recognise(self, crossing: Crossing) -> None:
+        """Say of what the test has put there itself that it has, and where; what was put there before it was lost."""
+        for number, (octets, comment) in enumerate(self._emitted):
+            if octets == crossing.octets:
+                crossing.note(comment, taken=True)
+                for _ in range(number + 1):
+                    self._emitted.popleft()
+                return
 
     def _remember(self, direction: Literal["in", "out"], octets: bytes, comment: str = "") -> Crossing:
         try:

@@ -46,10 +46,10 @@ class Window:
     started_ns   when it began, nanoseconds since the epoch
     """
 
-    __slots__ = ("_deadline", "_started", "margin", "seconds", "started_ns")
+    __slots__ = ("_deadline", "_started", "_widened", "margin", "seconds", "started_ns")
 
     def __init__(self, seconds: float) -> None:
-        self.seconds, self.margin = seconds, 0.0
+        self.seconds, self.margin, self._widened = seconds, 0.0, seconds <= 0
         self._started, self.started_ns = time.monotonic(), time.time_ns()
         self._deadline = self._started + seconds
 
@@ -58,10 +58,10 @@ class Window:
         return self._deadline - time.monotonic()
 
     def widen(self) -> bool:
-        """Put the margin on, once; whether there is one to put on."""
-        if self.margin or self.seconds <= 0:
+        """Put the margin on, once; whether that was left to do."""
+        if self._widened:
             return False
-        self.margin = margin(self.seconds)
+        self.margin, self._widened = margin(self.seconds), True
         self._deadline += self.margin
         return True
 

@@ -11,7 +11,7 @@ from tunlab.traffic.crossing import place
 
 def here(offset=0):
     frame = sys._getframe(1)
-    return f"test_traffic_comments.py:{frame.f_lineno + offset}"
+    return f"test_crossing.py:{frame.f_lineno + offset}"
 
 
 def echo(tun, number=1):
