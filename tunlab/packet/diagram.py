@@ -34,7 +34,11 @@ _FIELDS_OF_VIEWS: Mapping[type[Header], Mapping[str, tuple[str, ...]]] = {
         "is_error": ("type",),
         "name": ("type", "code"),
     },
-    IGMP: {"version": ("type", "rest"), "name": ("type",), **dict.fromkeys(("sources", "records"), ("rest",))},
+    IGMP: {
+        "version": ("type", "rest"),
+        "name": ("type",),
+        **dict.fromkeys(("sources", "records", "record_count"), ("rest",)),
+    },
 }
 """Where a view's value stands on the wire."""
 

@@ -69,7 +69,7 @@ def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any
 def _flag(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, pytest.UsageError):  # as pytest grew older, it raised one after the other
         mistake(f"{name} in the configuration is neither true nor false")
 
 
