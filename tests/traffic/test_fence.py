@@ -51,6 +51,13 @@ class TestWhatItGives:
         assert tun.capture() == []
         tun.quiet()
 
+    def test_a_reply_to_an_earlier_fence_ends_no_later_one(self, tun):
+        tun.fence()
+        tun.device.write(tun.record[0].octets)
+        tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
+        with pytest.raises(KernelError, match="icmp_echo_ignore_all is on"):
+            tun.fence()
+
     def test_a_window_waits_for_what_comes_by_a_timer(self, tun):
         timer = threading.Timer(0.02, tun.device.write, [build(*echo(tun))])
         timer.start()

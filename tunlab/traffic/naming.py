@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import linecache
 from collections.abc import Callable
 from types import CodeType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import ast
 
 LONGEST = 80
 """Characters of a lambda's source that are shown."""
@@ -21,6 +24,8 @@ def name_of(function: Callable[..., object]) -> str:
 
 
 def _source(code: CodeType) -> str:
+    import ast  # only a failure needs it
+
     text = "".join(linecache.getlines(code.co_filename))
     try:
         tree = ast.parse(text)
