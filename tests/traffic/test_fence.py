@@ -130,6 +130,17 @@ class TestNegative:
         assert caught.value.window == 60
         assert caught.value.elapsed < 60
 
+    def test_a_packet_that_waits_is_not_asked_about_again_with_each_that_comes(self, tun):
+        asked = []
+        tun.inject(*echo(tun))
+        timers = [threading.Timer(0.02 * number, tun.device.write, [build(*echo(tun, number))]) for number in (2, 3, 4)]
+        for timer in timers:
+            timer.start()
+        tun.expect_none(lambda packet: asked.append(packet.icmp.sequence_number), within=0.3)
+        for timer in timers:
+            timer.join()
+        assert asked.count(1) == 2  # when it was there, and at the end
+
 
 class TestWhereItCannotHold:
     @pytest.mark.parametrize("ask", [Tun.fence, Tun.quiet, Tun.expect_none])
@@ -151,16 +162,35 @@ class TestWhereItCannotHold:
             tun.fence()
         assert caught.value.errno == errno.ENETDOWN
 
+    def test_without_a_carrier(self, tun):
+        tun.device.set_carrier(False)
+        for _ in range(500):  # the kernel takes its time to notice: linkwatch, a second at most
+            if tun.device.link.operstate == "down":
+                break
+            tun.device.wait(0.01)
+        with pytest.raises(KernelError, match=r"no carrier .*; set_carrier\(True\), or give a time to wait"):
+            tun.fence()
+
     def test_where_echo_requests_are_ignored(self, tun):
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
         with pytest.raises(KernelError, match=r"icmp_echo_ignore_all is on: .*; set it to 0, or give a time to wait"):
             tun.fence()
 
-    def test_where_the_address_was_taken_away(self, tun):
-        tun.device.set_address("10.9.9.9/24")
-        with pytest.raises(KernelError, match=r"no longer has 10\.1\.2\.1; it has 10\.9\.9\.9"):
+    def test_where_the_address_was_taken_away_and_the_request_is_routed_back(self, tun):
+        tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
+        tun.device.set_address("10.1.2.9/24")
+        with pytest.raises(KernelError, match=r"no longer has 10\.1\.2\.1; it has 10\.1\.2\.9"):
             tun.fence()
+        assert len(tun.record) > 1  # the request again, and a redirect
         assert all(each.comment == "fence" for each in tun.record)
+
+    def test_where_the_request_is_answered_by_an_error(self, tun):
+        tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
+        tun.device.set_address("10.9.9.9/24")
+        tun.device.rtnl.add_route("10.1.2.0/24", ifindex=tun.device.ifindex)
+        tun.device.rtnl.add_route("10.1.2.1/32", type="unreachable")
+        with pytest.raises(KernelError, match=r"the echo request is rejected: IP 10\.9\.9\.9 > .*unreachable"):
+            tun.fence()
 
     @pytest.mark.tun(timeout=0.05)
     def test_where_the_reply_is_routed_elsewhere(self, tun, make_tun, netns):

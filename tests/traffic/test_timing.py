@@ -89,6 +89,11 @@ def test_a_packet_within_the_margin_is_in_time(tun, later, monkeypatch):
     assert tun.expect(ICMP, timeout=0.001)
 
 
+def test_a_capture_of_all_that_comes_waits_as_long_as_it_was_told_to(tun, monkeypatch):
+    monkeypatch.setattr(timing, "margin", lambda _: pytest.fail("no window is missed here"))
+    assert tun.capture(timeout=0.001) == []
+
+
 class TestTooLate:
     """The margin is small, the window smaller than the delay, and what comes after it is watched for as long again."""
 
