@@ -265,10 +265,9 @@ class ExpectationError(TunlabError, AssertionError):
         super().__init__(wanted)
 
     def __str__(self) -> str:
-        widened = ""
-        if self.margin:
-            widened = f" (a window of {_span(self.window or 0.0)}, and {_span(self.margin)} for this machine's jitter)"
-        lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}{widened}"]
+        lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}"]
+        if self.window and self.margin > self.window * _WORTH_SAYING:
+            lines.append(f"(the window of {_span(self.window)}, and {_span(self.margin)} for this machine's jitter)")
         if self.late is not None:
             lines.append(
                 f"timing, not behaviour: it came {_span(self.late)} after the window of {_span(self.window or 0.0)};"
@@ -297,6 +296,7 @@ class ExpectationError(TunlabError, AssertionError):
         return lines
 
 
+_WORTH_SAYING = 0.05
 _EXPLAINED, _LISTED = 5, 100
 """Of so many packets is said how they differ; so many have a line."""
 

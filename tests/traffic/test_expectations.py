@@ -18,8 +18,9 @@ def syn(tun, port=80, **fields):
 def miss(expect, *wanted, **settings):
     with pytest.raises(ExpectationError) as caught:
         expect(*wanted, timeout=0.01, **settings)
-    text = str(caught.value)
-    return caught.value, text
+    # The line that a busy machine adds is no part of this: see test_timing.py.
+    lines = [line for line in str(caught.value).splitlines() if not line.startswith("(the window of ")]
+    return caught.value, "\n".join(lines)
 
 
 class TestOne:
@@ -98,7 +99,7 @@ class TestOne:
     def test_functions_are_shown_as_they_are_written(self, tun):
         tun.inject(*echo(tun))
         _, text = miss(tun.expect, ICMP.where(sequence_number=lambda n: n > 5), lambda packet: packet.ip.ttl < 10)
-        assert "for ICMP(sequence_number=lambda n: n > 5) & lambda packet: packet.ip.ttl < 10 (" in text
+        assert "for ICMP(sequence_number=lambda n: n > 5) & lambda packet: packet.ip.ttl < 10\n" in text
         assert "ICMP.sequence_number: wanted lambda n: n > 5, got 1" in text
         tun.inject(*echo(tun))
         _, text = miss(tun.expect, ICMP, lambda packet: packet.ip.ttl < 10)
@@ -190,7 +191,7 @@ class TestAll:
         wanted = [ICMP.where(sequence_number=2), (TCP.where(flags=TCPFlag.SYN), IPv4), ICMP]
         error, text = miss(tun.expect_all, wanted)
         lines = text.splitlines()
-        assert "s for 3 packets, in any order: 2 came, 1 did not (a window of 10 ms" in lines[0]
+        assert "s for 3 packets, in any order: 2 came, 1 did not" in lines[0]
         assert lines[1] == "  1. came     ICMP(sequence_number=2)"
         assert "IP 10.1.2.1 > 10.1.2.2: ICMP echo reply, id 7, seq 2" in lines[2]
         assert lines[3] == "  2. missing  TCP(flags=SYN) & IPv4()"
