@@ -146,7 +146,7 @@ class TestWhereItCannotHold:
     @pytest.mark.parametrize("ask", [Tun.fence, Tun.quiet, Tun.expect_none])
     def test_without_an_address(self, make_tun, ask):
         with pytest.raises(
-            KernelError, match=r"fence tun0: it was made without one .*; give the Tun an address .*within=0\.1"
+            KernelError, match=r"fence tun0: it was made without an address .*; give the Tun an address .*within=0\.1"
         ):
             ask(make_tun(address=""))
 

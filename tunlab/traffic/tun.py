@@ -235,9 +235,11 @@ class Tun(Closing):
         try:
             src, dst = self.peer, self.address
         except KernelError as error:
+            reason = error.reason if self._interface else "it was made without an address"
             remedy = "give the Tun an address in a network of two or more, or a time to wait instead: within=0.1"
+            operation = f"fence {self.ifname}"
             raise KernelError(
-                errno.EADDRNOTAVAIL, f"fence {self.ifname}", reason=error.reason, remedy=remedy, ifname=self.ifname
+                errno.EADDRNOTAVAIL, operation, reason=reason, remedy=remedy, ifname=self.ifname
             ) from None
         return self._inbox.fence(src, dst, self._seconds(timeout), window)
 
