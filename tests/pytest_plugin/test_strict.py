@@ -142,6 +142,20 @@ def test_where_no_fence_holds_what_has_come_counts(run):
     run(source).assert_outcomes(failed=1)
 
 
+def test_where_the_device_is_gone_what_had_come_counts(run):
+    source = """
+    @pytest.mark.tun(strict=True)
+    @pytest.mark.parametrize("read", [True, False])
+    def test_it(tun, read):
+        ping(tun, 1)
+        tun.unread()
+        if read:
+            tun.expect(ICMP)
+        tun.device.delete()
+    """
+    run(source).assert_outcomes(passed=1, failed=1)
+
+
 @pytest.mark.parametrize(
     ("marker", "ini", "sentence"),
     [

@@ -11,7 +11,7 @@ import errno
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Any, Self, TypeAlias
 
@@ -273,8 +273,9 @@ class Tun(Closing):
         if not self.closed:
             try:
                 self._fence(timeout=0.25)
-            except KernelError:  # it cannot hold here
-                self._inbox.unread()
+            except KernelError:  # it cannot hold here; and where the device is gone, nothing more comes out of it
+                with suppress(KernelError):
+                    self._inbox.unread()
         return [crossing for crossing in self.record if not crossing.taken]
 
     def _seconds(self, timeout: float | None) -> float:
