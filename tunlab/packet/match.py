@@ -31,16 +31,18 @@ def plain_name(function: Callable[..., object]) -> str:
     return getattr(function, "__name__", repr(function))
 
 
-class Difference(NamedTuple):
-    """One field that is not as wanted: `field` as "TCP.dst_port"; `wanted` and `got` as values.
+ABSENT = "present"
+"""What is wanted of a layer that is not there."""
 
-    weight   in how many respects it differs: a layer that is not there in all that was wanted of it, and one
-    """
+_FAR = 1000
+
+
+class Difference(NamedTuple):
+    """One field that is not as wanted: `field` as "TCP.dst_port", "TCP" for a layer that is not there."""
 
     field: str
     wanted: object
     got: object
-    weight: int = 1
 
     def text(self, name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
         """The row of a failure message, functions called by what `name` makes of them."""
@@ -70,7 +72,7 @@ class Match(Struct, frozen=True):
             header = packet.get(layer)
             if header is None:
                 got = "/".join(type(each).__name__ for each in packet.headers) or "octets"
-                rows.append(Difference(layer.__name__, "present", got, 1 + len(wanted)))
+                rows.append(Difference(layer.__name__, ABSENT, got))
                 continue
             for name, value in wanted:
                 got_value = packet.payload if name == "payload" else getattr(header, name)
@@ -152,8 +154,8 @@ def _hexadecimal(value: object, name: Namer) -> str:
 
 
 def distance(differences: Iterable[Difference]) -> int:
-    """In how many respects a packet is not as wanted."""
-    return sum(difference.weight for difference in differences)
+    """In how many fields a packet is not as wanted; one without the layer is farther than any that has it."""
+    return sum(_FAR if each.wanted is ABSENT else 1 for each in differences)
 
 
 def nearest(match: Differing, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
