@@ -3,32 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
 from tunlab.packet import Header, Match, Packet, summary
 from tunlab.packet.match import nearest
+from tunlab.traffic.crossing import Crossing
 
 Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
 """What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
-
-
-class Crossing(Struct, frozen=True):
-    """A datagram that crossed the TUN.
-
-    direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
-    time_ns     nanoseconds since the epoch, taken when it was written or read
-    packet      None where the octets begin with no IPv4 header
-    """
-
-    direction: Literal["in", "out"]
-    time_ns: int
-    octets: bytes
-    packet: Packet | None
-
-    def __str__(self) -> str:
-        return summary(self.packet or self.octets)
 
 
 class Expected(Struct, frozen=True):

@@ -27,7 +27,8 @@ from tunlab.packet import Header, Packet, build, parse, summary
 from tunlab.packet.header import octets_of
 from tunlab.packet.stack import Layer
 from tunlab.traffic import sockets
-from tunlab.traffic.expectation import Crossing, Expectation, Expected
+from tunlab.traffic.crossing import Crossing, place
+from tunlab.traffic.expectation import Expectation, Expected
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
@@ -54,6 +55,8 @@ class Tun(Closing):
         self._owns_netns = False
         self._deletes_device = False
         self._emitter: PacketSocket | None = None
+        self._emitted: deque[tuple[bytes, str]] = deque()
+        self._expectations = 0
 
     @classmethod
     def create(
@@ -147,7 +150,7 @@ class Tun(Closing):
         octets = _octets(layers)
         self._check_open()
         self.device.write(octets)
-        self._remember("in", octets)
+        self._remember("in", octets, f"injected at {place()}")
         return octets
 
     def emit(self, *layers: Layer | Packet) -> bytes:
@@ -161,6 +164,7 @@ class Tun(Closing):
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
         self._emitter.send(octets)
+        self._emitted.append((octets, f"emitted at {place()}"))
         return octets
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
@@ -171,11 +175,15 @@ class Tun(Closing):
         """
         __tracebackhide__ = True
         expected = Expected.of(wanted)
+        self._expectations += 1
+        here = place()
         seen: list[Crossing] = []
         started = time.monotonic()
         for crossing in self._crossings(self.timeout if timeout is None else timeout):
             if crossing.packet is not None and expected.met_by(crossing.packet):
+                crossing.note(f"matched expectation {self._expectations} at {here}", taken=True)
                 return crossing.packet
+            crossing.note(f"passed over at {here}", taken=False)
             seen.append(crossing)
         elapsed = time.monotonic() - started
         raise ExpectationError(wanted=str(expected), seen=expected.explain(seen), elapsed=elapsed)
@@ -193,7 +201,9 @@ class Tun(Closing):
         found: list[Packet] = []
         started = time.monotonic()
         if count != 0:
+            here = place()
             for crossing in self._crossings(timeout):
+                crossing.note(f"captured at {here}", taken=True)
                 if crossing.packet is not None:
                     found.append(crossing.packet)
                 if len(found) == count:
@@ -208,8 +218,15 @@ class Tun(Closing):
         __tracebackhide__ = True
         timeout = self.timeout if timeout is None else timeout
         for crossing in self._crossings(timeout):
+            crossing.note(f"read at {place()}", taken=True)
             return crossing.octets
         raise ExpectationError(wanted="any datagram", elapsed=timeout)
+
+    def unread(self) -> list[Crossing]:
+        """What the kernel has sent and nobody has asked for yet, in order; it stays so, and is in the record now."""
+        self._check_open()
+        self._fetch()
+        return list(self._unread)
 
     def _crossings(self, timeout: float) -> Iterator[Crossing]:
         """What the kernel sends, each as soon as it is there, until nothing more has come by the deadline."""
@@ -217,7 +234,7 @@ class Tun(Closing):
         deadline = time.monotonic() + timeout
         while True:
             if not self._unread:
-                self._unread.extend(self._remember("out", octets) for octets in self.device.read_all())
+                self._fetch()
             while self._unread:
                 yield self._unread.popleft()
             # Checked only when all that waited was given: a late test has not missed a packet that came in time.
@@ -225,12 +242,20 @@ class Tun(Closing):
             if remaining <= 0 or not self.device.wait(remaining):
                 return
 
-    def _remember(self, direction: Literal["in", "out"], octets: bytes) -> Crossing:
+    def _fetch(self) -> None:
+        """Read what waits in the kernel: into the record, and to be asked for."""
+        for octets in self.device.read_all():
+            crossing = self._remember("out", octets)
+            if self._emitted and self._emitted[0][0] == octets:
+                crossing.note(self._emitted.popleft()[1], taken=True)
+            self._unread.append(crossing)
+
+    def _remember(self, direction: Literal["in", "out"], octets: bytes, comment: str = "") -> Crossing:
         try:
             packet = parse(octets)
         except PacketError:
             packet = None
-        crossing = Crossing(direction, time.time_ns(), octets, packet)
+        crossing = Crossing(direction, time.time_ns(), octets, packet, comment, direction == "in")
         self.record.append(crossing)
         return crossing
 
