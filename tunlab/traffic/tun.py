@@ -20,6 +20,7 @@ from typing import Any, Literal, Self, TypeAlias
 from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.kernel.addressing import parse_interface
 from tunlab.kernel.closing import Closing
+from tunlab.kernel.counters import read_counters
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
@@ -27,6 +28,7 @@ from tunlab.packet import Header, Packet, build, parse, summary
 from tunlab.packet.header import octets_of
 from tunlab.packet.stack import Layer
 from tunlab.traffic import sockets
+from tunlab.traffic.counting import Counts, counts
 from tunlab.traffic.crossing import Crossing, place
 from tunlab.traffic.expectation import Expectation, Expected
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
@@ -258,6 +260,24 @@ class Tun(Closing):
         crossing = Crossing(direction, time.time_ns(), octets, packet, comment, direction == "in")
         self.record.append(crossing)
         return crossing
+
+    # ---- what the kernel counts ------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters in the namespace as they stand, by their names: "Ip.InHdrErrors", "Udp.NoPorts"."""
+        self._check_open()
+        return read_counters(self.netns)
+
+    def counts(self, **wanted: int) -> Counts:
+        """A block within which the kernel counts just so: `with tun.counts(IpExt__InCsumErrors=1): …`.
+
+        Only the counters named are held to it; a 0 says that one does not move. Raises CountError with all that moved,
+        KernelError for a name that is none.
+        """
+        __tracebackhide__ = True
+        self._check_open()
+        return counts(self.netns, wanted)
 
     # ---- what runs inside ------------------------------------------------------------------------------------------
 
