@@ -21,6 +21,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 from tunlab.errors import KernelError
 from tunlab.kernel import guardian, libc, sysctl
 from tunlab.kernel.closing import Closing
+from tunlab.kernel.neighbour_table import wait_for_room
 from tunlab.kernel.refusal import GRANT, GRANT_ROOT, refusing
 from tunlab.kernel.throwaway import in_thread
 
@@ -79,6 +80,7 @@ class Netns(Closing):
         )
         files = "this process has as many files open as it may have", "raise the limit: ulimit -n 4096"
         reasons = {errno.ENOSPC: limit, errno.EMFILE: files}
+        wait_for_room()
         with refusing("make a network namespace", needs="CAP_SYS_ADMIN", reasons=reasons):
             libc.unshare(libc.CLONE_NEWNET)
             file = io.FileIO(_OWN)
