@@ -29,6 +29,11 @@ class Attached:
         self._door.settimeout(None)
         self._closed = False
 
+    @property
+    def door(self) -> Any:
+        """What octets go through: a socket, or what the SDK takes for one over TLS and ssh."""
+        return self._door
+
     def pieces(self) -> Iterator[tuple[Stream, bytes]]:
         """Which stream, and what came; ends with the container, or when the connection does."""
         while header := self._read(_HEADER.size):

@@ -61,6 +61,7 @@ class Container:
         auto_remove: bool = True,
         stdin: bool = True,
         init: bool = True,
+        log: bool = True,
     ) -> Self:
         """Make a container, not started yet.
 
@@ -71,6 +72,7 @@ class Container:
         auto_remove  by the engine, when it ends
         stdin        whether it has one; it is closed when the first who was attached to it has gone
         init         whether a process of the engine's is the first, and reaps
+        log          whether the engine keeps what it prints, for `log`; what is attached has it in any case
 
         Raises EngineError, MissingError for no such image.
         """
@@ -83,6 +85,7 @@ class Container:
                 auto_remove=auto_remove,
                 binds={source: {"bind": path, "mode": "ro"} for path, source in (mounts or {}).items()},
                 **(LEAST if privileges == "least" else rights),
+                **({} if log else {"log_config": {"type": "none"}}),
             )
             made = api.create_container(
                 image,

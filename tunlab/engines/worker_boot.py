@@ -1,0 +1,60 @@
+"""The program of a worker's container: it says what is installed here, then becomes the worker of pytest-xdist.
+
+Its text is the container's command (`python3 -u -c …`), so it stands on the standard library alone: an image without
+tunlab, or without pytest, is to be told in a sentence and not by a traceback.
+
+The container lives no longer than its standard input: Docker closes that when whoever attached goes away, however they
+went, and a worker in the middle of a test would notice only after execnet's fifteen seconds. Source: poll(2), POLLHUP.
+"""
+
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import time
+
+HELLO = "tunlab-worker "
+_UNCLAIMED = 300  # seconds; a controller builds images and starts other containers meanwhile
+_GRACE = 2.0  # seconds for a worker that is ending anyway
+
+
+def installed():
+    """What the controller compares: versions, and which distribution brings which pytest plugin."""
+    from importlib import metadata
+
+    versions = {}
+    for name in ("pytest", "pytest-xdist", "tunlab"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = ""
+    plugins = {point.dist.name: point.dist.version for point in metadata.entry_points(group="pytest11") if point.dist}
+    return {
+        "python": ".".join(map(str, sys.version_info[:3])),
+        "kernel": os.uname().release,
+        "versions": versions,
+        "plugins": plugins,
+        "tun": os.path.exists("/dev/net/tun"),
+    }
+
+
+def end_with(descriptor):
+    """End this process soon after the other end of its standard input has gone."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # only what is reported unasked: POLLHUP, POLLERR
+    poll.poll()
+    time.sleep(_GRACE)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=end_with, args=(os.dup(0),), daemon=True).start()
+    signal.alarm(_UNCLAIMED)
+    sys.stdout.write(HELLO + json.dumps(installed()) + "\n")
+    sys.stdout.flush()
+    _line = sys.stdin.readline()
+    signal.alarm(0)
+    if _line:
+        exec(eval(_line))  # execnet's own first line, as its `python -c` has it
