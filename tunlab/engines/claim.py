@@ -9,6 +9,8 @@ Stands on the standard library alone, to start in a few milliseconds. Source: un
 the Docker Engine API, "Attach to a container", for the frames.
 """
 
+from __future__ import annotations
+
 import os
 import signal
 import socket
@@ -21,14 +23,14 @@ _STDERR = 2
 _TAIL = 4096
 
 
-def write(descriptor, octets):
+def write(descriptor: int, octets: bytes | bytearray) -> None:
     """All of it, however much a pipe takes at a time."""
     view = memoryview(octets)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
-def forward(stream):
+def forward(stream: socket.socket) -> None:
     """Standard input into the container until it ends; then the container's own ends, too."""
     try:
         while octets := os.read(0, 65_536):
@@ -38,7 +40,7 @@ def forward(stream):
         pass
 
 
-def backward(stream):
+def backward(stream: socket.socket) -> bytes:
     """The container's output until it ends; returns the end of its standard error."""
     pending, tail = bytearray(), bytearray()
     try:
@@ -63,7 +65,7 @@ def backward(stream):
     return bytes(tail)
 
 
-def main(name, slot):
+def main(name: str, slot: str) -> int:
     """Take the stream of the slot's container, and join; returns the exit status."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's, which then ends the containers
     with socket.socket(socket.AF_UNIX) as gate:

@@ -7,6 +7,8 @@ The container lives no longer than its standard input: Docker closes that when w
 went, and a worker in the middle of a test would notice only after execnet's fifteen seconds. Source: poll(2), POLLHUP.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import select
@@ -14,17 +16,19 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
 
 HELLO = "tunlab-worker "
 _UNCLAIMED = 300  # seconds; a controller builds images and starts other containers meanwhile
 _GRACE = 2.0  # seconds for a worker that is ending anyway
 
 
-def installed():
+def installed() -> dict[str, Any]:
     """What the controller compares: versions, and which distribution brings which pytest plugin."""
     from importlib import metadata
 
-    versions = {}
+    versions: dict[str, str] = {}
     for name in ("pytest", "pytest-xdist", "tunlab"):
         try:
             versions[name] = metadata.version(name)
@@ -36,11 +40,11 @@ def installed():
         "kernel": os.uname().release,
         "versions": versions,
         "plugins": plugins,
-        "tun": os.path.exists("/dev/net/tun"),
+        "tun": Path("/dev/net/tun").exists(),
     }
 
 
-def end_with(descriptor):
+def end_with(descriptor: int) -> None:
     """End this process soon after the other end of its standard input has gone."""
     poll = select.poll()
     poll.register(descriptor, 0)  # only what is reported unasked: POLLHUP, POLLERR

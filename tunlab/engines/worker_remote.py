@@ -5,26 +5,30 @@ This module's text is sent instead of pytest-xdist's; at its end it runs the rem
 installed on its own side. Source: xdist/remote.py, below `__channelexec__`.
 """
 
+from __future__ import annotations
+
 import importlib.util
-import os
 import sys
+from pathlib import Path
+from typing import Any
 
 
 class Handed:
     """The channel to the controller, whose first object was received already."""
 
-    def __init__(self, channel, first):
+    def __init__(self, channel: Any, first: object) -> None:
+        """Of both, which channel and what came."""
         self._channel, self._first = channel, [first]
 
-    def receive(self, *arguments):
+    def receive(self, *arguments: float) -> Any:
         """The first object as it was altered, then what comes."""
         return self._first.pop() if self._first else self._channel.receive(*arguments)
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._channel, name)
 
 
-def at_home(first):
+def at_home(first: Any) -> Any:
     """What the controller said, for this side: workerinput, arguments, options, the Python path."""
     workerinput, arguments, options, path = first
     if (carried := workerinput.get("tunlab_path")) is not None:  # in a container
@@ -33,15 +37,16 @@ def at_home(first):
     return workerinput, arguments, options, path
 
 
-def become_worker(channel):
+def become_worker(channel: Any) -> None:
     """Run pytest-xdist's own remote module; found by path, for one that is imported cannot be rewritten by pytest."""
-    (folder,) = importlib.util.find_spec("xdist").submodule_search_locations
-    file = os.path.join(folder, "remote.py")
+    found = importlib.util.find_spec("xdist")
+    assert found is not None
+    assert found.origin is not None  # a package's __init__.py
+    file = Path(found.origin).with_name("remote.py")
     first = at_home(channel.receive())
-    with open(file, encoding="utf-8") as source:
-        code = compile(source.read(), file, "exec")
-    exec(code, {"__name__": "__channelexec__", "__file__": file, "channel": Handed(channel, first)})
+    code = compile(file.read_text(encoding="utf-8"), file, "exec")
+    exec(code, {"__name__": "__channelexec__", "__file__": str(file), "channel": Handed(channel, first)})
 
 
 if __name__ == "__channelexec__":
-    become_worker(channel)  # noqa: F821 - execnet's
+    become_worker(globals()["channel"])  # by which execnet gives it

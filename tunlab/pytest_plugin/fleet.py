@@ -154,7 +154,7 @@ class Workers:
             return str(image)
         begun = False
 
-        def progress(line: str) -> None:
+        def progress(_: str) -> None:
             nonlocal begun
             if not begun:
                 begun = True
@@ -258,7 +258,7 @@ class Workers:
     @pytest.hookimpl
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
         """Add the evidence to the report of the test that was running."""
-        crew = self._crew[report.node.gateway.id]  # type: ignore[attr-defined]
+        crew = self._crew[report.node.gateway.id]
         if crew.evidence:
             report.longrepr = f"{report.longrepr}\n{crew.evidence}"
 
