@@ -15,7 +15,6 @@ import select
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ def end_with(descriptor: int) -> None:
     poll = select.poll()
     poll.register(descriptor, 0)  # only what is reported unasked: POLLHUP, POLLERR
     poll.poll()
-    time.sleep(_GRACE)
+    threading.Event().wait(_GRACE)
     os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -12,4 +12,6 @@ Rule for editors: every pytest run on a user's machine imports these modules, wh
 not. Import the rest of tunlab inside functions.
 """
 
-pytest_plugins = tuple(f"tunlab.pytest_plugin.{name}" for name in ("options", "workers", "fleet", "fixtures", "labs"))
+pytest_plugins = tuple(
+    f"tunlab.pytest_plugin.{name}" for name in ("options", "workers", "on_engines", "fixtures", "labs")
+)

@@ -1,97 +1,39 @@
-"""`--tunlab-on SPEC`: pytest-xdist's own workers, inside containers on any number of Docker Engines.
+"""A run whose workers are in containers: pytest-xdist's hooks on the controller's side.
 
 Public hooks of pytest-xdist only. What they stand on is in tunlab.engines: fleet for the containers, claim for the
-program that is a worker's "python", worker_remote for what the worker runs first.
+program that is a worker's "python", worker_remote for what a worker runs first.
 """
 
 from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
+import threading
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from tunlab.errors import EngineError, TunlabError
 
+if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
     from tunlab.engines.fleet import Fleet, Seat
     from tunlab.engines.worker_container import Settings, WorkerContainer
-
-RESTARTS_PER_WORKER = 4
-"""As pytest-xdist has it for -n; with workers that are named it would have no bound."""
 
 PASSED_ON = ("CI", "PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS", "PYTHONHASHSEED", "TZ")
 """Environment variables that mean the same in a container; no other is carried in."""
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("tunlab")
-    group.addoption(
-        "--tunlab-on",
-        action="append",
-        metavar="SPEC[*N]",
-        help="Run the tests by N workers in containers on this Docker Engine (local, ctx:NAME, ssh://…, unix:///…,"
-        " tcp://…), or in user namespaces here (rootless); N: one for each of its processors. May be repeated.",
-    )
-    group.addoption(
-        "--tunlab-image",
-        metavar="IMAGE",
-        help="The workers' image: it has tunlab, pytest, pytest-xdist and what the tests import. Built from tunlab's"
-        " own Dockerfile by default.",
-    )
-    group.addoption(
-        "--tunlab-privileged",
-        action="store_true",
-        help="Give the workers' containers every privilege, instead of the three capabilities that tunlab needs.",
-    )
+def end(error: TunlabError) -> NoReturn:
+    """End the run before it has begun, with what the error says, and its exit code."""
+    raise pytest.exit.Exception(f"tunlab: {error}", returncode=error.exit_code) from None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_configure(config: pytest.Config) -> None:
-    """Say how many workers there will be, before pytest-xdist looks; whoever mistook something is told now."""
-    specs = config.getoption("tunlab_on")
-    if not specs or hasattr(config, "workerinput"):
-        return
-    if config.option.collectonly or config.option.help or config.option.version:
-        return
-    refuse_together(config)
-    from tunlab.engines.fleet import Fleet
-    from tunlab.engines.places import places
-    from tunlab.errors import EngineError
-
-    try:
-        fleet = Fleet(places(specs))
-    except EngineError as error:
-        end(error)
-    config.option.tx = ["popen"] * len(fleet.seats)
-    if config.option.dist == "no":
-        config.option.dist = "load"
-    if config.option.maxworkerrestart is None:
-        config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(fleet.seats))
-    config.pluginmanager.register(Workers(config, fleet), "tunlab-workers")
-
-
-def refuse_together(config: pytest.Config) -> None:
-    """Raise UsageError for options that mean something else."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        raise pytest.UsageError("--tunlab-on needs pytest-xdist: pip install pytest-xdist, and no -p no:xdist")
-    if config.option.numprocesses is not None or config.option.tx:
-        which = "--tx" if config.option.numprocesses is None else "-n"
-        raise pytest.UsageError(f"--tunlab-on says how many workers there are (local*4), and so does {which}: drop one")
-    if config.getoption("usepdb", False):
-        raise pytest.UsageError("--pdb cannot reach into a container: run the test here, without --tunlab-on")
-
-
-def end(error: Exception) -> None:
-    """End the run with what the error says, and its exit code."""
-    raise pytest.exit.Exception(f"tunlab: {error}", returncode=getattr(error, "exit_code", 70)) from None
-
-
-class Workers:
+class EngineWorkers:
     """The controller's side of a run: its fleet, and what became of each test."""
 
     def __init__(self, config: pytest.Config, fleet: Fleet) -> None:
@@ -102,6 +44,13 @@ class Workers:
         self._done: dict[int, set[str]] = {}
         self._ran: Counter[str] = Counter()
         self._lost: list[str] = []
+        self._exit_code = 0
+        if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, self._terminated)
+
+    def _terminated(self, number: int, _: object) -> None:
+        """On SIGTERM: what has come in is reported, and nothing stays."""
+        self._stop(TunlabError("ended by SIGTERM"), 128 + number)
 
     # ---- the start
 
@@ -109,7 +58,6 @@ class Workers:
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
         """Start the containers side by side, for pytest-xdist opens its gateways one by one; compare both sides."""
         from tunlab.engines import claim
-        from tunlab.errors import EngineError
 
         try:
             gate = self._fleet.start(self._settings(), self._image)
@@ -243,8 +191,6 @@ class Workers:
         crew = self._crew[node.gateway.id]
         if not error or crew.worker is None or error == "keyboard-interrupt":
             return
-        from tunlab.errors import EngineError
-
         crew.evidence = crew.worker.evidence()
         if crew.evidence not in self._lost:
             self._lost.append(f"{node.gateway.id}: {crew.evidence}")
@@ -253,7 +199,7 @@ class Workers:
         try:
             self._fleet.replace(crew.seat.number)
         except EngineError as none_left:
-            end(EngineError(f"{none_left.problem}, {self._not_run_text()}", log=none_left.log))
+            self._stop(EngineError(f"{none_left.problem}, {self._not_run_text()}", log=none_left.log))
 
     @pytest.hookimpl
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
@@ -276,11 +222,18 @@ class Workers:
         missing, of = self.not_run()
         return f"and {missing} of {of} tests were not run" if of else "and no test was run"
 
+    def _stop(self, error: Exception, exit_code: int = EngineError.exit_code) -> NoReturn:
+        """End the run with what the error says; pytest shows its summary only with an exit code that it knows."""
+        self._exit_code = exit_code
+        raise pytest.exit.Exception(f"tunlab: {error}", returncode=pytest.ExitCode.INTERRUPTED)
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """End the containers before pytest-xdist waits for them; fewer tests than collected are no success."""
         self._fleet.end_workers()
-        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and self.not_run()[0]:
+        if self._exit_code:
+            session.exitstatus = self._exit_code
+        elif session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED) and self.not_run()[0]:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     @pytest.hookimpl
@@ -299,6 +252,8 @@ class Workers:
     def pytest_unconfigure(self) -> None:
         """Leave nothing, however it ended."""
         self._fleet.close()
+        if signal.getsignal(signal.SIGTERM) == self._terminated:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class Crew:
