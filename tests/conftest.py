@@ -24,7 +24,17 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-VOLATILE = ("dentry-state", "inode-nr", "inode-state", "file-nr", "aio-nr", "ns_last_pid", "nf_conntrack_count", "nr")
+VOLATILE = (
+    "dentry-state",
+    "inode-nr",
+    "inode-state",
+    "file-nr",
+    "aio-nr",
+    "ns_last_pid",
+    "nf_conntrack_count",
+    "nr",
+    "syncs",
+)
 """Sysctls that count what happens; and those below random, which differ at each look."""
 
 
