@@ -162,6 +162,8 @@ class EngineWorkers:
     def pytest_testnodeready(self, node: Any) -> None:
         """Name the engine where pytest names the worker: above each failure, and with -v at the start."""
         crew = self._crew[node.gateway.id]
+        if self._config.option.verbose > 0:
+            self._say(f"[{node.gateway.id}] {crew}")
         node.workerinfo["executable"] += f", {crew}"
 
     # ---- each test
@@ -179,8 +181,9 @@ class EngineWorkers:
             return
         crew = self._crew[node.gateway.id]
         report.user_properties.append(("tunlab-engine", str(crew)))
-        if report.when not in ("setup", "call"):
-            self._done.setdefault(crew.seat.number, set()).add(report.nodeid)
+        done = self._done.setdefault(crew.seat.number, set())
+        if (report.when != "setup" or not report.passed) and report.nodeid not in done:
+            done.add(report.nodeid)
             self._ran[crew.place] += 1
 
     # ---- losses

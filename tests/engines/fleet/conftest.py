@@ -121,8 +121,12 @@ class Run:
         return {what: int(number) for number, what in re.findall(r"(\d+) (\w+)", last.split(" in ")[0])}
 
     def junit(self):
-        """The test cases of the junit file, by name."""
-        return {case.get("name"): case for case in ElementTree.parse(self.folder / "junit.xml").iter("testcase")}
+        """The test cases of the junit file, by name; pytest gives those none that were begun and not ended."""
+        return {
+            case.get("name"): case
+            for case in ElementTree.parse(self.folder / "junit.xml").iter("testcase")
+            if case.get("name")
+        }
 
     def close(self):
         if self._process.poll() is None:
