@@ -34,6 +34,7 @@ _WRITTEN = ("--junitxml", "--junit-xml", "--tunlab-record-dir", "--html", "--log
 @click.option("--engine", "spec", default="local", metavar="SPEC", help="local, ctx:NAME, unix://, ssh://, tcp://.")
 @click.option("--privileged", "privileges", flag_value="privileged", help="All rights.  [default where CI is set]")
 @click.option("--least", "privileges", flag_value="least", help="Only the rights that tunlab needs.  [default else]")
+@click.option("--cap", "caps", multiple=True, metavar="NAME", help="With --least, one more, as SYS_PTRACE. Repeatable.")
 @click.option("--image", metavar="IMAGE", help="One of yours, with tunlab in it, in place of tunlab's own.")
 @click.option("--pythons", metavar="V,V…", help="Run it on each of these versions: 3.11,3.12,3.13.")
 @click.option("--install", multiple=True, metavar="ARGS", help='For pip, as "-e .[test]"; "" for nothing. Repeatable.')
@@ -44,6 +45,7 @@ _WRITTEN = ("--junitxml", "--junit-xml", "--tunlab-record-dir", "--html", "--log
 def test_command(
     spec: str,
     privileges: Privileges | None,
+    caps: tuple[str, ...],
     image: str | None,
     pythons: str | None,
     install: tuple[str, ...],
@@ -58,7 +60,7 @@ def test_command(
     same path; what the run writes there (junit, coverage, pcapng) is carried back; the exit code is pytest's. The image
     is built when what it is made of has changed: tunlab, and what the project needs, which is its test extra or its
     requirements.txt unless --install says otherwise. [tool.tunlab.test] in pyproject.toml may hold install, packages,
-    image and env.
+    capabilities, image and env.
 
     Example: tunlab test -n auto --junitxml=junit.xml
     """
@@ -95,7 +97,8 @@ def test_command(
                 names = [name for name in names if not name.startswith("tunlab/")]
             suite = Suite(
                 root=root, directory=here, names=names, arguments=its, outside=_outside(its, here, root),
-                privileges=rights, environment=environment, mounts=mounts,
+                privileges=rights, capabilities=(*said.get("capabilities", ()), *caps),
+                environment=environment, mounts=mounts,
             )  # fmt: skip
             outcome = run(engine, chosen, suite, _write)
             _say_files(outcome.files, root)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
 
 _MARKS = ("pyproject.toml", "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
-_SETTINGS = {"install": list, "packages": list, "image": str, "env": list}
+_SETTINGS = {"install": list, "packages": list, "capabilities": list, "image": str, "env": list}
 _TEST_EXTRAS = ("test", "tests", "testing")
 _NAME = "tunlab-project"
 

@@ -40,6 +40,7 @@ class Suite:
     directory    in which pytest starts: root, or below it
     names        the project's files, relative to root
     arguments    pytest's
+    capabilities beside the least, as "SYS_PTRACE"
     outside      files and directories not below root that the run writes, to be carried out as well
     mounts       of the engine's machine, by their paths inside
     """
@@ -50,6 +51,7 @@ class Suite:
     arguments: Sequence[str]
     outside: Sequence[Path] = ()
     privileges: Privileges = "least"
+    capabilities: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     mounts: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,6 +91,7 @@ def run(engine: Engine, image: str, suite: Suite, write: Write) -> Outcome:
             run=own,
             role="test",
             privileges=suite.privileges,
+            capabilities=suite.capabilities,
             environment=suite.environment,
             directory=str(suite.directory),
             mounts=suite.mounts,
