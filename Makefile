@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 help:
 	@echo "make demo   a TUN in a namespace, a real ping, the parsed listing and the hex dump"
 	@echo "make test   the test suite, on all cores"
-	@echo "make lint   ruff, mypy, import-linter"
+	@echo "make lint   ruff, mypy, import-linter, the workflows' form"
 	@echo "make bench  tunlab beside its peers, as ratios"
 	@echo "make clean  remove the virtual environment and what the tools left"
 
@@ -25,6 +25,8 @@ lint: $(VENV)/.lint
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 
 bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks $(ARGS)

@@ -70,6 +70,8 @@ class TestSockets:
             (lambda tun: tun.listen(-1), "-1 is no 16-bit number"),
             (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
             (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
+            (lambda tun: tun.ping("10.1.2.255"), "it is a broadcast address .EACCES.; ping one host"),
+            (lambda tun: tun.emit(b""), "no octet at all .EINVAL.; send at least one"),
         ],
     )
     def test_what_cannot_be_is_a_sentence_that_says_what_to_do(self, tun, attempt, sentence):

@@ -141,6 +141,11 @@ class TestErrors:
             f"tunlab: make {file}/lab: {file} is no directory (ENOTDIR)\n",
         )
 
+    @pytest.mark.parametrize("arguments", [("ls",), ("up",), ("dump",)])
+    def test_a_run_directory_that_depends_on_where_one_stands(self, command, environment, tmp_path, arguments):
+        said = command(*arguments, env={**environment, "TUNLAB_RUN": "labs"})
+        assert (said.status, said.err) == (73, "tunlab: TUNLAB_RUN=labs is relative; give a path that begins with /\n")
+
     @pytest.mark.parametrize("stream", [0, 1, 2])
     @pytest.mark.parametrize("arguments", [("ls",), ("dump", "--timeout", "0.01"), ("up", "--name", "other")])
     @pytest.mark.usefixtures("lab")

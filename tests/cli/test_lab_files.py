@@ -57,6 +57,23 @@ class TestCheck:
         assert any("links[1].ends" in line for line in lines)
         assert any(str(absent) in line and "No such file or directory" in line for line in lines)
 
+    def test_what_this_machine_has_not(self, tunlab, tmp_path):
+        file = tmp_path / "mine.toml"
+        (tmp_path / "here.conf").write_text("")
+        file.write_text(
+            '[nodes.a]\nrun = ["no-such --daemon", "sleep 1", "/bin/no-such", "/bin/mine x"]\n'
+            'files = { "/etc/here" = "here.conf", "/etc/gone" = "gone.conf", "/bin/mine" = "here.conf" }\n'
+        )
+        said = tunlab("check", str(file))
+        assert (said.status, said.out) == (78, "")
+        hint, beside = "install it, or give its full path", "a relative path begins where the lab file is"
+        gone = f"/etc/gone is to be {tmp_path}/gone.conf, and there is no such file"
+        assert said.err.splitlines() == [
+            f"tunlab: {file}: nodes.a.files: {gone}; {beside}",
+            f"tunlab: {file}: nodes.a.run: there is no program 'no-such' on this machine; {hint}",
+            f"tunlab: {file}: nodes.a.run: there is no program '/bin/no-such' on this machine; {hint}",
+        ]
+
     def test_text_that_is_no_toml_is_told_with_its_line(self, tunlab, tmp_path):
         file = tmp_path / "x.toml"
         file.write_text("[nodes]\nclient = {\n")

@@ -6,15 +6,18 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
-from tunlab.cli.watch import short, table
+from tunlab.cli.watch import links_of, short, table
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import Lab
+from tunlab.lab.live_lab import LiveLab
 from tunlab.packet import ICMP, IPv4, build
+from tunlab.topology import parse_lab, plan
 
 
 @pytest.fixture
@@ -289,6 +292,17 @@ class TestWatch:
             later = msgspec.structs.replace(link, tx_bytes=link.tx_bytes + 250_000, tx_packets=link.tx_packets + 500)
             rows = table(live.plan, now, {**now, ("a", "eth0"): later}, 2.0)
         assert rows[3].split()[:9] == ["a", "eth0", "b", "eth0", "up", "1.0", "M", "250", str(link.tx_packets + 500)]
+
+    def test_what_a_full_queue_drops_is_shown(self):
+        spec = parse_lab('nodes = { a = {}, b = {} }\nlinks = [{ ends = ["a", "b"], rate = "64kbit" }]')
+        with LiveLab.make(plan(spec)) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            before = links_of(live)
+            for _ in range(20):
+                sender.sendto(bytes(1400), (live["b"].address, 9))
+            rows = table(live.plan, before, links_of(live), 1.0)
+        dropped = {row.split()[0]: int(row.split()[-1]) for row in rows[3:]}
+        assert dropped["a"] > 10
+        assert dropped["b"] == 0
 
     @pytest.mark.parametrize(
         ("number", "text"),

@@ -302,4 +302,4 @@ def test_without_the_capability_the_sentence_names_it(run_python):
                 print(error.missing, error)
     """
     said = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
-    assert said.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); run as root")
+    assert said.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); you are root, but without it")

@@ -1,13 +1,14 @@
 """Impairments: what the kernel has of them afterwards, and the octets where this kernel has none."""
 
 import json
+import socket
 import struct
 
 import pytest
 
 from tunlab.errors import KernelError
 from tunlab.kernel.netns import Netns
-from tunlab.kernel.qdisc import has_netem, impair, netem_options
+from tunlab.kernel.qdisc import has_netem, impair, netem_options, queue_drops
 from tunlab.kernel.rtnl import Rtnl
 
 
@@ -52,6 +53,25 @@ class TestRate:
     def test_a_link_that_is_not_there(self, link):
         with pytest.raises(KernelError, match="99"):
             impair(link[0], 99, rate=1_000_000)
+
+
+class TestDrops:
+    def test_what_a_full_queue_drops_is_counted_there_alone(self, link, need):
+        rtnl, ifindex = link
+        assert ifindex not in queue_drops(rtnl)
+        impair(rtnl, ifindex, rate=64_000)
+        for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
+            rtnl.add_address(index, address)
+            rtnl.set_link(index, up=True)
+        assert queue_drops(rtnl)[ifindex] == 0
+        rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")
+        with rtnl.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(20):
+                sender.sendto(bytes(1400), ("10.0.0.9", 9))
+        shown = rtnl.netns.run([need("tc"), "-j", "-s", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
+        (root,) = [each for each in json.loads(shown.stdout) if each["kind"] == "tbf"]
+        assert queue_drops(rtnl)[ifindex] == root["drops"] > 10
+        assert rtnl.link(ifindex).tx_dropped == 0
 
 
 class TestNetem:

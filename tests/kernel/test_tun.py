@@ -140,7 +140,9 @@ def test_without_the_capability_the_sentence_names_it(run_python):
                 print(error.missing, error.ifname, error)
     """
     said = run_python(source)
-    assert said.startswith("CAP_NET_ADMIN tun0 create the TUN tun0: CAP_NET_ADMIN is missing (EPERM); run as root")
+    assert said.startswith(
+        "CAP_NET_ADMIN tun0 create the TUN tun0: CAP_NET_ADMIN is missing (EPERM); you are root, but without it"
+    )
 
 
 def test_the_descriptor_is_non_blocking_and_close_on_exec(tun):

@@ -1,4 +1,7 @@
-"""Ask the name server at 127.0.0.53 for names, and print each with the response code and what was answered."""
+"""Ask the name server at 127.0.0.53 for names, and print each with the response code and what was answered.
+
+The first argument is how: "udp", "tcp", or "slowly", which is TCP with an octet a segment.
+"""
 
 import socket
 import struct
@@ -13,14 +16,32 @@ def name_at(octets, offset):
     return ".".join(labels), offset + 1
 
 
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as door:
+how, *names = sys.argv[1:]
+
+
+def exchange(door, query):
+    if how == "udp":
+        door.send(query)
+        return door.recv(4096)
+    framed = struct.pack("!H", len(query)) + query
+    for octet in framed if how == "slowly" else ():
+        door.send(bytes([octet]))
+    if how == "tcp":
+        door.sendall(framed)
+    with door.makefile("rb") as file:
+        return file.read(int.from_bytes(file.read(2), "big"))
+
+
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if how == "udp" else socket.SOCK_STREAM) as door:
     door.settimeout(10)
     door.connect(("127.0.0.53", 53))
-    for number, name in enumerate(sys.argv[1:]):
+    if how != "udp":
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    for number, name in enumerate(names):
         kind = 12 if name.endswith(".arpa") else 1
         labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-        door.send(struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1))
-        answer = door.recv(4096)
+        query = struct.pack("!HHHHHH", number, 0x0100, 1, 0, 0, 0) + labels + struct.pack("!BHH", 0, kind, 1)
+        answer = exchange(door, query)
         identifier, flags, _, count, _, _ = struct.unpack_from("!HHHHHH", answer)
         assert identifier == number
         _, offset = name_at(answer, 12)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
 
@@ -184,15 +185,25 @@ class TestPrograms:
         assert socket.gethostname() != "client"
         assert "10.0.2.2" not in Path("/etc/hosts").read_text()
 
-    def test_a_name_asked_for_by_dns(self, router):
-        script = Path(__file__).with_name("ask_dns.py")
-        shown = run(router["client"], "python3", str(script), "server", "router.lab", "nobody", "2.2.0.10.in-addr.arpa")
+    @pytest.mark.parametrize("how", ["udp", "tcp", "slowly"])
+    def test_names_asked_for_by_dns(self, router, how):
+        names = ("server", "router.lab", "nobody", "2.2.0.10.in-addr.arpa")
+        shown = run(router["client"], "python3", str(Path(__file__).with_name("ask_dns.py")), how, *names)
         assert shown.splitlines() == [
             "server 0 10.0.2.2",
             "router.lab 0 10.0.1.2 10.0.2.1",
             "nobody 3",
             "2.2.0.10.in-addr.arpa 0 server.lab",
         ]
+
+    def test_connections_that_ask_nothing_keep_nobody_from_the_names(self, router):
+        client = router["client"]
+        with ExitStack() as idle:
+            run(client, "true")  # the names are there as soon as a program runs
+            for _ in range(100):
+                idle.enter_context(client.socket()).connect(("127.0.0.53", 53))
+            script = str(Path(__file__).with_name("ask_dns.py"))
+            assert run(client, "python3", script, "tcp", "server") == "server 0 10.0.2.2\n"
 
     def test_they_end_with_the_lab(self):
         with Lab.from_text(ROUTER) as lab:

@@ -75,7 +75,7 @@ class TestUp:
         up()
         with Lab.open("router").live() as live:
             script = os.path.join(os.path.dirname(__file__), "ask_dns.py")  # noqa: PTH118, PTH120
-            shown = live["client"].run(["python3", script, "server"], capture_output=True, text=True, check=True)
+            shown = live["client"].run(["python3", script, "udp", "server"], capture_output=True, text=True, check=True)
         assert shown.stdout == "server 0 10.0.2.2\n"
 
 

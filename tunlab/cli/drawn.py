@@ -64,7 +64,8 @@ def _plan_of(which: str) -> LabPlan:
 @click.command("check", short_help="Say what is wrong with lab files.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…")
 def check_command(files: tuple[str, ...]) -> None:
-    """Say what is wrong with lab files, all of it, before anything is made. A ready lab's name will do for a file.
+    """Say what is wrong with lab files, all of it, before anything is made; the programs that nodes run, and the
+    files that they are given, are looked for on this machine. A ready lab's name will do for a file.
 
     Ends with 0 if nothing is, else with 78.
 
@@ -73,6 +74,7 @@ def check_command(files: tuple[str, ...]) -> None:
     from tunlab.cli.planned import size
     from tunlab.errors import TopologyError
     from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.presence import absent
     from tunlab.topology import plan
 
     problems: list[Problem] = []
@@ -82,6 +84,9 @@ def check_command(files: tuple[str, ...]) -> None:
             planned = plan(spec_of_file(file))
         except TopologyError as error:
             problems += error.problems
+            continue
+        if lacking := absent(planned, file):
+            problems += lacking
             continue
         click.echo(f"{file}: nothing is wrong: lab {planned.name}, {size(planned)}")
     if problems:

@@ -8,14 +8,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from msgspec.structs import replace
-
-from tunlab.errors import KernelError, LabError, PacketError
+from tunlab.errors import KernelError, LabError
 from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, Captured, PacketSocket
-from tunlab.packet import Packet, build, parse
-from tunlab.packet.tcp import TCP
-from tunlab.packet.udp import UDP
+from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
+from tunlab.lab.capture import crossing_of
 from tunlab.traffic import Crossing
 
 _AT_ONCE = 64
@@ -42,7 +38,7 @@ class Tap:
         except KernelError as error:
             problem = f"{self.ifname} of {self._where} is gone, or down"
             raise LabError(self._where, problem, remedy="tunlab ls shows what is up") from error
-        return [_crossing(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
+        return [crossing_of(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
 
     def __enter__(self) -> Self:
         return self
@@ -51,24 +47,3 @@ class Tap:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._socket.close()
-
-
-def _crossing(captured: Captured) -> Crossing:
-    octets, packet = captured.octets, None
-    try:
-        packet = parse(octets)
-        if not captured.checksum_ready:
-            octets, packet = _finished(packet)
-    except PacketError:
-        pass
-    return Crossing("out" if captured.outgoing else "in", captured.time, octets, packet)
-
-
-def _finished(packet: Packet) -> tuple[bytes, Packet]:
-    """The packet with the checksum that the kernel leaves for the device to make, as a cable would carry it.
-
-    Between veths nobody makes it: the other kernel knows that it was never needed.
-    """
-    headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
-    octets = build(*headers, packet.payload) + packet.trailer
-    return octets, parse(octets)

@@ -56,9 +56,9 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals) -> None:
     import time
     from shutil import get_terminal_size
 
-    before, since = _links(live), time.monotonic()
+    before, since = links_of(live), time.monotonic()
     while True:
-        now, at = _links(live), time.monotonic()
+        now, at = links_of(live), time.monotonic()
         rows = table(live.plan, before, now, at - since)
         size = get_terminal_size()
         if len(rows) > size.lines - 1:
@@ -87,9 +87,18 @@ def _wait(events: LinkEvents, signals: Signals, timeout: float | None) -> bool:
     return signals.number is None
 
 
-def _links(live: LiveLab) -> Ends:
-    nodes = (live[node.name] for node in live.plan.nodes)
-    return {(node.name, link.name): link for node in nodes for link in node.rtnl.links()}
+def links_of(live: LiveLab) -> Ends:
+    """The links as they are now; what their queues have dropped is counted with what they themselves have."""
+    from msgspec.structs import replace
+
+    from tunlab.kernel.qdisc import queue_drops
+
+    found = {}
+    for node in (live[node.name] for node in live.plan.nodes):
+        drops = queue_drops(node.rtnl)
+        for link in node.rtnl.links():
+            found[node.name, link.name] = replace(link, tx_dropped=link.tx_dropped + drops.get(link.index, 0))
+    return found
 
 
 def table(plan: LabPlan, before: Ends, now: Ends, seconds: float) -> list[str]:

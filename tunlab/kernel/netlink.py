@@ -56,6 +56,17 @@ def attribute(kind: int, value: bytes | str | Sequence[bytes]) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+def attributes_of(octets: bytes) -> dict[int, bytes]:
+    """The attributes that stand one behind the other in `octets`: each one's value by its kind."""
+    found: dict[int, bytes] = {}
+    offset = 0
+    while offset + _ATTRIBUTE.size <= len(octets):
+        size, kind = _ATTRIBUTE.unpack_from(octets, offset)
+        found[kind & ~_NLA_F_NESTED] = octets[offset + _ATTRIBUTE.size : offset + size]
+        offset += max(size + 3 & ~3, _ATTRIBUTE.size)
+    return found
+
+
 class NetlinkSocket:
     """A netlink socket that was opened inside a namespace; for one thread at a time."""
 
@@ -169,9 +180,6 @@ def _check(kind: int, flags: int, message: bytes) -> None:
         if kind == _NLMSG_ERROR:  # the request's header follows, and the request unless it was capped
             (quoted,) = struct.unpack_from("=I", message, offset)
             offset += _HEADER.size if flags & _NLM_F_CAPPED else quoted + 3 & ~3
-        while offset + _ATTRIBUTE.size <= len(message):
-            size, attribute = _ATTRIBUTE.unpack_from(message, offset)
-            if attribute == _NLMSGERR_ATTR_MSG:
-                sentence = message[offset + _ATTRIBUTE.size : offset + size].rstrip(b"\0").decode(errors="replace")
-            offset += max(size + 3 & ~3, _ATTRIBUTE.size)
+        said = attributes_of(message[offset:]).get(_NLMSGERR_ATTR_MSG, b"")
+        sentence = said.rstrip(b"\0").decode(errors="replace")
     raise OSError(-code, sentence or os.strerror(-code))

@@ -131,6 +131,9 @@ class PacketSocket(Closing):
         """
         if protocol is None:
             protocol = ETH_P_IPV6 if len(octets) and octets[0] >> 4 == 6 else ETH_P_IP
+        if not len(octets):
+            reason, remedy = "that is no octet at all", "send at least one"
+            raise KernelError(errno.EINVAL, f"send on {self.ifname}", reason=reason, remedy=remedy)
         address = self.ifname, protocol
         try:
             try:

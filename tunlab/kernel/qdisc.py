@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import errno
 import struct
+import sys
 
 from tunlab.errors import KernelError
-from tunlab.kernel.netlink import NLM_F_ACK, NLM_F_CREATE, NLM_F_REPLACE, attribute, message
-from tunlab.kernel.rtnetlink import RTM_DELQDISC, RTM_NEWQDISC, TC_H_ROOT, TCMSG
+from tunlab.kernel.netlink import (
+    NLM_F_ACK,
+    NLM_F_CREATE,
+    NLM_F_DUMP,
+    NLM_F_REPLACE,
+    attribute,
+    attributes_of,
+    message,
+)
+from tunlab.kernel.rtnetlink import NLMSG_HEADER_SIZE, RTM_DELQDISC, RTM_GETQDISC, RTM_NEWQDISC, TC_H_ROOT, TCMSG
 from tunlab.kernel.rtnl import Rtnl
 
-_TCA_KIND, _TCA_OPTIONS = 1, 2
+_TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
+_TCA_STATS_QUEUE = 3  # <linux/gen_stats.h>, of struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
 _RATE_HANDLE, _DELAY_HANDLE = 0x10000, 0x100000  # 1: and 10:
 
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
@@ -61,6 +71,22 @@ def impair(
         parent = _RATE_HANDLE | 1 if rate else TC_H_ROOT
         options = netem_options(delay_us, jitter_us, loss, reorder, duplicate)
         _add(rtnl, ifindex, "netem", parent, _DELAY_HANDLE, options)
+
+
+def queue_drops(rtnl: Rtnl) -> dict[int, int]:
+    """How many packets each link's queue has dropped so far, by the link's index, where it has a queue.
+
+    The link's own counters do not have them: what a full tbf or netem drops never reaches the device.
+    """
+    request = message(RTM_GETQDISC, NLM_F_DUMP, TCMSG.pack(0, 0, 0, 0, 0))
+    drops: dict[int, int] = {}
+    for reply in rtnl.exchange(request, "read the qdiscs"):
+        _, ifindex, _, parent, _ = TCMSG.unpack_from(reply, NLMSG_HEADER_SIZE)
+        statistics = attributes_of(reply[NLMSG_HEADER_SIZE + TCMSG.size :]).get(_TCA_STATS2, b"")
+        queue = attributes_of(statistics).get(_TCA_STATS_QUEUE)
+        if parent == TC_H_ROOT and queue is not None:  # the root's count has those of the qdiscs below it
+            drops[ifindex] = int.from_bytes(queue[8:12], sys.byteorder)
+    return drops
 
 
 def has_netem(rtnl: Rtnl) -> bool:

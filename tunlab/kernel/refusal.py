@@ -7,6 +7,7 @@ Rule for editors: what is missing is read from the thread's own capabilities, ne
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +19,10 @@ TUN_NODE = "/dev/net/tun"
 # <linux/capability.h>: the ones this floor asks for.
 CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_SETFCAP": 31}
 
+_AS_ROOT = "run as root, "
 _CONTAINER = f"in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device {TUN_NODE}"
-GRANT = f"run as root, {_CONTAINER}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
-GRANT_ROOT = f"run as root, or {_CONTAINER}"
+GRANT = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace of your own: python -m tunlab.kernel.userns PROGRAM"
+GRANT_ROOT = f"{_AS_ROOT}or {_CONTAINER}"
 """For what belongs to the machine's own user namespace: a namespace that root made, a name for one."""
 
 # What an errno means here, where the kernel's own word for it misleads: errno -> (reason, remedy).
@@ -86,6 +88,8 @@ def refusal(
             )
         else:
             reason = f"{needs} is missing"
+            if os.geteuid() == 0:
+                grant = "you are root, but without it: run " + grant.removeprefix(_AS_ROOT).removeprefix("or ")
         return PrivilegeError(code, operation, missing=needs, reason=reason, remedy=grant, netns=netns, ifname=ifname)
     reason = reason or error.strerror or str(error)
     return KernelError(code, operation, reason=reason, netns=netns, ifname=ifname)

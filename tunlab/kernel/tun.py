@@ -142,7 +142,10 @@ class TunDevice(Closing):
                 "attach with the flags it was made with, or take another name",
             ),
             errno.EEXIST: ("there is a device of that name already", "take another name"),
-            errno.ENODEV: ("there is no such device in the namespace", "create it first, with persist=True"),
+            errno.ENODEV: (
+                "there is no such device in the namespace",
+                "it was deleted, or never made: create it, and with persist=True if it shall outlive its descriptor",
+            ),
         }
 
         def inside() -> tuple[io.FileIO, str, int, socket.socket]:

@@ -27,6 +27,7 @@ IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 1, 2,
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = 1, 2, 4, 8, 16, 32, 64
 
 _IFREQ = struct.Struct("16sH22x")
+_OVERFLOW_UID = 65_534  # user_namespaces(7)
 
 
 _HAVE_NODE = f"load the driver (modprobe tun), or pass --device {TUN_NODE} to the container"
@@ -91,9 +92,10 @@ def tun_node_refusal(error: OSError) -> KernelError:
             reason = f"{TUN_NODE} is kept from this process by a device cgroup"
             remedy = f"pass --device {TUN_NODE} to the container"
         else:
-            reason = (
-                f"{TUN_NODE} has mode {mode:04o}, owner {node.st_uid}:{node.st_gid}, and you are uid {os.geteuid()}"
-            )
+            owner = f"owner {node.st_uid}:{node.st_gid}"
+            if node.st_uid == _OVERFLOW_UID:  # what a user namespace shows of a user that it has not
+                owner = "an owner outside this user namespace"
+            reason = f"{TUN_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
             remedy = f"run as root, or let root do: chmod 0666 {TUN_NODE} (attaching still needs CAP_NET_ADMIN)"
     else:
         return KernelError(code, operation, reason=error.strerror or "")

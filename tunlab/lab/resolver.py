@@ -1,9 +1,9 @@
-"""A name server for the nodes of a lab: one process, with a socket in each node at 127.0.0.53, port 53, UDP.
+"""A name server for the nodes of a lab: one process, with two sockets in each node at 127.0.0.53, port 53: UDP, TCP.
 
 The sockets are bound by whoever starts it, so that nobody has to wait for it: what is asked before it runs waits in
 them. It lives in the first node's namespace, and ends as any program of the lab does.
 
-Source: RFC 1035 for the messages, RFC 3596 for AAAA, RFC 6303 for what is not asked any further.
+Source: RFC 1035 for the messages, RFC 7766 for TCP, RFC 3596 for AAAA, RFC 6303 for what is not asked any further.
 Rule for editors: this file is also the server's whole program, run by `python -I -S`: the standard library only, and
 nothing of tunlab at the top.
 """
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 ADDRESS, PORT = "127.0.0.53", 53
 RESOLV_CONF = f"nameserver {ADDRESS}\nsearch lab\n"
 
-_AT_ONCE = 64  # descriptors in a message: SCM_MAX_FD is 253
+_AT_ONCE = 64  # nodes in a message, with two descriptors each: SCM_MAX_FD is 253
+_STREAMS = 64  # connections at once; of more, the oldest is closed (RFC 7766 section 6.2.3 lets a server)
 _TTL = 0  # a lab that is made anew has other addresses
 _HEADER = struct.Struct("!HHHHHH")  # identifier, flags, and how many of each section
 _RESPONSE, _OPCODE, _AUTHORITATIVE, _RECURSION_DESIRED, _RECURSION_AVAILABLE = 0x8000, 0x7800, 0x0400, 0x0100, 0x0080
@@ -88,11 +89,14 @@ def _bound(namespaces: Sequence[Netns]) -> list[socket.socket]:
     def inside() -> None:
         for netns in namespaces:
             netns.enter()
-            door = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            doors.append(door)
-            # A name server that somebody runs in a node shall have the port on its other addresses.
-            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            door.bind((ADDRESS, PORT))
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                door = socket.socket(socket.AF_INET, kind)
+                doors.append(door)
+                # A name server that somebody runs in a node shall have the port on its other addresses.
+                door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                door.bind((ADDRESS, PORT))
+                if kind == socket.SOCK_STREAM:
+                    door.listen()
 
     try:
         in_thread(inside)
@@ -172,24 +176,79 @@ def main() -> None:
     with open(table_fd, "rb") as file:  # noqa: PTH123
         file.seek(0)
         table: Names = json.load(file)
-    doors: dict[int, socket.socket] = {}
-    poll = select.poll()
+    server = _Server(table)
     while True:
-        kind, fds, _, _ = socket.recv_fds(link, 1, _AT_ONCE)
+        kind, fds, _, _ = socket.recv_fds(link, 1, 2 * _AT_ONCE)
         for fd in fds:
-            doors[fd] = socket.socket(fileno=fd)
-            poll.register(fd, select.POLLIN)
+            server.add(socket.socket(fileno=fd))
         if not kind:  # end of file: that was all
             break
     while True:
-        for fd, _ in poll.poll():
+        server.serve()
+
+
+class _Server:
+    """Answers at its doors, and on the connections that came in there, whichever speaks first."""
+
+    def __init__(self, table: Names) -> None:
+        self._table = table
+        self._doors: dict[int, socket.socket] = {}
+        self._streams: dict[int, tuple[socket.socket, bytearray]] = {}
+        self._poll = select.poll()
+
+    def add(self, door: socket.socket) -> None:
+        """Answer at this one too, a UDP socket or a TCP socket that listens."""
+        door.setblocking(False)
+        self._doors[door.fileno()] = door
+        self._poll.register(door, select.POLLIN)
+
+    def serve(self) -> None:
+        """Wait until somebody asks, and answer all who do."""
+        for fd, _ in self._poll.poll():
             try:
-                query, sender = doors[fd].recvfrom(4096)
-                response = answer(query, table)
-                if response is not None:
-                    doors[fd].sendto(response, sender)
-            except OSError:  # who asked is gone again, or its namespace
-                continue
+                if fd in self._streams:
+                    self._read(*self._streams[fd])
+                elif fd in self._doors:  # it may be that of a connection which made room for another meanwhile
+                    self._open(self._doors[fd])
+            except OSError:  # who asked is gone again, or its namespace; of a connection, nothing more will come
+                if fd in self._streams:
+                    self._drop(fd)
+
+    def _open(self, door: socket.socket) -> None:
+        if door.type == socket.SOCK_DGRAM:
+            query, sender = door.recvfrom(4096)
+            response = answer(query, self._table)
+            if response is not None:
+                door.sendto(response, sender)
+            return
+        stream, _ = door.accept()
+        stream.setblocking(False)
+        if len(self._streams) >= _STREAMS:
+            self._drop(next(iter(self._streams)))
+        self._streams[stream.fileno()] = stream, bytearray()
+        self._poll.register(stream, select.POLLIN)
+
+    def _read(self, stream: socket.socket, received: bytearray) -> None:
+        """Answer every query that is there whole: each message stands behind its length (RFC 1035 section 4.2.2)."""
+        try:
+            octets = stream.recv(65_536)
+        except BlockingIOError:  # nothing after all: the descriptor is another connection's by now
+            return
+        if not octets:
+            raise ConnectionResetError
+        received += octets
+        while len(received) >= 2 and len(received) >= (end := 2 + int.from_bytes(received[:2], "big")):
+            response = answer(bytes(received[2:end]), self._table)
+            del received[:end]
+            if response is None:
+                raise ConnectionResetError
+            framed = len(response).to_bytes(2, "big") + response
+            if stream.send(framed, socket.MSG_NOSIGNAL) < len(framed):  # they ask and ask, and never read
+                raise ConnectionResetError
+
+    def _drop(self, fd: int) -> None:
+        self._poll.unregister(fd)
+        self._streams.pop(fd)[0].close()
 
 
 if __name__ == "__main__":

@@ -82,7 +82,10 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 def run_directory() -> Path:
     """Where the labs' directories are."""
-    return Path(os.environ.get(RUN_VARIABLE) or RUN)
+    directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
+    if not directory.is_absolute():  # from another working directory the labs would be gone
+        raise LabError("", f"{RUN_VARIABLE}={directory} is relative", remedy="give a path that begins with /")
+    return directory
 
 
 def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:

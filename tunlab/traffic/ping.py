@@ -32,6 +32,15 @@ class EchoReply(Struct, frozen=True):
     payload: bytes
 
 
+_REASONS = {
+    **SOCKET_REASONS,
+    errno.EACCES: (
+        "it is a broadcast address",
+        "ping one host, or send an echo request of your own: inject, or a socket",
+    ),
+}
+
+
 class Ping(Closing):
     """Echo requests that a namespace's kernel has sent, and the door at which their replies arrive.
 
@@ -77,7 +86,7 @@ class Ping(Closing):
             raise PacketError(f"the payload holds {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
         # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
-        with refusing(f"ping {self.address}", reasons=SOCKET_REASONS):
+        with refusing(f"ping {self.address}", reasons=_REASONS):
             self._door.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
         self.sequence_numbers.append(number)
         return number
