@@ -24,6 +24,7 @@ _MODULES = {
     "ping": "ping",
     "inject": "inject",
     "demo": "demo",
+    "test": "test",
     "doctor": "doctor",
 }
 

@@ -11,6 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 JUNK = frozenset((
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".pytest_cache", ".mypy_cache",
@@ -74,8 +75,10 @@ def _roots(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def unpacked(archive: io.BufferedIOBase, root: Path) -> list[Path]:
-    """Write the plain files of a tar below `root`; returns where they are, sorted.
+def unpacked(archive: IO[bytes], root: Path, *, below: str) -> list[Path]:
+    """Write the plain files of a tar that are in its directory `below` to `root`; returns where they are, sorted.
+
+    If `below` is a file there, it becomes `root` itself.
 
     A name that leaves `root`, by ".." or over a link, is passed over: what comes from a container is not trusted.
     """
@@ -83,10 +86,11 @@ def unpacked(archive: io.BufferedIOBase, root: Path) -> list[Path]:
     with tarfile.open(fileobj=archive) as tar:
         for entry in tar:
             name = PurePosixPath(entry.name)
-            if not entry.isfile() or name.is_absolute() or ".." in name.parts:
+            if not entry.isfile() or not name.is_relative_to(below) or ".." in name.parts:
                 continue
-            target = root / name
-            if not target.parent.resolve().is_relative_to(root.resolve()) or target.is_symlink():
+            target = root / name.relative_to(below)
+            within = root.parent if target == root else root
+            if not target.parent.resolve().is_relative_to(within.resolve()) or target.is_symlink():
                 continue
             content = tar.extractfile(entry)
             if content is None:

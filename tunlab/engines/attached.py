@@ -10,7 +10,8 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from types import TracebackType
+from typing import Any, Literal, Self, TypeAlias
 
 Stream: TypeAlias = Literal["out", "err"]
 
@@ -82,6 +83,14 @@ class Attached:
             with contextlib.suppress(OSError, ValueError):
                 if each is not None:
                     each.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _read(self, octets: int) -> bytes:
         """Exactly so many, or fewer at the end; over ssh a read waits until it has all that it asks for."""

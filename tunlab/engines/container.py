@@ -54,6 +54,7 @@ class Container:
         role: str,
         name: str = "",
         privileges: Privileges = "least",
+        capabilities: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         directory: str | None = None,
         mounts: Mapping[str, str] | None = None,
@@ -66,6 +67,7 @@ class Container:
         """Make a container, not started yet.
 
         command      None: the image's own
+        capabilities beside the least, as "SYS_PTRACE"
         run, role    for its labels: tunlab.engines.ownership
         directory    that it begins in; made if it is not there
         mounts       directories and files of the engine's machine by their paths inside, read-only
@@ -79,12 +81,14 @@ class Container:
         api = engine.api
         with engine.asking(f"make a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
+            if privileges == "least":
+                rights = {**LEAST, "cap_add": [*LEAST["cap_add"], *capabilities]}
             host = api.create_host_config(
                 init=init,
                 network_mode=network,
                 auto_remove=auto_remove,
                 binds={source: {"bind": path, "mode": "ro"} for path, source in (mounts or {}).items()},
-                **(LEAST if privileges == "least" else rights),
+                **rights,
                 **({} if log else {"log_config": {"type": "none"}}),
             )
             made = api.create_container(

@@ -142,3 +142,18 @@ def _tar(context: Mapping[str, bytes]) -> bytes:
             entry.size, entry.mode = len(context[name]), 0o755 if name.endswith(".sh") else 0o644
             tar.addfile(entry, io.BytesIO(context[name]))
     return buffer.getvalue()
+
+
+def pull_image(engine: Engine, image: str, *, progress: Progress | None = None) -> None:
+    """Have the engine fetch an image from its registry, unless it is there. Raises EngineError."""
+    if is_there(engine, image):
+        return
+    repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
+    with engine.asking(f"fetch the image {image}"):
+        for each in engine.api.pull(repository, tag=tag, stream=True, decode=True):
+            if "error" in each:
+                remedy = "build it on that engine, or name one that its registry has"
+                problem = f"there is no image {image}, and it cannot be fetched: {str(each['error']).strip()}"
+                raise EngineError(problem, engine=engine.name, remedy=remedy)
+            if progress is not None:
+                progress(str(each.get("status", "")))

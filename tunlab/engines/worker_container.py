@@ -48,6 +48,7 @@ class Settings:
     directory: str
     archive: bytes
     privileges: Privileges = "least"
+    capabilities: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +86,7 @@ class WorkerContainer:
             run=settings.run,
             role=ROLE,
             privileges=settings.privileges,
+            capabilities=settings.capabilities,
             environment=settings.environment,
             directory=settings.directory,
             log=False,
@@ -172,20 +174,3 @@ class WorkerContainer:
     def remove(self) -> None:
         """Remove the container; nothing where it is gone. Raises EngineError."""
         self.container.remove()
-
-
-def path_inside(path: Sequence[str], carried: Sequence[str], prefixes: Sequence[str]) -> list[str]:
-    """The entries of sys.path that are carried into the container; what is installed comes from its image.
-
-    carried    directories that are carried in, with all below them
-    prefixes   of Python installations and virtual environments, which are not
-    """
-    from pathlib import PurePath
-
-    found = []
-    for entry in path:
-        place = PurePath(entry)
-        inside = any(place.is_relative_to(directory) for directory in carried)
-        if inside and not any(place.is_relative_to(prefix) for prefix in prefixes):
-            found.append(entry)
-    return found

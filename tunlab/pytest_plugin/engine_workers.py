@@ -6,7 +6,6 @@ program that is a worker's "python", worker_remote for what a worker runs first.
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
@@ -20,12 +19,9 @@ import pytest
 from tunlab.errors import EngineError, TunlabError
 
 if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
     from tunlab.engines.fleet import Fleet, Seat
-    from tunlab.engines.worker_container import Settings, WorkerContainer
-
-PASSED_ON = ("CI", "PYTEST_ADDOPTS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "PYTEST_PLUGINS", "PYTHONHASHSEED", "TZ")
-"""Environment variables that mean the same in a container; no other is carried in."""
+    from tunlab.engines.provision import Provision
+    from tunlab.engines.worker_container import WorkerContainer
 
 
 def end(error: TunlabError) -> NoReturn:
@@ -36,9 +32,9 @@ def end(error: TunlabError) -> NoReturn:
 class EngineWorkers:
     """The controller's side of a run: its fleet, and what became of each test."""
 
-    def __init__(self, config: pytest.Config, fleet: Fleet) -> None:
+    def __init__(self, config: pytest.Config, fleet: Fleet, provision: Provision) -> None:
         """For `pytest_configure`."""
-        self._config, self._fleet = config, fleet
+        self._config, self._fleet, self._provision = config, fleet, provision
         self._crew: dict[str, Crew] = {}  # by the worker's id, as "gw3"
         self._collected: dict[int, set[str]] = {}  # by the seat's number
         self._done: dict[int, set[str]] = {}
@@ -60,7 +56,9 @@ class EngineWorkers:
         from tunlab.engines import claim
 
         try:
-            gate = self._fleet.start(self._settings(), self._image)
+            gate = self._fleet.start(
+                self._provision.settings(), lambda engine: self._provision.image(engine, self._begins)
+            )
             self._compare()
         except EngineError as error:
             end(error)
@@ -70,45 +68,6 @@ class EngineWorkers:
             rootless = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable]
             spec.python = shlex.join(rootless if self._fleet.at(seat.number) is None else inside)
             spec.tunlab_seat = seat.number
-
-    def _settings(self) -> Settings:
-        from pathlib import Path
-
-        from tunlab.engines.archive import packed, project_files
-        from tunlab.engines.ownership import new_run
-        from tunlab.engines.worker_container import Settings
-
-        names = [
-            str((Path(directory) / name).relative_to("/"))
-            for directory in self._carried()
-            for name in project_files(Path(directory))
-        ]
-        return Settings(
-            run=new_run(),
-            directory=str(self._config.invocation_params.dir),
-            archive=packed(Path("/"), names),
-            privileges="privileged" if self._config.option.tunlab_privileged else "least",
-            environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        )
-
-    def _carried(self) -> list[str]:
-        """The root directory, with all that is the project's below it."""
-        return [str(self._config.rootpath)]
-
-    def _image(self, engine: Engine) -> str:
-        from tunlab.engines.suite_image import ensure_suite_image
-
-        if image := self._config.option.tunlab_image:
-            return str(image)
-        begun = False
-
-        def progress(_: str) -> None:
-            nonlocal begun
-            if not begun:
-                begun = True
-                self._say(f"tunlab: {engine.name}: building the image of the workers")
-
-        return ensure_suite_image(engine, progress=progress)
 
     def _compare(self) -> None:
         from tunlab.engines.parity import differences, here, refuse_mixed, refuse_unlike
@@ -124,6 +83,9 @@ class EngineWorkers:
             refuse_mixed([*alike, *sides])
         for line in differences(controller, sides):
             self._say(f"tunlab: {line}")
+
+    def _begins(self, what: str) -> None:
+        self._say(f"tunlab: {what}")
 
     def _say(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
@@ -148,15 +110,11 @@ class EngineWorkers:
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
         """Tell the worker where it is, and which directories of the Python path are with it."""
-        from tunlab.engines.worker_container import path_inside
-
         crew = self._crew[node.gateway.id]
         node.workerinput["tunlab_engine"] = crew.place
         if crew.worker is not None:
-            here = str(self._config.invocation_params.dir)
-            path = [entry or here for entry in sys.path]
-            prefixes = {sys.prefix, sys.base_prefix, sys.exec_prefix}
-            node.workerinput["tunlab_path"] = path_inside(path, self._carried(), sorted(prefixes))
+            prefixes = sorted({sys.prefix, sys.base_prefix})
+            node.workerinput["tunlab_path"] = self._provision.path_inside(sys.path, prefixes)
 
     @pytest.hookimpl
     def pytest_testnodeready(self, node: Any) -> None:

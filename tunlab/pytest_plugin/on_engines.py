@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--tunlab-image",
         metavar="IMAGE",
-        help="The workers' image: it has tunlab, pytest, pytest-xdist and what the tests import. Built from tunlab's"
-        " own Dockerfile by default.",
+        help="The workers' image, with tunlab, pytest, pytest-xdist and what the tests import. By default it is built,"
+        " as for `tunlab test`: tunlab, and what the project says that it needs.",
     )
     group.addoption(
         "--tunlab-privileged",
@@ -44,19 +44,26 @@ def pytest_configure(config: pytest.Config) -> None:
     refuse_together(config)
     from tunlab.engines.fleet import Fleet
     from tunlab.engines.places import places
-    from tunlab.errors import EngineError
+    from tunlab.engines.provision import Provision
+    from tunlab.errors import TunlabError
     from tunlab.pytest_plugin.engine_workers import EngineWorkers, end
 
     try:
+        provision = Provision(
+            config.rootpath,
+            config.invocation_params.dir,
+            image=config.option.tunlab_image or "",
+            privileges="privileged" if config.option.tunlab_privileged else "least",
+        )
         fleet = Fleet(places(specs))
-    except EngineError as error:
+    except TunlabError as error:
         end(error)
     config.option.tx = ["popen"] * len(fleet.seats)
     if config.option.dist == "no":
         config.option.dist = "load"
     if config.option.maxworkerrestart is None:
         config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(fleet.seats))
-    config.pluginmanager.register(EngineWorkers(config, fleet), "tunlab-workers")
+    config.pluginmanager.register(EngineWorkers(config, fleet, provision), "tunlab-workers")
 
 
 def refuse_together(config: pytest.Config) -> None:
