@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tunlab.engines.connection import Engine
 from tunlab.engines.gate import Gate
-from tunlab.engines.places import ROOTLESS, Place
+from tunlab.engines.places import ROOTLESS, Place, try_rootless
+from tunlab.engines.removal import remove_abandoned
 from tunlab.engines.worker_container import Settings, WorkerContainer
 from tunlab.errors import EngineError
 
@@ -55,6 +56,8 @@ class Fleet:
         self._settings: Settings | None = None
         self.lost: dict[str, str] = {}
         try:
+            if any(spec == ROOTLESS for spec, _ in asked):
+                try_rootless()
             for spec, engine in side_by_side(_connected, [spec for spec, _ in asked if spec != ROOTLESS]):
                 self._engines[spec] = engine
             numbers = (spec for spec, workers in asked for _ in range(workers or self._processors(spec)))
@@ -194,7 +197,13 @@ class Fleet:
 
 
 def _connected(spec: str) -> Engine:
-    return Engine.connect(spec)
+    engine = Engine.connect(spec)
+    try:
+        remove_abandoned(engine)  # of a run that was killed between making a container and starting it
+    except BaseException:
+        engine.close()
+        raise
+    return engine
 
 
 def side_by_side(work: Callable[[T], U], over: Sequence[T], threads: list[Thread] | None = None) -> list[tuple[T, U]]:

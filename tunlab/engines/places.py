@@ -7,6 +7,8 @@ SPEC is an engine's (tunlab.engines.endpoint), or `rootless`: on this machine, w
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,3 +42,15 @@ def places(specs: Sequence[str]) -> list[Place]:
             raise EngineError(problem, remedy=f"say once how many: {name}*4")
         found[name] = found.get(name, 0) + int(number)
     return [Place(name, workers) for name, workers in found.items()]
+
+
+def rootless() -> list[str]:
+    """The "python" of a worker in a user namespace."""
+    return [sys.executable, "-m", "tunlab.kernel.userns", sys.executable]
+
+
+def try_rootless() -> None:
+    """Raise EngineError if this machine has no user namespace for us, with what stands against it."""
+    trial = subprocess.run([*rootless(), "-c", ""], capture_output=True, text=True, check=False)
+    if trial.returncode:
+        raise EngineError(trial.stderr.strip(), engine=ROOTLESS)

@@ -19,6 +19,7 @@ import pytest
 from tunlab.errors import EngineError, TunlabError
 
 if TYPE_CHECKING:
+    from tunlab.engines.connection import Engine
     from tunlab.engines.fleet import Fleet, Seat
     from tunlab.engines.provision import Provision
     from tunlab.engines.worker_container import WorkerContainer
@@ -54,19 +55,17 @@ class EngineWorkers:
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
         """Start the containers side by side, for pytest-xdist opens its gateways one by one; compare both sides."""
         from tunlab.engines import claim
+        from tunlab.engines.places import rootless
 
         try:
-            gate = self._fleet.start(
-                self._provision.settings(), lambda engine: self._provision.image(engine, self._begins)
-            )
+            gate = self._fleet.start(self._provision.settings(), self._image)
             self._compare()
         except EngineError as error:
             end(error)
         for seat, spec in zip(self._fleet.seats, specs, strict=True):
             # -I -S: it stands on the standard library, and starts in a few milliseconds.
             inside = [sys.executable, "-I", "-S", claim.__file__, gate, str(seat.number)]
-            rootless = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable]
-            spec.python = shlex.join(rootless if self._fleet.at(seat.number) is None else inside)
+            spec.python = shlex.join(rootless() if self._fleet.at(seat.number) is None else inside)
             spec.tunlab_seat = seat.number
 
     def _compare(self) -> None:
@@ -84,8 +83,8 @@ class EngineWorkers:
         for line in differences(controller, sides):
             self._say(f"tunlab: {line}")
 
-    def _begins(self, what: str) -> None:
-        self._say(f"tunlab: {what}")
+    def _image(self, engine: Engine) -> str:
+        return self._provision.image(engine, lambda what: self._say(f"tunlab: {what}"))
 
     def _say(self, line: str) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")

@@ -74,3 +74,10 @@ class TestTogether:
         run = start("unix:///nonexistent/engine.sock*1", "--collect-only", default_image=True).ended()
         assert run.status == 0, run.text
         assert "test_one" in run.text
+
+    def test_no_user_namespace(self, pytester, start, without_capabilities):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start("rootless*1", prefix=without_capabilities, default_image=True).ended()
+        assert run.status == 69, run.text
+        assert "tunlab: rootless: enter a user namespace: mapping user 0 needs CAP_SETFCAP" in run.text
+        assert "Traceback" not in run.text
