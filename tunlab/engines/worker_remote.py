@@ -12,6 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+WAITING = ("logstart", "testreport", "logfinish")
+"""Events of a test that may wait for its last one: what a test has ended with is sent before the next begins."""
+
 
 class Handed:
     """The channel to the controller, whose first object was received already."""
@@ -19,6 +22,13 @@ class Handed:
     def __init__(self, channel: Any, first: object) -> None:
         """Of both, which channel and what came."""
         self._channel, self._first = channel, [first]
+        self._outlet = getattr(sys.modules["__main__"], "outlet", None)  # in a container
+
+    def send(self, event: Any) -> None:
+        """Send an event; those of one test go together."""
+        self._channel.send(event)
+        if self._outlet is not None and event[0] not in WAITING:
+            self._outlet.send()
 
     def receive(self, *arguments: float) -> Any:
         """The first object as it was altered, then what comes."""
