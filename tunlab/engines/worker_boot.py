@@ -6,7 +6,9 @@ tunlab, or without pytest, is to be told in a sentence and not by a traceback.
 What the worker then says is gathered (Outlet), for each write to a container's output wakes four processes on its way.
 
 The container lives no longer than its standard input: Docker closes that when whoever attached goes away, however they
-went, and a worker in the middle of a test would notice only after execnet's fifteen seconds. Source: poll(2), POLLHUP; fcntl(2), F_SETPIPE_SZ.
+went, and a worker in the middle of a test would notice only after execnet's fifteen seconds.
+
+Source: poll(2), POLLHUP; fcntl(2), F_SETPIPE_SZ.
 """
 
 from __future__ import annotations
