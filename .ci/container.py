@@ -17,7 +17,9 @@ from docker.errors import BuildError
 ROOT = Path(__file__).resolve().parent.parent
 IMAGE = "tunlab-suite"
 # What the tests run beside tunlab; the Makefile's list is for the machine itself.
-PROGRAMS = "iputils-ping curl strace tshark iproute2 util-linux gcc libc6-dev make git traceroute iperf3 graphviz"
+PROGRAMS = (
+    "iputils-ping curl strace tshark iproute2 util-linux gcc libc6-dev make git traceroute iperf3 graphviz chromium"
+)
 
 
 def archive() -> bytes:

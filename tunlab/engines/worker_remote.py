@@ -7,6 +7,7 @@ installed on its own side. Source: xdist/remote.py, below `__channelexec__`.
 
 from __future__ import annotations
 
+import ctypes
 import importlib.util
 import sys
 from pathlib import Path
@@ -52,14 +53,15 @@ def open_sysctls() -> None:
     """Make the sysctls of network namespaces writable in this container, where they are not and it may be done.
 
     Without it each namespace that a test makes takes a mount namespace of its own to write them, which costs more.
+    Source: mount(2), for a bind mount and its flags; <linux/mount.h>.
     """
-    from tunlab.kernel import libc
+    libc = ctypes.CDLL(None)  # not tunlab's: what is imported before pytest cannot be rewritten by it
+    place = b"/proc/sys/net"
+    if libc.mount(place, place, None, MS_BIND, None) == 0:
+        libc.mount(None, place, None, MS_BIND | MS_REMOUNT, None)
 
-    try:
-        for source, flags in (("/proc/sys/net", libc.MS_BIND), ("none", libc.MS_REMOUNT | libc.MS_BIND)):
-            libc.mount(source, "/proc/sys/net", "", flags)
-    except OSError:
-        return
+
+MS_REMOUNT, MS_BIND = 32, 4096
 
 
 def become_worker(channel: Any) -> None:
