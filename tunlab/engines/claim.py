@@ -20,7 +20,7 @@ import threading
 
 _FRAME = struct.Struct(">B3xL")  # stream, then octets of payload
 _STDERR = 2
-_TAIL = 4096
+_TAIL = 8192
 
 
 def write(descriptor: int, octets: bytes | bytearray) -> None:

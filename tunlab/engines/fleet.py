@@ -53,6 +53,7 @@ class Fleet:
         self._at: dict[int, WorkerContainer] = {}
         self._closing = Event()
         self._gate: Gate | None = None
+        self._watching: Thread | None = None
         self._settings: Settings | None = None
         self.lost: dict[str, str] = {}
         try:
@@ -89,7 +90,8 @@ class Fleet:
         for seat, worker in side_by_side(lambda seat: self._worker(seat.spec), self.in_containers, self._starting):
             self._at[seat.number] = worker
         self._gate = Gate(self._claimed)
-        Thread(target=self._watch, name="tunlab watch", daemon=True).start()
+        self._watching = Thread(target=self._watch, name="tunlab watch", daemon=True)
+        self._watching.start()
         return self._gate.name
 
     def _worker(self, spec: str) -> WorkerContainer:
@@ -192,6 +194,8 @@ class Fleet:
         self.end_workers()
         if self._gate is not None:
             self._gate.close()
+        if self._watching is not None:
+            self._watching.join(_ANSWERING)
         for engine in self._engines.values():
             engine.close()
 

@@ -13,6 +13,7 @@ class Forwarder:
         self._open = set()
         self._threads = []
         self._lock = threading.Lock()
+        self._frozen = False
         self._door = socket.socket(socket.AF_UNIX)
         self._door.bind(str(path))
         self._door.listen()
@@ -43,9 +44,14 @@ class Forwarder:
     def _pass_on(self, source, target):
         with contextlib.suppress(OSError):
             while octets := source.recv(65_536):
-                target.sendall(octets)
+                if not self._frozen:
+                    target.sendall(octets)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
+
+    def freeze(self):
+        """Let everybody in and nothing through, as a frozen engine does, or a network that is gone."""
+        self._frozen = True
 
     def cut(self):
         """Close all connections, and let nobody in any more."""

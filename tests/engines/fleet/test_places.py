@@ -148,7 +148,7 @@ class TestTheClaim:
         with near, far:
             frames = b"".join(
                 bytes((stream, 0, 0, 0)) + len(octets).to_bytes(4) + octets
-                for stream, octets in ((1, b"out"), (2, b"err"), (1, b""), (1, b"x" * 200_000), (2, b"y" * 5000))
+                for stream, octets in ((1, b"out"), (2, b"err"), (1, b""), (1, b"x" * 200_000), (2, b"y" * 9000))
             )
 
             def send():
@@ -162,5 +162,5 @@ class TestTheClaim:
             sending.join()
         shown = capfdbinary.readouterr()
         assert shown.out == b"out" + b"x" * 200_000
-        assert shown.err == b"err" + b"y" * 5000
-        assert tail == b"y" * 4096
+        assert shown.err == b"err" + b"y" * 9000
+        assert tail == b"y" * 8192
