@@ -6,6 +6,7 @@ TUNLAB_ENGINES   specs of the engines to use, with spaces between; `local` by de
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -67,16 +68,16 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
         try:
             for spec in specs:  # what is measured starts from an image that is there
                 with Engine.connect(spec) as engine:
-                    Provision(folder, folder).image(engine, print)
+                    image = Provision(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
         except EngineError as error:
             return [Skipped(NAME, what, str(error).split("\n")[0]) for what in (START, ADDED, SPLIT)]
         turns = {
             "without": Turn(folder, ["-n", str(WORKERS)]),
-            "in containers": Turn(folder, ["--tunlab-on", f"{specs[0]}*{WORKERS}"]),
+            "in containers": Turn(folder, ["--tunlab-image", image, "--tunlab-on", f"{specs[0]}*{WORKERS}"]),
         }
         if len(specs) > 1:
             each = [word for spec in specs[:2] for word in ("--tunlab-on", f"{spec}*{WORKERS // 2}")]
-            turns["on two engines"] = Turn(folder, each)
+            turns["on two engines"] = Turn(folder, ["--tunlab-image", image, *each])
         callables: dict[str, Callable[[], float]] = dict(turns)
         times = interleaved(callables, rounds)
     starts = {name: turn.starts[1:] for name, turn in turns.items()}  # the first round warms up

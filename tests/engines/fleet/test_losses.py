@@ -71,13 +71,25 @@ class TestAContainerThatIsKilled:
         assert evidence in crashed.find("error").text
         assert left_by(run.pid, two) == []
 
-    def test_the_end_of_what_it_said_is_told(self, pytester, start, specs):
-        pytester.makepyfile("import os\ndef test_abort(): os.abort()\ndef test_other(): pass\n")
+    def test_the_end_of_what_it_said_is_told_and_what_ended_before_is_kept(self, pytester, start, specs):
+        pytester.makepyfile(
+            """
+            import os
+            import pytest
+
+            @pytest.mark.parametrize("number", range(40))
+            def test_number(number):
+                if number == 30:
+                    os.abort()
+            """
+        )
         run = start(f"{specs[0]}*1").ended()
-        assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 1}), run.text
+        assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
         (crashed,) = [case for case in run.junit().values() if case.find("error") is not None]
-        assert "exit status 134" in crashed.find("error").text
-        assert "Fatal Python error: Aborted" in crashed.find("error").text
+        text = crashed.find("error").text
+        assert re.search(r"crashed while running '.*::test_number\[30\]'", text)
+        assert "exit status 134" in text
+        assert "Fatal Python error: Aborted" in text
 
     def test_replacements_have_a_bound_and_what_was_not_run_is_told(self, pytester, start, specs, left_by):
         pytester.makepyfile(
