@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tunlab.pytest_plugin.recording import watch_of
 from tunlab.pytest_plugin.refusals import as_set, refuse
 from tunlab.pytest_plugin.settings import settings_of
+from tunlab.pytest_plugin.strict import hold_to_account
 from tunlab.pytest_plugin.workers import end_with_the_controller
 
 if TYPE_CHECKING:
@@ -26,15 +28,15 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
-    from tunlab.kernel.netns import Netns
 
     settings = settings_of(request)
     end_with_the_controller(request.config)
+    watch = watch_of(request.node)
     with ExitStack() as resources:
 
         def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
             try:
-                made = Netns.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
+                made = watch.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
                 netns = resources.enter_context(made)
                 request.node.stash.setdefault(_ending, set()).add(netns.identity)
             except PrivilegeError as error:
@@ -53,7 +55,7 @@ def netns(make_netns: Callable[..., Netns]) -> Netns:
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Makes TUN devices: `make_tun(address=…, mtu=…, netns=…)`, each in a namespace of its own unless one is given."""
+    """Makes TUN devices: `make_tun(address=…, mtu=…, strict=…, netns=…)`, in a namespace of its own unless given."""
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
@@ -66,11 +68,15 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
             if netns is None:
                 own = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
                 netns = make_netns(**own)
+            strict = settings.pop("strict", defaults["strict"])
             wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
                 tun = Tun.create(**wanted, netns=netns)
+                watch_of(request.node).add_tun(tun)
                 ending = request.node.stash.get(_ending, set())
                 resources.callback(tun.close, keep_device=netns.identity in ending)
+                if strict:
+                    hold_to_account(request.node, tun)
                 return tun
             except PrivilegeError as error:
                 refuse(request.config, error)

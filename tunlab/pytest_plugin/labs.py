@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tunlab.pytest_plugin.options import LAB_MARKER
+from tunlab.pytest_plugin.recording import Watch, watch_of
 from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
 
 if TYPE_CHECKING:
@@ -25,11 +27,14 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
     from tunlab.errors import PrivilegeError
 
     beside = (request.path.parent, request.config.rootpath)
+    watch = watch_of(request.node)
     with ExitStack() as resources:
 
         def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
             try:
-                return resources.enter_context(_lab(which, beside, tables))
+                lab = _lab(which, beside, tables, watch)
+                watch.labs.append(lab)
+                return resources.enter_context(lab)
             except PrivilegeError as error:
                 refuse(request.config, error)
 
@@ -50,7 +55,7 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> Liv
     return as_set(make_lab, which=which, **marker.kwargs)
 
 
-def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any]) -> LiveLab:
+def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any], watch: Watch) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
     from tunlab.lab.files import find_lab_file, spec_of_file
     from tunlab.lab.live_lab import LiveLab
@@ -65,4 +70,5 @@ def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: d
     else:
         file = find_lab_file(os.fspath(which), beside)
         spec, base = spec_of_file(file).changed(**tables), file.parent
-    return LiveLab.make(plan(spec), base=base)
+    planned = plan(spec)
+    return LiveLab.make(planned, base=base, hold=partial(watch.add_lab, planned))
