@@ -42,13 +42,14 @@ class TestTwoEngines:
             assert re.search(rf"^{re.escape(spec)}: 2 workers, \d+ tests$", run.text, re.MULTILINE)
         assert left_by(run.pid, two) == []
 
-    def test_a_failure_on_the_second_arrives_with_its_difference_and_its_engine(self, pytester, start, two):
+    def test_a_failure_on_the_second_arrives_with_its_difference_its_packets_and_its_engine(self, pytester, start, two):
         pytester.makepyfile(
             f"""
             import pytest
 
             @pytest.mark.parametrize("number", range(4))
-            def test_number(number, request):
+            def test_number(number, request, tun):
+                tun.inject(b"\\x45" + bytes(19))
                 if request.config.workerinput["tunlab_engine"] == {two[1]!r}:
                     assert b"one octet \\x01" == b"one octet \\x02"
             """
@@ -59,6 +60,9 @@ class TestTwoEngines:
         failed = [case.find("failure").text for case in run.junit().values() if case.find("failure") is not None]
         assert len(failed) == 2
         assert all("At index 10 diff: b'\\x01' != b'\\x02'" in text for text in failed)
+        recordings = list((pytester.path / ".tunlab/records").rglob("*.pcapng"))
+        assert len(recordings) == 2
+        assert all(b"\x45" + bytes(19) in file.read_bytes() for file in recordings)
 
     def test_each_runs_every_test_on_every_engine(self, pytester, start, two):
         pytester.makepyfile("def test_one(tun): pass\ndef test_other(): pass\n")
