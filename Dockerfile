@@ -7,7 +7,7 @@ ARG BASE_IMAGE=python:3.13-slim-bookworm
 
 FROM ${BASE_IMAGE} AS build
 WORKDIR /src
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE Dockerfile ./
 COPY tunlab tunlab
 COPY lab lab
 ARG EXTRAS=
@@ -24,5 +24,7 @@ RUN apt-get update -qq \
  && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/tunlab /opt/tunlab
 ENV PATH=/opt/tunlab/bin:$PATH PYTHONDONTWRITEBYTECODE=1
+# Whatever user the container is given may write where it begins.
+RUN install -d -m 1777 /suite
 WORKDIR /suite
 CMD ["tunlab", "demo"]

@@ -42,7 +42,7 @@ def snapshot():
     """The network configuration of the calling thread's namespace, by its parts."""
     sysctls = {}
     for file in Path("/proc/sys").rglob("*"):
-        if file.is_file() and file.name not in VOLATILE and file.parent.name != "random":
+        if file.is_file() and file.name not in VOLATILE and file.parent.name not in ("random", "quota"):
             try:
                 sysctls[str(file)] = file.read_bytes()
             except OSError:  # write-only, or an unset secret

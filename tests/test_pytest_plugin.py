@@ -150,7 +150,7 @@ class TestFixtures:
         run("--markers").stdout.fnmatch_lines(["@pytest.mark.tun(address=*"])
 
     def test_options_are_documented(self, run):
-        run("--help").stdout.fnmatch_lines(["*--tunlab-skip*", "*--tunlab-rootless*"])
+        run("--help").stdout.fnmatch_lines(["*--tunlab-skip*", "*--tunlab-rootless*", "*--tunlab-on=SPEC*"])
 
     def test_strict_markers_know_it(self, pytester, run):
         pytester.makepyfile(
@@ -206,7 +206,7 @@ class TestWithoutRights:
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run("-n", "1", prefix=as_nobody(work=pytester.path))
         result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines(["*--tunlab-rootless*"])
+        result.stdout.fnmatch_lines(["*--tunlab-rootless*", "*--tunlab-on=SPEC*"])
 
 
 class TestRootless:

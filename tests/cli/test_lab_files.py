@@ -168,10 +168,10 @@ class TestTheReadyLabs:
     def test_a_wheel_carries_them(self, tmp_path, environment):
         """The wheel is built as pip does it, unpacked elsewhere, and asked for a lab there."""
         source, unpacked = tmp_path / "source", tmp_path / "unpacked"
-        leave_out = shutil.ignore_patterns("__pycache__", "labs")
+        leave_out = shutil.ignore_patterns("__pycache__", "labs", "source")
         shutil.copytree(PACKAGE, source / "tunlab", ignore=leave_out)
         shutil.copytree(ROOT / "lab", source / "lab")
-        for name in ("pyproject.toml", "README.md", "LICENSE"):
+        for name in ("pyproject.toml", "README.md", "LICENSE", "Dockerfile"):
             shutil.copy(ROOT / name, source)
         build = "import sys; from hatchling.build import build_wheel; build_wheel(sys.argv[1])"
         done = subprocess.run([sys.executable, "-c", build, str(tmp_path)], cwd=source, capture_output=True, text=True)

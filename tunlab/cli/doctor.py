@@ -67,7 +67,7 @@ def _engine() -> Probe:
         except OSError as error:
             return Probe(name, ok=False, detail=f"none at {host} ({error.strerror})", remedy=remedy)
     try:
-        client = DockerClient.from_env(timeout=_ENGINE_TIMEOUT)  # type: ignore[no-untyped-call]
+        client = DockerClient.from_env(timeout=_ENGINE_TIMEOUT)
         try:
             version = client.version()["Version"]
         finally:

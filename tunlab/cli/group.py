@@ -26,6 +26,7 @@ _MODULES = {
     "report": "report",
     "replay": "replay",
     "demo": "demo",
+    "test": "test",
     "doctor": "doctor",
 }
 

@@ -31,6 +31,8 @@ DEFAULTS = (
     ("net.ipv4.icmp_ratemask", "0"),
     # Answers to segments outside the window, 1 in 500 ms by default: the second challenge ACK of a test would not come.
     ("net.ipv4.tcp_invalid_ratelimit", "0"),
+    # A server on port 80 needs CAP_NET_BIND_SERVICE else, which a container with the least rights does not have.
+    ("net.ipv4.ip_unprivileged_port_start", "0"),
 )
 
 # Without this a device that comes up solicits routers, and the first packet that a test reads is not its own.

@@ -7,7 +7,7 @@
 
 The last three are a node's. A lab of several has them in a directory for each: /run/tunlab/NAME/nodes/NODE/net.
 
-Source: rename(2) and mkdir(2) for what is atomic, flock(2), proc_pid_stat(5).
+Source: rename(2) and mkdir(2) for what is atomic, flock(2).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import msgspec
 from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.guardian import Identity
 from tunlab.kernel.netns import unpin
+from tunlab.kernel.process import started
 from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology import LabPlan, LabSpec, plan
 
@@ -66,7 +67,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
             plan=plan(lab) if isinstance(lab, LabSpec) else lab,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             owner=pid,
-            owner_started=_started(pid) or 0,
+            owner_started=started(pid) or 0,
         )
 
     @property
@@ -76,7 +77,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     def owner_lives(self) -> bool:
         """Whether the process that makes the lab is still there."""
-        return _started(self.owner) == self.owner_started
+        return started(self.owner) == self.owner_started
 
 
 def run_directory() -> Path:
@@ -229,14 +230,3 @@ def remove(directory: Path) -> None:
         raise LabError(directory.name, problem, remedy="take that away and try again")
     (directory / _FILE).unlink(missing_ok=True)
     directory.rmdir()
-
-
-def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks after the machine did; None if there is none of that id."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The 22nd field; the second, the program's name, ends at the last parenthesis and may hold anything.
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else int(fields[19])

@@ -19,6 +19,7 @@ pytest_plugins = tuple(
     for name in (
         "options",
         "workers",
+        "on_engines",
         "fixtures",
         "labs",
         "strict",

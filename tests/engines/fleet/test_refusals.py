@@ -1,0 +1,83 @@
+"""What is refused before the first test, each in a sentence and with its exit code."""
+
+import pytest
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+
+class TestBeforeTheFirstTest:
+    def test_an_engine_that_is_not_there(self, pytester, start, specs, left_by):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start(f"{specs[0]}*1", "unix:///nonexistent/engine.sock*1").ended()
+        assert run.status == 69, run.text
+        assert "tunlab: unix:///nonexistent/engine.sock: there is no engine: no socket" in run.text
+        assert "Traceback" not in run.text
+        assert left_by(run.pid, specs) == []
+
+    def test_an_image_that_does_not_build(self, pytester, start, specs, left_by):
+        pytester.makepyfile("def test_one(): pass\n")
+        nowhere = {"TUNLAB_BASE_IMAGE": "tunlab-no-such-image:none"}
+        run = start(f"{specs[0]}*1", environment=nowhere, default_image=True).ended()
+        assert run.status == 69, run.text
+        assert "the image does not build" in run.text
+        assert "TUNLAB_BASE_IMAGE" in run.text
+        assert "Traceback" not in run.text
+        assert left_by(run.pid, specs) == []
+
+    def test_an_image_that_is_not_there(self, pytester, start, specs):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start(f"{specs[0]}*1", "--tunlab-image=tunlab-no-such-image:none", default_image=True).ended()
+        assert run.status == 69, run.text
+        assert "tunlab-no-such-image:none" in run.text
+        assert "Traceback" not in run.text
+
+    def test_an_image_without_tunlab(self, pytester, start, specs, left_by, bare_image):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start(f"{specs[0]}*1", f"--tunlab-image={bare_image}", default_image=True).ended()
+        assert run.status == 69, run.text
+        assert f"the image {bare_image} has no pytest" in run.text
+        assert left_by(run.pid, specs) == []
+
+    def test_a_plugin_that_is_missing_on_the_other_side(self, pytester, start, specs, left_by):
+        pytester.makepyfile("def test_one(): pass\n")
+        plugin = pytester.mkdir("only_here")
+        (plugin / "only_here.py").write_text("def pytest_configure(config): pass\n")
+        info = plugin / "only_here-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: only-here\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[pytest11]\nonly_here = only_here\n")
+        run = start(f"{specs[0]}*1", environment={"PYTHONPATH": str(plugin)}).ended()
+        assert run.status == 69, run.text
+        assert "has no only-here, which pytest has loaded here" in run.text
+        assert "-p no:NAME" in run.text
+        assert left_by(run.pid, specs) == []
+
+
+class TestTogether:
+    @pytest.mark.parametrize(
+        ("option", "sentence"),
+        [
+            ("-n2", "and so does -n: drop one"),
+            ("--tx=popen", "and so does --tx: drop one"),
+            ("--pdb", "--pdb cannot reach into a container"),
+            ("-pno:xdist", "--tunlab-on needs pytest-xdist"),
+        ],
+    )
+    def test_options_that_contradict_are_refused(self, pytester, start, option, sentence):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start("rootless*1", option, default_image=True).ended()
+        assert run.status == 4, run.text
+        assert sentence in run.text
+
+    def test_collecting_asks_no_engine(self, pytester, start):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start("unix:///nonexistent/engine.sock*1", "--collect-only", default_image=True).ended()
+        assert run.status == 0, run.text
+        assert "test_one" in run.text
+
+    def test_no_user_namespace(self, pytester, start, without_capabilities):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start("rootless*1", prefix=without_capabilities, default_image=True).ended()
+        assert run.status == 69, run.text
+        assert "tunlab: rootless: enter a user namespace: mapping user 0 needs CAP_SETFCAP" in run.text
+        assert "Traceback" not in run.text

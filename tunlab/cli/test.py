@@ -1,0 +1,267 @@
+"""`tunlab test`: a suite in a container, as if it ran here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tunlab.engines.connection import Engine
+    from tunlab.engines.container import Privileges
+
+_HANDED_ON = (
+    "CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_AUTO_NUM_WORKERS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERM",
+)  # fmt: skip
+"""Variables of this environment that pytest inside sees as well."""
+
+_WRITTEN = ("--junitxml", "--junit-xml", "--tunlab-record-dir", "--html", "--log-file", "--report-log")
+"""Options of pytest and its plugins that name what they write: it may lie outside the project."""
+
+
+@click.command(
+    "test",
+    short_help="Run a test suite in a container.",
+    context_settings={"ignore_unknown_options": True, "help_option_names": ["--help"]},
+)
+@click.option("--engine", "spec", default="local", metavar="SPEC", help="local, ctx:NAME, unix://, ssh://, tcp://.")
+@click.option("--privileged", "privileges", flag_value="privileged", help="All rights.  [default where CI is set]")
+@click.option("--least", "privileges", flag_value="least", help="Only the rights that tunlab needs.  [default else]")
+@click.option("--cap", "caps", multiple=True, metavar="NAME", help="With --least, one more, as SYS_PTRACE. Repeatable.")
+@click.option("--image", metavar="IMAGE", help="One of yours, with tunlab in it, in place of tunlab's own.")
+@click.option("--pythons", metavar="V,V…", help="Run it on each of these versions: 3.11,3.12,3.13.")
+@click.option("--install", multiple=True, metavar="ARGS", help='For pip, as "-e .[test]"; "" for nothing. Repeatable.')
+@click.option("--packages", multiple=True, metavar="NAMES", help="Debian packages to have in the image. Repeatable.")
+@click.option("--env", "env", multiple=True, metavar="NAME[=VALUE]", help="A variable for pytest to see. Repeatable.")
+@click.option("--mount", multiple=True, metavar="HERE:THERE", help="Of the engine's machine, read-only. Repeatable.")
+@click.argument("pytest_args", nargs=-1, type=click.UNPROCESSED, metavar="[--] [PYTEST ARGS]…")
+def test_command(
+    spec: str,
+    privileges: Privileges | None,
+    caps: tuple[str, ...],
+    image: str | None,
+    pythons: str | None,
+    install: tuple[str, ...],
+    packages: tuple[str, ...],
+    env: tuple[str, ...],
+    mount: tuple[str, ...],
+    pytest_args: tuple[str, ...],
+) -> None:
+    """Run the test suite of the project that you are in, inside a container: no root is needed, and no Docker client.
+
+    Whatever is no option of this command is pytest's. The project's files, as git knows them, are carried in, to the
+    same path; what the run writes there (junit, coverage, pcapng) is carried back; the exit code is pytest's. The image
+    is built when what it is made of has changed: tunlab, and what the project needs, which is its test extra or its
+    requirements.txt unless --install says otherwise. [tool.tunlab.test] in pyproject.toml may hold install, packages,
+    capabilities, image and env.
+
+    Example: tunlab test -n auto --junitxml=junit.xml
+    """
+    from tunlab.engines import project, removal
+    from tunlab.engines.connection import Engine
+
+    arguments = pytest_args[1:] if pytest_args[:1] == ("--",) else pytest_args
+    here = Path.cwd()
+    root = project.root_of(here)
+    said = project.settings(root)
+    rights: Privileges = privileges or ("privileged" if _is_ci() else "least")
+    environment = _environment((*said.get("env", ()), *env))
+    mounts = dict(_mount(each) for each in mount)
+    versions = [each.strip() for each in pythons.split(",")] if pythons else [""]
+    image = image or said.get("image")
+    if image and pythons:
+        raise click.UsageError("--pythons builds an image for each version, and --image names one")
+    wanted = install or tuple(said.get("install", ()))
+
+    with _sigterm_ends_us(), Engine.connect(spec) as engine:
+        if abandoned := removal.remove_abandoned(engine):
+            click.echo(f"removed {len(abandoned)} containers of a tunlab that was killed", err=True)
+
+        def one(version: str) -> int:
+            its = _for_version(arguments, version)
+            chosen = image or _build(engine, root, version, wanted, (*said.get("packages", ()), *packages))
+            if image:
+                _pull(engine, image)
+            from tunlab.engines.archive import project_files
+            from tunlab.engines.suite import Suite, run
+
+            names = project_files(root)
+            if project.is_tunlab(root):  # the package is the one that the image has installed
+                names = [name for name in names if not name.startswith("tunlab/")]
+            suite = Suite(
+                root=root, directory=here, names=names, arguments=its, outside=_outside(its, here, root),
+                privileges=rights, capabilities=(*said.get("capabilities", ()), *caps),
+                environment=environment, mounts=mounts,
+            )  # fmt: skip
+            outcome = run(engine, chosen, suite, _write)
+            _say_files(outcome.files, root)
+            return outcome.status
+
+        status = one("") if not pythons else _matrix(versions, one)
+    raise click.exceptions.Exit(status)
+
+
+def _matrix(versions: Sequence[str], one: Callable[[str], int]) -> int:
+    """Each version's run, one after the other; the first status that is not 0."""
+    from tunlab.errors import EngineError
+
+    statuses = {}
+    for version in versions:
+        click.echo(f"== Python {version}", err=True)
+        try:
+            statuses[version] = one(version)
+        except EngineError as error:
+            click.echo(f"tunlab: Python {version}: {error}", err=True)
+            statuses[version] = error.exit_code
+    for version, status in statuses.items():
+        click.echo(f"Python {version}: {'passed' if status == 0 else f'exit code {status}'}", err=True)
+    return next((status for status in statuses.values() if status), 0)
+
+
+def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], packages: tuple[str, ...]) -> str:
+    from tunlab.engines import project
+    from tunlab.engines.suite_image import ensure_suite_image
+
+    own = project.is_tunlab(root)
+    with _telling("the image") as progress:
+        base = ensure_suite_image(
+            engine, python=version, packages=" ".join(packages), extras="test" if own else "", progress=progress
+        )
+    needed = [each for each in install if each.strip()] if install or own else project.needs(root)
+    if not needed:
+        return base
+    with _telling(f"the image with {', '.join(needed)}") as progress:
+        return project.ensure_project_image(engine, base, root, needed, progress=progress)
+
+
+def _pull(engine: Engine, image: str) -> None:
+    from tunlab.engines.image import pull_image
+
+    with _telling(f"the image {image}", "fetching") as progress:
+        pull_image(engine, image, progress=progress)
+
+
+@contextmanager
+def _telling(what: str, doing: str = "building") -> Iterator[Callable[[str], None]]:
+    """How far a build is: on a terminal in one line that changes, else that it begins, once; nothing where none is."""
+    from tunlab.cli.progress import Progress
+
+    step = ""
+
+    def progress(line: str) -> None:
+        nonlocal step
+        if not step and not sys.stderr.isatty():
+            click.echo(f"{doing} {what}", err=True)
+        step = line if line.startswith("Step ") or not step else step
+
+    def say() -> str:
+        return f"{doing} {what}: {step}"[: _columns() - 1] if step else ""
+
+    with Progress(say):
+        yield progress
+
+
+# ---- what pytest is given ------------------------------------------------------------------------------------------
+
+
+def _is_ci() -> bool:
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
+def _environment(given: Sequence[str]) -> dict[str, str]:
+    """What pytest sees of this environment, and what is given by --env."""
+    found = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+    if sys.stdout.isatty():  # inside it is a pipe
+        found.setdefault("PY_COLORS", "1")
+        found["COLUMNS"] = str(_columns())
+    for each in given:
+        name, assigned, value = each.partition("=")
+        if not name:
+            raise click.BadParameter(f"{each!r} names no variable: write NAME or NAME=VALUE", param_hint="--env")
+        if assigned:
+            found[name] = value
+        elif name in os.environ:
+            found[name] = os.environ[name]
+    return found
+
+
+def _columns() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns
+
+
+def _mount(given: str) -> tuple[str, str]:
+    here, _, there = given.partition(":")
+    if not here.startswith("/") or not there.startswith("/"):
+        raise click.BadParameter(f"{given!r} is no pair of absolute paths: write /data:/data", param_hint="--mount")
+    return there, here
+
+
+def _for_version(arguments: Sequence[str], version: str) -> list[str]:
+    """pytest's arguments for one version of several: its junit file has the version in its name."""
+    if not version:
+        return list(arguments)
+    changed = list(arguments)
+    for option in ("--junitxml", "--junit-xml"):
+        for place, each in enumerate(changed):
+            if each.startswith(f"{option}="):
+                changed[place] = f"{option}={_versioned(each.removeprefix(f'{option}='), version)}"
+            elif each == option and place + 1 < len(changed):
+                changed[place + 1] = _versioned(changed[place + 1], version)
+    return changed
+
+
+def _versioned(path: str, version: str) -> str:
+    return str(Path(path).with_stem(f"{Path(path).stem}-py{version}"))
+
+
+def _outside(arguments: Sequence[str], here: Path, root: Path) -> list[Path]:
+    """What pytest is to write outside the project."""
+    places = []
+    for option in _WRITTEN:
+        for each, following in zip(arguments, (*arguments[1:], ""), strict=True):
+            value = following if each == option else each.removeprefix(f"{option}=")
+            if value and value != each:
+                place = Path(os.path.normpath(here / value))
+                if not place.is_relative_to(root):
+                    places.append(place)
+    return places
+
+
+# ---- what comes of it ----------------------------------------------------------------------------------------------
+
+
+def _write(stream: str, piece: bytes) -> None:
+    to = sys.stderr.buffer if stream == "err" else sys.stdout.buffer
+    to.write(piece)
+    to.flush()
+
+
+def _say_files(files: Sequence[Path], root: Path) -> None:
+    if not files:
+        return
+    shown = [str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in files]
+    more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+    click.echo(f"carried back: {', '.join(shown[:5])}{more}", err=True)
+
+
+@contextmanager
+def _sigterm_ends_us() -> Iterator[None]:
+    """SIGTERM is raised as Ctrl-C is, so that what was begun is removed."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

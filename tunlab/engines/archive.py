@@ -1,0 +1,103 @@
+"""Files as a tar: what a container is given, and what it gives back.
+
+Source: tar(5) as Python's tarfile writes it (pax), gitignore(5).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import tarfile
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+JUNK = frozenset((
+    ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".pytest_cache", ".mypy_cache",
+    ".ruff_cache", ".hypothesis", ".import_linter_cache", ".eggs", "node_modules", "build", "dist",
+))  # fmt: skip
+"""Directories that no project means, where git does not say what it has."""
+
+
+def project_files(root: Path) -> list[str]:
+    """The project's files, relative to `root`, sorted: those that git knows or would add; else all but junk."""
+    return sorted(_by_git(root) or _by_looking(root))
+
+
+def _by_git(root: Path) -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--deduplicate"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, check=False)
+    except OSError:  # there is no git
+        return []
+    if done.returncode:  # nor is it a repository
+        return []
+    names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
+    # Deleted ones are in git's index still; a submodule is a directory.
+    return [name for name in names if (root / name).is_symlink() or (root / name).is_file()]
+
+
+def _by_looking(root: Path) -> Iterator[str]:
+    for directory, below, files in os.walk(root):
+        below[:] = [name for name in below if name not in JUNK and not (Path(directory) / name / "pyvenv.cfg").exists()]
+        for name in files:
+            path = Path(directory) / name
+            if path.is_symlink() or path.is_file():  # no socket, no FIFO
+                yield str(path.relative_to(root))
+
+
+def packed(root: Path, names: Iterable[str], more: Mapping[str, bytes] | None = None) -> bytes:
+    """A tar of the files of these names below `root`, and of texts by theirs.
+
+    All are root's: in a container with few capabilities root itself may not write to others' files. Equal files make
+    equal octets but for their times.
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        directories = set[str]()
+        for name in names:
+            for parent in reversed(PurePosixPath(name).parents[:-1]):
+                if str(parent) not in directories:
+                    directories.add(str(parent))
+                    tar.add(root / parent, str(parent), recursive=False, filter=_roots)
+            tar.add(root / name, name, recursive=False, filter=_roots)
+        for name, content in (more or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _roots(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    return entry
+
+
+def unpacked(archive: IO[bytes], root: Path, *, below: str) -> list[Path]:
+    """Write the plain files of a tar that are in its directory `below` to `root`; returns where they are, sorted.
+
+    If `below` is a file there, it becomes `root` itself.
+
+    A name that leaves `root`, by ".." or over a link, is passed over: what comes from a container is not trusted.
+    """
+    written = []
+    with tarfile.open(fileobj=archive) as tar:
+        for entry in tar:
+            name = PurePosixPath(entry.name)
+            if not entry.isfile() or not name.is_relative_to(below) or ".." in name.parts:
+                continue
+            target = root / name.relative_to(below)
+            within = root.parent if target == root else root
+            if not target.parent.resolve().is_relative_to(within.resolve()) or target.is_symlink():
+                continue
+            content = tar.extractfile(entry)
+            if content is None:
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with content, target.open("wb") as file:
+                while piece := content.read(1 << 20):
+                    file.write(piece)
+            written.append(target)
+    return sorted(written)

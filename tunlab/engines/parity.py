@@ -1,0 +1,103 @@
+"""Whether a worker's side fits the controller's: asked before the first test, told in a sentence.
+
+What differs silently would be told by pytest-xdist in tracebacks: an unknown option restarts workers without end, and
+a plugin that is missing is a KeyError inside another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tunlab.errors import EngineError
+
+OLDEST = (3, 11)
+
+
+class Side(NamedTuple):
+    """What is installed on one side.
+
+    python     "3.11.2"
+    versions   of pytest, pytest-xdist and tunlab; "" for one that is missing
+    plugins    distributions that bring pytest plugins, with their versions
+    kernel     its release
+    """
+
+    python: str
+    versions: Mapping[str, str]
+    plugins: Mapping[str, str]
+    kernel: str = ""
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Side:
+        """From what worker_boot says."""
+        return cls(facts["python"], facts["versions"], facts["plugins"], facts.get("kernel", ""))
+
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The Python's major and minor version."""
+        return _release(self.python)
+
+
+def here(plugins: Mapping[str, str]) -> Side:
+    """The controller's side.
+
+    plugins   those that pytest has loaded here; one that is installed and switched off need not be there
+    """
+    import os
+
+    from tunlab.engines.worker_boot import installed
+
+    facts = installed()
+    return Side(facts["python"], facts["versions"], plugins, os.uname().release)
+
+
+def refuse_unlike(controller: Side, worker: Side, *, engine: str, image: str) -> None:
+    """Raise EngineError where the two cannot work together, or would test something else than is installed here."""
+    fit = "name an image that fits in --tunlab-image"
+    where = f"the image {image}"
+    if worker.release < OLDEST:
+        raise EngineError(f"{where} has Python {worker.python}; workers need 3.11 or later", engine=engine, remedy=fit)
+    for name, ours in controller.versions.items():
+        theirs = worker.versions.get(name, "")
+        if not theirs:
+            raise EngineError(f"{where} has no {name}", engine=engine, remedy=f"install {name}=={ours} in it, or {fit}")
+        exact = name == "tunlab"
+        if (theirs != ours) if exact else (_release(theirs) != _release(ours)):
+            problem = f"{where} has {name} {theirs}, and here it is {ours}"
+            raise EngineError(problem, engine=engine, remedy=f"install the same on both sides, or {fit}")
+    known = {_normal(name) for name in worker.plugins}
+    missing = sorted(name for name in controller.plugins if _normal(name) not in known)
+    if missing:
+        problem = f"{where} has no {', '.join(missing)}, which pytest has loaded here"
+        remedy = f"install what is missing in it, {fit}, or leave the plugin out of this run: -p no:NAME"
+        raise EngineError(problem, engine=engine, remedy=remedy)
+
+
+def refuse_mixed(workers: Iterable[tuple[str, Side]]) -> None:
+    """Raise EngineError where workers that share the tests have different Pythons: which one ran a test is chance."""
+    seen: dict[tuple[int, ...], str] = {}
+    for engine, side in workers:
+        seen.setdefault(side.release, f"{engine} has Python {side.python}")
+    if len(seen) > 1:
+        problem = f"the workers have different Pythons: {'; '.join(seen.values())}"
+        remedy = "give all engines the same image, or run every test on each: --dist each"
+        raise EngineError(problem, remedy=remedy)
+
+
+def differences(controller: Side, workers: Sequence[tuple[str, Side]]) -> list[str]:
+    """What differs and may: a line each, for the report's head."""
+    found = list[str]()
+    for engine, side in workers:
+        if side.release != controller.release:
+            found.append(f"{engine}: Python {side.python}, here {controller.python}")
+    return list(dict.fromkeys(found))
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

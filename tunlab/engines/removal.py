@@ -1,0 +1,59 @@
+"""Containers removed by what is recorded of them: their ids, or the labels that tunlab gave them."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from tunlab.engines import ownership
+from tunlab.engines.refusal import MissingError
+
+if TYPE_CHECKING:
+    from tunlab.engines.connection import Engine
+
+
+def remove(engine: Engine, id: str) -> None:  # noqa: A002
+    """Kill and remove a container by its id; nothing if it is gone. Raises EngineError."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(MissingError), engine.asking("remove the container", container=id[:12]):
+        try:
+            engine.api.remove_container(id, force=True, v=True)
+        except APIError as error:
+            if error.status_code != 409:  # the engine is removing it already
+                raise
+            _wait_until_removed(engine, id)
+
+
+def _wait_until_removed(engine: Engine, id: str) -> None:  # noqa: A002
+    engine.api.wait(id, condition="removed")
+
+
+def of_run(engine: Engine, run: str) -> list[str]:
+    """The ids of a run's containers, those that have ended too. Raises EngineError."""
+    return [str(each["Id"]) for each in _listed(engine, f"{ownership.RUN}={run}")]
+
+
+def remove_run(engine: Engine, run: str) -> list[str]:
+    """Remove what there is of a run; returns the ids. Raises EngineError."""
+    return _remove(engine, of_run(engine, run))
+
+
+def remove_abandoned(engine: Engine) -> list[str]:
+    """Remove the containers whose process on this machine has gone; returns their ids. Raises EngineError.
+
+    Those of others, and of processes that this one cannot see, stay.
+    """
+    mine = _listed(engine, f"{ownership.HOST}={ownership.host()}")
+    return _remove(engine, [str(each["Id"]) for each in mine if ownership.is_abandoned(each["Labels"])])
+
+
+def _listed(engine: Engine, label: str) -> list[dict[str, dict[str, str]]]:
+    with engine.asking("list the containers"):
+        return list(engine.api.containers(all=True, filters={"label": label}))
+
+
+def _remove(engine: Engine, ids: list[str]) -> list[str]:
+    for each in ids:
+        remove(engine, each)
+    return ids

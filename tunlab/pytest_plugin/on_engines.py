@@ -1,0 +1,77 @@
+"""`--tunlab-on SPEC`: pytest-xdist's own workers, inside containers on any number of Docker Engines.
+
+The options, and what they forbid; the hooks of a run that has them are in engine_workers.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+RESTARTS_PER_WORKER = 4
+"""As pytest-xdist has it for -n; with workers that are named it would have no bound."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("tunlab")
+    group.addoption(
+        "--tunlab-on",
+        action="append",
+        metavar="SPEC[*N]",
+        help="Run the tests by N workers in containers on this Docker Engine (local, ctx:NAME, ssh://…, unix:///…,"
+        " tcp://…), or in user namespaces here (rootless); N: one for each of its processors. May be repeated.",
+    )
+    group.addoption(
+        "--tunlab-image",
+        metavar="IMAGE",
+        help="The workers' image, with tunlab, pytest, pytest-xdist and what the tests import. By default it is built,"
+        " as for `tunlab test`: tunlab, and what the project says that it needs.",
+    )
+    group.addoption(
+        "--tunlab-privileged",
+        action="store_true",
+        help="Give the workers' containers every privilege, instead of the three capabilities that tunlab needs.",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Say how many workers there will be, before pytest-xdist looks; whoever mistook something is told now."""
+    specs = config.getoption("tunlab_on")
+    if not specs or hasattr(config, "workerinput"):
+        return
+    if config.option.collectonly or config.option.help or config.option.version:
+        return
+    refuse_together(config)
+    from tunlab.engines.fleet import Fleet
+    from tunlab.engines.places import places
+    from tunlab.engines.provision import Provision
+    from tunlab.errors import TunlabError
+    from tunlab.pytest_plugin.engine_workers import EngineWorkers, end
+
+    try:
+        provision = Provision(
+            config.rootpath,
+            config.invocation_params.dir,
+            image=config.option.tunlab_image or "",
+            privileges="privileged" if config.option.tunlab_privileged else "least",
+        )
+        fleet = Fleet(places(specs))
+    except TunlabError as error:
+        end(error)
+    config.option.tx = ["popen"] * len(fleet.seats)
+    if config.option.dist == "no":
+        config.option.dist = "load"
+    if config.option.maxworkerrestart is None:
+        config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(fleet.seats))
+    config.pluginmanager.register(EngineWorkers(config, fleet, provision), "tunlab-workers")
+
+
+def refuse_together(config: pytest.Config) -> None:
+    """Raise UsageError for options that mean something else."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        raise pytest.UsageError("--tunlab-on needs pytest-xdist: pip install pytest-xdist, and no -p no:xdist")
+    if config.option.numprocesses is not None or config.option.tx:
+        which = "--tx" if config.option.numprocesses is None else "-n"
+        raise pytest.UsageError(f"--tunlab-on says how many workers there are (local*4), and so does {which}: drop one")
+    if config.getoption("usepdb", False):
+        raise pytest.UsageError("--pdb cannot reach into a container: run the test here, without --tunlab-on")
