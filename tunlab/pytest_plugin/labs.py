@@ -12,6 +12,7 @@ from tunlab.pytest_plugin.options import LAB_MARKER
 from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
     from pathlib import Path
 
     from tunlab.lab.live_lab import LiveLab
@@ -29,7 +30,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
 
         def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
             try:
-                return resources.enter_context(_lab(which, beside, tables))
+                return _lab(which, beside, tables, resources)
             except PrivilegeError as error:
                 refuse(request.config, error)
 
@@ -50,7 +51,9 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> Liv
     return as_set(make_lab, which=which, **marker.kwargs)
 
 
-def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any]) -> LiveLab:
+def _lab(
+    which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any], resources: ExitStack
+) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
     from tunlab.lab.files import find_lab_file, spec_of_file
     from tunlab.lab.live_lab import LiveLab
@@ -65,4 +68,10 @@ def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: d
     else:
         file = find_lab_file(os.fspath(which), beside)
         spec, base = spec_of_file(file).changed(**tables), file.parent
-    return LiveLab.make(plan(spec), base=base)
+    planned = plan(spec)
+    containers = None
+    if any(node.kind == "container" for node in planned.nodes):
+        from tunlab.engines.nodes import Nodes
+
+        containers = resources.enter_context(Nodes(planned, stays=False))
+    return resources.enter_context(LiveLab.make(planned, base=base, containers=containers))
