@@ -16,7 +16,7 @@ from tunlab.engines.suite_image import base_image
 from tunlab.errors import EngineError
 
 ROOT = Path(__file__).parents[2]
-LIMIT = 120
+LIMIT = 60
 """Seconds within which everything has to end, a machine with other work included."""
 
 
@@ -74,6 +74,11 @@ class Running:
         filters = {"label": [f"{ownership.PID}={self.process.pid}", f"{ownership.HOST}={ownership.host()}"]}
         return [each["Id"] for each in self._engine.api.containers(all=True, filters=filters)]
 
+    def wait_for_a_container(self) -> None:
+        """Ask until it has one, or has ended."""
+        while not self.containers() and self.process.poll() is None:
+            pass
+
     def wait_for(self, text: str) -> None:
         """Read its output up to the line with this text."""
         seen = []
@@ -121,20 +126,3 @@ def start(engine, child_environment):
     for each in left:
         removal.remove(engine, each)
     assert left == []
-
-
-@pytest.fixture
-def happens(engine):
-    """`with happens("destroy", label) as wait: …; wait()`: until the engine says so of a container with that label."""
-    import contextlib
-
-    @contextlib.contextmanager
-    def watch(action: str, **labels: object):
-        wanted = [f"{name.replace('_', '.')}={value}" for name, value in labels.items()]
-        events = engine.api.events(decode=True, filters={"type": "container", "event": action, "label": wanted})
-        try:
-            yield lambda: next(iter(events))
-        finally:
-            events.close()
-
-    return watch
