@@ -266,7 +266,7 @@ class TestKilled:
         before = [set(folder.glob("*")) for folder in around]
         with Rtnl(netns) as rtnl, netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
             events.bind((0, RTMGRP_LINK))
-            events.settimeout(20)
+            events.settimeout(SOON)
             os.mkfifo(pytester.path / "ready")
             ready = os.open(pytester.path / "ready", os.O_RDONLY | os.O_NONBLOCK)
             command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *parallel]
@@ -305,10 +305,12 @@ def told_once(result, sentence):
 
 
 RTMGRP_LINK = 1  # <linux/rtnetlink.h>
+SOON = 5
+"""Seconds: it takes a moment where the kernel ends the workers with their controller, and 15 where execnet does."""
 
 
 def ended(handle):
     """Whether the process of this pidfd has ended; waits for it."""
     poll = select.poll()
     poll.register(handle, select.POLLIN)
-    return bool(poll.poll(20_000))
+    return bool(poll.poll(SOON * 1000))

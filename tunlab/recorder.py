@@ -369,18 +369,23 @@ def datagram(record: Record) -> bytes | None:
 
     It is given as it was recorded, broken or cut as it may be; only the padding of a short Ethernet frame is taken off.
     """
+    place = datagram_place(record)
+    return None if place is None else record.octets[place]
+
+
+def datagram_place(record: Record) -> slice | None:
+    """Where in the record's octets that datagram stands."""
     octets, linktype = record.octets, record.interface.linktype
     if linktype in (LINKTYPE_RAW, 12, LINKTYPE_IPV4):  # 12: the name inside libpcap for LINKTYPE_RAW; some write it
         # LINKTYPE_RAW is IPv4 or IPv6, and only a 6 is sure to be the other one.
-        return octets if octets and (linktype == LINKTYPE_IPV4 or octets[0] >> 4 != 6) else None
+        known = octets and (linktype == LINKTYPE_IPV4 or octets[0] >> 4 != 6)
+        return slice(0, len(octets)) if known else None
     place, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
     while octets[place] in _VLAN_TAGS:
         place, length = slice(length + 2, length + 4), length + 4
     if octets[place] not in _IPV4_TYPES or len(octets) <= length:
         return None
-    found = octets[length:]
-    total_length = int.from_bytes(found[2:4], "big")
+    total_length = int.from_bytes(octets[length + 2 : length + 4], "big")
     # Ethernet pads to 64 octets, a VLAN tag or check sequence included; below a header's 20, the length is a fault.
-    if linktype == LINKTYPE_ETHERNET and len(octets) <= 64 and total_length >= 20:
-        return found[:total_length]
-    return found
+    padded = linktype == LINKTYPE_ETHERNET and len(octets) <= 64 and total_length >= 20
+    return slice(length, min(len(octets), length + total_length) if padded else len(octets))

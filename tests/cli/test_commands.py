@@ -13,7 +13,7 @@ from tunlab.cli.group import tunlab as group
 
 COMMANDS = [
     "up", "down", "ls", "gc", "exec", "shell", "graph", "check", "ping-all", "watch",
-    "dump", "ping", "inject", "demo", "test", "doctor",
+    "dump", "ping", "inject", "report", "replay", "demo", "test", "doctor",
 ]  # fmt: skip
 
 

@@ -189,19 +189,37 @@ class TestBadInput:
             ("", f"there is no octet in ''; {NOTHING}"),
             ("  ", f"there is no octet in '  '; {NOTHING}"),
             (
-                "05 00",
+                "45 00",
                 (
-                    "IP.version at offset 0 is 0: the kernel takes only 4 and 6 from a TUN; tunlab inject --to-reader"
-                    " puts any octets before the TUN's reader"
+                    "that is no IPv4 datagram: IPv4 needs 20 octets and has 2 (by octets, at offset 0): give the whole"
+                    " datagram, from its first octet; --as-is injects it all the same"
                 ),
             ),
             ("45" * 65_536, "IP.length is 65536: a datagram has 65535 octets at most (RFC 791 section 3.1)"),
         ],
-        ids=["odd", "odd-spaced", "not-hex", "empty", "blank", "no-ip", "too-long"],
+        ids=["odd", "odd-spaced", "not-hex", "empty", "blank", "no-packet", "too-long"],
     )
     @pytest.mark.usefixtures("lab")
     def test_octets_that_are_no_packet(self, tunlab, source, sentence):
         assert tunlab("inject", source) == (65, "", f"tunlab: {sentence}\n")
+
+    @pytest.mark.usefixtures("lab")
+    def test_octets_that_are_no_packet_are_injected_if_that_is_meant(self, tunlab):
+        said = tunlab("inject", "--as-is", "45 00")
+        assert (said.status, said.err) == (0, "")
+        assert said.out.startswith("injected: 2 octets, no IPv4 datagram: ")
+        said = tunlab("inject", "--as-is", "05 00")
+        sentence = (
+            "tunlab: IP.version at offset 0 is 0: the kernel takes only 4 and 6 from a TUN; tunlab inject --to-reader"
+            " puts any octets before the TUN's reader\n"
+        )
+        assert said == (65, "", sentence)
+
+    @pytest.mark.usefixtures("lab")
+    def test_of_several_none_is_injected(self, command):
+        said = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4500\n")
+        assert (said.status, said.out) == (65, "")
+        assert said.err.startswith("tunlab: datagram 2 of 2 is no IPv4 datagram: ")
 
     @pytest.mark.usefixtures("lab")
     def test_a_line_of_standard_input_is_named(self, command):

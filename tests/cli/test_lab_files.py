@@ -185,3 +185,5 @@ class TestTheReadyLabs:
         )  # fmt: skip
         assert (said.returncode, said.stderr) == (0, "")
         assert f"{unpacked}/tunlab/labs/router.toml: nothing is wrong" in said.stdout
+        files = [file.relative_to(source) for file in (source / "tunlab").rglob("*") if file.is_file()]
+        assert [file for file in files if not (unpacked / file).exists()] == []  # the page's style and scripts as well

@@ -39,7 +39,7 @@ def test_a_path_like_program_runs(netns, tmp_path):
     assert netns.run([program]).returncode == 7
 
 
-@pytest.mark.parametrize("args", ["true", b"true"])
+@pytest.mark.parametrize("args", ["true", b"true", []])
 def test_a_string_is_refused(netns, args):
     with pytest.raises(TypeError, match="as a list"):
         netns.popen(args)

@@ -224,6 +224,12 @@ def test_an_ipv6_address_is_usable_at_once():
             bound.bind(("fd00::1", 0))
 
 
+def test_where_ipv6_is_off_that_is_said_and_no_right_is_missed(rtnl, bridge):
+    with pytest.raises(KernelError, match=r"IPv6 is off on that link .EACCES.; make the namespace with") as raised:
+        rtnl.add_address(bridge, "fd00::1/64")
+    assert not isinstance(raised.value, PrivilegeError)
+
+
 def test_an_address_without_its_route(rtnl, bridge):
     rtnl.set_link(bridge, up=True)
     rtnl.add_address(bridge, "10.1.2.1/24", prefix_route=False)

@@ -23,6 +23,8 @@ _MODULES = {
     "dump": "dump",
     "ping": "ping",
     "inject": "inject",
+    "report": "report",
+    "replay": "replay",
     "demo": "demo",
     "test": "test",
     "doctor": "doctor",

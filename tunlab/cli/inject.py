@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 @click.option("--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Which; not needed if one is up.")
 @click.option("-i", "--interface", "ifname", default="", metavar="NAME", help="Which TUN of the node.  [its first]")
 @click.option("--to-reader", is_flag=True, help="Put them before the program that reads the TUN instead.")
-def inject_command(source: str, target: str, ifname: str, to_reader: bool) -> None:
+@click.option("--as-is", is_flag=True, help="Also octets that begin with no IPv4 header.")
+def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is: bool) -> None:
     """Hand the kernel of a lab datagrams as received on its TUN; malformed ones too.
 
     HEX is one datagram, FILE a recording (pcapng or pcap), and - reads either from standard input, hexadecimal with a
@@ -34,6 +35,8 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool) -> No
     from tunlab.packet import summary
 
     datagrams, fault = _datagrams(source)
+    if not as_is and not to_reader:
+        _check(datagrams)
     lab, node = resolve(target, naming="--lab")
     tuns = [each.ifname for each in lab.plan.node(node).interfaces if each.link < 0]
     if not tuns or ifname not in ("", *tuns):
@@ -46,6 +49,19 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool) -> No
         click.echo(f"answered: {summary(octets)}")
     if fault is not None:
         raise fault
+
+
+def _check(datagrams: list[bytes]) -> None:
+    """Raises PacketError for what begins with no IPv4 header: it is more often a slip than meant."""
+    from tunlab.errors import PacketError
+    from tunlab.packet import parse
+
+    for number, octets in enumerate(datagrams, 1):
+        try:
+            parse(octets)
+        except PacketError as error:
+            which = f"datagram {number} of {len(datagrams)}" if len(datagrams) > 1 else "that"
+            raise PacketError(f"{which} is no IPv4 datagram: {error}; --as-is injects it all the same") from None
 
 
 def _datagrams(source: str) -> tuple[list[bytes], PacketError | None]:

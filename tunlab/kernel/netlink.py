@@ -41,6 +41,10 @@ _NLA_F_NESTED = 0x8000
 _DUMPS = 100
 
 
+# Who lacks a capability is told EPERM here.
+_REASONS = {errno.EACCES: ("IPv6 is off on that link", "make the namespace with ipv6=True, or give an IPv4 address")}
+
+
 def message(kind: int, flags: int, fields: bytes, attributes: Sequence[bytes] = ()) -> bytes:
     """A whole request: header, the family's own fields, attributes. The sequence number is `exchange`'s to set."""
     body = fields + b"".join(attributes)
@@ -106,7 +110,7 @@ class NetlinkSocket:
                 self._socket.send(request)
                 interrupted = self._collect(replies)
             except OSError as error:
-                raise refusal(error, operation, needs="CAP_NET_ADMIN", ifname=ifname) from None
+                raise refusal(error, operation, needs="CAP_NET_ADMIN", reasons=_REASONS, ifname=ifname) from None
             if not interrupted:
                 return replies
         reason = "what was asked for kept changing while it was read"

@@ -221,7 +221,7 @@ class Netns(Closing):
 
         Raises KernelError if the program cannot be started, ENOENT if there is none of that name.
         """
-        if isinstance(args, str | bytes) or popen_kwargs.get("shell"):
+        if isinstance(args, str | bytes) or not args or popen_kwargs.get("shell"):
             raise TypeError(
                 'give the program and its arguments as a list: ["ping", "-c1", "10.1.2.2"]; there is no shell'
             )
@@ -237,6 +237,7 @@ class Netns(Closing):
         reasons = {
             errno.ENOENT: absent,
             errno.EACCES: (f"{name!r} may not be executed", "give it the execute permission (chmod +x)"),
+            errno.EPERM: (f"{name!r} asks for a capability that is kept from us (getcap)", "start us with it"),
             errno.ENOEXEC: (f"{name!r} is no program of this machine's kind", "a script needs a #! line"),
         }
 

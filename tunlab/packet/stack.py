@@ -148,8 +148,8 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
 
     wire_length   octets there were on the wire, where a capture kept fewer; None: these are all
 
-    Raises TruncatedError (fewer than 20 octets) or MalformedError (version, IHL), and nothing else. What is
-    wrong further in is told by `findings` and `checksums`.
+    Raises TruncatedError (fewer than 20 octets) or MalformedError (version, IHL), and for octets nothing else;
+    ValueError for what are no octets. What is wrong further in is told by `findings` and `checksums`.
     """
     if type(octets) is not bytes:
         octets = octets_of(octets)  # not bytes(): of a number that makes so many zeros

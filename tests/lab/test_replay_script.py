@@ -1,0 +1,78 @@
+"""What a recording says that is to be played."""
+
+import pytest
+
+from tests.report.recordings import KERNEL, PEER, SESSION, recorded
+from tunlab.errors import PacketError
+from tunlab.lab.replay_script import script
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build
+from tunlab.recorder import read_pcapng
+
+
+def read(*packets):
+    return script(list(read_pcapng(recorded(packets))))
+
+
+def datagram(src, dst, *rest):
+    return (IPv4(src=src, dst=dst), *(rest or (UDP(src_port=1, dst_port=2),)))
+
+
+def test_the_steps_are_the_packets_in_their_order():
+    played = read(*SESSION[:3])
+    assert [(step.number, step.direction) for step in played.steps] == [(1, "in"), (2, "out"), (3, "in")]
+    assert [step.octets for step in played.steps] == [build(*layers) for _, *layers in SESSION[:3]]
+
+
+def test_the_address_is_that_which_answers():
+    played = read(
+        *[("in", *datagram(PEER, "192.0.2.7"))] * 3, ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER))
+    )
+    assert played.address == "10.1.2.1/24"
+
+
+def test_where_none_answers_it_is_that_to_which_most_goes():
+    played = read(("in", *datagram(PEER, "192.0.2.7")), *[("in", *datagram(PEER, KERNEL))] * 2)
+    assert (played.address, played.further) == ("10.1.2.1/24", ())
+
+
+def test_groups_and_broadcasts_are_no_address():
+    played = read(
+        *[("in", *datagram(PEER, "224.0.0.1"))] * 2, *[("in", *datagram(PEER, "255.255.255.255"))] * 2,
+        ("in", *datagram(PEER, KERNEL)),
+    )  # fmt: skip
+    assert played.address == "10.1.2.1/24"
+    with pytest.raises(PacketError, match="--address"):
+        read(("in", *datagram(PEER, "224.0.0.1")))
+
+
+def test_each_address_that_answers_is_the_kernels():
+    played = read(
+        ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER)),
+        ("in", *datagram(PEER, "192.0.2.1")), ("out", *datagram("192.0.2.1", PEER)),
+    )  # fmt: skip
+    assert (played.address, played.further) == ("10.1.2.1/24", ("192.0.2.1/32",))
+
+
+def test_there_is_a_way_only_to_where_something_went():
+    """Where nothing was sent, it may have been for want of a route."""
+    played = read(
+        ("in", *datagram("192.0.2.1", KERNEL)), ("out", *datagram(KERNEL, "192.0.2.1")),
+        ("in", *datagram("192.0.2.2", KERNEL)), ("out", *datagram(KERNEL, "224.0.0.22")),
+    )  # fmt: skip
+    assert played.routes == ("192.0.2.1/32",)
+
+
+def test_the_ports_that_were_open_are_opened():
+    syn_ack = TCP(src_port=80, dst_port=9, flags=TCPFlag.SYN | TCPFlag.ACK)
+    refused = build(*datagram(PEER, KERNEL, UDP(src_port=9, dst_port=54)))
+    played = read(
+        ("in", *datagram(PEER, KERNEL, TCP(src_port=9, dst_port=80, flags=TCPFlag.SYN))),
+        ("out", *datagram(KERNEL, PEER, syn_ack)),
+        ("in", *datagram(PEER, KERNEL, TCP(src_port=9, dst_port=81, flags=TCPFlag.SYN))),
+        ("out", *datagram(KERNEL, PEER, TCP(src_port=81, dst_port=9, flags=TCPFlag.RST | TCPFlag.ACK))),
+        ("in", *datagram(PEER, KERNEL, UDP(src_port=9, dst_port=53))),
+        ("in", refused),
+        ("out", *datagram(KERNEL, PEER, ICMP.unreachable(3), refused)),
+        ("in", *datagram(PEER, KERNEL, UDP(src_port=9, dst_port=55, checksum=0x1234))),
+    )
+    assert (played.tcp, played.udp) == ((80,), (53,))

@@ -1,0 +1,59 @@
+"""Recordings made by hand, for what shows them."""
+
+from __future__ import annotations
+
+import io
+
+from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build, ip_options, tcp_options
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter
+
+KERNEL, PEER = "10.1.2.1", "10.1.2.2"
+BEGIN = 1_700_000_000 * 10**9
+HARM = (
+    "</script x></script><!--<script></script><script>window.harm = 1</script>"
+    "<img src=x onerror='window.harm = 2'><!-- {{title}}"
+)
+SYN_OPTIONS = [
+    tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(1, 0), tcp_options.NOP,
+    tcp_options.WindowScale(7),
+]  # fmt: skip
+REFUSED = build(IPv4(src=PEER, dst=KERNEL), UDP(src_port=5353, dst_port=9), HARM.encode())
+
+SESSION = [
+    ("in", IPv4(src=PEER, dst=KERNEL), TCP(src_port=4000, dst_port=80, seq=9, flags=TCPFlag.SYN, options=SYN_OPTIONS)),
+    ("out", IPv4(src=KERNEL, dst=PEER, flags=IPFlag.DF),
+     TCP(src_port=80, dst_port=4000, seq=7, ack=10, flags=TCPFlag.SYN | TCPFlag.ACK, options=SYN_OPTIONS)),
+    ("in", IPv4(src=PEER, dst=KERNEL),
+     TCP(src_port=4000, dst_port=80, seq=10, ack=8, flags=TCPFlag.ACK | TCPFlag.PSH, checksum=0x1234), b"GET /\r\n"),
+    ("in", REFUSED),
+    ("out", IPv4(src=KERNEL, dst=PEER, dscp=48, ecn=1), ICMP.unreachable(3), REFUSED),
+    ("in", IPv4(src=PEER, dst=KERNEL, options=[ip_options.RecordRoute(["0.0.0.0"] * 3)]), ICMP.echo_request(7, 1),
+     bytes(range(56))),
+    ("out", IPv4(src=KERNEL, dst="224.0.0.22", ttl=1, options=[ip_options.RouterAlert()]),
+     IGMP.query("239.1.2.3", sources=["192.0.2.1", "192.0.2.2"])),
+    ("in", b"\x60not IPv4"),
+]  # fmt: skip
+"""Of a TUN: direction and layers. The third's checksum is wrong, the fourth's payload is markup."""
+
+
+def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, step=1_000_000):
+    """A pcapng of (direction, layers…), a millisecond apart; the comment of number 1 is `comments[1]`."""
+    file = io.BytesIO()
+    writer = PcapngWriter(file)
+    interface = writer.add_interface(name, linktype=linktype)
+    for number, (direction, *layers) in enumerate(packets, 1):
+        octets = layers[0] if len(layers) == 1 and isinstance(layers[0], bytes) else build(*layers)
+        comment = (comments or {}).get(number, "")
+        writer.write(interface, octets, time_ns=BEGIN + number * step, direction=direction, comment=comment)
+    return file.getvalue()
+
+
+def session():
+    """SESSION with comments, one of which is markup."""
+    return recorded(SESSION, comments={1: "injected at test_x.py:42", 4: HARM})
+
+
+def framed(*datagrams, kind=b"\x08\x00", tags=b""):
+    """A recording of Ethernet frames, padded to 60 octets."""
+    head = bytes.fromhex("020000000001020000000002") + tags + kind
+    return recorded([(None, (head + each).ljust(60, b"\0")) for each in datagrams], linktype=LINKTYPE_ETHERNET)

@@ -1,0 +1,206 @@
+"""Rows of the tree: every place is where the field's bits are."""
+
+import gzip
+import json
+import os
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
+from tunlab.errors import PacketError
+from tunlab.packet import ICMP, TCP, UDP, IPv4, Partial, build, findings, parse, tcp_options
+from tunlab.recorder import Interface, Record, datagram_place, read_pcapng
+from tunlab.report.page.fields import link_summary, record_rows
+
+CORPUS = os.environ.get("TUNLAB_CORPUS")
+needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+
+
+def rows_of(record):
+    place = datagram_place(record)
+    packet = None
+    if place is not None:
+        try:
+            packet = parse(record.octets[place], wire_length=len(record.octets[place]))
+        except PacketError:
+            packet = None
+    return record_rows(record, place, packet, findings(packet) if packet else []), packet
+
+
+def bits(octets, row):
+    """The number in a row's place."""
+    return int.from_bytes(octets, "big") >> (len(octets) * 8 - row.start - row.bits) & (1 << row.bits) - 1
+
+
+def number(value):
+    return int(IPv4Address(value)) if isinstance(value, str) else int(value)
+
+
+def check(record):
+    """Every fixed field of every header has its value in its place; what is below a row is inside it."""
+    rows, packet = rows_of(record)
+    octets = record.octets
+    for row in rows:
+        assert 0 <= row.start <= row.start + row.bits <= len(octets) * 8, row
+    parents = []
+    for row in rows:
+        del parents[row.depth :]
+        if parents:
+            assert parents[-1].start <= row.start, row
+            assert row.start + row.bits <= parents[-1].start + parents[-1].bits, (parents[-1], row)
+        parents.append(row)
+    tops = [row for row in rows if row.depth == 0 and row.bits]
+    assert [row.start for row in tops] == [0, *(row.start + row.bits for row in tops)][: len(tops)]
+    assert sum(row.bits for row in tops) == len(octets) * 8
+    if packet is None:
+        return 0
+    checked, at = 0, datagram_place(record).start * 8
+    for header in packet.headers:
+        name = header.layer.__name__ if isinstance(header, Partial) else type(header).__name__
+        place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name)
+        below = [row for row in rows[place + 1 :] if row.depth == 1]
+        expected = (
+            header.fields if isinstance(header, Partial) else {each: getattr(header, each) for each, _ in header.LAYOUT}
+        )
+        layout = dict((header.layer if isinstance(header, Partial) else header).LAYOUT)
+        start = at
+        for row, (field, value) in zip(below, expected.items(), strict=False):
+            assert (row.name, row.start, row.bits) == (field, start, layout[field])
+            assert bits(octets, row) == number(value), (row, value)
+            start += layout[field]
+            checked += 1
+        at += len(header.octets()) * 8
+    return checked
+
+
+@pytest.mark.parametrize("which", range(len(SESSION)))
+def test_each_field_has_its_bits(which):
+    record = list(read_pcapng(session()))[which]
+    assert check(record) >= (0 if which == len(SESSION) - 1 else 17)
+
+
+@needs_corpus
+@pytest.mark.slow
+def test_each_field_of_the_corpus_has_its_bits():
+    interface = Interface(0, "corpus", 101)
+    checked = 0
+    with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
+        for line in lines:
+            said = json.loads(line)
+            octets = bytes.fromhex(said["hex"])
+            checked += check(Record(interface, 0, octets, max(said["wire_len"], len(octets))))
+    assert checked > 100_000
+
+
+def test_flags_are_bits_of_their_own():
+    (record,) = read_pcapng(recorded([SESSION[1]]))
+    rows, _ = rows_of(record)
+    flags = {row.name: row for row in rows if row.depth == 2 and row.bits == 1}
+    assert [name for name, row in flags.items() if row.value == "1"] == ["DF", "ACK", "SYN"]
+    for row in flags.values():
+        assert bits(record.octets, row) == int(row.value), row
+    assert (flags["RESERVED"].start, flags["DF"].start, flags["MF"].start) == (48, 49, 50)
+    assert (flags["CWR"].start, flags["FIN"].start) == (33 * 8, 33 * 8 + 7)
+
+
+def test_options_have_their_octets():
+    (record,) = read_pcapng(recorded([SESSION[0]]))
+    rows, _ = rows_of(record)
+    options = [row for row in rows if row.depth == 2 and row.start >= 40 * 8 and row.bits >= 8]
+    assert [(row.name, row.value, row.start // 8, row.bits // 8) for row in options] == [
+        ("MSS", "size 1460", 40, 4),
+        ("SACKPermitted", "", 44, 2),
+        ("Timestamps", "value 1, echo_reply 0", 46, 10),
+        ("no operation", "", 56, 1),
+        ("WindowScale", "shift 7", 57, 3),
+    ]
+
+
+def test_a_quoted_datagram_is_decoded_in_its_place():
+    (record,) = read_pcapng(recorded([SESSION[4]]))
+    rows, _ = rows_of(record)
+    quoted = next(row for row in rows if row.name == "IPv4" and row.depth == 1)
+    assert (quoted.start, quoted.value) == (28 * 8, f"{PEER} → {KERNEL}")
+    port = next(row for row in rows if row.name == "dst_port")
+    assert (port.value, bits(record.octets, port)) == ("9", 9)
+
+
+def test_igmp_sources_have_their_octets():
+    (record,) = read_pcapng(recorded([SESSION[6]]))
+    rows, _ = rows_of(record)
+    sources = [row for row in rows if row.name == "source"]
+    assert [row.value for row in sources] == ["192.0.2.1", "192.0.2.2"]
+    for row in sources:
+        assert bits(record.octets, row) == int(IPv4Address(row.value))
+    assert next(row for row in rows if row.name == "source_count").value == "2"
+
+
+@pytest.mark.parametrize(
+    ("layers", "noted", "note"),
+    [
+        ((TCP(checksum=0x1234),), "checksum", "bad, should be"),
+        ((UDP(length=7),), "length", "it is less than the header itself (RFC 768) (needed 8, present 7)"),
+        ((TCP(options=b"\2\3\4\0"),), "option 2", "takes 4 (RFC 9293 section 3.2)"),
+        ((TCP(options=b"\1\2\0\0", data_offset=6),), "unread", "has the length 0"),
+        ((TCP(reserved=1),), "reserved", "must be zero"),
+        ((TCP(data_offset=4),), "data_offset", "less than the fixed fields"),
+    ],
+)
+def test_a_finding_stands_at_its_field(layers, noted, note):
+    (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), *layers)]))
+    rows, _ = rows_of(record)
+    found = [(row.name, row.note) for row in rows if row.note]
+    assert [name for name, _ in found] == [noted]
+    assert note in found[0][1]
+
+
+def test_a_header_that_is_cut_short_shows_what_is_there():
+    octets = build(IPv4(src=PEER, dst=KERNEL, protocol=6), b"\0\x50\x1f\x90\0\0")
+    (record,) = read_pcapng(recorded([("in", octets)]))
+    rows, _ = rows_of(record)
+    assert [(row.name, row.value) for row in rows if row.depth == 1][-3:] == [
+        ("src_port", "80"), ("dst_port", "8080"), ("rest", "16 bits of seq"),
+    ]  # fmt: skip
+    check(record)
+
+
+def test_an_ethernet_frame_with_tags_and_padding():
+    octets = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
+    (record,) = read_pcapng(framed(octets, tags=bytes.fromhex("88a80005 8100e00a")))
+    rows, _ = rows_of(record)
+    tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
+    assert tops == [("Ethernet", 0, 22), ("IPv4", 22, 20), ("ICMP", 42, 8), ("padding", 50, 10)]
+    assert [row.value for row in rows if row.name == "vlan"] == [
+        "5 (0x88a8 (802.1ad), priority 0)",
+        "10 (0x8100 (802.1Q), priority 7)",
+    ]
+    check(record)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (b"\x08\x06", "Ethernet ARP, length 60"),
+        (b"\x86\xdd", "Ethernet IPv6, length 60"),
+        (b"\x88\xcc", "Ethernet type 0x88cc, length 60"),
+    ],
+)
+def test_a_frame_without_ipv4_says_what_it_is(kind, said):
+    (record,) = read_pcapng(framed(b"octets", kind=kind))
+    assert link_summary(record) == said
+    assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
+    check(record)
+
+
+def test_what_was_not_recorded_is_told():
+    record = Record(Interface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128)
+    rows, _ = rows_of(record)
+    assert rows[-1][1:3] == ("cut", "88 octets more on the wire, not recorded")
+
+
+def test_an_option_of_another_length_is_told_as_octets():
+    assert tcp_options.MSS.read(b"\4") is None
+    (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), TCP(options=b"\2\3\4\0"))]))
+    assert ("option 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]

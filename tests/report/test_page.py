@@ -1,0 +1,211 @@
+"""The page as a file: what is in it, and that nothing of a packet can be more than text."""
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import struct
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.report.recordings import HARM, SESSION, framed, recorded, session
+from tunlab.errors import CutRecordingError, MalformedError
+from tunlab.packet import UDP
+from tunlab.recorder import PcapngWriter, read_pcapng
+from tunlab.report.page import MARK, PLAIN, render
+
+CORPUS = os.environ.get("TUNLAB_CORPUS")
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, and the text in each that has an id."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.elements, self.texts, self._open = [], {}, []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.elements.append((tag, attributes))
+        self._open.append(attributes.get("id") or tag)
+
+    def handle_data(self, data):
+        if self._open:
+            self.texts[self._open[-1]] = self.texts.get(self._open[-1], "") + data
+
+    def handle_endtag(self, tag):
+        if self._open and tag not in ("meta", "input"):
+            self._open.pop()
+
+
+def data_of(page):
+    """What the script is given, and the recording in the page."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    recording = re.search(r'<script type="text/plain" id="recording">(.*?)</script>', page, re.DOTALL)
+    assert not set("<>&") & set(found[1])
+    return json.loads(found[1]), base64.b64decode(recording[1])
+
+
+def check_data(recording, page):
+    """The octets of each packet are found in the recording, and every number in the rows names something."""
+    data, embedded = data_of(page)
+    assert embedded == recording
+    records = list(read_pcapng(recording))
+    assert len(records) == len(data["packets"])
+    for record, packet in zip(records, data["packets"], strict=True):
+        at, length, wire = packet[:3]
+        assert embedded[at : at + length] == record.octets
+        assert wire == record.wire_length
+        tree, notes = packet[12:]
+        assert max(tree[::2], default=0) < len(data["labels"])
+        assert max(tree[1::2], default=0) < len(data["texts"])
+        assert bool(packet[11]) == bool(notes)
+        assert all(row < len(tree) // 2 for row in notes[::2])
+    return data
+
+
+def test_it_is_one_file_that_names_nothing_else():
+    page = render(session(), title="x.pcapng")
+    assert page.startswith("<!doctype html>")
+    assert MARK in page[:400]
+    for tag, attributes in Parsed(page).elements:
+        assert tag not in ("link", "iframe", "img", "object", "embed", "base")
+        assert not {"src", "href", "style", "action", "srcset"} & set(attributes), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")]
+
+
+def test_its_policy_lets_only_its_own_script_and_style_run():
+    page = render(session(), title="x")
+    policy = next(each["content"] for tag, each in Parsed(page).elements if each.get("http-equiv"))
+    assert policy.startswith("default-src 'none'; ")
+    for kind, pattern in (("script", r"<script>(.*?)</script>"), ("style", r"<style>(.*?)</style>")):
+        found = re.findall(pattern, page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(found[-1].encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize("where", ["title", "outcome", "text", "comment", "payload", "interface"])
+def test_markup_is_only_text(where):
+    def page(text):
+        packets = [(*SESSION[2][:2], UDP(), text.encode())] if where == "payload" else SESSION[:1]
+        name, comments = text if where == "interface" else "tun0", {1: text if where == "comment" else "a comment"}
+        words = {each: text if where == each else "word" for each in ("title", "outcome", "text")}
+        return render(recorded(packets, name=name, comments=comments), **words)
+
+    harmful = Parsed(page(HARM))
+    assert [tag for tag, _ in harmful.elements] == [tag for tag, _ in Parsed(page("word")).elements]
+    if where in ("title", "text", "outcome"):
+        shown = {"title": "h1", "text": "pre", "outcome": "strong"}[where]
+        assert harmful.texts[shown] == HARM
+    elif where != "payload":
+        data, _ = data_of(page(HARM))
+        assert HARM in (data["packets"][0][9], *data["texts"])
+
+
+def test_the_facts_are_told():
+    page = render(session(), title="test_x", outcome="failed", text="E   AssertionError: no\n")
+    parsed = Parsed(page)
+    facts = parsed.texts["li"]
+    for fact in ("8 packets", "1 suspicious", "2023-11-14 22:13:20 UTC, 0.007000 s long", "tun0 (raw IP)", "pcapng, "):
+        assert fact in facts
+    assert parsed.texts["title"] == parsed.texts["h1"] == "test_x"
+    assert ("strong", {"class": "outcome failed"}) in parsed.elements
+    assert parsed.texts["summary"] == "What failed: "
+    assert "AssertionError: no" in parsed.texts["span"]
+    assert "details" not in {tag for tag, _ in Parsed(render(session(), title="x")).elements}
+
+
+def test_the_script_is_given_every_packet():
+    data = check_data(session(), render(session(), title="x"))
+    first = data["packets"][0]
+    assert data["columns"] == [["test", ""], ["kernel", "tun0"]]
+    assert (first[3], data["texts"][first[4]], first[5], first[6:8]) == (0, "tun0", "in", [0, 1])
+    assert first[8].startswith("IP 10.1.2.2.4000 > 10.1.2.1.80: Flags [S]")
+    assert first[9] == "injected at test_x.py:42"
+    assert [len(packet[11]) for packet in data["packets"]] == [0, 0, 1, 0, 0, 0, 0, 0]
+    assert data["packets"][2][11][0].startswith("TCP checksum 0x1234 is bad, should be ")
+
+
+def test_where_no_script_may_run_the_packets_are_there_as_text():
+    packets = [SESSION[0]] * (PLAIN + 5)
+    text = Parsed(render(recorded(packets, comments={1: "the first"}), title="x")).texts["plain"]
+    assert "    1     0.000000 tun0 in IP 10.1.2.2.4000 > 10.1.2.1.80: Flags [S]" in text
+    assert "the first" in text
+    assert text.endswith("… and 5 more")
+
+
+@pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+@pytest.mark.slow
+def test_every_packet_of_the_corpus_is_shown():
+    file = io.BytesIO()
+    writer = PcapngWriter(file)
+    interface = writer.add_interface("corpus")
+    with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
+        for number, line in enumerate(lines):
+            said = json.loads(line)
+            octets = bytes.fromhex(said["hex"])
+            writer.write(interface, octets, time_ns=number, wire_length=max(said["wire_len"], len(octets)))
+    page = render(file.getvalue(), title="corpus")
+    check_data(file.getvalue(), page)
+    assert len(page) < 4 * len(file.getvalue())
+
+
+def test_classic_pcap_is_shown_too():
+    octets = b"".join(
+        struct.pack("<IIII", 5, number, len(each), len(each)) + each
+        for number, each in enumerate([bytes(SESSION[3][1]), b"", bytes(SESSION[3][1])])
+    )
+    recording = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101) + octets
+    page = render(recording, title="dir/x.pcap")
+    check_data(recording, page)
+    assert 'data-name="x.pcap"' in page
+    assert "pcap, " in Parsed(page).texts["li"]
+
+
+def test_ethernet_is_shown_too():
+    recording = framed(bytes(SESSION[3][1]), b"arp")
+    check_data(recording, render(recording, title="x"))
+
+
+def test_nothing_recorded_is_a_page_as_well():
+    recording = recorded([])
+    page = render(recording, title="x")
+    assert data_of(page)[0]["packets"] == []
+    assert "0 packets" in page
+
+
+def test_a_recording_that_ends_early_shows_what_is_there_and_says_so():
+    recording = session()[:-20]
+    page = render(recording, title="x")
+    assert len(data_of(page)[0]["packets"]) == len(SESSION) - 1
+    assert "ends inside the block" in Parsed(page).texts["p"]
+
+
+@pytest.mark.parametrize(("octets", "error"), [(b"", CutRecordingError), (b"no recording", MalformedError)])
+def test_what_is_no_recording_is_refused(octets, error):
+    with pytest.raises(error):
+        render(octets, title="x")
+
+
+@pytest.mark.slow
+def test_tshark_reads_the_recording_in_the_page_the_same(need, tmp_path):
+    file, embedded = tmp_path / "a.pcapng", tmp_path / "b.pcapng"
+    file.write_bytes(session())
+    embedded.write_bytes(data_of(render(session(), title="x"))[1])
+
+    def read(path):
+        command = [need("tshark"), "-r", str(path), "-T", "fields", "-e", "frame.time_epoch", "-e", "frame.comment",
+                   "-e", "ip.src", "-e", "_ws.col.Info"]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+    assert read(embedded) == read(file)
+    assert HARM in read(file)
+    assert len(read(file).splitlines()) == len(SESSION)

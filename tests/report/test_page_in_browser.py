@@ -1,0 +1,345 @@
+"""The page as a person has it: in Chromium, by mouse and by keys."""
+
+import gzip
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.report.browser import Browser
+from tests.report.recordings import HARM, KERNEL, PEER, SESSION, framed, recorded, session
+from tests.report.test_fields import rows_of
+from tunlab.packet import UDP, IPv4, build
+from tunlab.recorder import read_pcapng
+from tunlab.report.page import render
+
+pytestmark = pytest.mark.slow
+CORPUS = os.environ.get("TUNLAB_CORPUS")
+
+ROWS = "[...document.querySelectorAll('#list .row')]"
+CHOSEN = "document.querySelector('#list .row[aria-selected=true] .number').textContent"
+LIT_FIELDS = "[...document.querySelectorAll('#tree .item.lit .name')].map((each) => each.textContent)"
+# Each octet as its number, and which of its two digits are lit.
+LIT_OCTETS = (
+    "[...document.querySelectorAll('#octets .x.high, #octets .x.low')]"
+    ".map((each) => each.dataset.at + ['high', 'low'].filter((half) => each.classList.contains(half))"
+    ".map((half) => half[0]).join(''))"
+)
+FOCUSED = "document.activeElement.id"
+
+
+@pytest.fixture(scope="module")
+def browser(need, tmp_path_factory):
+    opened = Browser(need("chromium"), tmp_path_factory.mktemp("chromium"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """`show(recording)`: its page, open; whatever the test does, it asks for nothing and complains of nothing."""
+    shown = []
+
+    def open_page(recording, **words):
+        file = tmp_path / f"page{len(shown)}.html"
+        file.write_text(render(recording, **{"title": "test_x", **words}), encoding="utf-8")
+        shown.append(file)
+        browser.window(1280, 820)
+        browser.prefer("light")
+        browser.open(file)
+        return browser
+
+    yield open_page
+    assert browser.complaints() == []
+    assert {url for url in browser.requests() if not url.startswith("blob:")} == {file.as_uri() for file in shown[-1:]}
+
+
+def digits(row):
+    """What LIT_OCTETS is for a row alone."""
+    found = []
+    for at in range(row.start // 8, -(-(row.start + row.bits) // 8)):
+        high = row.start < at * 8 + 4 and row.start + row.bits > at * 8
+        low = row.start < at * 8 + 8 and row.start + row.bits > at * 8 + 4
+        found.append(f"{at}{'h' * high}{'l' * low}")
+    return found
+
+
+def test_it_renders(show):
+    page = show(session(), outcome="failed", text="E   AssertionError: nothing came\n")
+    assert page.run("document.title") == "test_x"
+    assert page.run(f"{ROWS}.length") == len(SESSION)
+    assert page.run("document.getElementById('plain')") is None
+    assert page.run("document.querySelector('details').open") is False
+    assert page.run(CHOSEN) == "3"  # the first suspicious one
+    assert page.run(LIT_FIELDS) == ["checksum"]
+    assert page.run(LIT_OCTETS) == ["36hl", "37hl"]
+
+
+def test_the_ladder_goes_from_end_to_end(show):
+    page = show(session())
+    assert page.run("[...document.querySelectorAll('#head svg text')].map((each) => each.textContent)") == [
+        "test", "kernel", "tun0",
+    ]  # fmt: skip
+    lines = page.run(f"{ROWS}.slice(0, 3).map((row) => row.querySelector('.arrow').getAttribute('d'))")
+    spans = [tuple(map(int, re.fullmatch(r"M(\d+) \d+H(\d+)", line).groups())) for line in lines]
+    assert [end > start for start, end in spans] == [True, False, True]
+    lives = page.run(
+        "[...document.querySelectorAll('#list .row:first-child .life')].map((each) => Number(each.getAttribute('x1')))"
+    )
+    assert [start for start, _ in spans] == [lives[0], lives[1], lives[0]]
+    assert page.run(
+        f"{ROWS}.filter((row) => row.querySelector('.sign')).map((row) => row.querySelector('.number').textContent)"
+    ) == ["3"]
+
+
+def test_a_click_on_any_field_lights_its_octets_and_no_others(show):
+    page = show(session())
+    for number, record in enumerate(read_pcapng(session())):
+        rows, _ = rows_of(record)
+        page.run(f"{ROWS}[{number}].click()")
+        lit = page.run(
+            "[...document.querySelectorAll('#tree .item')].map((item) => {"
+            f" item.click(); return [item.querySelector('.name').textContent, {LIT_OCTETS}, {LIT_FIELDS}.length]; }})"
+        )
+        assert lit == [[row.name, digits(row), 1] for row in rows]
+
+
+def test_a_real_click_lights_too_and_pointing_only_for_as_long(show):
+    page = show(session())
+    page.click("#list .row:first-child")
+    page.click("#f5")
+    assert page.run(LIT_FIELDS) == ["total_length"]
+    assert page.run(LIT_OCTETS) == ["2hl", "3hl"]
+    page.point("#f6")
+    assert page.run(LIT_OCTETS) == ["4hl", "5hl"]
+    page.point("h1")
+    assert page.run(LIT_OCTETS) == ["2hl", "3hl"]
+
+
+def test_each_digit_of_an_octet_lights_its_field(show):
+    page = show(session())
+    page.click("#list .row:first-child")
+    page.click("#o0", across=0.25)
+    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["version"], ["0h"])
+    page.click("#o0", across=0.75)
+    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["ihl"], ["0l"])
+    page.click("#o1", across=0.75)  # two bits of one field, two of the other
+    assert page.run(LIT_FIELDS) == ["dscp", "ecn"]
+    page.point("#o21")
+    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["src_port"], ["20hl", "21hl"])
+    assert page.run("document.getElementById('lit').textContent").startswith("TCP.src_port = 4000 · octets 20–21 · ")
+    page.point("#o44")  # inside an option that is folded: unfolded nothing, the kind's own octet lights
+    assert "SACKPermitted" in page.run("document.getElementById('lit').textContent")
+
+
+def test_keys_walk_through_all_of_it(show):
+    page = show(session())
+    assert page.run(FOCUSED) == "list"
+    page.press("Home")
+    assert page.run(CHOSEN) == "1"
+    page.press("ArrowDown", "ArrowDown", "ArrowUp")
+    assert page.run(CHOSEN) == "2"
+    assert page.run("document.getElementById('list').getAttribute('aria-activedescendant')") == "p1"
+    page.press("Enter")
+    assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["IPv4"])
+    page.press("ArrowDown", "ArrowDown")
+    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["ihl"], ["0l"])
+    page.press("Home", "ArrowLeft", "ArrowDown")  # folded, the next is the next header
+    assert page.run(LIT_FIELDS) == ["TCP"]
+    page.press("ArrowUp", "ArrowRight", "ArrowRight")
+    assert page.run(LIT_FIELDS) == ["version"]
+    page.press("Enter")
+    assert page.run(FOCUSED) == "octets"
+    page.press("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight")
+    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["src_port"], ["20hl", "21hl"])
+    page.press("Enter")
+    assert page.run(FOCUSED) == "tree"
+    page.press("ArrowDown")
+    assert page.run(LIT_FIELDS) == ["dst_port"]
+    page.press("Escape", "End")
+    assert (page.run(FOCUSED), page.run(CHOSEN)) == ("list", "8")
+    page.press("Tab")
+    assert page.run(FOCUSED) == "tree"
+    page.press("k", "k")
+    assert page.run(CHOSEN) == "6"
+    page.press("j")
+    assert page.run(CHOSEN) == "7"
+
+
+def test_the_help_tells_the_keys(show):
+    page = show(session())
+    page.press("?")
+    assert page.run("document.getElementById('keys').open") is True
+    told = page.run("[...document.querySelectorAll('#keys kbd')].map((each) => each.textContent)")
+    assert {"↑", "↓", "Enter", "/", "t", "?", "j", "k", "s", "Esc", "Tab"} <= set(told)
+    page.press("Escape")
+    assert page.run("document.getElementById('keys').open") is False
+
+
+def test_what_is_focused_can_be_seen(show):
+    page = show(session())
+    for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("octets", ".octets")):
+        page.press("Tab")  # from here on the keyboard is in use
+        page.run(f"document.getElementById('{selector}').focus()")
+        outline = page.run(f"getComputedStyle(document.querySelector('{framed_by}')).outline")
+        assert "solid 2px" in outline, (selector, outline)
+
+
+def test_roles_and_names_for_who_does_not_see_it(show):
+    page = show(session())
+    page.call("Accessibility.enable")
+    nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+    page.call("Accessibility.disable")
+    named = {(each["role"]["value"], each.get("name", {}).get("value", "")) for each in nodes if not each["ignored"]}
+    roles = {role for role, _ in named}
+    assert {"listbox", "option", "tree", "treeitem", "grid", "row", "gridcell", "searchbox", "status"} <= roles
+    assert all(name for role, name in named if role in ("listbox", "tree", "grid", "searchbox", "button", "option"))
+
+
+def test_the_filter_leaves_what_is_wanted(show):
+    page = show(session())
+    page.press("/")
+    page.call("Input.insertText", text="ICMP -unreachable")
+    assert page.run(f"{ROWS}.map((row) => row.querySelector('.number').textContent)") == ["6"]
+    assert page.run("document.getElementById('count').textContent") == "1 of 8 packets"
+    page.press("Escape")
+    assert (page.run(f"{ROWS}.length"), page.run(FOCUSED)) == (8, "list")
+    page.press("s")
+    assert page.run(f"{ROWS}.map((row) => row.querySelector('.number').textContent)") == ["3"]
+    page.press("s", "/")
+    page.call("Input.insertText", text="no such packet")
+    assert page.run("document.querySelector('#list .nothing').textContent") == "No packet is as the filter says."
+
+
+def luminance(colour):
+    channels = [int(each) / 255 for each in re.findall(r"\d+", colour)[:3]]
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+UNLIT = """(() => {
+const unlit = [], list = document.getElementById('list');
+const key = (name) => list.dispatchEvent(new KeyboardEvent('keydown', { key: name }));
+key('Home');
+for (let number = Number(document.querySelector('.row').getAttribute('aria-setsize')); number > 0; number--) {
+  for (const cell of document.querySelectorAll('#octets .x[data-at]')) {
+    const clientX = cell.getBoundingClientRect().left + 1;
+    cell.dispatchEvent(new MouseEvent('mousemove', { bubbles: true, clientX }));
+    if (!cell.classList.contains('high')) unlit.push([number, cell.dataset.at]);
+  }
+  key('ArrowDown');
+}
+return unlit.slice(0, 5);
+})()"""
+
+CONTRASTS = """
+[...document.querySelectorAll('h1, .facts, .outcome, .summary, .beside, .beside em, .number, .time small, .name,'
+  + ' .value, .note, .x, .at, .finding, .told, button, .first, .fault, #count')]
+.filter((each) => each.textContent.trim()).map((each) => {
+  let ground = each;
+  const clear = () => /rgba\\(.*, 0\\)|transparent/.test(getComputedStyle(ground).backgroundColor);
+  while (clear()) ground = ground.parentElement;
+  return [each.className || each.tagName, getComputedStyle(each).color, getComputedStyle(ground).backgroundColor];
+})
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_can_be_read_in_light_and_dark(show, scheme):
+    """The least contrast is that of WCAG 2.1, 1.4.3."""
+    page = show(session()[:-20], outcome="failed", text="E  no")
+    page.prefer(scheme)
+    assert (luminance(page.run("getComputedStyle(document.body).backgroundColor")) > 0.5) == (scheme == "light")
+    page.point("h1")
+    for name, colour, ground in page.run(CONTRASTS):
+        light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, ground)
+
+
+def test_the_button_turns_light_to_dark_and_back(show):
+    page = show(session())
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.run(ground)
+    page.click("#theme")
+    assert luminance(page.run(ground)) < 0.1
+    assert page.run("document.getElementById('theme').textContent") == "Light"
+    page.press("t")
+    assert page.run(ground) == light
+
+
+def test_nothing_of_a_packet_runs(show):
+    page = show(session(), title=HARM, outcome=HARM, text=HARM)
+    page.run(f"{ROWS}[3].click()")
+    assert page.run("window.harm") is None
+    assert page.run("document.querySelector('h1').textContent") == HARM
+    assert page.run("document.querySelector('#about .comment').textContent") == HARM
+
+
+def test_the_recording_is_saved_as_it_was(show, browser, tmp_path):
+    page = show(session(), title="tests/test_x.py::test_[a/b]")
+    browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
+    page.click("#save")
+    while page.wait("Browser.downloadProgress")["params"]["state"] != "completed":
+        pass
+    (saved,) = tmp_path.glob("*.pcapng")
+    assert saved.read_bytes() == session()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280, 1920])
+def test_nothing_stands_out_at_any_width(show, width):
+    page = show(session(), title="tests/test_handshake.py::TestHandshake::test_a_long_name[with-parameters]")
+    page.window(width, 800)
+    page.run("dispatchEvent(new Event('resize'))")
+    assert page.run("document.scrollingElement.scrollWidth") <= width
+    assert page.run("document.querySelector('.said').getBoundingClientRect().width") >= 120
+
+
+def test_of_thousands_only_what_is_in_view_is_there(show):
+    count = 10_000
+    page = show(recorded([SESSION[number % 2] for number in range(count)]))
+    assert page.run("document.querySelectorAll('*').length") < 3000
+    page.press("End")
+    assert page.run(CHOSEN) == str(count)
+    assert page.run("document.querySelectorAll('*').length") < 3000
+    page.press("/")
+    page.call("Input.insertText", text="9999")
+    assert page.run("document.getElementById('count').textContent") == f"1 of {count} packets"
+
+
+def test_on_paper_every_packet_stands(show):
+    page = show(recorded([SESSION[number % 4] for number in range(300)]))
+    page.run(
+        "addEventListener('beforeprint', () => { window.printed = document.querySelectorAll('#list .row').length; })"
+    )
+    assert page.call("Page.printToPDF", printBackground=True)["data"]
+    assert page.run("window.printed") == 300
+    assert page.run(f"{ROWS}.length") < 100
+
+
+def test_a_large_packet_is_shown_as_far_as_is_asked(show):
+    octets = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
+    page = show(recorded([("in", octets)]))
+    shown = "document.querySelectorAll('#octets .x[data-at]').length"
+    assert page.run(shown) == 2048
+    page.run("[...document.querySelectorAll('#tree .item')].at(-1).click()")
+    assert page.run(f"{LIT_OCTETS}.length") == 2048 - 28
+    page.run("document.querySelector('.more').click()")
+    assert (page.run(shown), page.run(f"{LIT_OCTETS}.length")) == (20_028, 20_000)
+
+
+def test_recordings_of_every_kind_open(show):
+    for recording in (recorded([]), framed(bytes(SESSION[3][1]), b"arp"), session()[:-20], recorded([("in", b"")])):
+        page = show(recording)
+        assert page.complaints() == []
+
+
+@pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+def test_packets_of_all_kinds_light_up(show):
+    """Some of the corpus, chosen one after another: no exception, and no octet without a field."""
+    with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
+        packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]
+    page = show(recorded([(None, each) for each in packets if len(each) < 150]))
+    dark = page.run(UNLIT)
+    assert dark == []

@@ -1,0 +1,149 @@
+
+// Fields: the packet's tree, and which octets light with which field.
+const fieldsView = {
+  element: $("tree"),
+  rows: [],
+  cursor: -1,
+  lit: [], // rows that a click or a key has lit; pointing lights others for as long as it lasts
+
+  show(packet) {
+    const [, , , , , , , , , , , , tree, notes] = packet;
+    const noted = new Map();
+    for (let at = 0; at < notes.length; at += 2) noted.set(notes[at], data.texts[notes[at + 1]]);
+    this.rows = [];
+    for (let at = 0; at < tree.length; at += 2) {
+      const [depth, name, start, bits, folded] = data.labels[tree[at]];
+      const number = at / 2;
+      this.rows.push({ number, depth, name, start, bits, open: !folded, value: data.texts[tree[at + 1]], note: noted.get(number) });
+    }
+    this.rows.forEach((row, number) => {
+      row.parent = null;
+      for (let at = number - 1; at >= 0 && row.depth; at--) {
+        if (this.rows[at].depth < row.depth) { row.parent = this.rows[at]; break; }
+      }
+      row.last = (this.rows[number + 1]?.depth ?? -1) <= row.depth;
+    });
+    this.cursor = -1;
+    this.lit = [];
+    this.element.replaceChildren(...this.rows.map((row) => this.item(row)));
+    this.element.removeAttribute("aria-activedescendant");
+    this.element.scrollTop = 0;
+    this.fold();
+  },
+
+  item(row) {
+    const item = make("div", row.depth ? "item" : "item header");
+    item.id = `f${row.number}`;
+    item.dataset.row = row.number;
+    item.setAttribute("role", "treeitem");
+    item.setAttribute("aria-level", row.depth + 1);
+    item.style.setProperty("--depth", row.depth);
+    const twist = make("span", "twist");
+    twist.setAttribute("aria-hidden", "true");
+    item.append(twist, make("span", "name", row.name), make("span", "value", row.value));
+    if (row.note) item.append(make("span", "note", row.note));
+    row.item = item;
+    row.twist = twist;
+    return item;
+  },
+
+  fold() {
+    for (const row of this.rows) {
+      row.hidden = row.parent !== null && (row.parent.hidden || !row.parent.open);
+      row.item.hidden = row.hidden;
+      if (row.last) continue;
+      row.item.setAttribute("aria-expanded", row.open);
+      row.twist.textContent = row.open ? "▼" : "▶";
+    }
+  },
+
+  toggle(row, open) {
+    row.open = open;
+    this.fold();
+  },
+
+  reveal(row) {
+    for (let each = row.parent; each; each = each.parent) each.open = true;
+    this.fold();
+  },
+
+  /** Light rows and their octets; `keep`: until something else is chosen. */
+  light(rows, { keep = false, scroll = false } = {}) {
+    if (keep) this.lit = rows;
+    for (const item of this.element.querySelectorAll(".lit")) item.classList.remove("lit");
+    for (const row of rows) row.item.classList.add("lit");
+    octetsView.light(rows.map((row) => [row.start, row.bits]), scroll);
+    say(rows);
+  },
+
+  restore() {
+    this.light(this.lit);
+  },
+
+  move(number, options = {}) {
+    const row = this.rows[number];
+    if (!row) return;
+    this.rows[this.cursor]?.item.classList.remove("cursor");
+    this.rows[this.cursor]?.item.removeAttribute("aria-selected");
+    this.cursor = number;
+    row.item.classList.add("cursor");
+    row.item.setAttribute("aria-selected", "true");
+    this.element.setAttribute("aria-activedescendant", row.item.id);
+    this.reveal(row);
+    within(this.element, row.item);
+    this.light([row], { keep: true, scroll: true, ...options });
+  },
+
+  step(by) {
+    let at = this.cursor + by;
+    while (this.rows[at]?.hidden) at += by;
+    if (this.rows[at]) this.move(at);
+  },
+
+  /** The narrowest rows that have any of these bits; several where fields share them. */
+  covering(start, bits) {
+    const some = this.rows.filter((row) => row.bits && row.start < start + bits && start < row.start + row.bits);
+    return some.filter((row) => !some.some((other) => other.parent === row && !(row.name === "flags" && !row.open)) && !(row.parent?.name === "flags" && !row.parent.open));
+  },
+};
+
+/** What is lit, in words, with its bits. */
+function say(rows) {
+  const line = $("lit");
+  line.replaceChildren();
+  if (!rows.length) {
+    line.append(make("span", "", "Point at a field or an octet."));
+    return;
+  }
+  const parts = rows.slice(0, 3).map((row) => {
+    const path = row.parent && row.depth ? `${top(row).name}.${row.name}` : row.name;
+    return `${path}${row.value ? ` = ${row.value}` : ""}`;
+  });
+  if (rows.length > 3) parts.push("…");
+  line.append(make("code", "", parts.join(", ")));
+  const [row] = rows;
+  if (rows.length > 1 || !row.bits) return;
+  const last = row.start + row.bits - 1;
+  const [from, to] = [row.start >> 3, last >> 3];
+  const whole = row.start % 8 === 0 && row.bits % 8 === 0;
+  const place = from === to ? `octet ${from}` : `octets ${from}–${to}`;
+  const bits = whole ? "" : `, ${row.bits === 1 ? `bit ${row.start % 8}` : `bits ${row.start % 8}–${last - from * 8}`}`;
+  line.append(make("span", "", ` · ${place}${bits} · `));
+  if (to - from > 3) {
+    line.append(make("span", "", plural(to - from + 1, "octet")));
+    return;
+  }
+  const binary = make("code");
+  let text = "";
+  for (let at = from; at <= to; at++) text += (octetsView.octets[at] ?? 0).toString(2).padStart(8, "0");
+  const begin = row.start - from * 8;
+  binary.append(text.slice(0, begin), make("b", "", text.slice(begin, begin + row.bits)), text.slice(begin + row.bits));
+  line.append(binary);
+}
+
+function top(row) {
+  let each = row;
+  // The header that a field belongs to begins with a capital: IPv4, TCP; of a quoted one too.
+  while (each.parent && !/^[A-Z]/.test(each.parent.name)) each = each.parent;
+  return each.parent ?? each;
+}

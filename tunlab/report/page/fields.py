@@ -1,0 +1,302 @@
+"""A record as the rows of a tree: each field with its name, its value and the bits it has in the record's octets.
+
+The names are those of the header classes, and so those that a test is written with. Places come from `LAYOUT`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntFlag
+from typing import NamedTuple
+
+from tunlab.errors import PacketError
+from tunlab.packet import ICMP, IGMP, Finding, IPv4, Kind, Packet, Partial, Verdict, checksums, ip_options, tcp_options
+from tunlab.packet.header import Header
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Types, split_options
+from tunlab.packet.text import protocol_name
+from tunlab.recorder import LINKTYPE_ETHERNET, Record
+
+HEXADECIMAL = frozenset({"identification", "checksum"})
+ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad", 0x9100: "VLAN"}
+TAGS = (0x8100, 0x88A8, 0x9100)
+QUOTED_DEPTH = 3
+"""Errors about errors are not sent; a packet made to look so is followed so many times at most."""
+
+
+class Row(NamedTuple):
+    """One line of the tree.
+
+    depth         0 for a header
+    start, bits   its place, in bits from the record's first; no bits: it stands for none
+    folded        whether what is below it is shown only when asked for
+    note          what is wrong with it
+    """
+
+    depth: int
+    name: str
+    value: str
+    start: int
+    bits: int
+    folded: bool = False
+    note: str = ""
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 octet", "2 octets"."""
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def record_rows(record: Record, place: slice | None, packet: Packet | None, found: Iterable[Finding]) -> list[Row]:
+    """The tree of a record with an IPv4 packet at `place` and these findings; None: it holds none that can be read."""
+    octets = record.octets
+    start = len(octets) if place is None else place.start
+    end = len(octets) if place is None else place.stop
+    rows = list(_link(record, start))
+    if packet is not None:
+        told = len(rows)
+        rows += _packet(packet, 0, start * 8)
+        for finding in found:
+            _note(rows, told, finding, start * 8)
+    elif place is not None:
+        rows.append(Row(0, "octets", counted(end - start, "octet"), start * 8, (end - start) * 8))
+    if end < len(octets):
+        rows.append(Row(0, "padding", counted(len(octets) - end, "octet"), end * 8, (len(octets) - end) * 8))
+    if record.wire_length > len(octets):
+        cut = counted(record.wire_length - len(octets), "octet")
+        rows.append(Row(0, "cut", f"{cut} more on the wire, not recorded", len(octets) * 8, 0))
+    return rows
+
+
+def _link(record: Record, end: int) -> Iterable[Row]:
+    """What stands before the datagram, of `end` octets; all there is, where no datagram was found."""
+    octets = record.octets
+    if record.interface.linktype != LINKTYPE_ETHERNET or len(octets) < 14:
+        if end:
+            yield Row(0, "link", counted(end, "octet"), 0, end * 8)
+        return
+    at, kind, rows = 12, int.from_bytes(octets[12:14], "big"), list[Row]()
+    while kind in TAGS and at + 6 <= len(octets):
+        tag = int.from_bytes(octets[at + 2 : at + 4], "big")
+        rows.append(Row(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", at * 8, 32))
+        at, kind = at + 4, int.from_bytes(octets[at + 4 : at + 6], "big")
+    yield Row(0, "Ethernet", f"{octets[6:12].hex(':')} → {octets[:6].hex(':')}", 0, (at + 2) * 8)
+    yield Row(1, "dst", octets[:6].hex(":"), 0, 48)
+    yield Row(1, "src", octets[6:12].hex(":"), 48, 48)
+    yield from rows
+    yield Row(1, "type", _ethertype(kind), at * 8, 16)
+    if end > at + 2:
+        yield Row(0, "payload", counted(end - at - 2, "octet"), (at + 2) * 8, (end - at - 2) * 8)
+
+
+def _ethertype(kind: int) -> str:
+    return f"{kind:#06x} ({ETHERTYPES[kind]})" if kind in ETHERTYPES else f"{kind:#06x}"
+
+
+def link_summary(record: Record) -> str:
+    """One line on a record without a datagram: what the link says that it is."""
+    octets = record.octets
+    if record.interface.linktype == LINKTYPE_ETHERNET and len(octets) >= 14:
+        at = 12
+        while int.from_bytes(octets[at : at + 2], "big") in TAGS:
+            at += 4
+        kind = int.from_bytes(octets[at : at + 2], "big")
+        return f"Ethernet {ETHERTYPES.get(kind) or f'type {kind:#06x}'}, length {record.wire_length}"
+    if octets and octets[0] >> 4 == 6:
+        return f"IPv6, length {record.wire_length}"
+    return f"no IPv4 datagram, length {record.wire_length} (link type {record.interface.linktype})"
+
+
+def _packet(packet: Packet, depth: int, start: int) -> list[Row]:
+    # What is bad is said by its finding.
+    verdicts = {each.layer: str(each) for each in checksums(packet) if each.verdict is not Verdict.BAD}
+    rows = list[Row]()
+    for header in packet.headers:
+        length = len(header.octets()) * 8
+        layer = header.layer.__name__ if isinstance(header, Partial) else type(header).__name__
+        rows.append(Row(depth, layer, _title(header), start, length))
+        rows += _fields(header, depth + 1, start, verdicts.get(layer, ""))
+        start += length
+    size = len(packet.payload) * 8
+    if size:
+        quoted = _quoted(packet, depth, start)
+        text = counted(len(packet.payload), "octet") + (", the datagram that the error is about" if quoted else "")
+        rows.append(Row(depth, "payload", text, start, size))
+        rows += quoted
+    if packet.trailer:
+        text = counted(len(packet.trailer), "octet") + " after the end that a length gives"
+        rows.append(Row(depth, "trailer", text, start + size, len(packet.trailer) * 8))
+    return rows
+
+
+def _title(header: Header) -> str:
+    match header:
+        case IPv4():
+            return f"{header.src} → {header.dst}"
+        case ICMP() | IGMP():
+            return header.name
+        case Partial():
+            return f"cut short, {counted(len(header.present), 'octet')}"
+        case _:
+            return f"{getattr(header, 'src_port', '')} → {getattr(header, 'dst_port', '')}"
+
+
+def _quoted(packet: Packet, depth: int, start: int) -> list[Row]:
+    icmp = packet.get(ICMP)
+    if icmp is None or not icmp.is_error or depth >= QUOTED_DEPTH:
+        return []
+    try:
+        return _packet(packet.quoted, depth + 1, start)
+    except PacketError:
+        return []
+
+
+def _fields(header: Header, depth: int, start: int, verdict: str) -> list[Row]:
+    if isinstance(header, Partial):
+        return _partial(header, depth, start)
+    rows, at = list[Row](), start
+    for name, bits in header.LAYOUT:
+        value = getattr(header, name)
+        said = _text(header, name, value) + (f", {verdict}" if name == "checksum" and verdict else "")
+        rows.append(Row(depth, name, said, at, bits, isinstance(value, IntFlag)))
+        if isinstance(value, IntFlag):
+            first = at + bits - 1  # the lowest flag is the last bit
+            rows += [
+                Row(depth + 1, flag.name or "", str(int(flag in value)), first - (flag.bit_length() - 1), 1)
+                for flag in reversed(type(value))
+            ]
+        at += bits
+    if isinstance(header, ICMP):
+        rows += _icmp_views(header, depth, start)
+    options = getattr(header, "options", b"")
+    if options:
+        types = ip_options.TYPES if isinstance(header, IPv4) else tcp_options.TYPES
+        rows += _options(options, types, depth, at)
+    if isinstance(header, IGMP) and header.rest:
+        rows += _igmp_rest(header, depth, at)
+    return rows
+
+
+def _text(header: Header, name: str, value: object) -> str:
+    if isinstance(value, IntFlag):
+        return " | ".join(flag.name or "" for flag in reversed(type(value)) if flag in value) or "none"
+    if not isinstance(value, int):
+        return str(value)
+    match name:
+        case "checksum":
+            return f"{value:#06x}"
+        case "identification":
+            return f"{value:#06x} ({value})"
+        case "protocol":
+            return f"{value} ({protocol_name(value)})"
+        case "ihl" | "data_offset":
+            return f"{value} ({value * 4} octets)"
+        case "fragment_offset" if value:
+            return f"{value} (octet {value * 8})"
+        case "type" if isinstance(header, (ICMP, IGMP)):
+            return f"{int(value)} ({header.name})"
+    return str(int(value))
+
+
+def _partial(partial: Partial, depth: int, start: int) -> list[Row]:
+    rows, at = list[Row](), start
+    widths, values = dict(partial.layer.LAYOUT), partial.fields
+    for name, value in values.items():
+        rows.append(Row(depth, name, f"{value:#06x}" if name in HEXADECIMAL else str(value), at, widths[name]))
+        at += widths[name]
+    left = start + len(partial.present) * 8 - at
+    if left:
+        rows.append(Row(depth, "rest", f"{counted(left, 'bit')} of {list(widths)[len(values)]}", at, left))
+    return rows
+
+
+def _icmp_views(icmp: ICMP, depth: int, start: int) -> Iterable[Row]:
+    """What a message keeps in octets 4 to 7 in place of identifier and sequence number."""
+    views = (("gateway", icmp.gateway, 32, 32), ("pointer", icmp.pointer, 32, 8), ("mtu", icmp.mtu, 48, 16))
+    return [Row(depth, name, str(value), start + at, bits) for name, value, at, bits in views if value is not None]
+
+
+def _options(octets: bytes, types: Types, depth: int, start: int) -> list[Row]:
+    rows = [Row(depth, "options", counted(len(octets), "octet"), start, len(octets) * 8)]
+    pairs, fault = split_options(octets)
+    at = start
+    for kind, data in pairs:
+        if kind in (END_OF_OPTIONS, NO_OPERATION):
+            name = "end of options" if kind == END_OF_OPTIONS else "no operation"
+            rows.append(Row(depth + 1, name, "", at, 8))
+            at += 8
+            continue
+        typed = types[kind].read(data) if kind in types else None
+        name = type(typed).__name__ if typed is not None else f"option {kind}"
+        said = _typed(typed) if typed is not None else Option(kind, data).data.hex(" ")
+        length = (len(data) + 2) * 8
+        rows.append(Row(depth + 1, name, said, at, length, folded=True))
+        rows.append(Row(depth + 2, "kind", str(kind), at, 8))
+        rows.append(Row(depth + 2, "length", str(len(data) + 2), at + 8, 8))
+        if data:
+            rows.append(Row(depth + 2, "data", data.hex(" "), at + 16, len(data) * 8))
+        at += length
+    left = start + len(octets) * 8 - at
+    if left:
+        rows.append(Row(depth + 1, "unread" if fault else "padding", counted(left // 8, "octet"), at, left))
+    return rows
+
+
+def _typed(option: object) -> str:
+    """A typed option's values, each by its name."""
+    names: tuple[str, ...] = getattr(option, "__struct_fields__", ())
+    return ", ".join(f"{name} {_option_value(getattr(option, name))}" for name in names)
+
+
+def _option_value(value: object) -> str:
+    if isinstance(value, tuple):
+        return " ".join("–".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
+    return value.hex(" ") if isinstance(value, bytes) else str(value)
+
+
+def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[Row]:
+    """The sources of a version 3 query, the records of a version 3 report (RFC 3376 section 4); else octets."""
+    rows, at, end = list[Row](), start, start + len(igmp.rest) * 8
+    if igmp.sources or (igmp.version == 3 and igmp.records == ()):
+        octets = igmp.rest
+        if len(octets) >= 4 and igmp.type == 0x11:
+            for name, value, offset, bits in (
+                ("reserved", octets[0] >> 4, 0, 4), ("suppress", octets[0] >> 3 & 1, 4, 1),
+                ("robustness", octets[0] & 7, 5, 3), ("interval_code", octets[1], 8, 8),
+                ("source_count", int.from_bytes(octets[2:4], "big"), 16, 16),
+            ):  # fmt: skip
+                rows.append(Row(depth, name, str(value), start + offset, bits))
+            at += 32
+        for source in igmp.sources:
+            rows.append(Row(depth, "source", source, at, 32))
+            at += 32
+    for record in igmp.records:
+        length = len(bytes(record)) * 8
+        text = f"type {record.type}, group {record.group}, {counted(len(record.sources), 'source')}"
+        rows.append(Row(depth, "record", text, at, length))
+        at += length
+    if at < end:
+        rows.append(Row(depth, "rest", counted((end - at) // 8, "octet"), at, end - at))
+    return rows
+
+
+def _note(rows: list[Row], first: int, finding: Finding, start: int) -> None:
+    """Write a finding to the row that it is about: the field's, the option's at its offset, at least the header's."""
+    heads = [at for at in range(first, len(rows)) if rows[at].depth == 0]
+    head = next((at for at in heads if rows[at].name == finding.layer), None)
+    if head is None:
+        head = next((at for at in heads), None)
+    if head is None:
+        return
+    after = next((at for at in heads if at > head), len(rows))
+    below = range(head + 1, after)
+    place = start + finding.offset * 8
+    chosen = next((at for at in below if rows[at].depth == 1 and rows[at].name == finding.field != "options"), None)
+    if chosen is None:
+        chosen = next((at for at in below if rows[at].start == place and rows[at].depth == 2), head)
+    rule = finding.rule
+    if finding.kind is Kind.CHECKSUM and finding.needed is not None:
+        rule = f"bad, should be {finding.needed:#06x}"
+    elif finding.needed is not None and finding.present is not None:
+        rule += f" (needed {finding.needed}, present {finding.present})"
+    before = rows[chosen].note
+    rows[chosen] = rows[chosen]._replace(note=f"{before}; {rule}" if before else rule)

@@ -1,0 +1,174 @@
+
+// Packets: the list and the ladder in one, of which only what is in view is there.
+const SVG = "http://www.w3.org/2000/svg";
+const draw = (tag, attributes, text = "") => {
+  const drawn = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) drawn.setAttribute(name, value);
+  if (text) drawn.textContent = text;
+  return drawn;
+};
+const seconds = (nanoseconds) => (nanoseconds / 1e9).toFixed(6);
+
+const packetsView = {
+  element: $("list"),
+  scroll: $("scroll"),
+  shown: data.packets.map((_, number) => number),
+  texts: null, // for the filter, made when it is first used
+  chosen: -1, // a packet's number, from 0
+  drawn: new Map(),
+  all: false, // for printing
+
+  measure() {
+    const style = getComputedStyle(document.documentElement);
+    this.height = parseInt(style.getPropertyValue("--row"), 10);
+    const columns = data.columns.length;
+    const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
+    // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
+    this.width = Math.max(tight ? 100 : narrow ? 110 : 200, columns * (tight ? 42 : narrow ? 60 : 104));
+    document.documentElement.style.setProperty("--ladder", `${this.width}px`);
+    this.columns = data.columns.map((_, at) => Math.round(((at + 0.5) / columns) * this.width));
+    if (columns === 2) this.columns = narrow ? [20, this.width - 24] : [38, this.width - 38];
+    this.head();
+    this.refresh();
+  },
+
+  head() {
+    const ladder = draw("svg", { width: this.width, height: 34 });
+    const y = data.columns.some(([, below]) => below) ? 14 : 21;
+    data.columns.forEach(([title, below], at) => {
+      const address = /^\d/.test(title);
+      ladder.append(draw("text", { x: this.columns[at], y, class: address ? "end address" : "end" }, title));
+      if (below) ladder.append(draw("text", { x: this.columns[at], y: 28, class: "below" }, below));
+    });
+    $("head").replaceChildren(make("span", "", "No."), make("span", "", "Time, s"), ladder, make("span", "said", "Packet"));
+  },
+
+  refresh() {
+    this.element.style.height = `${this.shown.length * this.height}px`;
+    for (const row of this.drawn.values()) row.remove();
+    this.drawn.clear();
+    this.element.querySelector(".nothing")?.remove();
+    if (!this.shown.length) this.element.append(make("div", "nothing", data.packets.length ? "No packet is as the filter says." : "No packet was recorded."));
+    const count = this.shown.length === data.packets.length ? plural(this.shown.length, "packet") : `${this.shown.length} of ${plural(data.packets.length, "packet")}`;
+    $("count").textContent = count;
+    this.draw();
+  },
+
+  /** Bring in what is in view, and take out what is far from it. */
+  draw() {
+    const spare = 12;
+    let first = Math.max(0, Math.floor((this.scroll.scrollTop - 36) / this.height) - spare);
+    let last = Math.min(this.shown.length, Math.ceil((this.scroll.scrollTop + this.scroll.clientHeight) / this.height) + spare);
+    if (this.all) [first, last] = [0, Math.min(this.shown.length, 2000)];
+    for (const [at, row] of this.drawn) {
+      if (at < first || at >= last) { row.remove(); this.drawn.delete(at); }
+    }
+    const added = document.createDocumentFragment();
+    for (let at = first; at < last; at++) {
+      if (this.drawn.has(at)) continue;
+      const row = this.row(at);
+      this.drawn.set(at, row);
+      added.append(row);
+    }
+    this.element.append(added);
+  },
+
+  row(at) {
+    const number = this.shown[at];
+    const [, , , time, device, direction, from, to, summary, comment, lost, findings] = data.packets[number];
+    const before = at ? data.packets[this.shown[at - 1]][3] : null;
+    const row = make("div", `row ${findings.length ? "bad " : ""}${from < 0 ? "none" : direction}`);
+    row.id = `p${number}`;
+    row.dataset.at = at;
+    row.style.top = `${at * this.height}px`;
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-selected", number === this.chosen);
+    row.setAttribute("aria-posinset", at + 1);
+    row.setAttribute("aria-setsize", this.shown.length);
+    const when = make("span", "time", time === null ? "" : seconds(time));
+    if (time !== null && before !== null) when.append(make("small", "", `${time < before ? "−" : "+"}${seconds(Math.abs(time - before))}`));
+    const said = make("div", "said");
+    const line = make("div", "summary", summary);
+    line.title = summary;
+    said.append(line);
+    const beside = make("div", "beside");
+    const parts = [make("span", "device", [data.texts[device], direction].filter(Boolean).join(" "))];
+    if (lost) parts.push(make("em", "", `${plural(lost, "packet")} lost before it`));
+    for (const finding of findings) parts.push(make("em", "", `⚠ ${finding}`));
+    if (comment) parts.push(make("span", "", comment.replaceAll("\n", " · ")));
+    parts.forEach((part, place) => { if (part.textContent) beside.append(place && beside.childNodes.length ? " · " : "", part); });
+    beside.title = beside.textContent;
+    said.append(beside);
+    row.append(make("span", "number", String(number + 1)), when, this.step(from, to, findings.length), said);
+    return row;
+  },
+
+  /** A packet's part of the ladder: the ends' lines, and the arrow from one to the other. */
+  step(from, to, suspicious) {
+    const { height, width } = this;
+    const middle = Math.round(height / 2);
+    const svg = draw("svg", { width, height, class: "step", "aria-hidden": "true" });
+    for (const x of this.columns) svg.append(draw("line", { class: "life", x1: x, x2: x, y1: 0, y2: height }));
+    if (from < 0) {
+      svg.append(draw("path", { class: "arrow", d: `M4 ${middle}H${width - 4}` }));
+      return svg;
+    }
+    const [x1, x2] = [this.columns[from], this.columns[to]];
+    if (from === to) {
+      svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle - 7}h18v14h-12` }));
+      svg.append(draw("path", { class: "point", d: `M${x1 + 1} ${middle + 7}l9 -4v8z` }));
+      return svg;
+    }
+    const right = x2 > x1 ? 1 : -1;
+    svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle}H${x2 - right * 8}` }));
+    svg.append(draw("path", { class: "point", d: `M${x2 - right} ${middle}l${-right * 10} -5v10z` }));
+    svg.append(draw("circle", { class: "point", cx: x1, cy: middle, r: 3 }));
+    if (suspicious) {
+      const x = (x1 + x2) / 2;
+      svg.append(draw("path", { class: "sign", d: `M${x} ${middle - 9}l10 17h-20z` }));
+      svg.append(draw("text", { class: "sign-text", x, y: middle + 6 }, "!"));
+    }
+    return svg;
+  },
+
+  choose(number) {
+    if (!data.packets[number]) return;
+    this.drawnOf(this.chosen)?.setAttribute("aria-selected", "false");
+    this.chosen = number;
+    const at = this.shown.indexOf(number);
+    if (at >= 0) {
+      const top = at * this.height;
+      const room = this.scroll.clientHeight - 36;
+      if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
+      else if (top + this.height > this.scroll.scrollTop + room) this.scroll.scrollTop = top + this.height - room;
+      this.draw();
+      this.drawnOf(number)?.setAttribute("aria-selected", "true");
+      this.element.setAttribute("aria-activedescendant", `p${number}`);
+    } else this.element.removeAttribute("aria-activedescendant");
+    showPacket(number);
+  },
+
+  drawnOf(number) {
+    return this.drawn.get(this.shown.indexOf(number));
+  },
+
+  /** By so many lines; where nothing is chosen, to the first. */
+  stepBy(by) {
+    if (!this.shown.length) return;
+    const at = this.shown.indexOf(this.chosen);
+    this.choose(this.shown[Math.max(0, Math.min(this.shown.length - 1, at < 0 ? 0 : at + by))]);
+  },
+
+  filter(text, suspicious) {
+    this.texts ??= data.packets.map((packet, number) => [number + 1, data.texts[packet[4]], packet[5], packet[8], packet[9], packet[11].join(" ")].join(" ").toLowerCase());
+    const words = text.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
+    this.shown = [];
+    for (let number = 0; number < data.packets.length; number++) {
+      if (suspicious && !data.packets[number][11].length) continue;
+      if (words.every((word) => (word[0] === "-" ? !this.texts[number].includes(word.slice(1)) : this.texts[number].includes(word)))) this.shown.push(number);
+    }
+    this.scroll.scrollTop = 0;
+    this.refresh();
+    if (this.shown.length) this.choose(this.shown.includes(this.chosen) ? this.chosen : this.shown[0]);
+  },
+};

@@ -1,0 +1,204 @@
+
+// The page: what is chosen, keys, theme, help, saving, printing.
+function showPacket(number) {
+  const packet = data.packets[number];
+  const [offset, length, wire, time, device, direction, , , summary, comment, lost, findings] = packet;
+  const about = $("about");
+  const first = make("p");
+  first.append(make("strong", "", `Packet ${number + 1}`));
+  const facts = [time === null ? "" : `${seconds(time)} s`, [data.texts[device], direction].filter(Boolean).join(" "), length === wire ? plural(length, "octet") : `${length} of ${plural(wire, "octet")}`];
+  first.append(make("span", "soft", ` · ${facts.filter(Boolean).join(" · ")}`));
+  about.replaceChildren(first);
+  if (comment) about.append(make("p", "comment", comment));
+  if (lost) about.append(make("p", "soft", `${plural(lost, "packet")} lost before it`));
+  fieldsView.show(packet);
+  octetsView.show(octetsAt(offset, length), fieldsView.rows.filter((row) => !row.depth && row.bits).map((row) => row.start >> 3));
+  about.title = summary;
+  if (findings.length) {
+    const list = make("ul");
+    const noted = fieldsView.rows.filter((row) => row.note);
+    findings.forEach((finding, at) => {
+      const item = make("li");
+      const button = make("button", "finding", `⚠ ${finding}`);
+      button.type = "button";
+      button.addEventListener("click", () => fieldsView.move((noted[at] ?? noted[0])?.number));
+      item.append(button);
+      list.append(item);
+    });
+    about.append(list);
+    const [row] = noted;
+    if (row) { fieldsView.reveal(row); fieldsView.move(row.number, { scroll: true }); }
+  }
+  if (fieldsView.cursor < 0) fieldsView.light([]);
+}
+
+const refilter = () => packetsView.filter($("filter").value, $("suspicious").getAttribute("aria-pressed") === "true");
+const flip = () => {
+  const button = $("suspicious");
+  button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
+  refilter();
+};
+
+const theme = {
+  dark: matchMedia("(prefers-color-scheme: dark)"),
+  now() {
+    return document.documentElement.dataset.theme ?? (this.dark.matches ? "dark" : "light");
+  },
+  toggle() {
+    document.documentElement.dataset.theme = this.now() === "dark" ? "light" : "dark";
+    this.name();
+  },
+  name() {
+    $("theme").textContent = this.now() === "dark" ? "Light" : "Dark";
+  },
+};
+
+function save() {
+  const blob = new Blob([octetsAt(0, Math.floor((recording.length * 3) / 4) - (recording.match(/=*$/)?.[0].length ?? 0))], { type: "application/octet-stream" });
+  const link = make("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = $("save").dataset.name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+const MOVES = { ArrowDown: 1, ArrowUp: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+const plainKey = (event) => !event.ctrlKey && !event.metaKey && !event.altKey;
+
+$("list").addEventListener("keydown", (event) => {
+  if (!plainKey(event)) return;
+  if (event.key in MOVES) packetsView.stepBy(MOVES[event.key]);
+  else if (event.key === "Enter") {
+    if (fieldsView.cursor < 0) fieldsView.move(0);
+    fieldsView.element.focus();
+  } else return;
+  event.preventDefault();
+});
+$("list").addEventListener("click", (event) => {
+  const row = event.target.closest(".row");
+  if (row) packetsView.choose(packetsView.shown[Number(row.dataset.at)]);
+});
+$("scroll").addEventListener("scroll", () => packetsView.draw(), { passive: true });
+
+const rowOf = (event) => fieldsView.rows[Number(event.target.closest(".item")?.dataset.row ?? -1)];
+const tree = $("tree");
+tree.addEventListener("click", (event) => {
+  const row = rowOf(event);
+  if (!row) return;
+  if (event.target.closest(".twist") && !row.last) fieldsView.toggle(row, !row.open);
+  else fieldsView.move(row.number);
+});
+tree.addEventListener("dblclick", (event) => {
+  const row = rowOf(event);
+  if (row && !row.last && !event.target.closest(".twist")) fieldsView.toggle(row, !row.open);
+});
+tree.addEventListener("mouseover", (event) => {
+  const row = rowOf(event);
+  if (row) fieldsView.light([row]);
+});
+tree.addEventListener("mouseleave", () => fieldsView.restore());
+tree.addEventListener("focus", () => { if (fieldsView.cursor < 0) fieldsView.move(0); });
+tree.addEventListener("keydown", (event) => {
+  if (!plainKey(event)) return;
+  const row = fieldsView.rows[fieldsView.cursor];
+  const seen = fieldsView.rows.filter((each) => !each.hidden);
+  switch (event.key) {
+    case "ArrowDown": fieldsView.step(1); break;
+    case "ArrowUp": fieldsView.step(-1); break;
+    case "Home": fieldsView.move(0); break;
+    case "End": fieldsView.move(seen.at(-1)?.number); break;
+    case "PageDown": fieldsView.move(seen[Math.min(seen.length - 1, seen.indexOf(row) + 10)]?.number); break;
+    case "PageUp": fieldsView.move(seen[Math.max(0, seen.indexOf(row) - 10)]?.number); break;
+    case "ArrowRight":
+      if (row && !row.last && !row.open) fieldsView.toggle(row, true);
+      else if (row && !row.last) fieldsView.step(1);
+      break;
+    case "ArrowLeft":
+      if (row && !row.last && row.open) fieldsView.toggle(row, false);
+      else if (row?.parent) fieldsView.move(row.parent.number);
+      break;
+    case "Enter": octetsView.element.focus(); break;
+    case "Escape": packetsView.element.focus(); break;
+    default: return;
+  }
+  event.preventDefault();
+});
+
+const octets = $("octets");
+const lightBits = ([start, bits], options) => {
+  const rows = fieldsView.covering(start, bits);
+  if (options.keep && rows.length) {
+    fieldsView.move(rows[0].number, { scroll: false });
+    octetsView.move(start >> 3);
+  }
+  fieldsView.light(rows, options);
+};
+let pointed = -1; // the bit at which the mouse was last: within one digit nothing changes
+octets.addEventListener("mousemove", (event) => {
+  const bits = octetsView.bitsOf(event);
+  if (!bits || bits[0] === pointed) return;
+  [pointed] = bits;
+  lightBits(bits, {});
+});
+octets.addEventListener("mouseleave", () => {
+  pointed = -1;
+  fieldsView.restore();
+});
+octets.addEventListener("click", (event) => {
+  const bits = octetsView.bitsOf(event);
+  if (bits) lightBits(bits, { keep: true });
+});
+octets.addEventListener("focus", () => octetsView.move(octetsView.cursor));
+octets.addEventListener("keydown", (event) => {
+  const row = octetsView.across;
+  const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, PageUp: -8 * row, PageDown: 8 * row, Home: -Infinity, End: Infinity }[event.key];
+  if (!plainKey(event) || event.target !== octets) return;
+  if (by) {
+    octetsView.move(octetsView.cursor + by);
+    lightBits([octetsView.cursor * 8, 8], { keep: true });
+  } else if (event.key === "Enter" || event.key === "Escape") tree.focus();
+  else return;
+  event.preventDefault();
+});
+
+$("filter").addEventListener("input", refilter);
+$("filter").addEventListener("keydown", (event) => {
+  if (event.key === "Escape") {
+    $("filter").value = "";
+    refilter();
+    packetsView.element.focus();
+  } else if (event.key === "Enter" || event.key === "ArrowDown") packetsView.element.focus();
+  else return;
+  event.preventDefault();
+});
+$("suspicious").addEventListener("click", flip);
+$("theme").addEventListener("click", () => theme.toggle());
+$("save").addEventListener("click", save);
+$("help").addEventListener("click", () => $("keys").showModal());
+document.addEventListener("keydown", (event) => {
+  if (!plainKey(event) || event.target.closest("input, dialog")) return;
+  switch (event.key) {
+    case "j": packetsView.stepBy(1); break;
+    case "k": packetsView.stepBy(-1); break;
+    case "/": $("filter").focus(); break;
+    case "s": flip(); break;
+    case "t": theme.toggle(); break;
+    case "?": $("keys").showModal(); break;
+    default: return;
+  }
+  event.preventDefault();
+});
+
+addEventListener("resize", () => packetsView.measure());
+addEventListener("beforeprint", () => { packetsView.all = true; packetsView.draw(); });
+addEventListener("afterprint", () => { packetsView.all = false; packetsView.draw(); });
+theme.dark.addEventListener("change", () => theme.name());
+
+$("plain").remove();
+$("app").hidden = false;
+$("suspicious").hidden = !data.packets.some((packet) => packet[11].length);
+theme.name();
+packetsView.measure();
+// A reader comes for what went wrong: the first suspicious packet, else the first of all.
+packetsView.choose(Math.max(0, data.packets.findIndex((packet) => packet[11].length)));
+packetsView.element.focus({ preventScroll: true });
