@@ -98,11 +98,11 @@ ERRORS = [
     ),
     (
         ExpectationError(wanted="TCP()", seen=["IP a > b\n  differs"], elapsed=0.25, recording="/x/a.pcapng"),
-        "waited 0.250 s for TCP()\n1 packet came meanwhile:\n  IP a > b\n    differs\nrecorded in /x/a.pcapng",
+        "waited 0.250 s for TCP()\n1 packet came meanwhile:\n  1. IP a > b\n       differs\nrecorded in /x/a.pcapng",
     ),
     (
         ExpectationError(wanted="UDP()", seen=("one", "two")),
-        "waited 0.000 s for UDP()\n2 packets came meanwhile:\n  one\n  two",
+        "waited 0.000 s for UDP()\n2 packets came meanwhile:\n  1. one\n  2. two",
     ),
     (EngineError("no answer"), "no answer"),
     (

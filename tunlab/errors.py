@@ -226,30 +226,87 @@ class LabError(TunlabError, RuntimeError):
 
 
 class ExpectationError(TunlabError, AssertionError):
-    """What was expected did not come: a test failure, never a crash.
+    """What was expected did not come, or what was not wanted did: a test failure, never a crash.
 
     wanted     what was waited for, in words
-    seen       every packet that came meanwhile, in order, each as one text that says how it differs
+    problem    what is wrong, where it is not that something did not come
+    seen       the packets that came meanwhile, each as one text: a line, below it how it differs; if so, nearest first
+    count      how many came; `seen` may leave out the most different ones of a great many
+    steps      of several expectations, each as one text: by which packet it was met, or that it was not
     elapsed    seconds waited
+    window     seconds that were asked for; None where nothing was waited for
+    margin     seconds by which the window was widened, for this machine wakes late
+    late       seconds after the window at which what was wanted came after all: timing, not behaviour. Else None
+    after      how many packets came after the window, while it was watched on for what was wanted
     recording  the pcapng's path, where one was written
     """
 
     exit_code = 1
 
-    def __init__(self, *, wanted: str, seen: Sequence[str] = (), elapsed: float = 0.0, recording: str = "") -> None:
-        self.wanted, self.seen, self.elapsed, self.recording = wanted, tuple(seen), elapsed, recording
-        super().__init__(wanted, self.seen, elapsed, recording)
+    def __init__(
+        self,
+        *,
+        wanted: str,
+        problem: str = "",
+        seen: Sequence[str] = (),
+        count: int | None = None,
+        steps: Sequence[str] = (),
+        elapsed: float = 0.0,
+        window: float | None = None,
+        margin: float = 0.0,
+        late: float | None = None,
+        after: int = 0,
+        recording: str = "",
+    ) -> None:
+        self.wanted, self.problem, self.seen, self.steps = wanted, problem, tuple(seen), tuple(steps)
+        self.count = len(self.seen) if count is None else count
+        self.elapsed, self.window, self.margin = elapsed, window, margin
+        self.late, self.after, self.recording = late, after, recording
+        super().__init__(wanted)
 
     def __str__(self) -> str:
-        lines = [f"waited {self.elapsed:.3f} s for {self.wanted}"]
-        if self.seen:
-            lines.append(f"{len(self.seen)} packet{'s' if len(self.seen) > 1 else ''} came meanwhile:")
-            lines += [f"  {line}" for text in self.seen for line in text.splitlines()]
-        else:
-            lines.append("no packet came meanwhile")
+        lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}"]
+        if self.window and self.margin > self.window * _WORTH_SAYING:
+            lines.append(f"(the window of {_span(self.window)}, and {_span(self.margin)} for this machine's jitter)")
+        if self.late is not None:
+            lines.append(
+                f"timing, not behaviour: it came {_span(self.late)} after the window of {_span(self.window or 0.0)};"
+                " give a longer timeout, or find what takes so long"
+            )
+        lines += [f"  {line}" for text in self.steps for line in text.splitlines()]
+        lines += self._came()
+        if self.after and self.late is None:
+            lines.append(f"{_packets(self.after, 'more ')} came after the window, and would not have done either")
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
+
+    def _came(self) -> list[str]:
+        lines = []
+        if not self.problem:
+            others = "other " if self.steps else ""
+            ranked = ", the nearest first" if self.count > 1 and any("\n" in text for text in self.seen) else ""
+            came = f"{_packets(self.count, others)} came meanwhile{ranked}:"
+            lines.append(came if self.count else f"no {others}packet came meanwhile")
+        for number, text in enumerate(self.seen[:_LISTED], 1):
+            line, *how = text.splitlines()
+            lines += [f"  {number}. {line}", *(f"     {each}" for each in (how if number <= _EXPLAINED else ()))]
+        if self.count > len(self.seen[:_LISTED]):
+            lines.append(f"  and {self.count - len(self.seen[:_LISTED])} more")
+        return lines
+
+
+_WORTH_SAYING = 0.05
+_EXPLAINED, _LISTED = 5, 100
+"""Of so many packets is said how they differ; so many have a line."""
+
+
+def _packets(count: int, others: str = "") -> str:
+    return f"{count} {others}packet{'' if count == 1 else 's'}"
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 class EngineError(TunlabError, RuntimeError):

@@ -265,6 +265,9 @@ def test_set_address_leaves_one_of_its_family(rtnl, bridge):
     assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.9/8"]
     rtnl.set_address(bridge, "10.9.9.9/16")
     assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.9/16"]
+    # The kernel makes this one the other's secondary, and takes it away with that.
+    rtnl.set_address(bridge, "10.9.9.10/16")
+    assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.10/16"]
 
 
 # ---- the socket

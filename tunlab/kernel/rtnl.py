@@ -292,6 +292,8 @@ class Rtnl(Closing):
         for address in present:
             if address.cidr != wanted.with_prefixlen:
                 self.delete_address(ifindex, address.cidr)
+        if wanted.with_prefixlen not in [a.cidr for a in self.addresses(ifindex)]:
+            self.add_address(ifindex, cidr)  # it was one of the same network's secondary, and went with it
 
     def _change_address(
         self,

@@ -6,19 +6,20 @@ the device would: it is no fault of the packet.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 from msgspec.structs import replace
 
-from tunlab.errors import ExpectationError, PacketError
+from tunlab.errors import PacketError
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import Captured, PacketSocket
 from tunlab.packet import TCP, UDP, Packet, build, parse
 from tunlab.traffic import DEFAULT_TIMEOUT, Crossing, Expectation
 from tunlab.traffic.expectation import Expected
+from tunlab.traffic.explanation import Seen, missed
+from tunlab.traffic.timing import Window
 
 
 class Capture:
@@ -67,23 +68,23 @@ class Capture:
         """
         __tracebackhide__ = True
         expected = Expected.of(wanted)
-        seen: list[Crossing] = []
-        started = time.monotonic()
-        for crossing in self._crossings(started + (self.timeout if timeout is None else timeout)):
-            if crossing.packet is not None and expected.met_by(crossing.packet):
+        seen: list[Seen] = []
+        window = Window(self.timeout if timeout is None else timeout)
+        for crossing in self._crossings(window):
+            differences = None if crossing.packet is None else expected.difference(crossing.packet)
+            if crossing.packet is not None and not differences:
                 return crossing.packet
-            seen.append(crossing)
-        elapsed = time.monotonic() - started
-        raise ExpectationError(wanted=str(expected), seen=expected.explain(seen), elapsed=elapsed)
+            seen.append(Seen(crossing, differences))
+        raise missed(expected, seen, window)
 
-    def _crossings(self, deadline: float) -> Iterator[Crossing]:
+    def _crossings(self, window: Window) -> Iterator[Crossing]:
         while True:
             self._read()
             while self._next < len(self.record):
                 self._next += 1
                 yield self.record[self._next - 1]
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not self._socket.wait(remaining):
+            remaining = window.remaining()
+            if (remaining <= 0 or not self._socket.wait(remaining)) and not window.widen():
                 return
 
     def _read(self) -> None:

@@ -10,10 +10,10 @@ match is an empty list. A field is compared by what it is given:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -22,15 +22,42 @@ if TYPE_CHECKING:
     from tunlab.packet.stack import Packet
 
 
+Namer: TypeAlias = Callable[[Callable[..., object]], str]
+"""What to call a function in a text; this floor knows its name alone, one that may read files knows its source."""
+
+
+def plain_name(function: Callable[..., object]) -> str:
+    """The function's own name."""
+    return getattr(function, "__name__", repr(function))
+
+
+ABSENT = "present"
+"""What is wanted of a layer that is not there."""
+
+_FAR = 1000
+
+
 class Difference(NamedTuple):
-    """One field that is not as wanted: `field` as "TCP.dst_port"; `wanted` and `got` as values."""
+    """One field that is not as wanted: `field` as "TCP.dst_port", "TCP" for a layer that is not there."""
 
     field: str
     wanted: object
     got: object
 
+    def text(self, name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
+        """The row of a failure message, functions called by what `name` makes of them."""
+        tell = _hexadecimal if self.field.endswith(".checksum") else show
+        return f"{self.field}: {labels[0]} {tell(self.wanted, name)}, {labels[1]} {tell(self.got, name)}"
+
     def __str__(self) -> str:
-        return f"{self.field}: wanted {show(self.wanted)}, got {show(self.got)}"
+        return self.text()
+
+
+class Differing(Protocol):
+    """What can be held against a packet."""
+
+    def difference(self, packet: Packet) -> list[Difference]:
+        """As `Match.difference`."""
 
 
 class Match(Struct, frozen=True):
@@ -45,7 +72,7 @@ class Match(Struct, frozen=True):
             header = packet.get(layer)
             if header is None:
                 got = "/".join(type(each).__name__ for each in packet.headers) or "octets"
-                rows.append(Difference(layer.__name__, "present", got))
+                rows.append(Difference(layer.__name__, ABSENT, got))
                 continue
             for name, value in wanted:
                 got_value = packet.payload if name == "payload" else getattr(header, name)
@@ -62,11 +89,15 @@ class Match(Struct, frozen=True):
             return NotImplemented
         return Match(self.conditions + other.conditions)
 
-    def __str__(self) -> str:
+    def text(self, name: Namer = plain_name) -> str:
+        """The conditions, functions called by what `name` makes of them."""
         return " & ".join(
-            f"{layer.__name__}({', '.join(f'{name}={show(value)}' for name, value in wanted)})"
+            f"{layer.__name__}({', '.join(f'{field}={show(value, name, 16)}' for field, value in wanted)})"
             for layer, wanted in self.conditions
         )
+
+    def __str__(self) -> str:
+        return self.text()
 
 
 def where(layer: type[Header], fields: dict[str, object]) -> Match:
@@ -103,21 +134,31 @@ def _agrees(wanted: object, got: object) -> bool:
     return wanted == got
 
 
-def show(value: object) -> str:
-    """A value as a failure message should show it: octets in hexadecimal, flags by name, functions by theirs."""
+def show(value: object, name: Namer = plain_name, octets: int = 32) -> str:
+    """A value as a failure message should show it: octets in hexadecimal, so many; flags and functions by name."""
     if isinstance(value, bytes):
-        return f"{len(value)} octets {value[:32].hex(' ')}{' …' if len(value) > 32 else ''}" if value else "no octets"
+        cut = " …" if len(value) > octets else ""
+        return f"{len(value)} octets {value[:octets].hex(' ')}{cut}" if value else "no octets"
     if callable(value):
-        return getattr(value, "__name__", repr(value))
+        return name(value)
     if isinstance(value, frozenset):
         return "{" + ", ".join(sorted(map(show, value), key=lambda text: (len(text), text))) + "}"
-    name = getattr(value, "name", None)
-    if isinstance(name, str) and isinstance(value, int):
-        return name
+    member = getattr(value, "name", None)
+    if isinstance(member, str) and isinstance(value, int):
+        return member
     return str(value) if isinstance(value, (str, int, IPv4Network)) else repr(value)
 
 
-def nearest(match: Match, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
+def _hexadecimal(value: object, name: Namer) -> str:
+    return f"{value:#06x}" if isinstance(value, int) else show(value, name)
+
+
+def distance(differences: Iterable[Difference]) -> int:
+    """In how many fields a packet is not as wanted; one without the layer is farther than any that has it."""
+    return sum(_FAR if each.wanted is ABSENT else 1 for each in differences)
+
+
+def nearest(match: Differing, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
     """For each packet its index and differences, the fewest differences first, then the latest packet first."""
     rows = [(index, match.difference(packet)) for index, packet in enumerate(packets)]
-    return sorted(rows, key=lambda row: (len(row[1]), -row[0]))
+    return sorted(rows, key=lambda row: (distance(row[1]), -row[0]))

@@ -6,10 +6,14 @@
 
 Settings → factory → per-test fixture: ini options and `@pytest.mark.tun(…)` set, `make_netns` and
 `make_tun` make, `netns` and `tun` are the test's own; so are `@pytest.mark.lab(…)`, `make_lab` and `lab`.
+A strict test, `@pytest.mark.tun(strict=True)`, fails by a packet that nobody expected; `assert a == b` of two packets
+shows the fields in which they differ.
 All of it is gone when the test ends; nothing has a name, so tests under pytest-xdist cannot meet.
 
 Rule for editors: every pytest run on a user's machine imports these modules, whether it uses tunlab or
 not. Import the rest of tunlab inside functions.
 """
 
-pytest_plugins = tuple(f"tunlab.pytest_plugin.{name}" for name in ("options", "workers", "fixtures", "labs"))
+pytest_plugins = tuple(
+    f"tunlab.pytest_plugin.{name}" for name in ("options", "workers", "fixtures", "labs", "strict", "comparison")
+)

@@ -9,6 +9,7 @@ import pytest
 
 from tunlab.pytest_plugin.refusals import as_set, refuse
 from tunlab.pytest_plugin.settings import settings_of
+from tunlab.pytest_plugin.strict import hold_to_account
 from tunlab.pytest_plugin.workers import end_with_the_controller
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def netns(make_netns: Callable[..., Netns]) -> Netns:
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Makes TUN devices: `make_tun(address=…, mtu=…, netns=…)`, each in a namespace of its own unless one is given."""
+    """Makes TUN devices: `make_tun(address=…, mtu=…, strict=…, netns=…)`, in a namespace of its own unless given."""
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
@@ -66,11 +67,14 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
             if netns is None:
                 own = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
                 netns = make_netns(**own)
+            strict = settings.pop("strict", defaults["strict"])
             wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
                 tun = Tun.create(**wanted, netns=netns)
                 ending = request.node.stash.get(_ending, set())
                 resources.callback(tun.close, keep_device=netns.identity in ending)
+                if strict:
+                    hold_to_account(request.node, tun)
                 return tun
             except PrivilegeError as error:
                 refuse(request.config, error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 MARKER = (
-    "tun(address='10.1.2.1/24', ifname='tun0', mtu=1500, ipv6=False, sysctls={…}, timeout=2.0): "
+    "tun(address='10.1.2.1/24', ifname='tun0', mtu=1500, ipv6=False, sysctls={…}, timeout=2.0, strict=False): "
     "settings of this test's tun and netns fixtures (tunlab)"
 )
 LAB_MARKER = (
@@ -30,6 +30,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("tunlab_ifname", "Device name of the tun fixture.", default="tun0")
     parser.addini("tunlab_mtu", "MTU of the tun fixture in octets.", default="1500")
     parser.addini("tunlab_timeout", "Seconds that expect() waits.", default="2.0")
+    parser.addini(
+        "tunlab_strict",
+        "Whether a packet that nobody expected, captured or read fails the test.",
+        type="bool",
+        default=False,
+    )
     parser.addini("tunlab_ipv6", "Whether namespaces speak IPv6.", type="bool", default=False)
     parser.addini("tunlab_sysctls", "Sysctls of every namespace, a line each: net.ipv4.tcp_sack = 0", type="linelist")
 

@@ -20,6 +20,7 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
         "ifname": config.getini("tunlab_ifname"),
         "mtu": _number(config, "tunlab_mtu", int),
         "timeout": _number(config, "tunlab_timeout", float),
+        "strict": _flag(config, "tunlab_strict"),
         "ipv6": _flag(config, "tunlab_ipv6"),
         "sysctls": dict(_sysctl(line) for line in config.getini("tunlab_sysctls")),
     }
@@ -41,6 +42,7 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "ifname": (str, "text, as 'tun0'"),
     "mtu": (int, "a number of octets, as 1500"),
     "timeout": ((int, float), "a number of seconds, as 2.0"),
+    "strict": (bool, "True or False"),
     "ipv6": (bool, "True or False"),
     "sysctls": (dict, "a dictionary, as {'net.ipv4.tcp_sack': '0'}"),
 }
@@ -67,7 +69,7 @@ def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any
 def _flag(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, pytest.UsageError):  # as pytest grew older, it raised one after the other
         mistake(f"{name} in the configuration is neither true nor false")
 
 

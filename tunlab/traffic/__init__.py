@@ -1,6 +1,7 @@
 """Packets over a TUN: inject, capture, expect, ping, and what runs beside them in the namespace."""
 
-from tunlab.traffic.expectation import Crossing, Expectation
+from tunlab.traffic.crossing import Crossing
+from tunlab.traffic.expectation import Expectation
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, EchoReply, Ping
 from tunlab.traffic.tun import DEFAULT_ADDRESS, Tun
 

@@ -1,34 +1,18 @@
-"""What a packet is held against, and why the ones that came were not it."""
+"""What a packet is held against, and in what it differs from that."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct
 
-from tunlab.packet import Header, Match, Packet, summary
-from tunlab.packet.match import nearest
+from tunlab.errors import PacketError
+from tunlab.packet import Difference, Header, Match, Packet
+from tunlab.traffic.naming import name_of
 
 Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
 """What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
-
-
-class Crossing(Struct, frozen=True):
-    """A datagram that crossed the TUN.
-
-    direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
-    time_ns     nanoseconds since the epoch, taken when it was written or read
-    packet      None where the octets begin with no IPv4 header
-    """
-
-    direction: Literal["in", "out"]
-    time_ns: int
-    octets: bytes
-    packet: Packet | None
-
-    def __str__(self) -> str:
-        return summary(self.packet or self.octets)
 
 
 class Expected(Struct, frozen=True):
@@ -56,20 +40,28 @@ class Expected(Struct, frozen=True):
                 )
         return cls(match, tuple(tests))
 
+    def difference(self, packet: Packet) -> list[Difference]:
+        """The fields that differ, or where none does the first function that is not true; empty for a match.
+
+        A function that asks for a header the packet has not is not true of it.
+        """
+        rows = self.match.difference(packet)
+        if not rows:
+            for test in self.tests:
+                try:
+                    if test(packet):
+                        continue
+                    got = "one of which it is not true"
+                except PacketError as error:
+                    got = f"one that does not have it: {error}"
+                return [Difference("packet", test, got)]
+        return rows
+
     def met_by(self, packet: Packet) -> bool:
         """Whether nothing differs and every function is true of it."""
-        return not self.match.difference(packet) and all(test(packet) for test in self.tests)
-
-    def explain(self, seen: list[Crossing]) -> list[str]:
-        """Each datagram that came, the nearest first, with what differs."""
-        came = [crossing.packet for crossing in seen if crossing.packet is not None]
-        texts = [
-            "\n".join([summary(came[index]), *(f"  {row}" for row in differences)])
-            for index, differences in nearest(self.match, came)
-        ]
-        return texts + [str(crossing) for crossing in seen if crossing.packet is None]
+        return not self.difference(packet)
 
     def __str__(self) -> str:
-        names = [str(self.match)] if self.match.conditions else []
-        names += [getattr(test, "__name__", repr(test)) for test in self.tests]
+        names = [self.match.text(name_of)] if self.match.conditions else []
+        names += [name_of(test) for test in self.tests]
         return " & ".join(names) or "any packet"

@@ -10,24 +10,24 @@ from __future__ import annotations
 import errno
 import socket
 import subprocess
-import time
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from ipaddress import IPv4Interface, IPv4Network
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from tunlab.errors import ExpectationError, KernelError, PacketError
+from tunlab.errors import KernelError, PacketError
 from tunlab.kernel.addressing import parse_interface
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
-from tunlab.packet import Header, Packet, build, parse, summary
+from tunlab.packet import Header, Packet, build
 from tunlab.packet.header import octets_of
 from tunlab.packet.stack import Layer
 from tunlab.traffic import sockets
-from tunlab.traffic.expectation import Crossing, Expectation, Expected
+from tunlab.traffic.crossing import Crossing
+from tunlab.traffic.expectation import Expectation, Expected
+from tunlab.traffic.inbox import Inbox
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
@@ -46,9 +46,9 @@ class Tun(Closing):
 
     def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.netns, self.device, self.timeout = netns, device, timeout
-        self.record: deque[Crossing] = deque(maxlen=100_000)
+        self._inbox = Inbox(netns, device)
+        self.record = self._inbox.record
         self._interface = IPv4Interface(address) if address else None
-        self._unread: deque[Crossing] = deque()
         self._resources = ExitStack()
         self._resources.callback(device.close)
         self._owns_netns = False
@@ -147,7 +147,7 @@ class Tun(Closing):
         octets = _octets(layers)
         self._check_open()
         self.device.write(octets)
-        self._remember("in", octets)
+        self._inbox.injected(octets)
         return octets
 
     def emit(self, *layers: Layer | Packet) -> bytes:
@@ -161,24 +161,87 @@ class Tun(Closing):
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
         self._emitter.send(octets)
+        self._inbox.emitted(octets)
         return octets
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
         """The next packet from the kernel that is as wanted in every respect; those before it are passed over.
 
-        Each call reads on where the last one stopped. Raises ExpectationError after `timeout` seconds, with every
-        packet that came meanwhile and how it differs.
+        Each call reads on where the last one stopped. Raises ExpectationError after `timeout` seconds and the margin
+        for a machine that wakes late (`tunlab.traffic.timing`), with every packet that came and how it differs; `late`
+        says by how much it came too late, where it then came after all.
         """
         __tracebackhide__ = True
         expected = Expected.of(wanted)
-        seen: list[Crossing] = []
-        started = time.monotonic()
-        for crossing in self._crossings(self.timeout if timeout is None else timeout):
-            if crossing.packet is not None and expected.met_by(crossing.packet):
-                return crossing.packet
-            seen.append(crossing)
-        elapsed = time.monotonic() - started
-        raise ExpectationError(wanted=str(expected), seen=expected.explain(seen), elapsed=elapsed)
+        self._check_open()
+        return self._inbox.expect(expected, self._seconds(timeout))
+
+    def expect_all(
+        self,
+        wanted: Sequence[Expectation | tuple[Expectation, ...]],
+        *,
+        ordered: bool = False,
+        timeout: float | None = None,
+    ) -> list[Packet]:
+        """A packet for each expectation, in the order of the expectations, as soon as all have come.
+
+        wanted    each as for `expect`; a tuple for several that one packet must meet
+        ordered   whether they must come in this order too; others may come between
+
+        Each packet meets one expectation at most. Others are passed over. Raises ExpectationError after `timeout`
+        seconds in all: which were met by what, which were not, and what else came.
+        """
+        __tracebackhide__ = True
+        expected = [Expected.of(each if isinstance(each, tuple) else (each,)) for each in wanted]
+        self._check_open()
+        return self._inbox.expect_all(expected, ordered, self._seconds(timeout))
+
+    def expect_none(self, *unwanted: Expectation, within: float | None = None) -> None:
+        """Nothing, if among what the kernel has sent and nobody has read there is no such packet.
+
+        within   seconds to wait for one; None: a fence, `fence`, says at once what there will be
+
+        What came stays unread. Raises ExpectationError as soon as one comes; KernelError where no fence can hold.
+        """
+        __tracebackhide__ = True
+        expected = Expected.of(unwanted)
+        self._check_open()
+        self._inbox.expect_none(
+            str(expected), lambda each: each.packet is not None and expected.met_by(each.packet), within, self._fence
+        )
+
+    def quiet(self, *, within: float | None = None) -> None:
+        """Nothing, if the kernel sends nothing at all, and nothing waits to be read; as `expect_none` otherwise."""
+        __tracebackhide__ = True
+        self._check_open()
+        self._inbox.expect_none("any datagram", lambda _: True, within, self._fence)
+
+    def fence(self, *, window: float = 0.0) -> list[Packet]:
+        """All that the kernel sends in answer to what was injected so far, without waiting; it stays unread.
+
+        A marked echo request goes from `peer` to `address` through the same queue, and what is read before its reply
+        is all there will be. Neither of the two is ever given to anybody; in the record their comment is "fence".
+
+        window   seconds to wait before it, for what the kernel sends later of its own accord: delayed acknowledgements,
+                 retransmissions, other timers; and for programs, several queues and disciplines that reorder
+
+        Raises KernelError that says why where it cannot hold: no address, a link that is down, echo requests that are
+        ignored (net.ipv4.icmp_echo_ignore_all), filtered or routed elsewhere.
+        """
+        self._check_open()
+        return self._fence(window)
+
+    def _fence(self, window: float = 0.0, timeout: float | None = None) -> list[Packet]:
+        try:
+            src, dst = self.peer, self.address
+        except KernelError as error:
+            reason = error.reason if self._interface else "it was made without an address"
+            remedy = "give the Tun an address in a network of two or more, or a time to wait instead: within=0.1"
+            operation = f"fence {self.ifname}"
+            raise KernelError(
+                errno.EADDRNOTAVAIL, operation, reason=reason, remedy=remedy, ifname=self.ifname
+            ) from None
+        return self._inbox.fence(src, dst, self._seconds(timeout), window)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
         """The IPv4 packets that the kernel has sent and nobody has read.
@@ -188,51 +251,35 @@ class Tun(Closing):
                   without one not at all
         """
         __tracebackhide__ = True
-        if timeout is None:
-            timeout = 0.0 if count is None else self.timeout
-        found: list[Packet] = []
-        started = time.monotonic()
-        if count != 0:
-            for crossing in self._crossings(timeout):
-                if crossing.packet is not None:
-                    found.append(crossing.packet)
-                if len(found) == count:
-                    break
-        if count is not None and len(found) < count:
-            elapsed = time.monotonic() - started
-            raise ExpectationError(wanted=f"{count} packets", seen=[summary(each) for each in found], elapsed=elapsed)
-        return found
+        self._check_open()
+        return self._inbox.capture(count, 0.0 if timeout is None and count is None else self._seconds(timeout))
 
     def read(self, timeout: float | None = None) -> bytes:
         """The next datagram from the kernel as octets, whatever they are; raises ExpectationError where none comes."""
         __tracebackhide__ = True
-        timeout = self.timeout if timeout is None else timeout
-        for crossing in self._crossings(timeout):
-            return crossing.octets
-        raise ExpectationError(wanted="any datagram", elapsed=timeout)
-
-    def _crossings(self, timeout: float) -> Iterator[Crossing]:
-        """What the kernel sends, each as soon as it is there, until nothing more has come by the deadline."""
         self._check_open()
-        deadline = time.monotonic() + timeout
-        while True:
-            if not self._unread:
-                self._unread.extend(self._remember("out", octets) for octets in self.device.read_all())
-            while self._unread:
-                yield self._unread.popleft()
-            # Checked only when all that waited was given: a late test has not missed a packet that came in time.
-            remaining = deadline - time.monotonic()
-            if remaining <= 0 or not self.device.wait(remaining):
-                return
+        return self._inbox.read(self._seconds(timeout))
 
-    def _remember(self, direction: Literal["in", "out"], octets: bytes) -> Crossing:
-        try:
-            packet = parse(octets)
-        except PacketError:
-            packet = None
-        crossing = Crossing(direction, time.time_ns(), octets, packet)
-        self.record.append(crossing)
-        return crossing
+    def unread(self) -> list[Crossing]:
+        """What the kernel has sent and nobody has asked for yet, in order; it stays so, and is in the record now."""
+        self._check_open()
+        return self._inbox.unread()
+
+    def unexpected(self) -> list[Crossing]:
+        """What the kernel has sent and no expectation met, nobody captured and nobody read; a strict test fails by it.
+
+        What `expect` passes over is among it.
+        """
+        if not self.closed:
+            try:
+                self._fence(timeout=0.25)
+            except KernelError:  # it cannot hold here; and where the device is gone, nothing more comes out of it
+                with suppress(KernelError):
+                    self._inbox.unread()
+        return [crossing for crossing in self.record if not crossing.taken]
+
+    def _seconds(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
 
     # ---- what runs inside ------------------------------------------------------------------------------------------
 

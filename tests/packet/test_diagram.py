@@ -1,0 +1,156 @@
+"""Headers drawn: every row of 32 bits, every field at its place, what differs underlined; octets beside octets."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.packet.golden import GOLDEN
+from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, Partial, TCPFlag, build, parse
+from tunlab.packet.diagram import box, compare, explain, marks, rows
+from tunlab.packet.tcp_options import MSS, Timestamps
+
+ALL = [parse(bytes.fromhex(octets)) for octets, *_ in GOLDEN.values()]
+
+
+def test_the_header_of_rfc_791():
+    header = parse(
+        build(IPv4(src="10.1.2.3", dst="10.1.2.1", identification=7, flags=IPFlag.DF), UDP(src_port=1, dst_port=2))
+    ).ip
+    assert (
+        "\n".join(box(header, {"ttl", "flags"}))
+        == """\
+      0                   1                   2                   3
+      0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
+     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+   0 |version|  ihl  |    dscp   |ecn|          total length         |
+     |   4   |   5   |     0     | 0 |               28              |
+     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+   4 |         identification        |flags|     fragment offset     |
+     |               7               |  DF |            0            |
+     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+^^^^^+-+-+-+-+-+-+-+-+-+-+-+-+-+
+   8 |      ttl      |    protocol   |            checksum           |
+     |       64      |       17      |             0x22c5            |
+     +^^^^^^^^^^^^^^^+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+  12 |                              src                              |
+     |                            10.1.2.3                           |
+     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+
+  16 |                              dst                              |
+     |                            10.1.2.1                           |
+     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+"""
+    )
+
+
+@pytest.mark.parametrize("packet", ALL, ids=list(GOLDEN))
+def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
+    offset = 0
+    for header in packet.headers:
+        drawn = box(header, {"src_port", "options", "rest", "checksum"}, offset=offset)
+        assert {len(line) for line in drawn[2:]} == {70}
+        names = [line for line in drawn if line[:4].strip()]
+        bit = 0
+        for name, bits in header.LAYOUT:
+            row = names[bit // 32]
+            start = 6 + bit % 32 * 2
+            cell = row[start : start + 2 * bits - 1]
+            assert cell.strip()[:2] in ("of", "rs", name[:2]), name
+            assert row[start - 1] == row[start + 2 * bits - 1] == "|"
+            bit += bits
+        assert [int(line[:4]) for line in names] == sorted({int(line[:4]) for line in names})
+        assert int(names[0][:4]) == offset
+        offset += len(header.octets())
+
+
+def test_options_have_rows_of_their_own():
+    header = TCP(options=[MSS(1460), Timestamps(1, 2), MSS(3)])
+    drawn = box(header, {"options"}, offset=20)
+    assert drawn[-3:] == [
+        "  40 | options  02 04 05 b4 08 0a 00 00 00 01 00 00 00 02 02 04      |",
+        f"  56 |          {header.options[16:].hex(' '):<53}|",
+        "     +" + "^" * 63 + "+",
+    ]
+
+
+def test_a_header_that_is_cut_short_ends_with_the_last_whole_field():
+    drawn = box(Partial(6, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
+    assert [line[:4].strip() for line in drawn if line[:4].strip()] == ["20", "24"]
+    assert drawn[-1] == "     +" + "^" * 63 + "+"
+    drawn = box(Partial(17, bytes.fromhex("1234")), offset=20)
+    assert drawn[-1] == "     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+"
+
+
+def test_many_flags_are_their_letters():
+    drawn = box(TCP(flags=TCPFlag.SYN | TCPFlag.ACK | TCPFlag.PSH | TCPFlag.URG | TCPFlag.FIN))
+    assert any("|     FSPAU     |" in line for line in drawn)
+
+
+def test_what_is_not_computed_yet_says_so():
+    assert any(line.count("None") == 2 for line in box(UDP()))
+    packet = Packet.of(IPv4(src="10.0.0.1", dst="10.0.0.2"), UDP(src_port=1))
+    assert "  20 |            src port           |" in "\n".join(
+        explain(packet, UDP.where(src_port=2).difference(packet))
+    )
+
+
+@pytest.mark.parametrize(
+    ("match", "packet", "wanted"),
+    [
+        (TCP.where(dst_port=1, mss=1), "SYN", {TCP: {"dst_port", "options"}}),
+        (IPv4.where(ttl=1, header_length=9) & TCP.where(seq=1), "SYN", {IPv4: {"ttl", "ihl"}, TCP: {"seq"}}),
+        (IPv4.where(is_fragment=True, final_destination="1.1.1.1"), "SYN",
+         {IPv4: {"flags", "fragment_offset", "dst", "options"}}),
+        (ICMP.where(name="x", payload=b"x"), "ping", {ICMP: {"type", "code"}}),
+        (ICMP.where(gateway="1.1.1.1"), "ping", {ICMP: {"identifier", "sequence_number"}}),
+        (ICMP.where(pointer=1), "ping", {ICMP: {"identifier"}}),
+        (ICMP.where(mtu=1, is_error=True), "ping", {ICMP: {"sequence_number", "type"}}),
+        (UDP.where(dst_port=1), "SYN", {}),
+        (TCP.where(payload=b"x"), "SYN", {}),
+    ],
+)  # fmt: skip
+def test_what_is_marked(match, packet, wanted):
+    packet = parse(bytes.fromhex(GOLDEN[packet][0]))
+    assert marks(match.difference(packet), packet) == wanted
+
+
+def test_every_view_has_its_place_on_the_wire():
+    from tunlab.packet.diagram import _FIELDS_OF_VIEWS
+
+    for layer in (IPv4, ICMP, IGMP, TCP, UDP):
+        known = {name for name, _ in layer.LAYOUT} | set(layer.__struct_fields__)
+        places = _FIELDS_OF_VIEWS.get(layer, {})
+        assert set(places) == set(layer.VIEWS)
+        assert {field for fields in places.values() for field in fields} <= known
+
+
+def test_an_explanation_has_each_header_that_differs_and_each_row():
+    packet = parse(bytes.fromhex(GOLDEN["SYN"][0]))
+    lines = explain(packet, (IPv4.where(ttl=1) & TCP.where(dst_port=1)).difference(packet))
+    assert [line for line in lines if "as it came" in line] == ["IPv4, as it came:", "TCP, as it came:"]
+    assert lines[-2:] == ["IPv4.ttl: wanted 1, got 64", "TCP.dst_port: wanted 1, got 80"]
+    assert rows(UDP.where().difference(packet)) == ["UDP: wanted present, got IPv4/TCP"]
+
+
+@given(st.binary(max_size=70), st.binary(max_size=70))
+def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_others(wanted, got):
+    lines = compare(wanted, got)
+    differing = [at for at in range(max(len(wanted), len(got))) if wanted[at : at + 1] != got[at : at + 1]]
+    if not differing:
+        assert lines == []
+        return
+    assert f"wanted {len(wanted)} octets, got {len(got)}: " in lines[0]
+    shown = []
+    for line, carets in zip(lines[1::3], lines[3::3], strict=False):
+        start = int(line.split()[1])
+        shown += [start + (at - 16) // 3 for at in range(len(carets)) if carets[at] == "^"][::2]
+    starts = sorted({at // 16 for at in differing})[:3]
+    assert shown == [at for at in differing if at // 16 in starts]
+    assert ("more lines of sixteen" in lines[-1]) == (len({at // 16 for at in differing}) > 3)
+
+
+def test_octets_that_are_missing_are_dashes():
+    assert compare(b"GET /", b"GET") == [
+        "octets: wanted 5 octets, got 3: 2 octets differ, the first is octet 3",
+        "  wanted     0  47 45 54 20 2f                                   GET /",
+        "  got        0  47 45 54 -- --                                   GET",
+        "                         ^^ ^^",
+    ]
+    assert compare(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 octets, got 1: octet 0 differs"

@@ -1,0 +1,85 @@
+"""A bare `assert a == b`, by real pytest runs: packets by their fields, everything else as pytest has it."""
+
+import sys
+
+import pytest
+
+HEAD = """
+    from tunlab.packet import ICMP, TCP, IPv4, Packet, TCPFlag, build, parse
+
+    IP = IPv4(src="10.1.2.3", dst="10.1.2.1")
+    ONE = build(IP, TCP(src_port=1, dst_port=2), b"abc")
+    TWO = build(IP, TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN), b"abd")
+
+    def test_it():
+"""
+
+
+@pytest.fixture
+def lines(pytester, monkeypatch):
+    """`lines(statement)`: what pytest says of its failure, in a process of its own."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+    def lines(statement, *arguments, head=HEAD):
+        pytester.makepyfile(head + f"        {statement}\n")
+        result = pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
+        result.assert_outcomes(failed=1)
+        # Where the line would be too wide, pytest leaves the error's name off.
+        return [line[1:].strip().removeprefix("AssertionError: ") for line in result.outlines if line[:2] == "E "]
+
+    return lines
+
+
+@pytest.mark.parametrize(
+    "statement", ["assert parse(ONE) == parse(TWO)", "assert ONE == TWO"], ids=["packets", "datagrams"]
+)
+def test_packets_and_datagrams_by_their_fields_and_in_full_a_box(lines, statement):
+    shown = lines(statement, "-vv")
+    assert shown[0] == ("assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum")
+    assert shown[1] == "TCP.flags: left 0, right SYN"
+    assert "left      0  61 62 63                                         abc" in shown
+    assert any("|     flags     |" in line for line in shown)
+    assert any("+-+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^+-+-" in line for line in shown)
+
+
+def test_cut_to_a_few_lines_the_fields_are_what_stands_there(lines, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    shown = lines("assert parse(ONE) == parse(TWO)")
+    assert shown[1] == "TCP.flags: left 0, right SYN"
+    assert any("truncated" in line for line in shown)
+
+
+def test_headers(lines):
+    shown = lines("assert parse(ONE).tcp == TCP(src_port=9, dst_port=2)", "-vv")
+    assert shown[0].startswith("assert TCP == TCP, but for TCP.src_port, ")
+    assert "None is computed when the packet is built: compare complete(packet), or bytes(packet)" in shown
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ('assert b"Everybody is here today" == b"Everybody was here today"', "At index 10 diff"),
+        ('assert b"short" == b"shirt"', "At index 2 diff"),
+        ("assert [1, 2] == [1, 3]", "At index 1 diff"),
+        ("assert IP == TCP()", "assert IPv4("),
+        ("assert parse(ONE) == ONE", "assert Packet("),
+        ("assert parse(ONE) != parse(ONE)", "assert Packet("),
+    ],
+)
+def test_what_is_no_packet_on_both_sides_is_left_to_pytest(lines, statement, said):
+    assert any(said in line for line in lines(statement))
+
+
+def test_a_run_that_uses_no_packets_loads_none(lines):
+    head = """
+    import sys
+
+    def test_it():
+        try:
+            assert bytes(30) == bytes(31)
+        except AssertionError:
+            pass
+"""
+    shown = lines('assert [each for each in sys.modules if each.startswith("tunlab.packet")] == ["none"]', head=head)
+    assert shown[0] == "assert [] == ['none']"

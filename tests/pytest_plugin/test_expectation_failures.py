@@ -1,0 +1,169 @@
+"""Deliberate failures, in a real pytest run: for each the text that a person needs is in its output.
+
+A row is a test that fails, and what must stand in its report.
+"""
+
+import re
+import sys
+from textwrap import dedent, indent
+
+import pytest
+
+HEAD = """
+import threading
+
+import pytest
+
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, parse
+from tunlab.packet.tcp_options import MSS
+
+SYN, ACK = TCPFlag.SYN, TCPFlag.ACK
+
+
+def to(tun, **fields):
+    return IPv4(src=tun.peer, dst=tun.address, **fields)
+
+
+def ping(tun, *numbers, payload=b"hello"):
+    for number in numbers:
+        tun.inject(to(tun), ICMP.echo_request(1, number), payload)
+
+
+def syn(tun, port=80, **fields):
+    tun.inject(to(tun), TCP(src_port=40000, dst_port=port, flags=SYN, **fields))
+
+
+def another(make_tun, tun):
+    return make_tun(netns=tun.netns, ifname="tun1", address="10.1.3.1/24")
+"""
+
+FAILURES = {
+    "wrong_port": (
+        "tun.listen(80); syn(tun); tun.expect(TCP.where(src_port=8080))",
+        ["TCP.src_port: wanted 8080, got 80", "20 |            src port     ", "+^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^+-+"],
+    ),
+    "wrong_flag": (
+        "syn(tun); tun.expect(TCP.where(flags=SYN | ACK))",
+        ["TCP.flags: wanted SYN|ACK, got RST|ACK", "|    RST|ACK    |", "+^^^^^^^^^^^^^^^+", "Flags [R.]"],
+    ),
+    "wrong_number": (
+        "syn(tun, seq=99); tun.expect(TCP.where(ack=99))",
+        ["TCP.ack: wanted 99, got 100", "28 |                              ack                              |"],
+    ),
+    "wrong_option": (
+        "tun.listen(80); syn(tun, options=[MSS(900)]); tun.expect(TCP.where(mss=900))",
+        ["TCP.mss: wanted 900, got 1460", "40 | options  02 04 05 b4 ", "+" + "^" * 63 + "+"],
+    ),
+    "wrong_address": (
+        "ping(tun, 1); tun.expect(IPv4.where(dst='10.1.2.99'))",
+        ["IPv4.dst: wanted 10.1.2.99, got 10.1.2.2", "16 |                              dst  "],
+    ),
+    "wrong_ttl": (
+        "ping(tun, 1); tun.expect(IPv4.where(ttl=range(1, 10)))",
+        ["IPv4.ttl: wanted range(1, 10), got 64", "8 |      ttl      |    protocol   |"],
+    ),
+    "one_octet_off_in_the_payload": (
+        "ping(tun, 1, payload=bytes(40)); tun.expect(ICMP.where(payload=bytes(20) + b'!' + bytes(19)))",
+        ["ICMP.payload: wanted 40 octets, got 40: octet 20 differs", "wanted    16  00 00 00 00 21 00", "^^"],
+    ),
+    "a_payload_too_short": (
+        "ping(tun, 1, payload=b'GET'); tun.expect(ICMP.where(payload=b'GET /'))",
+        ["wanted 5 octets, got 3: 2 octets differ, the first is octet 3", "got        0  47 45 54 -- --"],
+    ),
+    "another_protocol": (
+        "tun.inject(to(tun), UDP(src_port=5, dst_port=7), b'x'); tun.expect(UDP)",
+        ["UDP: wanted present, got IPv4/ICMP", "ICMP port unreachable, for UDP to 10.1.2.1 port 7"],
+    ),
+    "a_bad_checksum": (
+        "tun.emit(to(tun, checksum=1), UDP(src_port=5, dst_port=7)); tun.expect(IPv4.where(checksum=0x62ba))",
+        ["IPv4.checksum: wanted 0x62ba, got 0x0001", "[bad IPv4 checksum 0x0001, should be 0x"],
+    ),
+    "a_fragment": (
+        "tun.ping(tun.peer, payload=bytes(2000)); tun.expect(IPv4.where(is_fragment=False))",
+        ["2 packets came meanwhile, the nearest first:", "IPv4.is_fragment: wanted False, got True", "|flags|",
+         "+^^^^^^^^^^^^^^^^^^^^^^^^^+", "fragment id "],
+    ),
+    "nothing_at_all": ("tun.expect(TCP.where(dst_port=80))", ["for TCP(dst_port=80)", "no packet came meanwhile"]),
+    "dropped_by_ttl": (
+        (
+            "tun.netns.set_sysctl('net.ipv4.ip_forward', 1); other = another(make_tun, tun)\n"
+            "tun.inject(IPv4(src=tun.peer, dst='10.1.3.2', ttl=1), UDP(src_port=5, dst_port=6))\n"
+            "assert other.fence() == []; tun.expect(UDP)"
+        ),
+        ["ICMP time to live exceeded in transit, for UDP to 10.1.3.2 port 6", "UDP: wanted present, got IPv4/ICMP"],
+    ),
+    "on_the_wrong_device": (
+        (
+            "tun.netns.set_sysctl('net.ipv4.ip_forward', 1); other = another(make_tun, tun)\n"
+            "tun.inject(IPv4(src=tun.peer, dst='10.1.3.2'), UDP(src_port=5, dst_port=6)); tun.expect(UDP)"
+        ),
+        ["for UDP()", "no packet came meanwhile"],
+    ),
+    "a_function": (
+        "ping(tun, 1); tun.expect(ICMP, lambda packet: packet.ip.ttl < 10)",
+        ["for ICMP() & lambda packet: packet.ip.ttl < 10", "got one of which it is not true"],
+    ),
+    "a_function_of_a_field": (
+        "ping(tun, 7); tun.expect(ICMP.where(sequence_number=lambda n: n % 2 == 0))",
+        ["ICMP.sequence_number: wanted lambda n: n % 2 == 0, got 7"],
+    ),
+    "many": (
+        "ping(tun, *range(9)); tun.expect(ICMP.where(sequence_number=50))",
+        ["9 packets came meanwhile, the nearest first:", "1. +", "seq 8", "9. +", "seq 0"],
+    ),
+    "too_late": (
+        (
+            "timer = threading.Timer(0.375, tun.device.write, [build(to(tun), ICMP.echo_request(1, 1))])\n"
+            "timer.start()\ntry:\n    tun.expect(ICMP, timeout=0.25)\nfinally:\n    timer.join()"
+        ),
+        ["after the window of 250 ms", "timing, not behaviour: it came ", "give a longer timeout"],
+    ),
+    "some_of_several": (
+        "ping(tun, 1); syn(tun); tun.expect_all([ICMP.where(type=0), UDP.where(dst_port=9)])",
+        ["2 packets, in any order: 1 came, 1 did not", "1. came     ICMP(type=0)", "2. missing  UDP(dst_port=9)",
+         "1 other packet came meanwhile:", "Flags [R.]"],
+    ),
+    "several_in_another_order": (
+        "ping(tun, 2, 1); tun.expect_all([ICMP.where(sequence_number=n) for n in (1, 2)], ordered=True)",
+        ["in this order: 1 came, 1 did not; all of them came, but in another order"],
+    ),
+    "one_that_should_not_come": (
+        "syn(tun); tun.expect_none(TCP.where(flags=lambda flags: TCPFlag.RST in flags))",
+        ["wanted no TCP(flags=lambda flags: TCPFlag.RST in flags), and one came:", "<-- not wanted"],
+    ),
+    "no_quiet": ("ping(tun, 1, 2); tun.quiet()", ["wanted no datagram at all, and 2 came:", "1. ", "2. "]),
+    "no_fence": (
+        "tun.device.down(); tun.quiet()",
+        ["fence tun0: the link is down (ENETDOWN); set it up, or give a time to wait instead: within=0.1"],
+    ),
+    "too_few": ("ping(tun, 1); tun.capture(2)", ["s for 2 packets", "1 packet came meanwhile:", "id 1, seq 1"]),
+    "nothing_to_read": ("tun.read()", ["s for any datagram", "no packet came meanwhile"]),
+    "no_datagram": ("tun.emit(b'\\x60 six'); tun.expect(TCP)", ["5 octets, no IPv4 datagram"]),
+    "no_reply_to_a_ping": ("tun.ping(tun.peer).reply(timeout=0.05)", ["for an echo reply from 10.1.2.2"]),
+    "strict": (
+        "tun.expect() if 0 else ping(make_tun(strict=True), 1)",
+        ["strict: a packet came out of tun0 that nobody expected, captured or read", "<-- never read"],
+    ),
+    "equal_packets": (
+        "ping(tun, 1); got = tun.expect(ICMP); assert got == parse(build(to(tun), ICMP.echo_reply(1, 1), b'hello'))",
+        ["assert IPv4/ICMP == IPv4/ICMP, but for ", "IPv4.src: left 10.1.2.1, right 10.1.2.2"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
+def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, parallel):
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    pytester.makeini("[pytest]\ntunlab_timeout = 0.05")
+    tests = "".join(
+        f"\n\ndef test_{name}(tun, make_tun):\n{indent(dedent(body), '    ')}\n" for name, (body, _) in FAILURES.items()
+    )
+    pytester.makepyfile(test_it=HEAD + tests)
+    result = pytester.run(sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *parallel)
+    result.assert_outcomes(failed=len(FAILURES))
+    parts = re.split(r"^_{3,} test_(\w+) _{3,}$", result.stdout.str(), flags=re.MULTILINE)
+    reports = dict(zip(parts[1::2], parts[2::2], strict=True))
+    missing = {name: [text for text in wanted if text not in reports[name]] for name, (_, wanted) in FAILURES.items()}
+    assert {name: texts for name, texts in missing.items() if texts} == {}

@@ -1,0 +1,155 @@
+"""Windows: never shorter than asked for, longer by what this machine needs, and watched on for what comes too late."""
+
+import threading
+import time
+
+import pytest
+
+from tunlab.errors import ExpectationError
+from tunlab.packet import ICMP, TCP, IPv4, build
+from tunlab.traffic import timing
+from tunlab.traffic.timing import LONGEST_GRACE, Window, jitter, margin
+
+
+@pytest.fixture
+def later(tun):
+    """`later(seconds, octets)`: they come out of the TUN after that time."""
+    timers = []
+
+    def put(seconds, *layers):
+        timer = threading.Timer(seconds, tun.device.write, [build(*layers)])
+        timers.append(timer)
+        timer.start()
+
+    yield put
+    for timer in timers:
+        timer.join()
+
+
+def echo(tun, number=1):
+    return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(7, number), b"hello"
+
+
+def test_jitter_is_measured_once_and_cheaply():
+    jitter.cache_clear()
+    before = time.process_time()
+    measured = jitter()
+    assert time.process_time() - before < 0.005
+    assert measured > 0
+    assert jitter() == measured
+    assert jitter.cache_info().misses == 1
+
+
+def test_the_margin_is_four_times_the_jitter_and_bounded(monkeypatch):
+    for measured, wanted in ((0.0, 0.0), (0.001, 0.004), (9.0, 0.1)):
+        monkeypatch.setattr(timing, "jitter", lambda measured=measured: measured)
+        assert margin(1) == pytest.approx(wanted)
+        assert margin(0) == 0
+
+
+def test_a_window_is_widened_once_and_one_of_no_length_never(monkeypatch):
+    for measured in (0.0, 0.005):
+        monkeypatch.setattr(timing, "jitter", lambda measured=measured: measured)
+        window = Window(10)
+        before = window.remaining()
+        assert window.widen()
+        assert window.margin == 4 * measured
+        assert window.remaining() > before + window.margin - 1
+        assert not window.widen()
+    assert not Window(0).widen()
+
+
+def test_watching_on_is_bounded():
+    assert Window(60).grace().seconds == LONGEST_GRACE
+    assert Window(0.01).grace().seconds == 0.01
+    assert Window(0).grace().seconds == 0
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.03])
+def test_a_window_that_runs_out_was_as_long_as_asked_for_at_least(tun, seconds):
+    with pytest.raises(ExpectationError) as caught:
+        tun.expect(TCP, timeout=seconds)
+    error = caught.value
+    assert error.elapsed >= seconds + error.margin
+    assert (error.window, error.late, error.after) == (seconds, None, 0)
+    assert str(error).startswith(f"waited {error.elapsed:.3f} s for TCP()\n")
+    assert str(error).endswith("no packet came meanwhile")
+
+
+@pytest.mark.parametrize(("margin", "said"), [(0.002, False), (0.0123, True)])
+def test_a_margin_that_matters_beside_the_window_is_told(tun, monkeypatch, margin, said):
+    monkeypatch.setattr(timing, "margin", lambda _: margin)
+    with pytest.raises(ExpectationError) as caught:
+        tun.expect(TCP, timeout=0.05)
+    line = "\n(the window of 50 ms, and 12.3 ms for this machine's jitter)\n"
+    assert (line in str(caught.value)) == said
+
+
+def test_a_window_of_no_length_takes_what_is_there_and_waits_for_nothing(tun):
+    tun.inject(*echo(tun))
+    assert tun.expect(ICMP, timeout=0)
+    with pytest.raises(ExpectationError, match=r"^waited 0\.00\d s for ICMP\(\)\nno packet came meanwhile$"):
+        tun.expect(ICMP, timeout=0)
+
+
+def test_a_packet_within_the_margin_is_in_time(tun, later, monkeypatch):
+    monkeypatch.setattr(timing, "margin", lambda _: 60.0)
+    later(0.03, *echo(tun))
+    assert tun.expect(ICMP, timeout=0.001)
+
+
+def test_a_capture_of_all_that_comes_waits_as_long_as_it_was_told_to(tun, monkeypatch):
+    monkeypatch.setattr(timing, "margin", lambda _: pytest.fail("no window is missed here"))
+    assert tun.capture(timeout=0.001) == []
+
+
+class TestTooLate:
+    """The margin is small, the window smaller than the delay, and what comes after it is watched for as long again."""
+
+    @pytest.fixture(autouse=True)
+    def margin(self, monkeypatch):
+        monkeypatch.setattr(timing, "margin", lambda _: 0.001)
+        monkeypatch.setattr(timing, "LONGEST_GRACE", 60)
+        monkeypatch.setattr(Window, "grace", lambda _: Window(60))
+
+    def test_is_said_to_be_time_and_not_behaviour_and_fails_all_the_same(self, tun, later):
+        later(0.08, *echo(tun))
+        with pytest.raises(ExpectationError) as caught:
+            tun.expect(ICMP.where(type=0), timeout=0.05)
+        error = caught.value
+        assert error.late > 0
+        text = str(error)
+        assert f"\ntiming, not behaviour: it came {error.late * 1000:.3g} ms after the window of 50 ms; " in text
+        assert "give a longer timeout, or find what takes so long" in text
+        assert error.seen == ()
+
+    def test_it_stays_unread(self, tun, later):
+        later(0.05, *echo(tun))
+        with pytest.raises(ExpectationError, match="timing, not behaviour"):
+            tun.expect(ICMP, timeout=0.02)
+        assert tun.expect(ICMP, timeout=0)
+
+    def test_several(self, tun, later):
+        tun.inject(*echo(tun, 1))
+        later(0.05, *echo(tun, 2))
+        with pytest.raises(ExpectationError, match="timing, not behaviour") as caught:
+            tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
+        assert "1 came, 1 did not" in str(caught.value)
+
+    def test_reading_and_capturing(self, tun, later):
+        later(0.05, *echo(tun))
+        with pytest.raises(ExpectationError, match=r"waited .* for any datagram.*\n.*timing, not behaviour"):
+            tun.read(timeout=0.02)
+        tun.capture()
+        later(0.05, *echo(tun))
+        with pytest.raises(ExpectationError, match=r"waited .* for 1 packet\n.*timing, not behaviour"):
+            tun.capture(1, timeout=0.02)
+
+
+def test_another_packet_after_the_window_is_no_excuse(tun, later, monkeypatch):
+    monkeypatch.setattr(Window, "grace", lambda _: Window(0.5))
+    later(0.05, *echo(tun))
+    with pytest.raises(ExpectationError) as caught:
+        tun.expect(TCP, timeout=0.01)
+    assert (caught.value.late, caught.value.after) == (None, 1)
+    assert "no packet came meanwhile\n1 more packet came after the window, and would not have done" in str(caught.value)

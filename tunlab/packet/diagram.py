@@ -1,0 +1,203 @@
+"""Headers drawn as RFC 791 draws them, 32 bits a row, what differs marked; octets beside octets, likewise."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import IntFlag
+from typing import NamedTuple
+
+from tunlab.packet.header import Header
+from tunlab.packet.icmp import ICMP
+from tunlab.packet.igmp import IGMP
+from tunlab.packet.ipv4 import IPv4
+from tunlab.packet.match import Difference, Namer, plain_name
+from tunlab.packet.partial import Partial
+from tunlab.packet.stack import Packet
+from tunlab.packet.tcp import TCP
+
+_ROW = 32
+_OPTIONS_A_LINE = 16
+_SHORT = {"data_offset": "offset", "reserved": "rsvd", "max_response_code": "max resp code"}
+"""Names that are wider than their fields."""
+
+_FIELDS_OF_VIEWS: Mapping[type[Header], Mapping[str, tuple[str, ...]]] = {
+    IPv4: {
+        "header_length": ("ihl",),
+        "is_fragment": ("flags", "fragment_offset"),
+        "final_destination": ("dst", "options"),
+    },
+    TCP: dict.fromkeys(TCP.VIEWS, ("options",)),
+    ICMP: {
+        "gateway": ("identifier", "sequence_number"),
+        "pointer": ("identifier",),
+        "mtu": ("sequence_number",),
+        "is_error": ("type",),
+        "name": ("type", "code"),
+    },
+    IGMP: {
+        "version": ("type", "rest"),
+        "name": ("type",),
+        **dict.fromkeys(("sources", "records", "record_count"), ("rest",)),
+    },
+}
+"""Where a view's value stands on the wire."""
+
+
+class _Cell(NamedTuple):
+    name: str
+    bits: int
+    value: str
+    marked: bool
+
+
+def box(header: Header, marked: Collection[str] = (), *, offset: int = 0) -> list[str]:
+    """The header as a diagram, a row of 32 bits each with its fields' names and values; `marked` ones underlined by ^.
+
+    offset   where the header begins, in octets from the start of the datagram: at each row stands where that begins
+    """
+    margin = " " * 5
+    tens = "".join(f"{bit // 10 if bit % 10 == 0 else ' '} " for bit in range(_ROW))
+    units = "".join(f"{bit % 10} " for bit in range(_ROW))
+    lines = [f"{margin} {tens}".rstrip(), f"{margin} {units}".rstrip(), margin + "+-" * _ROW + "+"]
+    at = offset
+    for row in _rows(header, marked):
+        names = "|".join(_fitting(cell.name, cell).center(_width(cell)) for cell in row)
+        values = "|".join(cell.value.center(_width(cell)) for cell in row)
+        unfinished = sum(cell.bits for cell in row) < _ROW
+        lines += [f"{at:4} |{names}|", f"{margin}|{values}|", margin + _border(row)]
+        at += 4
+        if unfinished:
+            break
+    rest = getattr(header, "options", b"") or getattr(header, "rest", b"")
+    name = "options" if hasattr(header, "options") else "rest"
+    for start in range(0, len(rest), _OPTIONS_A_LINE):
+        text = f" {name if not start else '':8} {rest[start : start + _OPTIONS_A_LINE].hex(' ')}"
+        lines.append(f"{at + start:4} |{text:<63}|")
+    if rest:
+        lines.append(margin + _border([_Cell(name, _ROW, "", name in marked)]))
+    return lines
+
+
+def _rows(header: Header, marked: Collection[str]) -> Iterator[list[_Cell]]:
+    row: list[_Cell] = []
+    bits = 0
+    for cell in _cells(header, marked):
+        row.append(cell)
+        bits += cell.bits
+        if bits == _ROW:
+            yield row
+            row, bits = [], 0
+    if row:
+        yield row
+
+
+def _cells(header: Header, marked: Collection[str]) -> Iterator[_Cell]:
+    if isinstance(header, Partial):
+        widths = dict(header.layer.LAYOUT)
+        for name, value in header.fields.items():
+            yield _Cell(name, widths[name], str(value), name in marked)
+        return
+    for name, bits in header.LAYOUT:
+        yield _Cell(name, bits, _value(name, bits, getattr(header, name)), name in marked)
+
+
+def _value(name: str, bits: int, value: object) -> str:
+    width = 2 * bits - 1
+    text = str(value)
+    if name == "checksum" and isinstance(value, int):
+        text = f"{value:#06x}"
+    elif isinstance(value, IntFlag):
+        text = value.name or "0"
+        if len(text) > width:  # tcpdump's way: the first letters
+            text = "".join(flag.name[0] for flag in type(value) if flag in value and flag.name)
+    elif isinstance(value, int):
+        text = str(int(value))
+    return text if len(text) <= width else "…"
+
+
+def _width(cell: _Cell) -> int:
+    return 2 * cell.bits - 1
+
+
+def _fitting(name: str, cell: _Cell) -> str:
+    name = _SHORT.get(name, name) if len(name) > _width(cell) else name
+    return name.replace("_", " ")[: _width(cell)]
+
+
+def _border(row: Iterable[_Cell]) -> str:
+    return "+" + "".join(("^" * _width(cell) if cell.marked else "-+" * (cell.bits - 1) + "-") + "+" for cell in row)
+
+
+def marks(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
+    """The fields to mark, by the layer they stand in; of a view those that its value stands in."""
+    found: dict[type[Header], set[str]] = {}
+    layers = {type(header).__name__: type(header) for header in packet.headers}
+    for difference in differences:
+        name, _, field = difference.field.partition(".")
+        layer = layers.get(name)
+        if layer is not None and field and field != "payload":
+            views = _FIELDS_OF_VIEWS.get(layer, {})
+            found.setdefault(layer, set()).update(views.get(field, (field,)))
+    return found
+
+
+def explain(packet: Packet, differences: Sequence[Difference], name: Namer = plain_name) -> list[str]:
+    """Where a packet differs: each header that does as a box with its fields marked, then what was wanted and came.
+
+    name   what functions are called
+    """
+    marked = marks(differences, packet)
+    lines: list[str] = []
+    offset = 0
+    for header in packet.headers:
+        if type(header) in marked:
+            lines += [f"{type(header).__name__}, as it came:", *box(header, marked[type(header)], offset=offset)]
+        offset += len(_octets(header))
+    return lines + rows(differences, name)
+
+
+def rows(
+    differences: Iterable[Difference], name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")
+) -> list[str]:
+    """A line for each difference; octets that differ from wanted ones are laid beside these."""
+    lines: list[str] = []
+    for each in differences:
+        if isinstance(each.wanted, bytes) and isinstance(each.got, bytes):
+            lines += compare(each.wanted, each.got, each.field, labels)
+        else:
+            lines.append(each.text(name, labels))
+    return lines
+
+
+def _octets(header: Header) -> bytes:
+    try:
+        return header.octets()
+    except ValueError:  # put together and not built yet: fields may be None
+        return bytes(sum(bits for _, bits in header.LAYOUT) // 8)
+
+
+def compare(wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str, str] = ("wanted", "got")) -> list[str]:
+    """Where two octet strings part: how many octets differ, and the lines of sixteen around the first three that do."""
+    length = max(len(wanted), len(got))
+    differing = [at for at in range(length) if wanted[at : at + 1] != got[at : at + 1]]
+    left, right = labels
+    if not differing:
+        return []
+    sizes = f"{left} {len(wanted)} octets, {right} {len(got)}"
+    which = f"octet {differing[0]} differs" if len(differing) == 1 else f"{len(differing)} octets differ"
+    if len(differing) > 1:
+        which += f", the first is octet {differing[0]}"
+    lines = [f"{field}: {sizes}: {which}"]
+    starts = list(dict.fromkeys(at // 16 * 16 for at in differing))
+    size = max(map(len, labels))
+    for start in starts[:3]:
+        end = min(start + 16, length)
+        for label, octets in ((left, wanted), (right, got)):
+            cells = [octets[at : at + 1].hex() or "--" for at in range(start, end)]
+            shown = "".join(chr(each) if 32 <= each < 127 else "." for each in octets[start:end])
+            lines.append(f"  {label:{size}} {start:5}  {' '.join(cells):47}  {shown}".rstrip())
+        carets = " ".join("^^" if at in set(differing) else "  " for at in range(start, end))
+        lines.append(f"  {'':{size}} {'':5}  {carets}".rstrip())
+    if len(starts) > 3:
+        lines.append(f"  and {len(starts) - 3} more lines of sixteen octets that differ")
+    return lines

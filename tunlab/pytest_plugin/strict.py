@@ -1,0 +1,34 @@
+"""Strict tests: a packet that nobody expected, captured or read fails the test, when its body has ended well.
+
+A packet that `expect` passed over is one that nobody expected. A test that fails by itself fails by that alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tunlab.traffic import Tun
+
+_tuns = pytest.StashKey[list["Tun"]]()
+
+
+def hold_to_account(node: pytest.Item, tun: Tun) -> None:
+    """Let the test fail by what comes out of this Tun unexpected."""
+    node.stash.setdefault(_tuns, []).append(tun)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """As a part of the call, so that it is the test that fails, and not its teardown."""
+    __tracebackhide__ = True
+    result = yield
+    for tun in item.stash.get(_tuns, ()):
+        if unexpected := tun.unexpected():
+            from tunlab.traffic.explanation import left_over
+
+            raise left_over(unexpected, tun.ifname)
+    return result

@@ -1,0 +1,75 @@
+"""How long to wait on a machine that wakes late: windows, widened by the lateness that was measured on it.
+
+A process that sleeps until an instant runs some time after it: timer slack (prctl(2), PR_SET_TIMERSLACK) and, on a busy
+machine, whoever has the processor. A packet that comes so late is in time; so a window is
+
+    seconds + margin,    margin = min(4 × jitter, 0.1 s),    0 for a window of no length
+
+where jitter is the worst lateness of three waits of a millisecond by poll(2), measured once in a process and only when
+a window first runs out: one that ends by its packet never pays. No window is ever shorter than was asked for.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from functools import cache
+
+_WAITS, _MILLISECONDS = 3, 1
+_TIMES, _LARGEST_MARGIN = 4, 0.1
+LONGEST_GRACE = 0.25
+"""Seconds that a window which ran out is watched on, at most, for what was wanted: a miss by time alone."""
+
+
+@cache
+def jitter() -> float:
+    """Seconds by which this machine wakes late, the worst of a few; takes some four milliseconds, once."""
+    poll = select.poll()
+    worst = 0.0
+    for _ in range(_WAITS):
+        started = time.monotonic()
+        poll.poll(_MILLISECONDS)
+        worst = max(worst, time.monotonic() - started - _MILLISECONDS / 1000)
+    return worst
+
+
+def margin(seconds: float) -> float:
+    """By how much a window of so many seconds is widened."""
+    return min(_TIMES * jitter(), _LARGEST_MARGIN) if seconds > 0 else 0.0
+
+
+class Window:
+    """A time to wait, from now on.
+
+    seconds      as asked for
+    margin       seconds by which it was widened so far; 0 until it first ran out
+    started_ns   when it began, nanoseconds since the epoch
+    """
+
+    __slots__ = ("_deadline", "_started", "_widened", "margin", "seconds", "started_ns")
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.margin, self._widened = seconds, 0.0, seconds <= 0
+        self._started, self.started_ns = time.monotonic(), time.time_ns()
+        self._deadline = self._started + seconds
+
+    def remaining(self) -> float:
+        """Seconds to its end, negative after it."""
+        return self._deadline - time.monotonic()
+
+    def widen(self) -> bool:
+        """Put the margin on, once; whether that was left to do."""
+        if self._widened:
+            return False
+        self.margin, self._widened = margin(self.seconds), True
+        self._deadline += self.margin
+        return True
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return time.monotonic() - self._started
+
+    def grace(self) -> Window:
+        """What to watch on for after it: as long again, at most LONGEST_GRACE."""
+        return Window(min(self.seconds + self.margin, LONGEST_GRACE) if self.seconds > 0 else 0.0)
