@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import signal
 import socket
 import struct
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,8 @@ import tunlab
 from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
+from tunlab.pytest_plugin.leaks import Holdings
+from tunlab.pytest_plugin.recording import process_descriptors, watch_key
 
 
 def pytest_configure(config):
@@ -92,36 +92,24 @@ def the_machine_is_unchanged():
     assert {part: after[part] for part in after if after[part] != before[part]} == {}
 
 
-def descriptors():
-    found = {}
-    for fd in (entry.name for entry in Path("/proc/self/fd").iterdir()):
-        try:
-            found[int(fd)] = str(Path(f"/proc/self/fd/{fd}").readlink())
-        except FileNotFoundError:  # the listing's own
-            continue
-    link = guardian._state.link
-    if link is not None:
-        found.pop(link.fileno(), None)
+def holdings(item):
+    """What this process has open and running, but for what the plugin keeps for all tests and until the report."""
+    found = Holdings.now()
+    known = item.stash[watch_key].descriptors() if watch_key in item.stash else process_descriptors()
+    found.descriptors = {each for each in found.descriptors if each[0] not in known}
+    found.children -= {guardian.guardian_pid()}
     return found
 
 
-def children():
-    found = set()
-    for task in (entry.name for entry in Path("/proc/self/task").iterdir()):
-        # A thread that was joined may be seen ending for a moment.
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            found |= {int(pid) for pid in Path(f"/proc/self/task/{task}/children").read_text().split()}
-    return found - {guardian.guardian_pid()}
-
-
 @pytest.fixture(autouse=True)
-def nothing_leaks():
-    """No descriptor, thread or child process more after a test than before it, but for the guardian."""
-    before = descriptors(), set(threading.enumerate()), children()
+def nothing_leaks(request):
+    """No descriptor, thread or child process more, or less, after a test than before it, but for the guardian.
+
+    The plugin asks that of the tests that use its fixtures, and only about what is more: this is for all of ours.
+    """
+    before = holdings(request.node)
     yield
-    assert descriptors() == before[0]
-    assert set(threading.enumerate()) == before[1]
-    assert children() == before[2]
+    assert holdings(request.node) == before
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from tunlab import errors
 from tunlab.errors import (
+    CountError,
     CutRecordingError,
     EngineError,
     ExpectationError,
@@ -33,6 +34,7 @@ TREE = {
     PrivilegeError: (77, KernelError),
     LabError: (73, RuntimeError),
     ExpectationError: (1, AssertionError),
+    CountError: (1, ExpectationError),
     EngineError: (69, RuntimeError),
 }
 
@@ -103,6 +105,10 @@ ERRORS = [
     (
         ExpectationError(wanted="UDP()", seen=("one", "two")),
         "waited 0.000 s for UDP()\n2 packets came meanwhile:\n  1. one\n  2. two",
+    ),
+    (
+        CountError(wanted={"Ip.InHdrErrors": 1}, moved={"Ip.InReceives": 2}),
+        "the kernel counted otherwise:\n  Ip.InHdrErrors: wanted 1, got 0  <<<\nwhat else moved: Ip.InReceives 2",
     ),
     (EngineError("no answer"), "no answer"),
     (

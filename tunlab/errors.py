@@ -10,6 +10,7 @@
     │   └─ PrivilegeError                          77  EX_NOPERM
     ├─ LabError(RuntimeError)                      73  EX_CANTCREAT
     ├─ ExpectationError(AssertionError)             1
+    │   └─ CountError                                  the kernel's counters moved otherwise
     └─ EngineError(RuntimeError)                   69  EX_UNAVAILABLE
 
 The numbers are those of <sysexits.h>: they stay clear of pytest's 0 to 6 and Docker's 125 to 127.
@@ -22,7 +23,7 @@ data stand behind it; `str(error)` says what happened and then what to do about 
 from __future__ import annotations
 
 import errno as errno_names
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 
@@ -307,6 +308,29 @@ def _packets(count: int, others: str = "") -> str:
 
 def _span(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+
+
+class CountError(ExpectationError):
+    """The kernel's counters did not move as they should.
+
+    counters   what was wanted: by how much each moves, by its name
+    moved      all that moved meanwhile, and by how much
+    """
+
+    def __init__(self, *, wanted: Mapping[str, int], moved: Mapping[str, int]) -> None:
+        self.counters, self.moved = dict(wanted), dict(moved)
+        super().__init__(wanted=", ".join(f"{name} by {count}" for name, count in wanted.items()))
+
+    def __str__(self) -> str:
+        lines = ["the kernel counted otherwise:"]
+        for name, count in self.counters.items():
+            got = self.moved.get(name, 0)
+            lines.append(f"  {name}: wanted {count}, got {got}{'' if got == count else '  <<<'}")
+        rest = [f"{name} {count}" for name, count in self.moved.items() if name not in self.counters]
+        lines.append("what else moved: " + ", ".join(rest) if rest else "nothing else moved")
+        if self.recording:
+            lines.append(f"recorded in {self.recording}")
+        return "\n".join(lines)
 
 
 class EngineError(TunlabError, RuntimeError):

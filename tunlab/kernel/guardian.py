@@ -11,6 +11,7 @@ and nothing of tunlab.
 
 from __future__ import annotations
 
+import _thread
 import atexit
 import contextlib
 import os
@@ -25,8 +26,9 @@ from collections.abc import Collection
 
 Identity = tuple[int, int]
 
-_TESTER, _WATCH, _FORGET = b"t", b"w", b"f"
+_TESTER, _WATCH, _FORGET, _CLOSE = b"t", b"w", b"f", b"c"
 _IDENTITY = struct.Struct("=QQ")
+_TOGETHER = 8  # descriptors that are handed over at once: each time the guardian wakes up for it
 
 
 def identity_of(fd: int) -> Identity:
@@ -96,6 +98,7 @@ class _State:
         self.link: socket.socket | None = None
         self.pid = 0
         self.watched: set[Identity] = set()
+        self.closing: list[int] = []
 
 
 _state = _State()
@@ -131,9 +134,36 @@ def forget(identity: Identity) -> None:
                 _linked().send(_FORGET + _IDENTITY.pack(*identity))
 
 
+def close_elsewhere(fd: int) -> None:
+    """Close a descriptor soon, and let the guardian wait for what the kernel does at its end.
+
+    For a packet socket that takes 10 to 25 ms: the kernel waits for every processor to have passed by (synchronize_net
+    in packet_release). Where the guardian cannot take it, it is closed here, in that time.
+    """
+    with _state.lock:
+        _state.closing.append(fd)
+        if len(_state.closing) == _TOGETHER:
+            _hand_over()
+
+
+def _hand_over() -> None:
+    with contextlib.suppress(OSError):  # there is no guardian to be had, or more is on its way than it may hold
+        if _state.link is None:
+            _start()
+        socket.send_fds(_linked(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
+    while _state.closing:
+        os.close(_state.closing.pop())
+
+
 def guardian_pid() -> int:
     """The guardian's process id; 0 while there is none."""
     return _state.pid
+
+
+def descriptors() -> set[int]:
+    """What is open here for its sake: the socket that leads to it, and what is about to be closed."""
+    with _state.lock:
+        return {*_state.closing, *([_state.link.fileno()] if _state.link is not None else [])}
 
 
 def stop() -> None:
@@ -191,6 +221,8 @@ def _after_fork_in_child() -> None:
     global _state
     if _state.link is not None:
         _state.link.close()
+    for fd in _state.closing:
+        os.close(fd)
     _state = _State()
 
 
@@ -211,19 +243,26 @@ def _keep_watch(link: socket.socket) -> dict[Identity, int]:
         if link.fileno() not in ready:  # the tester is dead, and its last message has been read
             return watched
         try:
-            message, fds, _, _ = socket.recv_fds(link, 1 + _IDENTITY.size, 1)
+            message, fds, _, _ = socket.recv_fds(link, 1 + _IDENTITY.size, _TOGETHER)
         except ConnectionResetError:
             return watched
         if message == _TESTER:
             poll.register(fds[0], select.POLLIN)
         elif message == _WATCH:
             watched[identity_of(fds[0])] = fds[0]
+        elif message == _CLOSE:
+            _thread.start_new_thread(_close, (fds,))
         elif message.startswith(_FORGET):
             fd = watched.pop(_IDENTITY.unpack_from(message, 1), None)
             if fd is not None:
                 os.close(fd)
         else:  # end of file
             return watched
+
+
+def _close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import ctypes
@@ -102,3 +102,50 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
     header = struct.pack("=Ii", _LINUX_CAPABILITY_VERSION_3, 0)
     halves = [mask >> shift & 0xFFFFFFFF for shift in (0, 32) for mask in (effective, permitted, inheritable)]
     _call("capset", header, struct.pack("=6I", *halves))
+
+
+# <asm/unistd.h>: perf_event_open(2) has no wrapper in the C library.
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331, "ppc64le": 319}
+
+
+def perf_event_open(attributes: bytes, flags: int) -> int:
+    """The descriptor of an event of the calling thread, on whichever processor; `attributes` is a perf_event_attr."""
+    import ctypes
+    import errno
+
+    number = _PERF_EVENT_OPEN.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    this_thread, any_cpu, no_group = ctypes.c_int(0), ctypes.c_int(-1), ctypes.c_int(-1)
+    call = _libc().syscall
+    fd = call(ctypes.c_long(number), attributes, this_thread, any_cpu, no_group, ctypes.c_ulong(flags))
+    if fd < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int(fd)
+
+
+def map_shared(fd: int, size: int) -> memoryview:
+    """The first `size` octets behind a descriptor, to read and write, until `unmap`.
+
+    As mmap.mmap, which keeps a descriptor of its own beside the one that it was given (until Python 3.13).
+    """
+    import ctypes
+
+    call = _libc().mmap
+    call.restype = ctypes.c_void_p
+    read_and_write, shared = 3, 1
+    found = call(None, ctypes.c_size_t(size), read_and_write, shared, fd, ctypes.c_long(0))
+    if found == ctypes.c_void_p(-1).value:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return memoryview((ctypes.c_char * size).from_address(found)).cast("B")
+
+
+def unmap(mapped: memoryview) -> None:
+    """Undo `map_shared`: the view is of no use any more."""
+    import ctypes
+
+    array: Any = mapped.obj
+    mapped.release()
+    _call("munmap", ctypes.c_void_p(ctypes.addressof(array)), ctypes.c_size_t(ctypes.sizeof(array)))

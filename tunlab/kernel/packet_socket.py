@@ -12,6 +12,8 @@ import select
 import socket
 import struct
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -37,7 +39,7 @@ _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _TIMESPEC = struct.Struct("@ll")
 
 # Larger than any datagram with its headers, and than a super-segment of BIG TCP up to 192 KiB.
-_LARGEST = 256 * 1024
+LARGEST = 256 * 1024
 # What waits for a reader, counted with the kernel's own overhead of a kilobyte or so a packet.
 _RECEIVE_BUFFER = 16 * 1024 * 1024
 
@@ -84,16 +86,15 @@ class PacketSocket(Closing):
         """
         self.netns, self.ifname = netns, ifname
         self._dropped = 0
-        self._buffer = bytearray(_LARGEST) if receive else bytearray()
+        self._buffer = bytearray(LARGEST) if receive else bytearray()
         opened = netns.socket(socket.AF_PACKET, socket.SOCK_RAW if link_header else socket.SOCK_DGRAM, 0)
         try:
             absent = {errno.ENODEV: ("there is no such device in the namespace", "")}
             with refusing(f"bind a packet socket to {ifname}", reasons=absent, netns=str(netns), ifname=ifname):
                 opened.setblocking(False)
-                opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-                opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+                stamp(opened)
                 if receive:
-                    _enlarge(opened)
+                    enlarge(opened)
                 opened.bind((ifname, ETH_P_ALL if receive else 0))
                 # A link that is down leaves ENETDOWN to be raised by whatever comes next, even when it is up by then.
                 opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -154,27 +155,8 @@ class PacketSocket(Closing):
             return None
         except OSError as error:
             raise self._refusal(error, "receive on") from None
-        octets = bytes(memoryview(buffer)[:size])
-        time, status = 0, 0
-        for level, kind, data in ancillary:
-            if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack(data)
-                time = seconds * 1_000_000_000 + nanoseconds
-            elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
-                status, *_, tag, tag_type = _AUXDATA.unpack(data)
-                if status & _TP_STATUS_VLAN_VALID and self._socket.type == socket.SOCK_RAW:
-                    # The kernel has taken the tag out on the way in (IEEE 802.1Q section 9): put it back.
-                    known = tag_type if status & _TP_STATUS_VLAN_TPID_VALID else _ETH_P_8021Q
-                    octets = octets[:12] + struct.pack(">HH", known, tag) + octets[12:]
-        _, protocol, packet_type, *_ = address
-        return Captured(
-            octets=octets,
-            time=time,
-            outgoing=packet_type == _PACKET_OUTGOING,
-            packet_type=packet_type,
-            protocol=protocol,
-            checksum_ready=not status & _TP_STATUS_CSUMNOTREADY,
-        )
+        raw = self._socket.type == socket.SOCK_RAW
+        return captured(bytes(memoryview(buffer)[:size]), ancillary, address, link_header=raw)
 
     def recv_all(self, limit: int | None = None) -> list[Captured]:
         """Every packet that waits, in order; at most `limit` of them."""
@@ -195,8 +177,7 @@ class PacketSocket(Closing):
     @property
     def dropped(self) -> int:
         """How many packets were lost so far because this socket's buffer was full (PACKET_STATISTICS)."""
-        answer = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-        self._dropped += int.from_bytes(answer[4:8], sys.byteorder)  # reading sets the kernel's count to 0
+        self._dropped += dropped_by(self._socket)
         return self._dropped
 
     def _refusal(self, error: OSError, verb: str) -> KernelError:
@@ -210,8 +191,47 @@ class PacketSocket(Closing):
         return refusal(error, f"{verb} {self.ifname}", reasons=reasons, netns=str(self.netns), ifname=self.ifname)
 
 
-def _enlarge(opened: socket.socket) -> None:
+def stamp(opened: socket.socket) -> None:
+    """Have a packet socket tell with each packet when it passed, and what is unfinished about it."""
+    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
+
+
+def enlarge(opened: socket.socket) -> None:
+    """Give a packet socket room for what waits to be read; less of it in a user namespace."""
     try:
         opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
     except PermissionError:  # in a user namespace: up to the host's net.core.rmem_max
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+
+
+def dropped_by(opened: socket.socket) -> int:
+    """How many packets a socket's full buffer has cost since this was asked last."""
+    answer = opened.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+    return int.from_bytes(answer[4:8], sys.byteorder)  # reading sets the kernel's count to 0
+
+
+def captured(
+    octets: bytes, ancillary: Iterable[tuple[int, int, bytes]], address: tuple[Any, ...], *, link_header: bool
+) -> Captured:
+    """What recvmsg(2) gave, read; `address` is its sockaddr_ll."""
+    time, status = 0, 0
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            time = seconds * 1_000_000_000 + nanoseconds
+        elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+            status, *_, tag, tag_type = _AUXDATA.unpack(data)
+            if status & _TP_STATUS_VLAN_VALID and link_header:
+                # The kernel has taken the tag out on the way in (IEEE 802.1Q section 9): put it back.
+                known = tag_type if status & _TP_STATUS_VLAN_TPID_VALID else _ETH_P_8021Q
+                octets = octets[:12] + struct.pack(">HH", known, tag) + octets[12:]
+    _, protocol, packet_type, *_ = address
+    return Captured(
+        octets=octets,
+        time=time,
+        outgoing=packet_type == _PACKET_OUTGOING,
+        packet_type=packet_type,
+        protocol=protocol,
+        checksum_ready=not status & _TP_STATUS_CSUMNOTREADY,
+    )

@@ -10,15 +10,14 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from msgspec.structs import replace
-
 from tunlab.errors import PacketError
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import Captured, PacketSocket
-from tunlab.packet import TCP, UDP, Packet, build, parse
+from tunlab.packet import Packet, parse
 from tunlab.traffic import DEFAULT_TIMEOUT, Crossing, Expectation
 from tunlab.traffic.expectation import Expected
 from tunlab.traffic.explanation import Seen, missed
+from tunlab.traffic.offload import octets_finished
 from tunlab.traffic.timing import Window
 
 
@@ -115,7 +114,6 @@ def crossing_of(captured: Captured) -> Crossing:
         pass
     else:
         if not captured.checksum_ready:
-            headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
-            octets = build(*headers, packet.payload) + packet.trailer
+            octets = octets_finished(packet)
             packet = parse(octets)
     return Crossing("out" if captured.outgoing else "in", captured.time, octets, packet)

@@ -6,7 +6,7 @@ Rule for editors: this works on namespaces and a plan. Where they come from, and
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -46,16 +46,24 @@ class LiveLab:
         self._names_are_served = not owned
 
     @classmethod
-    def make(cls, plan: LabPlan, *, base: str | os.PathLike[str] = "", containers: Containers | None = None) -> Self:
+    def make(
+        cls,
+        plan: LabPlan,
+        *,
+        base: str | os.PathLike[str] = "",
+        containers: Containers | None = None,
+        hold: Callable[[Namespaces], None] | None = None,
+    ) -> Self:
         """Make a lab that has no name, and is gone with this process at the latest; its programs are ready.
 
         base         where the relative paths of `files` begin: the lab file's directory; by default the working one
         containers   starts those of the nodes that are containers; to be removed by the caller, after the lab
+        hold         called with the namespaces when they are made, before anything is in them: to record them
 
         Raises PrivilegeError, KernelError; LabError for a program that does not become ready.
         """
         plan = check_files(plan, Path(base))
-        lab = cls(plan, make(plan, containers=containers))
+        lab = cls(plan, make(plan, containers=containers, hold=hold))
         try:
             for node in lab._all.values():
                 node.start()

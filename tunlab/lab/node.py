@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tunlab.lab.capture import Capture
     from tunlab.traffic import Tun
+    from tunlab.traffic.counting import Counts
 
 Socket: TypeAlias = socket.socket
 
@@ -193,11 +194,33 @@ class LiveNode:
             self._tuns[ifname] = self._resources.enter_context(tun)
         return self._tuns[ifname]
 
+    @property
+    def attached(self) -> list[Tun]:
+        """The TUNs that this process is the other end of, by `tun` and `open_tun`."""
+        return list(self._tuns.values())
+
     def capture(self, ifname: str = "") -> Capture:
         """What passes an interface from now on, both ways, as packets; closed with the lab at the latest."""
         from tunlab.lab.capture import Capture
 
         return self._resources.enter_context(Capture(self.netns, self.interface(ifname).ifname))
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters in the node as they stand: "Ip.ForwDatagrams", "Udp.NoPorts"."""
+        from tunlab.kernel.counters import read_counters
+
+        return read_counters(self.netns)
+
+    def counts(self, **wanted: int) -> Counts:
+        """A block within which the node's kernel counts just so: `with router.counts(Ip__ForwDatagrams=2): …`.
+
+        Raises CountError, KernelError as `Tun.counts`.
+        """
+        from tunlab.traffic.counting import counts
+
+        __tracebackhide__ = True
+        return counts(self.netns, wanted)
 
     # ---- its links -------------------------------------------------------------------------------------------------
 

@@ -15,5 +15,17 @@ not. Import the rest of tunlab inside functions.
 """
 
 pytest_plugins = tuple(
-    f"tunlab.pytest_plugin.{name}" for name in ("options", "workers", "fixtures", "labs", "strict", "comparison")
+    f"tunlab.pytest_plugin.{name}"
+    for name in (
+        "options",
+        "workers",
+        "fixtures",
+        "labs",
+        "strict",
+        "comparison",
+        "records",
+        "failures",
+        "leaks",
+        "pausing",
+    )
 )

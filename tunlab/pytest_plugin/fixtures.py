@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tunlab.pytest_plugin.recording import watch_of
 from tunlab.pytest_plugin.refusals import as_set, refuse
 from tunlab.pytest_plugin.settings import settings_of
 from tunlab.pytest_plugin.strict import hold_to_account
@@ -27,15 +28,15 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
-    from tunlab.kernel.netns import Netns
 
     settings = settings_of(request)
     end_with_the_controller(request.config)
+    watch = watch_of(request.node)
     with ExitStack() as resources:
 
         def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
             try:
-                made = Netns.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
+                made = watch.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
                 netns = resources.enter_context(made)
                 request.node.stash.setdefault(_ending, set()).add(netns.identity)
             except PrivilegeError as error:
@@ -71,6 +72,7 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
             wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
                 tun = Tun.create(**wanted, netns=netns)
+                watch_of(request.node).add_tun(tun)
                 ending = request.node.stash.get(_ending, set())
                 resources.callback(tun.close, keep_device=netns.identity in ending)
                 if strict:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tunlab.pytest_plugin.options import LAB_MARKER
+from tunlab.pytest_plugin.recording import Watch, watch_of
 from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
 
 if TYPE_CHECKING:
@@ -26,11 +28,14 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
     from tunlab.errors import PrivilegeError
 
     beside = (request.path.parent, request.config.rootpath)
+    watch = watch_of(request.node)
     with ExitStack() as resources:
 
         def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
             try:
-                return _lab(which, beside, tables, resources)
+                lab = _lab(which, beside, tables, watch, resources)
+                watch.labs.append(lab)
+                return lab
             except PrivilegeError as error:
                 refuse(request.config, error)
 
@@ -52,7 +57,11 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> Liv
 
 
 def _lab(
-    which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any], resources: ExitStack
+    which: str | os.PathLike[str] | None,
+    beside: Sequence[Path],
+    tables: dict[str, Any],
+    watch: Watch,
+    resources: ExitStack,
 ) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
     from tunlab.lab.files import find_lab_file, spec_of_file
@@ -74,4 +83,5 @@ def _lab(
         from tunlab.engines.nodes import Nodes
 
         containers = resources.enter_context(Nodes(planned, stays=False))
-    return resources.enter_context(LiveLab.make(planned, base=base, containers=containers))
+    hold = partial(watch.add_lab, planned)
+    return resources.enter_context(LiveLab.make(planned, base=base, containers=containers, hold=hold))

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeAlias
 from tunlab.errors import KernelError, PacketError
 from tunlab.kernel.addressing import parse_interface
 from tunlab.kernel.closing import Closing
+from tunlab.kernel.counters import read_counters
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
@@ -25,6 +26,7 @@ from tunlab.packet import Header, Packet, build
 from tunlab.packet.header import octets_of
 from tunlab.packet.stack import Layer
 from tunlab.traffic import sockets
+from tunlab.traffic.counting import Counts, counts
 from tunlab.traffic.crossing import Crossing
 from tunlab.traffic.expectation import Expectation, Expected
 from tunlab.traffic.inbox import Inbox
@@ -280,6 +282,24 @@ class Tun(Closing):
 
     def _seconds(self, timeout: float | None) -> float:
         return self.timeout if timeout is None else timeout
+
+    # ---- what the kernel counts ------------------------------------------------------------------------------------
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """The kernel's counters in the namespace as they stand, by their names: "Ip.InHdrErrors", "Udp.NoPorts"."""
+        self._check_open()
+        return read_counters(self.netns)
+
+    def counts(self, **wanted: int) -> Counts:
+        """A block within which the kernel counts just so: `with tun.counts(IpExt__InCsumErrors=1): …`.
+
+        Only the counters named are held to it; a 0 says that one does not move. Raises CountError with all that moved,
+        KernelError for a name that is none.
+        """
+        __tracebackhide__ = True
+        self._check_open()
+        return counts(self.netns, wanted)
 
     # ---- what runs inside ------------------------------------------------------------------------------------------
 

@@ -1,0 +1,268 @@
+"""Where the recordings of tests go, and what is in them, through pytest runs."""
+
+import re
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from tunlab.pytest_plugin.records import name_of
+from tunlab.recorder import read_pcapng
+
+PASSING_AND_FAILING = """
+    import pytest
+    from tunlab.packet import ICMP, IPv4
+
+    def ping(tun):
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
+        tun.expect(ICMP.where(type=0))
+
+    def test_good(tun):
+        ping(tun)
+
+    def test_bad(tun):
+        ping(tun)
+        assert False
+
+    def test_none(tun):
+        assert False
+
+    def test_without():
+        assert False
+"""
+
+
+def recordings(pytester):
+    folder = pytester.path / ".tunlab/records"
+    return {str(path.relative_to(folder)): path for path in folder.rglob("*.pcapng")}
+
+
+class TestWhichAreWritten:
+    def test_of_a_failing_test_in_a_file_that_explains_itself(self, pytester, run, parallel):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        result = run(*parallel)
+        result.assert_outcomes(passed=1, failed=3)
+        ((name, path),) = recordings(pytester).items()
+        assert re.fullmatch(r"(gw\d/)?test_x\.test_bad\.pcapng", name)
+        assert name.startswith("gw") == bool(parallel)
+        records = list(read_pcapng(path))
+        assert [(each.interface.name, each.direction) for each in records] == [("tun0", "in"), ("tun0", "out")]
+        assert [each.comment for each in records] == [
+            "injected at test_x.py:5",
+            "matched expectation 1 at test_x.py:6",
+        ]
+        result.stdout.fnmatch_lines(
+            [f"recorded  .tunlab/records/{name}", f"look      tunlab replay .tunlab/records/{name}"]
+        )
+        assert (pytester.path / ".tunlab/records/.gitignore").read_text() == "*\n"
+
+    def test_always(self, pytester, run, parallel):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        run(*parallel, "--tunlab-record=always").assert_outcomes(passed=1, failed=3)
+        found = {name.rpartition("/")[2]: path for name, path in recordings(pytester).items()}
+        assert sorted(found) == ["test_x.test_bad.pcapng", "test_x.test_good.pcapng", "test_x.test_none.pcapng"]
+        assert [len(list(read_pcapng(found[f"test_x.test_{name}.pcapng"]))) for name in ("bad", "good", "none")] == [
+            2,
+            2,
+            0,
+        ]
+        assert b"test_x.py::test_good: passed" in found["test_x.test_good.pcapng"].read_bytes()
+
+    def test_never(self, pytester, run, parallel):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        result = run(*parallel, "--tunlab-record=never")
+        result.assert_outcomes(passed=1, failed=3)
+        assert recordings(pytester) == {}
+        assert not (pytester.path / ".tunlab").exists()
+        result.stdout.no_fnmatch_line("recorded *")
+        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # the ladder is there all the same
+
+    def test_ini_options(self, pytester, run):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        pytester.makeini("[pytest]\ntunlab_record = always\ntunlab_record_dir = build/packets\n")
+        run()
+        assert (pytester.path / "build/packets/test_x.test_good.pcapng").exists()
+        pytester.makeini("[pytest]\ntunlab_record = sometimes\n")
+        result = run()
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*tunlab_record = 'sometimes'*give one of failed, always, never"])
+
+    def test_a_directory_of_the_command_line_is_below_where_it_was_given(self, pytester, run, tmp_path):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        run(f"--tunlab-record-dir={tmp_path / 'elsewhere'}")
+        assert (tmp_path / "elsewhere/test_x.test_bad.pcapng").exists()
+
+    def test_one_that_cannot_be_written_is_a_warning(self, pytester, run):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        (pytester.path / ".tunlab").write_text("a file stands in the way")
+        result = run(warnings="default")
+        result.assert_outcomes(passed=1, failed=3, warnings=1)
+        result.stdout.fnmatch_lines(["*the recording of test_x.py::test_bad could not be written to *"])
+
+    def test_a_newer_one_takes_the_place_of_the_older(self, pytester, run):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        run("-n", "2", "-k", "bad")
+        run("-k", "bad")
+        assert list(recordings(pytester)) == ["test_x.test_bad.pcapng"]
+
+    def test_an_expected_failure_and_a_skip_leave_none(self, pytester, run):
+        pytester.makepyfile(
+            """
+            import pytest
+            @pytest.mark.xfail
+            def test_x(tun):
+                tun.ping(tun.peer)
+                assert False
+            def test_y(tun):
+                tun.ping(tun.peer)
+                pytest.skip("later")
+            """
+        )
+        run().assert_outcomes(xfailed=1, skipped=1)
+        assert recordings(pytester) == {}
+
+    @pytest.mark.parametrize("phase", ["setup", "teardown"])
+    def test_of_a_test_that_fails_before_or_after(self, pytester, run, phase):
+        pytester.makepyfile(
+            f"""
+            import pytest
+            @pytest.fixture
+            def broken(tun):
+                if {phase!r} == "setup":
+                    tun.ping(tun.peer)
+                    assert False
+                yield
+                assert False
+            def test_x(broken, tun):
+                tun.ping(tun.peer)
+            """
+        )
+        result = run()
+        result.assert_outcomes(errors=1, passed=int(phase == "teardown"))
+        ((_, path),) = recordings(pytester).items()
+        assert len(list(read_pcapng(path))) == 1
+        result.stdout.fnmatch_lines(["*ICMP echo request*"])
+
+    def test_after_the_teardown_took_the_device_away(self, pytester, run):
+        pytester.makepyfile(
+            """
+            import pytest
+            @pytest.fixture
+            def late():
+                yield
+                assert False
+            def test_x(late, tun):
+                tun.ping(tun.peer)
+            """
+        )
+        result = run()
+        result.assert_outcomes(errors=1, passed=1)
+        ((_, path),) = recordings(pytester).items()
+        assert [each.interface.name for each in read_pcapng(path)] == ["tun0"]
+        result.stdout.fnmatch_lines(["*Icmp.OutEchos 1*"])
+
+
+class TestLabs:
+    def test_every_node_is_recorded_from_the_first_packet(self, pytester, run, need):
+        pytester.makepyfile(
+            """
+            import pytest
+            @pytest.mark.lab("router")
+            def test_x(lab):
+                lab["client"].run(["ping", "-c", "1", "server"], check=True, capture_output=True)
+                assert False
+            """
+        )
+        result = run()
+        ((_, path),) = recordings(pytester).items()
+        names = {each.interface.name for each in read_pcapng(path)}
+        assert {name.partition(":")[0] for name in names} >= {"client", "router", "server"}
+        assert len([name for name in names if name.startswith("router:")]) == 2
+        command = [need("tshark"), "-r", path, "-Y", "icmp", "-T", "fields", "-e", "frame.interface_name"]
+        shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        assert shown.count("client:eth0") == 2
+        result.stdout.re_match_lines([r".*client +router +server", r".*├─+▶│ +│ +ARP who has"])
+
+    def test_the_tun_of_a_node_has_its_comments(self, pytester, run):
+        pytester.makepyfile(
+            """
+            import pytest
+            from tunlab.packet import ICMP, IPv4
+            @pytest.mark.lab(nodes={"host": {"tun": "10.9.0.1/24"}})
+            def test_x(lab):
+                tun = lab["host"].tun
+                tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+                assert False
+            """
+        )
+        run().stdout.re_match_lines(
+            [".*test +host", ".*├─+▶│ +IP 10.9.0.2 > 10.9.0.1: ICMP echo request", ".*· injected at"]
+        )
+
+
+class TestLinked:
+    def test_junit_names_the_files_and_shows_the_ladder(self, pytester, run, parallel):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        run(*parallel, "--junitxml=report.xml")
+        text = (pytester.path / "report.xml").read_text()
+        assert re.search(r'name="tunlab_recorded" value="\.tunlab/records/(gw\d/)?test_x\.test_bad\.pcapng"', text)
+        assert "matched expectation 1 at test_x.py:6" in text
+        assert text.count("tunlab_recorded") == 1
+
+    def test_a_page_stands_beside_it(self, pytester, run, parallel):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        result = run(*parallel)
+        ((_, path),) = recordings(pytester).items()
+        page = path.with_suffix(".html").read_text()
+        assert "test_x.py::test_bad" in page
+        assert "matched expectation 1 at test_x.py:6" in page
+        result.stdout.fnmatch_lines([f"page      {path.with_suffix('.html').relative_to(pytester.path)}"])
+
+    def test_pytest_html_is_given_links_that_lead_there_from_its_own_file(self, pytester, run, parallel):
+        """As pytest-html asks for them: `extras` on the report, and its own option for where its file is."""
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        pytester.makepyfile(
+            stand_in="""
+            from contextlib import suppress
+            def pytest_addoption(parser):
+                with suppress(ValueError):  # pytest-html itself is here
+                    parser.addoption("--html", dest="htmlpath")
+            def pytest_configure(config):
+                if not config.pluginmanager.hasplugin("html"):
+                    config.pluginmanager.register(object(), "html")
+            def pytest_runtest_logreport(report):
+                for extra in getattr(report, "extras", []):
+                    assert extra["format_type"] == "url"
+                    print("EXTRA", report.nodeid, extra["name"], extra["content"])
+            """
+        )
+        result = run(*parallel, "-s", "-p", "stand_in", "--html", "out/report.html")
+        lines = [line.split()[-3:] for line in result.outlines if "EXTRA" in line]
+        assert [(test, name) for test, name, _ in lines] == [
+            ("test_x.py::test_bad", name) for name in ("recorded", "page")
+        ]
+        assert all((pytester.path / "out" / content).resolve().exists() for _, _, content in lines)
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("nodeid", "name"),
+        [
+            ("test_x.py::test_y", "test_x.test_y"),
+            ("tests/deep/test_x.py::TestA::test_y", "tests.deep.test_x.TestA.test_y"),
+            ("test_x.py::test_y[80-tcp]", "test_x.test_y-80-tcp"),
+        ],
+    )
+    def test_plain_ones_can_be_read(self, nodeid, name):
+        assert name_of(SimpleNamespace(), nodeid) == name
+
+    @pytest.mark.parametrize(
+        "nodeid", ["x.py::t[a/b c]", "x.py::t[" + "y" * 400 + "]", "x.py::t[ü\0]", "x.py::t[../../etc]"]
+    )
+    def test_others_are_safe_and_their_own(self, nodeid):
+        name = name_of(SimpleNamespace(), nodeid)
+        assert re.fullmatch(r"[\w.+=,@-]{1,160}", name)
+        assert name != name_of(SimpleNamespace(), nodeid.replace("]", "-]"))
+
+    def test_a_worker_has_its_own_directory(self):
+        assert name_of(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"

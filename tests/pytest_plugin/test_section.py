@@ -1,0 +1,130 @@
+"""What a failing test shows, through pytest runs."""
+
+import pytest
+
+PRELUDE = """
+    import pytest
+    from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag
+
+    def to(tun, **fields):
+        return IPv4(**{"src": tun.peer, "dst": tun.address, **fields})
+"""
+
+# The body of the test, and the lines that a person needs, in any order.
+FAILURES = {
+    "wrong port": (
+        "tun.inject(to(tun), TCP(src_port=4000, dst_port=81, flags=TCPFlag.SYN)); tun.expect(UDP, timeout=0.05)",
+        ["*├*▶│*10.1.2.2.4000 > 10.1.2.1.81: Flags [[]S]*", "*sent 1 datagram with RST*", "*no socket*(NO_SOCKET*"],
+    ),
+    "bad checksum": (
+        "tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1)); tun.expect(ICMP, timeout=0.05)",
+        ["*packet 1: IPv4 checksum 0x0001 is bad*", "*dropped 1 datagram: bad IP header checksum (IpExt.InCsumErrors*"],
+    ),
+    "no such protocol": (
+        "tun.inject(to(tun, protocol=253), b'x'); assert tun.capture(0)",
+        ["*nobody speaks its protocol; answered: ICMP 3/2*", "*· nobody asked for it*"],
+    ),
+    "rp_filter": (
+        "tun.netns.set_sysctl('net.ipv4.conf.all.rp_filter', 1); STRANGER; tun.expect(ICMP, timeout=0.05)",
+        ["*refused by rp_filter: the way back to 203.0.113.9*", "*net.ipv4.conf.all.rp_filter = 1*"],
+    ),
+    "to somebody else": (
+        "tun.inject(to(tun, dst='192.0.2.1'), ICMP.echo_request(1, 1)); tun.expect(ICMP, timeout=0.05)",
+        ["*addressed to nobody here*", "*net.ipv4.ip_forward = 0*"],
+    ),
+    "a fragment alone": (
+        "tun.inject(to(tun, flags=IPFlag.MF, protocol=17), b'x' * 8); tun.expect(UDP, timeout=0.05)",
+        ["*Ip.ReasmReqds 1*", "*fragment id*"],
+    ),
+    "counters": (
+        "with tun.counts(Icmp__InEchos=1): tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1))",
+        ["*Icmp.InEchos: wanted 1, got 0*", "*recorded in .tunlab/records/*"],
+    ),
+    "the device is down": (
+        "tun.device.down(); assert False",
+        ["no packet passed any device of this test"],
+    ),
+    "nothing at all": (
+        "assert tun.address == 'x'",
+        ["no packet passed any device of this test", "again     pytest *::test_x"],
+    ),
+}  # fmt: skip
+
+
+def whole(body):
+    return body.replace("STRANGER", "tun.inject(to(tun, src='203.0.113.9'), ICMP.echo_request(1, 1))")
+
+
+@pytest.mark.parametrize(("body", "lines"), FAILURES.values(), ids=FAILURES)
+def test_the_section_has_what_a_person_needs(pytester, run, body, lines):
+    pytester.makepyfile(PRELUDE + f"\n    def test_x(tun):\n        {whole(body)}\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    text = result.stdout.str()
+    assert text.count("- tunlab -") == 1
+    for line in lines:
+        result.stdout.fnmatch_lines([line])
+    shown = text.split("- tunlab -")[1].split("short test summary")[0].splitlines()[1:-1]
+    assert max(map(len, shown)) <= 100
+
+
+@pytest.mark.parametrize("parallel", [("-n", "2")], ids=["parallel"])
+def test_in_parallel_all_of_them(pytester, run, parallel):
+    bodies = "".join(
+        f"\n    def test_{number}(tun):\n        {whole(body)}\n" for number, (body, _) in enumerate(FAILURES.values())
+    )
+    pytester.makepyfile(PRELUDE + bodies)
+    result = run(*parallel)
+    result.assert_outcomes(failed=len(FAILURES))
+    for _, lines in FAILURES.values():
+        for line in lines:
+            result.stdout.fnmatch_lines([line.replace("::test_x", "::test_*")])
+
+
+def test_a_test_without_tunlab_shows_nothing(pytester, run):
+    pytester.makepyfile("def test_x(): assert False\n")
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*- tunlab -*")
+
+
+def test_where_the_run_was_started_elsewhere_the_address_fits(pytester, run, monkeypatch):
+    pytester.makeini("[pytest]\n")
+    folder = pytester.mkdir("tests")
+    (folder / "test_x.py").write_text("def test_y(tun): assert False\n")
+    monkeypatch.chdir(folder)
+    run().stdout.fnmatch_lines(["again     pytest test_x.py::test_y"])
+
+
+def test_two_namespaces_have_their_own_headings(pytester, run):
+    pytester.makepyfile(
+        PRELUDE
+        + """
+    def test_x(make_tun):
+        one, other = make_tun(), make_tun(ifname="tun1")
+        one.inject(to(one, checksum=1), ICMP.echo_request(1, 1))
+        other.ping(other.peer)
+        assert False
+    """
+    )
+    result = run()
+    result.stdout.re_match_lines(
+        [r" +ms +test +kernel +kernel2", r"  in kernel:", r"    dropped 1 datagram", r"  in kernel2:"]
+    )
+
+
+def test_what_is_no_traceback_has_its_section_too(pytester, run):
+    pytester.makepyfile(
+        """
+        import pytest
+        @pytest.mark.xfail(strict=True)
+        def test_x(tun):
+            tun.ping(tun.peer)
+        def test_y(tun):
+            tun.ping(tun.peer)
+            pytest.fail("no traceback", pytrace=False)
+        """
+    )
+    result = run("--tunlab-record=always")
+    result.assert_outcomes(failed=2)
+    assert result.stdout.str().count("- tunlab -") >= 1

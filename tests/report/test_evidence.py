@@ -1,0 +1,145 @@
+"""The evidence: the kernel's record and the Tun's, made one, and the file that is written of it."""
+
+import socket
+import subprocess
+
+import pytest
+
+from tunlab.kernel.link_events import wait_until_running
+from tunlab.kernel.namespace_record import NamespaceRecord
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.rtnl import Rtnl
+from tunlab.packet import ICMP, UDP, IPv4, findings
+from tunlab.recorder import read_pcapng
+from tunlab.report.evidence import Home, gather, losses, recording
+from tunlab.traffic import Tun
+
+
+def echo(tun, number=1):
+    return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, number), b"payload"
+
+
+def seen(evidence):
+    return [(each.device, each.direction, each.comment.split(" at ")[0]) for each in evidence.sightings]
+
+
+class TestGathered:
+    def test_each_packet_is_there_once_with_its_comment(self, home, recorded_tun):
+        recorded_tun.inject(*echo(recorded_tun))
+        recorded_tun.expect(ICMP)
+        recorded_tun.inject(*echo(recorded_tun, 2))
+        evidence = gather([home])
+        assert seen(evidence) == [
+            ("tun0", "in", "injected"),
+            ("tun0", "out", "matched expectation 1"),
+            ("tun0", "in", "injected"),
+            ("tun0", "out", "nobody asked for it"),
+        ]
+        assert "test_evidence.py:" in evidence.sightings[0].comment
+        assert [each.time for each in evidence.sightings] == sorted(each.time for each in evidence.sightings)
+
+    def test_the_same_datagram_twice_keeps_its_order(self, home, recorded_tun):
+        recorded_tun.inject(*echo(recorded_tun))
+        recorded_tun.inject(*echo(recorded_tun))
+        lines = [each.comment for each in gather([home]).sightings if each.direction == "in"]
+        assert lines == sorted(lines, key=lambda line: int(line.rpartition(":")[2]))
+        assert len(set(lines)) == 2
+
+    def test_what_goes_past_the_tun_is_there_too(self, home, recorded_tun):
+        recorded_tun.device.write(b"\x45" + bytes(19))
+        assert [(each.direction, each.packet is not None) for each in gather([home]).sightings] == [("in", True)]
+
+    def test_without_a_record_the_tuns_own_will_do(self, home, recorded_tun):
+        recorded_tun.inject(*echo(recorded_tun))
+        home.record = None
+        assert seen(gather([home])) == [("tun0", "in", "injected"), ("tun0", "out", "nobody asked for it")]
+
+    @pytest.mark.slow
+    def test_what_the_record_lost_the_tun_still_has(self, home, recorded_tun):
+        payload = b"x" * 1400
+        for number in range(15_000):
+            recorded_tun.inject(
+                IPv4(src=recorded_tun.peer, dst=recorded_tun.address, identification=number), UDP(1, 2), payload
+            )
+            if not number % 500:
+                recorded_tun.capture()
+        evidence = gather([home])
+        assert len([each for each in evidence.sightings if each.direction == "in"]) == 15_000
+        assert evidence.lost["kernel"] > 0
+        assert "there was no room for more" in next(iter(losses(evidence)))
+
+    def test_lo_beside_the_tun(self, home):
+        home.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
+        assert [(each.device, each.wire) for each in gather([home]).sightings] == [("lo", True), ("lo", True)]
+
+    def test_a_checksum_that_was_left_to_the_device_is_finished(self):
+        with (
+            Netns.create() as one, Netns.create() as other,
+            NamespaceRecord.open(one) as here, NamespaceRecord.open(other) as there,
+        ):  # fmt: skip
+            veth(one, other)
+            with one.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+                sender.sendto(b"hello", ("10.7.7.2", 9))
+            evidence = gather([Home("one", one, here), Home("other", other, there)])
+        sent = [
+            each for each in evidence.sightings if each.packet is not None and isinstance(each.packet.transport, UDP)
+        ]
+        assert [(each.device, each.direction) for each in sent] == [("one:left", "out"), ("other:right", "in")]
+        assert [findings(each.packet) for each in sent] == [[], []]
+        assert sent[0].frame == sent[1].frame
+
+
+class TestWritten:
+    def test_comments_names_directions_and_times(self, home, recorded_tun):
+        recorded_tun.inject(*echo(recorded_tun))
+        recorded_tun.expect(ICMP)
+        home.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
+        evidence = gather([home])
+        records = list(read_pcapng(recording(evidence, comment="a test: failed")))
+        assert [(r.interface.name, r.interface.linktype) for r in records] == [("tun0", 101)] * 2 + [("lo", 1)] * 2
+        assert [r.time_ns for r in records] == [each.time for each in evidence.sightings]
+        assert [r.comment for r in records] == [each.comment for each in evidence.sightings]
+        assert [r.direction for r in records[:2]] == ["in", "out"]
+
+    def test_tshark_reads_it_and_decodes_the_same(self, home, recorded_tun, need, tmp_path):
+        recorded_tun.inject(*echo(recorded_tun))
+        recorded_tun.expect(ICMP)
+        recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), UDP(src_port=7, dst_port=9), b"x")
+        evidence = gather([home])
+        file = tmp_path / "x.pcapng"
+        file.write_bytes(recording(evidence, comment="tests/test_x.py::test_y: failed"))
+        fields = ["frame.interface_name", "ip.src", "ip.dst", "ip.id", "frame.comment", "ip.len"]
+        options = [option for field in fields for option in ("-e", field)]
+        # The quoted header in the port unreachable is a second layer of the same names: the first alone is ours.
+        command = [need("tshark"), "-r", file, "-T", "fields", "-E", "occurrence=f", *options]
+        lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+        ours = [
+            [each.device, each.packet.ip.src, each.packet.ip.dst, f"{each.packet.ip.identification:#06x}",
+             each.comment, str(each.packet.ip.total_length)]
+            for each in evidence.sightings
+        ]  # fmt: skip
+        assert [line.split("\t") for line in lines] == ours
+        info = subprocess.run([need("capinfos"), file], capture_output=True, text=True, check=True).stdout
+        assert "tests/test_x.py::test_y: failed" in info
+        assert "nanosecond" in info
+
+    def test_a_tun_over_which_nothing_passed_is_named(self, home):
+        octets = recording(gather([home]), comment="nothing")
+        assert list(read_pcapng(octets)) == []
+        assert b"tun0" in octets
+
+
+def veth(one, other):
+    with Tun.create("", netns=one) as tun:
+        tun.device.rtnl.add_veth("left", "right", peer_netns=other)
+        index = tun.device.rtnl.link_index("left")
+        tun.device.rtnl.add_address(index, "10.7.7.1/24")
+        tun.device.rtnl.set_link(index, up=True)
+        address = tun.device.rtnl.link(index).hardware_address
+    with Rtnl(other) as rtnl, Rtnl(one) as here:
+        far = rtnl.link_index("right")
+        rtnl.add_address(far, "10.7.7.2/24")
+        rtnl.set_link(far, up=True)
+        here.add_neighbour(index, "10.7.7.2", rtnl.link(far).hardware_address)
+        rtnl.add_neighbour(far, "10.7.7.1", address)
+        assert wait_until_running(here, index, 5.0)

@@ -1,0 +1,124 @@
+"""The ladder, drawn of evidence made by hand: what points where, what is left out, how wide it is."""
+
+import pytest
+
+from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse
+from tunlab.report.evidence import Evidence, Sighting
+from tunlab.report.ladder import WIDTH, draw, rows
+
+SYN = build(IPv4(src="10.1.2.2", dst="10.1.2.1"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
+PING = build(IPv4(src="10.0.1.1", dst="10.0.2.2"), ICMP.echo_request(1, 1), b"x" * 8)
+ARP = bytes.fromhex(
+    "ffffffffffff0200000000010806"  # Ethernet
+    "0001080006040001"  # a request, for IPv4 over Ethernet
+    "0200000000010a000101"
+    "0000000000000a000102"
+)
+
+
+def sighting(home, direction, octets, *, time=0, wire=False, ifname="tun0", comment="", several=False):
+    frame = bytes(12) + b"\x08\x00" + octets if wire and octets is not ARP else octets
+    packet = None if octets is ARP else parse(octets)
+    inner = octets[14:] if octets is ARP else octets
+    device = f"{home}:{ifname}" if several else ifname
+    return Sighting(home, device, ifname, wire, 1 if wire else 101, time, direction, frame, inner, packet, comment)
+
+
+def evidence(*sightings, ends=("kernel",), tested=True):
+    return Evidence(list(sightings), list(ends), tested, {}, [])
+
+
+def test_a_tun_has_the_test_at_its_other_end():
+    lines = draw(
+        evidence(
+            sighting("kernel", "in", SYN, comment="injected at test_x.py:5"),
+            sighting("kernel", "out", SYN, time=1_500_000),
+        )
+    )
+    assert lines == [
+        "        ms   test     kernel",
+        "  1     0.000  ├────────▶│  IP 10.1.2.2.40000 > 10.1.2.1.80: Flags [S], seq 0, win 65535, length 0",
+        "               │         │  · injected at test_x.py:5",
+        "  2     1.500  │◀────────┤  IP 10.1.2.2.40000 > 10.1.2.1.80: Flags [S], seq 0, win 65535, length 0",
+    ]
+
+
+def test_nothing_is_no_line():
+    assert draw(evidence()) == []
+
+
+class TestBetweenNodes:
+    ends = ("client", "router", "server")
+
+    def draw(self, *sightings):
+        return draw(evidence(*sightings, ends=self.ends, tested=False))
+
+    def at(self, home, direction, octets=PING, time=0):
+        return sighting(home, direction, octets, time=time, wire=True, ifname="eth0", several=True)
+
+    def test_sent_and_received_is_one_arrow(self):
+        lines = self.draw(self.at("client", "out"), self.at("router", "in", time=1000))
+        assert len(lines) == 2
+        assert "├────────▶│" in lines[1]
+
+    def test_over_a_switch_that_is_recorded_too(self):
+        found = rows(evidence(self.at("client", "out"), self.at("link1", "in", time=1), self.at("link1", "out", time=2),
+                              self.at("server", "in", time=3), ends=self.ends, tested=False))  # fmt: skip
+        assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
+
+    def test_a_broadcast_goes_to_everybody(self):
+        sightings = self.at("client", "out", ARP), self.at("router", "in", ARP, 1), self.at("server", "in", ARP, 2)
+        found = rows(evidence(*sightings, ends=self.ends, tested=False))
+        assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
+
+    def test_the_same_packet_again_is_another_arrow(self):
+        twice = [("client", "out"), ("router", "in")] * 2
+        sightings = [self.at(home, direction, time=time) for time, (home, direction) in enumerate(twice)]
+        found = rows(evidence(*sightings, ends=self.ends, tested=False))
+        assert [(row.number, row.origin, row.target) for row in found] == [
+            (1, "client", "router"),
+            (3, "client", "router"),
+        ]
+
+    def test_what_nobody_received_says_so(self):
+        lines = self.draw(self.at("router", "out"))
+        assert "├───✗" in lines[1]
+        assert "nobody received it" in " ".join(" ".join(lines).replace("│", " ").split())
+
+    def test_what_came_from_nowhere(self):
+        assert "▶  IP 10.0.1.1" in self.draw(self.at("server", "in"))[1]
+
+    def test_arp_is_put_in_words(self):
+        assert "ARP who has 10.0.1.2? asks 10.0.1.1" in "\n".join(self.draw(self.at("client", "out", ARP)))
+
+
+def test_lo_is_a_turn():
+    lines = draw(evidence(sighting("kernel", "in", PING, wire=True, ifname="lo"), tested=False))
+    assert "↻" in lines[1]
+
+
+def test_several_tuns_are_named():
+    first, second = (sighting("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
+    text = "\n".join(draw(evidence(first, second)))
+    assert "tun0: IP" in text
+    assert "tun1: IP" in text
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
+def test_no_line_is_wider_than_a_hundred_columns(count):
+    ends = [f"a-node-with-a-long-name-{number}" for number in range(count)]
+    each = [sighting(end, "out", PING, wire=True, ifname="eth0", several=True, comment="x" * 150) for end in ends]
+    lines = draw(evidence(*each, sighting(ends[0], "in", SYN), ends=ends))
+    assert max(map(len, lines)) <= WIDTH
+
+
+def test_of_a_long_test_the_middle_is_left_out():
+    lines = draw(evidence(*(sighting("kernel", "in", PING, time=number) for number in range(100))))
+    assert [line for line in lines if "…" in line] == ["      … 40 more packets, all of them in the recording …"]
+    assert len(lines) == 1 + 20 + 1 + 40
+
+
+def test_large_numbers_move_everything():
+    lines = draw(evidence(*(sighting("kernel", "in", PING, time=number) for number in range(10_000))))
+    assert lines[-1].startswith("10000     0.010  ├────────▶│  IP")
+    assert lines[1].startswith("    1     0.000  ├────────▶│  IP")

@@ -1,0 +1,143 @@
+"""The kernel's verdicts: handcrafted packets against the counters that move and the words that are said of them."""
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.counters import difference, read_counters
+from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build
+from tunlab.report.evidence import gather
+from tunlab.report.witness import statement
+
+ECHO = ICMP.echo_request(1, 1), b"payload"
+COUNTED = ("Ip", "IpExt", "Icmp", "Udp", "Tcp", "TcpExt")
+USUAL = {"Ip.InReceives", "Ip.OutRequests", "Ip.OutTransmits", "IpExt.InOctets", "IpExt.OutOctets", "IpExt.InNoECTPkts",
+         "Icmp.InMsgs", "Icmp.OutMsgs"}  # fmt: skip
+HEADER, ANSWERED = {"Ip.InHdrErrors"}, {"Ip.InDelivers", "Icmp.InEchos", "Icmp.OutEchoReps"}
+
+
+def ip(**fields):
+    return IPv4(**{"src": "10.1.2.2", "dst": "10.1.2.1", "ttl": 64, **fields})
+
+
+# What it is, the packet, which counters move beside the usual ones, and words of which each is said.
+VERDICTS = [
+    ("good echo", build(ip(), *ECHO), ANSWERED, []),
+    ("octets after the total length", build(ip(), *ECHO) + b"junk", ANSWERED, []),
+    ("reserved bit of the fragment field", build(ip(flags=IPFlag.RESERVED), *ECHO), ANSWERED, []),
+    ("TTL 0, to us", build(ip(ttl=0), *ECHO), ANSWERED, []),
+    (
+        "bad IP checksum", build(ip(checksum=1), *ECHO), HEADER | {"IpExt.InCsumErrors"},
+        ["dropped 1 datagram: bad IP header checksum (IpExt.InCsumErrors, Ip.InHdrErrors)", "IP_CSUM", "delivered"],
+    ),
+    (
+        "bad ICMP checksum", build(ip(), ICMP(type=8, checksum=7)),
+        {"Ip.InDelivers", "Icmp.InErrors", "Icmp.InCsumErrors"},
+        ["dropped 1 datagram: bad ICMP checksum (Icmp.InCsumErrors, Icmp.InErrors)", "ICMP_CSUM"],
+    ),
+    ("IHL 4", build(ip(ihl=4), *ECHO), HEADER, ["dropped 1 datagram: no IP header can be so", "IP_INHDR"]),
+    ("total length below the header's", build(ip(total_length=9), *ECHO), HEADER, ["no IP header can be so"]),
+    ("19 octets", build(ip(protocol=1))[:19], HEADER, ["no IP header can be so"]),
+    ("IHL 15, and short", build(ip(ihl=15, protocol=1), b"1234"), HEADER, ["no IP header can be so"]),
+    (
+        "total length beyond the data", build(ip(total_length=500), *ECHO), {"IpExt.InTruncatedPkts"},
+        ["dropped 1 datagram: shorter than its total length says (IpExt.InTruncatedPkts)"],
+    ),
+    (
+        "unknown protocol", build(ip(protocol=253), b"?"), {"Ip.InUnknownProtos", "Icmp.OutDestUnreachs"},
+        ["dropped 1 datagram: nobody speaks its protocol; answered: ICMP 3/2", "IP_NOPROTO"],
+    ),
+    ("fragment alone", build(ip(flags=IPFlag.MF, protocol=1), b"x" * 8), {"Ip.ReasmReqds"}, ["Ip.ReasmReqds 1"]),
+    (
+        "to somebody else", build(ip(dst="10.9.9.9"), *ECHO), {"Ip.InAddrErrors"},
+        ["addressed to nobody here, and this is no router", "IP_INADDRERRORS", "net.ipv4.ip_forward = 0"],
+    ),
+    (
+        "from 127.0.0.1", build(ip(src="127.0.0.1"), *ECHO), set(),
+        ["IP_LOCALNET", "way of 127.0.0.1 > 10.1.2.1 in by tun0: refused: the source or the destination cannot be"],
+    ),
+    (
+        "to no UDP socket", build(ip(), UDP(src_port=1, dst_port=2)),
+        {"Ip.InDelivers", "Udp.NoPorts", "Icmp.OutDestUnreachs"},
+        ["dropped 1 datagram: no socket has that UDP port; answered: ICMP 3/3", "NO_SOCKET"],
+    ),
+    (
+        "bad UDP checksum", build(ip(), UDP(src_port=1, dst_port=2, checksum=7)),
+        {"Ip.InDelivers", "Udp.InErrors", "Udp.InCsumErrors"}, ["dropped 1 datagram: bad UDP checksum", "UDP_CSUM"],
+    ),
+    (
+        "bad TCP checksum", build(ip(), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN, checksum=7)),
+        {"Ip.InDelivers", "Tcp.InSegs", "Tcp.InErrs", "Tcp.InCsumErrors"},
+        ["dropped 1 datagram: bad TCP checksum", "TCP_CSUM"],
+    ),
+    (
+        "to no TCP socket", build(ip(), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN)),
+        {"Ip.InDelivers", "Tcp.InSegs", "Tcp.OutSegs", "Tcp.OutRsts"},
+        ["sent 1 datagram with RST (Tcp.OutRsts)", "NO_SOCKET"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("octets", "moves", "words"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS])
+def test_what_moves_is_what_is_said(home, recorded_tun, drops, octets, moves, words):
+    before = read_counters(home.netns)
+    drops.forget()
+    recorded_tun.inject(octets)
+    moved = difference(before, read_counters(home.netns))
+    assert {name for name in moved if name.partition(".")[0] in COUNTED} - USUAL == moves
+    said = "\n".join(statement([home], gather([home]), drops.take()))
+    assert [word for word in words if word not in said] == [], said
+    if not words:
+        assert "dropped" not in said
+
+
+@pytest.mark.parametrize("octets", [b"", build(ip(version=5), *ECHO)], ids=["nothing", "version 5"])
+def test_what_the_device_refuses_is_its_drop(home, recorded_tun, octets):
+    with pytest.raises(KernelError):
+        recorded_tun.device.write(octets)
+    said = "\n".join(statement([home], gather([home]), []))
+    assert "tun0 dropped 1 packet that came in (rx_dropped)" in said, said
+
+
+class TestWithOtherSettings:
+    def test_a_router_whose_ttl_runs_out(self, home, recorded_tun, drops):
+        home.netns.set_sysctl("net.ipv4.ip_forward", 1)
+        drops.forget()
+        recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
+        said = "\n".join(statement([home], gather([home]), drops.take()))
+        assert "the TTL ran out on the way; its sender was told (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
+
+    def test_a_router_passes_it_on(self, home, recorded_tun):
+        home.netns.set_sysctl("net.ipv4.ip_forward", 1)
+        recorded_tun.inject(ip(dst="10.9.9.9"), *ECHO)
+        assert "way of 10.1.2.2 > 10.9.9.9 in by tun0: refused" in "\n".join(statement([home], gather([home]), []))
+        recorded_tun.device.rtnl.add_route("10.9.0.0/16", via="10.1.2.7")
+        recorded_tun.inject(ip(dst="10.9.9.9", src="10.1.2.3"), *ECHO)
+        assert "10.1.2.3 > 10.9.9.9" not in "\n".join(statement([home], gather([home]), [])), "it was passed on"
+
+    @pytest.mark.parametrize("mode", [1, 2])
+    def test_rp_filter_is_named_with_its_settings(self, home, recorded_tun, drops, mode):
+        home.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
+        drops.forget()
+        recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
+        said = "\n".join(statement([home], gather([home]), drops.take()))
+        assert "refused by rp_filter: the way back to 203.0.113.5 is not known (ENETUNREACH)" in said
+        assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in said
+        assert "IP_RPFILTER" in said
+
+    def test_a_way_back_over_another_device(self, home, recorded_tun):
+        home.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
+        with home.netns.socket() as other:
+            other.close()
+        second = type(recorded_tun).create("10.5.0.1/24", ifname="tun1", netns=home.netns)
+        with second:
+            recorded_tun.inject(ip(src="10.5.0.7"), *ECHO)
+            said = "\n".join(statement([home], gather([home]), []))
+        assert "the way back to 10.5.0.7 leads over tun1, and it came in by tun0" in said
+
+    def test_a_full_socket(self, home, recorded_tun):
+        with recorded_tun.bind(53) as sink:
+            sink.setsockopt(1, 8, 2304)  # SOL_SOCKET, SO_RCVBUF
+            for _ in range(20):
+                recorded_tun.inject(ip(), UDP(src_port=1, dst_port=53), b"x" * 500)
+            said = "\n".join(statement([home], gather([home]), []))
+        assert "the UDP socket's receive buffer is full (Udp.RcvbufErrors, Udp.InErrors)" in said

@@ -1,0 +1,52 @@
+"""The words for counters and reasons: of this kernel's, and each thing said once."""
+
+import pytest
+
+from tunlab.kernel.counters import read_counters
+from tunlab.kernel.drops import drop_event
+from tunlab.report import words
+from tunlab.report.words import in_words, reasons_in_words
+
+# Of a kernel with another configuration, or another age.
+MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotFound", "TcpExt.BeyondWindow",
+                 "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
+
+
+def test_every_counter_that_has_words_is_there(recorded_tun):
+    named = {name for names, _ in words._EVENTS for name in names}
+    assert named - set(read_counters(recorded_tun.netns)) - MAY_BE_ABSENT == set()
+
+
+def test_every_reason_that_has_words_is_one():
+    assert set(words.REASONS) - set(drop_event().reasons.values()) == set()
+
+
+def test_what_moves_together_is_told_as_one_and_the_rest_alone():
+    said, rest = in_words({"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64})
+    assert said == [
+        "dropped 2 datagrams: bad UDP checksum (Udp.InCsumErrors, Udp.InErrors)",
+        "dropped 1 datagram: its UDP length cannot be, or the socket did not take it (Udp.InErrors)",
+    ]
+    assert rest == {"Ip.InReceives": 9}
+
+
+def test_what_is_of_no_use_is_left_out():
+    assert in_words({"IpExt.InOctets": 500, "IcmpMsg.InType8": 1, "Tcp.RtoMin": 200, "IpExt.InNoECTPkts": 4}) == (
+        [],
+        {},
+    )
+
+
+@pytest.mark.parametrize("names", [names for names, _ in words._EVENTS], ids=lambda names: names[0])
+def test_each_can_be_reached(names):
+    said, rest = in_words(dict.fromkeys(names, 1))
+    assert len(said) == 1
+    assert said[0].endswith(f"({', '.join(names)})")
+    assert rest == {}
+
+
+def test_reasons_with_and_without_words():
+    assert reasons_in_words({"IP_CSUM": 1, "NEW_ONE": 3}) == [
+        "bad IP header checksum (IP_CSUM)",
+        "NEW_ONE (NEW_ONE, 3 times)",
+    ]

@@ -1,0 +1,210 @@
+"""What passed in a test: the kernel's record of each namespace, and what each Tun knows of its own, made one.
+
+Source: the kernel's record has everything and the kernel's own times; a Tun knows which line of the test a datagram
+came from and what became of it. A datagram is the same in both where its octets and its direction are.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from io import BytesIO
+
+from msgspec import Struct, field
+
+from tunlab.errors import PacketError, TunlabError
+from tunlab.kernel.namespace_record import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, NamespaceRecord, Passed
+from tunlab.kernel.netns import Netns
+from tunlab.packet import Packet, parse
+from tunlab.recorder import LARGEST_PACKET, LINKTYPE_ETHERNET, LINKTYPE_RAW, Direction, PcapngWriter
+from tunlab.traffic import Crossing, Tun
+from tunlab.traffic.offload import finished
+
+_GONE = "deleted"
+_ETHERNET_HEADER = 14
+_VLAN_TAGS = (b"\x81\x00", b"\x88\xa8")
+
+
+class Home(Struct, eq=False):
+    """A namespace that is recorded.
+
+    name     of the lab's node, or "kernel"
+    record   what passes its devices; None where that was not asked for, or not allowed
+    tuns     those whose other end is the test
+    is_end   whether packets come from it and go to it, as of a host; not of a bridge
+    """
+
+    name: str
+    netns: Netns
+    record: NamespaceRecord | None = None
+    tuns: list[Tun] = field(default_factory=list)
+    is_end: bool = True
+
+
+class Sighting(Struct, frozen=True, eq=False):
+    """A packet on a device.
+
+    home       the namespace's name
+    device     the device's name in the record: "tun0", or "client:eth0" where there are several namespaces
+    wire       whether the other end is another device; else it is the reader of a TUN
+    direction  as the device sees it: "out" is what the kernel sends
+    frame      the octets as recorded, with the link's header
+    octets     from after the link's header on
+    packet     None for what is no IPv4
+    """
+
+    home: str
+    device: str
+    ifname: str
+    wire: bool
+    linktype: int
+    time: int
+    direction: Direction
+    frame: bytes
+    octets: bytes
+    packet: Packet | None
+    comment: str = ""
+
+
+class Evidence(Struct):
+    """All that passed, in the order of time.
+
+    ends    the names of the homes that packets come from and go to
+    tested  whether the test itself is an end, by a TUN
+    lost    how many packets of each home found no room in its record
+    tuns    the devices of the Tuns, whether or not anything passed them
+    """
+
+    sightings: list[Sighting]
+    ends: list[str]
+    tested: bool
+    lost: dict[str, int]
+    tuns: list[str]
+
+
+def gather(homes: Sequence[Home]) -> Evidence:
+    """Read the records out; each can be read once."""
+    several = len(homes) > 1
+    sightings, lost, tuns = list[Sighting](), dict[str, int](), list[str]()
+    for home in homes:
+        passed = home.record.take() if home.record is not None else []
+        found = [_sighting(home, each, several) for each in passed]
+        for tun in home.tuns:
+            tuns.append(_device(home, tun.ifname, several))
+            found = _joined(found, home, tun, several)
+        sightings += found
+        if home.record is not None and (dropped := home.record.dropped):
+            lost[home.name] = dropped
+    sightings.sort(key=lambda each: each.time)
+    ends = [home.name for home in homes if home.is_end]
+    return Evidence(sightings, ends, any(home.tuns for home in homes), lost, tuns)
+
+
+def _device(home: Home, ifname: str, several: bool) -> str:
+    return f"{home.name}:{ifname or _GONE}" if several else ifname or _GONE
+
+
+def _sighting(home: Home, passed: Passed, several: bool) -> Sighting:
+    captured, ethernet = passed.captured, passed.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+    frame, head = captured.octets, 0
+    if ethernet:
+        head = _ETHERNET_HEADER
+        while frame[head - 2 : head] in _VLAN_TAGS:
+            head += 4
+    octets = frame[head:]
+    if not captured.checksum_ready:
+        octets = finished(octets)
+        frame = frame[:head] + octets
+    return Sighting(
+        home=home.name,
+        device=_device(home, passed.ifname, several),
+        ifname=passed.ifname,
+        wire=passed.hardware_type != ARPHRD_NONE,
+        linktype=LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW,
+        time=captured.time,
+        direction="out" if captured.outgoing else "in",
+        frame=frame,
+        octets=octets,
+        packet=_parsed(octets),
+    )
+
+
+def _parsed(octets: bytes) -> Packet | None:
+    try:
+        return parse(octets)
+    except PacketError:
+        return None
+
+
+def _joined(found: list[Sighting], home: Home, tun: Tun, several: bool) -> list[Sighting]:
+    """The sightings with what the Tun knows of them, and with what it alone has seen."""
+    if not tun.closed:
+        with suppress(TunlabError):  # the device is gone
+            tun.unread()
+    waiting: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
+    for index, each in enumerate(found):
+        if each.ifname == tun.ifname:
+            waiting[each.direction, each.octets].append(index)
+    joined, comments = list(found), dict[int, str]()
+    for crossing in tun.record:
+        comment = crossing.comment or ("nobody asked for it" if crossing.direction == "out" else "")
+        if places := waiting[crossing.direction, crossing.octets]:
+            comments[places.popleft()] = comment
+        else:
+            joined.append(_crossed(home, tun, crossing, comment, several))
+    for index, comment in comments.items():
+        joined[index] = _commented(joined[index], comment)
+    return joined
+
+
+def _crossed(home: Home, tun: Tun, crossing: Crossing, comment: str, several: bool) -> Sighting:
+    return Sighting(
+        home=home.name,
+        device=_device(home, tun.ifname, several),
+        ifname=tun.ifname,
+        wire=False,
+        linktype=LINKTYPE_RAW,
+        time=crossing.time_ns,
+        direction=crossing.direction,
+        frame=crossing.octets,
+        octets=crossing.octets,
+        packet=crossing.packet,
+        comment=comment,
+    )
+
+
+def _commented(sighting: Sighting, comment: str) -> Sighting:
+    from msgspec.structs import replace
+
+    return replace(sighting, comment=comment)
+
+
+def losses(evidence: Evidence) -> Iterable[str]:
+    """A sentence for each namespace whose record is not whole."""
+    for name, count in evidence.lost.items():
+        were = "packet of its devices was" if count == 1 else "packets of its devices were"
+        yield f"{name}: {count} {were} not recorded: there was no room for more (those of a tun are the last 100,000)"
+
+
+def recording(evidence: Evidence, *, comment: str) -> bytes:
+    """The evidence as a pcapng file, `comment` on the whole of it."""
+    file = BytesIO()
+    writer = PcapngWriter(file, comment="\n".join([comment, *losses(evidence)]))
+    numbers: dict[tuple[str, int], int] = {}
+    for device in evidence.tuns:
+        numbers[device, LINKTYPE_RAW] = writer.add_interface(device)
+    for each in evidence.sightings:
+        key = each.device, each.linktype
+        if key not in numbers:
+            numbers[key] = writer.add_interface(each.device, linktype=each.linktype)
+        kept = each.frame[:LARGEST_PACKET]
+        writer.write(
+            numbers[key],
+            kept,
+            time_ns=each.time,
+            direction=each.direction,
+            comment=each.comment,
+            wire_length=len(each.frame),
+        )
+    return file.getvalue()
