@@ -7,6 +7,8 @@
 set -eu
 mode=$1 work=$2
 shift 2
+# A container's runtime masks parts of /proc, and a user namespace may then not mount its own: as on a machine.
+[ -w /proc/sys/net/ipv4/ip_forward ] || mount -t proc none /proc
 mount -t tmpfs -o mode=0755 none /mnt
 mknod -m "$mode" /mnt/tun c 10 200
 mount --bind /mnt/tun /dev/net/tun

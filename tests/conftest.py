@@ -138,6 +138,13 @@ def without_tun_node(need):
 
 
 @pytest.fixture
+def with_whole_proc(need):
+    """A prefix for a command: in a mount namespace of its own, whose /proc no container's runtime masks."""
+    whole = '[ -w /proc/sys/net/ipv4/ip_forward ] || mount -t proc none /proc; exec "$@"'
+    return (need("unshare"), "--mount", "sh", "-ec", whole, "sh")
+
+
+@pytest.fixture
 def as_nobody(need, tmp_path):
     """`as_nobody(mode="666", work=…)`, a prefix for a command: an unprivileged user, and a TUN node of that mode.
 

@@ -54,7 +54,7 @@ class TestRecord:
         started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
         assert recorded.pop("owner_started") == int(started)
         assert msgspec.convert(recorded.pop("plan"), LabPlan) == plan(SPEC)
-        assert recorded == {"name": "lab", "phase": "up", "resolver": 0}
+        assert recorded == {"name": "lab", "phase": "up", "containers": None, "resolver": 0}
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
 

@@ -238,7 +238,7 @@ class TestDoctor:
     def test_an_engine_that_does_not_answer_is_no_error(self, command, environment):
         said = command("doctor", env={**environment, "DOCKER_HOST": "unix:///nonexistent/docker.sock"})
         assert said.status == 0
-        assert "none at unix:///nonexistent/docker.sock" in said.out
+        assert "there is no engine: no socket /nonexistent/docker.sock" in said.out
 
     def test_without_capabilities(self, command, without_capabilities):
         said = command("doctor", prefix=without_capabilities)

@@ -203,7 +203,7 @@ def test_entering_without_the_capability_is_refused(run_python, netns):
     assert said.split() == ["CAP_SYS_ADMIN", f"net:[{own_identity()[1]}]"]
 
 
-def test_the_users_limit_of_namespaces_is_explained(run_python):
+def test_the_users_limit_of_namespaces_is_explained(run_python, with_whole_proc):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.netns import Netns
@@ -217,7 +217,9 @@ def test_the_users_limit_of_namespaces_is_explained(run_python):
         except KernelError as error:
             print(error)
     """
-    assert "as many network namespaces as this user may have (ENOSPC); close some" in run_python(source)
+    assert "as many network namespaces as this user may have (ENOSPC); close some" in run_python(
+        source, prefix=with_whole_proc
+    )
 
 
 # ---- inside

@@ -90,7 +90,7 @@ def test_programs_keep_the_capabilities(run_python):
         assert ambient >> capability & 1
 
 
-def test_root_may_enter_too(run_python):
+def test_root_may_enter_too(run_python, with_whole_proc):
     source = """
         import os
         from tunlab.kernel.netns import Netns
@@ -98,7 +98,7 @@ def test_root_may_enter_too(run_python):
         with Netns.create() as netns:
             print(netns.sysctl("net.ipv4.ip_forward"))
     """
-    assert run_python(source, launcher=LAUNCHER).split() == ["0", "0"]
+    assert run_python(source, prefix=with_whole_proc, launcher=LAUNCHER).split() == ["0", "0"]
 
 
 def test_a_process_with_threads_is_refused(run_python):
@@ -123,7 +123,7 @@ def test_a_process_with_threads_is_refused(run_python):
     )
 
 
-def test_a_limit_of_none_is_explained(run_python):
+def test_a_limit_of_none_is_explained(run_python, with_whole_proc):
     # In a user namespace of its own, whose limit is its own.
     source = """
         from tunlab.errors import KernelError
@@ -136,7 +136,7 @@ def test_a_limit_of_none_is_explained(run_python):
         except KernelError as error:
             print(error)
     """
-    said = run_python(source)
+    said = run_python(source, prefix=with_whole_proc)
     assert said.startswith(
         "enter a user namespace: no user namespace may be made (user.max_user_namespaces=0) (ENOSPC)"
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import TYPE_CHECKING
 
 import click
@@ -49,30 +47,17 @@ def doctor_command(as_json: bool) -> None:
 
 def _engine() -> Probe:
     """Whether a Docker Engine answers: the suite runs in containers as well, and nothing else needs one."""
+    from tunlab.errors import EngineError
     from tunlab.kernel.probe import Probe
 
     name = "Docker Engine"
     try:
-        from docker.client import DockerClient
-        from docker.errors import DockerException
+        from tunlab.engines.connection import Engine
+
+        with Engine.connect(timeout=_ENGINE_TIMEOUT) as engine:
+            return Probe(name, ok=True, detail=f"version {engine.version}")
     except ImportError:
         return Probe(name, ok=False, detail="the Docker SDK is not installed", remedy="pip install docker")
-    remedy = "start one, or say where it is in DOCKER_HOST; only the suite in containers needs it"
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    if host.startswith("unix://"):
-        # Asked first: on a refusal the SDK leaves its socket open.
-        try:
-            with socket.socket(socket.AF_UNIX) as door:
-                door.connect(host.removeprefix("unix://"))
-        except OSError as error:
-            return Probe(name, ok=False, detail=f"none at {host} ({error.strerror})", remedy=remedy)
-    try:
-        client = DockerClient.from_env(timeout=_ENGINE_TIMEOUT)
-        try:
-            version = client.version()["Version"]
-        finally:
-            client.close()
-    except (DockerException, OSError, KeyError) as error:
-        cause = str(error).split(": ", 1)[-1].split("\n")[0]
-        return Probe(name, ok=False, detail=f"none answers ({cause})", remedy=remedy)
-    return Probe(name, ok=True, detail=f"version {version}")
+    except EngineError as error:
+        remedy = f"{error.remedy}; only the suite in containers and labs with containers need it"
+        return Probe(name, ok=False, detail=error.problem, remedy=remedy)

@@ -20,6 +20,7 @@ def down_command(name: str | None, everything: bool) -> None:
 
     Example: tunlab down vpn
     """
+    from tunlab.cli.containers import remove_containers
     from tunlab.errors import LabError, TunlabError
     from tunlab.lab.live import Lab
 
@@ -41,7 +42,7 @@ def down_command(name: str | None, everything: bool) -> None:
     failed: TunlabError | None = None
     for lab in labs:
         try:
-            click.echo(f"{lab.name} is down: {_removed(lab.down())}")
+            click.echo(f"{lab.name} is down: {_removed(lab.down(remove_containers))}")
         except TunlabError as error:  # the others are to go all the same
             if failed is not None:
                 click.echo(f"tunlab: {failed}", err=True)
@@ -58,9 +59,10 @@ def gc_command() -> None:
 
     Example: tunlab gc
     """
+    from tunlab.cli.containers import remove_containers
     from tunlab.lab.live import Lab
 
-    for removed in Lab.gc():
+    for removed in Lab.gc(remove_containers):
         click.echo(f"{removed.name} is down: {_removed(removed)}")
 
 

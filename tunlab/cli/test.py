@@ -227,7 +227,7 @@ def _outside(arguments: Sequence[str], here: Path, root: Path) -> list[Path]:
     """What pytest is to write outside the project."""
     places = []
     for option in _WRITTEN:
-        for each, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        for each, following in zip(arguments, (*arguments, "")[1:], strict=True):
             value = following if each == option else each.removeprefix(f"{option}=")
             if value and value != each:
                 place = Path(os.path.normpath(here / value))

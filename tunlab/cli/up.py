@@ -51,6 +51,7 @@ def up_command(
         click.echo(_json(planned) if as_json else told(planned))
         click.echo("nothing was made", err=True)
         return
+    from tunlab.cli.containers import containers_of, remove_containers
     from tunlab.cli.progress import Progress
     from tunlab.cli.signals import Signals
     from tunlab.lab.live import Lab
@@ -60,10 +61,10 @@ def up_command(
     def progress() -> str:
         return f"{spec.name} is coming up: {sum(1 for _ in pinned.glob('*'))} of {len(planned.nodes)} nodes"
 
-    with Signals() as signals, Progress(progress):  # Ctrl-C can wait, and finds a whole lab to remove
-        lab = Lab.up(planned, base=base)
-    if signals.number is not None:
-        lab.down()
+    with Signals() as signals, Progress(progress), containers_of(planned) as containers:
+        lab = Lab.up(planned, base=base, containers=containers)
+    if signals.number is not None:  # Ctrl-C can wait, and finds a whole lab to remove
+        lab.down(remove_containers)
         raise click.exceptions.Exit(128 + signals.number)
     if len(spec.nodes) == 1 and spec.node.tun:
         _say_tun(lab, spec, as_json)

@@ -58,6 +58,8 @@ class Container:
         environment: Mapping[str, str] | None = None,
         directory: str | None = None,
         mounts: Mapping[str, str] | None = None,
+        hostname: str | None = None,
+        hosts: Mapping[str, str] | None = None,
         network: str = "none",
         auto_remove: bool = True,
         stdin: bool = True,
@@ -71,6 +73,7 @@ class Container:
         run, role    for its labels: tunlab.engines.ownership
         directory    that it begins in; made if it is not there
         mounts       directories and files of the engine's machine by their paths inside, read-only
+        hosts        addresses by name, for /etc/hosts
         auto_remove  by the engine, when it ends
         stdin        whether it has one; it is closed when the first who was attached to it has gone
         init         whether a process of the engine's is the first, and reaps
@@ -87,6 +90,7 @@ class Container:
                 init=init,
                 network_mode=network,
                 auto_remove=auto_remove,
+                extra_hosts=dict(hosts or {}),
                 binds={source: {"bind": path, "mode": "ro"} for path, source in (mounts or {}).items()},
                 **rights,
                 **({} if log else {"log_config": {"type": "none"}}),
@@ -97,6 +101,7 @@ class Container:
                 name=name or None,
                 environment=dict(environment or {}),
                 working_dir=directory,
+                hostname=hostname,
                 labels=ownership.labels(run, role),
                 host_config=host,
                 stdin_open=stdin,

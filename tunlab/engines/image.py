@@ -24,6 +24,7 @@ Progress = Callable[[str], None]
 
 LABEL = "tunlab.image"
 _TAIL = 40
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step \d+/\d+ : (.*)")
 
 
@@ -115,8 +116,8 @@ def _lines(answer: Iterator[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
         if "error" in each:
             yield str(each["error"]).strip(), True
             return
-        for line in str(each.get("stream") or "").splitlines():
-            if line.strip():
+        for line in _COLOURS.sub("", str(each.get("stream") or "")).splitlines():
+            if line.strip() and not line.startswith("Removing intermediate container"):
                 yield line.rstrip(), False
 
 
@@ -149,11 +150,15 @@ def pull_image(engine: Engine, image: str, *, progress: Progress | None = None) 
     if is_there(engine, image):
         return
     repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
-    with engine.asking(f"fetch the image {image}"):
-        for each in engine.api.pull(repository, tag=tag, stream=True, decode=True):
-            if "error" in each:
-                remedy = "build it on that engine, or name one that its registry has"
-                problem = f"there is no image {image}, and it cannot be fetched: {str(each['error']).strip()}"
-                raise EngineError(problem, engine=engine.name, remedy=remedy)
-            if progress is not None:
-                progress(str(each.get("status", "")))
+    remedy = "build it on that engine, or name one that its registry has"
+    try:
+        with engine.asking(f"there is no image {image}, and it cannot be fetched"):
+            for each in engine.api.pull(repository, tag=tag, stream=True, decode=True):
+                if "error" in each:
+                    problem = f"there is no image {image}, and it cannot be fetched: {str(each['error']).strip()}"
+                    raise EngineError(problem, engine=engine.name)
+                if progress is not None:
+                    progress(str(each.get("status", "")))
+    except EngineError as error:
+        error.remedy = error.remedy or remedy
+        raise

@@ -308,6 +308,12 @@ class Netns(Closing):
         """
         return end_programs_in([self])
 
+    def end_own_programs(self) -> None:
+        """Kill those that `popen` has started here, and none of the others that live in the namespace."""
+        while self._programs:
+            with self._programs.pop() as program:
+                program.kill()
+
     def pin(self, path: str | os.PathLike[str]) -> None:
         """Give the namespace a name, a bind mount of it on the file `path`: it lives until `unpin`, also without us.
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 from tunlab.kernel import libc
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusing
+from tunlab.lab.inside_container import run_inside
 from tunlab.lab.node import LAB_VARIABLE, NODE_VARIABLE, view_of
 from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology.plan import LabPlan
@@ -19,8 +20,13 @@ from tunlab.topology.plan import LabPlan
 def become(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> NoReturn:
     """Enter the node with all that its programs see, and execute `command`.
 
+    A container's node is entered whole: the program is one of the container's.
+
     Raises PrivilegeError, KernelError (ENOENT for no such program); the process has entered the node then.
     """
+    variables = {LAB_VARIABLE: plan.name, NODE_VARIABLE: node}
+    if plan.node(node).kind == "container":
+        run_inside(command, node, netns, variables)
     with refusing(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
         libc.setns(netns.fd, libc.CLONE_NEWNET)
     view_of(plan, plan.node(node)).enter()
@@ -32,4 +38,4 @@ def become(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> No
         errno.EACCES: (f"{program!r} may not be executed", "give it the execute permission (chmod +x)"),
     }
     with refusing(f"run {program}", reasons=reasons):
-        os.execvpe(program, list(command), {**os.environ, LAB_VARIABLE: plan.name, NODE_VARIABLE: node})
+        os.execvpe(program, list(command), {**os.environ, **variables})

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Self
 from tunlab.errors import LabError
 from tunlab.kernel.netns import end_programs_in
 from tunlab.lab import resolver
-from tunlab.lab.making import Adopt, Namespaces, check_files, make
+from tunlab.lab.containers import Containers, wait_ready
+from tunlab.lab.making import Namespaces, check_files, make
 from tunlab.lab.node import LiveNode
 from tunlab.topology.plan import LabPlan
 
@@ -50,23 +51,25 @@ class LiveLab:
         plan: LabPlan,
         *,
         base: str | os.PathLike[str] = "",
-        adopt: Adopt | None = None,
+        containers: Containers | None = None,
         hold: Callable[[Namespaces], None] | None = None,
     ) -> Self:
         """Make a lab that has no name, and is gone with this process at the latest; its programs are ready.
 
-        base    where the relative paths of `files` begin: the lab file's directory; the working directory by default
-        adopt   gives the namespaces of nodes that are containers
-        hold    called with the namespaces when they are made, before anything is in them: to record them
+        base         where the relative paths of `files` begin: the lab file's directory; by default the working one
+        containers   starts those of the nodes that are containers; to be removed by the caller, after the lab
+        hold         called with the namespaces when they are made, before anything is in them: to record them
 
         Raises PrivilegeError, KernelError; LabError for a program that does not become ready.
         """
         plan = check_files(plan, Path(base))
-        lab = cls(plan, make(plan, adopt=adopt, hold=hold))
+        lab = cls(plan, make(plan, containers=containers, hold=hold))
         try:
             for node in lab._all.values():
                 node.start()
             lab.wait_ready()
+            if containers is not None:
+                wait_ready(containers, plan, lab._namespaces)
         except BaseException:
             lab.close()
             raise
@@ -140,7 +143,11 @@ class LiveLab:
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owned:
-                stack.callback(end_programs_in, tuple(self._namespaces.values()))
+                foreign = {node.name for node in self.plan.nodes if node.kind == "container"}
+                for name in foreign:  # their processes are their engine's to end
+                    stack.callback(self._namespaces[name].end_own_programs)
+                own = (netns for name, netns in self._namespaces.items() if name not in foreign)
+                stack.callback(end_programs_in, tuple(own))
 
     @property
     def closed(self) -> bool:

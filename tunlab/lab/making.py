@@ -26,13 +26,11 @@ from tunlab.kernel.qdisc import has_netem, impair, no_netem
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.throwaway import in_thread
 from tunlab.kernel.tun import TunDevice
+from tunlab.lab.containers import Containers, needed, nobody
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
 
 Namespaces: TypeAlias = dict[str, Netns]
 """The namespace of each node, by the node's name, in the plan's order."""
-
-Adopt: TypeAlias = Callable[[NodePlan], Netns]
-"""Gives the namespace of a node that is a container."""
 
 _LOOPBACK = 1
 _ETHERNET_MTU = 1500
@@ -41,23 +39,27 @@ _BRIDGE_PORTS = 1023  # BR_MAX_PORTS in net/bridge/br_private.h, less the one th
 _MORE_FILES = 16  # open beside the namespaces while they are made
 
 
-def make(plan: LabPlan, *, hold: Callable[[Namespaces], None] | None = None, adopt: Adopt | None = None) -> Namespaces:
+def make(
+    plan: LabPlan, *, hold: Callable[[Namespaces], None] | None = None, containers: Containers | None = None
+) -> Namespaces:
     """The namespaces of the lab's nodes with everything in them; close each.
 
-    hold    called when they are made, before anything is in them: to record and to pin them
-    adopt   for the nodes that are containers
+    hold         called when they are made, before anything is in them: to record and to pin them
+    containers   starts those of the nodes that are containers, and knows their namespaces
 
     Raises PrivilegeError and KernelError, with the node's name in the sentence; LabError for a container without
-    `adopt`. What was made by then is gone, but for what `hold` has done.
+    `containers`, EngineError. What was made by then is gone, but for what `hold` has done and for containers.
     """
-    _refuse_what_is_missing(plan, adopt)
+    _refuse_what_is_missing(plan, containers)
+    adopted: Namespaces = {}
     namespaces: Namespaces = {}
 
     def create() -> None:
         for node in plan.nodes:
             with _named(node.name):
-                if node.kind == "container" and adopt is not None:
-                    namespaces[node.name] = adopt(node)
+                if node.name in adopted:
+                    _prepare(node, adopted[node.name])
+                    namespaces[node.name] = adopted[node.name]
                 else:
                     namespaces[node.name] = Netns.unshare(ipv6=node.ipv6)
 
@@ -69,15 +71,28 @@ def make(plan: LabPlan, *, hold: Callable[[Namespaces], None] | None = None, ado
         _settle(plan, namespaces)
 
     try:
+        for node in plan.nodes:
+            if node.kind == "container" and containers is not None:
+                adopted[node.name] = containers.adopt(node)
         in_thread(create, to_the_end=True)
         if hold is not None:  # by this thread: where /proc/sys is read-only the other has left our mount namespace
             hold(namespaces)
         in_thread(fill, to_the_end=True)
     except BaseException:
-        for netns in namespaces.values():
+        for netns in (*namespaces.values(), *adopted.values()):
             netns.close()
         raise
     return namespaces
+
+
+def _prepare(node: NodePlan, netns: Netns) -> None:
+    """Set in a container's namespace what each new one of tunlab's has; in one that somebody else uses, no more than
+    is needed."""
+    netns.enter()
+    if node.image:
+        sysctl.prepare(ipv6=node.ipv6)
+    elif node.ipv6:  # an engine switches it off where it gives no network
+        sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
 
 
 def check_files(plan: LabPlan, base: Path) -> LabPlan:
@@ -101,10 +116,9 @@ def check_files(plan: LabPlan, base: Path) -> LabPlan:
 # ---- before --------------------------------------------------------------------------------------------------------
 
 
-def _refuse_what_is_missing(plan: LabPlan, adopt: Adopt | None) -> None:
-    if adopt is None and (containers := [node.name for node in plan.nodes if node.kind == "container"]):
-        problem = f"node {containers[0]} is a container, and there is nobody here to start one"
-        raise LabError(plan.name, problem, remedy="make it a host, or bring the lab up by tunlab up")
+def _refuse_what_is_missing(plan: LabPlan, containers: Containers | None) -> None:
+    if containers is None and needed(plan):
+        raise nobody(plan)
     _refuse_what_is_too_large(plan)
     delayed = [
         (node, interface)

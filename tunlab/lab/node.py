@@ -142,6 +142,8 @@ class LiveNode:
 
     def start(self, logs: Sequence[Path] = ()) -> None:
         """Start the programs that it is to run from the start, their output to these files. Raises KernelError."""
+        if self.plan.kind == "container":  # it runs them itself
+            return
         for command, log in zip_longest(self.plan.run, logs):
             self._before_program()
             # Python would keep the line that we wait for in a buffer, as its output is no terminal.

@@ -26,15 +26,16 @@ from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import resolver
 from tunlab.lab import state as states
 from tunlab.lab.becoming import become
+from tunlab.lab.containers import Containers, Remove, nobody, wait_ready
+from tunlab.lab.devices import delete_links, delete_tuns
 from tunlab.lab.live_lab import LiveLab
-from tunlab.lab.making import Adopt, Namespaces, check_files, make
+from tunlab.lab.making import Namespaces, check_files, make
 from tunlab.lab.node import LAB_VARIABLE
 from tunlab.lab.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.programs import leave, reap
 from tunlab.lab.state import NET, State
 from tunlab.lab.status import Condition, Removed, Status
 from tunlab.topology import LabPlan, LabSpec, check_lab_name, plan
-from tunlab.topology.plan import NodePlan
 
 
 class StandingLab:
@@ -49,17 +50,16 @@ class StandingLab:
         """Where its state is kept."""
         return states.run_directory() / self.name
 
-    def __repr__(self) -> str:
-        return f"<Lab {self.name}>"
-
     # ---- made ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def up(cls, lab: LabSpec | LabPlan, *, base: str | os.PathLike[str] = "", adopt: Adopt | None = None) -> Self:
+    def up(
+        cls, lab: LabSpec | LabPlan, *, base: str | os.PathLike[str] = "", containers: Containers | None = None
+    ) -> Self:
         """Make a lab; its programs are ready.
 
-        base    where the relative paths of `files` begin: the lab file's directory; the working directory by default
-        adopt   gives the namespaces of nodes that are containers
+        base         where the relative paths of `files` begin: the lab file's directory; by default the working one
+        containers   starts those of the nodes that are containers, and removes them if the lab does not come up
 
         Raises LabError if it is there, or a program is not ready in time; PrivilegeError and KernelError as the kernel
         floor does. Nothing is left of it then.
@@ -73,14 +73,14 @@ class StandingLab:
             except FileExistsError:
                 raise made._is_there() from None
             try:
-                made._make(planned, adopt)
+                made._make(planned, containers)
             except BaseException:  # Ctrl-C too
-                made._remove()
+                made._remove(None if containers is None else lambda _: containers.remove())
                 raise
         return made
 
-    def _make(self, planned: LabPlan, adopt: Adopt | None) -> None:
-        state = State.first(planned)
+    def _make(self, planned: LabPlan, containers: Containers | None) -> None:
+        state = State.first(planned, containers.record if containers else None)
         states.write(self.directory, state)
 
         def hold(namespaces: Namespaces) -> None:
@@ -96,7 +96,7 @@ class StandingLab:
                     error.remedy = NEEDS_ROOT
                     raise
 
-        with LiveLab(planned, make(planned, hold=hold, adopt=adopt), owned=False) as live:
+        with LiveLab(planned, make(planned, hold=hold, containers=containers), owned=False) as live:
             server = resolver.start(planned, {node.name: node.netns for node in live})
             if server is not None:
                 leave(server)
@@ -106,6 +106,8 @@ class StandingLab:
                 directory = self.directory_of(node.name, state)
                 node.start([states.log(directory, number + 1) for name, number in started if name == node.name])
             live.wait_ready()
+            if containers is not None:
+                wait_ready(containers, planned, {node.name: node.netns for node in live})
             for node in live:
                 for program in node.programs:
                     program.leave()
@@ -325,19 +327,24 @@ class StandingLab:
     # ---- removed ---------------------------------------------------------------------------------------------------
 
     @classmethod
-    def gc(cls) -> list[Removed]:
-        """Remove every lab whose maker was killed half-way, or whose namespaces are gone; returns what that was."""
+    def gc(cls, remove: Remove | None = None) -> list[Removed]:
+        """Remove every lab whose maker was killed half-way, or whose namespaces are gone; returns what that was.
+
+        remove   removes containers, of labs that have such
+        """
         removed = []
         for lab in cls.all():
             if lab._condition(lab.state) not in ("broken", "gone"):
                 continue
             with contextlib.suppress(FileNotFoundError), states.locked(lab.directory):
                 if lab._condition(lab.state, locked=True) in ("broken", "gone"):  # not made anew meanwhile
-                    removed.append(lab._remove())
+                    removed.append(lab._remove(remove))
         return removed
 
-    def down(self) -> Removed:
+    def down(self, remove: Remove | None = None) -> Removed:
         """Remove whatever there is of the lab, and kill what lives in it; returns what that was.
+
+        remove   removes containers, of a lab that has such
 
         Raises LabError if there is nothing, if somebody else is making or removing it, or if we are inside it.
         """
@@ -345,13 +352,15 @@ class StandingLab:
             raise self._is_not_up()
         check_privilege(f"take down lab {self.name!r}")
         with states.locked(self.directory):
-            return self._remove()
+            return self._remove(remove)
 
-    def _remove(self) -> Removed:
+    def _remove(self, remove: Remove | None) -> Removed:
         state = self.state
         if state is None:
             states.remove(self.directory)
             return Removed(self.name, [], "", namespace=False)
+        if state.containers is not None and remove is None:
+            raise nobody(state.plan)
         namespaces = self._namespaces(state)
         try:
             with Netns.current() as current:
@@ -362,10 +371,14 @@ class StandingLab:
             # A container's processes are its engine's to end.
             killed = kill_processes_in([netns for name, netns in namespaces.items() if kinds[name] != "container"])
             reap()
-            deleted = [name for node in state.plan.nodes for name in _delete_tuns(node, namespaces.get(node.name))]
+            deleted = [name for node in state.plan.nodes for name in delete_tuns(node, namespaces.get(node.name))]
+            for node in (each for each in state.plan.nodes if each.container):
+                delete_links(node, namespaces.get(node.name))
         finally:
             for netns in namespaces.values():
                 netns.close()
+        if state.containers is not None and remove is not None:
+            remove(state.containers)
         for node in state.plan.nodes:
             states.let_go(self._pin(state, node.name))
         states.remove(self.directory)
@@ -383,18 +396,3 @@ class StandingLab:
         node = self.node_name(node)
         with self.netns(node) as netns:
             become(command, self.recorded_plan, node, netns)
-
-
-def _delete_tuns(node: NodePlan, netns: Netns | None) -> list[str]:
-    """Not left to the end of the namespace: who reads such a device from outside holds that open, and learns from the
-    device's end that it is over."""
-    names = {interface.ifname for interface in node.interfaces if interface.link < 0}
-    deleted = list[str]()
-    if netns is None or not names:
-        return deleted
-    with Rtnl(netns) as rtnl:
-        for link in rtnl.links():
-            if link.name in names:
-                rtnl.delete_link(link.index)
-                deleted.append(link.name)
-    return deleted

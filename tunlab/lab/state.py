@@ -27,6 +27,7 @@ from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.guardian import Identity
 from tunlab.kernel.netns import unpin
 from tunlab.kernel.process import started
+from tunlab.lab.containers import ContainerRecord, Found
 from tunlab.lab.privilege import NEEDS_ROOT
 from tunlab.topology import LabPlan, LabSpec, plan
 
@@ -45,6 +46,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     created             when it was asked for, UTC, as RFC 3339 has it
     owner               the process that makes it, and
     owner_started       when that started, in clock ticks after the machine did: the two name it for good
+    containers          by what those that were started for it are found; None for none
     resolver            the process that answers for the nodes' names; 0 for none
     namespaces          (st_dev, st_ino) of nsfs for each node; none before they are made
     """
@@ -54,12 +56,13 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     created: str
     owner: int
     owner_started: int
+    containers: ContainerRecord | None = None
     resolver: int = 0
     namespaces: dict[str, Identity] = msgspec.field(default_factory=dict)
     phase: Literal["coming up", "up"] = "coming up"
 
     @classmethod
-    def first(cls, lab: LabSpec | LabPlan) -> Self:
+    def first(cls, lab: LabSpec | LabPlan, containers: Found | None = None) -> Self:
         """What is recorded before anything is made; this process is the owner."""
         pid = os.getpid()
         return cls(
@@ -68,6 +71,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             owner=pid,
             owner_started=started(pid) or 0,
+            containers=ContainerRecord(containers.engine, containers.run) if containers else None,
         )
 
     @property

@@ -14,6 +14,7 @@ from tunlab.pytest_plugin.recording import Watch, watch_of
 from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
     from pathlib import Path
 
     from tunlab.lab.live_lab import LiveLab
@@ -32,9 +33,9 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
 
         def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
             try:
-                lab = _lab(which, beside, tables, watch)
+                lab = _lab(which, beside, tables, watch, resources)
                 watch.labs.append(lab)
-                return resources.enter_context(lab)
+                return lab
             except PrivilegeError as error:
                 refuse(request.config, error)
 
@@ -55,7 +56,13 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> Liv
     return as_set(make_lab, which=which, **marker.kwargs)
 
 
-def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: dict[str, Any], watch: Watch) -> LiveLab:
+def _lab(
+    which: str | os.PathLike[str] | None,
+    beside: Sequence[Path],
+    tables: dict[str, Any],
+    watch: Watch,
+    resources: ExitStack,
+) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
     from tunlab.lab.files import find_lab_file, spec_of_file
     from tunlab.lab.live_lab import LiveLab
@@ -71,4 +78,10 @@ def _lab(which: str | os.PathLike[str] | None, beside: Sequence[Path], tables: d
         file = find_lab_file(os.fspath(which), beside)
         spec, base = spec_of_file(file).changed(**tables), file.parent
     planned = plan(spec)
-    return LiveLab.make(planned, base=base, hold=partial(watch.add_lab, planned))
+    containers = None
+    if any(node.kind == "container" for node in planned.nodes):
+        from tunlab.engines.nodes import Nodes
+
+        containers = resources.enter_context(Nodes(planned, stays=False))
+    hold = partial(watch.add_lab, planned)
+    return resources.enter_context(LiveLab.make(planned, base=base, containers=containers, hold=hold))

@@ -55,7 +55,9 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
         files=_files(problems, table, values.get("files", {})),
         image=take("image", names.text, ""),
         container=take("container", names.text, ""),
+        env=_env(problems, table, values.get("env", {})),
     )
+    _check_container(problems, table, values, node)
     if node.ifname in node.tuns and (node.tun or node.tun6):
         problems.add(f"{table}.tuns", node.ifname, "tun is called so already", "give it another name, or tun an ifname")
     if ip != "ipv4" and node.mtu < units.LEAST_MTU_IPV6:
@@ -307,3 +309,27 @@ def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
         elif problems.take(where, path, names.text, source, ""):
             files[path] = source
     return files
+
+
+def _env(problems: Problems, table: str, given: object) -> dict[str, str]:
+    env = {}
+    for name, value in _table(problems, table, "env", given, 'write { "MODE" = "test" }').items():
+        if not name or "=" in name or "\0" in name:
+            problems.add(f"{table}.env", name, "no name of a variable", "it has no =")
+        elif type(value) is int or (isinstance(value, str) and "\0" not in value):
+            env[name] = str(value)
+        else:
+            problems.add(f"{table}.env", name, f"{value!r} is no value", "give a text or a number")
+    return env
+
+
+def _check_container(problems: Problems, table: str, values: Mapping[str, Any], node: NodeSpec) -> None:
+    """What only a container has, and what one that runs already cannot be given any more."""
+    if "env" in values and not node.image:
+        problems.add(table, "env", "only a container that is started is given variables", 'give it an image = "…"')
+    if node.image and len(node.run) > 1:
+        problems.add(table, "run", "a container runs one program", "write one, or leave it out for the image's own")
+    if node.container and not node.image:
+        for key in ("run", "files"):
+            if key in values:
+                problems.add(table, key, "the container runs already, as it is", 'leave it out, or give an image = "…"')

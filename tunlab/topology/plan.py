@@ -90,6 +90,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     sysctls     name and value, in order, after tunlab's own
     files       path inside the node, and the source file's path as the lab file has it
     image       of a container that is started for it; container: the name of one that runs already
+    env         variables that such a container is started with; its program is the one of run, or the image's own
     """
 
     name: str
@@ -107,6 +108,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     outside: str = ""
     image: str = ""
     container: str = ""
+    env: tuple[tuple[str, str], ...] = ()
 
 
 class LinkPlan(Struct, frozen=True, kw_only=True):

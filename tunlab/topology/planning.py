@@ -76,6 +76,7 @@ class _Planner:
             outside=outside.ifname if outside else "",
             image=node.image,
             container=node.container,
+            env=tuple(node.env.items()),
         )
 
     def _interface(self, port: Port, ifindex: int) -> InterfacePlan:

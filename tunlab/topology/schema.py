@@ -148,6 +148,12 @@ def _node() -> Schema:
         },
         "image": _text("The image of a container to start.", examples=["nginx:alpine"]),
         "container": _text("The name of a container that runs already."),
+        "env": {
+            "description": "Variables for the container that is started.",
+            "type": "object",
+            "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
+            "examples": [{"MODE": "test"}],
+        },
     }
     node = _table("A node: a network namespace and what is in it.", properties)
     return {**node, "not": {"required": ["image", "container"]}}

@@ -39,6 +39,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     run             programs that it starts with
     files           path inside the node, and the source file's path as the lab file has it
     image           of a container that is started for it; container: the name of one that runs already
+    env             variables that such a container is started with; its program is the first of run, or the image's own
     """
 
     kind: NodeKind = "host"
@@ -56,6 +57,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     files: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     container: str = ""
+    env: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def devices(self) -> Mapping[str, tuple[str, ...]]:

@@ -1,0 +1,249 @@
+"""Containers as nodes of a lab, on a real engine: wired like any node, and gone with the lab however that ends."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tunlab.engines import removal
+from tunlab.engines.container import Container
+from tunlab.engines.nodes import Nodes, remove_recorded
+from tunlab.errors import EngineError, LabError
+from tunlab.lab import Lab
+from tunlab.lab.live_lab import LiveLab
+from tunlab.topology import parse_lab, plan
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+WEB = """
+name = "web"
+[nodes]
+client = {}
+router = { forward = true }
+web = { image = "IMAGE", env = { GREETING = "hello" }, files = { "/srv/page.txt" = "page.txt" }, run = [RUN] }
+[[links]]
+ends = ["client", "router"]
+[[links]]
+ends = ["router", "web"]
+"""
+SERVER = '{ command = "python3 -m http.server 80 --directory /srv", ready = { port = 80 } }'
+
+
+@pytest.fixture
+def text(image, engine):
+    return lambda run=SERVER: WEB.replace("IMAGE", image).replace("RUN", run)
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    (tmp_path / "page.txt").write_text("a page of the container's")
+    monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
+    return tmp_path
+
+
+@pytest.fixture
+def tunlab(directory, child_environment):
+    """`tunlab("up", "web.toml")` in the directory: the finished process."""
+
+    def run(*arguments, **keywords):
+        return subprocess.run(
+            [sys.executable, "-m", "tunlab", *arguments],
+            cwd=directory, env=child_environment, capture_output=True, text=True, timeout=60, check=False, **keywords,
+        )  # fmt: skip
+
+    yield run
+    for lab in Lab.all():
+        lab.down(lambda record: remove_recorded(record.engine, record.run))
+
+
+def containers(engine, run):
+    return removal.of_run(engine, run)
+
+
+class TestOfATest:
+    def test_reached_by_ping_and_by_http_through_a_router(self, engine, text, directory, need):
+        planned = plan(parse_lab(text()))
+        with Nodes(planned, stays=False) as nodes:
+            with LiveLab.make(planned, base=directory, containers=nodes) as lab:
+                assert len(containers(engine, nodes.record.run)) == 1
+                assert all(lab.ping_all().values())
+                curl = [need("curl"), "-sS", "http://web/page.txt"]
+                assert lab["client"].run(curl, capture_output=True, text=True, check=True).stdout == (
+                    "a page of the container's"
+                )
+                # Its own programs see the nodes' names, by the engine's hosts file.
+                said = subprocess.run(
+                    ["nsenter", "-t", str(nodes.pid("web")), "-a", "sh", "-c", "hostname; getent hosts client; env"],
+                    capture_output=True, text=True, check=True,
+                ).stdout  # fmt: skip
+                assert said.startswith("web\n10.0.1.1")
+            assert len(containers(engine, nodes.record.run)) == 1  # the lab lets it be
+        assert containers(engine, nodes.record.run) == []
+
+    def test_the_fixture(self, engine, text, pytester, monkeypatch):
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+            monkeypatch.delenv(name, raising=False)
+        (pytester.path / "page.txt").write_text("page")
+        (pytester.path / "web.toml").write_text(text())
+        pytester.makepyfile(
+            """
+            import pytest
+            @pytest.mark.lab("web.toml")
+            def test_x(lab):
+                assert lab.ping_all()["client", "web"]
+                assert lab["web"].run(["true"]).returncode == 0
+            """
+        )
+        pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+    def test_one_that_runs_already_stays_as_it_was(self, engine, image, run_of, need):
+        script = "import time; print('up', flush=True); time.sleep(1000)"
+        made = Container.create(engine, image, ["python3", "-c", script], run=run_of, role="test", privileges="none")
+        with made as running:
+            running.start()
+            toml = f'[nodes]\na = {{}}\nb = {{ container = "{running.id[:12]}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
+            planned = plan(parse_lab(toml))
+            with Nodes(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+                assert lab.ping_all() == {("a", "b"): True, ("b", "a"): True}
+                program = lab["b"].popen(["sleep", "1000"])
+            assert program.wait() == -signal.SIGKILL
+            assert running.pid  # neither killed nor removed
+            assert containers(engine, run_of) == [running.id]
+
+    def test_killed_with_its_test(self, engine, text, directory, child_environment):
+        """The guardian ends it, and the engine removes what has ended."""
+        source = """
+            import os, signal, sys
+            from tunlab.engines.nodes import Nodes
+            from tunlab.lab.live_lab import LiveLab
+            from tunlab.topology import parse_lab, plan
+            planned = plan(parse_lab(sys.argv[1]))
+            nodes = Nodes(planned, stays=False)
+            lab = LiveLab.make(planned, containers=nodes)
+            print(nodes.record.run, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """.replace("\n            ", "\n")
+        done = subprocess.run(
+            [sys.executable, "-c", source, text()],
+            cwd=directory, env=child_environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        run = done.stdout.strip()
+        for each in containers(engine, run):
+            removal._wait_until_removed(engine, each)
+        assert containers(engine, run) == []
+
+
+class TestThatStays:
+    def test_up_exec_and_down(self, engine, text, tunlab, directory):
+        (directory / "web.toml").write_text(text())
+        done = tunlab("up", "web.toml")
+        assert done.returncode == 0, done.stderr
+        assert tunlab("ping-all", "web").returncode == 0
+        shown = tunlab("exec", "web/web", "--", "sh", "-c", "cat /srv/page.txt; echo; echo $GREETING; exit 5")
+        assert (shown.returncode, shown.stdout) == (5, "a page of the container's\nhello\n")
+        absent = tunlab("exec", "web/web", "--", "no-such-program")
+        assert (absent.returncode, "has no program 'no-such-program'" in absent.stderr) == (127, True)
+        run = Lab("web").state.containers.run
+        assert len(containers(engine, run)) == 1
+        done = tunlab("down", "web")
+        assert (done.returncode, containers(engine, run)) == (0, []), done.stderr
+
+    @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
+    def test_up_killed_at_any_time_and_gc(self, engine, text, tunlab, directory, child_environment, need, call):
+        (directory / "web.toml").write_text(text())
+        when = {"connect": 4, "setns": 2, "mount": 2}[call]
+        strace = [need("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={when}"]
+        killed = subprocess.run(
+            [*strace, sys.executable, "-m", "tunlab", "up", "web.toml"],
+            cwd=directory, env=child_environment, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        state = Lab("web").state
+        assert tunlab("gc").returncode == 0
+        assert Lab.all() == []
+        assert containers(engine, state.containers.run) == []
+        assert tunlab("up", "web.toml").returncode == 0
+
+    def test_nobody_who_could_remove_it(self, text, tunlab, directory):
+        (directory / "web.toml").write_text(text())
+        assert tunlab("up", "web.toml").returncode == 0
+        with pytest.raises(LabError, match="nobody here can start or remove it"):
+            Lab("web").down()
+        assert tunlab("down", "web").returncode == 0
+
+
+class TestWhatIsWrong:
+    @pytest.mark.parametrize(
+        ("run", "said"),
+        [
+            ('"python3 -c pass"', "ended"),
+            ('{ command = "sleep 1000", ready = { port = 80 }, timeout = "100ms" }', "nothing listens on TCP port 80"),
+            ('{ command = "echo hello", ready = { line = "goodbye" } }', "ended"),
+            ('"no-such-program"', "no-such-program failed: No such file"),
+        ],
+    )
+    def test_a_program_that_is_not_as_it_should_be(self, engine, text, tunlab, directory, run, said):
+        (directory / "web.toml").write_text(text(run))
+        done = tunlab("up", "web.toml")
+        if run != '"python3 -c pass"' or done.returncode:  # without `ready` it may have been there for a moment
+            assert (done.returncode in (69, 73), said in done.stderr) == (True, True), done.stderr
+            assert "Traceback" not in done.stderr
+            assert Lab.all() == []
+
+    @pytest.mark.parametrize(
+        ("node", "host", "said"),
+        [
+            ('image = "localhost/no-such-image:1"', None, "there is no image localhost/no-such-image:1"),
+            ('container = "no-such-container"', None, "there is no container 'no-such-container'; those that run: "),
+            ('image = "x"', "unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock"),
+        ],
+    )
+    def test_what_is_not_there(self, engine, tunlab, directory, monkeypatch, child_environment, node, host, said):
+        (directory / "x.toml").write_text(f"[nodes]\na = {{ {node} }}\n")
+        if host:
+            child_environment["DOCKER_HOST"] = host
+        done = tunlab("up", "x.toml")
+        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
+        assert Lab.all() == []
+
+    def test_an_engine_elsewhere(self, engine, monkeypatch, tmp_path):
+        planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
+        with forwarded(engine, tmp_path) as address:
+            monkeypatch.setenv("DOCKER_HOST", address)
+            with pytest.raises(EngineError, match="its network namespace is there: name an engine of this machine"):
+                Nodes(planned, stays=False)
+
+
+class forwarded:  # noqa: N801 - a context manager
+    """The engine's socket as a TCP port of this machine."""
+
+    def __init__(self, engine, tmp_path):
+        source = """
+            import asyncio, sys
+            async def pump(reader, writer):
+                while piece := await reader.read(65536):
+                    writer.write(piece)
+                    await writer.drain()
+                writer.close()
+            async def serve(reader, writer):
+                its_reader, its_writer = await asyncio.open_unix_connection(sys.argv[1])
+                await asyncio.gather(pump(reader, its_writer), pump(its_reader, writer), return_exceptions=True)
+            async def main():
+                server = await asyncio.start_server(serve, "127.0.0.1", 0)
+                print(server.sockets[0].getsockname()[1], flush=True)
+                await server.serve_forever()
+            asyncio.run(main())
+        """.replace("\n            ", "\n")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", source, str(engine.endpoint.socket)], stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self):
+        return f"tcp://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def __exit__(self, *_):
+        self._process.kill()
+        with self._process:
+            pass

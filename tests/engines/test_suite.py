@@ -1,0 +1,296 @@
+"""`tunlab test` on a real engine: as if it ran here, and nothing left of it however it ends."""
+
+import contextlib
+import shutil
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+from docker.errors import NotFound
+
+from tests.engines.conftest import LIMIT
+from tunlab.engines import ownership, removal
+from tunlab.engines.container import LEAST, Container
+from tunlab.engines.suite_image import ensure_suite_image
+from tunlab.errors import EngineError
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+LONG = """
+    import signal
+
+    def test_first(netns): pass
+
+    def test_long(request):
+        request.config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
+        print("it runs", flush=True)
+        signal.pause()
+""".replace("\n    ", "\n")
+
+
+def junit(file):
+    (suite,) = ElementTree.parse(file).getroot().iter("testsuite")
+    return {name: int(suite.get(name)) for name in ("tests", "failures", "errors")}
+
+
+class TestAsIfItRanHere:
+    def test_output_exit_code_and_files(self, start, project, tmp_path):
+        directory = project(
+            test_two="""
+import os, pathlib
+def test_a_tun_of_its_own(tun):
+    assert tun.address == "10.1.2.1"
+    pathlib.Path("made/by").mkdir(parents=True)
+    pathlib.Path("made/by/hand.txt").write_text(os.getcwd())
+    pathlib.Path("there.txt").write_text("changed")
+def test_that_fails():
+    assert 1 == 2, "as it has to"
+"""
+        )
+        (directory / "there.txt").write_text("before")
+        (directory / "stays.txt").write_text("as it was")
+        before = (directory / "stays.txt").stat().st_mtime_ns
+        outside = tmp_path / "reports" / "junit.xml"
+        status, out, err = start(directory, "-q", f"--junitxml={outside}").end()
+        assert status == 1, err
+        assert "AssertionError: as it has to" in out
+        assert "1 failed, 1 passed" in out
+        assert "\0" not in out
+        assert (directory / "made/by/hand.txt").read_text() == str(directory)
+        assert (directory / "there.txt").read_text() == "changed"
+        assert (directory / "stays.txt").stat().st_mtime_ns == before
+        assert junit(outside) == {"tests": 2, "failures": 1, "errors": 0}
+        assert "carried back: made/by/hand.txt, there.txt" in err
+        assert not list(directory.rglob("__pycache__"))
+
+    def test_options_of_pytest_below_the_root_and_what_is_seen_inside(self, start, project):
+        directory = project()
+        below = directory / "below"
+        below.mkdir()
+        (below / "test_it.py").write_text(
+            """
+import os
+def test_one(request):
+    assert request.config.rootpath.name == "project"
+    assert (os.environ["GIVEN"], os.environ["HANDED"], "SECRET" in os.environ) == ("1", "2", False)
+def test_two(): assert False
+"""
+        )
+        options = ("--env", "GIVEN=1", "--env", "HANDED", "-k", "one", "-p", "no:cacheprovider")
+        status, out, err = start(below, *options, env={"HANDED": "2", "SECRET": "3"}).end()
+        assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
+
+    def test_pytests_own_errors_keep_their_codes(self, start, project):
+        directory = project(test_none="")
+        assert start(directory, "-q").end()[0] == 5
+        assert start(directory, "--", "--no-such-option").end()[0] == 4
+
+    @pytest.mark.parametrize("privileges", ["--least", "--privileged"])
+    def test_rights(self, start, project, privileges):
+        directory = project(
+            test_rights="""
+def test_rights(tun, make_netns):
+    held = next(int(line[7:], 16) for line in open("/proc/self/status") if line.startswith("CapEff:"))
+    print("capabilities", hex(held))
+    make_netns().set_sysctl("net.ipv4.ip_forward", 1)
+    tun.listen(80)
+"""
+        )
+        status, out, err = start(directory, "-s", privileges).end()
+        assert status == 0, out + err
+        held = int(out.split("capabilities ")[1].split()[0], 16)
+        least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
+        assert (held == least) == (privileges == "--least")
+        assert held & least == least
+
+    def test_what_a_project_needs_is_installed(self, start, project):
+        directory = project(test_own="import own\ndef test_own(): assert own.ANSWER == 42\n")
+        package = directory / "src" / "own"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text("ANSWER = 41\n")
+        (directory / "pyproject.toml").write_text(
+            '[build-system]\nrequires = []\nbuild-backend = "own_backend"\nbackend-path = ["."]\n'
+            '[project]\nname = "own"\nversion = "1"\n'
+        )
+        (directory / "own_backend.py").write_text(BACKEND)
+        (package / "__init__.py").write_text("ANSWER = 42\n")
+        status, out, err = start(directory, "-q").end()
+        assert status == 0, out + err
+        assert "building the image with -e ." in err
+        (package / "__init__.py").write_text("ANSWER = 43\n")  # the code is carried in, and needs no new image
+        status, out, err = start(directory, "-q").end()
+        assert (status, "assert 43 == 42" in out, "building" in err) == (1, True, False), out + err
+
+    def test_several_pythons_and_one_that_cannot_be_had(self, start, project, engine, image):
+        version = "3.11"
+        engine.api.tag(image, "tunlab-test-python", version)
+        try:
+            directory = project(test_it="def test_it(): pass\n")
+            env = {"TUNLAB_BASE_IMAGE": "localhost/tunlab-test-python-{python}:1"}
+            engine.api.tag(image, f"localhost/tunlab-test-python-{version}", "1")
+            status, out, err = start(
+                directory, "--pythons", f"{version},3.99", "-q", "--junitxml=junit.xml", env=env
+            ).end()
+        finally:
+            engine.api.remove_image("tunlab-test-python:3.11", noprune=True)
+            engine.api.remove_image(f"localhost/tunlab-test-python-{version}:1", noprune=True)
+        assert status == 69
+        assert out.count("1 passed") == 1
+        assert f"Python {version}: passed\nPython 3.99: exit code 69\n" in err
+        assert "localhost/tunlab-test-python-3.99:1 cannot be had: name another in TUNLAB_BASE_IMAGE" in err
+        assert junit(directory / f"junit-py{version}.xml")["tests"] == 1
+
+    def test_no_docker_program_is_run(self, start, project, need, tmp_path):
+        directory = project(test_it="def test_it(): pass\n")
+        trace = tmp_path / "trace"
+        prefix = (need("strace"), "-f", "-e", "trace=execve", "-s", "200", "-o", str(trace))
+        assert start(directory, "-q", prefix=prefix).end()[0] == 0
+        run = {line.split('"')[1].rpartition("/")[2] for line in trace.read_text().splitlines() if "execve(" in line}
+        assert run <= {Path(sys.executable).name, Path(shutil.which("git") or "git").name}
+
+
+class TestHoweverItEnds:
+    def test_ctrl_c_in_the_middle(self, start, project):
+        directory = project(test_long=LONG)
+        running = start(directory, "--junitxml=junit.xml")
+        running.wait_for("it runs")
+        assert len(running.containers()) == 1
+        status, out, _ = running.end(signal.SIGINT)
+        assert (status, "KeyboardInterrupt" in out) == (2, True)
+        assert junit(directory / "junit.xml")["tests"] == 1  # the one that was done
+        assert running.containers() == []
+
+    def test_ctrl_c_at_the_start(self, start, project):
+        running = start(project(test_long=LONG))
+        running.wait_for_a_container()
+        status, _, err = running.end(signal.SIGINT)
+        assert status in (130, 2), err  # 2: it was at pytest already
+        assert "Traceback" not in err
+        assert running.containers() == []
+
+    def test_ctrl_c_twice_does_not_wait_for_pytest(self, start, project):
+        deaf = LONG.replace(
+            "signal.pause()", "signal.signal(2, lambda *_: print('deaf', flush=True))\n    while 1: signal.pause()"
+        )
+        running = start(project(test_long=deaf))
+        running.wait_for("it runs")
+        running.process.send_signal(signal.SIGINT)
+        running.wait_for("deaf")
+        status, _, err = running.end(signal.SIGINT)
+        assert (status, err) == (130, "")
+        assert running.containers() == []
+
+    def test_sigterm(self, start, project):
+        running = start(project(test_long=LONG))
+        running.wait_for("it runs")
+        status, _, err = running.end(signal.SIGTERM)
+        assert (status, err) == (143, "")
+        assert running.containers() == []
+
+    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine):
+        running = start(project(test_long=LONG))
+        running.wait_for("it runs")
+        (container,) = running.containers()
+        assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
+        with contextlib.suppress(NotFound):  # gone already
+            engine.api.wait(container, condition="removed", timeout=LIMIT)
+        assert running.containers() == []
+
+    def test_a_container_that_is_killed(self, start, project, engine):
+        running = start(project(test_long=LONG))
+        running.wait_for("it runs")
+        (container,) = running.containers()
+        engine.api.kill(container, "SIGKILL")
+        status, _, err = running.end()
+        assert status == 69
+        assert "the container ended before pytest did (exit status 137: it was killed)" in err
+        assert "Traceback" not in err
+        assert running.containers() == []
+
+    def test_what_a_killed_one_left_before_it_started_is_removed_by_the_next(
+        self, start, project, engine, image, run_of
+    ):
+        container = Container.create(engine, image, ["true"], run=run_of, role="test")
+        assert removal.remove_abandoned(engine) == []  # we live
+        with subprocess.Popen(["true"]) as dead:
+            dead.wait()
+        orphan = engine.api.create_container(
+            image, ["true"], labels={**ownership.labels(run_of, "test"), ownership.PID: str(dead.pid)}
+        )
+        status, _, err = start(project(test_it="def test_it(): pass\n"), "-q").end()
+        assert (status, "of a tunlab that was killed" in err) == (0, True)
+        assert removal.of_run(engine, run_of) == [container.id]
+        assert orphan["Id"] not in removal.of_run(engine, run_of)
+        container.remove()
+
+
+class TestWhatIsNotThere:
+    def test_no_engine(self, start, project):
+        running = start(project(), env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
+        said = (
+            "tunlab: local: there is no engine: no socket /nonexistent/docker.sock;"
+            " start it, or say where it is: --engine, DOCKER_HOST or a Docker context\n"
+        )
+        assert running.end() == (69, "", said)
+
+    def test_no_right_to_the_socket(self, engine, as_nobody, child_environment):
+        socket = engine.endpoint.socket
+        done = subprocess.run(
+            [*as_nobody(), sys.executable, "-m", "tunlab", "test", "--engine", f"unix://{socket}"],
+            env=child_environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == 69
+        assert f"user 65534 has no right to the engine's socket {socket}; join the group that owns it" in done.stderr
+        assert done.stderr.count("\n") == 1
+
+    def test_no_such_image(self, start, project):
+        status, _, err = start(project(), "--image", "localhost/no-such-image:1").end()
+        assert (status, "there is no image localhost/no-such-image:1, and it cannot be fetched" in err) == (69, True)
+
+    def test_an_image_that_does_not_build(self, start, project):
+        status, _, err = start(project(), "--install", "./nothing-here").end()
+        assert status == 69
+        assert 'the image does not build: RUN ["python3", "-m", "pip", "install"' in err
+        assert "nothing-here" in err.splitlines()[-1]  # pip's own words
+        assert "Traceback" not in err
+
+    def test_no_tun_on_the_engines_machine(self, engine, image, run_of, monkeypatch):
+        monkeypatch.setitem(LEAST, "devices", ["/dev/net/tun-that-is-not-there"])
+        made = Container.create(engine, image, ["true"], run=run_of, role="test")
+        with made as container, pytest.raises(EngineError) as raised:
+            container.start()
+        assert raised.value.remedy == "load the driver on the engine's machine: modprobe tun"
+
+    def test_no_tun_inside(self, engine, run_of):
+        image = ensure_suite_image(engine)
+        command = ["python3", "-m", "tunlab", "doctor"]
+        made = Container.create(engine, image, command, run=run_of, role="test", privileges="none")
+        with made as container, container.attach() as attached:
+            container.start()
+            said = b"".join(piece for _, piece in attached.pieces()).decode()
+        assert "MISSING  /dev/net/tun" in said
+        assert "pass --device /dev/net/tun to the container" in said
+
+
+BACKEND = """
+import pathlib, zipfile
+
+def _wheel(directory, inside):
+    name = "own-1-py3-none-any.whl"
+    with zipfile.ZipFile(pathlib.Path(directory, name), "w") as wheel:
+        for path, text in inside.items():
+            wheel.writestr(path, text)
+        wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
+        wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr("own-1.dist-info/RECORD", "")
+    return name
+
+def build_editable(directory, config_settings=None, metadata_directory=None):
+    return _wheel(directory, {"own.pth": str(pathlib.Path("src").absolute()) + "\\n"})
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    raise NotImplementedError
+"""

@@ -1,0 +1,31 @@
+"""The containers of a lab that stays, started and removed by tunlab.engines, which is loaded only for those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tunlab.engines.nodes import Nodes
+    from tunlab.lab.containers import ContainerRecord
+    from tunlab.topology.plan import LabPlan
+
+
+@contextmanager
+def containers_of(plan: LabPlan) -> Iterator[Nodes | None]:
+    """Who starts the containers of a lab, while it is made; None for a lab without. Raises EngineError."""
+    if all(node.kind != "container" for node in plan.nodes):
+        yield None
+        return
+    from tunlab.engines.nodes import Nodes
+
+    with Nodes(plan, stays=True) as nodes:
+        yield nodes
+
+
+def remove_containers(record: ContainerRecord) -> None:
+    """Remove the containers of a lab, by its record. Raises EngineError."""
+    from tunlab.engines.nodes import remove_recorded
+
+    remove_recorded(record.engine, record.run)
