@@ -161,7 +161,7 @@ class TestErrors:
         assert (said.status, said.err) == (71, "tunlab: No space left on device\n")
 
     @pytest.mark.parametrize(
-        "arguments", [("down",), ("dump",), ("exec", "lab", "true"), ("ping", "10.1.2.1"), ("inject", "45")]
+        "arguments", [("down",), ("dump",), ("exec", "lab", "true"), ("ping", "10.1.2.1"), ("inject", "--as-is", "45")]
     )
     @pytest.mark.usefixtures("lab")
     def test_without_capabilities(self, command, without_capabilities, arguments):

@@ -235,10 +235,10 @@ class TestInjectAndPing:
 
     @pytest.mark.usefixtures("router")
     def test_a_node_without_a_tun(self, tunlab):
-        assert tunlab("inject", "--lab", "router/client", "45").err == (
+        assert tunlab("inject", "--lab", "router/client", "--as-is", "45").err == (
             "tunlab: node client of lab 'router' has no TUN, and datagrams come in by one only\n"
         )
-        assert tunlab("inject", "--lab", "router", "--interface", "tun7", "45").err == (
+        assert tunlab("inject", "--lab", "router", "--interface", "tun7", "--as-is", "45").err == (
             "tunlab: node stack of lab 'router' has no TUN 'tun7'; it has: tun0\n"
         )
 

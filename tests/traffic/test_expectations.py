@@ -45,13 +45,12 @@ class TestOne:
         assert lines[2].endswith(
             f" ms  IP {tun.address}.80 > {tun.peer}.40000: Flags [R.], seq 0, ack 1, win 0, length 0"
         )
-        assert lines[3] == "     TCP, as it came:"
+        assert lines[3:5] == ["     TCP.flags: wanted SYN|ACK, got RST|ACK", "     TCP, as it came:"]
         flags = next(number for number, line in enumerate(lines) if "|     flags     |" in line)
         assert lines[flags].strip().startswith("32 | offset|  rsvd |     flags     |")
         assert "|    RST|ACK    |" in lines[flags + 1]
         assert "+-+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^+-+-" in lines[flags + 2]
         assert text.count("^^") == text.count("^" * 15) * 7
-        assert lines[-1] == "     TCP.flags: wanted SYN|ACK, got RST|ACK"
         assert len(error.seen) == error.count == 1
 
     def test_a_payload_is_laid_beside_what_was_wanted(self, tun):
@@ -123,7 +122,7 @@ class TestOne:
         tun.inject(*syn(tun, options=[MSS(500)]))
         _, text = miss(tun.expect, TCP.where(mss=500))
         assert "options  02 04 05 b4" in text
-        assert text.endswith("TCP.mss: wanted 500, got 1460")
+        assert "\n     TCP.mss: wanted 500, got 1460\n     TCP, as it came:\n" in text
         assert "+" + "^" * 63 + "+" in text
 
     def test_what_is_no_packet_comes_last(self, tun):
@@ -198,7 +197,7 @@ class TestAll:
         assert lines[4] == "  3. came     ICMP()"
         assert "seq 1, length" in lines[5]
         assert lines[6] == "2 other packets came meanwhile, the nearest first:"
-        assert lines[-2] == "     TCP.flags: wanted SYN, got RST|ACK"
+        assert "     TCP.flags: wanted SYN, got RST|ACK" in lines
         assert "9 octets, no IPv4 datagram" in lines[-1]
         assert len(error.steps) == 3
 

@@ -142,7 +142,7 @@ def marks(differences: Iterable[Difference], packet: Packet) -> dict[type[Header
 
 
 def explain(packet: Packet, differences: Sequence[Difference], name: Namer = plain_name) -> list[str]:
-    """Where a packet differs: each header that does as a box with its fields marked, then what was wanted and came.
+    """Where a packet differs: what was wanted and came, then each header that does as a box with its fields marked.
 
     name   what functions are called
     """
@@ -153,7 +153,7 @@ def explain(packet: Packet, differences: Sequence[Difference], name: Namer = pla
         if type(header) in marked:
             lines += [f"{type(header).__name__}, as it came:", *box(header, marked[type(header)], offset=offset)]
         offset += len(_octets(header))
-    return lines + rows(differences, name)
+    return rows(differences, name) + lines
 
 
 def rows(
