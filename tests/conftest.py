@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -123,6 +124,22 @@ def need():
         return path
 
     return find
+
+
+@pytest.fixture
+def engine():
+    """The engine; where there is none the test fails in CI, and is skipped at a desk."""
+    from tunlab.engines.connection import Engine  # only here: it is slow to load
+    from tunlab.errors import EngineError
+
+    try:
+        connected = Engine.connect()
+    except EngineError as error:
+        if os.environ.get("CI"):
+            pytest.fail(f"{error}", pytrace=False)
+        pytest.skip(f"{error}")
+    with connected:
+        yield connected
 
 
 @pytest.fixture

@@ -13,24 +13,10 @@ import pytest
 from tunlab.engines import ownership, removal
 from tunlab.engines.connection import Engine
 from tunlab.engines.suite_image import base_image
-from tunlab.errors import EngineError
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
 """Seconds within which everything has to end, a machine with other work included."""
-
-
-@pytest.fixture
-def engine():
-    """The engine; where there is none the test fails in CI, and is skipped at a desk."""
-    try:
-        connected = Engine.connect()
-    except EngineError as error:
-        if os.environ.get("CI"):
-            pytest.fail(f"{error}", pytrace=False)
-        pytest.skip(f"{error}")
-    with connected:
-        yield connected
 
 
 @pytest.fixture
