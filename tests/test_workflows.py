@@ -1,0 +1,66 @@
+"""The action that users call in their own workflows: its script is run here, as a runner of GitHub's would."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tunlab.engines.suite_image import base_image
+
+ACTION = Path(__file__).parents[1] / ".github" / "actions" / "test" / "action.yml"
+SUITE = """
+def test_good(tun): pass
+def test_bad(tun, ping):
+    ping(tun.peer)
+    tun.quiet()
+"""
+
+
+@pytest.fixture
+def script():
+    """What the action's second step runs: a block whose lines are folded into one (YAML 1.2 section 8.1.3)."""
+    folded = re.search(r"^ {6}run: >-\n((?: {8}.+\n)+)", ACTION.read_text(), re.MULTILINE)
+    return " ".join(line.strip() for line in folded[1].splitlines())
+
+
+@pytest.fixture
+def python_image(engine):
+    """What TUNLAB_BASE_IMAGE is to be, so that an engine without a registry has an image for Python 3.11."""
+    if base_image() == "":
+        yield ""
+        return
+    name = "localhost/tunlab-test-workflow-3.11"
+    engine.api.tag(base_image(), name, "1")
+    yield name.replace("3.11", "{python}:1")
+    engine.api.remove_image(f"{name}:1", noprune=True)
+
+
+@pytest.mark.docker
+@pytest.mark.slow
+def test_it_runs_a_suite_and_leaves_the_report_and_the_packets_where_it_uploads_them(python_image, script, tmp_path):
+    project, programs = tmp_path / "project", tmp_path / "tunlab" / "bin"
+    project.mkdir()
+    programs.mkdir(parents=True)
+    (programs / "tunlab").symlink_to(Path(sys.executable).with_name("tunlab"))
+    (project / "test_it.py").write_text(SUITE)
+    given = {"RUNNER_TEMP": str(tmp_path), "ARGUMENTS": "-q", "OPTIONS": "", "PYTHON": "3.11", "RIGHTS": "least"}
+    given["TUNLAB_BASE_IMAGE"] = python_image
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        cwd=project,
+        env={**os.environ, **given},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "1 failed, 1 passed" in done.stdout
+    uploaded = re.search(r"path: \|\n((?: {10}.+\n?)+)", ACTION.read_text())[1]
+    patterns = [line.strip().removeprefix("${{ inputs.directory }}/") for line in uploaded.splitlines()]
+    kept = [path for pattern in patterns for path in project.glob(pattern.rstrip("/"))]
+    assert {path.name for path in kept} == {"junit-py3.11.xml", "records"}
+    assert list((project / "records").rglob("*.pcapng"))
