@@ -1,16 +1,22 @@
-"""A user's suite: 200 tests, each with a TUN and a namespace of its own, by pytest-xdist on two cores."""
+"""A user's suite: 200 tests, each with a TUN and a namespace of its own, by pytest-xdist on two cores.
+
+And what a test that passes pays for what explains those that fail: the same tests one after the other, from the first's
+setup to the last's teardown, with recordings, the kernel's reasons and leak checks, and without.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.measure import Outcome, Row, at_most, interleaved, process, python, told
+from benchmarks.measure import Outcome, Row, at_most, interleaved, process, python, ratio, told
 
 NAME = "suite"
-WALL = at_most(3)
+WALL, EXPLAINED = at_most(3), at_most(1.15)
+WITHOUT = ("--tunlab-record=never", "--tunlab-leaks=off")
 
 TESTS = """
 import pytest
@@ -45,9 +51,50 @@ def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
             for name, path in (("with the fixture", file), ("empty tests", bare))
         }
         times = interleaved(turns, rounds, warm_up=False)
+        Path(directory, "conftest.py").write_text(STOPWATCH, encoding="utf-8")
+        serial = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *plugin_options(), str(file)]
+        names = ("explained", "without")
+        each = interleaved(
+            {name: _timed(directory, [*serial, *(WITHOUT if name == "without" else ())]) for name in names}, 2 * rounds
+        )
     name = "with the fixture"
     what = f"{tests} tests with the tun fixture, -n 2"
-    return [Row(NAME, what, median(times[name]), "s", told(times, tuple(times), "s"), WALL)]
+    per_test = {which: [took / tests for took in each[which]] for which in names}
+    return [
+        Row(NAME, what, median(times[name]), "s", told(times, tuple(times), "s"), WALL),
+        Row(
+            NAME, "a test that passes, with what explains failures", ratio(each, *names), "×",
+            told(per_test, names, "ms"), EXPLAINED,
+        ),
+    ]  # fmt: skip
+
+
+def _timed(directory: str, arguments: list[str]) -> Callable[[], float]:
+    """A run of pytest, by the stopwatch of its conftest."""
+    run, shown = process(python("-m", "pytest", *arguments)), Path(directory, "took")
+
+    def turn() -> float:
+        run()
+        return float(shown.read_text(encoding="utf-8"))
+
+    return turn
+
+
+STOPWATCH = """
+from pathlib import Path
+from time import perf_counter
+
+began = []
+
+
+def pytest_runtest_logstart():
+    began or began.append(perf_counter())
+
+
+def pytest_sessionfinish(session):
+    if began:
+        Path(__file__).with_name("took").write_text(str(perf_counter() - began[0]))
+"""
 
 
 BARE = """
