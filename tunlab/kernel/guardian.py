@@ -26,7 +26,7 @@ from collections.abc import Collection
 
 Identity = tuple[int, int]
 
-_TESTER, _WATCH, _FORGET, _CLOSE = b"t", b"w", b"f", b"c"
+_TESTER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
 _IDENTITY = struct.Struct("=QQ")
 _TOGETHER = 8  # descriptors that are handed over at once: each time the guardian wakes up for it
 
@@ -153,6 +153,10 @@ def _hand_over() -> None:
         socket.send_fds(_linked(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
+    # Only now: who closes the last descriptor of a socket is the one who waits.
+    if _state.link is not None:
+        with contextlib.suppress(OSError):
+            _state.link.send(_CLOSED, socket.MSG_DONTWAIT)
 
 
 def guardian_pid() -> int:
@@ -236,6 +240,7 @@ atexit.register(stop)
 def _keep_watch(link: socket.socket) -> dict[Identity, int]:
     """Follow the tester until its end; returns the descriptors of the namespaces watched then."""
     watched: dict[Identity, int] = {}
+    closing: list[int] = []
     poll = select.poll()
     poll.register(link, select.POLLIN)
     while True:
@@ -251,7 +256,10 @@ def _keep_watch(link: socket.socket) -> dict[Identity, int]:
         elif message == _WATCH:
             watched[identity_of(fds[0])] = fds[0]
         elif message == _CLOSE:
-            _thread.start_new_thread(_close, (fds,))
+            closing += fds
+        elif message == _CLOSED:
+            _thread.start_new_thread(_close, (closing,))
+            closing = []
         elif message.startswith(_FORGET):
             fd = watched.pop(_IDENTITY.unpack_from(message, 1), None)
             if fd is not None:
