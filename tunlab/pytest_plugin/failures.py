@@ -77,8 +77,9 @@ def _tell(item: pytest.Item, report: pytest.TestReport, watch: Watch, evidence: 
     name = name_of(item.config, item.nodeid)
     octets = recording(evidence, comment=f"{item.nodeid}: {report.outcome}") if written else b""
     files = _files(item.config, name, octets) if written else {}
-    text = ""
+    told = ""
     if report.failed:
+        told = _message(report)
         pointers = [f"{kind:9} {path}" for kind, path in files.items()]
         if written:
             pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
@@ -87,8 +88,9 @@ def _tell(item: pytest.Item, report: pytest.TestReport, watch: Watch, evidence: 
         if evidence.sightings or testimony or report.when != "teardown":  # what a test left open has nothing to add
             text = section(evidence, testimony, pointers)
             _add_section(report, text)
+            told += f"\n\n{text}"
     if written:
-        put_on(report, name, octets, text)
+        put_on(report, name, octets, told)
         _link(item, report, files)
 
 
@@ -104,6 +106,13 @@ def _address(item: pytest.Item) -> str:
         return item.nodeid
     _, colons, rest = item.nodeid.partition("::")
     return os.path.relpath(item.path, here) + colons + rest
+
+
+def _message(report: pytest.TestReport) -> str:
+    """What the test failed by, without the way there."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    message = str(crash.message if crash is not None else report.longrepr)
+    return message.removeprefix("tunlab.errors.")
 
 
 def _add_section(report: pytest.TestReport, text: str) -> None:
