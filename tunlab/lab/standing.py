@@ -280,22 +280,12 @@ class StandingLab:
         found = {name: self._namespace(state, name) for name in state.namespaces}
         return {name: netns for name, netns in found.items() if netns is not None}
 
-    def _all_there(self, state: State) -> bool:
-        for node in state.plan.nodes:
-            try:
-                status = self._pin(state, node.name).stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            if (status.st_dev, status.st_ino) != state.namespaces.get(node.name):
-                return False
-        return True
-
     def _condition(self, state: State | None, *, locked: bool = False) -> Condition:
         if state is None:
             return "coming up" if not locked and states.is_locked(self.directory) else "broken"
         if state.phase == "coming up":
             return "coming up" if state.owner_lives() else "broken"
-        return "up" if self._all_there(state) else "gone"
+        return "up" if states.all_there(self.directory, state) else "gone"
 
     def _is_there(self) -> LabError:
         state = self.state
