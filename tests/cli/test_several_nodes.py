@@ -54,9 +54,11 @@ class TestUp:
     def test_files_are_found_beside_the_lab_file(self, tunlab, command, tmp_path, need):
         (tmp_path / "motd.txt").write_text("hello\n")
         file = tmp_path / "x.toml"
-        file.write_text('[nodes]\na = { files = { "/etc/motd" = "motd.txt" } }\nb = {}\n[[links]]\nends = ["a", "b"]\n')
+        files = '{ "/etc/motd" = "motd.txt", "/etc/tunlab-new/dir/motd" = "motd.txt" }'
+        file.write_text(f'[nodes]\na = {{ files = {files} }}\nb = {{}}\n[[links]]\nends = ["a", "b"]\n')
         assert tunlab("up", str(file)).status == 0
-        assert command("exec", "x/a", "--", need("cat"), "/etc/motd").out == "hello\n"
+        shown = command("exec", "x/a", "--", need("cat"), "/etc/motd", "/etc/tunlab-new/dir/motd")
+        assert shown.out == "hello\n" * 2
         assert command("exec", "x/b", "--", need("cat"), "/etc/motd").out != "hello\n"
 
     def test_ctrl_c_leaves_nothing(self, command, need, run_directory):

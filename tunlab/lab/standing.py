@@ -29,8 +29,9 @@ from tunlab.lab.becoming import become
 from tunlab.lab.containers import Containers, Remove, nobody, wait_ready
 from tunlab.lab.devices import delete_links, delete_tuns
 from tunlab.lab.live_lab import LiveLab
-from tunlab.lab.making import Namespaces, check_files, make
+from tunlab.lab.making import Namespaces, make
 from tunlab.lab.node import LAB_VARIABLE
+from tunlab.lab.presence import with_files
 from tunlab.lab.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.programs import leave, reap
 from tunlab.lab.state import NET, State
@@ -61,11 +62,11 @@ class StandingLab:
         base         where the relative paths of `files` begin: the lab file's directory; by default the working one
         containers   starts those of the nodes that are containers, and removes them if the lab does not come up
 
-        Raises LabError if it is there, or a program is not ready in time; PrivilegeError and KernelError as the kernel
-        floor does. Nothing is left of it then.
+        Raises LabError if it is there, or a program is not ready in time; TopologyError for what the machine has not;
+        PrivilegeError and KernelError as the kernel floor does. Nothing is left of it then.
         """
         made = cls(lab.name)
-        planned = check_files(plan(lab) if isinstance(lab, LabSpec) else lab, Path(base))
+        planned = with_files(plan(lab) if isinstance(lab, LabSpec) else lab, Path(base))
         check_privilege(f"make lab {made.name!r}")
         with ExitStack() as held:
             try:
