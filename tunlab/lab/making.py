@@ -59,6 +59,8 @@ def make(
         for node in plan.nodes:
             with _named(node.name):
                 if node.name in adopted:
+                    if node.container:
+                        _refuse_what_is_taken(plan.name, node, adopted[node.name])
                     _prepare(node, adopted[node.name])
                     namespaces[node.name] = adopted[node.name]
                 else:
@@ -94,6 +96,23 @@ def _prepare(node: NodePlan, netns: Netns) -> None:
         sysctl.prepare(ipv6=node.ipv6)
     elif node.ipv6:  # an engine switches it off where it gives no network
         sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
+
+
+def _refuse_what_is_taken(lab: str, node: NodePlan, netns: Netns) -> None:
+    """A container that runs already keeps the networks that it has: nothing of a lab replaces them."""
+    with _inside(netns) as rtnl:
+        there = {link.name for link in rtnl.links()}
+        defaults = {":" in route.via for route in rtnl.routes() if route.dst == "default" and route.via}
+    for interface in node.interfaces:
+        if interface.ifname in there:
+            problem = f"the container {node.container} of node {node.name} has an interface {interface.ifname} already"
+            ends = f'ends = ["…", "{node.name}:lab0"]' if interface.link >= 0 else 'ifname = "tun1"'
+            raise LabError(lab, problem, remedy=f"give the lab's another name, as {ends}")
+    for route in node.routes:
+        if route.to in ("default", "default6") and (route.to == "default6") in defaults:
+            problem = f"the container {node.container} of node {node.name} has a default route already"
+            remedy = f'give the node other routes, as routes = [{{ to = "10.0.0.0/16", via = "{route.via}" }}]'
+            raise LabError(lab, problem, remedy=remedy)
 
 
 # ---- before --------------------------------------------------------------------------------------------------------

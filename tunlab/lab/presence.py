@@ -50,7 +50,7 @@ def with_files(plan: LabPlan, base: Path) -> LabPlan:
 
 def _files(table: str, files: Mapping[str, str], base: Path, file: str, *, contained: bool) -> Iterator[Problem]:
     for target, source in files.items():
-        path = base / source
+        path = (base / source).absolute()
         if not path.is_file():
             problem = f"it is to be {path}, and there is no such file"
             yield Problem(problem, file, f"{table}.files", target, "a relative path begins where the lab file is")
