@@ -81,6 +81,14 @@ class TestCheck:
             *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
         }  # fmt: skip
 
+    def test_of_very_many_mistakes_in_a_file_the_first_are_told(self, tunlab, tmp_path, broken):
+        file = tmp_path / "many.toml"
+        file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
+        lines = tunlab("check", str(file), str(broken)).err.splitlines()
+        assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
+        assert lines[20] == f"tunlab: {file}: … and 280 more"
+        assert lines[21].startswith(f"tunlab: {broken}: ")
+
     def test_where_no_file_can_be_laid(self, tunlab, tmp_path, run_directory):
         (tmp_path / "x").write_text("")
         file = tmp_path / "mine.toml"
@@ -213,6 +221,11 @@ class TestGraph:
         file = tmp_path / "x.txt"
         tunlab("graph", "router", "--write", str(file))
         assert file.read_text() == tunlab("graph", "router").out
+
+    def test_one_form_at_a_time(self, tunlab):
+        said = tunlab("graph", "router", "--svg", "--dot")
+        assert (said.status, said.out) == (2, "")
+        assert "--dot and --svg are forms of one drawing: give one" in said.err
 
     def test_a_file_that_cannot_be_written(self, tunlab, tmp_path):
         said = tunlab("graph", "router", "--write", str(tmp_path / "no" / "x.svg"))

@@ -61,6 +61,20 @@ class TestUp:
         assert shown.out == "hello\n" * 2
         assert command("exec", "x/b", "--", need("cat"), "/etc/motd").out != "hello\n"
 
+    def test_a_program_that_has_failed_by_then_is_told(self, tunlab, tmp_path):
+        """The second program is ready when the first has closed the pipe, as its end does; the third has ended well."""
+        pipe, file = tmp_path / "pipe", tmp_path / "x.toml"
+        os.mkfifo(pipe)
+        failing = ["sh", "-c", f"exec 9> {pipe}; echo oops; exit 3"]
+        waiting = f'{{ command = ["sh", "-c", "cat {pipe}; echo done"], ready = {{ line = "done" }} }}'
+        file.write_text(f'[nodes]\na = {{ run = [{json.dumps(failing)}, {waiting}, "true"] }}\nb = {{}}\n')
+        said = tunlab("up", str(file))
+        assert (said.status, said.out.splitlines()[0]) == (0, "x is up: 2 nodes")
+        *_, first, head, printed = said.err.splitlines()
+        assert first.startswith("tunlab: 'sh -c exec 9> ")
+        assert first.endswith(" in node a ended with exit code 3; run it by hand in the node")
+        assert (head, printed) == ("the end of what it printed:", "  oops")
+
     def test_ctrl_c_leaves_nothing(self, command, need, run_directory):
         inject = "inject=mount:signal=INT:when=2"
         said = command(
@@ -262,6 +276,10 @@ class TestGc:
 
 
 class TestDown:
+    def test_it_names_every_tun(self, tunlab):
+        tunlab("up", "two-stacks")
+        assert tunlab("down", "two-stacks").out == "two-stacks is down: removed tun0, tun1, its namespace\n"
+
     def test_it_says_what_was_removed(self, tunlab):
         tunlab("up", "bridge")
         assert tunlab("down", "bridge").out == "bridge is down: removed 5 namespaces\n"

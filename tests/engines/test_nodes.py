@@ -188,8 +188,10 @@ class TestThatStays:
         assert (absent.returncode, "has no program 'no-such-program'" in absent.stderr) == (127, True)
         run = Lab("web").state.containers.run
         assert len(containers(engine, run)) == 1
+        (container,) = containers(engine, run)
         done = tunlab("down", "web")
         assert (done.returncode, containers(engine, run)) == (0, []), done.stderr
+        assert done.stdout == f"web is down: removed 2 namespaces, 1 container ({container[:12]})\n"
 
     @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
     def test_up_killed_at_any_time_and_gc(self, engine, text, tunlab, directory, child_environment, need, call):
@@ -202,7 +204,9 @@ class TestThatStays:
         )  # fmt: skip
         assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
         state = Lab("web").state
-        assert tunlab("gc").returncode == 0
+        left = ", ".join(each[:12] for each in containers(engine, state.containers.run))
+        done = tunlab("gc")
+        assert (done.returncode, f"1 container ({left})" in done.stdout) == (0, bool(left)), done.stdout
         assert Lab.all() == []
         assert containers(engine, state.containers.run) == []
         assert tunlab("up", "web.toml").returncode == 0

@@ -74,6 +74,8 @@ def up_command(
         _say_tun(lab, spec, as_json)
     else:
         _say_lab(lab, planned, as_json)
+    for failure in lab.failures:
+        click.echo(f"tunlab: {failure}", err=True)
 
 
 def _say_tun(lab: Lab, spec: LabSpec, as_json: bool) -> None:

@@ -45,6 +45,8 @@ class StandingLab:
     def __init__(self, name: str) -> None:
         """For any state that it may be in. Raises TopologyError for what cannot be a name."""
         self.name = check_lab_name(name)
+        self.failures: list[LabError] = []
+        """After `up`: the programs that had ended by then, and not with exit code 0."""
 
     @property
     def directory(self) -> Path:
@@ -111,6 +113,8 @@ class StandingLab:
                 wait_ready(containers, planned, {node.name: node.netns for node in live})
             for node in live:
                 for program in node.programs:
+                    if failure := program.failure():
+                        self.failures.append(failure)
                     program.leave()
         states.write(self.directory, replace(state, phase="up"))
 
@@ -368,14 +372,14 @@ class StandingLab:
         finally:
             for netns in namespaces.values():
                 netns.close()
-        if state.containers is not None and remove is not None:
-            remove(state.containers)
+        started = remove(state.containers) if state.containers is not None and remove is not None else []
         for node in state.plan.nodes:
             states.let_go(self._pin(state, node.name))
         states.remove(self.directory)
         ifname = deleted[0] if deleted else ""
         killed = [pid for pid in killed if pid != state.resolver]
-        return Removed(self.name, killed, ifname, namespace=bool(namespaces), nodes=list(namespaces))
+        nodes = [name for name in namespaces if kinds[name] != "container"]
+        return Removed(self.name, killed, ifname, bool(nodes), nodes, tuns=deleted, containers=started)
 
     # ---- used ------------------------------------------------------------------------------------------------------
 
