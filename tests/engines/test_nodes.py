@@ -148,9 +148,15 @@ class TestOfATest:
         ],
     )
     def test_one_that_runs_already_keeps_its_networks(self, engine, image, run_of, link, keys, said):
-        made = Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test", network="bridge")
-        with made as running:
+        made = Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test")
+        # With what an engine gives a container, but not by the engine: its end would be a link of the machine's.
+        with made as running, Netns.create() as engines:
             running.start()
+            with Netns.of_process(running.pid) as netns, Rtnl(netns) as rtnl:
+                rtnl.add_veth("eth0", "eth0", peer_netns=engines)
+                rtnl.add_address(rtnl.link_index("eth0"), "172.17.0.2/16")
+                rtnl.set_link(rtnl.link_index("eth0"), up=True)
+                rtnl.add_route("default", via="172.17.0.1")
             before = netns_of(running)
             toml = (
                 f'[nodes]\na = {{ forward = true }}\nb = {{ container = "{running.id[:12]}"{keys} }}\nc = {{}}\n'
