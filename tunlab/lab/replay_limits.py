@@ -62,7 +62,7 @@ def _signs(packet: Packet, ttl: int) -> list[Hashable]:
 
 def _refused(seen: str) -> PacketError:
     return PacketError(
-        f"{seen}: the kernel was a router or had a firewall, and neither its routes, its rules nor its sysctls are"
-        " in a recording; only what one kernel with one TUN answers can be replayed. Put up a lab that is as it was, and"
+        f"{seen}: the kernel was a router or had a firewall, and a recording has neither its routes nor its rules nor"
+        " its sysctls; only what one kernel with one TUN answers can be replayed. Put up a lab that is as it was, and"
         " name it: tunlab replay FILE LAB"
     )
