@@ -103,7 +103,8 @@ FAILURES = {
             "tun.netns.set_sysctl('net.ipv4.ip_forward', 1); other = another(make_tun, tun)\n"
             "tun.inject(IPv4(src=tun.peer, dst='10.1.3.2'), UDP(src_port=5, dst_port=6)); tun.expect(UDP)"
         ),
-        ["for UDP()", "no packet came meanwhile"],
+        ["for UDP()", "no packet came meanwhile",
+         "a packet as wanted came out of tun1, and it was expected out of tun0: 2"],
     ),
     "a_function": (
         "ping(tun, 1); tun.expect(ICMP, lambda packet: packet.ip.ttl < 10)",
@@ -123,6 +124,10 @@ FAILURES = {
             "timer.start()\ntry:\n    tun.expect(ICMP, timeout=0.25)\nfinally:\n    timer.join()"
         ),
         ["after the window of 250 ms", "timing, not behaviour: it came ", "give a longer timeout"],
+    ),
+    "much_too_late": (
+        "try:\n    tun.expect_all([UDP, ICMP], timeout=0.01)\nfinally:\n    ping(tun, 1)",
+        ["no other packet came meanwhile", "a packet as wanted came later, ", " ms after tun0 was watched for it: 2"],
     ),
     "some_of_several": (
         "ping(tun, 1); syn(tun); tun.expect_all([ICMP.where(type=0), UDP.where(dst_port=9)])",
