@@ -81,7 +81,9 @@ class TestOne:
         assert lines[1] == "9 packets came meanwhile, the nearest first:"
         ranks = [line for line in lines if line[:5].strip().rstrip(".").isdigit() and "IP 10" in line]
         assert [line.split("seq ")[1].split(",")[0] for line in ranks] == ["7", "6", "5", "4", "3", "2", "1", "0", "0"]
-        assert text.count("ICMP.sequence_number: wanted 77, got") == 5
+        assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
+        assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
+        assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
         assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # of one ruler
         assert error.count == 9
 

@@ -16,7 +16,7 @@ from tunlab.traffic.timing import Window
 
 _NEAREST, _NOT_WANTED, _NOT_EXPECTED = DECISIVE
 _TOLD, _LISTED = 5, 100
-"""How many of the nearest have their differences told, how many have a line at all."""
+"""How many of the nearest have their differences told on lines of their own, how many have a line at all."""
 
 
 class Seen(NamedTuple):
@@ -56,6 +56,8 @@ def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
         if crossing.packet is not None and differences and rank < _TOLD:
             tell = rows(differences, name_of) if rank else explain(crossing.packet, differences, name_of)
             lines += tell
+        elif crossing.packet is not None and differences:
+            lines[0] += f"   <-- {'; '.join(row for row in rows(differences, name_of) if row[:1].strip())}"
         texts.append("\n".join(lines))
     return texts
 
