@@ -152,3 +152,14 @@ def test_a_packet_that_came_elsewhere_is_spoken_of_only_where_it_is_as_wanted(py
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("a packet as wanted*")
+
+
+def test_where_the_terminal_has_ascii_alone_the_ladder_is_drawn_in_it(pytester, run, monkeypatch, parallel):
+    for name, value in {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); assert False\n")
+    result = run(*parallel)
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines([r" +1 +0\.000  \|<-+\|  IP 10\.1\.2\.1 > ", r" +\| +\|  \* nobody asked for it"])
+    assert "\\u" not in result.stdout.str()
+    result.stdout.no_fnmatch_line("*\\\\n*")
