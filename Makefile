@@ -32,7 +32,7 @@ bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks $(ARGS)
 
 # Programs that tests run beside tunlab, as program:package of Debian. Root on Debian gets what is missing; others are told.
-PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc dot:graphviz traceroute:traceroute iperf3:iperf3 chromium:chromium
+PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc nft:nftables dot:graphviz traceroute:traceroute iperf3:iperf3 chromium:chromium
 
 programs:
 	@missing=; for each in $(PROGRAMS); do \

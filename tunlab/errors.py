@@ -23,8 +23,8 @@ data stand behind it; `str(error)` says what happened and then what to do about 
 from __future__ import annotations
 
 import errno as errno_names
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 
 class TunlabError(Exception):
@@ -226,6 +226,20 @@ class LabError(TunlabError, RuntimeError):
         return f"{self.problem}{'; ' + self.remedy if self.remedy else ''}"
 
 
+class Missed(NamedTuple):
+    """What did not come out of a device, for whoever knows what else came elsewhere.
+
+    is_met     whether a packet would have been it
+    netns      the identity of the namespace
+    ended_ns   when it was given up, nanoseconds since the epoch
+    """
+
+    is_met: Callable[[Any], bool]
+    netns: tuple[int, int]
+    ifname: str
+    ended_ns: int
+
+
 class ExpectationError(TunlabError, AssertionError):
     """What was expected did not come, or what was not wanted did: a test failure, never a crash.
 
@@ -240,9 +254,11 @@ class ExpectationError(TunlabError, AssertionError):
     late       seconds after the window at which what was wanted came after all: timing, not behaviour. Else None
     after      how many packets came after the window, while it was watched on for what was wanted
     recording  the pcapng's path, where one was written
+    missed     what did not come; None where something came that should not have
     """
 
     exit_code = 1
+    missed: Missed | None = None
 
     def __init__(
         self,

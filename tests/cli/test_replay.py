@@ -6,9 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from tests.report.recordings import KERNEL, PEER, framed, recorded
+from tunlab.kernel.namespace_record import NamespaceRecord
+from tunlab.kernel.netns import Netns
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, reply, tcp_options
 from tunlab.recorder import PcapngWriter, read_pcapng
+from tunlab.report.evidence import Home, gather, recording
 from tunlab.traffic import Tun
 
 OPTIONS = [tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(5, 0), tcp_options.NOP,
@@ -171,7 +174,68 @@ class TestDifferent:
         status, out, err = tunlab("replay", written([("in", *bad)]))
         assert (status, len(out.splitlines())) == (0, 1)
         assert "[bad ICMP checksum 0x0001, should be 0x192f]" in out
-        assert err.splitlines()[-1] == "1 packet replayed: nothing came out, then and now"
+        assert err.splitlines()[-1] == "1 packet replayed: nothing came out of tun0, then and now"
+
+
+class TestOfARouter:
+    """A kernel with one TUN cannot be what the recorded one was: better no answer than a false one."""
+
+    @pytest.fixture
+    def router(self, tmp_path):
+        """`router(**fields)`: the recording of a real one that was given a datagram for beyond tun1, or for `dst`."""
+
+        def save(**fields):
+            file = tmp_path / "router.pcapng"
+            with Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as netns, NamespaceRecord.open(netns) as record:
+                first = Tun.create(f"{KERNEL}/24", netns=netns)
+                with first, Tun.create("10.1.3.1/24", ifname="tun1", netns=netns) as second:
+                    ip = IPv4(**{"src": PEER, "dst": "10.1.3.9", **fields})
+                    first.inject(ip, UDP(src_port=1, dst_port=2), b"for another")
+                    evidence = gather([Home("kernel", netns, record, [first, second])])
+            file.write_bytes(recording(evidence, comment=""))
+            return str(file)
+
+        return save
+
+    @pytest.mark.parametrize(
+        ("fields", "seen"),
+        [
+            ({}, "packet 1 was not for this kernel: it was passed on, by tun1 as 2"),
+            ({"dst": "10.1.2.9"}, "packet 2 tells its sender of a better way"),
+            ({"ttl": 1}, "packet 2 tells its sender that the TTL ran out on the way"),
+            ({"dst": "192.0.2.1"}, "packet 2 tells its sender that it knows no way to a network"),
+        ],
+        ids=["passed on", "passed back", "TTL", "no route"],
+    )
+    def test_it_is_said_that_it_cannot_be_played(self, tunlab, router, fields, seen):
+        file = router(**fields)
+        said = tunlab("replay", file)
+        assert (said.status, said.out) == (65, "")
+        assert said.err.startswith(f"tunlab: {file}: {seen}")
+        assert "only what one kernel with one TUN answers can be replayed" in said.err
+
+    def test_a_lab_may_be_what_it_was(self, tunlab, lab, router):
+        said = tunlab("replay", router(), lab.name, "--interface", "tun0")
+        assert (said.status, said.err) == (0, "1 packet replayed: nothing came out of tun0, then and now\n")
+
+    def test_one_that_is_translated_is_known_too(self, tunlab, tmp_path):
+        file = tmp_path / "nat.pcapng"
+        with PcapngWriter.create(file) as writer:
+            inside, outside = writer.add_interface("tun0"), writer.add_interface("tun1")
+            before = build(IPv4(src=PEER, dst="192.0.2.1", ttl=9), UDP(src_port=1, dst_port=2), b"x")
+            after = build(IPv4(src="10.1.3.1", dst="192.0.2.1", ttl=8), UDP(src_port=77, dst_port=2), b"x")
+            writer.write(inside, before, time_ns=0, direction="in")
+            writer.write(outside, after, time_ns=0, direction="out")
+        assert "it was passed on, by tun1" in tunlab("replay", str(file)).err
+
+    def test_another_namespace_of_the_recording_is_not_it(self, tunlab, tmp_path):
+        file = tmp_path / "lab.pcapng"
+        with PcapngWriter.create(file) as writer:
+            ours, others = writer.add_interface("host:tun0"), writer.add_interface("router:eth0")
+            writer.write(ours, build(*ECHO), time_ns=0, direction="in")
+            writer.write(others, build(replace(ECHO[0], ttl=63), *ECHO[1:]), time_ns=0, direction="out")
+            writer.write(ours, build(*reply_of(ECHO)), time_ns=0, direction="out")
+        assert tunlab("replay", str(file)).status == 0
 
 
 class TestRefused:

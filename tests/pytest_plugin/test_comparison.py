@@ -63,11 +63,11 @@ def test_headers(lines):
         ('assert b"short" == b"shirt"', "At index 2 diff"),
         ("assert [1, 2] == [1, 3]", "At index 1 diff"),
         ("assert IP == TCP()", "assert IPv4("),
-        ("assert parse(ONE) == ONE", "assert Packet("),
+        ("assert parse(ONE) == ONE", "one is a packet, the other is octets: compare bytes(packet)"),
         ("assert parse(ONE) != parse(ONE)", "assert Packet("),
     ],
 )
-def test_what_is_no_packet_on_both_sides_is_left_to_pytest(lines, statement, said):
+def test_what_are_no_two_packets_is_left_to_pytest_or_said(lines, statement, said):
     assert any(said in line for line in lines(statement))
 
 
@@ -83,3 +83,25 @@ def test_a_run_that_uses_no_packets_loads_none(lines):
 """
     shown = lines('assert [each for each in sys.modules if each.startswith("tunlab.packet")] == ["none"]', head=head)
     assert shown[0] == "assert [] == ['none']"
+
+
+@pytest.mark.parametrize("statement", ["assert parse(ONE) == TWO", "assert ONE == parse(TWO)"])
+def test_a_packet_and_octets_by_their_fields_and_that_they_are_never_equal(lines, statement):
+    shown = lines(statement, "-vv")
+    assert shown[0] == "assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
+    assert shown[1] == "one is a packet, the other is octets: compare bytes(packet)"
+    assert shown[2] == "TCP.flags: left 0, right SYN"
+
+
+def test_lists_by_the_first_packet_that_differs(lines):
+    shown = lines("assert [parse(ONE), parse(ONE)] == [parse(ONE), parse(TWO)]", "-vv")
+    assert shown[0] == (
+        "assert 2 packets == 2 packets, at [1]: IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
+    )
+    assert shown[1] == "TCP.flags: left 0, right SYN"
+
+
+def test_lists_of_another_length_by_what_one_alone_has(lines):
+    shown = lines("assert [parse(ONE)] == [parse(ONE), parse(TWO)]", "-vv")
+    assert shown[:2] == ["assert 1 packet == 2 packets", "those that only the right side has:"]
+    assert shown[2].startswith("[1]: IP 10.1.2.3.1 > 10.1.2.1.2: Flags [S]")

@@ -9,15 +9,16 @@ from textwrap import dedent, indent
 
 import pytest
 
-HEAD = """
+HEAD = r"""
 import threading
 
 import pytest
 
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, parse
+from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build, parse
 from tunlab.packet.tcp_options import MSS
 
 SYN, ACK = TCPFlag.SYN, TCPFlag.ACK
+KEPT = []
 
 
 def to(tun, **fields):
@@ -31,6 +32,11 @@ def ping(tun, *numbers, payload=b"hello"):
 
 def syn(tun, port=80, **fields):
     tun.inject(to(tun), TCP(src_port=40000, dst_port=port, flags=SYN, **fields))
+
+
+def firewall(tun, *rules, policy="accept"):
+    chain = f"type filter hook input priority 0; policy {policy}; " + "".join(f"{rule}; " for rule in rules)
+    tun.run(["nft", f"table inet filter {{ chain input {{ {chain}}}\n}}"], check=True)
 
 
 def another(make_tun, tun):
@@ -97,7 +103,8 @@ FAILURES = {
             "tun.netns.set_sysctl('net.ipv4.ip_forward', 1); other = another(make_tun, tun)\n"
             "tun.inject(IPv4(src=tun.peer, dst='10.1.3.2'), UDP(src_port=5, dst_port=6)); tun.expect(UDP)"
         ),
-        ["for UDP()", "no packet came meanwhile"],
+        ["for UDP()", "no packet came meanwhile",
+         "a packet as wanted came out of tun1, and it was expected out of tun0: 2"],
     ),
     "a_function": (
         "ping(tun, 1); tun.expect(ICMP, lambda packet: packet.ip.ttl < 10)",
@@ -117,6 +124,10 @@ FAILURES = {
             "timer.start()\ntry:\n    tun.expect(ICMP, timeout=0.25)\nfinally:\n    timer.join()"
         ),
         ["after the window of 250 ms", "timing, not behaviour: it came ", "give a longer timeout"],
+    ),
+    "much_too_late": (
+        "try:\n    tun.expect_all([UDP, ICMP], timeout=0.01)\nfinally:\n    ping(tun, 1)",
+        ["no other packet came meanwhile", "a packet as wanted came later, ", " ms after tun0 was watched for it: 2"],
     ),
     "some_of_several": (
         "ping(tun, 1); syn(tun); tun.expect_all([ICMP.where(type=0), UDP.where(dst_port=9)])",
@@ -144,6 +155,91 @@ FAILURES = {
         "tun.expect() if 0 else ping(make_tun(strict=True), 1)",
         ["strict: a packet came out of tun0 that nobody expected, captured or read", "<-- never read"],
     ),
+    "dropped_by_a_firewall_rule": (
+        ("firewall(tun, 'udp dport 9 counter accept', 'icmp type echo-request counter drop')\n"
+        "ping(tun, 1); tun.expect(ICMP)"),
+        ["no packet came meanwhile", "firewall: rule 2 of inet filter input dropped 1 packet", "NETFILTER_DROP"],
+    ),
+    "dropped_by_a_firewalls_policy": (
+        "firewall(tun, 'udp dport 9 counter accept', policy='drop'); ping(tun, 1); tun.expect(ICMP)",
+        ["firewall: chain inet filter input drops by policy what no rule accepts", "NETFILTER_DROP"],
+    ),
+    "rejected_by_a_firewall": (
+        "firewall(tun, 'icmp type echo-request counter reject'); ping(tun, 1); tun.expect(ICMP.where(type=0))",
+        ["firewall: rule 1 of inet filter input rejected 1 packet", "ICMP.type: wanted 0, got 3"],
+    ),
+    "dropped_by_rp_filter": (
+        ("tun.netns.set_sysctl('net.ipv4.conf.all.rp_filter', 1)\n"
+        "tun.inject(IPv4(src='203.0.113.9', dst=tun.address), ICMP.echo_request(1, 1)); tun.expect(ICMP)"),
+        ["refused by rp_filter: the way back to 203.0.113.9 is not known", "net.ipv4.conf.all.rp_filter = 1"],
+    ),
+    "an_ip_checksum_that_is_bad": (
+        "tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1)); tun.expect(ICMP)",
+        ["packet 1: IPv4 checksum 0x0001 is bad", "dropped 1 datagram: bad IP header checksum"],
+    ),
+    "an_icmp_checksum_that_is_bad": (
+        "tun.inject(to(tun), ICMP(type=8, checksum=7)); tun.expect(ICMP)",
+        ["packet 1: ICMP checksum 0x0007 is bad", "dropped 1 datagram: bad ICMP checksum"],
+    ),
+    "a_tcp_checksum_that_is_bad": (
+        "tun.listen(80); syn(tun, checksum=7); tun.expect(TCP)",
+        ["packet 1: TCP checksum 0x0007 is bad", "dropped 1 datagram: bad TCP checksum"],
+    ),
+    "a_udp_checksum_that_is_bad": (
+        "tun.bind(9); tun.inject(to(tun), UDP(src_port=5, dst_port=9, checksum=7)); tun.expect(ICMP)",
+        ["packet 1: UDP checksum 0x0007 is bad", "dropped 1 datagram: bad UDP checksum"],
+    ),
+    "a_total_length_that_lies": (
+        "tun.inject(to(tun, total_length=500), ICMP.echo_request(1, 1)); tun.expect(ICMP)",
+        ["IPv4 total length: the datagram is cut short", "dropped 1 datagram: shorter than its total length says"],
+    ),
+    "a_header_length_that_cannot_be": (
+        "tun.inject(to(tun, ihl=4), ICMP.echo_request(1, 1)); tun.expect(ICMP)",
+        ["dropped 1 datagram: no IP header can be so", "no packet came meanwhile"],
+    ),
+    "an_unknown_protocol": (
+        "tun.inject(to(tun, protocol=253), b'x'); tun.expect(UDP)",
+        ["nobody speaks its protocol; answered: ICMP 3/2", "UDP: wanted present, got IPv4/ICMP"],
+    ),
+    "to_somebody_else": (
+        ("tun.inject(IPv4(src=tun.peer, dst='192.0.2.1'), ICMP.echo_request(1, 1))\n"
+        "tun.expect(ICMP)"),
+        ["addressed to nobody here, and this is no router", "net.ipv4.ip_forward = 0"],
+    ),
+    "from_a_martian": (
+        "tun.inject(IPv4(src='127.0.0.1', dst=tun.address), ICMP.echo_request(1, 1)); tun.expect(ICMP)",
+        ["way of 127.0.0.1 > 10.1.2.1 in by tun0: refused: the source or the destination cannot be (a martian)"],
+    ),
+    "a_fragment_alone": (
+        "tun.inject(to(tun, flags=IPFlag.MF, protocol=17), bytes(8)); tun.expect(UDP)",
+        ["Ip.ReasmReqds 1", "fragment id "],
+    ),
+    "a_full_socket": (
+        ("sink = tun.bind(53); sink.setsockopt(1, 8, 2304)\n"
+        "for _ in range(20): tun.inject(to(tun), UDP(src_port=1, dst_port=53), bytes(500))\n"
+        "tun.expect(UDP)"),
+        ["the UDP socket's receive buffer is full (Udp.RcvbufErrors, Udp.InErrors)"],
+    ),
+    "a_closed_port": (
+        "syn(tun, 81); tun.expect(TCP.where(flags=SYN | ACK))",
+        ["sent 1 datagram with RST", "TCP.flags: wanted SYN|ACK, got RST|ACK"],
+    ),
+    "counters": (
+        "with tun.counts(IpExt__InCsumErrors=1): ping(tun, 1)",
+        ["the kernel counted otherwise:", "IpExt.InCsumErrors: wanted 1, got 0  <<<", "what else moved: "],
+    ),
+    "a_wrong_length": (
+        "ping(tun, 1, payload=b'abc'); tun.expect(IPv4.where(total_length=100))",
+        ["IPv4.total_length: wanted 100, got 31"],
+    ),
+    "the_device_is_down": (
+        "tun.device.down(); tun.inject(to(tun), ICMP.echo_request(1, 1))",
+        ["KernelError", "tun0"],
+    ),
+    "a_leak": (
+        "KEPT.append(tun.netns.socket())",
+        ["test_a_leak left behind:", "a socket, AF_INET SOCK_STREAM", "close, join or wait for each"],
+    ),
     "equal_packets": (
         "ping(tun, 1); got = tun.expect(ICMP); assert got == parse(build(to(tun), ICMP.echo_reply(1, 1), b'hello'))",
         ["assert IPv4/ICMP == IPv4/ICMP, but for ", "IPv4.src: left 10.1.2.1, right 10.1.2.2"],
@@ -153,7 +249,8 @@ FAILURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, parallel):
+def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, need, parallel):
+    need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     pytester.makeini("[pytest]\ntunlab_timeout = 0.05")
@@ -162,8 +259,11 @@ def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, parallel):
     )
     pytester.makepyfile(test_it=HEAD + tests)
     result = pytester.run(sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *parallel)
-    result.assert_outcomes(failed=len(FAILURES))
-    parts = re.split(r"^_{3,} test_(\w+) _{3,}$", result.stdout.str(), flags=re.MULTILINE)
+    # One that leaves something behind passes, and its end does not.
+    result.assert_outcomes(failed=len(FAILURES) - 1, passed=1, errors=1)
+    parts = re.split(r"^_{3,} (?:ERROR at teardown of )?test_(\w+) _{3,}$", result.stdout.str(), flags=re.MULTILINE)
     reports = dict(zip(parts[1::2], parts[2::2], strict=True))
-    missing = {name: [text for text in wanted if text not in reports[name]] for name, (_, wanted) in FAILURES.items()}
-    assert {name: texts for name, texts in missing.items() if texts} == {}
+    flowing = {name: report + " ".join(report.split()) for name, report in reports.items()}  # sentences are wrapped
+    missing = {name: [text for text in wanted if text not in flowing[name]] for name, (_, wanted) in FAILURES.items()}
+    missing = {name: texts for name, texts in missing.items() if texts}
+    assert not missing, missing

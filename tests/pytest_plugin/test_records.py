@@ -22,7 +22,7 @@ PASSING_AND_FAILING = """
 
     def test_bad(tun):
         ping(tun)
-        assert False
+        tun.expect(timeout=0.01)
 
     def test_none(tun):
         assert False
@@ -92,12 +92,56 @@ class TestWhichAreWritten:
         run(f"--tunlab-record-dir={tmp_path / 'elsewhere'}")
         assert (tmp_path / "elsewhere/test_x.test_bad.pcapng").exists()
 
-    def test_one_that_cannot_be_written_is_a_warning(self, pytester, run):
+    def test_one_that_cannot_be_written_is_told_in_its_place_and_at_the_end(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         (pytester.path / ".tunlab").write_text("a file stands in the way")
-        result = run(warnings="default")
-        result.assert_outcomes(passed=1, failed=3, warnings=1)
-        result.stdout.fnmatch_lines(["*the recording of test_x.py::test_bad could not be written to *"])
+        result = run(*parallel, "-p", "no:warnings")
+        result.assert_outcomes(passed=1, failed=3)
+        result.stdout.fnmatch_lines(
+            [
+                "again     pytest test_x.py::test_bad",
+                "the recording could not be written: Not a directory",
+                "*= tunlab: not written =*",
+                "test_x.py::test_bad: the recording could not be written to *: Not a directory",
+                "make room, or give another directory: --tunlab-record-dir",
+            ]
+        )
+        for line in ("*recorded *", "page *", "look *"):
+            result.stdout.no_fnmatch_line(line)
+
+    @pytest.mark.parametrize("ending", ["pcapng", "html"])
+    def test_of_what_cannot_be_written_nothing_is_left(self, pytester, run, ending):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        pytester.makeconftest(
+            f"""
+            import errno
+            from pathlib import Path
+            whole = Path.write_bytes
+            def write_bytes(self, octets):
+                if ".{ending}" in self.name:
+                    whole(self, octets[:9])
+                    raise OSError(errno.ENOSPC, "")
+                return whole(self, octets)
+            Path.write_bytes = write_bytes
+            """
+        )
+        result = run("-k", "bad")
+        kind = {"pcapng": "recording", "html": "page"}[ending]
+        result.stdout.fnmatch_lines([f"the {kind} could not be written: No space left on device"])
+        left = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
+        assert left == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
+        said = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "look  "))]
+        assert said == (["recorded", "look"] if kind == "page" else [])
+
+    def test_a_file_for_a_directory_is_refused_at_the_start(self, pytester, run):
+        pytester.makepyfile(test_x=PASSING_AND_FAILING)
+        (pytester.path / "file").touch()
+        result = run("--tunlab-record-dir=file")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["*--tunlab-record-dir: */file is a file; name a directory, or one that is to be *"]
+        )
+        run("--tunlab-record-dir=file", "--tunlab-record=never").assert_outcomes(passed=1, failed=3)
 
     def test_a_newer_one_takes_the_place_of_the_older(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
@@ -224,12 +268,13 @@ class TestLinked:
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makepyfile(
             stand_in="""
-            from contextlib import suppress
+            from importlib.util import find_spec
+            is_real = find_spec("pytest_html") is not None  # it stands in for nobody, and looks on
             def pytest_addoption(parser):
-                with suppress(ValueError):  # pytest-html itself is here
+                if not is_real:
                     parser.addoption("--html", dest="htmlpath")
             def pytest_configure(config):
-                if not config.pluginmanager.hasplugin("html"):
+                if not is_real:
                     config.pluginmanager.register(object(), "html")
             def pytest_runtest_logreport(report):
                 for extra in getattr(report, "extras", []):
@@ -237,7 +282,7 @@ class TestLinked:
                     print("EXTRA", report.nodeid, extra["name"], extra["content"])
             """
         )
-        result = run(*parallel, "-s", "-p", "stand_in", "--html", "out/report.html")
+        result = run(*parallel, "-s", "-p", "stand_in", "--html", "out/report.html", warnings="default")
         lines = [line.split()[-3:] for line in result.outlines if "EXTRA" in line]
         assert [(test, name) for test, name, _ in lines] == [
             ("test_x.py::test_bad", name) for name in ("recorded", "page")

@@ -128,3 +128,38 @@ def test_what_is_no_traceback_has_its_section_too(pytester, run):
     result = run("--tunlab-record=always")
     result.assert_outcomes(failed=2)
     assert result.stdout.str().count("- tunlab -") >= 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "tun.expect(ICMP.where(sequence_number=2), timeout=0.01)",  # as wanted is nothing
+        "tun.expect_none(ICMP)",  # nothing was wanted
+        "tun.expect(ICMP); tun.expect(ICMP, timeout=0.01)",  # the one that came has been taken
+        "other.expect(ICMP, timeout=0.01)",  # of another namespace
+    ],
+)
+def test_a_packet_that_came_elsewhere_is_spoken_of_only_where_it_is_as_wanted(pytester, run, body):
+    pytester.makepyfile(
+        PRELUDE
+        + f"""
+    def test_x(tun, make_tun):
+        other = make_tun(ifname="tun1")
+        tun.inject(to(tun), ICMP.echo_request(1, 1))
+        {body}
+    """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("a packet as wanted*")
+
+
+def test_where_the_terminal_has_ascii_alone_the_ladder_is_drawn_in_it(pytester, run, monkeypatch, parallel):
+    for name, value in {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}.items():
+        monkeypatch.setenv(name, value)
+    pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); assert False\n")
+    result = run(*parallel)
+    result.assert_outcomes(failed=1)
+    result.stdout.re_match_lines([r" +1 +0\.000  \|<-+\|  IP 10\.1\.2\.1 > ", r" +\| +\|  \* nobody asked for it"])
+    assert "\\u" not in result.stdout.str()
+    result.stdout.no_fnmatch_line("*\\\\n*")

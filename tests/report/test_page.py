@@ -209,3 +209,24 @@ def test_tshark_reads_the_recording_in_the_page_the_same(need, tmp_path):
     assert read(embedded) == read(file)
     assert HARM in read(file)
     assert len(read(file).splitlines()) == len(SESSION)
+
+
+class TestWhatIsShownFirst:
+    def chosen(self, packets, outcome="failed", **comments):
+        recording = recorded(packets, comments={int(name[1:]): text for name, text in comments.items()})
+        return data_of(render(recording, title="x", outcome=outcome))[0]["chosen"]
+
+    def test_the_packet_by_which_the_test_failed(self):
+        marks = {"_1": "passed over at x.py:1; the nearest to what was wanted", "_2": "passed over at x.py:1"}
+        assert self.chosen(SESSION, **marks) == 0
+        assert self.chosen(SESSION, **marks, _4="not wanted") == 3
+        assert self.chosen(SESSION, outcome="", **marks, _5="read at x.py:1; not expected") == 4
+
+    def test_else_the_first_suspicious_one(self):
+        assert self.chosen(SESSION, _2="this was not wanted") == 2
+
+    def test_else_the_last_of_a_failure_and_the_first_of_what_is_none(self):
+        good = [SESSION[number] for number in (0, 1, 3, 4)]
+        assert self.chosen(good) == 3
+        assert self.chosen(good, outcome="") == 0
+        assert self.chosen([]) == 0

@@ -343,3 +343,9 @@ def test_packets_of_all_kinds_light_up(show):
     page = show(recorded([(None, each) for each in packets if len(each) < 150]))
     dark = page.run(UNLIT)
     assert dark == []
+
+
+def test_it_opens_on_the_packet_by_which_the_test_failed(show):
+    browser = show(recorded(SESSION, comments={5: "passed over at x.py:1; the nearest to what was wanted"}))
+    assert browser.run(CHOSEN) == "5"
+    assert browser.run("document.querySelector('#about strong').textContent") == "Packet 5"

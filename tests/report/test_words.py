@@ -4,7 +4,10 @@ import pytest
 
 from tunlab.kernel.counters import read_counters
 from tunlab.kernel.drops import drop_event
+from tunlab.packet import UDP, IPv4
 from tunlab.report import words
+from tunlab.report.evidence import gather
+from tunlab.report.witness import statement
 from tunlab.report.words import in_words, reasons_in_words
 
 # Of a kernel with another configuration, or another age.
@@ -43,6 +46,21 @@ def test_each_can_be_reached(names):
     assert len(said) == 1
     assert said[0].endswith(f"({', '.join(names)})")
     assert rest == {}
+
+
+def test_reasons_that_are_more_than_the_packets_are_a_strangers(home, recorded_tun):
+    def said(*reasons):
+        return "\n".join(statement([home], evidence, reasons))
+
+    evidence = gather([home])
+    assert said("IP_CSUM", "NOT_SPECIFIED") == ""
+    recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address, checksum=1), UDP())
+    evidence = gather([home])
+    shown = said("IP_CSUM", *["CPU_BACKLOG"] * 2)
+    assert "IP_CSUM" in shown
+    assert "CPU_BACKLOG" not in shown
+    home.record = None  # nobody knows how many there were
+    assert "CPU_BACKLOG, 2 times" in said(*["CPU_BACKLOG"] * 2)
 
 
 def test_reasons_with_and_without_words():

@@ -81,7 +81,9 @@ class TestOne:
         assert lines[1] == "9 packets came meanwhile, the nearest first:"
         ranks = [line for line in lines if line[:5].strip().rstrip(".").isdigit() and "IP 10" in line]
         assert [line.split("seq ")[1].split(",")[0] for line in ranks] == ["7", "6", "5", "4", "3", "2", "1", "0", "0"]
-        assert text.count("ICMP.sequence_number: wanted 77, got") == 5
+        assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
+        assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
+        assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
         assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # of one ruler
         assert error.count == 9
 
@@ -235,3 +237,24 @@ def test_an_expectation_keeps_the_packet_errors_of_its_own_making(tun):
     tun.inject(*echo(tun))
     _, text = miss(tun.expect, lambda packet: parse(packet.payload))
     assert "got one that does not have it: IPv4.version at offset 0 is 6" in text
+
+
+class TestThePacketThatMatters:
+    """By its comment a page of the recording knows which packet to open on."""
+
+    def comments(self, tun):
+        return [each.comment.rpartition("; ")[2] for each in tun.record if each.direction == "out"]
+
+    def test_the_nearest_is_said_to_be(self, tun):
+        for number in (1, 5, 2):
+            tun.inject(*echo(tun, number))
+        tun.inject(*syn(tun))
+        miss(tun.expect, ICMP.where(sequence_number=lambda n: n == 77, type=0))
+        assert [each == "the nearest to what was wanted" for each in self.comments(tun)] == [False, False, True, False]
+
+    def test_what_should_not_have_come_is_said_to_be(self, tun):
+        tun.inject(*echo(tun, 1))
+        tun.inject(*syn(tun))
+        with pytest.raises(ExpectationError):
+            tun.expect_none(TCP)
+        assert self.comments(tun) == ["", "not wanted"]

@@ -153,3 +153,21 @@ def test_another_packet_after_the_window_is_no_excuse(tun, later, monkeypatch):
         tun.expect(TCP, timeout=0.01)
     assert (caught.value.late, caught.value.after) == (None, 1)
     assert "no packet came meanwhile\n1 more packet came after the window, and would not have done" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda tun, time: tun.expect(timeout=time), lambda tun, time: tun.expect_all([], timeout=time),
+        lambda tun, time: tun.expect_none(within=time), lambda tun, time: tun.quiet(within=time),
+        lambda tun, time: tun.fence(window=time), lambda tun, time: tun.capture(timeout=time),
+        lambda tun, time: tun.read(timeout=time),
+    ],
+)  # fmt: skip
+def test_a_time_that_cannot_be_waited_for_is_refused_in_a_sentence(tun, wait):
+    for wrong in (-1, float("nan"), float("inf"), -float("inf")):
+        with pytest.raises(ValueError, match=r"=-?(1|nan|inf) cannot be waited for; give seconds, from 0 on"):
+            wait(tun, wrong)
+    for wrong in ("1", True, b"1"):
+        with pytest.raises(TypeError, match="is no number; give seconds, as "):
+            wait(tun, wrong)

@@ -36,17 +36,22 @@ def replay_command(
     send again. Packets go out as fast as they are answered. The kernel's own choices (IP identification, initial
     sequence numbers, timestamps) may differ, and what is injected follows them.
 
+    A recording has no routes, firewall rules or sysctls: of a kernel that was a router only a lab can play it.
+
     Ends with 0 if the same came out, else with 1.
 
     Example: tunlab replay failure.pcapng
     """
     from tunlab.errors import PacketError
-    from tunlab.lab.replay_script import script
+    from tunlab.lab.replay_limits import check_replayable
+    from tunlab.lab.replay_script import ifname_of, script
     from tunlab.lab.replaying import Replay
 
     records, fault = _records(file)
     try:
         played = script(records, ifname=ifname, address=address)
+        if not target:
+            check_replayable(records, ifname or ifname_of(records, address))
     except PacketError as error:
         error.file = str(file)
         raise
@@ -57,7 +62,7 @@ def replay_command(
             click.echo(_json(outcome) if as_json else _lines(outcome))
             came += outcome.direction == "out"
             different += outcome.direction == "out" and not outcome.same
-    click.echo(_verdict(len(played.steps), came, different), err=True)
+    click.echo(_verdict(len(played.steps), came, different, tun.ifname), err=True)
     if fault is not None:
         raise fault
     if different:
@@ -146,8 +151,8 @@ def _json(outcome: Outcome) -> bytes:
     return msgspec.json.encode(said)
 
 
-def _verdict(steps: int, came: int, different: int) -> str:
+def _verdict(steps: int, came: int, different: int, ifname: str) -> str:
     packets = f"{steps} packet{'s' * (steps != 1)} replayed"
     if not came:
-        return f"{packets}: nothing came out, then and now"
+        return f"{packets}: nothing came out of {ifname}, then and now"
     return f"{packets}: {'the same came out' if not different else f'{different} of {came} that came out differ'}"

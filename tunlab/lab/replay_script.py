@@ -52,7 +52,7 @@ def script(records: Sequence[Record], *, ifname: str = "", address: str = "") ->
 
     Raises PacketError for a recording with nothing to inject, or with packets cut short; KernelError for no address.
     """
-    steps = _steps(records, ifname or _ifname(records, address), address.partition("/")[0])
+    steps = _steps(records, ifname or ifname_of(records, address), address.partition("/")[0])
     if not any(step.direction == "in" for step in steps):
         what = f"of the interface {ifname!r} " if ifname else ""
         raise PacketError(
@@ -78,7 +78,8 @@ def script(records: Sequence[Record], *, ifname: str = "", address: str = "") ->
     return Script(tuple(steps), own, further, routes, *_listeners(packets))
 
 
-def _ifname(records: Sequence[Record], address: str) -> str:
+def ifname_of(records: Sequence[Record], address: str = "") -> str:
+    """The only interface with packets "in"; raises PacketError where there are several."""
     names = list(dict.fromkeys(each.interface.name for each in records if each.direction == "in"))
     if not names and address:
         names = list(dict.fromkeys(each.interface.name for each in records))

@@ -25,6 +25,7 @@ pytest_plugins = tuple(
         "strict",
         "comparison",
         "records",
+        "plain",
         "failures",
         "leaks",
         "pausing",

@@ -11,19 +11,49 @@ def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | Non
     packets: Any = sys.modules.get("tunlab.packet")
     if op != "==" or packets is None:  # without it, neither of them is a packet
         return None
-    if isinstance(left, bytes) and isinstance(right, bytes):
-        # A test that compares other octets has not asked for anybody's opinion on them.
-        from tunlab.packet.comparing import datagrams
+    if isinstance(left, list | tuple) and type(left) is type(right):
+        return _sequences(packets, left, right)
+    return _two(packets, left, right)
 
-        both = datagrams(left, right)
+
+def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
+    from tunlab.packet.comparing import compared, datagrams
+
+    kinds = {isinstance(side, packets.Packet) for side in (left, right)}
+    if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
+        # A test that compares other octets has not asked for anybody's opinion on them.
+        both = datagrams(bytes(left), bytes(right))
         if both is None:
             return None
-        left, right = both
-    elif not (
-        (isinstance(left, packets.Packet) and isinstance(right, packets.Packet))
-        or (isinstance(left, packets.Header) and type(left) is type(right))
-    ):
-        return None
-    from tunlab.packet.comparing import compared
+        lines = compared(*both)
+        if kinds == {True, False}:  # never equal, though nothing should differ
+            lines.insert(1, "one is a packet, the other is octets: compare bytes(packet)")
+        return lines
+    if isinstance(left, packets.Header) and type(left) is type(right):
+        return compared(left, right)
+    return None
 
-    return compared(left, right)
+
+def _sequences(packets: Any, left: Any, right: Any) -> list[str] | None:
+    """The first place at which two sequences with packets differ, and how."""
+    if not any(isinstance(each, packets.Packet | packets.Header) for each in (*left, *right)):
+        return None
+    for number, (one, other) in enumerate(zip(left, right, strict=False)):
+        if one != other:
+            lines = _two(packets, one, other)
+            if lines is None:
+                return None
+            lines[0] = f"{_counted(left)} == {_counted(right)}, at [{number}]: {lines[0]}"
+            return lines
+    longer, side = (left, "left") if len(left) > len(right) else (right, "right")
+    short = min(len(left), len(right))
+    shown = [f"[{number}]: {_line(packets, each)}" for number, each in enumerate(longer) if number >= short]
+    return [f"{_counted(left)} == {_counted(right)}", f"those that only the {side} side has:", *shown]
+
+
+def _line(packets: Any, each: Any) -> str:
+    return str(packets.summary(each)) if isinstance(each, packets.Packet) else repr(each)
+
+
+def _counted(side: Any) -> str:
+    return f"{len(side)} packet{'' if len(side) == 1 else 's'}"

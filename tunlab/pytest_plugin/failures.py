@@ -39,7 +39,7 @@ def pytest_runtest_makereport(
     try:
         if evidence is not None and (report.failed or mode_of(item.config) == "always"):
             item.stash[_done] = True
-            _tell(item, report, watch, evidence)
+            _tell(item, report, call, watch, evidence)
         if report.failed and pausing.wanted(item.config):
             pausing.pause(item, report, watch.homes())
     finally:
@@ -68,7 +68,10 @@ def _is_written(config: pytest.Config, evidence: Evidence) -> bool:
     return mode == "always" or (mode == "failed" and bool(evidence.sightings))
 
 
-def _tell(item: pytest.Item, report: pytest.TestReport, watch: Watch, evidence: Evidence) -> None:
+def _tell(
+    item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], watch: Watch, evidence: Evidence
+) -> None:
+    from tunlab.report.elsewhere import elsewhere
     from tunlab.report.evidence import recording
     from tunlab.report.section import section
     from tunlab.report.witness import statement
@@ -84,9 +87,11 @@ def _tell(item: pytest.Item, report: pytest.TestReport, watch: Watch, evidence: 
         if written:
             pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
         pointers.append(f"{'again':9} pytest {shlex.quote(_address(item))}")
-        testimony = statement(watch.homes(), evidence, watch.reasons())
+        homes = watch.homes()
+        testimony = statement(homes, evidence, watch.reasons())
+        remarks = list(elsewhere(call.excinfo.value, homes, evidence)) if call.excinfo is not None else []
         if evidence.sightings or testimony or report.when != "teardown":  # what a test left open has nothing to add
-            text = section(evidence, testimony, pointers)
+            text = section(evidence, testimony, pointers, remarks)
             _add_section(report, text)
             told += f"\n\n{text}"
     if written:

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if (mode := config.getini("tunlab_record")) not in _MODES:
         raise pytest.UsageError(f"tunlab_record = {mode!r} in the configuration: give one of {', '.join(_MODES)}")
+    if mode_of(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
+        place = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
+        raise pytest.UsageError(f"{place}: {directory} is a file; name a directory, or one that is to be made")
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -102,6 +106,7 @@ class Writer:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._written: set[Path] = set()
+        self._refused: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -118,17 +123,25 @@ class Writer:
             if not (ignore := directory / ".gitignore").exists():
                 ignore.write_text("*\n", encoding="ascii")
             self._remove_older(directory, record["name"])
-            path.write_bytes(recording)
+            _write(path, recording)
             self._written.add(path)
             if has_page(recording):
                 page = render(recording, title=report.nodeid, outcome=report.outcome, text=record["text"])
-                path.with_suffix(".html").write_text(page, encoding="utf-8")
+                _write(path.with_suffix(".html"), page.encode())
         except OSError as error:
-            warning = (
-                f"the recording of {report.nodeid} could not be written to {path}: {os.strerror(error.errno or 0)}"
-            )
-            self._config.issue_config_time_warning(pytest.PytestWarning(warning), stacklevel=2)
+            why = os.strerror(error.errno or 0)
+            missing = "page" if path in self._written else "recording"
+            _correct(report, record["name"], missing, why)
+            self._refused.append(f"{report.nodeid}: the {missing} could not be written to {path}: {why}")
         del report.tunlab_record
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Whoever looks for a recording that is not there, or not whole, learns why; whatever is done with warnings."""
+        if self._refused:
+            terminalreporter.section("tunlab: not written", yellow=True)
+            for line in self._refused:
+                terminalreporter.write_line(line)
+            terminalreporter.write_line("make room, or give another directory: --tunlab-record-dir")
 
     def _remove_older(self, directory: Path, name: str) -> None:
         """What a run before this one has recorded of the same test, in whichever worker that was."""
@@ -137,6 +150,37 @@ class Writer:
             if older not in self._written:
                 older.unlink(missing_ok=True)
                 older.with_suffix(".html").unlink(missing_ok=True)
+
+
+def _write(path: Path, octets: bytes) -> None:
+    """All of it or nothing."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}"[-255:])
+    try:
+        unfinished.write_bytes(octets)
+        unfinished.replace(path)
+    except OSError:
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _correct(report: pytest.TestReport, name: str, missing: str, why: str) -> None:
+    """Take back what the report says of files that are not there."""
+    kinds = {"recording": ("recorded", "page", "look"), "page": ("page",)}[missing]
+    files = re.compile(rf"^(?:{'|'.join(kinds)}) +\S.*{re.escape(name)}\.(?:pcapng|html)'?$\n", re.MULTILINE)
+
+    def corrected(text: str) -> str:
+        return files.sub("", text) + f"\nthe {missing} could not be written: {why}" if files.search(text) else text
+
+    sections = getattr(report.longrepr, "sections", [])
+    sections[:] = [(title, corrected(text) if title == "tunlab" else text, *rest) for title, text, *rest in sections]
+    report.sections = [(title, corrected(text) if title == "tunlab" else text) for title, text in report.sections]
+    if missing == "recording":
+        pointer = re.compile(rf"(?:^E +|\n)recorded in .*{re.escape(name)}\.pcapng$")
+        if (crash := getattr(report.longrepr, "reprcrash", None)) is not None:
+            crash.message = pointer.sub("", crash.message)
+        for entry in getattr(getattr(report.longrepr, "reprtraceback", None), "reprentries", ()):
+            entry.lines = [line for line in entry.lines if not pointer.search(line)]
 
 
 @pytest.hookimpl(trylast=True)

@@ -24,11 +24,12 @@ def hold_to_account(node: pytest.Item, tun: Tun) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """As a part of the call, so that it is the test that fails, and not its teardown."""
-    __tracebackhide__ = True
     result = yield
     for tun in item.stash.get(_tuns, ()):
         if unexpected := tun.unexpected():
             from tunlab.traffic.explanation import left_over
 
-            raise left_over(unexpected, tun.ifname)
+            # No traceback: the test ended well, and no line of it is to blame.
+            error = left_over(unexpected, tun.ifname)
+            raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
     return result

@@ -12,13 +12,16 @@ from tunlab.report.ladder import WIDTH, draw
 _MOST_FINDINGS = 20
 
 
-def section(evidence: Evidence, testimony: Sequence[str], pointers: Sequence[str]) -> str:
+def section(evidence: Evidence, testimony: Sequence[str], pointers: Sequence[str], remarks: Sequence[str] = ()) -> str:
     """The text.
 
+    remarks     what is to be known of the packets beside themselves, in sentences
     testimony   what the kernel says, in lines
     pointers    the lines of the end: the files, and how to run it again
     """
     parts = [draw(evidence) or ["no packet passed any device of this test"]]
+    if remarks:
+        parts.append(_indented(remarks, ""))
     if suspicious := _suspicious(evidence):
         parts.append(["suspicious:", *_indented(suspicious)])
     if testimony:

@@ -48,13 +48,22 @@ def statement(homes: Sequence[Home], evidence: Evidence, reasons: Sequence[str])
             lines.append(f"in {home.name}:")
             said = [f"  {line}" for line in said]
         lines += said
-    if reasons:
+    told = _that_may_be_ours(Counter(reasons), homes, evidence)
+    if told:
         # What another program's packets meet while this thread is on the processor is counted as this thread's.
         lines.append(
             "its reasons for the drops while this thread ran (on a busy machine a stranger's may be among them):"
         )
-        lines += [f"  {text}" for text in reasons_in_words(Counter(reasons))]
+        lines += [f"  {text}" for text in reasons_in_words(told)]
     return lines
+
+
+def _that_may_be_ours(reasons: Counter[str], homes: Sequence[Home], evidence: Evidence) -> dict[str, int]:
+    """The reasons but those of which there are more than packets in the test: a stranger's, as a whole host's are."""
+    if any(home.record is None for home in homes):  # nobody knows how many packets there were
+        return dict(reasons)
+    seen = len(evidence.sightings) + sum(evidence.lost.values())
+    return {reason: count for reason, count in reasons.items() if count <= seen}
 
 
 def _of_namespace(home: Home, evidence: Evidence) -> Iterator[str]:

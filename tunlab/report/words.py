@@ -129,7 +129,7 @@ REASONS: Mapping[str, str] = {
     "NETFILTER_DROP": "a firewall rule (netfilter)",
     "OTHERHOST": "the frame's address is another host's",
     "IP_CSUM": "bad IP header checksum",
-    "IP_INHDR": "no IP header can be so",
+    "IP_INHDR": "its IP header cannot be so, or its TTL ran out",
     "IP_RPFILTER": "rp_filter: no route leads back to its source over that device",
     "IP_NOPROTO": "nobody here speaks its protocol",
     "IP_LOCAL_SOURCE": "its source is an address of this very host",

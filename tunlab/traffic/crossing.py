@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from tunlab.packet import Packet, summary
 
+DECISIVE = ("the nearest to what was wanted", "not wanted", "not expected")
+"""Comments on the packets by which a test failed: who looks at a recording should see these first."""
+
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH118, PTH120, PTH100
 
 
@@ -21,7 +24,7 @@ class Crossing(Struct):
     time_ns     nanoseconds since the epoch, taken when it was written or read
     packet      None where the octets begin with no IPv4 header
     comment     where it came from and what became of it: "injected at test_x.py:42", "matched expectation 3 at …",
-                "passed over at …", "fence"; "" while it waits to be read
+                "passed over at …", "fence"; "" while it waits to be read. By one of DECISIVE a test failed
     taken       whether an expectation met it, or it was captured or read; what crossed inwards always is
     """
 

@@ -9,13 +9,14 @@ from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
 from tunlab.packet.diagram import explain, rows
 from tunlab.packet.match import distance
-from tunlab.traffic.crossing import Crossing
+from tunlab.traffic.crossing import DECISIVE, Crossing
 from tunlab.traffic.expectation import Expected
 from tunlab.traffic.naming import name_of
 from tunlab.traffic.timing import Window
 
+_NEAREST, _NOT_WANTED, _NOT_EXPECTED = DECISIVE
 _TOLD, _LISTED = 5, 100
-"""How many of the nearest have their differences told, how many have a line at all."""
+"""How many of the nearest have their differences told on lines of their own, how many have a line at all."""
 
 
 class Seen(NamedTuple):
@@ -44,13 +45,10 @@ def missed(wanted: object, seen: Sequence[Seen], window: Window) -> ExpectationE
 
 def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
     """The nearest first, of those as near the latest first, what is no packet last; the first as a diagram."""
-    order = sorted(
-        range(len(seen)),
-        key=lambda index: (
-            distance(differing) if (differing := seen[index].differences) is not None else float("inf"),
-            -index,
-        ),
-    )
+    order = _nearest_first(seen)
+    if order and seen[order[0]].differences is not None:
+        nearest = seen[order[0]].crossing
+        nearest.note(_NEAREST, taken=nearest.taken)
     texts = []
     for rank, index in enumerate(order[:_LISTED]):
         crossing, differences = seen[index]
@@ -58,8 +56,20 @@ def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
         if crossing.packet is not None and differences and rank < _TOLD:
             tell = rows(differences, name_of) if rank else explain(crossing.packet, differences, name_of)
             lines += tell
+        elif crossing.packet is not None and differences:
+            lines[0] += f"   <-- {'; '.join(row for row in rows(differences, name_of) if row[:1].strip())}"
         texts.append("\n".join(lines))
     return texts
+
+
+def _nearest_first(seen: Sequence[Seen]) -> list[int]:
+    return sorted(
+        range(len(seen)),
+        key=lambda index: (
+            distance(differing) if (differing := seen[index].differences) is not None else float("inf"),
+            -index,
+        ),
+    )
 
 
 def missing(
@@ -99,6 +109,8 @@ def missing(
 def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing], window: Window) -> ExpectationError:
     """The error for what came and should not have: `found` first, then the others that wait to be read."""
     bad = {id(crossing) for crossing in found}
+    for crossing in found:
+        crossing.note(_NOT_WANTED, taken=crossing.taken)
     texts = [f"{at(crossing, window.started_ns)}   <-- not wanted" for crossing in found]
     texts += [at(crossing, window.started_ns) for crossing in waiting if id(crossing) not in bad]
     what = f"{wanted.removeprefix('any ')} at all" if wanted.startswith("any ") else wanted
@@ -117,6 +129,8 @@ def left_over(crossings: Sequence[Crossing], ifname: str) -> ExpectationError:
     """The error of a strict test: these came, and no expectation met them, and nobody captured or read them."""
     started_ns = crossings[0].time_ns
     texts = [f"{at(each, started_ns)}   <-- {each.comment or 'never read'}" for each in crossings[:_LISTED]]
+    for each in crossings:
+        each.note(_NOT_EXPECTED, taken=each.taken)
     number = "a packet" if len(crossings) == 1 else f"{len(crossings)} packets"
     problem = (
         f"strict: {number} came out of {ifname} that nobody expected, captured or read"

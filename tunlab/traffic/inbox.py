@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
-from tunlab.errors import ExpectationError, KernelError, PacketError
+from tunlab.errors import ExpectationError, KernelError, Missed, PacketError
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import Packet, parse
@@ -112,7 +112,12 @@ class Inbox:
             crossing.note(f"passed over at {here}", taken=crossing.taken)
             seen.append(Seen(crossing, differences))
         error = missed(expected, seen, window)
-        self._watch_on(error, window, lambda crossing: crossing.packet is not None and expected.met_by(crossing.packet))
+        self._watch_on(
+            error,
+            window,
+            lambda crossing: crossing.packet is not None and expected.met_by(crossing.packet),
+            expected.met_by,
+        )
         raise error
 
     def expect_all(self, wanted: Sequence[Expected], ordered: bool, timeout: float) -> list[Packet]:
@@ -155,7 +160,13 @@ class Inbox:
             ordered=ordered,
             in_any_order=ordered and assignment.in_any_order().complete,
         )
-        self._watch_on(error, window, lambda crossing: offer(crossing) and assignment.complete)
+        lacking = [each for each, holder in zip(wanted, holders, strict=True) if holder is None]
+        self._watch_on(
+            error,
+            window,
+            lambda crossing: offer(crossing) and assignment.complete,
+            lambda packet: any(each.met_by(packet) for each in lacking),
+        )
         raise error
 
     def expect_none(
@@ -186,7 +197,7 @@ class Inbox:
         if count is not None and len(found) < count:
             error = missed(f"{count} packet{'' if count == 1 else 's'}", [], window)
             error.seen, error.count = tuple(at(each, window.started_ns) for each in seen), len(seen)
-            self._watch_on(error, window, lambda crossing: crossing.packet is not None)
+            self._watch_on(error, window, lambda crossing: crossing.packet is not None, lambda _: True)
             raise error
         return found
 
@@ -198,7 +209,7 @@ class Inbox:
             crossing.note(f"read at {place()}", taken=True)
             return crossing.octets
         error = missed("any datagram", [], window)
-        self._watch_on(error, window, lambda _: True)
+        self._watch_on(error, window, lambda _: True, lambda _: True)
         raise error
 
     def _wait(self, window: Window, is_wanted: Callable[[Crossing], bool]) -> bool:
@@ -213,12 +224,23 @@ class Inbox:
             if (remaining <= 0 or not self._device.wait(remaining)) and not window.widen():
                 return False
 
-    def _watch_on(self, error: ExpectationError, window: Window, is_wanted: Callable[[Crossing], bool]) -> None:
-        """Whether what was wanted comes after all tells a miss by time from one by behaviour; it stays unread."""
+    def _watch_on(
+        self,
+        error: ExpectationError,
+        window: Window,
+        is_wanted: Callable[[Crossing], bool],
+        is_met: Callable[[Packet], bool],
+    ) -> None:
+        """Whether what was wanted comes after all tells a miss by time from one by behaviour; it stays unread.
+
+        is_met   whether a packet is one of those that were wanted and did not come
+        """
         end = window.seconds
         if self._wait(window.grace(), is_wanted):
             error.late = window.elapsed - end
         error.after = len(self._unread)
+        if error.late is None:
+            error.missed = Missed(is_met, self._netns.identity, self._device.ifname, time.time_ns())
 
     # ---- the fence -------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ a window first runs out: one that ends by its packet never pays. No window is ev
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from functools import cache
@@ -36,6 +37,16 @@ def jitter() -> float:
 def margin(seconds: float) -> float:
     """By how much a window of so many seconds is widened."""
     return min(_TIMES * jitter(), _LARGEST_MARGIN) if seconds > 0 else 0.0
+
+
+def seconds(name: str, value: object) -> float:
+    """The value of the argument `name`, a time to wait; raises TypeError or ValueError for what is none."""
+    __tracebackhide__ = True
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r} is no number; give seconds, as {name}=0.5")
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name}={value!r} cannot be waited for; give seconds, from 0 on")
+    return value
 
 
 class Window:

@@ -31,6 +31,7 @@ from tunlab.traffic.crossing import Crossing
 from tunlab.traffic.expectation import Expectation, Expected
 from tunlab.traffic.inbox import Inbox
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
+from tunlab.traffic.timing import seconds
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
 
@@ -211,14 +212,18 @@ class Tun(Closing):
         expected = Expected.of(unwanted)
         self._check_open()
         self._inbox.expect_none(
-            str(expected), lambda each: each.packet is not None and expected.met_by(each.packet), within, self._fence
+            str(expected),
+            lambda each: each.packet is not None and expected.met_by(each.packet),
+            None if within is None else seconds("within", within),
+            self._fence,
         )
 
     def quiet(self, *, within: float | None = None) -> None:
         """Nothing, if the kernel sends nothing at all, and nothing waits to be read; as `expect_none` otherwise."""
         __tracebackhide__ = True
         self._check_open()
-        self._inbox.expect_none("any datagram", lambda _: True, within, self._fence)
+        waited = None if within is None else seconds("within", within)
+        self._inbox.expect_none("any datagram", lambda _: True, waited, self._fence)
 
     def fence(self, *, window: float = 0.0) -> list[Packet]:
         """All that the kernel sends in answer to what was injected so far, without waiting; it stays unread.
@@ -233,7 +238,7 @@ class Tun(Closing):
         ignored (net.ipv4.icmp_echo_ignore_all), filtered or routed elsewhere.
         """
         self._check_open()
-        return self._fence(window)
+        return self._fence(seconds("window", window))
 
     def _fence(self, window: float = 0.0, timeout: float | None = None) -> list[Packet]:
         try:
@@ -283,7 +288,8 @@ class Tun(Closing):
         return [crossing for crossing in self.record if not crossing.taken]
 
     def _seconds(self, timeout: float | None) -> float:
-        return self.timeout if timeout is None else timeout
+        __tracebackhide__ = True
+        return seconds("timeout", self.timeout if timeout is None else timeout)
 
     # ---- what the kernel counts ------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 
@@ -22,6 +22,7 @@ from tunlab.packet import Finding, Packet, findings, parse, summary
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, Record, datagram_place, read_pcapng
 from tunlab.report.page.ends import ends
 from tunlab.report.page.fields import counted, link_summary, record_rows
+from tunlab.traffic.crossing import DECISIVE
 
 MARK = '<meta name="generator" content="tunlab report">'
 """Stands in the first octets of every page, by which `tunlab report` knows its own."""
@@ -60,6 +61,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
             raise
         fault = error.sentence
     lines = [_line(record) for record in records]
+    data = _data(recording, lines, _chosen(lines, outcome))
     script = f'(() => {{\n"use strict";\n{"".join(map(_part, _SCRIPTS))}}})();\n'
     style = _part("page.css")
     parts = {
@@ -77,7 +79,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         "name": html.escape(_file_name(title, recording)),
         "style": style,
         "script": script,
-        "data": _harmless(json.dumps(_data(recording, lines), ensure_ascii=False, separators=(",", ":"))),
+        "data": _harmless(json.dumps(data, ensure_ascii=False, separators=(",", ":"))),
         "recording": base64.b64encode(recording).decode("ascii"),
     }
     # In one pass: nothing that was filled in is looked at again.
@@ -188,9 +190,24 @@ class _Table:
         return found
 
 
-def _data(recording: bytes, lines: list[Line]) -> Mapping[str, object]:
+def _chosen(lines: Sequence[Line], outcome: str) -> int:
+    """Which packet a reader comes for, from 0.
+
+    That by which the test failed, else the first suspicious one, else the last of a failure, the first of the rest.
+    """
+    for number, line in reversed(list(enumerate(lines))):
+        if any(comment in DECISIVE for comment in line.record.comment.split("; ")):
+            return number
+    suspicious = next((number for number, line in enumerate(lines) if line.found), None)
+    if suspicious is not None:
+        return suspicious
+    return max(0, len(lines) - 1) if outcome == "failed" else 0
+
+
+def _data(recording: bytes, lines: list[Line], chosen: int) -> Mapping[str, object]:
     """What the script shows.
 
+    chosen    the number of the packet that is shown first, from 0
     columns   the ladder's, each title and what is below it
     labels    depth, name, first bit, bits, folded (0, 1): of rows
     texts     values, notes, names of devices
@@ -220,4 +237,10 @@ def _data(recording: bytes, lines: list[Line]) -> Mapping[str, object]:
             record.comment, record.dropped or 0, [str(each) for each in line.found], tree, notes,
         ])  # fmt: skip
         at += len(record.octets)
-    return {"columns": drawn.columns, "labels": labels.values, "texts": texts.values, "packets": packets}
+    return {
+        "chosen": chosen,
+        "columns": drawn.columns,
+        "labels": labels.values,
+        "texts": texts.values,
+        "packets": packets,
+    }

@@ -199,6 +199,6 @@ $("app").hidden = false;
 $("suspicious").hidden = !data.packets.some((packet) => packet[11].length);
 theme.name();
 packetsView.measure();
-// A reader comes for what went wrong: the first suspicious packet, else the first of all.
-packetsView.choose(Math.max(0, data.packets.findIndex((packet) => packet[11].length)));
+// A reader comes for what went wrong: which packet that is, was decided where the page was made.
+packetsView.choose(data.chosen);
 packetsView.element.focus({ preventScroll: true });
