@@ -21,7 +21,7 @@ FROM ${BASE_IMAGE}
 ARG PROGRAMS=iputils-ping
 RUN apt-get update -qq \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ${PROGRAMS} >/dev/null \
- && rm -rf /var/lib/apt/lists/*
+ && apt-get clean && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/tunlab /opt/tunlab
 ENV PATH=/opt/tunlab/bin:$PATH PYTHONDONTWRITEBYTECODE=1
 # Whatever user the container is given may write where it begins.

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError
+from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError, PrivilegeError
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, findings, parse, reply
 from tunlab.traffic import Tun
@@ -24,6 +24,14 @@ class TestWhatItIs:
     def test_the_peer_is_the_first_other_address_of_the_network(self, make_tun):
         assert make_tun(address="10.1.2.1/24").peer == "10.1.2.2"
         assert make_tun(address="10.9.0.7/29").peer == "10.9.0.1"
+
+    def test_its_own_address_is_ipv4_and_others_are_added(self, make_tun):
+        with pytest.raises(KernelError, match=r"own is an IPv4 address .EINVAL.; make it with ipv6=True") as caught:
+            make_tun(address="fd00::1/64")
+        assert not isinstance(caught.value, PrivilegeError)
+        tun = make_tun(ipv6=True)
+        tun.device.add_address("fd00::1/64")
+        assert "fd00::1/64" in [address.cidr for address in tun.device.rtnl.addresses()]
 
     def test_a_tun_without_an_address_says_how_to_give_one(self, make_tun):
         tun = make_tun(address="")

@@ -1,6 +1,7 @@
 """`tunlab check`, `graph` and `up --dry-run`: what a lab file says, before anything is made."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -67,12 +68,64 @@ class TestCheck:
         said = tunlab("check", str(file))
         assert (said.status, said.out) == (78, "")
         hint, beside = "install it, or give its full path", "a relative path begins where the lab file is"
-        gone = f"/etc/gone is to be {tmp_path}/gone.conf, and there is no such file"
-        assert said.err.splitlines() == [
-            f"tunlab: {file}: nodes.a.files: {gone}; {beside}",
-            f"tunlab: {file}: nodes.a.run: there is no program 'no-such' on this machine; {hint}",
-            f"tunlab: {file}: nodes.a.run: there is no program '/bin/no-such' on this machine; {hint}",
+        gone = f"it is to be {tmp_path}/gone.conf, and there is no such file"
+        lines = [
+            f"tunlab: {file}: nodes.a.files./etc/gone: {gone}; {beside}",
+            f"tunlab: {file}: nodes.a.run[0]: there is no program 'no-such' on this machine; {hint}",
+            f"tunlab: {file}: nodes.a.run[2]: there is no program '/bin/no-such' on this machine; {hint}",
         ]
+        assert said.err.splitlines() == lines
+        # With all else that is wrong.
+        file.write_text(file.read_text() + "[nodes.b]\nforwrad = true\n")
+        assert set(tunlab("check", str(file)).err.splitlines()) == {
+            *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
+        }  # fmt: skip
+
+    def test_of_very_many_mistakes_in_a_file_the_first_are_told(self, tunlab, tmp_path, broken):
+        file = tmp_path / "many.toml"
+        file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
+        lines = tunlab("check", str(file), str(broken)).err.splitlines()
+        assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
+        assert lines[20] == f"tunlab: {file}: … and 280 more"
+        assert lines[21].startswith(f"tunlab: {broken}: ")
+
+    def test_where_no_file_can_be_laid(self, tunlab, tmp_path, run_directory):
+        (tmp_path / "x").write_text("")
+        file = tmp_path / "mine.toml"
+        paths = ["/new/dir/x", "/sys/x", "/etc", f"{tmp_path}/no/x", "/etc/new/dir/x", "/usr/new/x", f"{tmp_path}/y"]
+        files = ", ".join(f'"{path}" = "x"' for path in paths)
+        file.write_text(f"[nodes.a]\nfiles = {{ {files} }}\n")
+        said = tunlab("check", str(file))
+        other = "or take a path below /etc, /opt, /srv, /usr"
+        table, no = f"tunlab: {file}: nodes.a.files.", f"{tmp_path}/no"
+        assert (said.status, said.err.splitlines()) == (78, [
+            f"{table}/new/dir/x: this machine has no directory /new/dir; make it (mkdir -p /new/dir), {other}",
+            f"{table}/sys/x: a node has a /sys of its own, and no file is laid there; give it another path",
+            f"{table}/etc: there is a directory on this machine; name a file in it",
+            f"{table}{no}/x: this machine has no directory {no}; make it (mkdir -p {no}), {other}",
+        ])  # fmt: skip
+        assert tunlab("up", str(file)) == (78, "", said.err)
+        assert not run_directory.exists()
+
+    def test_a_file_that_never_ends_or_is_too_large(self, tunlab):
+        said = tunlab("check", "/dev/zero")
+        assert (said.status, said.err) == (
+            78, "tunlab: /dev/zero: it has more than 1 MiB, and no lab file is so large; give a lab file\n"
+        )  # fmt: skip
+
+    def test_a_pipe(self, tunlab, tmp_path, monkeypatch):
+        """What has an end is read; nobody is waited for without end."""
+        reading, writing = os.pipe()
+        os.write(writing, b"[nodes]\nxyz = { no = 1 }\n")
+        os.close(writing)
+        assert "nodes.xyz.no: no such key" in tunlab("check", f"/proc/self/fd/{reading}").err
+        os.close(reading)
+        monkeypatch.setattr("tunlab.lab.files.PIPE_TIMEOUT", 0.01)
+        fifo = tmp_path / "fifo"
+        os.mkfifo(fifo)
+        said = tunlab("check", str(fifo))
+        problem = "it is a pipe, and for 0.01 s nobody has written into it; give a lab file, or begin with who writes"
+        assert (said.status, said.err) == (78, f"tunlab: {fifo}: {problem}\n")
 
     def test_text_that_is_no_toml_is_told_with_its_line(self, tunlab, tmp_path):
         file = tmp_path / "x.toml"
@@ -127,6 +180,23 @@ class TestDryRun:
 
 
 class TestUpErrors:
+    def test_what_check_says_up_says_before_anything_is_made(self, tunlab, run_directory, tmp_path):
+        file = tmp_path / "mine.toml"
+        files = 'files = { "/etc/here" = "a.conf", "/etc/gone" = "b.conf" }'
+        file.write_text(f'[nodes]\na = {{ run = ["no-such"], {files} }}\nb = {{ mut = 1 }}\n')
+        said = tunlab("up", str(file))
+        assert (said.status, said.err) == tunlab("check", str(file))[::2]
+        assert said.err.count("\n") == 4
+        assert not run_directory.exists()
+
+    def test_a_sysctl_whose_value_only_the_kernel_knows_to_be_wrong(self, tunlab, run_directory, tmp_path):
+        file = tmp_path / "mine.toml"
+        file.write_text('[nodes]\na = { sysctls = { "net.core.somaxconn" = "abc" } }\nb = {}\n')
+        said = tunlab("up", str(file))
+        problem = "nodes.a.sysctls.net.core.somaxconn: 'abc': the kernel takes no such value for it; see Documentation/"
+        assert (said.status, said.err.startswith(f"tunlab: {file}: {problem}")) == (78, True), said.err
+        assert list(run_directory.iterdir()) == []
+
     def test_options_of_the_tun_are_for_labs_of_one_node(self, tunlab, run_directory):
         said = tunlab("up", "router", "--address", "10.9.0.1/24")
         assert said.status == 78
@@ -151,6 +221,11 @@ class TestGraph:
         file = tmp_path / "x.txt"
         tunlab("graph", "router", "--write", str(file))
         assert file.read_text() == tunlab("graph", "router").out
+
+    def test_one_form_at_a_time(self, tunlab):
+        said = tunlab("graph", "router", "--svg", "--dot")
+        assert (said.status, said.out) == (2, "")
+        assert "--dot and --svg are forms of one drawing: give one" in said.err
 
     def test_a_file_that_cannot_be_written(self, tunlab, tmp_path):
         said = tunlab("graph", "router", "--write", str(tmp_path / "no" / "x.svg"))

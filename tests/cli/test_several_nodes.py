@@ -2,22 +2,15 @@
 
 import json
 import os
-import pty
 import re
-import select
 import signal
-import socket
 import subprocess
-import sys
 
 import pytest
 
-from tunlab.cli.watch import links_of, short, table
-from tunlab.kernel.rtnl import Rtnl
+from tests.cli.terminals import read_until, terminal
 from tunlab.lab import Lab
-from tunlab.lab.live_lab import LiveLab
 from tunlab.packet import ICMP, IPv4, build
-from tunlab.topology import parse_lab, plan
 
 
 @pytest.fixture
@@ -61,10 +54,26 @@ class TestUp:
     def test_files_are_found_beside_the_lab_file(self, tunlab, command, tmp_path, need):
         (tmp_path / "motd.txt").write_text("hello\n")
         file = tmp_path / "x.toml"
-        file.write_text('[nodes]\na = { files = { "/etc/motd" = "motd.txt" } }\nb = {}\n[[links]]\nends = ["a", "b"]\n')
+        files = '{ "/etc/motd" = "motd.txt", "/etc/tunlab-new/dir/motd" = "motd.txt" }'
+        file.write_text(f'[nodes]\na = {{ files = {files} }}\nb = {{}}\n[[links]]\nends = ["a", "b"]\n')
         assert tunlab("up", str(file)).status == 0
-        assert command("exec", "x/a", "--", need("cat"), "/etc/motd").out == "hello\n"
+        shown = command("exec", "x/a", "--", need("cat"), "/etc/motd", "/etc/tunlab-new/dir/motd")
+        assert shown.out == "hello\n" * 2
         assert command("exec", "x/b", "--", need("cat"), "/etc/motd").out != "hello\n"
+
+    def test_a_program_that_has_failed_by_then_is_told(self, tunlab, tmp_path):
+        """The second program is ready when the first has closed the pipe, as its end does; the third has ended well."""
+        pipe, file = tmp_path / "pipe", tmp_path / "x.toml"
+        os.mkfifo(pipe)
+        failing = ["sh", "-c", f"exec 9> {pipe}; echo oops; exit 3"]
+        waiting = f'{{ command = ["sh", "-c", "cat {pipe}; echo done"], ready = {{ line = "done" }} }}'
+        file.write_text(f'[nodes]\na = {{ run = [{json.dumps(failing)}, {waiting}, "true"] }}\nb = {{}}\n')
+        said = tunlab("up", str(file))
+        assert (said.status, said.out.splitlines()[0]) == (0, "x is up: 2 nodes")
+        *_, first, head, printed = said.err.splitlines()
+        assert first.startswith("tunlab: 'sh -c exec 9> ")
+        assert first.endswith(" in node a ended with exit code 3; run it by hand in the node")
+        assert (head, printed) == ("the end of what it printed:", "  oops")
 
     def test_ctrl_c_leaves_nothing(self, command, need, run_directory):
         inject = "inject=mount:signal=INT:when=2"
@@ -250,76 +259,6 @@ class TestInjectAndPing:
         assert "tunlab dump router/client shows the requests" in said.err
 
 
-class TestWatch:
-    def test_what_happens_to_links_as_json(self, tunlab, start):
-        tunlab("up", "two-hosts")
-        watch = start("watch", "--json")
-        watch.wait_for("watching lab two-hosts")
-        with Lab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
-            rtnl.set_link(rtnl.link_index("eth0"), up=False)
-        seen = [json.loads(watch.process.stdout.readline()) for _ in range(2)]
-        assert {(each["node"], each["ifname"], each["event"]) for each in seen} >= {("b", "eth0", "changed")}
-        assert not any(each["running"] for each in seen if each["node"] == "b")
-        assert watch.end(signal.SIGINT).status == 0
-
-    def test_as_lines_where_there_is_no_terminal(self, tunlab, start):
-        tunlab("up", "two-hosts")
-        watch = start("watch", "two-hosts")
-        watch.wait_for("watching lab two-hosts")
-        with Lab.open("two-hosts").netns("a") as netns, Rtnl(netns) as rtnl:
-            rtnl.set_link(rtnl.link_index("eth0"), mtu=1300)
-        assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{6} a eth0 up, mtu 1300\n", watch.process.stdout.readline())
-        assert watch.end(signal.SIGTERM).status == 0
-
-    def test_a_table_on_a_terminal(self, tunlab, environment):
-        tunlab("up", "two-hosts")
-        with terminal("watch", environment=environment) as (process, shown):
-            said = read_until(shown, r"b eth0 +a eth0 +up +\S")
-            assert "lab two-hosts: 2 nodes; Ctrl-C ends" in said
-            with Lab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
-                rtnl.set_link(rtnl.link_index("eth0"), up=False)
-            read_until(shown, r"a eth0 +b eth0 +no carrier")
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
-
-    def test_rates_are_what_was_sent_between_two_looks(self, tunlab):
-        tunlab("up", "two-hosts")
-        with Lab.open("two-hosts").live() as live:
-            now = {(node.name, link.name): link for node in live for link in node.rtnl.links()}
-            link = now["a", "eth0"]
-            import msgspec
-
-            later = msgspec.structs.replace(link, tx_bytes=link.tx_bytes + 250_000, tx_packets=link.tx_packets + 500)
-            rows = table(live.plan, now, {**now, ("a", "eth0"): later}, 2.0)
-        assert rows[3].split()[:9] == ["a", "eth0", "b", "eth0", "up", "1.0", "M", "250", str(link.tx_packets + 500)]
-
-    def test_what_a_full_queue_drops_is_shown(self):
-        spec = parse_lab('nodes = { a = {}, b = {} }\nlinks = [{ ends = ["a", "b"], rate = "64kbit" }]')
-        with LiveLab.make(plan(spec)) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            before = links_of(live)
-            for _ in range(20):
-                sender.sendto(bytes(1400), (live["b"].address, 9))
-            rows = table(live.plan, before, links_of(live), 1.0)
-        dropped = {row.split()[0]: int(row.split()[-1]) for row in rows[3:]}
-        assert dropped["a"] > 10
-        assert dropped["b"] == 0
-
-    @pytest.mark.parametrize(
-        ("number", "text"),
-        [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1.0 k"),
-            (9940, "9.9 k"),
-            (34_000_000, "34 M"),
-            (2.5e9, "2.5 G"),
-            (7e11, "700 G"),
-        ],
-    )
-    def test_numbers_are_short(self, number, text):
-        assert short(number) == text
-
-
 class TestGc:
     def test_it_removes_what_is_broken_or_gone_and_leaves_what_is_up(self, tunlab, command, need, run_directory):
         strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", "trace=mount")
@@ -337,46 +276,13 @@ class TestGc:
 
 
 class TestDown:
+    def test_it_names_every_tun(self, tunlab):
+        tunlab("up", "two-stacks")
+        assert tunlab("down", "two-stacks").out == "two-stacks is down: removed tun0, tun1, its namespace\n"
+
     def test_it_says_what_was_removed(self, tunlab):
         tunlab("up", "bridge")
         assert tunlab("down", "bridge").out == "bridge is down: removed 5 namespaces\n"
         tunlab("up", "router")
         said = tunlab("down", "router").out
         assert re.fullmatch(r"router is down: removed tun0, 4 namespaces, 1 process \(\d+\)\n", said)
-
-
-class terminal:  # noqa: N801 - used as a function
-    """A command with a terminal for its output: `with terminal("watch", …) as (process, shown)`."""
-
-    def __init__(self, *arguments, environment):
-        self.arguments, self.environment = arguments, environment
-
-    def __enter__(self):
-        self.shown, theirs = pty.openpty()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tunlab", *self.arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
-            env={**self.environment, "COLUMNS": "100", "LINES": "30"},
-        )
-        os.close(theirs)
-        return self.process, self.shown
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.shown)
-
-
-def read_until(fd, pattern):
-    """What a terminal shows up to a match; it fails when nothing more comes."""
-    text, poll = "", select.poll()
-    poll.register(fd, select.POLLIN)
-    while not re.search(pattern, text):
-        assert poll.poll(20_000), text
-        try:
-            text += os.read(fd, 65_536).decode()
-        except OSError:
-            pytest.fail(f"it ended before it showed {pattern!r}: {text!r}")
-    return text

@@ -1,8 +1,10 @@
 """Containers as nodes of a lab, on a real engine: wired like any node, and gone with the lab however that ends."""
 
+import io
 import signal
 import subprocess
 import sys
+import tarfile
 
 import pytest
 
@@ -10,6 +12,9 @@ from tunlab.engines import removal
 from tunlab.engines.container import Container
 from tunlab.engines.nodes import Nodes, remove_recorded
 from tunlab.errors import EngineError, LabError
+from tunlab.kernel.link_events import LinkEvents
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import Lab
 from tunlab.lab.live_lab import LiveLab
 from tunlab.topology import parse_lab, plan
@@ -134,6 +139,48 @@ class TestOfATest:
             removal._wait_until_removed(engine, each)
         assert containers(engine, run) == []
 
+    @pytest.mark.parametrize(
+        ("link", "keys", "said"),
+        [
+            ("b", "", r'has an interface eth0 already; give the lab\'s another name, as ends = \["…", "b:lab0"\]'),
+            ("b:lab0", "", r"has a default route already; give the node other routes, as routes = \[{ to = "),
+            ("b:lab0", ', routes = [{ to = "10.0.0.0/16", via = "10.0.1.1" }]', None),
+        ],
+    )
+    def test_one_that_runs_already_keeps_its_networks(self, engine, image, run_of, link, keys, said):
+        made = Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test")
+        # With what an engine gives a container, but not by the engine: its end would be a link of the machine's.
+        with made as running, Netns.create() as engines:
+            running.start()
+            with Netns.of_process(running.pid) as netns, Rtnl(netns) as rtnl:
+                rtnl.add_veth("eth0", "eth0", peer_netns=engines)
+                rtnl.add_address(rtnl.link_index("eth0"), "172.17.0.2/16")
+                rtnl.set_link(rtnl.link_index("eth0"), up=True)
+                rtnl.add_route("default", via="172.17.0.1")
+            before = netns_of(running)
+            toml = (
+                f'[nodes]\na = {{ forward = true }}\nb = {{ container = "{running.id[:12]}"{keys} }}\nc = {{}}\n'
+                f'[[links]]\nends = ["a", "{link}"]\n[[links]]\nends = ["a", "c"]\n'
+            )
+            planned = plan(parse_lab(toml))
+            with Nodes(planned, stays=False) as nodes:
+                if said is None:
+                    with LiveLab.make(planned, containers=nodes) as lab:
+                        assert lab.ping_all()["c", "b"]
+                else:
+                    with pytest.raises(LabError, match=said):
+                        LiveLab.make(planned, containers=nodes)
+            assert netns_of(running) == before
+
+
+def netns_of(running):
+    """The names of the links in a container's namespace, when those of a lab that was there have gone."""
+    with Netns.of_process(running.pid) as netns, LinkEvents({"": netns}) as events, Rtnl(netns) as rtnl:
+        while any(link.name == "lab0" for link in rtnl.links()):
+            assert events.wait(20)
+            events.take()
+        return [(link.index, link.name) for link in rtnl.links()]
+
 
 class TestThatStays:
     def test_up_exec_and_down(self, engine, text, tunlab, directory):
@@ -147,8 +194,10 @@ class TestThatStays:
         assert (absent.returncode, "has no program 'no-such-program'" in absent.stderr) == (127, True)
         run = Lab("web").state.containers.run
         assert len(containers(engine, run)) == 1
+        (container,) = containers(engine, run)
         done = tunlab("down", "web")
         assert (done.returncode, containers(engine, run)) == (0, []), done.stderr
+        assert done.stdout == f"web is down: removed 2 namespaces, 1 container ({container[:12]})\n"
 
     @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
     def test_up_killed_at_any_time_and_gc(self, engine, text, tunlab, directory, child_environment, need, call):
@@ -161,7 +210,9 @@ class TestThatStays:
         )  # fmt: skip
         assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
         state = Lab("web").state
-        assert tunlab("gc").returncode == 0
+        left = ", ".join(each[:12] for each in containers(engine, state.containers.run))
+        done = tunlab("gc")
+        assert (done.returncode, f"1 container ({left})" in done.stdout) == (0, bool(left)), done.stdout
         assert Lab.all() == []
         assert containers(engine, state.containers.run) == []
         assert tunlab("up", "web.toml").returncode == 0
@@ -208,12 +259,30 @@ class TestWhatIsWrong:
         assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
         assert Lab.all() == []
 
+    def test_an_image_without_a_program(self, engine, tunlab, directory, run_of):
+        engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_of)
+        name = f"localhost/tunlab-bare:{run_of}"
+        try:
+            (directory / "x.toml").write_text(f'[nodes]\na = {{ image = "{name}" }}\n')
+            done = tunlab("up", "x.toml")
+        finally:
+            engine.api.remove_image(name)
+        assert done.returncode == 69
+        assert 'the image has no program of its own: give the node one, as run = ["sleep infinity"]' in done.stderr
+        assert Lab.all() == []
+
     def test_an_engine_elsewhere(self, engine, monkeypatch, tmp_path):
         planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
         with forwarded(engine, tmp_path) as address:
             monkeypatch.setenv("DOCKER_HOST", address)
             with pytest.raises(EngineError, match="its network namespace is there: name an engine of this machine"):
                 Nodes(planned, stays=False)
+
+
+def empty_tar():
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w").close()
+    return archive.getvalue()
 
 
 class forwarded:  # noqa: N801 - a context manager

@@ -57,6 +57,23 @@ def test_a_text_for_a_directory_that_is_not_there_is_left_out(netns):
     assert run(netns, View(texts={"/no/such/directory/x": "x"}), "echo", "runs") == "runs\n"
 
 
+def test_directories_that_are_not_there_are_made_for_the_program_alone(netns, tmp_path):
+    source = tmp_path / "source"
+    source.write_text("configured\n")
+    targets = ["/etc/tunlab-new/one/x.conf", "/etc/tunlab-new/y.conf", "/etc/tunlab-z", "/usr/lib/tunlab-new/z"]
+    shown = run(netns, View(files=tuple((target, str(source)) for target in targets)), "cat", *targets, "/etc/passwd")
+    assert shown == "configured\n" * 4 + Path("/etc/passwd").read_text()
+    assert not any(Path(made).exists() for made in ("/etc/tunlab-new", "/etc/tunlab-z", "/usr/lib/tunlab-new"))
+
+
+def test_elsewhere_they_have_to_be_there(netns, tmp_path):
+    source = tmp_path / "source"
+    source.write_text("")
+    target = tmp_path / "new" / "x"  # below /tmp, where a program may write for others
+    with pytest.raises(KernelError, match=f"lay {source} over {target}: "):
+        run(netns, View(files=((str(target), str(source)),)), "true")
+
+
 def test_a_file_that_is_not_there(netns, tmp_path):
     with pytest.raises(KernelError, match="lay /no/such over "):
         run(netns, View(files=((str(tmp_path / "x"), "/no/such"),)), "true")

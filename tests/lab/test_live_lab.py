@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import resource
 import socket
 import subprocess
@@ -89,14 +90,27 @@ class TestMade:
         with lab, pytest.raises(LabError, match="is being used already"), lab:
             pass
 
-    def test_a_file_that_is_not_there(self):
-        text = '[nodes]\na = { files = { "/etc/motd" = "nothing.txt" } }\n'
-        with pytest.raises(LabError, match=r"node a wants .*nothing.txt as its /etc/motd, and there is no such file"):
-            LiveLab.make(plan(parse_lab(text)))
+    def test_the_example_of_the_ready_labs_readme(self):
+        readme = (Path(__file__).parents[2] / "lab" / "README.md").read_text()
+        (example,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+        exec(example, {})
 
-    def test_what_the_kernel_refuses_is_told_with_the_node(self):
-        text = '[nodes]\na = { sysctls = { "net.ipv4.no_such" = "1" } }\n'
-        with pytest.raises(KernelError, match=r"node a: sysctl net\.ipv4\.no_such=1: there is no such sysctl"):
+    def test_a_file_that_is_not_there(self):
+        text = '[nodes]\na = { files = { "/etc/motd" = "nothing.txt", "/no/such/x" = "nothing.txt" } }\n'
+        with pytest.raises(TopologyError) as caught:
+            LiveLab.make(plan(parse_lab(text)))
+        assert [(each.table, each.key) for each in caught.value.problems] == [
+            ("nodes.a.files", "/etc/motd"), ("nodes.a.files", "/no/such/x"), ("nodes.a.files", "/no/such/x"),
+        ]  # fmt: skip
+        assert re.search(r"/etc/motd: it is to be /.*nothing.txt, and there is no such file", str(caught.value))
+
+    @pytest.mark.parametrize(
+        ("name", "value", "said"),
+        [("net.ipv4.no_such", "1", "there is no such sysctl"), ("net.core.somaxconn", "abc", "takes no such value")],
+    )
+    def test_a_sysctl_that_cannot_be_is_told_with_table_and_key(self, name, value, said):
+        text = f'[nodes]\na = {{ sysctls = {{ "{name}" = "{value}" }} }}\n'
+        with pytest.raises(TopologyError, match=rf"nodes\.a\.sysctls\.{re.escape(name)}: '{value}': .*{said}"):
             LiveLab.make(plan(parse_lab(text)))
 
     def test_more_nodes_than_open_files(self):

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.lab.labs import ROUTER
-from tunlab.errors import KernelError, LabError
+from tunlab.errors import KernelError, LabError, TopologyError
 from tunlab.kernel.link_events import wait_for_link
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
@@ -54,7 +54,7 @@ class TestUp:
         assert len(status.processes) == 1  # the web server; not the name server, which is tunlab's own
 
     def test_what_the_kernel_refuses_leaves_nothing(self, run_directory):
-        with pytest.raises(KernelError, match=r"node client: sysctl net\.no\.such"):
+        with pytest.raises(TopologyError, match=r"nodes\.client\.sysctls\.net\.no\.such: "):
             up(TEXT.replace("client = {}", 'client = { sysctls = { "net.no.such" = "1" } }'))
         assert list(run_directory.iterdir()) == []
 

@@ -91,7 +91,7 @@ def test_names_that_a_lab_may_have(name):
         ('name = "-x"', "x.toml: name: a lab cannot be called '-x'; take 1 to 15 of a-z, 0-9 and -"),
         ('name = "Lab"', "x.toml: name: a lab cannot be called 'Lab'; take 1 to 15 of a-z, 0-9 and -"),
         ("nodes = 1", "x.toml: nodes: no tables; write a node as [nodes.stack]"),
-        ("nodes = {a = 1}", "x.toml: nodes: no tables; write a node as [nodes.stack]"),
+        ("nodes = {a = 1}", "x.toml: nodes.a: 1 is no table; write [nodes.a], or a = {}"),
         ("[nodes]", "x.toml: nodes: a lab without a node; write one, as [nodes.stack]"),
     ],
 )

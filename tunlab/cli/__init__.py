@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+_TOLD = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,13 +63,27 @@ def _replace_closed_streams() -> None:
 
 
 def _say(error: object, status: int) -> int:
-    problems = getattr(error, "problems", None) or [error]  # a lab file's mistakes are told all at once, a line each
     try:
-        for sentence in problems:
+        for sentence in _sentences(error):
             print(f"tunlab: {sentence}", file=sys.stderr)  # noqa: T201
     except OSError:  # nobody listens; the exit code says it too
         _discard_output()
     return status
+
+
+def _sentences(error: object) -> Iterator[object]:
+    """A lab file's mistakes are told all at once, a line each; of very many in one file the first."""
+    problems = getattr(error, "problems", None)
+    if not problems:
+        yield error
+        return
+    by_file: dict[str, list[object]] = {}
+    for problem in problems:
+        by_file.setdefault(problem.file, []).append(problem)
+    for file, told in by_file.items():
+        yield from told[:_TOLD]
+        if len(told) > _TOLD:
+            yield f"{file + ': ' if file else ''}… and {len(told) - _TOLD} more"
 
 
 def _discard_output() -> None:

@@ -24,8 +24,8 @@ def containers_of(plan: LabPlan) -> Iterator[Nodes | None]:
         yield nodes
 
 
-def remove_containers(record: ContainerRecord) -> None:
-    """Remove the containers of a lab, by its record. Raises EngineError."""
+def remove_containers(record: ContainerRecord) -> list[str]:
+    """Remove the containers of a lab, by its record; returns their ids. Raises EngineError."""
     from tunlab.engines.nodes import remove_recorded
 
-    remove_recorded(record.engine, record.run)
+    return remove_recorded(record.engine, record.run)

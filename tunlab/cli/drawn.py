@@ -17,14 +17,14 @@ _SUFFIXES: dict[str, Form] = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": 
 
 @click.command("graph", short_help="Draw a lab.")
 @click.argument("which", metavar="FILE|LAB")
-@click.option("--mermaid", "form", flag_value="mermaid", help="Mermaid, which GitHub shows in Markdown.")
-@click.option("--dot", "form", flag_value="dot", help="DOT, for Graphviz.")
-@click.option("--svg", "form", flag_value="svg", help="An SVG picture.")
+@click.option("--mermaid", is_flag=True, help="Mermaid, which GitHub shows in Markdown.")
+@click.option("--dot", is_flag=True, help="DOT, for Graphviz.")
+@click.option("--svg", is_flag=True, help="An SVG picture.")
 @click.option(
     "-w", "--write", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
     help="Write it there; .mmd, .dot and .svg choose the form.",
 )  # fmt: skip
-def graph_command(which: str, form: Form | None, file: Path | None) -> None:
+def graph_command(which: str, mermaid: bool, dot: bool, svg: bool, file: Path | None) -> None:
     """Draw a lab: in the terminal, or as Mermaid, DOT or SVG.
 
     FILE is a lab file or the name of a ready lab, LAB one that is up.
@@ -34,7 +34,13 @@ def graph_command(which: str, form: Form | None, file: Path | None) -> None:
     from tunlab.errors import KernelError
     from tunlab.topology import graph
 
-    if form is None:
+    wanted: dict[Form, bool] = {"mermaid": mermaid, "dot": dot, "svg": svg}
+    forms = [form for form, given in wanted.items() if given]
+    if len(forms) > 1:
+        raise click.UsageError(f"{' and '.join(f'--{each}' for each in forms)} are forms of one drawing: give one")
+    if forms:
+        form = forms[0]
+    else:
         form = _SUFFIXES.get(file.suffix.lower(), "text") if file is not None else "text"
     drawing = graph(_plan_of(which), form)
     if file is None:
@@ -74,19 +80,15 @@ def check_command(files: tuple[str, ...]) -> None:
     from tunlab.cli.planned import size
     from tunlab.errors import TopologyError
     from tunlab.lab.files import find_lab_file, spec_of_file
-    from tunlab.lab.presence import absent
     from tunlab.topology import plan
 
     problems: list[Problem] = []
     for which in files:
         try:
             file = find_lab_file(which)
-            planned = plan(spec_of_file(file))
+            planned = plan(spec_of_file(file, here=True))
         except TopologyError as error:
             problems += error.problems
-            continue
-        if lacking := absent(planned, file):
-            problems += lacking
             continue
         click.echo(f"{file}: nothing is wrong: lab {planned.name}, {size(planned)}")
     if problems:

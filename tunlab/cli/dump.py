@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tunlab.cli.signals import Signals
     from tunlab.cli.tap import Tap
     from tunlab.lab import Lab
+    from tunlab.lab.ending import Ending
     from tunlab.lab.reader import Reader
     from tunlab.traffic import Crossing
 
@@ -80,13 +81,14 @@ def dump_command(
     from tunlab.cli.filters import Filter
     from tunlab.cli.signals import Signals
     from tunlab.lab import resolve
+    from tunlab.lab.ending import Ending
 
     if as_json and oneline:
         raise click.UsageError("--json and --oneline are two forms of the same packet: give one of them")
     chosen = Filter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
-        signals = stack.enter_context(Signals())
+        signals, ending = stack.enter_context(Signals()), stack.enter_context(Ending(lab))
         record = _recorder(stack, file, ifname or lab.ifname_of(node))
         reader, where = _source(stack, lab, node, ifname)
         # Said only now that nothing sent from here on is missed: people and programs wait for it.
@@ -101,7 +103,7 @@ def dump_command(
             else:
                 click.echo(display.whole(crossing, verbose=verbose))
 
-        shown = _follow(reader, signals, count, timeout, lambda crossing: chosen.passes(crossing.packet), show)
+        shown = _follow(reader, signals, ending, count, timeout, lambda crossing: chosen.passes(crossing.packet), show)
     click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
     if count is not None and shown < count and signals.number is None:
         click.echo(f"tunlab: {count} were wanted, and {timeout:g} s have passed", err=True)
@@ -140,14 +142,20 @@ def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Cro
 def _follow(
     reader: Reader | Tap,
     signals: Signals,
+    ending: Ending,
     count: int | None,
     timeout: float | None,
     wanted: Callable[[Crossing], bool],
     show: Callable[[Crossing], None],
 ) -> int:
-    """Show what is wanted until `count`, `timeout` seconds, a signal, or the end of who reads us; how many it was."""
+    """Show what is wanted until `count`, `timeout` seconds, a signal, or the end of who reads us; how many it was.
+
+    Raises LabError when the lab goes: two who look at both ends of a link keep both, and their sockets tell nothing.
+    """
     import select
     import time
+
+    from tunlab.lab.ending import LOOK
 
     deadline = None if timeout is None else time.monotonic() + timeout
     poll = select.poll()
@@ -155,6 +163,7 @@ def _follow(
         poll.register(fd, select.POLLIN)
     output = sys.stdout.fileno()
     poll.register(output, 0)  # an error there: a pipe whose reader has ended
+    poll.register(ending, 0)
     shown = 0
     while True:
         for crossing in reader.take():
@@ -166,6 +175,8 @@ def _follow(
         remaining = None if deadline is None else deadline - time.monotonic()
         if signals.number is not None or (remaining is not None and remaining <= 0):
             return shown
-        ready = dict(poll.poll(None if remaining is None else remaining * 1000))
+        ready = dict(poll.poll((LOOK if remaining is None else min(LOOK, remaining)) * 1000))
+        if (ending.fileno() in ready or not ready) and ending.came:
+            raise reader.gone()
         if output in ready:
             raise BrokenPipeError(errno.EPIPE, "")

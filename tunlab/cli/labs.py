@@ -9,6 +9,9 @@ import click
 if TYPE_CHECKING:
     from tunlab.lab import Removed, Status
 
+_SHOWN = 4
+"""TUNs that are named one by one."""
+
 
 @click.command("down", short_help="Remove a lab, whole or half-made.")
 @click.argument("name", required=False, metavar="[LAB]")
@@ -67,9 +70,12 @@ def gc_command() -> None:
 
 
 def _removed(removed: Removed) -> str:
-    what = [removed.ifname] if removed.ifname else []
+    what = list(removed.tuns) if len(removed.tuns) <= _SHOWN else [f"{len(removed.tuns)} TUNs"]
     if removed.namespace:
         what.append("its namespace" if len(removed.nodes) == 1 else f"{len(removed.nodes)} namespaces")
+    if removed.containers:
+        ids = ", ".join(each[:12] for each in removed.containers)
+        what.append(f"{len(removed.containers)} container{'s' * (len(removed.containers) > 1)} ({ids})")
     if removed.processes:
         many = "es" if len(removed.processes) > 1 else ""
         what.append(f"{len(removed.processes)} process{many} ({', '.join(map(str, removed.processes))})")

@@ -36,9 +36,13 @@ class Tap:
         try:
             captured = self._socket.recv_all(_AT_ONCE)
         except KernelError as error:
-            problem = f"{self.ifname} of {self._where} is gone, or down"
-            raise LabError(self._where, problem, remedy="tunlab ls shows what is up") from error
+            raise self.gone() from error
         return [crossing_of(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
+
+    def gone(self) -> LabError:
+        """The error when there is nothing to be read any more."""
+        problem = f"{self.ifname} of {self._where} is gone, or down"
+        return LabError(self._where, problem, remedy="tunlab ls shows what is up")
 
     def __enter__(self) -> Self:
         return self

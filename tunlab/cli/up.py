@@ -41,7 +41,7 @@ def up_command(
 
     Example: tunlab up router --name mine
     """
-    spec, base = _spec(which, name, address, ifname, mtu)
+    spec, file = _spec(which, name, address, ifname, mtu, here=not dry_run)
     from tunlab.topology import plan
 
     planned = plan(spec)
@@ -54,6 +54,7 @@ def up_command(
     from tunlab.cli.containers import containers_of, remove_containers
     from tunlab.cli.progress import Progress
     from tunlab.cli.signals import Signals
+    from tunlab.errors import TopologyError
     from tunlab.lab.live import Lab
 
     pinned = Lab(spec.name).directory / "nodes"
@@ -62,7 +63,10 @@ def up_command(
         return f"{spec.name} is coming up: {sum(1 for _ in pinned.glob('*'))} of {len(planned.nodes)} nodes"
 
     with Signals() as signals, Progress(progress), containers_of(planned) as containers:
-        lab = Lab.up(planned, base=base, containers=containers)
+        try:
+            lab = Lab.up(planned, base=file.parent if file else "", containers=containers)
+        except TopologyError as error:  # what only the kernel knew
+            raise TopologyError(problems=[each._replace(file=str(file or "")) for each in error.problems]) from error
     if signals.number is not None:  # Ctrl-C can wait, and finds a whole lab to remove
         lab.down(remove_containers)
         raise click.exceptions.Exit(128 + signals.number)
@@ -70,6 +74,8 @@ def up_command(
         _say_tun(lab, spec, as_json)
     else:
         _say_lab(lab, planned, as_json)
+    for failure in lab.failures:
+        click.echo(f"tunlab: {failure}", err=True)
 
 
 def _say_tun(lab: Lab, spec: LabSpec, as_json: bool) -> None:
@@ -134,19 +140,17 @@ def _json(plan: LabPlan, directory: str = "") -> str:
 
 
 def _spec(
-    which: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None
-) -> tuple[LabSpec, Path]:
-    """What is to be made, and where the relative paths in it begin."""
-    from pathlib import Path
-
+    which: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
+) -> tuple[LabSpec, Path | None]:
+    """What is to be made, and the file that says so; `here` as spec_of_file has it."""
     from tunlab.errors import Problem, TopologyError
     from tunlab.lab.files import find_lab_file, spec_of_file
     from tunlab.topology import LabSpec
 
     file = find_lab_file(which) if which is not None else None
-    spec = spec_of_file(file) if file is not None else LabSpec()
+    spec = spec_of_file(file, here=here) if file is not None else LabSpec()
     try:
-        return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file.parent if file is not None else Path()
+        return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
         # The keys are the options' here, and the file is not at fault.
         said = [

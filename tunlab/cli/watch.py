@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from tunlab.cli.signals import Signals
     from tunlab.kernel.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.tables import Link
+    from tunlab.lab.ending import Ending
     from tunlab.lab.live_lab import LiveLab
     from tunlab.topology.plan import LabPlan
 
 Ends: TypeAlias = "Mapping[tuple[str, str], Link]"
 """The links of all nodes: by the node's name and the interface's."""
 
-_BETWEEN = 1.0
+_BETWEEN = 1.0  # no more than tunlab.lab.ending.LOOK
 _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first line, and erase all below
 
 
@@ -26,7 +27,7 @@ _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first line, and erase all below
 @click.argument("name", required=False, metavar="[LAB]")
 @click.option("--json", "as_json", is_flag=True, help="Print what happens to links, an object a line.")
 def watch_command(name: str | None, as_json: bool) -> None:
-    """Watch the links of a lab until Ctrl-C: who is up, and what each end sends.
+    """Watch the links of a lab until Ctrl-C, or until it is taken down: who is up, and what each end sends.
 
     On a terminal a table, renewed each second and whenever a link changes. Elsewhere, and with --json, only the
     changes are printed: a line each. LAB may be left out if only one is up.
@@ -34,25 +35,28 @@ def watch_command(name: str | None, as_json: bool) -> None:
     Example: tunlab watch router --json
     """
     from tunlab.cli.signals import Signals
+    from tunlab.lab.ending import Ending
     from tunlab.lab.live import Lab
 
     lab = Lab.open(name)
-    with Signals() as signals, lab.live() as live, live.events() as events:
+    with Signals() as signals, Ending(lab) as ending, lab.live() as live, live.events() as events:
         # Said only now that nothing that happens from here on is missed: people and programs wait for it.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
-            _print_changes(events, signals, as_json)
+            _print_changes(events, signals, ending, as_json)
         else:
-            _renew_table(live, events, signals)
+            _renew_table(live, events, signals, ending)
+    if signals.number is None:  # what is held open in it is let go by now
+        click.echo(f"lab {lab.name} is down", err=True)
 
 
-def _print_changes(events: LinkEvents, signals: Signals, as_json: bool) -> None:
-    while _wait(events, signals, None):
+def _print_changes(events: LinkEvents, signals: Signals, ending: Ending, as_json: bool) -> None:
+    while _wait(events, signals, ending):
         for event in events.take():
             click.echo(_as_json(event) if as_json else _as_text(event))
 
 
-def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals) -> None:
+def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals, ending: Ending) -> None:
     import time
     from shutil import get_terminal_size
 
@@ -66,13 +70,13 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals) -> None:
         click.echo(_CLEAR + "\n".join(row[: size.columns] for row in rows))
         if at - since >= _BETWEEN:
             before, since = now, at
-        if not _wait(events, signals, _BETWEEN):
+        if not _wait(events, signals, ending):
             return
         events.take()
 
 
-def _wait(events: LinkEvents, signals: Signals, timeout: float | None) -> bool:
-    """Wait for a change, for so many seconds or for ever; False when it is time to end."""
+def _wait(events: LinkEvents, signals: Signals, ending: Ending) -> bool:
+    """Wait for a change, a second at most; False when it is time to end."""
     import errno
     import select
 
@@ -81,10 +85,11 @@ def _wait(events: LinkEvents, signals: Signals, timeout: float | None) -> bool:
         poll.register(fd, select.POLLIN)
     output = sys.stdout.fileno()
     poll.register(output, 0)  # an error there: a pipe whose reader has ended
-    ready = dict(poll.poll(None if timeout is None else timeout * 1000))
+    poll.register(ending, 0)
+    ready = dict(poll.poll(_BETWEEN * 1000))
     if output in ready:
         raise BrokenPipeError(errno.EPIPE, "")
-    return signals.number is None
+    return signals.number is None and not ending.came
 
 
 def links_of(live: LiveLab) -> Ends:

@@ -11,6 +11,7 @@ the Docker Engine API, "Attach to a container", for the frames.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -76,11 +77,14 @@ def main(name: str, slot: str) -> int:
             return 1
         stream = socket.socket(fileno=descriptors[0])
         threading.Thread(target=forward, args=(stream,), daemon=True).start()
-        gate.sendall(backward(stream))
+        said = backward(stream)
+        with contextlib.suppress(OSError):  # a controller that was killed asks no more
+            gate.sendall(said)
     return 0
 
 
 if __name__ == "__main__":
     _status = main(*sys.argv[1:3])
-    sys.stdout.close()
+    with contextlib.suppress(OSError):
+        sys.stdout.close()
     os._exit(_status)  # the thread at standard input may wait for ever

@@ -51,7 +51,7 @@ class Engine:
 
         try:
             api = APIClient(
-                base_url=where.url,
+                base_url=_with_port(where),
                 version="auto",
                 timeout=timeout,
                 tls=_tls(where),
@@ -165,6 +165,16 @@ def _group(path: str) -> str:
         return grp.getgrgid(os.stat(path).st_gid).gr_name  # noqa: PTH116
     except (OSError, KeyError):
         return "docker"
+
+
+def _with_port(where: Endpoint) -> str:
+    """The address for the SDK, which takes port 22 where none is named, whatever ssh's configuration says."""
+    parts = urlsplit(where.url)
+    if parts.scheme != "ssh" or parts.port is not None:
+        return where.url
+    done = subprocess.run(["ssh", "-G", "--", parts.netloc], capture_output=True, text=True, check=False)
+    port = next((line.split()[1] for line in done.stdout.splitlines() if line.startswith("port ")), "22")
+    return parts._replace(netloc=f"{parts.netloc}:{port}").geturl()
 
 
 def _knock_by_ssh(where: Endpoint) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import queue
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
@@ -29,6 +32,7 @@ LEAST = {
 }
 
 _KILLED = 137
+_ENDING_TIMEOUT = 5.0  # seconds
 
 
 class Container:
@@ -165,8 +169,15 @@ class Container:
 
     def ending(self) -> str:
         """How it has ended, in words, asked of the engine's memory of events, which outlives the container."""
-        import time
+        # The SDK waits for events without end, and an engine may be frozen.
+        answers: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=lambda: answers.put(self._ending()), name="tunlab ending", daemon=True).start()
+        try:
+            return answers.get(timeout=_ENDING_TIMEOUT)
+        except queue.Empty:
+            return "the engine does not answer any more"
 
+    def _ending(self) -> str:
         try:
             with self._asking("ask how it ended"):
                 filters = {"container": [self.id], "event": ["die", "oom"]}

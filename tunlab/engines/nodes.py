@@ -148,9 +148,9 @@ class Nodes:
         except MissingError:
             return self._found[node].ending()
 
-    def remove(self) -> None:
-        """Remove those that were started. Raises EngineError."""
-        removal.remove_run(self._engine, self.record.run)
+    def remove(self) -> list[str]:
+        """Remove those that were started; returns their ids. Raises EngineError."""
+        return removal.remove_run(self._engine, self.record.run)
 
     def close(self) -> None:
         """Let go of the engine; what was started stays."""
@@ -169,7 +169,7 @@ class Nodes:
             self.close()
 
 
-def remove_recorded(engine: str, run: str) -> None:
-    """Remove the containers of a lab whose maker is gone, by its record. Raises EngineError."""
+def remove_recorded(engine: str, run: str) -> list[str]:
+    """Remove the containers of a lab whose maker is gone, by its record; returns their ids. Raises EngineError."""
     with Engine.connect(engine) as connected:
-        removal.remove_run(connected, run)
+        return removal.remove_run(connected, run)

@@ -71,8 +71,18 @@ def refuse_unlike(controller: Side, worker: Side, *, engine: str, image: str) ->
     missing = sorted(name for name in controller.plugins if _normal(name) not in known)
     if missing:
         problem = f"{where} has no {', '.join(missing)}, which pytest has loaded here"
-        remedy = f"install what is missing in it, {fit}, or leave the plugin out of this run: -p no:NAME"
+        out = " ".join(f"-p no:{name}" for name in _entry_points(missing))
+        remedy = f"install what is missing in it, {fit}, or do without in this run: {out}"
         raise EngineError(problem, engine=engine, remedy=remedy)
+
+
+def _entry_points(distributions: Sequence[str]) -> list[str]:
+    """The names by which pytest knows the plugins that these distributions have brought here."""
+    from importlib.metadata import entry_points
+
+    wanted = {_normal(name) for name in distributions}
+    found = {each.name for each in entry_points(group="pytest11") if each.dist and _normal(each.dist.name) in wanted}
+    return sorted(found) or list(distributions)
 
 
 def refuse_mixed(workers: Iterable[tuple[str, Side]]) -> None:

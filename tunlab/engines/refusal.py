@@ -44,6 +44,8 @@ def _remedy(said: str) -> str:
         return "load the driver on the engine's machine: modprobe tun"
     if "executable file not found" in said or "no such file or directory: unknown" in said:
         return "name a program that the image has"
+    if "no command specified" in said.lower():
+        return 'the image has no program of its own: give the node one, as run = ["sleep infinity"]'
     if "apparmor" in said.lower():
         return "try --privileged"
     return ""

@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import socket
-import ssl
 import struct
 import threading
 from collections.abc import Mapping, Sequence
@@ -135,7 +134,7 @@ class WorkerContainer:
     def stream(self) -> int:
         """A descriptor of the stream, for another process; whoever gets it closes it."""
         door = self._attached.door
-        if isinstance(door, socket.socket) and not isinstance(door, ssl.SSLSocket):
+        if type(door) is socket.socket:  # the SDK's own for ssh derives from it, and is not connected
             return os.dup(door.fileno())
         # What ssh or TLS carries is known to this process alone: it stays between.
         near, far = socket.socketpair()

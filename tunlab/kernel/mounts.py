@@ -20,6 +20,10 @@ from tunlab.kernel.refusal import refusing
 # A directory that is everywhere, and that is covered at the end anyway.
 _WORKBENCH = Path("/sys")
 
+MADE_BELOW = ("/etc", "/opt", "/srv", "/usr")
+"""Where directories that are not there are made, for the program alone. What is covered for that takes what the program
+writes, too, and nobody else sees it: in other places, as /tmp, it may well be meant for somebody."""
+
 
 class View(Struct, frozen=True):
     """What lies where: texts by the path of the file that they are the content of, and files in the place of others.
@@ -36,7 +40,8 @@ class View(Struct, frozen=True):
     def enter(self) -> None:
         """Give the calling thread this view: for a throw-away thread, or a process that is about to exec.
 
-        Where there is no file to be covered, its directory is covered by a copy that has one.
+        Where there is no file to be covered, its directory is covered by a copy that has one; below MADE_BELOW a
+        directory that is missing is made in a copy of the one above.
         Raises PrivilegeError without CAP_SYS_ADMIN, KernelError for a file that is not there.
         """
         denied = (
@@ -73,21 +78,32 @@ def _write(number: int, text: str) -> str:
 
 
 def _make_place(targets: Sequence[str]) -> None:
-    """Let there be a file at each path, in a copy of its directory where there is none."""
+    """Let there be a file at each path, in a copy of its directory, or of one above, where there is none."""
     # What is not to be found by open(2) is covered by no bind mount: a symbolic link that leads nowhere, too, as
     # /etc/resolv.conf often is. An overlay hides what is mounted below it, so that these come first.
     missing: dict[Path, list[Path]] = {}
     for path in map(Path, targets):
-        if not path.exists() and path.parent.is_dir():
-            missing.setdefault(path.parent, []).append(path)
-    for number, (parent, paths) in enumerate(missing.items()):
+        if not path.exists() and (above := directory_for(path)) is not None:
+            missing.setdefault(above, []).append(path)
+    # Those that are above others first.
+    for number, (parent, paths) in enumerate(sorted(missing.items(), key=lambda each: len(each[0].parts))):
         upper, work = _WORKBENCH / f"upper{number}", _WORKBENCH / f"work{number}"
         upper.mkdir(mode=0o755)
         work.mkdir()
         libc.mount("overlay", str(parent), "overlay", 0, f"lowerdir={parent},upperdir={upper},workdir={work}")
         for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.unlink(missing_ok=True)
             path.touch()
+
+
+def directory_for(path: Path) -> Path | None:
+    """The directory of which a copy is made to lay a file there: its own, or one above; None for none."""
+    if path.parent.is_dir():
+        return path.parent
+    above = next((each for each in path.parents if each.exists()), Path("/"))
+    below = any(above.is_relative_to(each) for each in MADE_BELOW)
+    return above if below and above.is_dir() else None
 
 
 def _lay(source: str, target: str) -> None:

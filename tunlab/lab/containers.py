@@ -34,8 +34,8 @@ class ContainerRecord(Struct, frozen=True):
     run: str
 
 
-Remove: TypeAlias = Callable[[ContainerRecord], None]
-"""Removes the containers of a lab. Raises EngineError."""
+Remove: TypeAlias = Callable[[ContainerRecord], list[str]]
+"""Removes the containers of a lab, and says which those were. Raises EngineError."""
 
 
 class Found(Protocol):
@@ -69,8 +69,8 @@ class Containers(Protocol):
     def ending(self, node: str) -> str:
         """How it has ended, in words."""
 
-    def remove(self) -> None:
-        """Remove those that were started, on any ending; the others stay as they are."""
+    def remove(self) -> list[str]:
+        """Remove those that were started, on any ending; the others stay as they are. Returns the ids."""
 
 
 def needed(plan: LabPlan) -> list[str]:

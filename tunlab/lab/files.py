@@ -5,6 +5,9 @@ The ready labs are the folder lab/ of the project. A wheel carries them inside t
 
 from __future__ import annotations
 
+import os
+import select
+import stat
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,6 +16,11 @@ from tunlab.errors import TopologyError
 from tunlab.topology import LabSpec, parse_lab
 
 SUFFIX = ".toml"
+
+PIPE_TIMEOUT = 30.0
+"""Seconds for which the next octets of a pipe are waited for."""
+
+_LARGEST = 1 << 20  # octets
 
 
 def ready_labs() -> dict[str, Path]:
@@ -47,15 +55,51 @@ def find_lab_file(which: str, beside: Sequence[Path] = (Path(),)) -> Path:
 
 
 def read_lab_file(file: Path) -> str:
-    """Its text. Raises TopologyError where it cannot be read, or is no text."""
+    """Its text, also of a pipe. Raises TopologyError where it cannot be read, is too large, no text, or never ends."""
     try:
-        return file.read_text(encoding="utf-8")
+        octets = _octets(file)
+        if len(octets) > _LARGEST:
+            problem = f"it has more than {_LARGEST >> 20} MiB, and no lab file is so large"
+            raise TopologyError(problem, file=str(file), hint="give a lab file")
+        return octets.decode()
+    except TimeoutError:
+        problem = f"it is a pipe, and for {PIPE_TIMEOUT:g} s nobody has written into it"
+        raise TopologyError(problem, file=str(file), hint="give a lab file, or begin with who writes") from None
     except OSError as error:
         raise TopologyError(f"{error.strerror}", file=str(file), hint="give a lab file, or none") from error
     except UnicodeDecodeError as error:
         raise TopologyError("no text", file=str(file), hint="give a lab file, TOML in UTF-8") from error
 
 
-def spec_of_file(file: Path) -> LabSpec:
-    """What the file says. Raises TopologyError with all that is wrong with it."""
-    return parse_lab(read_lab_file(file), str(file))
+def _octets(file: Path) -> bytes:
+    """What is in it, or more than _LARGEST octets of that. Raises OSError, TimeoutError."""
+    # Not blocking: else open(2) would wait for whoever writes into a pipe, for ever.
+    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        limit = PIPE_TIMEOUT * 1000 if stat.S_ISFIFO(os.fstat(fd).st_mode) else None
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        octets = b""
+        while len(octets) <= _LARGEST:
+            if not poll.poll(limit):
+                raise TimeoutError
+            part = os.read(fd, _LARGEST + 1)
+            if not part:
+                break
+            octets += part
+        return octets
+    finally:
+        os.close(fd)
+
+
+def spec_of_file(file: Path, *, here: bool = False) -> LabSpec:
+    """What the file says. Raises TopologyError with all that is wrong with it.
+
+    here   whether it is to be made here: then what this machine lacks for it is wrong too
+    """
+    text = read_lab_file(file)
+    if not here:
+        return parse_lab(text, str(file))
+    from tunlab.lab.presence import absent
+
+    return parse_lab(text, str(file), lambda nodes: absent(nodes, file))

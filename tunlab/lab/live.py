@@ -33,7 +33,7 @@ class Lab(StandingLab):
     """
 
     def __init__(self, name: str = DEFAULT_NAME) -> None:
-        """A lab that stays, in any state that it may be in, or one that is to be built by `add_node` and `link`."""
+        """A lab that stays, in any state that it may be in, or one that is to be built by `node` and `link`."""
         super().__init__(check_lab_name(name))
         self._spec: LabSpec | None = None
         self._base = Path()

@@ -16,8 +16,9 @@ from tunlab.errors import LabError
 from tunlab.kernel.netns import end_programs_in
 from tunlab.lab import resolver
 from tunlab.lab.containers import Containers, wait_ready
-from tunlab.lab.making import Namespaces, check_files, make
+from tunlab.lab.making import Namespaces, make
 from tunlab.lab.node import LiveNode
+from tunlab.lab.presence import with_files
 from tunlab.topology.plan import LabPlan
 
 if TYPE_CHECKING:
@@ -60,9 +61,10 @@ class LiveLab:
         containers   starts those of the nodes that are containers; to be removed by the caller, after the lab
         hold         called with the namespaces when they are made, before anything is in them: to record them
 
-        Raises PrivilegeError, KernelError; LabError for a program that does not become ready.
+        Raises PrivilegeError, KernelError; TopologyError for what the machine has not; LabError for a program that does
+        not become ready.
         """
-        plan = check_files(plan, Path(base))
+        plan = with_files(plan, Path(base))
         lab = cls(plan, make(plan, containers=containers, hold=hold))
         try:
             for node in lab._all.values():

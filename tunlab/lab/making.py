@@ -14,10 +14,9 @@ import resource
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeAlias
 
-from tunlab.errors import KernelError, LabError, PrivilegeError
+from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
 from tunlab.kernel import sysctl
 from tunlab.kernel.link_events import wait_until_running
 from tunlab.kernel.netns import Netns
@@ -36,6 +35,8 @@ _LOOPBACK = 1
 _ETHERNET_MTU = 1500
 _RUNNING_TIMEOUT = 5.0
 _BRIDGE_PORTS = 1023  # BR_MAX_PORTS in net/bridge/br_private.h, less the one that is none
+# No such sysctl, no such value, one that is too large: the kernel alone knows, and who wrote the lab is at fault.
+_ITS_AUTHORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 _MORE_FILES = 16  # open beside the namespaces while they are made
 
 
@@ -58,6 +59,8 @@ def make(
         for node in plan.nodes:
             with _named(node.name):
                 if node.name in adopted:
+                    if node.container:
+                        _refuse_what_is_taken(plan.name, node, adopted[node.name])
                     _prepare(node, adopted[node.name])
                     namespaces[node.name] = adopted[node.name]
                 else:
@@ -95,22 +98,21 @@ def _prepare(node: NodePlan, netns: Netns) -> None:
         sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
 
 
-def check_files(plan: LabPlan, base: Path) -> LabPlan:
-    """The plan with the paths of the files that its nodes are given made whole; `base` is where relative ones begin.
-
-    Raises LabError for one that is not there.
-    """
-    from msgspec.structs import replace
-
-    nodes = []
-    for node in plan.nodes:
-        files = tuple((target, str((base / source).absolute())) for target, source in node.files)
-        for target, source in files:
-            if not Path(source).is_file():
-                problem = f"node {node.name} wants {source} as its {target}, and there is no such file"
-                raise LabError(plan.name, problem, remedy="a relative path begins where the lab file is")
-        nodes.append(replace(node, files=files))
-    return replace(plan, nodes=tuple(nodes))
+def _refuse_what_is_taken(lab: str, node: NodePlan, netns: Netns) -> None:
+    """A container that runs already keeps the networks that it has: nothing of a lab replaces them."""
+    with _inside(netns) as rtnl:
+        there = {link.name for link in rtnl.links()}
+        defaults = {":" in route.via for route in rtnl.routes() if route.dst == "default" and route.via}
+    for interface in node.interfaces:
+        if interface.ifname in there:
+            problem = f"the container {node.container} of node {node.name} has an interface {interface.ifname} already"
+            ends = f'ends = ["…", "{node.name}:lab0"]' if interface.link >= 0 else 'ifname = "tun1"'
+            raise LabError(lab, problem, remedy=f"give the lab's another name, as {ends}")
+    for route in node.routes:
+        if route.to in ("default", "default6") and (route.to == "default6") in defaults:
+            problem = f"the container {node.container} of node {node.name} has a default route already"
+            remedy = f'give the node other routes, as routes = [{{ to = "10.0.0.0/16", via = "{route.via}" }}]'
+            raise LabError(lab, problem, remedy=remedy)
 
 
 # ---- before --------------------------------------------------------------------------------------------------------
@@ -225,11 +227,22 @@ def _configure(node: NodePlan, netns: Netns) -> None:
             rtnl.set_link(interface.ifindex, mtu=mtu, up=True)
             if interface.impairment != Impairment():
                 set_impairment(rtnl, interface)
-        sysctl.write(node.sysctls)
+        _set_sysctls(node)
         for route in node.routes:
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
     if node.outside:
         hide_behind(netns, node.outside)
+
+
+def _set_sysctls(node: NodePlan) -> None:
+    for name, value in node.sysctls:
+        try:
+            sysctl.write([(name, value)])
+        except KernelError as error:
+            if error.errno not in _ITS_AUTHORS:
+                raise
+            problem, hint = f"{value!r}: {error.reason}", error.remedy
+            raise TopologyError(problem, table=f"nodes.{node.name}.sysctls", key=name, hint=hint) from error
 
 
 def _add_tun(netns: Netns, interface: InterfacePlan) -> None:

@@ -126,6 +126,12 @@ class Program:
         command = " ".join(self.command.arguments)
         return LabError(self._lab, f"{command!r} in node {self._node} {what}", remedy=remedy + printed)
 
+    def failure(self) -> LabError | None:
+        """Why it is not well: it has ended by now, and not with exit code 0. None else."""
+        if not self.process.poll():
+            return None
+        return self._failure(self._ending(), "run it by hand in the node")
+
     def leave(self) -> None:
         """Let it run when this process has ended; until then it is for `reap`."""
         leave(self.process)

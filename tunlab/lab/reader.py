@@ -68,9 +68,13 @@ class Reader(Closing):
             return list(self._take())
         except KernelError as error:
             if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
-                problem = f"{self.ifname} in lab {self._lab.name!r} is gone, or down"
-                raise LabError(self._lab.name, problem, remedy="tunlab ls shows what is up") from error
+                raise self.gone() from error
             raise
+
+    def gone(self) -> LabError:
+        """The error when there is nothing to be read any more."""
+        problem = f"{self.ifname} in lab {self._lab.name!r} is gone, or down"
+        return LabError(self._lab.name, problem, remedy="tunlab ls shows what is up")
 
     def _take(self) -> Iterable[Crossing]:
         if self._device is not None:

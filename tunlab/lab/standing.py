@@ -29,8 +29,9 @@ from tunlab.lab.becoming import become
 from tunlab.lab.containers import Containers, Remove, nobody, wait_ready
 from tunlab.lab.devices import delete_links, delete_tuns
 from tunlab.lab.live_lab import LiveLab
-from tunlab.lab.making import Namespaces, check_files, make
+from tunlab.lab.making import Namespaces, make
 from tunlab.lab.node import LAB_VARIABLE
+from tunlab.lab.presence import with_files
 from tunlab.lab.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.programs import leave, reap
 from tunlab.lab.state import NET, State
@@ -44,6 +45,8 @@ class StandingLab:
     def __init__(self, name: str) -> None:
         """For any state that it may be in. Raises TopologyError for what cannot be a name."""
         self.name = check_lab_name(name)
+        self.failures: list[LabError] = []
+        """After `up`: the programs that had ended by then, and not with exit code 0."""
 
     @property
     def directory(self) -> Path:
@@ -61,11 +64,11 @@ class StandingLab:
         base         where the relative paths of `files` begin: the lab file's directory; by default the working one
         containers   starts those of the nodes that are containers, and removes them if the lab does not come up
 
-        Raises LabError if it is there, or a program is not ready in time; PrivilegeError and KernelError as the kernel
-        floor does. Nothing is left of it then.
+        Raises LabError if it is there, or a program is not ready in time; TopologyError for what the machine has not;
+        PrivilegeError and KernelError as the kernel floor does. Nothing is left of it then.
         """
         made = cls(lab.name)
-        planned = check_files(plan(lab) if isinstance(lab, LabSpec) else lab, Path(base))
+        planned = with_files(plan(lab) if isinstance(lab, LabSpec) else lab, Path(base))
         check_privilege(f"make lab {made.name!r}")
         with ExitStack() as held:
             try:
@@ -110,6 +113,8 @@ class StandingLab:
                 wait_ready(containers, planned, {node.name: node.netns for node in live})
             for node in live:
                 for program in node.programs:
+                    if failure := program.failure():
+                        self.failures.append(failure)
                     program.leave()
         states.write(self.directory, replace(state, phase="up"))
 
@@ -280,22 +285,12 @@ class StandingLab:
         found = {name: self._namespace(state, name) for name in state.namespaces}
         return {name: netns for name, netns in found.items() if netns is not None}
 
-    def _all_there(self, state: State) -> bool:
-        for node in state.plan.nodes:
-            try:
-                status = self._pin(state, node.name).stat()
-            except (FileNotFoundError, NotADirectoryError):
-                return False
-            if (status.st_dev, status.st_ino) != state.namespaces.get(node.name):
-                return False
-        return True
-
     def _condition(self, state: State | None, *, locked: bool = False) -> Condition:
         if state is None:
             return "coming up" if not locked and states.is_locked(self.directory) else "broken"
         if state.phase == "coming up":
             return "coming up" if state.owner_lives() else "broken"
-        return "up" if self._all_there(state) else "gone"
+        return "up" if states.all_there(self.directory, state) else "gone"
 
     def _is_there(self) -> LabError:
         state = self.state
@@ -377,14 +372,14 @@ class StandingLab:
         finally:
             for netns in namespaces.values():
                 netns.close()
-        if state.containers is not None and remove is not None:
-            remove(state.containers)
+        started = remove(state.containers) if state.containers is not None and remove is not None else []
         for node in state.plan.nodes:
             states.let_go(self._pin(state, node.name))
         states.remove(self.directory)
         ifname = deleted[0] if deleted else ""
         killed = [pid for pid in killed if pid != state.resolver]
-        return Removed(self.name, killed, ifname, namespace=bool(namespaces), nodes=list(namespaces))
+        nodes = [name for name in namespaces if kinds[name] != "container"]
+        return Removed(self.name, killed, ifname, bool(nodes), nodes, tuns=deleted, containers=started)
 
     # ---- used ------------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,18 @@ def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
     return directory if len(plan.nodes) == 1 else directory / _NODES / node
 
 
+def all_there(directory: Path, state: State) -> bool:
+    """Whether the namespaces that are recorded are those that are pinned."""
+    for node in state.plan.nodes:
+        try:
+            status = (node_directory(directory, state.plan, node.name) / NET).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        if (status.st_dev, status.st_ino) != state.namespaces.get(node.name):
+            return False
+    return True
+
+
 def log(directory: Path, number: int) -> Path:
     """Where the output of a node's program goes, counted from 1; `directory` is the node's."""
     return directory / f"program{number}.log"

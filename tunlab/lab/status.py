@@ -15,7 +15,9 @@ class Removed(Struct, frozen=True):
     processes   those that lived in the lab, by id, killed
     ifname      the TUN, the first one's name; "" if there was none (any more)
     namespace   whether one was there
-    nodes       whose namespaces were there
+    nodes       whose namespaces were there, and gone now: not those of containers, which are their engine's
+    tuns        all its TUNs, by name, node after node
+    containers  those that were started for it, by id
     """
 
     name: str
@@ -23,6 +25,8 @@ class Removed(Struct, frozen=True):
     ifname: str
     namespace: bool
     nodes: list[str] = []
+    tuns: list[str] = []
+    containers: list[str] = []
 
 
 class Status(Struct, frozen=True):

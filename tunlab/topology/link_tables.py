@@ -29,10 +29,11 @@ LINK_KEYS = ("ends", "subnet", "subnet6", "mtu", *IMPAIRMENTS)
 _ENDS = 'write ends = ["client", "router:lan0"]'
 
 
-def read_link(
-    problems: Problems, table: str, values: Mapping[str, Any], nodes: Mapping[str, NodeSpec], ip: Ip
-) -> LinkSpec | None:
+def read_link(problems: Problems, table: str, values: object, nodes: Mapping[str, NodeSpec], ip: Ip) -> LinkSpec | None:
     """The link that a table describes, its problems noted; None where an end of it is not known."""
+    if not isinstance(values, dict):
+        problems.add(table, "", f"{values!r} is no table", "write each link as [[links]]")
+        return None
     problems.unknown_keys(table, values, LINK_KEYS)
     impairment = _impairment(problems, table, values, Impairment())
     subnet = problems.take(table, "subnet", lambda value: _subnet(value, 4, ip), values.get("subnet"), "")

@@ -40,7 +40,7 @@ class Impairment(Struct, frozen=True, kw_only=True):
 class InterfacePlan(Struct, frozen=True, kw_only=True):
     """One interface of a node.
 
-    ifindex            from 2 on, in the order of the file
+    ifindex            from 2 on, in the order of the file; in a container that runs already from 100,001 on
     hardware_address   "02:…", locally administered; "" for a TUN
     addresses          with prefix length, "10.0.1.1/24", "fd00:0:0:1::1/64"; none for a switch's ports
     mtu                octets

@@ -14,6 +14,8 @@ DOMAIN = "lab"
 FORWARDING = ("net.ipv4.ip_forward", "1")
 FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
 
+_FIRST_BESIDE = 100_001  # past the indexes of the interfaces that a container has when it is adopted
+
 
 def plan(spec: LabSpec) -> LabPlan:
     """The lab worked out. Raises TopologyError, for a spec that no file was read for, with all that is wrong."""
@@ -51,12 +53,13 @@ class _Planner:
 
     def _node(self, name: str, node: NodeSpec) -> NodePlan:
         devices = node.devices
+        first = _FIRST_BESIDE if node.container else 2
         interfaces = [
-            InterfacePlan(ifname=ifname, ifindex=2 + at, hardware_address="", addresses=own, mtu=node.mtu, link=-1)
+            InterfacePlan(ifname=ifname, ifindex=first + at, hardware_address="", addresses=own, mtu=node.mtu, link=-1)
             for at, (ifname, own) in enumerate(devices.items())
         ]
         for port in self.wiring.ports[name]:
-            interfaces.append(self._interface(port, 2 + len(interfaces)))
+            interfaces.append(self._interface(port, first + len(interfaces)))
         given = node.routes
         worked_out = (route for version in self.versions for route in self.routes[version][name])
         sysctls = ((FORWARDING, FORWARDING_IPV6) if self.ipv6 else (FORWARDING,)) if node.forward else ()

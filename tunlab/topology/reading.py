@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias, cast
 
 from msgspec.structs import replace
 
-from tunlab.errors import TopologyError
+from tunlab.errors import Problem, TopologyError
 from tunlab.topology import names
 from tunlab.topology.link_tables import read_link
 from tunlab.topology.node_tables import read_node
@@ -39,13 +39,17 @@ from tunlab.topology.spec import (
 )
 from tunlab.topology.wiring import wire
 
+Look: TypeAlias = Callable[[Mapping[str, NodeSpec]], Iterable[Problem]]
+"""What is wrong with nodes that only the machine knows of: programs and files that it has not."""
+
 _IPS = ("ipv4", "ipv6", "both")
 
 
-def parse_lab(text: str, file: str = "") -> LabSpec:
+def parse_lab(text: str, file: str = "", look: Look | None = None) -> LabSpec:
     """The lab that a lab file's text describes; what it leaves out is as in the default lab.
 
     file   its name, for the errors, and for the lab's name where the text has none
+    look   asked for more that is wrong with its nodes, so that all is said at once
 
     Raises TopologyError with all that is wrong, each with the file, the table and the key.
     """
@@ -53,10 +57,10 @@ def parse_lab(text: str, file: str = "") -> LabSpec:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TopologyError(f"no TOML: {error}", file=file, hint="see https://toml.io") from None
-    return read_document(document, file)
+    return read_document(document, file, look)
 
 
-def read_document(document: Mapping[str, Any], file: str = "") -> LabSpec:
+def read_document(document: Mapping[str, Any], file: str = "", look: Look | None = None) -> LabSpec:
     """The lab that the tables of a lab file describe, tuples being lists. Raises TopologyError as parse_lab does."""
     document = plain(document)
     problems = Problems(file)
@@ -73,7 +77,7 @@ def read_document(document: Mapping[str, Any], file: str = "") -> LabSpec:
     )
     nodes = _nodes(problems, document.get("nodes", {"stack": {}}), ip)
     tables = document.get("links", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+    if not isinstance(tables, list):
         problems.add("", "links", "no list of tables", "write each link as [[links]]")
         tables = []
     if not tables and len(nodes) == 1:
@@ -83,6 +87,8 @@ def read_document(document: Mapping[str, Any], file: str = "") -> LabSpec:
     links = [read_link(problems, f"links[{place}]", table, nodes, ip) for place, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))
     wire(lab, problems, places=[place for place, link in enumerate(links) if link is not None])
+    if look is not None:
+        problems.found += look(nodes)
     problems.settle()
     return lab
 
@@ -124,7 +130,7 @@ def _pool(problems: Problems, document: Mapping[str, Any], key: str, instead: st
 
 
 def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+    if not isinstance(tables, dict):
         problems.add("", "nodes", "no tables", "write a node as [nodes.stack]")
         return {}
     if not tables:
@@ -133,6 +139,9 @@ def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
     for node_name, values in tables.items():
         table = f"nodes.{node_name}"
         problems.take(table, "", names.node_name, node_name, "")
+        if not isinstance(values, dict):
+            problems.add(table, "", f"{values!r} is no table", f"write [{table}], or {node_name} = {{}}")
+            values = {}
         # Kept under its own name: links that name it have no problem of their own.
         nodes[node_name] = read_node(problems, table, values, ip)
     return nodes
@@ -142,6 +151,8 @@ def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping
     """What is said of a TUN that is not there would be lost without a word."""
     for name, node in nodes.items():
         given = document.get("nodes", {"stack": {}})[name]
+        if not isinstance(given, dict):
+            continue
         if node.kind != "switch" and not node.devices and not {"tun", "tun6", "tuns"} & set(given):
             for key in ("ifname", "mtu"):
                 if key in given:

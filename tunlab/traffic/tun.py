@@ -78,8 +78,10 @@ class Tun(Closing):
 
         Raises PrivilegeError where a right or /dev/net/tun is missing, KernelError for what the kernel refuses.
         """
-        if address:
-            parse_interface(address, f"give {ifname} an address")
+        operation = f"give {ifname} the address {address}"
+        if address and parse_interface(address, operation).version != 4:
+            remedy = "make it with ipv6=True and an IPv4 address, and add this one: tun.device.add_address"
+            raise KernelError(errno.EINVAL, operation, reason="a Tun's own is an IPv4 address", remedy=remedy)
         with ExitStack() as undo:
             if netns is None:
                 home = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))

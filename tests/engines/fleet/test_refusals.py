@@ -49,7 +49,7 @@ class TestBeforeTheFirstTest:
         run = start(f"{specs[0]}*1", environment={"PYTHONPATH": str(plugin)}).ended()
         assert run.status == 69, run.text
         assert "has no only-here, which pytest has loaded here" in run.text
-        assert "-p no:NAME" in run.text
+        assert "-p no:only_here" in run.text
         assert left_by(run.pid, specs) == []
 
 
