@@ -136,7 +136,7 @@ def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_o
     if not differing:
         assert lines == []
         return
-    assert f"wanted {len(wanted)} octets, got {len(got)}: " in lines[0]
+    assert f"wanted {len(wanted)} octet{'s' * (len(wanted) != 1)}, got {len(got)}: " in lines[0]
     shown = []
     for line, carets in zip(lines[1::3], lines[3::3], strict=False):
         start = int(line.split()[1])

@@ -243,3 +243,7 @@ def test_the_nearest_packets_come_first_and_of_those_the_latest():
         ["TCP.dst_port", "TCP.flags"],
         ["TCP"],
     ]
+
+
+def test_one_octet_is_told_in_the_singular():
+    assert [show(bytes(n)) for n in (0, 1, 2)] == ["no octets", "1 octet 00", "2 octets 00 00"]

@@ -183,7 +183,7 @@ def compare(wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str,
     left, right = labels
     if not differing:
         return []
-    sizes = f"{left} {len(wanted)} octets, {right} {len(got)}"
+    sizes = f"{left} {len(wanted)} octet{'s' * (len(wanted) != 1)}, {right} {len(got)}"
     which = f"octet {differing[0]} differs" if len(differing) == 1 else f"{len(differing)} octets differ"
     if len(differing) > 1:
         which += f", the first is octet {differing[0]}"

@@ -138,7 +138,7 @@ def show(value: object, name: Namer = plain_name, octets: int = 32) -> str:
     """A value as a failure message should show it: octets in hexadecimal, so many; flags and functions by name."""
     if isinstance(value, bytes):
         cut = " …" if len(value) > octets else ""
-        return f"{len(value)} octets {value[:octets].hex(' ')}{cut}" if value else "no octets"
+        return f"{len(value)} octet{'s' * (len(value) != 1)} {value[:octets].hex(' ')}{cut}" if value else "no octets"
     if callable(value):
         return name(value)
     if isinstance(value, frozenset):
