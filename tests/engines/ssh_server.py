@@ -81,12 +81,11 @@ class SSHServer:
         words = {"python": sys.executable, "program": __file__, "target": str(target)}
         self._script("asked", _ASKED.format(**{name: shlex.quote(word) for name, word in words.items()}))
         (directory / "bin").mkdir()
-        self._script("bin/ssh", f'#!/bin/sh\nexec {shlex.quote(ssh)} -F {shlex.quote(str(directory / "config"))} "$@"\n')
+        configured = shlex.join([ssh, "-F", str(directory / "config")])
+        self._script("bin/ssh", f'#!/bin/sh\nexec {configured} "$@"\n')
         key = (directory / "key.pub").read_text()
         (directory / "authorized_keys").write_text(f'restrict,command="{directory / "asked"}" {key}')
-        (directory / "known_hosts").write_text(
-            f"[127.0.0.1]:{self.port} {(directory / 'host_key.pub').read_text()}"
-        )
+        (directory / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {(directory / 'host_key.pub').read_text()}")
         (directory / "config").write_text(_CLIENT.format(host=HOST, port=self.port, directory=directory))
         (directory / "sshd_config").write_text(_SERVER.format(directory=directory))
         self._command = [sshd, "-i", "-e", "-f", str(directory / "sshd_config")]

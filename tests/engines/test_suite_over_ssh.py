@@ -10,9 +10,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 def test_a_suite_on_an_engine_behind_ssh(start, project, ssh_server):
     directory = project(test_two="def test_well(): pass\n\ndef test_unlike(): assert {'ttl': 64} == {'ttl': 63}\n")
-    running = start(
-        directory, "--engine", ssh_server.spec, "-q", "--junitxml=junit.xml", env=ssh_server.environment
-    )
+    running = start(directory, "--engine", ssh_server.spec, "-q", "--junitxml=junit.xml", env=ssh_server.environment)
     status, out, err = running.end()
     assert status == 1, out + err + ssh_server.said
     assert "{'ttl': 64} != {'ttl': 63}" in out

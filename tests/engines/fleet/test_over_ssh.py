@@ -59,9 +59,7 @@ class TestWorkers:
         assert run.status == 2, run.text
         assert left_by(run.pid, specs) == []
 
-    def test_a_connection_that_is_lost_moves_its_work_to_the_others(
-        self, pytester, start, specs, ssh_server, left_by
-    ):
+    def test_a_connection_that_is_lost_moves_its_work_to_the_others(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(
             """
             import os, signal
