@@ -3,12 +3,14 @@
 import pytest
 
 from tunlab.engines.connection import Engine
+from tunlab.engines.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
-def test_a_suite_on_an_engine_behind_ssh(start, project, ssh_server):
+def test_a_suite_on_an_engine_behind_ssh(start, project, engine, ssh_server):
+    ensure_suite_image(engine)  # a build takes longer than all else here may
     directory = project(test_two="def test_well(): pass\n\ndef test_unlike(): assert {'ttl': 64} == {'ttl': 63}\n")
     running = start(directory, "--engine", ssh_server.spec, "-q", "--junitxml=junit.xml", env=ssh_server.environment)
     status, out, err = running.end()
