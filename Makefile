@@ -33,10 +33,12 @@ bench: $(VENV)/.bench
 
 # Programs that tests run beside tunlab, as program:package of Debian. Root on Debian gets what is missing; others are told.
 PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc nft:nftables dot:graphviz traceroute:traceroute iperf3:iperf3 chromium:chromium
+# Under systemd Debian would start it for the network as well: there it is for the machine's owner to install.
+PROGRAMS += $(if $(wildcard /run/systemd/system),,sshd:openssh-server)
 
 programs:
 	@missing=; for each in $(PROGRAMS); do \
-	    command -v $${each%%:*} >/dev/null 2>&1 || missing="$$missing $${each##*:}"; \
+	    PATH="$$PATH:/usr/sbin:/sbin" command -v $${each%%:*} >/dev/null 2>&1 || missing="$$missing $${each##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
 	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \

@@ -118,7 +118,8 @@ def need():
     """`need("tshark")`: the program's path; its absence fails the test, for a skip would hide what is not tested."""
 
     def find(program: str) -> str:
-        path = shutil.which(program)
+        # Debian's users do not have the administrator's directories in their PATH.
+        path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
         if path is None:
             pytest.fail(f"there is no {program} on this machine: `make test` as root installs it", pytrace=False)
         return path

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.ssh_server import SSHServer
 from tunlab.engines import ownership, removal
 from tunlab.engines.connection import Engine
+from tunlab.engines.endpoint import endpoint
 from tunlab.engines.suite_image import base_image
 
 ROOT = Path(__file__).parents[2]
@@ -32,6 +34,18 @@ def run_of(engine):
     yield run
     left = removal.remove_run(engine, run)
     assert left == []
+
+
+@pytest.fixture
+def ssh_server(engine, need, tmp_path):
+    """The engine behind an sshd; whoever has its environment gets there by its spec."""
+    directory = tmp_path / "ssh"
+    directory.mkdir()
+    target = endpoint(engine.name).socket
+    assert target is not None, "these tests need an engine of this machine"
+    server = SSHServer(directory, target, sshd=need("sshd"), ssh=need("ssh"), keygen=need("ssh-keygen"))
+    yield server
+    server.close()
 
 
 @pytest.fixture

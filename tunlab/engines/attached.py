@@ -66,14 +66,8 @@ class Attached:
         if self._closed:
             return
         self._closed = True
-        process = getattr(self._door, "proc", None)
-        if process is not None:
-            # Its own close writes line breaks into the stream, and leaves the process to nobody.
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            process.terminate()
-            process.wait()
-            process.stdout.close()
+        if getattr(self._door, "proc", None) is not None:
+            end_process(self._door)
             return
         with contextlib.suppress(OSError):
             self._door.shutdown(socket.SHUT_RDWR)
@@ -104,3 +98,16 @@ class Attached:
                 break
             got += piece
         return bytes(got)
+
+
+def end_process(door: Any) -> None:
+    """End what the SDK takes for a socket over ssh: its own close writes into the stream, and leaves the process."""
+    process = door.proc
+    # First of all: a thread that waits in one of the pipes lets nobody close it. Not SIGTERM: an ssh that was started
+    # while we ignored that ignores it as well.
+    process.kill()
+    process.wait()
+    for pipe in (process.stdin, process.stdout):
+        with contextlib.suppress(OSError):
+            pipe.close()
+    socket.socket.close(door)  # it derives from it, and never uses it

@@ -49,19 +49,10 @@ class Engine:
         from docker.api.client import APIClient
         from docker.errors import DockerException
 
+        client = _client_over_ssh(spec) if where.scheme == "ssh" else APIClient
         try:
-            api = APIClient(
-                base_url=_with_port(where),
-                version="auto",
-                timeout=timeout,
-                tls=_tls(where),
-                use_ssh_client=where.scheme == "ssh",
-            )
+            api = client(base_url=_with_port(where), version="auto", timeout=timeout, tls=_tls(where))
         except DockerException as error:
-            if "paramiko" in str(error):
-                raise EngineError(
-                    "engines over ssh need paramiko", engine=spec, remedy="pip install paramiko"
-                ) from None
             problem = f"no engine answers at {where.url} ({str(error).splitlines()[0]})"
             raise EngineError(problem, engine=spec, remedy=_START) from error
         try:
@@ -108,6 +99,14 @@ class Engine:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _client_over_ssh(spec: str) -> type[APIClient]:
+    try:
+        from tunlab.engines.over_ssh import ClientOverSSH
+    except ImportError:  # the SDK wants it, though it then runs ssh
+        raise EngineError("engines over ssh need paramiko", engine=spec, remedy="pip install paramiko") from None
+    return ClientOverSSH
 
 
 def _tls(where: Endpoint) -> Any:

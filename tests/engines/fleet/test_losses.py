@@ -44,6 +44,12 @@ TELLING = """
 """
 """A test that says on the worker's standard error that it is running: that comes through, and is told from a report."""
 
+IMPATIENT = """
+    from tunlab.engines import fleet
+
+    fleet._WATCH, fleet._ANSWERING = 0.1, 1.0  # seconds, where a user's run is given more
+"""
+
 
 def kill(spec, container):
     with Engine.connect(spec) as engine:
@@ -135,6 +141,19 @@ class TestAnEngineThatIsLost:
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
         assert re.search(rf"^{re.escape(forwarder.spec)}: 1 worker, \d+ tests?, lost: ", run.text, re.MULTILINE)
         assert left_by(run.pid, specs) == []  # those on the lost one ended by themselves
+
+    def test_one_that_is_frozen_is_given_up_and_its_work_moves_to_the_others(
+        self, pytester, start, specs, forwarder, waiting, left_by
+    ):
+        pytester.makeconftest(TELLING + IMPATIENT)
+        here = specs[-1]
+        run = start(f"{forwarder.spec}*1", f"{here}*1").until(r"\bwaiting$")
+        forwarder.freeze()
+        run.ended()
+        assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
+        assert re.search(rf"^{re.escape(forwarder.spec)}: 1 worker, \d+ tests?, lost: ", run.text, re.MULTILINE)
+        forwarder.cut()
+        assert left_by(run.pid, specs) == []
 
     def test_with_the_last_one_the_run_ends_red_and_says_what_was_not_run(
         self, start, specs, forwarder, waiting, left_by
