@@ -16,6 +16,7 @@ import tunlab
 from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
+from tunlab.lab import Lab
 from tunlab.pytest_plugin.leaks import Holdings
 from tunlab.pytest_plugin.recording import process_descriptors, watch_key
 
@@ -141,6 +142,19 @@ def engine():
         pytest.skip(f"{error}")
     with connected:
         yield connected
+
+
+@pytest.fixture
+def run_directory(request, tmp_path, monkeypatch):
+    """Where this test's labs are; all are taken down after it, and nothing may be left."""
+    directory = tmp_path / getattr(request.module, "BELOW", "") / "run"
+    monkeypatch.setenv("TUNLAB_RUN", str(directory))
+    monkeypatch.delenv("TUNLAB_LAB", raising=False)
+    yield directory
+    for lab in Lab.all():
+        lab.down()
+    assert str(directory) not in Path("/proc/self/mounts").read_text()
+    assert not directory.exists() or not list(directory.iterdir())
 
 
 @pytest.fixture

@@ -21,22 +21,16 @@ from tunlab.lab.reader import Reader, attach
 from tunlab.packet import ICMP, IPv4, build, parse
 from tunlab.topology import LabPlan, LabSpec, NodeSpec, plan
 
+BELOW = "deep" * 25
+"""Where its labs are: deeper than a socket's address is long."""
+
 SPEC = LabSpec("lab")
 ECHO = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"ping")
 
 
 @pytest.fixture(autouse=True)
-def run_directory(tmp_path, monkeypatch):
-    """Where this test's labs are; all are taken down after it, and nothing may be left."""
-    # Deeper than a socket's address is long.
-    directory = tmp_path / ("deep" * 25) / "run"
-    monkeypatch.setenv("TUNLAB_RUN", str(directory))
-    monkeypatch.delenv("TUNLAB_LAB", raising=False)
-    yield directory
-    for lab in Lab.all():
-        lab.down()
-    assert str(directory) not in Path("/proc/self/mounts").read_text()
-    assert not directory.exists() or not list(directory.iterdir())
+def labs_of_its_own(run_directory):
+    """Every test here makes its labs below `run_directory`."""
 
 
 @pytest.fixture

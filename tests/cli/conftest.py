@@ -27,21 +27,9 @@ class Said(NamedTuple):
     err: str
 
 
-def mounts():
-    return Path("/proc/self/mounts").read_text()
-
-
 @pytest.fixture(autouse=True)
-def run_directory(tmp_path, monkeypatch):
-    """Where this test's labs are; all are taken down after it, and nothing may be left."""
-    directory = tmp_path / "run"
-    monkeypatch.setenv("TUNLAB_RUN", str(directory))
-    monkeypatch.delenv("TUNLAB_LAB", raising=False)
-    yield directory
-    for lab in Lab.all():
-        lab.down()
-    assert str(directory) not in mounts()
-    assert not directory.exists() or not list(directory.iterdir())
+def labs_of_its_own(run_directory):
+    """Every test here makes its labs below `run_directory`."""
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.lab.labs import ROUTER
@@ -11,16 +9,8 @@ from tunlab.lab import Lab
 
 
 @pytest.fixture(autouse=True)
-def run_directory(tmp_path, monkeypatch):
-    """Where this test's labs are; all are taken down after it, and nothing may be left."""
-    directory = tmp_path / "run"
-    monkeypatch.setenv("TUNLAB_RUN", str(directory))
-    monkeypatch.delenv("TUNLAB_LAB", raising=False)
-    yield directory
-    for lab in Lab.all():
-        lab.down()
-    assert str(directory) not in Path("/proc/self/mounts").read_text()
-    assert not directory.exists() or not list(directory.iterdir())
+def labs_of_its_own(run_directory):
+    """Every test here makes its labs below `run_directory`."""
 
 
 @pytest.fixture

@@ -5,10 +5,8 @@ Source: packet(7).
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import Self
-
 from tunlab.errors import KernelError, LabError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
 from tunlab.lab.capture import crossing_of
@@ -17,7 +15,7 @@ from tunlab.traffic import Crossing
 _AT_ONCE = 64
 
 
-class Tap:
+class Tap(Closing):
     """As a Reader (tunlab.lab.reader), for an interface with or without Ethernet; only IP is seen."""
 
     attached = False
@@ -44,10 +42,6 @@ class Tap:
         problem = f"{self.ifname} of {self._where} is gone, or down"
         return LabError(self._where, problem, remedy="tunlab ls shows what is up")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Look no longer."""
         self._socket.close()

@@ -10,8 +10,9 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from tunlab.kernel.closing import Closing
 
 Stream: TypeAlias = Literal["out", "err"]
 
@@ -19,7 +20,7 @@ _HEADER = struct.Struct(">BxxxI")
 _LARGEST_READ = 65_536
 
 
-class Attached:
+class Attached(Closing):
     """What a container prints, as pieces, and its standard input. Reading and writing may be two threads'."""
 
     def __init__(self, connection: Any) -> None:
@@ -77,14 +78,6 @@ class Attached:
             with contextlib.suppress(OSError, ValueError):
                 if each is not None:
                     each.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _read(self, octets: int) -> bytes:
         """Exactly so many, or fewer at the end; over ssh a read waits until it has all that it asks for."""

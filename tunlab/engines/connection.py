@@ -7,13 +7,13 @@ import os
 import shutil
 import socket
 import subprocess
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 from urllib.parse import urlsplit
 
 from tunlab.engines.endpoint import Endpoint, endpoint
 from tunlab.engines.refusal import asking
 from tunlab.errors import EngineError
+from tunlab.kernel.closing import Closing
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -23,7 +23,7 @@ _DOOR_TIMEOUT = 10.0
 _START = "start it, or say where it is: --engine, DOCKER_HOST or a Docker context"
 
 
-class Engine:
+class Engine(Closing):
     """An engine, by its spec; a context manager.
 
     endpoint   where it is
@@ -91,14 +91,6 @@ class Engine:
     def close(self) -> None:
         """Close the connections to it."""
         self.api.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _client_over_ssh(spec: str) -> type[APIClient]:

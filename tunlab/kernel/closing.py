@@ -16,11 +16,6 @@ class Closing(ABC):
     def close(self) -> None:
         """Let go of it. May be repeated."""
 
-    @property
-    @abstractmethod
-    def closed(self) -> bool:
-        """Whether `close` was called."""
-
     def __enter__(self) -> Self:
         return self
 

@@ -17,11 +17,11 @@ import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import msgspec
 
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnetlink import NLMSG_HEADER_SIZE, RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
 from tunlab.kernel.rtnl import Rtnl, message_classes
@@ -67,7 +67,7 @@ class LinkEvent(msgspec.Struct, frozen=True):
     time: int
 
 
-class LinkEvents:
+class LinkEvents(Closing):
     """The changes of links in several namespaces, from its making on: every one that the kernel tells of."""
 
     def __init__(self, namespaces: Mapping[str, Netns]) -> None:
@@ -114,14 +114,6 @@ class LinkEvents:
     def close(self) -> None:
         """Stop listening."""
         self._resources.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _state(link: Link) -> Link:

@@ -7,10 +7,9 @@ the device would: it is no fault of the packet.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
 
 from tunlab.errors import PacketError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import Captured, PacketSocket
 from tunlab.packet import Packet, parse
@@ -21,7 +20,7 @@ from tunlab.traffic.offload import octets_finished
 from tunlab.traffic.timing import Window
 
 
-class Capture:
+class Capture(Closing):
     """What has passed an interface since this was made.
 
     record   all that was taken from it so far, in order; an ARP or IPv6 packet has its octets, from after the link
@@ -92,14 +91,6 @@ class Capture:
     def close(self) -> None:
         """Close it. May be repeated."""
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def crossing_of(captured: Captured) -> Crossing:

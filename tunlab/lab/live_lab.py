@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from tunlab.errors import LabError
+from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import end_programs_in
 from tunlab.lab import resolver
 from tunlab.lab.containers import Containers, wait_ready
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tunlab.lab.reach import Pair
 
 
-class LiveLab:
+class LiveLab(Closing):
     """The nodes of a lab that is up, by their names: `lab["client"]`.
 
     plan    what it was made from
@@ -155,11 +155,3 @@ class LiveLab:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._closed
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
