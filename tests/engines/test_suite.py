@@ -12,7 +12,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.engines.conftest import LIMIT
-from tunlab.engines import ownership, removal
+from tunlab.engines import removal
 from tunlab.engines.container import LEAST, Container
 from tunlab.engines.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
@@ -29,6 +29,23 @@ LONG = """
         print("it runs", flush=True)
         signal.pause()
 """.replace("\n    ", "\n")
+
+ORPHAN = """
+import os, subprocess, sys
+from tunlab.engines import ownership
+from tunlab.engines.connection import Engine
+
+def make(owner):
+    labels = {{**ownership.labels("{run}", "test"), ownership.PID: str(owner)}}
+    return engine.api.create_container("{image}", ["true"], labels=labels)["Id"]
+
+with Engine.connect() as engine, subprocess.Popen(["true"]) as dead:
+    dead.wait()
+    make(dead.pid)
+    print("living", make(os.getpid()), flush=True)
+sys.exit(subprocess.run(sys.argv[1:]).returncode)
+"""
+"""One container whose owner has ended, one whose owner lives; then the program that it is given."""
 
 
 def junit(file):
@@ -211,20 +228,17 @@ class TestHoweverItEnds:
         assert running.containers() == []
 
     def test_what_a_killed_one_left_before_it_started_is_removed_by_the_next(
-        self, start, project, engine, image, run_of
+        self, start, project, engine, image, run_of, need
     ):
-        container = Container.create(engine, image, ["true"], run=run_of, role="test")
-        assert removal.remove_abandoned(engine) == []  # we live
-        with subprocess.Popen(["true"]) as dead:
-            dead.wait()
-        orphan = engine.api.create_container(
-            image, ["true"], labels={**ownership.labels(run_of, "test"), ownership.PID: str(dead.pid)}
-        )
-        status, _, err = start(project(test_it="def test_it(): pass\n"), "-q").end()
-        assert (status, "of a tunlab that was killed" in err) == (0, True)
-        assert removal.of_run(engine, run_of) == [container.id]
-        assert orphan["Id"] not in removal.of_run(engine, run_of)
-        container.remove()
+        # In a PID namespace of its own, which is as a machine of its own: no other test's run removes it first.
+        alone = (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+        script = ORPHAN.format(run=run_of, image=image)
+        prefix = (*alone, sys.executable, "-c", script)
+        status, out, err = start(project(test_it="def test_it(): pass\n"), "-q", prefix=prefix).end()
+        assert status == 0, out + err
+        assert "removed 1 container of a tunlab that was killed" in err
+        (living,) = removal.remove_run(engine, run_of)
+        assert f"living {living}" in out
 
 
 class TestWhatIsNotThere:

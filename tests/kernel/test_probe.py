@@ -3,7 +3,7 @@ import shutil
 import pytest
 
 from tunlab.errors import PrivilegeError
-from tunlab.kernel.probe import Probe, probe, require
+from tunlab.kernel.probe import Probe, probe
 
 
 @pytest.fixture(scope="module")
@@ -12,7 +12,6 @@ def probes():
 
 
 def test_a_machine_that_runs_these_tests_has_all_that_is_needed(probes):
-    require()
     assert {found.name for found in probes.values() if found.needed} == {
         "/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW",
         "network namespace", "TUN device", "packet socket",
@@ -54,12 +53,13 @@ def test_a_missing_ping_is_said(run_python):
     assert "install iputils-ping" in run_python(source)
 
 
-REQUIRE = """
+MAKE = """
     from tunlab.errors import PrivilegeError
-    from tunlab.kernel.probe import require
+    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.tun import TunDevice
     try:
-        require()
-        print("ready")
+        with Netns.create() as netns, TunDevice.create(netns):
+            print("ready")
     except PrivilegeError as error:
         print(error.missing, "|", error)
 """
@@ -70,25 +70,25 @@ REQUIRE = """
     [("-sys_admin", "CAP_SYS_ADMIN"), ("-net_admin", "CAP_NET_ADMIN"), ("-all", "CAP_SYS_ADMIN")],
 )
 def test_a_missing_capability_is_one_sentence(run_python, dropped, missing):
-    said = run_python(REQUIRE, prefix=["setpriv", f"--bounding-set={dropped}"])
+    said = run_python(MAKE, prefix=["setpriv", f"--bounding-set={dropped}"])
     assert said.startswith(missing + " | ")
     assert f"{missing} is missing (EPERM)" in said
     assert said.count("\n") == 1
 
 
 def test_a_closed_node_is_one_sentence(run_python):
-    said = run_python(REQUIRE, nobody=True, launcher=("-m", "tunlab.kernel.userns"), tun_mode=0o600)
+    said = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.userns"), tun_mode=0o600)
     assert said.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
 
 
 def test_a_missing_node_is_one_sentence(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
-    said = run_python(REQUIRE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
+    said = run_python(MAKE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
     assert said.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun does not exist")
 
 
 def test_in_a_user_namespace_all_is_ready(run_python):
-    assert run_python(REQUIRE, nobody=True, launcher=("-m", "tunlab.kernel.userns")).strip() == "ready"
+    assert run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.userns")).strip() == "ready"
 
 
 HIDDEN = 'mount -t tmpfs none /dev/net; exec "$@"'

@@ -82,7 +82,8 @@ def test_command(
 
     with _sigterm_ends_us(), Engine.connect(spec) as engine:
         if abandoned := removal.remove_abandoned(engine):
-            click.echo(f"removed {len(abandoned)} containers of a tunlab that was killed", err=True)
+            containers = "container" if len(abandoned) == 1 else "containers"
+            click.echo(f"removed {len(abandoned)} {containers} of a tunlab that was killed", err=True)
 
         def one(version: str) -> int:
             its = _for_version(arguments, version)

@@ -15,6 +15,7 @@ from tunlab.engines.attached import Attached
 from tunlab.engines.refusal import MissingError
 from tunlab.engines.removal import remove
 from tunlab.errors import EngineError
+from tunlab.kernel import signals
 
 if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
@@ -83,10 +84,12 @@ class Container:
         init         whether a process of the engine's is the first, and reaps
         log          whether the engine keeps what it prints, for `log`; what is attached has it in any case
 
+        A Ctrl-C waits for the engine's answer: until then nobody could remove what it makes, not by its labels either.
+
         Raises EngineError, MissingError for no such image.
         """
         api = engine.api
-        with engine.asking(f"make a container from the image {image}"):
+        with signals.held(), engine.asking(f"make a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
             if privileges == "least":
                 rights = {**LEAST, "cap_add": [*LEAST["cap_add"], *capabilities]}
@@ -152,6 +155,17 @@ class Container:
     def pid(self) -> int:
         """Its first process, as the engine's machine counts; 0 if it does not run. Raises MissingError."""
         return int(self.inspect()["State"]["Pid"])
+
+    def ends_within(self, timeout: float) -> bool:
+        """Whether it has ended, or does so within so many seconds."""
+        try:
+            with self._asking("wait for its end"):
+                self.engine.api.wait(self.id, timeout=timeout)
+        except MissingError:
+            return True
+        except EngineError:
+            return False
+        return True
 
     def inspect(self) -> dict[str, Any]:
         """What the engine knows of it. Raises MissingError."""

@@ -9,6 +9,7 @@ The container is started by the engine, its interfaces and addresses are made by
 
 from __future__ import annotations
 
+import errno
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -23,6 +24,8 @@ from tunlab.kernel.netns import Netns
 
 if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan
+
+_NOTICING = 5.0  # seconds that an engine may take to see that a process of its has gone
 
 
 class Record(NamedTuple):
@@ -69,9 +72,9 @@ class Nodes:
                 raise self._ended(node, container)
             netns = Netns.of_process(pid)
         except KernelError as error:
-            if error.errno != 2:  # ENOENT
+            if error.errno != errno.ENOENT:
                 raise
-            if not container.pid:
+            if container.ends_within(_NOTICING):
                 raise self._ended(node, container) from None
             problem = f"the engine says that container {container.name} is process {pid}, and there is none here"
             remedy = "it runs in a virtual machine: tunlab has to run in there too"

@@ -26,7 +26,7 @@ def remove(engine: Engine, id: str) -> None:  # noqa: A002
 
 
 def _wait_until_removed(engine: Engine, id: str) -> None:  # noqa: A002
-    engine.api.wait(id, condition="removed")
+    engine.api.wait(id, timeout=engine.api.timeout, condition="removed")  # the SDK would wait without end
 
 
 def of_run(engine: Engine, run: str) -> list[str]:

@@ -49,15 +49,6 @@ class Probe(msgspec.Struct, frozen=True):
     rootless: bool = False
 
 
-def require() -> None:
-    """Return if a namespace with a TUN device can be made here, in about 1 ms.
-
-    Raises PrivilegeError with one sentence that names what is missing; KernelError if it is no right.
-    """
-    with Netns.create() as netns, TunDevice.create(netns):
-        pass
-
-
 def probe() -> list[Probe]:
     """Ask the machine everything; takes some tens of milliseconds and raises nothing of its own.
 

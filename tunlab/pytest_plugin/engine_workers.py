@@ -11,12 +11,13 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 from tunlab.errors import EngineError, TunlabError
+from tunlab.kernel import signals
 
 if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
@@ -130,13 +131,18 @@ class EngineWorkers:
         """Remember what is to be run."""
         self._collected[self._crew[node.gateway.id].seat.number] = set(ids)
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Name the engine in the report, and so in the junit file; remember what was run."""
-        node = getattr(report, "node", None)
-        if node is None:
-            return
-        crew = self._crew[node.gateway.id]
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
+        """Name the engine in the report, and so in the junit file; remember what was run.
+
+        What is on the terminal is in the junit file too: a Ctrl-C does not come between them.
+        """
+        if (node := getattr(report, "node", None)) is not None:
+            self._remember(report, self._crew[node.gateway.id])
+        with signals.held():
+            yield
+
+    def _remember(self, report: pytest.TestReport, crew: Crew) -> None:
         report.user_properties.append(("tunlab-engine", str(crew)))
         done = self._done.setdefault(crew.seat.number, set())
         if (report.when != "setup" or not report.passed) and report.nodeid not in done:

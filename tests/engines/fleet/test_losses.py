@@ -44,6 +44,20 @@ TELLING = """
 """
 """A test that says on the worker's standard error that it is running: that comes through, and is told from a report."""
 
+SIGNALLED_BY_THE_FOURTH_REPORT = """
+    import os, signal
+    import pytest
+
+    came = []
+
+    @pytest.hookimpl(tryfirst=True)  # before the terminal's and the junit file's
+    def pytest_runtest_logreport(report):
+        if "PYTEST_XDIST_WORKER" not in os.environ and report.when == "call":
+            came.append(report)
+            if len(came) == 4:
+                signal.raise_signal(NUMBER)
+"""
+
 IMPATIENT = """
     from tunlab.engines import fleet
 
@@ -199,6 +213,15 @@ class TestARunThatIsEnded:
         assert run.status == 128 + signal.SIGTERM, run.text
         assert "ended by SIGTERM" in run.text
         assert len(run.junit()) == 4
+        assert left_by(run.pid, specs) == []
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_what_the_terminal_shows_the_junit_file_has_too(self, pytester, start, specs, left_by, number):
+        pytester.makepyfile(STUCK)
+        pytester.makeconftest(SIGNALLED_BY_THE_FOURTH_REPORT.replace("NUMBER", str(int(number))))
+        run = start(f"{specs[0]}*2").ended()
+        assert run.status == {signal.SIGINT: 2, signal.SIGTERM: 128 + signal.SIGTERM}[number], run.text
+        assert (run.text.count(" PASSED "), len(run.junit())) == (4, 4), run.text
         assert left_by(run.pid, specs) == []
 
     def test_by_sigkill(self, pytester, start, specs, left_by):
