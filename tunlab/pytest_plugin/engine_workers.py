@@ -43,6 +43,7 @@ class EngineWorkers:
         self._ran: Counter[str] = Counter()
         self._lost: list[str] = []
         self._exit_code = 0
+        self._begun = False
         if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
             signal.signal(signal.SIGTERM, self._terminated)
 
@@ -91,6 +92,11 @@ class EngineWorkers:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
         if reporter is not None and self._config.option.verbose >= 0:
             reporter.write_line(line)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Remember that the session has begun: from here on pytest_sessionfinish sees the end."""
+        self._begun = True
 
     # ---- each worker, first ones and replacements
 
@@ -191,7 +197,8 @@ class EngineWorkers:
     def _stop(self, error: Exception, exit_code: int = EngineError.exit_code) -> NoReturn:
         """End the run with what the error says; pytest shows its summary only with an exit code that it knows."""
         self._exit_code = exit_code
-        raise pytest.exit.Exception(f"tunlab: {error}", returncode=pytest.ExitCode.INTERRUPTED)
+        known = pytest.ExitCode.INTERRUPTED if self._begun else exit_code
+        raise pytest.exit.Exception(f"tunlab: {error}", returncode=known)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

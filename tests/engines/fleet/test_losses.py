@@ -194,15 +194,16 @@ class TestARunThatIsEnded:
         assert len(run.junit()) == 4
         assert left_by(run.pid, specs) == []
 
-    def test_by_ctrl_c_at_the_start(self, pytester, start, specs, left_by):
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 128 + signal.SIGTERM)])
+    def test_at_the_start(self, pytester, start, specs, left_by, number, status):
         pytester.makepyfile(STUCK)
         run = start(f"{specs[0]}*2")
         with Engine.connect(specs[0]) as engine:
             of_it = {"label": f"{ownership.PID}={run.pid}", "event": "create"}
             next(iter(engine.api.events(filters=of_it, since=0, decode=True)))
-        run.signal(signal.SIGINT, group=True)
+        run.signal(number, group=True)
         run.ended()
-        assert run.status == 2, run.text
+        assert run.status == status, run.text
         assert left_by(run.pid, specs) == []
 
     def test_by_sigterm(self, pytester, start, specs, left_by):
