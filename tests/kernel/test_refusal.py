@@ -4,7 +4,11 @@ import socket
 import pytest
 
 from tunlab.errors import KernelError, PrivilegeError
+from tunlab.kernel.qdisc import impair
 from tunlab.kernel.refusal import CAPABILITIES, SOCKET_REASONS, effective_capabilities, holds, refusal, refusing
+from tunlab.kernel.rtnl import Rtnl
+
+IP_RECVERR = 11  # <linux/in.h>
 
 
 def test_an_unknown_number_gives_the_systems_words():
@@ -110,16 +114,27 @@ def test_what_a_socket_is_refused_has_a_reason_and_a_remedy(code):
     assert remedy
 
 
-def attempts(netns):
+def attempts(netns, tun):
     """By the error number that it ends with: what a socket is asked for, in a namespace with a TUN."""
 
     def udp():
         return netns.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
+    def udp_told_of_drops():
+        opened = udp()
+        opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+        with Rtnl(netns) as rtnl:
+            impair(rtnl, rtnl.link(tun.ifname).index, rate=64_000)
+        return opened
+
     def tcp():
         return netns.socket(socket.AF_INET, socket.SOCK_STREAM)
 
     return {
+        errno.ENOBUFS: (
+            udp_told_of_drops,
+            lambda each: [each.sendto(bytes(1000), ("10.1.2.2", 9)) for _ in range(1000)],
+        ),
         errno.ENETUNREACH: (udp, lambda each: each.sendto(b"x", ("192.0.2.1", 9))),
         errno.EMSGSIZE: (udp, lambda each: each.sendto(bytes(65_508), ("10.1.2.2", 9))),
         errno.EADDRINUSE: (tcp, lambda each: each.bind(("10.1.2.1", 80))),
@@ -131,7 +146,7 @@ def attempts(netns):
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
 def test_each_is_what_the_kernel_answers(netns, tun, code):
-    make, attempt = attempts(netns)[code]
+    make, attempt = attempts(netns, tun)[code]
     with netns.socket() as taken, make() as opened:
         taken.bind(("10.1.2.1", 80))
         with pytest.raises(KernelError) as raised, refusing("try", reasons=SOCKET_REASONS):

@@ -29,6 +29,10 @@ GRANT_ROOT = f"{_AS_ROOT}or {_CONTAINER}"
 Reasons = Mapping[int, tuple[str, str]]
 
 SOCKET_REASONS: Reasons = {
+    errno.ENOBUFS: (
+        "there is no room for it: in the device's queue, or for a peer in the machine's one table of neighbours",
+        "send slower; take labs down that are not in use, or raise the sysctl net.ipv4.neigh.default.gc_thresh3",
+    ),
     errno.ENETUNREACH: ("no route leads there", "give an address of the device's network, or add a route"),
     errno.EMSGSIZE: ("that is longer than one datagram can be here", "send less, or raise the device's MTU"),
     errno.EADDRINUSE: ("another socket has that address and port", "close that one, or take another port"),
@@ -42,7 +46,7 @@ SOCKET_REASONS: Reasons = {
         "set SO_BROADCAST on the socket for the one, take a port from 1024 on for the other",
     ),
 }
-"""Of bind(2), connect(2), send(2) and listen(2) on IPv4 sockets: ip(7), udp(7), tcp(7)."""
+"""Of bind(2), connect(2), send(2) and listen(2) on IPv4 sockets: ip(7), udp(7), tcp(7), arp(7)."""
 
 
 def effective_capabilities() -> int:

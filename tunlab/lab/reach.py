@@ -9,14 +9,14 @@ import errno
 import select
 import socket
 import struct
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from itertools import combinations
 from typing import TypeAlias
 
 from tunlab.kernel.neighbours import forget_neighbours
 from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import refusal
+from tunlab.kernel.refusal import SOCKET_REASONS, refusal
 from tunlab.kernel.rtnl import Rtnl
 
 Pair: TypeAlias = tuple[str, str]
@@ -27,11 +27,13 @@ _RECEIVE_BUFFER = 1024 * 1024
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ECHO_REQUEST, _ECHO_REQUEST_IPV6 = 8, 128
 
-_UNDER_WAY = 256
-"""Requests that may be unanswered at one time: the kernel queues a thousand packets between two namespaces."""
+_AT_ONCE = 256
+"""Requests that are under way at one time. The kernel queues a thousand packets between two namespaces; and each may
+teach two nodes a neighbour, of which the whole machine has room for a thousand (arp(7), gc_thresh3): what so many have
+taught is forgotten before the next are sent, so that others who use the machine find room."""
 
 _TRIES = 4
-"""A link may lose packets on purpose; and the machine has one table of neighbours for all labs (arp(7), gc_thresh3)."""
+"""A link may lose packets on purpose; and others may have filled the machine's table of neighbours."""
 
 # No way there, as the sender's own routing table has it, or its neighbour.
 _NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
@@ -109,58 +111,63 @@ def ping_all(nodes: Mapping[str, tuple[Netns, Sequence[str]]], *, timeout: float
 
     Raises KernelError for what is neither an answer nor a known reason for none.
     """
+    reached = {(one, other): False for one in nodes for other in nodes if one != other}
     with ExitStack() as stack:
         pingers: dict[tuple[str, int], _Pinger] = {}
-        by_fd: dict[int, _Pinger] = {}
-        poll = select.poll()
-        requests: deque[_Request] = deque()
-        reached: dict[Pair, bool] = {}
-        for one, (netns, _) in nodes.items():
-            for other, (_, addresses) in nodes.items():
-                if one == other:
-                    continue
-                reached[one, other] = False
-                for address in addresses:
-                    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                    if (one, family) not in pingers:
-                        pinger = pingers[one, family] = _Pinger(netns, family)
-                        stack.enter_context(pinger.socket)
-                        poll.register(pinger.socket, select.POLLIN)
-                        by_fd[pinger.socket.fileno()] = pinger
-                    requests.append(_Request((one, other), address, pingers[one, family]))
-        under_way: set[_Request] = set()
-        while requests or under_way:
-            while requests and len(under_way) < _UNDER_WAY:
-                request = requests.popleft()
-                if not reached[request.pair] and _send(request, nodes):
-                    under_way.add(request)
-            ready = poll.poll(timeout * 1000) if under_way else []
+        requests: list[_Request] = []
+        for one, other in (pair for each in combinations(nodes, 2) for pair in (each, each[::-1])):
+            for address in nodes[other][1]:
+                family = socket.AF_INET6 if ":" in address else socket.AF_INET
+                if (one, family) not in pingers:
+                    pinger = pingers[one, family] = _Pinger(nodes[one][0], family)
+                    stack.enter_context(pinger.socket)
+                requests.append(_Request((one, other), address, pingers[one, family]))
+        for start in range(0, len(requests), _AT_ONCE):
+            asked = requests[start : start + _AT_ONCE]
+            asking = {name: nodes[name][0] for request in asked for name in request.pair}
+            _settle(asked, reached, asking, timeout)
+            if start + _AT_ONCE < len(requests):
+                _forget(asking)
+    return reached
+
+
+def _settle(
+    requests: Sequence[_Request], reached: dict[Pair, bool], asking: Mapping[str, Netns], timeout: float
+) -> None:
+    """Ask until each is answered, or was asked often enough."""
+    by_fd = {request.pinger.socket.fileno(): request.pinger for request in requests}
+    poll = select.poll()
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    to_ask = list(requests)
+    while to_ask:
+        under_way = {request for request in to_ask if not reached[request.pair] and _send(request, asking)}
+        while under_way and (ready := poll.poll(timeout * 1000)):
             for fd, _ in ready:
                 for request, answered in by_fd[fd].answers():
                     if request in under_way:
                         under_way.remove(request)
                         reached[request.pair] |= answered
-            if not ready:
-                if under_way:  # perhaps there was no room for a neighbour where the request came to
-                    _forget(nodes)
-                requests.extend(request for request in under_way if request.tries < _TRIES)
-                under_way.clear()
-    return reached
+        if under_way:  # perhaps there was no room for a neighbour where the request came to
+            _forget(asking)
+        to_ask = [request for request in under_way if request.tries < _TRIES]
 
 
-def _send(request: _Request, nodes: Mapping[str, tuple[Netns, Sequence[str]]]) -> bool:
+def _send(request: _Request, asking: Mapping[str, Netns]) -> bool:
+    """Whether it is under way; what finds no room in the table of neighbours is, as if it had been lost."""
     request.tries += 1
     code = request.pinger.send(request)
     if code == errno.ENOBUFS:
-        # The machine's table of neighbours is full of what the requests so far have taught.
-        _forget(nodes)
+        _forget(asking)
         code = request.pinger.send(request)
+    if code == errno.ENOBUFS and request.tries < _TRIES:
+        return True
     if code and code not in _NO_WAY:
-        raise refusal(OSError(code, ""), f"ping {request.address} from node {request.pair[0]}")
+        raise refusal(OSError(code, ""), f"ping {request.address} from node {request.pair[0]}", reasons=SOCKET_REASONS)
     return not code
 
 
-def _forget(nodes: Mapping[str, tuple[Netns, Sequence[str]]]) -> None:
-    for netns, _ in nodes.values():
+def _forget(asking: Mapping[str, Netns]) -> None:
+    for netns in asking.values():
         with Rtnl(netns) as rtnl:
             forget_neighbours(rtnl)
