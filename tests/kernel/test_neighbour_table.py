@@ -34,7 +34,8 @@ def looks(monkeypatch):
 
 def test_the_table_is_that_of_the_machine():
     entries, most = occupancy()
-    assert 0 <= entries <= most
+    assert entries >= 0
+    assert most >= 128
     limit = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
     if limit.exists():  # in the machine's first namespace only
         assert most == int(limit.read_text())

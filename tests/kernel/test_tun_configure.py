@@ -1,3 +1,5 @@
+import socket
+
 import pytest
 
 from tunlab.errors import KernelError
@@ -16,3 +18,12 @@ def test_the_largest_mtu_and_the_least(tun):
     for mtu in (68, 65_535):
         tun.configure(mtu=mtu)
         assert tun.mtu == mtu
+
+
+def test_its_one_neighbour_is_entered_as_one_that_the_machines_limit_does_not_count(netns, tun, need):
+    with netns.socket(type=socket.SOCK_DGRAM) as opened:
+        opened.sendto(b"x", ("10.1.2.9", 9))
+    shown = netns.run([need("ip"), "neigh", "show", "nud", "all"], capture_output=True, text=True, check=True).stdout
+    (entry,) = shown.splitlines()
+    assert entry.startswith("0.0.0.0 dev tun0 ")
+    assert {"NOARP", "extern_learn"} <= set(entry.split())

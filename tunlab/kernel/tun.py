@@ -19,11 +19,13 @@ from typing import Literal, Self
 from tunlab.errors import KernelError
 from tunlab.kernel.addressing import check_ifname, check_mtu
 from tunlab.kernel.closing import Closing
+from tunlab.kernel.neighbours import reserve_neighbour
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusal, refusing
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.tables import Address, Link
 from tunlab.kernel.tun_node import (
+    IFF_TAP,
     IFF_TUN,
     IFF_TUN_EXCL,
     IFF_VNET_HDR,
@@ -214,6 +216,8 @@ class TunDevice(Closing):
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
+        if up and not self._flags & IFF_TAP:  # a full table of the machine's would keep what is sent from the reader
+            reserve_neighbour(self._rtnl, self.ifindex)
 
     @property
     def rtnl(self) -> Rtnl:
