@@ -68,13 +68,15 @@ def test_programs_die_with_a_killed_tester(tester, number):
 
 
 def test_programs_die_with_a_tester_that_ends_by_itself(tester):
-    process, pidfds = tester(FAMILY)
-    process.wait()
+    process, pidfds = tester(FAMILY + "    sys.stdin.read()")
+    process.stdin.close()
+    assert process.wait() == 0
     assert all(map(gone, pidfds))
 
 
 def test_programs_die_with_a_tester_that_leaves_by_os_exit(tester):
-    process, pidfds = tester(FAMILY + "    import os; os._exit(3)")
+    process, pidfds = tester(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
+    process.stdin.close()
     assert process.wait() == 3
     assert all(map(gone, pidfds))
 
