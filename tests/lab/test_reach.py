@@ -1,7 +1,9 @@
 """Who reaches whom: routers, bridges, NAT, both families, many at once; compared with what the topology says."""
 
 import pytest
+from hypothesis import given
 
+from tests.topology.strategies import labs, sampled
 from tunlab.errors import KernelError
 from tunlab.kernel.neighbours import forget_neighbours
 from tunlab.kernel.probe import probe
@@ -94,6 +96,13 @@ class TestMatrix:
             assert all(reached.values())
             learned = [len(lab[f"h{number}"].rtnl.neighbours()) for number in range(40)]
             assert 0 < sum(learned) < 512  # of the machine's 1,024, which others need too
+
+    @pytest.mark.slow
+    @given(labs(given=({}, {"mtu": 1400})))
+    @sampled(60)
+    def test_any_lab_is_as_its_topology_promises(self, lab):
+        with Lab.from_text(lab.text) as live:
+            assert_as_promised(live)
 
     def test_one_alone(self):
         with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:

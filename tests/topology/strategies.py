@@ -10,11 +10,15 @@ from tunlab.topology import Topology
 __all__ = ["labs", "sampled"]
 
 KINDS = ("host", "host", "router", "router", "switch")
+GIVEN = ({}, {}, {"mtu": 1400}, {"delay": "1ms"})
 
 
 @st.composite
-def labs(draw, kinds=KINDS):
-    """A Topology; two nodes share a network once at most, and no switches stand in a circle."""
+def labs(draw, kinds=KINDS, given=GIVEN):
+    """A Topology; two nodes share a network once at most, and no switches stand in a circle.
+
+    given   what links have, one of these each
+    """
     lab = Topology("drawn", ip=draw(st.sampled_from(["ipv4", "ipv6", "both"])))
     names = {f"n{number}": draw(st.sampled_from(kinds)) for number in range(draw(st.integers(1, 7)))}
     # What a frame reaches: the members of each network, and by which switch they are in it.
@@ -36,10 +40,10 @@ def labs(draw, kinds=KINDS):
         if len(ends) < 2 or len({id(each) for each in joined}) < len(joined) or len(merged) < sum(map(len, others)):
             continue
         network_of.update(dict.fromkeys((each for each in merged if names[each] == "switch"), merged))
-        given = draw(st.sampled_from([{}, {}, {"subnet": f"10.128.{number}.0/26"}, {"mtu": 1400}, {"delay": "1ms"}]))
-        if "subnet" in given and (switches or not lab_speaks(lab, 4)):
-            given = {}
-        lab.link(*ends, **given)
+        keys = draw(st.sampled_from([*given, {"subnet": f"10.128.{number}.0/26"}]))
+        if "subnet" in keys and (switches or not lab_speaks(lab, 4)):
+            keys = {}
+        lab.link(*ends, **keys)
     return lab
 
 

@@ -377,6 +377,15 @@ def test_every_number_is_there_once_and_every_address_in_its_network(lab):
 
 @given(labs())
 @sampled(100)
+def test_every_route_is_by_a_station_of_a_network_that_the_node_is_in(lab):
+    for node in plan(lab.spec()).nodes:
+        networks = [ipaddress.ip_interface(cidr).network for each in node.interfaces for cidr in each.addresses]
+        for route in node.routes:
+            assert any(ipaddress.ip_address(route.via) in network for network in networks), (node.name, route)
+
+
+@given(labs())
+@sampled(100)
 def test_whoever_is_joined_by_routers_reaches_the_other_by_the_routes(lab):
     planned = plan(lab.spec())
     nodes = {node.name: node for node in planned.nodes}

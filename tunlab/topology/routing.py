@@ -58,13 +58,14 @@ class _Router:
 
     def routes(self) -> dict[str, list[RoutePlan]]:
         found: dict[str, list[RoutePlan]] = {node: [] for node in self.nodes}
-        defaults = {node: self._default(node) for node in self.nodes}
+        # A switch has no address, and so nowhere to route from.
+        defaults = {name: self._default(name) for name, node in self.nodes.items() if node.kind != "switch"}
         lonely = {node for node, gateway in defaults.items() if gateway and self._is_lonely(node, gateway)}
         segments = [each for each in self.wiring.segments if each.ports and self.version in each.networks]
         for target in [_Target(each.networks[self.version], each) for each in segments] + self.own:
             distance = self._distances(target)
             for node, hops in distance.items():
-                if not hops or node in lonely:
+                if not hops or node in lonely or node not in defaults:
                     continue
                 via = self._next_hop(target, distance, node)
                 gateway = defaults[node]
