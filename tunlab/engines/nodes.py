@@ -79,12 +79,11 @@ class Nodes:
             problem = f"the engine says that container {container.name} is process {pid}, and there is none here"
             remedy = "it runs in a virtual machine: tunlab has to run in there too"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy) from error
-        with Netns.current() as ours:
-            if ours.identity == netns.identity:
-                netns.close()
-                problem = f"container {container.name} has no network namespace of its own: it is in the machine's"
-                remedy = "start it without --network host"
-                raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy)
+        if container.inspect()["HostConfig"]["NetworkMode"] == "host" or _is_everybodys(netns):
+            netns.close()
+            problem = f"container {container.name} has no network namespace of its own: it is in the machine's"
+            remedy = "start it without --network host"
+            raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy)
         if node.image and not self._stays:
             guardian.watch(netns.fd)
         return netns
@@ -170,6 +169,12 @@ class Nodes:
                 self.remove()
         finally:
             self.close()
+
+
+def _is_everybodys(netns: Netns) -> bool:
+    """Whether it is the namespace that we are in, or that of the machine's first process, who may be in another."""
+    with Netns.current() as ours, Netns.of_process(1) as first:
+        return netns.identity in (ours.identity, first.identity)
 
 
 def remove_recorded(engine: str, run: str) -> list[str]:

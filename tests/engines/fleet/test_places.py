@@ -110,8 +110,14 @@ class TestTheGate:
         gate = Gate(lambda seat: (far.detach(), said.append) if seat == 3 else None)
         yield gate, near, said
         gate.close()
+        self.wait_for_those_let_in()
         near.close()
         far.close()
+
+    def wait_for_those_let_in(self):
+        for thread in threading.enumerate():
+            if thread.name == "tunlab worker":
+                thread.join()
 
     def knock(self, gate):
         door = socket.socket(socket.AF_UNIX)
@@ -128,9 +134,7 @@ class TestTheGate:
             assert near.recv(10) == b"through"
             door.sendall(b"last words")
         while not said:
-            for thread in threading.enumerate():
-                if thread.name == "tunlab worker":
-                    thread.join()
+            self.wait_for_those_let_in()
         assert said == [b"last words"]
 
     def test_gives_nothing_for_a_seat_without_a_container(self, joined):
