@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tunlab
+from tunlab.kernel.probe import probe
 from tunlab.lab.files import ready_labs
 
 ROOT = Path(__file__).parents[2]
@@ -81,13 +82,38 @@ class TestCheck:
             *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
         }  # fmt: skip
 
-    def test_of_very_many_mistakes_in_a_file_the_first_are_told(self, tunlab, tmp_path, broken):
+    def test_of_very_many_mistakes_in_a_file_up_tells_the_first_and_check_all(self, tunlab, tmp_path, broken):
         file = tmp_path / "many.toml"
         file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
-        lines = tunlab("check", str(file), str(broken)).err.splitlines()
+        lines = tunlab("up", str(file)).err.splitlines()
         assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
-        assert lines[20] == f"tunlab: {file}: … and 280 more"
-        assert lines[21].startswith(f"tunlab: {broken}: ")
+        assert lines[20:] == [f"tunlab: {file}: … and 280 more"]
+        # check is asked for nothing else.
+        said, others = tunlab("check", str(file), str(broken)), tunlab("check", str(broken)).err.splitlines()
+        assert (said.status, len(said.err.splitlines())) == (78, 300 + len(others))
+
+    @pytest.mark.parametrize(
+        ("node", "said"),
+        [
+            ('image = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
+            ('container = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
+        ],
+    )
+    def test_an_engine_that_is_not_there(self, tunlab, tmp_path, monkeypatch, node, said):
+        monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+        file = tmp_path / "mine.toml"
+        file.write_text(f"[nodes]\na = {{ {node} }}\n")
+        checked = tunlab("check", str(file), "router")
+        assert (checked.status, checked.err.count("\n")) == (78, 1)
+        assert f"tunlab: {file}: local: {said}" in checked.err
+        assert checked.out.count("nothing is wrong") == 1
+
+    def test_a_kernel_without_netem(self, tunlab, tmp_path):
+        has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
+        file = tmp_path / "mine.toml"
+        file.write_text('[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "1ms"\n')
+        said = tunlab("check", str(file))
+        assert (said.status, "this kernel has no netem" in said.err) == ((0, False) if has_netem else (78, True))
 
     def test_where_no_file_can_be_laid(self, tunlab, tmp_path, run_directory):
         (tmp_path / "x").write_text("")

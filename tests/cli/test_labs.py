@@ -294,12 +294,18 @@ class TestExec:
     def test_a_program_that_does_not_exist(self, command):
         said = command("exec", "lab", "--", "no-such-program")
         assert (said.status, said.err) == (
-            71,
+            127,
             (
                 "tunlab: run no-such-program: there is no program 'no-such-program' on this machine (ENOENT);"
                 " install it, or give its full path\n"
             ),
         )
+
+    @pytest.mark.usefixtures("lab")
+    def test_a_program_that_may_not_be_run(self, command, tmp_path):
+        (tmp_path / "program").write_text("")
+        said = command("exec", "lab", "--", str(tmp_path / "program"))
+        assert (said.status, "may not be executed (EACCES); give it the execute permission" in said.err) == (126, True)
 
     @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
     @pytest.mark.usefixtures("lab")

@@ -51,15 +51,20 @@ def directory(tmp_path, monkeypatch):
 def tunlab(directory, child_environment):
     """`tunlab("up", "web.toml")` in the directory: the finished process."""
 
-    def run(*arguments, **keywords):
+    def run(*arguments, prefix=(), **keywords):
         return subprocess.run(
-            [sys.executable, "-m", "tunlab", *arguments],
+            [*prefix, sys.executable, "-m", "tunlab", *arguments],
             cwd=directory, env=child_environment, capture_output=True, text=True, timeout=60, check=False, **keywords,
         )  # fmt: skip
 
     yield run
     for lab in Lab.all():
         lab.down(lambda record: remove_recorded(record.engine, record.run))
+
+
+def interfaces_of(container):
+    with Netns.of_process(container.pid) as netns, Rtnl(netns) as rtnl:
+        return [link.name for link in rtnl.links()]
 
 
 def containers(engine, run):
@@ -115,6 +120,39 @@ class TestOfATest:
             assert program.wait() == -signal.SIGKILL
             assert running.pid  # neither killed nor removed
             assert containers(engine, run_of) == [running.id]
+
+    @pytest.mark.parametrize("network", ["host", "container"])
+    @pytest.mark.parametrize("prefix", [(), ("unshare", "--net")], ids=["from the machine's", "from another"])
+    def test_one_in_the_machines_namespace_is_refused(self, engine, image, run_of, tunlab, directory, network, prefix):
+        options = {"run": run_of, "role": "test", "privileges": "none"}
+        with Container.create(engine, image, ["sleep", "1000"], network="host", **options) as running:
+            running.start()
+            # One that has joined its namespace says no more of it than that.
+            mode = "host" if network == "host" else f"container:{running.id}"
+            with Container.create(engine, image, ["sleep", "1000"], network=mode, **options) as joined:
+                joined.start()
+                (directory / "x.toml").write_text(
+                    f'[nodes]\na = {{}}\nb = {{ container = "{joined.id}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
+                )
+                done = tunlab("up", "x.toml", prefix=prefix)
+        assert done.returncode == 69, done.stderr
+        assert "has no network namespace of its own: it is in the machine's; start it without --net" in done.stderr
+
+    def test_two_that_run_are_let_go_whole(self, engine, image, run_of):
+        made = [
+            Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test", privileges="none")
+            for _ in range(2)
+        ]
+        with made[0] as one, made[1] as other:
+            one.start()
+            other.start()
+            names = f'a = {{ container = "{one.id}" }}\nb = {{ container = "{other.id}" }}\n'
+            planned = plan(parse_lab(f'[nodes]\n{names}[[links]]\nends = ["a:lab0", "b:lab0"]\n'))
+            with Nodes(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+                assert all(lab.ping_all().values())
+                with Nodes(planned, stays=False) as again, pytest.raises(LabError, match="is a node of a lab already"):
+                    LiveLab.make(planned, containers=again)
+            assert interfaces_of(one) == interfaces_of(other) == ["lo"]
 
     def test_killed_with_its_test(self, engine, text, directory, child_environment):
         """The guardian ends it, and the engine removes what has ended."""
@@ -238,7 +276,7 @@ class TestWhatIsWrong:
     def test_a_program_that_is_not_as_it_should_be(self, engine, text, tunlab, directory, run, said):
         (directory / "web.toml").write_text(text(run))
         done = tunlab("up", "web.toml")
-        if run != '"python3 -c pass"' or done.returncode:  # without `ready` it may have been there for a moment
+        if "ready" in run or done.returncode:  # without `ready` it may have been there for a moment
             assert (done.returncode in (69, 73), said in done.stderr) == (True, True), done.stderr
             assert "Traceback" not in done.stderr
             assert Lab.all() == []
@@ -258,6 +296,9 @@ class TestWhatIsWrong:
         done = tunlab("up", "x.toml")
         assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
         assert Lab.all() == []
+        if not node.startswith('image = "localhost'):  # one that is not there may be had when it is wanted
+            checked = tunlab("check", "x.toml")
+            assert (checked.returncode, said in checked.stderr) == (78, True), checked.stderr
 
     def test_an_image_without_a_program(self, engine, tunlab, directory, run_of):
         engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_of)

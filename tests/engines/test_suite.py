@@ -246,7 +246,7 @@ class TestWhatIsNotThere:
         running = start(project(), env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
         said = (
             "tunlab: local: there is no engine: no socket /nonexistent/docker.sock;"
-            " start it, or say where it is: --engine, DOCKER_HOST or a Docker context\n"
+            " start it, or say where it is, by DOCKER_HOST or a Docker context\n"
         )
         assert running.end() == (69, "", said)
 

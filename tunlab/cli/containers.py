@@ -24,6 +24,13 @@ def containers_of(plan: LabPlan) -> Iterator[Nodes | None]:
         yield nodes
 
 
+def refuse_missing(plan: LabPlan) -> None:
+    """Raise EngineError for a lab with containers where there is no engine, or none of them that is to run already."""
+    with containers_of(plan) as nodes:
+        if nodes is not None:
+            nodes.look()
+
+
 def remove_containers(record: ContainerRecord) -> list[str]:
     """Remove the containers of a lab, by its record; returns their ids. Raises EngineError."""
     from tunlab.engines.nodes import remove_recorded

@@ -27,13 +27,19 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     """
     import json
 
+    from tunlab.cli.progress import Progress
     from tunlab.lab.live import Lab
     from tunlab.topology import reachable
 
     lab = Lab.open(name)
     promised: Mapping[Pair, bool] = reachable(lab.plan)
-    with lab.live() as live:
-        reached: Mapping[Pair, bool] = live.ping_all()
+    asked = [0, 0]
+
+    def tell(*now: int) -> None:
+        asked[:] = now
+
+    with lab.live() as live, Progress(lambda: f"{asked[0]} of {asked[1]} requests are answered or given up"):
+        reached: Mapping[Pair, bool] = live.ping_all(told=tell)
     if as_json:
         pairs = [
             {"from": a, "to": b, "reached": bool(reached.get((a, b))), "promised": due}

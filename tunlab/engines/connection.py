@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 _DOOR_TIMEOUT = 10.0
-_START = "start it, or say where it is: --engine, DOCKER_HOST or a Docker context"
+_START = "start it, or say where it is, by DOCKER_HOST or a Docker context"
 
 
 class Engine(Closing):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan
 
 _NOTICING = 5.0  # seconds that an engine may take to see that a process of its has gone
+_JOINED = 16  # containers one behind the other, each in the next one's network, that are looked at
 
 
 class Record(NamedTuple):
@@ -79,7 +80,10 @@ class Nodes:
             problem = f"the engine says that container {container.name} is process {pid}, and there is none here"
             remedy = "it runs in a virtual machine: tunlab has to run in there too"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy) from error
-        if container.inspect()["HostConfig"]["NetworkMode"] == "host" or _is_everybodys(netns):
+        # Two looks, for who is inside a lab is in another namespace than the machine's.
+        with Netns.current() as ours:
+            everybodys = ours.identity == netns.identity
+        if everybodys or self._network(container) == "host":
             netns.close()
             problem = f"container {container.name} has no network namespace of its own: it is in the machine's"
             remedy = "start it without --network host"
@@ -87,6 +91,17 @@ class Nodes:
         if node.image and not self._stays:
             guardian.watch(netns.fd)
         return netns
+
+    def _network(self, container: Container) -> str:
+        """The mode of its network; where it has joined another container's, that one's."""
+        mode = ""
+        for _ in range(_JOINED):
+            mode = str(container.inspect()["HostConfig"]["NetworkMode"])
+            kind, colon, joined = mode.partition(":")
+            if not colon or kind != "container":
+                break
+            container = Container(self._engine, joined, joined)
+        return mode
 
     def _start(self, node: NodePlan) -> Container:
         pull_image(self._engine, node.image)
@@ -129,6 +144,12 @@ class Nodes:
             problem, engine=self._engine.name, container=container.name, remedy=remedy, log=container.log()
         )
 
+    def look(self) -> None:
+        """Start nothing, and raise EngineError for a container that is named and does not run."""
+        for node in self._plan.nodes:
+            if node.container and not self._running(node.container).pid:
+                raise self._ended(node, self._running(node.container))
+
     def pid(self, node: str) -> int:
         """The first process of a node's container. Raises ProcessLookupError if it has ended."""
         try:
@@ -169,12 +190,6 @@ class Nodes:
                 self.remove()
         finally:
             self.close()
-
-
-def _is_everybodys(netns: Netns) -> bool:
-    """Whether it is the namespace that we are in, or that of the machine's first process, who may be in another."""
-    with Netns.current() as ours, Netns.of_process(1) as first:
-        return netns.identity in (ours.identity, first.identity)
 
 
 def remove_recorded(engine: str, run: str) -> list[str]:

@@ -16,6 +16,7 @@ from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import end_programs_in
 from tunlab.lab import resolver
 from tunlab.lab.containers import Containers, wait_ready
+from tunlab.lab.devices import delete_links
 from tunlab.lab.making import Namespaces, make
 from tunlab.lab.node import LiveNode
 from tunlab.lab.presence import with_files
@@ -109,7 +110,9 @@ class LiveLab(Closing):
 
     # ---- all of them at once ---------------------------------------------------------------------------------------
 
-    def ping_all(self, *, timeout: float = 1.0) -> dict[Pair, bool]:
+    def ping_all(
+        self, *, timeout: float = 1.0, told: Callable[[int, int], None] = lambda _asked, _of: None
+    ) -> dict[Pair, bool]:
         """For each two nodes, (from, to), whether the second answers the first, on any of its addresses.
 
         No program is run. Switches are not asked. Who does not answer is asked four times.
@@ -118,7 +121,7 @@ class LiveLab(Closing):
         from tunlab.lab.reach import ping_all
 
         asked = {node.name: (node.netns, node.addresses) for node in self.nodes.values() if node.addresses}
-        return ping_all(asked, timeout=timeout)
+        return ping_all(asked, timeout=timeout, told=told)
 
     def events(self) -> LinkEvents:
         """The changes of links in all nodes from now on; a context manager."""
@@ -142,6 +145,9 @@ class LiveLab(Closing):
         with ExitStack() as stack:
             for netns in self._namespaces.values():
                 stack.callback(netns.close)
+            if self._owned:
+                for planned in (each for each in self.plan.nodes if each.container):  # its namespace outlives the lab
+                    stack.callback(delete_links, planned, self._namespaces[planned.name])
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owned:

@@ -101,9 +101,13 @@ def _prepare(node: NodePlan, netns: Netns) -> None:
 def _refuse_what_is_taken(lab: str, node: NodePlan, netns: Netns) -> None:
     """A container that runs already keeps the networks that it has: nothing of a lab replaces them."""
     with _inside(netns) as rtnl:
-        there = {link.name for link in rtnl.links()}
+        links = rtnl.links()
         defaults = {":" in route.via for route in rtnl.routes() if route.dst == "default" and route.via}
+    there, numbers = {link.name for link in links}, {link.index for link in links}
     for interface in node.interfaces:
+        if interface.ifindex in numbers:
+            problem = f"the container {node.container} of node {node.name} is a node of a lab already"
+            raise LabError(lab, problem, remedy="take that lab down first: tunlab ls shows which are up")
         if interface.ifname in there:
             problem = f"the container {node.container} of node {node.name} has an interface {interface.ifname} already"
             ends = f'ends = ["…", "{node.name}:lab0"]' if interface.link >= 0 else 'ifname = "tun1"'
@@ -122,6 +126,11 @@ def _refuse_what_is_missing(plan: LabPlan, containers: Containers | None) -> Non
     if containers is None and needed(plan):
         raise nobody(plan)
     _refuse_what_is_too_large(plan)
+    refuse_without_netem(plan)
+
+
+def refuse_without_netem(plan: LabPlan) -> None:
+    """Nothing, where this kernel can do to packets what the lab wants. Raises KernelError, PrivilegeError."""
     delayed = [
         (node, interface)
         for node in plan.nodes

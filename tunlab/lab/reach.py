@@ -9,7 +9,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import combinations
 from typing import TypeAlias
@@ -103,11 +103,17 @@ class _Pinger:
         return settled
 
 
-def ping_all(nodes: Mapping[str, tuple[Netns, Sequence[str]]], *, timeout: float = 1.0) -> dict[Pair, bool]:
+def ping_all(
+    nodes: Mapping[str, tuple[Netns, Sequence[str]]],
+    *,
+    timeout: float = 1.0,
+    told: Callable[[int, int], None] = lambda _asked, _of: None,
+) -> dict[Pair, bool]:
     """For each two nodes, whether the second answers the first on any of the addresses that are given for it.
 
     nodes     by name: the namespace, and the addresses at which it is to be reached
     timeout   seconds without any answer until those that are missing are asked for again, and in the end given up
+    told      told from time to time how many of how many have been asked
 
     Raises KernelError for what is neither an answer nor a known reason for none.
     """
@@ -123,6 +129,7 @@ def ping_all(nodes: Mapping[str, tuple[Netns, Sequence[str]]], *, timeout: float
                     stack.enter_context(pinger.socket)
                 requests.append(_Request((one, other), address, pingers[one, family]))
         for start in range(0, len(requests), _AT_ONCE):
+            told(start, len(requests))
             asked = requests[start : start + _AT_ONCE]
             asking = {name: nodes[name][0] for request in asked for name in request.pair}
             _settle(asked, reached, asking, timeout)

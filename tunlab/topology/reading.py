@@ -83,6 +83,7 @@ def read_document(document: Mapping[str, Any], file: str = "", look: Look | None
     if not tables and len(nodes) == 1:
         nodes = {node_name: _with_tun(node, ip) for node_name, node in nodes.items()}
     _without_tun(problems, document, nodes)
+    _one_each(problems, nodes)
     # A link of which an end is missing says nothing about the others: nothing is worked out from it.
     links = [read_link(problems, f"links[{place}]", table, nodes, ip) for place, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))
@@ -158,6 +159,15 @@ def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping
                 if key in given:
                     hint = "give it to the link, or the node a tun"
                     problems.add(f"nodes.{name}", key, "it is the TUN's, and there is none", hint)
+
+
+def _one_each(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None:
+    """A container has one namespace, and so is one node."""
+    taken: dict[str, str] = {}
+    for name, node in nodes.items():
+        if node.container and (other := taken.setdefault(node.container, name)) != name:
+            problem = f"{node.container!r} is node {other} already"
+            problems.add(f"nodes.{name}", "container", problem, f"leave the node out, and give its links to {other}")
 
 
 def _with_tun(node: NodeSpec, ip: Ip) -> NodeSpec:

@@ -1,4 +1,4 @@
-"""The JSON schema of a lab file, by which editors complete it: `python -m tunlab.topology.schema` prints it.
+"""The JSON schema of a lab file, by which editors complete it: `tunlab check --schema` prints it.
 
 It says what can be said of one value at a time; what values say of one another is tunlab.topology.reading's to judge.
 Source: json-schema.org/draft-07, which the editors of TOML know.
@@ -207,6 +207,7 @@ def schema() -> Schema:
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
+        "$id": "https://raw.githubusercontent.com/tunlab/tunlab/main/lab/lab.schema.json",
         "title": "A lab file of tunlab",
         **_table("A network of namespaces, TUN devices and links: tunlab up makes it.", properties),
         "definitions": {"node": _node(), "link": _link()},
@@ -216,7 +217,3 @@ def schema() -> Schema:
 def schema_text() -> str:
     """The schema as it is published, ending in a newline."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    print(schema_text(), end="")  # noqa: T201

@@ -20,6 +20,9 @@ from tunlab.topology.spec import EndSpec, LabSpec, NodeSpec
 BRIDGE = "br0"
 """What the bridge of a switch is called."""
 
+# What of a link says nothing about who is where: wrong, it hides nothing of what else is wrong.
+_ALONE = frozenset({"mtu", "mac", "rate", "delay", "jitter", "loss", "reorder", "duplicate"})
+
 
 class Port(Struct, eq=False):
     """An interface on a link, as it is worked out: end `end` of link `link`, both counted from 0."""
@@ -81,7 +84,9 @@ def wire(spec: LabSpec, problems: Problems, places: Sequence[int] | None = None)
         for segment in wiring.segments:
             _number_addresses(segment, problems, version)
         _overlaps(spec, wiring, problems, version)
-    if at == list(range(len(at))) and not any("links[" in each.table for each in problems.found):
+    if at == list(range(len(at))) and not any(
+        "links[" in each.table and each.key not in _ALONE for each in problems.found
+    ):
         _outsides(spec, wiring, problems)
         _neighbours(spec, wiring, problems)
     return wiring
