@@ -47,6 +47,7 @@ class IPFlag(IntFlag):
 FLAGS = tuple(IPFlag(number) for number in range(8))  # a table of members is 25 times faster than the enum's call
 
 _PACKED = struct.Struct("!BBHHHBBH4s4s")
+_KNOWN, _TEXTS = OCTETS.known, TEXT.known
 
 
 class IPv4(Header, frozen=True, gc=False):
@@ -111,7 +112,7 @@ class IPv4(Header, frozen=True, gc=False):
     def __post_init__(self) -> None:
         # Each parsed header comes through here, with addresses that are known: two look-ups are all it should cost.
         src, dst = self.src, self.dst
-        if type(src) is not str or type(dst) is not str or src not in OCTETS or dst not in OCTETS:
+        if type(src) is not str or type(dst) is not str or src not in _KNOWN or dst not in _KNOWN:
             self._settle_addresses()
         if type(self.flags) is not IPFlag:
             self.settle("flags")
@@ -248,9 +249,13 @@ def parse_ipv4(octets: bytes) -> tuple[IPv4, int]:
     if not 5 <= ihl <= 15:
         raise _no_header(octets)
     options = octets[FIXED : ihl * 4] if ihl > 5 else b""
+    try:
+        source, destination = _TEXTS[src], _TEXTS[dst]
+    except KeyError:
+        source, destination = TEXT[src], TEXT[dst]
     header = _by_position(
         4, ihl, service >> 2, service & 3, total_length, identification, FLAGS[fragment >> 13], fragment & 0x1FFF,
-        ttl, protocol, checksum, TEXT[src], TEXT[dst], options,
+        ttl, protocol, checksum, source, destination, options,
     )  # fmt: skip
     return header, FIXED + len(options)
 
