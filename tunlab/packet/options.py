@@ -111,18 +111,22 @@ def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
     offset, end = 0, len(octets)
     while offset < end:
         kind = octets[offset]
-        if kind == NO_OPERATION:
+        if kind > NO_OPERATION:
+            try:
+                after = offset + octets[offset + 1]
+            except IndexError:
+                return found, OptionFault(offset, kind, None, 1)
+            data = offset + 2
+            if not data <= after <= end:
+                return found, OptionFault(offset, kind, after - offset, end - offset)
+            found.append((kind, octets[data:after]))
+            offset = after
+        elif kind == NO_OPERATION:
             found.append(_NOP)
             offset += 1
-            continue
-        if kind == END_OF_OPTIONS:
+        else:
             found.append(_END)
             break
-        length = octets[offset + 1] if offset + 1 < end else None
-        if length is None or not 2 <= length <= end - offset:
-            return found, OptionFault(offset, kind, length, end - offset)
-        found.append((kind, octets[offset + 2 : offset + length]))
-        offset += length
     return found, None
 
 
