@@ -46,7 +46,11 @@ class IPFlag(IntFlag):
 
 FLAGS = tuple(IPFlag(number) for number in range(8))  # a table of members is 25 times faster than the enum's call
 
-_PACKED = struct.Struct("!BBHHHBBH4s4s")
+_PACKED = struct.Struct("!BBHHBBBBH4s4s")
+_SERVICE = tuple((octet >> 2, octet & 3) for octet in range(256))
+"""By the former type of service: DSCP and ECN."""
+_FRAGMENT = tuple((FLAGS[octet >> 5], (octet & 31) << 8) for octet in range(256))
+"""By the first octet of two: the flags, and what it adds to the fragment offset."""
 _KNOWN, _TEXTS = OCTETS.known, TEXT.known
 
 
@@ -218,7 +222,8 @@ class IPv4(Header, frozen=True, gc=False):
                     dscp << 2 | ecn,
                     self.total_length,
                     self.identification,
-                    flags << 13 | offset,
+                    flags << 5 | offset >> 8,
+                    offset & 0xFF,
                     self.ttl,
                     self.protocol,
                     self.checksum,
@@ -236,28 +241,29 @@ _by_position: Callable[..., IPv4] = IPv4
 _unpack = _PACKED.unpack_from
 
 
-def parse_ipv4(octets: bytes) -> tuple[IPv4, int]:
-    """The header that `octets` begin with, and the octets it takes.
+def parse_ipv4(octets: bytes) -> IPv4:
+    """The header that `octets` begin with.
 
     Raises TruncatedError for fewer than 20 octets, MalformedError for a version other than 4 or an IHL under 5. A
     header that runs past the end is given with the options that are there.
     """
-    if len(octets) < FIXED:
-        raise _no_header(octets)
-    version_ihl, service, total_length, identification, fragment, ttl, protocol, checksum, src, dst = _unpack(octets)
-    ihl = version_ihl - 0x40
+    try:
+        first, service, total_length, identification, high, low, ttl, protocol, checksum, src, dst = _unpack(octets)
+    except struct.error:
+        raise _no_header(octets) from None
+    ihl = first - 0x40
     if not 5 <= ihl <= 15:
         raise _no_header(octets)
-    options = octets[FIXED : ihl * 4] if ihl > 5 else b""
+    dscp, ecn = _SERVICE[service]
+    flags, high = _FRAGMENT[high]
     try:
         source, destination = _TEXTS[src], _TEXTS[dst]
     except KeyError:
         source, destination = TEXT[src], TEXT[dst]
-    header = _by_position(
-        4, ihl, service >> 2, service & 3, total_length, identification, FLAGS[fragment >> 13], fragment & 0x1FFF,
-        ttl, protocol, checksum, source, destination, options,
+    return _by_position(
+        4, ihl, dscp, ecn, total_length, identification, flags, high + low, ttl, protocol, checksum,
+        source, destination, octets[FIXED : ihl * 4] if ihl > 5 else b"",
     )  # fmt: skip
-    return header, FIXED + len(options)
 
 
 def _no_header(octets: bytes) -> TruncatedError | MalformedError:

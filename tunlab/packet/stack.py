@@ -153,9 +153,10 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     """
     if type(octets) is not bytes:
         octets = octets_of(octets)  # not bytes(): of a number that makes so many zeros
-    ip, start = parse_ipv4(octets)
+    ip = parse_ipv4(octets)
     present = len(octets)
-    end: int = ip.total_length  # type: ignore[assignment]  # a parsed header has every field
+    start: int = ip.ihl * 4  # type: ignore[operator]  # a parsed header has every field
+    end: int = ip.total_length  # type: ignore[assignment]
     protocol: int = ip.protocol  # type: ignore[assignment]
     cut = 0 if wire_length is None or wire_length < present else wire_length - present
     # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
