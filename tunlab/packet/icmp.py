@@ -18,6 +18,7 @@ from tunlab.packet.ipv4 import IPv4
 LENGTH = 8
 
 _PACKED = struct.Struct("!BBHHH")
+_unpack = _PACKED.unpack_from
 
 
 class ICMPType(IntEnum):
@@ -209,11 +210,11 @@ class ICMPTimestamps(Struct, frozen=True):
         return struct.pack("!III", *(fitting("ICMP timestamps", field, getattr(self, field), 32) for field in fields))
 
 
-def parse_icmp(octets: bytes, start: int, end: int) -> tuple[ICMP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where it does not fit in."""
+def parse_icmp(octets: bytes, start: int, end: int) -> tuple[ICMP, int, int] | None:
+    """The header in octets[start:end], where its payload starts and where that ends; None where it does not fit in."""
     if end - start < LENGTH:
         return None
-    return ICMP(*_PACKED.unpack_from(octets, start)), start + LENGTH
+    return ICMP(*_unpack(octets, start)), start + LENGTH, end
 
 
 def icmp_checksum(icmp: ICMP, payload: bytes) -> int:

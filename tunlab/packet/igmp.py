@@ -199,12 +199,12 @@ class IGMP(Transport, frozen=True, gc=False):
             raise self.refuse() from None
 
 
-def parse_igmp(octets: bytes, start: int, end: int) -> tuple[IGMP, int] | None:
-    """The message in octets[start:end] and its end; None where its first eight octets do not fit in."""
+def parse_igmp(octets: bytes, start: int, end: int) -> tuple[IGMP, int, int] | None:
+    """The message in octets[start:end], and its end twice: no payload follows; None where eight octets are not there."""
     if end - start < LENGTH:
         return None
     kind, code, checksum, group = _PACKED.unpack_from(octets, start)
-    return IGMP(kind, code, checksum, TEXT[group], octets[start + LENGTH : end]), end
+    return IGMP(kind, code, checksum, TEXT[group], octets[start + LENGTH : end]), end, end
 
 
 def igmp_checksum(igmp: IGMP, payload: bytes) -> int:

@@ -52,6 +52,9 @@ class TCPFlag(IntFlag):
 FLAGS = tuple(TCPFlag(number) for number in range(256))
 
 _PACKED = struct.Struct("!HHIIBBHHH")
+_unpack = _PACKED.unpack_from
+_OFFSET_RESERVED = tuple((octet >> 4, octet & 15) for octet in range(256))
+"""By the octet that holds both: data offset and reserved bits."""
 
 
 class TCP(Transport, frozen=True, gc=False):
@@ -221,21 +224,21 @@ class TCP(Transport, frozen=True, gc=False):
 _by_position: Callable[..., TCP] = TCP
 
 
-def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where its fixed fields do not fit in."""
+def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int, int] | None:
+    """The header in octets[start:end], where its payload starts and where that ends; None without its fixed fields."""
     if end - start < FIXED:
         return None
-    src_port, dst_port, seq, ack, offset_reserved, flags, window, checksum, urgent = _PACKED.unpack_from(octets, start)
-    data_offset = offset_reserved >> 4
+    src_port, dst_port, seq, ack, offset_reserved, flags, window, checksum, urgent = _unpack(octets, start)
+    data_offset, reserved = _OFFSET_RESERVED[offset_reserved]
     options = b""
     after = start + FIXED
     if data_offset > 5:
         after = min(start + data_offset * 4, end)
         options = octets[start + FIXED : after]
     header = _by_position(
-        src_port, dst_port, seq, ack, data_offset, offset_reserved & 15, FLAGS[flags], window, checksum, urgent, options
+        src_port, dst_port, seq, ack, data_offset, reserved, FLAGS[flags], window, checksum, urgent, options
     )
-    return header, after
+    return header, after, end
 
 
 def tcp_checksum(ip: IPv4, tcp: TCP, payload: bytes) -> int:

@@ -15,6 +15,7 @@ from tunlab.packet.ipv4 import IPv4
 LENGTH = 8
 
 _PACKED = struct.Struct("!HHHH")
+_unpack = _PACKED.unpack_from
 
 
 class UDP(Transport, frozen=True, gc=False):
@@ -49,11 +50,17 @@ class UDP(Transport, frozen=True, gc=False):
             raise self.refuse() from None
 
 
-def parse_udp(octets: bytes, start: int, end: int) -> tuple[UDP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where it does not fit in."""
+def parse_udp(octets: bytes, start: int, end: int) -> tuple[UDP, int, int] | None:
+    """The header in octets[start:end], where its payload starts and where that ends; None where it does not fit in.
+
+    What its length does not count follows the payload.
+    """
     if end - start < LENGTH:
         return None
-    return UDP(*_PACKED.unpack_from(octets, start)), start + LENGTH
+    udp = UDP(*_unpack(octets, start))
+    after = start + udp.length  # type: ignore[operator]  # a parsed header has every field
+    start += LENGTH
+    return udp, start, after if start <= after < end else end
 
 
 def udp_checksum(ip: IPv4, udp: UDP, payload: bytes) -> int:
