@@ -69,8 +69,7 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     def octets_of(options: Any) -> list[tuple[int, bytes]]:
         if typed:
             return [(bytes(option)[0], bytes(option)[2:]) for option in options]
-        pairs: list[tuple[int, bytes]] = options[0]
-        return pairs
+        return list(options[0])
 
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, dscp, ecn, length, number, flags, offset, *rest, src, dst, options), upper, payload = values

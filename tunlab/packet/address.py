@@ -22,7 +22,7 @@ REMEMBERED = 65_536
 
 
 class _Memory(Generic[Key, Value]):
-    """What was asked for before is answered from `known`, a plain dict: in a subclass a look-up costs three times that."""
+    """What was asked for before is answered from `known`, a plain dict: a subclass takes three times as long."""
 
     def __init__(self) -> None:
         self.known: dict[Key, Value] = {}

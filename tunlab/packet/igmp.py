@@ -200,7 +200,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
 
 def parse_igmp(octets: bytes, start: int, end: int) -> tuple[IGMP, int, int] | None:
-    """The message in octets[start:end], and its end twice: no payload follows; None where eight octets are not there."""
+    """The message in octets[start:end], and its end twice, no payload following; None without its first eight."""
     if end - start < LENGTH:
         return None
     kind, code, checksum, group = _PACKED.unpack_from(octets, start)

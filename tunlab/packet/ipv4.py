@@ -167,9 +167,9 @@ class IPv4(Header, frozen=True, gc=False):
                     return option.addresses[-1]
         return self.dst
 
-    def split_options(self) -> tuple[list[tuple[int, bytes]], OptionFault | None]:
+    def split_options(self) -> tuple[tuple[tuple[int, bytes], ...], OptionFault | None]:
         """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
-        return split_options(self.options) if self.options else ([], None)
+        return split_options(self.options) if self.options else ((), None)
 
     def pseudo_header(self, protocol: int, length: int) -> bytes:
         """The 12 octets that TCP and UDP checksums cover too; `length` in octets (RFC 9293 section 3.1, RFC 768).

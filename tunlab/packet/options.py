@@ -105,7 +105,7 @@ Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
 """By kind: what reads an option's data into its own type, or answers None where they have not its form."""
 
 
-def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
+def split_options(octets: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
     """Kind and data of each option, up to and including the end of the list, and where it could not be read further."""
     found: list[Pair] = []
     offset, end = 0, len(octets)
@@ -115,10 +115,10 @@ def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
             try:
                 after = offset + octets[offset + 1]
             except IndexError:
-                return found, OptionFault(offset, kind, None, 1)
+                return tuple(found), OptionFault(offset, kind, None, 1)
             data = offset + 2
             if not data <= after <= end:
-                return found, OptionFault(offset, kind, after - offset, end - offset)
+                return tuple(found), OptionFault(offset, kind, after - offset, end - offset)
             found.append((kind, octets[data:after]))
             offset = after
         elif kind == NO_OPERATION:
@@ -127,7 +127,7 @@ def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
         else:
             found.append(_END)
             break
-    return found, None
+    return tuple(found), None
 
 
 def option_findings(layer: str, octets: bytes, start: int, length_from: str, types: Types) -> list[Finding]:

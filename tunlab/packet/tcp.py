@@ -160,9 +160,9 @@ class TCP(Transport, frozen=True, gc=False):
     def _option(self, kind: type[T]) -> T | None:
         return next((each for each in self.decoded_options if isinstance(each, kind)), None)
 
-    def split_options(self) -> tuple[list[tuple[int, bytes]], OptionFault | None]:
+    def split_options(self) -> tuple[tuple[tuple[int, bytes], ...], OptionFault | None]:
         """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
-        return split_options(self.options) if self.options else ([], None)
+        return split_options(self.options) if self.options else ((), None)
 
     def answer(self, payload_length: int) -> TCP:
         """The header that acknowledges this one and `payload_length` octets behind it; SYN and FIN count one each."""
