@@ -84,11 +84,12 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
 
 def tunlab_forgetful_reader() -> tuple[Reader, Common]:
     """tunlab as it meets addresses for the first time: what it remembers of them is forgotten before each datagram."""
-    from tunlab.packet.address import OCTETS, TEXT
+    from tunlab.packet.address import ENDS, OCTETS, TEXT
 
     read, common = tunlab_reader()
 
     def forget_and_read(octets: bytes) -> Any:
+        ENDS.clear()
         TEXT.clear()
         OCTETS.clear()
         return read(octets)

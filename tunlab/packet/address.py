@@ -15,7 +15,7 @@ from tunlab.errors import MalformedError
 AddressLike: TypeAlias = str | IPv4Address
 
 Key = TypeVar("Key", str, bytes)
-Value = TypeVar("Value", str, bytes)
+Value = TypeVar("Value", str, bytes, tuple[str, str])
 
 REMEMBERED = 65_536
 """So many addresses at most are remembered, so that a scan of the whole Internet does not fill the memory."""
@@ -74,11 +74,21 @@ class _Texts(_Memory[bytes, str]):
         return text
 
 
+class _Ends(_Memory[bytes, tuple[str, str]]):
+    def _meet(self, key: bytes) -> tuple[str, str]:
+        ends = TEXT[key[:4]], TEXT[key[4:]]
+        self.remember(key, ends)
+        return ends
+
+
 OCTETS = _Octets()
 """Dotted text → four octets; raises `ipaddress.AddressValueError` for a text that is no address."""
 
 TEXT = _Texts()
 """Four octets → dotted text."""
+
+ENDS = _Ends()
+"""Eight octets, as source and destination stand in a header → the two as dotted text."""
 
 
 def address_text(address: object) -> str:
