@@ -251,7 +251,7 @@ def parse_ipv4(octets: bytes) -> IPv4:
     except struct.error:
         raise _no_header(octets) from None
     ihl = first - 0x40
-    if not 5 <= ihl <= 15:
+    if ihl < 5 or ihl > 15:
         raise _no_header(octets)
     dscp, ecn = _SERVICE[service]
     flags, high = _FRAGMENT[high]

@@ -117,7 +117,7 @@ def split_options(octets: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
             except IndexError:
                 return tuple(found), OptionFault(offset, kind, None, 1)
             data = offset + 2
-            if not data <= after <= end:
+            if after < data or after > end:
                 return tuple(found), OptionFault(offset, kind, after - offset, end - offset)
             found.append((kind, octets[data:after]))
             offset = after

@@ -159,7 +159,7 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     start: int = ip.ihl * 4  # type: ignore[operator]  # a parsed header has every field
     end: int = ip.total_length  # type: ignore[assignment]
     # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
-    if not start <= end < present:
+    if end < start or end > present:
         end = present
     cut = 0 if wire_length is None or wire_length < present else wire_length - present
     parser = _PARSERS[ip.protocol]  # type: ignore[index]

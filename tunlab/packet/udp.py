@@ -60,7 +60,9 @@ def parse_udp(octets: bytes, start: int, end: int) -> tuple[UDP, int, int] | Non
     udp = UDP(*_unpack(octets, start))
     after = start + udp.length  # type: ignore[operator]  # a parsed header has every field
     start += LENGTH
-    return udp, start, after if start <= after < end else end
+    if after < start or after > end:
+        after = end
+    return udp, start, after
 
 
 def udp_checksum(ip: IPv4, udp: UDP, payload: bytes) -> int:
