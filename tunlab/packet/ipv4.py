@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import ip_options
-from tunlab.packet.address import ENDS, OCTETS, AddressLike, address_text
+from tunlab.packet.address import OCTETS, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, Kind
 from tunlab.packet.header import Header, flags_of
@@ -29,7 +29,7 @@ from tunlab.packet.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import SupportsBytes
 
 FIXED = 20
@@ -47,11 +47,12 @@ class IPFlag(IntFlag):
 FLAGS = tuple(IPFlag(number) for number in range(8))  # a table of members is 25 times faster than the enum's call
 
 _PACKED = struct.Struct("!BBHHBBBBH8s")
-_SERVICE = tuple((octet >> 2, octet & 3) for octet in range(256))
+unpack_ipv4 = _PACKED.unpack_from
+SERVICE = tuple((octet >> 2, octet & 3) for octet in range(256))
 """By the former type of service: DSCP and ECN."""
-_FRAGMENT = tuple((FLAGS[octet >> 5], (octet & 31) << 8) for octet in range(256))
+FRAGMENT = tuple((FLAGS[octet >> 5], (octet & 31) << 8) for octet in range(256))
 """By the first octet of two: the flags, and what it adds to the fragment offset."""
-_KNOWN, _ENDS = OCTETS.known, ENDS.known
+_KNOWN = OCTETS.known
 
 
 class IPv4(Header, frozen=True, gc=False):
@@ -235,37 +236,7 @@ class IPv4(Header, frozen=True, gc=False):
             raise self.refuse() from None
 
 
-# A third faster than by keyword, to which users are held for their own sake.
-_by_position: Callable[..., IPv4] = IPv4
-_unpack = _PACKED.unpack_from
-
-
-def parse_ipv4(octets: bytes) -> IPv4:
-    """The header that `octets` begin with.
-
-    Raises TruncatedError for fewer than 20 octets, MalformedError for a version other than 4 or an IHL under 5. A
-    header that runs past the end is given with the options that are there.
-    """
-    try:
-        first, service, total_length, identification, high, low, ttl, protocol, checksum, ends = _unpack(octets)
-    except struct.error:
-        raise _no_header(octets) from None
-    ihl = first - 0x40
-    if ihl < 5 or ihl > 15:
-        raise _no_header(octets)
-    dscp, ecn = _SERVICE[service]
-    flags, high = _FRAGMENT[high]
-    try:
-        src, dst = _ENDS[ends]
-    except KeyError:
-        src, dst = ENDS[ends]
-    return _by_position(
-        4, ihl, dscp, ecn, total_length, identification, flags, high + low, ttl, protocol, checksum,
-        src, dst, octets[FIXED : ihl * 4] if ihl > 5 else b"",
-    )  # fmt: skip
-
-
-def _no_header(octets: bytes) -> TruncatedError | MalformedError:
+def no_header(octets: bytes) -> TruncatedError | MalformedError:
     """Why there is no IPv4 header to give; the version first, so that an IPv6 datagram is called one."""
     if octets and octets[0] >> 4 != 4:
         rule = "an IPv4 header begins with the version 4 (RFC 791 section 3.1)"

@@ -224,10 +224,8 @@ class TCP(Transport, frozen=True, gc=False):
 _by_position: Callable[..., TCP] = TCP
 
 
-def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int, int] | None:
-    """The header in octets[start:end], where its payload starts and where that ends; None without its fixed fields."""
-    if end - start < FIXED:
-        return None
+def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int]:
+    """The header in octets[start:end], which hold its fixed fields, and where its payload starts."""
     src_port, dst_port, seq, ack, offset_reserved, flags, window, checksum, urgent = _unpack(octets, start)
     data_offset, reserved = _OFFSET_RESERVED[offset_reserved]
     options = b""
@@ -238,7 +236,7 @@ def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int, int] | Non
     header = _by_position(
         src_port, dst_port, seq, ack, data_offset, reserved, FLAGS[flags], window, checksum, urgent, options
     )
-    return header, after, end
+    return header, after
 
 
 def tcp_checksum(ip: IPv4, tcp: TCP, payload: bytes) -> int:

@@ -15,7 +15,7 @@ from tunlab.packet.ipv4 import IPv4
 LENGTH = 8
 
 _PACKED = struct.Struct("!HHHH")
-_unpack = _PACKED.unpack_from
+unpack_udp = _PACKED.unpack_from
 
 
 class UDP(Transport, frozen=True, gc=False):
@@ -48,21 +48,6 @@ class UDP(Transport, frozen=True, gc=False):
             return _PACKED.pack(self.src_port, self.dst_port, self.length, self.checksum)
         except struct.error:
             raise self.refuse() from None
-
-
-def parse_udp(octets: bytes, start: int, end: int) -> tuple[UDP, int, int] | None:
-    """The header in octets[start:end], where its payload starts and where that ends; None where it does not fit in.
-
-    What its length does not count follows the payload.
-    """
-    if end - start < LENGTH:
-        return None
-    udp = UDP(*_unpack(octets, start))
-    after = start + udp.length  # type: ignore[operator]  # a parsed header has every field
-    start += LENGTH
-    if after < start or after > end:
-        after = end
-    return udp, start, after
 
 
 def udp_checksum(ip: IPv4, udp: UDP, payload: bytes) -> int:
