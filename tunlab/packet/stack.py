@@ -29,7 +29,8 @@ from tunlab.packet.icmp import ICMP, ICMPType, icmp_checksum, unpack_icmp
 from tunlab.packet.igmp import IGMP, igmp_checksum, igmp_findings, parse_igmp
 from tunlab.packet.ipv4 import FIXED, FRAGMENT, SERVICE, IPv4, ipv4_findings, no_header, unpack_ipv4
 from tunlab.packet.partial import LAYERS, Partial
-from tunlab.packet.tcp import TCP, parse_tcp, tcp_checksum, tcp_findings
+from tunlab.packet.tcp import FLAGS as TCP_FLAGS
+from tunlab.packet.tcp import OFFSET_RESERVED, TCP, tcp_checksum, tcp_findings, unpack_tcp
 from tunlab.packet.udp import UDP, udp_checksum, udp_findings, unpack_udp
 
 Layer: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
@@ -179,8 +180,19 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     if fragment_offset or size <= 0:
         headers: tuple[Header, ...] = (ip,)
     elif protocol == 6 and size >= 20:
-        tcp, start = parse_tcp(octets, start, end)
-        headers = (ip, tcp)
+        src_port, dst_port, seq, ack, words, bits, window, checksum, urgent = unpack_tcp(octets, start)
+        data_offset, reserved = OFFSET_RESERVED[words]
+        start += 20
+        options = b""
+        if data_offset > 5:
+            after = start + data_offset * 4 - 20
+            if after > end:
+                after = end
+            options = octets[start:after]
+            start = after
+        headers = (ip, _tcp(
+            src_port, dst_port, seq, ack, data_offset, reserved, TCP_FLAGS[bits], window, checksum, urgent, options
+        ))  # fmt: skip
     elif protocol == 17 and size >= 8:
         udp = UDP(*unpack_udp(octets, start))
         headers = (ip, udp)
@@ -203,6 +215,7 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
 
 # A third faster than by keyword, to which users are held for their own sake.
 _ipv4: Callable[..., IPv4] = IPv4
+_tcp: Callable[..., TCP] = TCP
 
 
 def complete(packet: Packet) -> Packet:

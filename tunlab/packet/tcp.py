@@ -27,7 +27,7 @@ from tunlab.packet.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import SupportsBytes
 
 T = TypeVar("T", bound=TypedOption)
@@ -52,8 +52,8 @@ class TCPFlag(IntFlag):
 FLAGS = tuple(TCPFlag(number) for number in range(256))
 
 _PACKED = struct.Struct("!HHIIBBHHH")
-_unpack = _PACKED.unpack_from
-_OFFSET_RESERVED = tuple((octet >> 4, octet & 15) for octet in range(256))
+unpack_tcp = _PACKED.unpack_from
+OFFSET_RESERVED = tuple((octet >> 4, octet & 15) for octet in range(256))
 """By the octet that holds both: data offset and reserved bits."""
 
 
@@ -218,25 +218,6 @@ class TCP(Transport, frozen=True, gc=False):
             )
         except (struct.error, TypeError):
             raise self.refuse() from None
-
-
-# A third faster than by keyword, to which users are held for their own sake.
-_by_position: Callable[..., TCP] = TCP
-
-
-def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int]:
-    """The header in octets[start:end], which hold its fixed fields, and where its payload starts."""
-    src_port, dst_port, seq, ack, offset_reserved, flags, window, checksum, urgent = _unpack(octets, start)
-    data_offset, reserved = _OFFSET_RESERVED[offset_reserved]
-    options = b""
-    after = start + FIXED
-    if data_offset > 5:
-        after = min(start + data_offset * 4, end)
-        options = octets[start + FIXED : after]
-    header = _by_position(
-        src_port, dst_port, seq, ack, data_offset, reserved, FLAGS[flags], window, checksum, urgent, options
-    )
-    return header, after
 
 
 def tcp_checksum(ip: IPv4, tcp: TCP, payload: bytes) -> int:
