@@ -28,10 +28,8 @@ class _Memory(Generic[Key, Value]):
         self.known: dict[Key, Value] = {}
 
     def __getitem__(self, key: Key) -> Value:
-        try:
-            return self.known[key]
-        except KeyError:
-            return self._meet(key)
+        value = self.known.get(key)
+        return self.meet(key) if value is None else value
 
     def __iter__(self) -> Iterator[Key]:
         return iter(self.known)
@@ -50,12 +48,13 @@ class _Memory(Generic[Key, Value]):
             self.known.clear()
         self.known[key] = value
 
-    def _meet(self, key: Key) -> Value:
+    def meet(self, key: Key) -> Value:
+        """The value of a key that is not known yet, known from now on."""
         raise NotImplementedError
 
 
 class _Octets(_Memory[str, bytes]):
-    def _meet(self, key: str) -> bytes:
+    def meet(self, key: str) -> bytes:
         # IPv4Address takes numbers and octets too; remembered, they would pass for text in the next header.
         if type(key) is not str:
             raise AddressValueError(f"{key!r} is no text")
@@ -65,7 +64,7 @@ class _Octets(_Memory[str, bytes]):
 
 
 class _Texts(_Memory[bytes, str]):
-    def _meet(self, key: bytes) -> str:
+    def meet(self, key: bytes) -> str:
         text = "{}.{}.{}.{}".format(*key)
         # A parsed header looks its addresses up at once, the faster for finding the very same text.
         OCTETS.known.pop(text, None)
@@ -75,7 +74,7 @@ class _Texts(_Memory[bytes, str]):
 
 
 class _Ends(_Memory[bytes, tuple[str, str]]):
-    def _meet(self, key: bytes) -> tuple[str, str]:
+    def meet(self, key: bytes) -> tuple[str, str]:
         ends = TEXT[key[:4]], TEXT[key[4:]]
         self.remember(key, ends)
         return ends

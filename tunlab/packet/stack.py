@@ -166,7 +166,7 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     try:
         src, dst = _ENDS[ends]
     except KeyError:
-        src, dst = ENDS[ends]
+        src, dst = ENDS.meet(ends)
     start = ihl * 4
     ip = _ipv4(
         4, ihl, dscp, ecn, total_length, identification, flags, fragment_offset, ttl, protocol, checksum,
