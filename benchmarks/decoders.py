@@ -69,8 +69,7 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     def octets_of(options: Any) -> list[tuple[int, bytes]]:
         if typed:
             return [(bytes(option)[0], bytes(option)[2:]) for option in options]
-        pairs: list[tuple[int, bytes]] = options[0]
-        return pairs
+        return list(options[0])
 
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, dscp, ecn, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
@@ -85,11 +84,12 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
 
 def tunlab_forgetful_reader() -> tuple[Reader, Common]:
     """tunlab as it meets addresses for the first time: what it remembers of them is forgotten before each datagram."""
-    from tunlab.packet.address import OCTETS, TEXT
+    from tunlab.packet.address import ENDS, OCTETS, TEXT
 
     read, common = tunlab_reader()
 
     def forget_and_read(octets: bytes) -> Any:
+        ENDS.clear()
         TEXT.clear()
         OCTETS.clear()
         return read(octets)

@@ -16,7 +16,7 @@ READERS = pytest.mark.parametrize("readers", [ip_options.READERS, tcp_options.RE
 @READERS
 def test_the_list_goes_to_its_end_and_no_further(readers):
     octets = b"\1\1\0\2\4\5\xb4"
-    assert split_options(octets) == ([(1, b""), (1, b""), (0, b"")], None)
+    assert split_options(octets) == (((1, b""), (1, b""), (0, b"")), None)
     assert decode_options(octets, readers) == [Option(1), Option(1), Option(0)]
 
 
@@ -82,7 +82,7 @@ def test_a_typed_option_is_read_back_as_itself(kind, data):
     assert octets[2:] == option.data()
     assert decode_options(octets, readers) == [option]
     assert decode_options(octets, {}) == [Option(kind.KIND, option.data())]
-    assert split_options(octets) == ([(kind.KIND, option.data())], None)
+    assert split_options(octets) == (((kind.KIND, option.data()),), None)
     assert hash(option) == hash(kind.read(option.data()))
 
 

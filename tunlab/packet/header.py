@@ -1,8 +1,9 @@
 """What every header shares: typed immutable fields, eager checks, `where`, and errors that name the field.
 
 Rule for editors: one protocol, one file, one shape. A header file has, in this order: its flags and
-names, the header (LAYOUT, DERIVED, fields, views), `complete`, `octets`, `parse_…`, then what is
-suspicious about it. Lay a new one beside udp.py, the shortest.
+names, its format (`unpack_…`, where `parse` reads it in one step), the header (LAYOUT, DERIVED, fields, views),
+`complete`, `octets`, `parse_…` where reading takes more, then what is suspicious about it. Lay a new one beside
+udp.py, the shortest.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from tunlab.packet.ipv4 import IPv4
 LENGTH = 8
 
 _PACKED = struct.Struct("!BBHHH")
+unpack_icmp = _PACKED.unpack_from
 
 
 class ICMPType(IntEnum):
@@ -207,13 +208,6 @@ class ICMPTimestamps(Struct, frozen=True):
     def __bytes__(self) -> bytes:
         fields = self.__struct_fields__
         return struct.pack("!III", *(fitting("ICMP timestamps", field, getattr(self, field), 32) for field in fields))
-
-
-def parse_icmp(octets: bytes, start: int, end: int) -> tuple[ICMP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where it does not fit in."""
-    if end - start < LENGTH:
-        return None
-    return ICMP(*_PACKED.unpack_from(octets, start)), start + LENGTH
 
 
 def icmp_checksum(icmp: ICMP, payload: bytes) -> int:

@@ -105,25 +105,29 @@ Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
 """By kind: what reads an option's data into its own type, or answers None where they have not its form."""
 
 
-def split_options(octets: bytes) -> tuple[list[Pair], OptionFault | None]:
+def split_options(octets: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
     """Kind and data of each option, up to and including the end of the list, and where it could not be read further."""
     found: list[Pair] = []
     offset, end = 0, len(octets)
     while offset < end:
         kind = octets[offset]
-        if kind == NO_OPERATION:
+        if kind > NO_OPERATION:
+            try:
+                after = offset + octets[offset + 1]
+            except IndexError:
+                return tuple(found), OptionFault(offset, kind, None, 1)
+            data = offset + 2
+            if after < data or after > end:
+                return tuple(found), OptionFault(offset, kind, after - offset, end - offset)
+            found.append((kind, octets[data:after]))
+            offset = after
+        elif kind == NO_OPERATION:
             found.append(_NOP)
             offset += 1
-            continue
-        if kind == END_OF_OPTIONS:
+        else:
             found.append(_END)
             break
-        length = octets[offset + 1] if offset + 1 < end else None
-        if length is None or not 2 <= length <= end - offset:
-            return found, OptionFault(offset, kind, length, end - offset)
-        found.append((kind, octets[offset + 2 : offset + length]))
-        offset += length
-    return found, None
+    return tuple(found), None
 
 
 def option_findings(layer: str, octets: bytes, start: int, length_from: str, types: Types) -> list[Finding]:

@@ -27,7 +27,7 @@ from tunlab.packet.options import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from typing import SupportsBytes
 
 T = TypeVar("T", bound=TypedOption)
@@ -52,6 +52,9 @@ class TCPFlag(IntFlag):
 FLAGS = tuple(TCPFlag(number) for number in range(256))
 
 _PACKED = struct.Struct("!HHIIBBHHH")
+unpack_tcp = _PACKED.unpack_from
+OFFSET_RESERVED = tuple((octet >> 4, octet & 15) for octet in range(256))
+"""By the octet that holds both: data offset and reserved bits."""
 
 
 class TCP(Transport, frozen=True, gc=False):
@@ -157,9 +160,9 @@ class TCP(Transport, frozen=True, gc=False):
     def _option(self, kind: type[T]) -> T | None:
         return next((each for each in self.decoded_options if isinstance(each, kind)), None)
 
-    def split_options(self) -> tuple[list[tuple[int, bytes]], OptionFault | None]:
+    def split_options(self) -> tuple[tuple[tuple[int, bytes], ...], OptionFault | None]:
         """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
-        return split_options(self.options) if self.options else ([], None)
+        return split_options(self.options) if self.options else ((), None)
 
     def answer(self, payload_length: int) -> TCP:
         """The header that acknowledges this one and `payload_length` octets behind it; SYN and FIN count one each."""
@@ -215,27 +218,6 @@ class TCP(Transport, frozen=True, gc=False):
             )
         except (struct.error, TypeError):
             raise self.refuse() from None
-
-
-# A third faster than by keyword, to which users are held for their own sake.
-_by_position: Callable[..., TCP] = TCP
-
-
-def parse_tcp(octets: bytes, start: int, end: int) -> tuple[TCP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where its fixed fields do not fit in."""
-    if end - start < FIXED:
-        return None
-    src_port, dst_port, seq, ack, offset_reserved, flags, window, checksum, urgent = _PACKED.unpack_from(octets, start)
-    data_offset = offset_reserved >> 4
-    options = b""
-    after = start + FIXED
-    if data_offset > 5:
-        after = min(start + data_offset * 4, end)
-        options = octets[start + FIXED : after]
-    header = _by_position(
-        src_port, dst_port, seq, ack, data_offset, offset_reserved & 15, FLAGS[flags], window, checksum, urgent, options
-    )
-    return header, after
 
 
 def tcp_checksum(ip: IPv4, tcp: TCP, payload: bytes) -> int:

@@ -15,6 +15,7 @@ from tunlab.packet.ipv4 import IPv4
 LENGTH = 8
 
 _PACKED = struct.Struct("!HHHH")
+unpack_udp = _PACKED.unpack_from
 
 
 class UDP(Transport, frozen=True, gc=False):
@@ -47,13 +48,6 @@ class UDP(Transport, frozen=True, gc=False):
             return _PACKED.pack(self.src_port, self.dst_port, self.length, self.checksum)
         except struct.error:
             raise self.refuse() from None
-
-
-def parse_udp(octets: bytes, start: int, end: int) -> tuple[UDP, int] | None:
-    """The header in octets[start:end] and where its payload starts; None where it does not fit in."""
-    if end - start < LENGTH:
-        return None
-    return UDP(*_PACKED.unpack_from(octets, start)), start + LENGTH
 
 
 def udp_checksum(ip: IPv4, udp: UDP, payload: bytes) -> int:
