@@ -210,7 +210,9 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
         headers, start = (ip, Partial(protocol, octets[start:end])), end
     else:
         headers = (ip,)
-    return Packet(headers, octets[start:end], octets[end:] if end < present else b"", cut)
+    if end == present and not cut:
+        return Packet(headers, octets[start:])
+    return Packet(headers, octets[start:end], octets[end:], cut)
 
 
 # A third faster than by keyword, to which users are held for their own sake.
