@@ -230,6 +230,21 @@ class TestDown:
         foreign.unlink()
         assert tunlab("down").status == 0
 
+    def test_a_namespace_that_no_record_names_is_unmounted_by_hand(self, tunlab, run_directory):
+        pinned = run_directory / "lab" / "net"
+        pinned.parent.mkdir(parents=True)
+        with Netns.create() as other:
+            other.pin(pinned)
+        (run_directory / "lab" / "lab.json").write_text("not what was recorded")
+        said = tunlab("down")
+        assert (said.status, f"; unmount what is mounted there (umount {pinned}) and try again" in said.err) == (
+            73,
+            True,
+        )
+        subprocess.run(["umount", pinned], check=True)
+        pinned.unlink()
+        assert tunlab("down").status == 0
+
 
 class TestLs:
     def test_nothing(self, tunlab):

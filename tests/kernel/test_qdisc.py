@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from tunlab.errors import KernelError
+from tunlab.kernel.link_events import wait_until_running
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.qdisc import has_netem, impair, netem_options, queue_drops
 from tunlab.kernel.rtnl import Rtnl
@@ -63,6 +64,8 @@ class TestDrops:
         for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
             rtnl.add_address(index, address)
             rtnl.set_link(index, up=True)
+        # Until the link has its carrier what is sent passes no queue.
+        assert rtnl.is_running(ifindex) or wait_until_running(rtnl, ifindex, 60)
         assert queue_drops(rtnl)[ifindex] == 0
         rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")
         with rtnl.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

@@ -262,7 +262,10 @@ class LiveNode:
     # ---- inside ----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Put the calling thread into the node until the end of the block; may be nested.
+        """Put the calling thread into the node's network namespace until the end of the block; may be nested.
+
+        Of that alone: names of nodes do not resolve (`addresses` has them), and gethostname() is the machine's. What is
+        to see those is a program: `run`, `popen`.
 
         Raises PrivilegeError, and leaves the thread where it is, if the kernel would not let it come back.
         """

@@ -243,6 +243,8 @@ def remove(directory: Path) -> None:
     others = sorted(str(path.relative_to(directory)) for path in leaves if path != directory / _FILE)
     if others:
         problem = f"{directory} holds what tunlab has not put there: {', '.join(others)}"
-        raise LabError(directory.name, problem, remedy="take that away and try again")
+        pinned = [str(directory / each) for each in others if os.path.ismount(directory / each)]
+        away = f"unmount what is mounted there (umount {' '.join(pinned)})" if pinned else "take that away"
+        raise LabError(directory.name, problem, remedy=f"{away} and try again")
     (directory / _FILE).unlink(missing_ok=True)
     directory.rmdir()
