@@ -18,6 +18,7 @@ from tunlab.kernel.neighbours import forget_neighbours
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import SOCKET_REASONS, refusal
 from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.throwaway import in_thread
 
 Pair: TypeAlias = tuple[str, str]
 """From whom, to whom."""
@@ -175,6 +176,10 @@ def _send(request: _Request, asking: Mapping[str, Netns]) -> bool:
 
 
 def _forget(asking: Mapping[str, Netns]) -> None:
-    for netns in asking.values():
-        with Rtnl(netns) as rtnl:
-            forget_neighbours(rtnl)
+    def forget() -> None:
+        for netns in asking.values():
+            netns.enter()
+            with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
+                forget_neighbours(rtnl)
+
+    in_thread(forget)  # one for all of them: a thread takes longer than the rest
