@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from tests.packet.golden import GOLDEN
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, Partial, TCPFlag, build, parse
-from tunlab.packet.diagram import box, compare, explain, marks, rows
+from tunlab.packet.diagram import box, brief, compare, explain, marks, rows
+from tunlab.packet.match import Difference
 from tunlab.packet.tcp_options import MSS, Timestamps
 
 ALL = [parse(bytes.fromhex(octets)) for octets, *_ in GOLDEN.values()]
@@ -154,3 +155,25 @@ def test_octets_that_are_missing_are_dashes():
         "                         ^^ ^^",
     ]
     assert compare(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 octets, got 1: octet 0 differs"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "got", "said"),
+    [
+        (TCPFlag.SYN, TCPFlag.RST, "wanted SYN, got RST"),
+        (b"hello", b"hullO", "wanted 65 at 1 and 6f at 4, got 75 at 1 and 4f at 4"),
+        (b"GET /", b"GET", "wanted 5 octets, 20 2f at 3–4, got 3 octets, nothing at 3–4"),
+        (b"", b"a", "wanted 0 octets, nothing at 0, got 1 octet, 61 at 0"),
+        (bytes(9), b"\1" * 9, "wanted 00 00 00 00 00 00 00 00 … at 0–8, got 01 01 01 01 01 01 01 01 … at 0–8"),
+    ],
+)
+def test_a_difference_in_short_has_of_octets_those_that_differ(wanted, got, said):
+    assert brief(Difference("X.payload", wanted, got)) == f"X.payload: {said}"
+
+
+def test_a_difference_in_short_is_short():
+    """A pcapng comment has 65,535 octets."""
+    assert len(brief(Difference("TCP.src_port", frozenset(range(65536)), 0))) < 200
+    many = brief(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
+    assert many.endswith("42 at 11 and 29994 more places")
+    assert len(many) < 250

@@ -105,3 +105,42 @@ def test_lists_of_another_length_by_what_one_alone_has(lines):
     shown = lines("assert [parse(ONE)] == [parse(ONE), parse(TWO)]", "-vv")
     assert shown[:2] == ["assert 1 packet == 2 packets", "those that only the right side has:"]
     assert shown[2].startswith("[1]: IP 10.1.2.3.1 > 10.1.2.1.2: Flags [S]")
+
+
+PINGS = """
+    from tunlab.packet import ICMP, IPv4, parse
+
+    def test_it(tun):
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"hello world" * 3)
+        got = tun.expect(ICMP.where(type=0))
+        wanted = b"hello world" * 2 + b"hello+world"
+"""
+
+
+@pytest.mark.parametrize("sides", ["got.payload == wanted", "wanted == got.payload"])
+def test_a_payload_of_this_test_by_the_octets_that_differ(lines, sides):
+    shown = lines(f"assert {sides}", head=PINGS)
+    assert shown[0] == "assert payload: left 33 octets, right 33: octet 27 differs"
+    ours = "left" if sides.startswith("got") else "right"
+    line = next(line for line in shown if line.startswith(ours))
+    assert line.split()[1:13] == ["16", "20", "77", "6f", "72", "6c", "64", "68", "65", "6c", "6c", "6f"]
+    assert "^^" in shown
+
+
+def test_octets_that_are_no_payload_of_this_test_are_left_to_pytest(lines):
+    shown = lines('assert wanted == wanted.replace(b"+", b" ") + b"!"', head=PINGS)
+    assert any("At index 27 diff" in line for line in shown)
+
+
+def test_a_short_payload_is_left_to_pytest(lines):
+    head = PINGS.replace(" * 3", "")
+    assert any("At index 5 diff" in line for line in lines('assert got.payload == b"hello+world"', head=head))
+
+
+def test_a_payload_of_another_test_is_left_to_pytest(pytester, run):
+    pytester.makepyfile(
+        PINGS + '\n    def test_after():\n        assert b"hello world" * 3 == b"hello world" * 2 + b"hello+world"\n'
+    )
+    result = run()
+    result.assert_outcomes(passed=1, failed=1)
+    assert "At index 27 diff" in result.stdout.str()

@@ -5,13 +5,14 @@ import subprocess
 
 import pytest
 
+from tests.report.test_ladder import PING, sighting
 from tunlab.kernel.link_events import wait_until_running
 from tunlab.kernel.namespace_record import NamespaceRecord
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.packet import ICMP, UDP, IPv4, findings
 from tunlab.recorder import read_pcapng
-from tunlab.report.evidence import Home, gather, losses, recording
+from tunlab.report.evidence import Evidence, Home, gather, losses, recording
 from tunlab.traffic import Tun
 
 
@@ -122,6 +123,15 @@ class TestWritten:
         info = subprocess.run([need("capinfos"), file], capture_output=True, text=True, check=True).stdout
         assert "tests/test_x.py::test_y: failed" in info
         assert "nanosecond" in info
+
+    def test_the_interfaces_stand_in_the_order_of_the_ends(self):
+        sent = [
+            sighting(home, "out", PING, wire=True, ifname=ifname, several=True)
+            for home, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
+        ]
+        octets = recording(Evidence(sent, ["router", "server", "stack"], True, {}, ["stack:tun0"]), comment="")
+        numbers = {record.interface.index: record.interface.name for record in read_pcapng(octets)}
+        assert numbers == {0: "router:lan0", 1: "router:eth0", 2: "server:eth0", 4: "switch:eth0"}
 
     def test_a_tun_over_which_nothing_passed_is_named(self, home):
         octets = recording(gather([home]), comment="nothing")

@@ -11,7 +11,7 @@ import pytest
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
 from tunlab.errors import PacketError
 from tunlab.packet import ICMP, TCP, UDP, IPv4, Partial, build, findings, parse, tcp_options
-from tunlab.recorder import Interface, Record, datagram_place, read_pcapng
+from tunlab.recorder import LINKTYPE_ETHERNET, Interface, Record, datagram_place, read_pcapng
 from tunlab.report.page.fields import link_summary, record_rows
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
@@ -192,6 +192,37 @@ def test_a_frame_without_ipv4_says_what_it_is(kind, said):
     assert link_summary(record) == said
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
     check(record)
+
+
+ASKS = bytes.fromhex("0001 0800 0604 0001 020000000101 0a000101 000000000000 0a000102")
+TELLS = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 020000000101 0a000101")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        (ASKS, "ARP who has 10.0.1.2? asks 10.0.1.1"),
+        (TELLS, "ARP 10.0.1.2 is at 02:00:00:00:01:02"),
+        (ASKS[:7] + b"\3" + ASKS[8:], "ARP"),
+    ],
+)
+def test_arp_is_put_in_words_and_in_fields(message, said):
+    (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
+    rows, _ = rows_of(record)
+    assert link_summary(record) == said
+    tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
+    assert tops == [("Ethernet", 0, 14), ("ARP", 14, 28), ("padding", 42, 18)]
+    values = {row.name: (row.value, bits(record.octets, row)) for row in rows if row.depth == 1}
+    assert values["target_protocol"] == (f"10.0.1.{message[-1]}", int.from_bytes(message[-4:], "big"))
+    assert values["sender_hardware"] == (message[8:14].hex(":"), int.from_bytes(message[8:14], "big"))
+    assert values["operation"][1] == message[7]
+    check(record)
+
+
+def test_an_arp_message_that_is_cut_is_octets():
+    (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ASKS[:27])], linktype=LINKTYPE_ETHERNET))
+    assert link_summary(record) == "Ethernet ARP, length 41"
+    assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
 
 
 def test_what_was_not_recorded_is_told():

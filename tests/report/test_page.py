@@ -63,11 +63,13 @@ def check_data(recording, page):
         at, length, wire = packet[:3]
         assert embedded[at : at + length] == record.octets
         assert wire == record.wire_length
-        tree, notes = packet[12:]
+        tree, notes, differing, received, passed = packet[12:]
         assert max(tree[::2], default=0) < len(data["labels"])
         assert max(tree[1::2], default=0) < len(data["texts"])
         assert bool(packet[11]) == bool(notes)
         assert all(row < len(tree) // 2 for row in notes[::2])
+        assert all(row < len(tree) // 2 for _, _, _, rows, _ in differing for row in rows)
+        assert all(at in range(len(records)) and at not in data["rows"] for at in (*received, *passed))
     return data
 
 
@@ -127,7 +129,7 @@ def test_the_script_is_given_every_packet():
     data = check_data(session(), render(session(), title="x"))
     first = data["packets"][0]
     assert data["columns"] == [["test", ""], ["kernel", "tun0"]]
-    assert (first[3], data["texts"][first[4]], first[5], first[6:8]) == (0, "tun0", "in", [0, 1])
+    assert (first[3], data["texts"][first[4]], first[5], first[6:8]) == (0, "tun0", "in", [0, [1]])
     assert first[8].startswith("IP 10.1.2.2.4000 > 10.1.2.1.80: Flags [S]")
     assert first[9] == "injected at test_x.py:42"
     assert [len(packet[11]) for packet in data["packets"]] == [0, 0, 1, 0, 0, 0, 0, 0]

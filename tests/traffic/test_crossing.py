@@ -60,7 +60,8 @@ def test_what_a_failed_expectation_saw_is_passed_over(tun):
     tun.inject(*echo(tun))
     with pytest.raises(ExpectationError):
         tun.expect(ICMP.where(type=3), timeout=0.0)
-    assert tun.record[-1].comment == f"passed over at {here(-1)}; the nearest to what was wanted"
+    passed = f"passed over at {here(-1)}"
+    assert tun.record[-1].comment == f"{passed}; the nearest to what was wanted; ICMP.type: wanted 3, got 0"
 
 
 def test_emitted_octets_keep_their_place_where_the_kernel_sends_between(tun):

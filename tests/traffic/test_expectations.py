@@ -243,6 +243,7 @@ class TestThePacketThatMatters:
     """By its comment a page of the recording knows which packet to open on."""
 
     def comments(self, tun):
+        """Of each packet what was said of it last."""
         return [each.comment.rpartition("; ")[2] for each in tun.record if each.direction == "out"]
 
     def test_the_nearest_is_said_to_be(self, tun):
@@ -250,7 +251,9 @@ class TestThePacketThatMatters:
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
         miss(tun.expect, ICMP.where(sequence_number=lambda n: n == 77, type=0))
-        assert [each == "the nearest to what was wanted" for each in self.comments(tun)] == [False, False, True, False]
+        sent = [each.comment for each in tun.record if each.direction == "out"]
+        assert ["; the nearest to what was wanted; " in each for each in sent] == [False, False, True, False]
+        assert self.comments(tun)[2] == "ICMP.sequence_number: wanted lambda n: n == 77, got 2"
 
     def test_what_should_not_have_come_is_said_to_be(self, tun):
         tun.inject(*echo(tun, 1))

@@ -10,7 +10,7 @@ from tunlab.packet.header import Header
 from tunlab.packet.match import Difference
 from tunlab.packet.stack import Packet, parse
 
-_SIDES = ("left", "right")
+SIDES = ("left", "right")
 
 
 def datagrams(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
@@ -32,7 +32,7 @@ def compared(left: Packet | Header, right: Packet | Header) -> list[str]:
     # A checksum differs because something else does: it comes last.
     differences = sorted(_differences(left, right), key=lambda each: each.field.endswith(".checksum"))
     lines = [f"{_name(left)} == {_name(right)}, but for {', '.join(each.field for each in differences) or 'nothing'}"]
-    lines += rows(differences, labels=_SIDES)
+    lines += rows(differences, labels=SIDES)
     if any(each.wanted is None or each.got is None for each in differences):
         lines.append("None is computed when the packet is built: compare complete(packet), or bytes(packet)")
     offset = 0

@@ -17,6 +17,7 @@ from tunlab.packet.tcp import TCP
 
 _ROW = 32
 _OPTIONS_A_LINE = 16
+_BRIEF, _RUNS, _RUN = 100, 6, 8  # letters of a value, places, and octets of each, that a short line has
 _SHORT = {"data_offset": "offset", "reserved": "rsvd", "max_response_code": "max resp code"}
 """Names that are wider than their fields."""
 
@@ -201,3 +202,42 @@ def compare(wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str,
     if len(starts) > 3:
         lines.append(f"  and {len(starts) - 3} more lines of sixteen octets that differ")
     return lines
+
+
+def brief(difference: Difference, name: Namer = plain_name) -> str:
+    """A difference in one short line, for a comment: "TCP.flags: wanted SYN|ACK, got RST|ACK".
+
+    Of octets beside octets stands what differs alone, in hexadecimal, with its places from the field's first octet on:
+    "UDP.payload: wanted 58 at 30 and 61 62 at 41–42, got 6c at 30 and 00 00 at 41–42".
+    """
+    if isinstance(difference.wanted, bytes) and isinstance(difference.got, bytes):
+        wanted, got = _parted(difference.wanted, difference.got)
+    else:
+        wanted, got = (side if len(side) <= _BRIEF else f"{side[:_BRIEF]}…" for side in difference.sides(name))
+    return f"{difference.field}: wanted {wanted}, got {got}"
+
+
+def _parted(one: bytes, other: bytes) -> tuple[str, str]:
+    """Where two octet strings part, from the side of each; and how many octets each has, where that differs too."""
+    common, length = min(len(one), len(other)), max(len(one), len(other))
+    runs = list[tuple[int, int]]()
+    for at in range(common):
+        if one[at] == other[at]:
+            continue
+        if runs and runs[-1][1] == at:
+            runs[-1] = runs[-1][0], at + 1
+        else:
+            runs.append((at, at + 1))
+    if common < length:
+        runs.append((common, length))
+    more = [f"{len(runs) - _RUNS} more places"] if len(runs) > _RUNS else []
+    sides = []
+    for octets in (one, other):
+        size = "" if len(one) == len(other) else f"{len(octets)} octet{'s' * (len(octets) != 1)}, "
+        sides.append(size + " and ".join([_run(octets, *each) for each in runs[:_RUNS]] + more))
+    return sides[0], sides[1]
+
+
+def _run(octets: bytes, start: int, end: int) -> str:
+    shown = octets[start : min(end, start + _RUN)].hex(" ") + " …" * (start + _RUN < min(end, len(octets)))
+    return f"{shown or 'nothing'} at {start}" + (f"–{end - 1}" if end - start > 1 else "")

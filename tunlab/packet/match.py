@@ -46,8 +46,13 @@ class Difference(NamedTuple):
 
     def text(self, name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
         """The row of a failure message, functions called by what `name` makes of them."""
+        wanted, got = self.sides(name)
+        return f"{self.field}: {labels[0]} {wanted}, {labels[1]} {got}"
+
+    def sides(self, name: Namer = plain_name) -> tuple[str, str]:
+        """Both values as that row has them."""
         tell = _hexadecimal if self.field.endswith(".checksum") else show
-        return f"{self.field}: {labels[0]} {tell(self.wanted, name)}, {labels[1]} {tell(self.got, name)}"
+        return tell(self.wanted, name), tell(self.got, name)
 
     def __str__(self) -> str:
         return self.text()

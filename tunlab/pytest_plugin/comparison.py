@@ -1,9 +1,16 @@
-"""What `assert a == b` says of packets, headers, and octets that are datagrams: the fields, not the representations."""
+"""What `assert a == b` says of packets, headers, and octets that are datagrams: the fields, not the representations.
+
+Of other octets it says where they part, if one side is the payload of a packet that has crossed a Tun in this test.
+"""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
+
+from tunlab.pytest_plugin.recording import is_payload_seen
+
+_LONG = 16  # octets: where no side has more, pytest's own line shows all of both
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
@@ -17,14 +24,17 @@ def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | Non
 
 
 def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
-    from tunlab.packet.comparing import compared, datagrams
+    from tunlab.packet.comparing import SIDES, compared, datagrams
+    from tunlab.packet.diagram import compare
 
     kinds = {isinstance(side, packets.Packet) for side in (left, right)}
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
-        # A test that compares other octets has not asked for anybody's opinion on them.
         both = datagrams(bytes(left), bytes(right))
         if both is None:
-            return None
+            # A test that compares octets that are nothing of ours has not asked for anybody's opinion on them.
+            is_long = kinds == {False} and max(len(left), len(right)) > _LONG
+            ours = is_long and (is_payload_seen(left) or is_payload_seen(right))
+            return compare(left, right, "payload", SIDES) if ours else None
         lines = compared(*both)
         if kinds == {True, False}:  # never equal, though nothing should differ
             lines.insert(1, "one is a packet, the other is octets: compare bytes(packet)")

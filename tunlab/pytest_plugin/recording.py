@@ -6,7 +6,9 @@ Made with the namespaces, before anything is in them, and read by nobody unless 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakSet
 
 import pytest
 
@@ -26,10 +28,14 @@ watch_key = pytest.StashKey["Watch"]()
 
 
 class _Process:
-    """What this process has one of: the kernel's reasons are asked by the thread that runs the tests."""
+    """What this process has one of: the kernel's reasons are asked by the thread that runs the tests.
+
+    watches   those that are there: that of the test that runs, which is one as long as no test runs others inside
+    """
 
     drops: DropWatch | None = None
     asked = False
+    watches: ClassVar[WeakSet[Watch]] = WeakSet()
 
 
 class Watch:
@@ -44,6 +50,7 @@ class Watch:
         self._homes: list[tuple[str, Netns, NamespaceRecord | None, bool]] = []  # name, namespace, record, is it an end
         self._tuns: dict[tuple[int, int], list[Tun]] = {}
         self._reasons: list[str] = []
+        _Process.watches.add(self)
         if (drops := _drops()) is not None:
             drops.forget()
 
@@ -81,6 +88,13 @@ class Watch:
             except OSError:
                 record = None
             self._homes.append((name, netns, record, name in ends))
+
+    def has_seen_payload(self, octets: bytes) -> bool:
+        """Whether a packet with exactly this payload has crossed one of the test's Tuns."""
+        tuns = [tun for known in self._tuns.values() for tun in known]
+        tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
+        crossings = chain.from_iterable(tun.record for tun in tuns)
+        return any(each.packet is not None and each.packet.payload == octets for each in crossings)
 
     # ---- when it is over -------------------------------------------------------------------------------------------
 
@@ -140,6 +154,11 @@ def watch_of(item: pytest.Item) -> Watch:
         watch = item.stash[watch_key] = Watch(recorded=mode_of(item.config) != "never")
         leaks.begin(item, watch.descriptors)
     return watch
+
+
+def is_payload_seen(octets: bytes) -> bool:
+    """Whether it is the payload of a packet that has crossed a Tun in the test that runs."""
+    return any(watch.has_seen_payload(octets) for watch in _Process.watches)
 
 
 def process_descriptors() -> set[int]:

@@ -188,19 +188,14 @@ def losses(evidence: Evidence) -> Iterable[str]:
 
 
 def recording(evidence: Evidence, *, comment: str) -> bytes:
-    """The evidence as a pcapng file, `comment` on the whole of it."""
+    """The evidence as a pcapng file, `comment` on the whole of it; the interfaces in the order of the ladder's ends."""
     file = BytesIO()
     writer = PcapngWriter(file, comment="\n".join([comment, *losses(evidence)]))
-    numbers: dict[tuple[str, int], int] = {}
-    for device in evidence.tuns:
-        numbers[device, LINKTYPE_RAW] = writer.add_interface(device)
+    numbers = {key: writer.add_interface(key[0], linktype=key[1]) for key in _interfaces(evidence)}
     for each in evidence.sightings:
-        key = each.device, each.linktype
-        if key not in numbers:
-            numbers[key] = writer.add_interface(each.device, linktype=each.linktype)
         kept = each.frame[:LARGEST_PACKET]
         writer.write(
-            numbers[key],
+            numbers[each.device, each.linktype],
             kept,
             time_ns=each.time,
             direction=each.direction,
@@ -208,3 +203,11 @@ def recording(evidence: Evidence, *, comment: str) -> bytes:
             wire_length=len(each.frame),
         )
     return file.getvalue()
+
+
+def _interfaces(evidence: Evidence) -> list[tuple[str, int]]:
+    """Each device with its link type: who reads the recording knows by their order how the nodes stand."""
+    devices = [(device, LINKTYPE_RAW) for device in evidence.tuns]
+    devices += [(each.device, each.linktype) for each in evidence.sightings]
+    places = {name: place for place, name in enumerate(evidence.ends)}
+    return sorted(dict.fromkeys(devices), key=lambda each: places.get(each[0].partition(":")[0], len(places)))

@@ -12,20 +12,21 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from tunlab.packet import summary
+from tunlab.report import arp
 from tunlab.report.evidence import Evidence, Sighting
 
 WIDTH = 100
 TEST = "test"
 _FIRST, _LAST = 20, 40  # of a long test these rows are shown
-_ARP_WORDS = {1: "who has {target}? asks {sender}", 2: "{sender} is at {address}"}
 
 
 class Row(Struct, frozen=True):
     """An arrow.
 
-    number   of the packet in the recording, from 1: of its first sighting
-    origin   the name of an end; "" where it came from nowhere that is recorded
-    target   the same; "" where nobody has received it
+    number    of the packet in the recording, from 1: of its first sighting
+    origin    the name of an end; "" where it came from nowhere that is recorded
+    target    the same; "" where nobody has received it
+    received  the number of its sighting at the target; the same number where there is one sighting, 0 for no target
     """
 
     number: int
@@ -33,6 +34,7 @@ class Row(Struct, frozen=True):
     origin: str
     target: str
     comment: str
+    received: int
 
 
 def rows(evidence: Evidence) -> list[Row]:
@@ -50,19 +52,20 @@ def rows(evidence: Evidence) -> list[Row]:
     for number, each in numbered:
         if not each.wire:
             ends = (TEST, each.home) if each.direction == "in" else (each.home, TEST)
-            found.append(Row(number, each, *ends, each.comment))
+            found.append(Row(number, each, *ends, each.comment, number))
         elif each.direction == "out":
             targets = _receivers(each, received[each.frame], taken)
-            for target in targets or [""]:
-                found.append(Row(number, each, each.home, target, each.comment))
+            for target, there in targets or [("", 0)]:
+                found.append(Row(number, each, each.home, target, each.comment, there))
         elif number not in taken and (each.ifname == "lo" or not _sent_later(each, number, left[each.frame])):
-            found.append(Row(number, each, each.home if each.ifname == "lo" else "", each.home, each.comment))
+            origin = each.home if each.ifname == "lo" else ""
+            found.append(Row(number, each, origin, each.home, each.comment, number))
     return found
 
 
-def _receivers(sent: Sighting, candidates: deque[tuple[int, Sighting]], taken: set[int]) -> list[str]:
-    """Who has received it: each other end once, the first time after it was sent."""
-    names = list[str]()
+def _receivers(sent: Sighting, candidates: deque[tuple[int, Sighting]], taken: set[int]) -> list[tuple[str, int]]:
+    """Who has received it, with the number of that sighting: each other end once, the first time after it was sent."""
+    names = dict[str, int]()
     while candidates and candidates[0][0] in taken:
         candidates.popleft()
     for number, each in candidates:
@@ -70,8 +73,8 @@ def _receivers(sent: Sighting, candidates: deque[tuple[int, Sighting]], taken: s
             break
         if number not in taken and each.home != sent.home and each.time >= sent.time:
             taken.add(number)
-            names.append(each.home)
-    return names
+            names[each.home] = number
+    return list(names.items())
 
 
 def _sent_later(received: Sighting, number: int, left: Sequence[tuple[int, str]]) -> bool:
@@ -84,17 +87,11 @@ def describe(sighting: Sighting) -> str:
     octets = sighting.octets
     if sighting.packet is not None:
         return summary(sighting.packet)
-    if sighting.wire and sighting.frame[12:14] == b"\x08\x06" and len(octets) >= 28:
-        words = _ARP_WORDS.get(int.from_bytes(octets[6:8], "big"), "")
-        parts = {"sender": _dotted(octets[14:18]), "target": _dotted(octets[24:28]), "address": octets[8:14].hex(":")}
-        return f"ARP {words}".format(**parts)
+    if sighting.wire and sighting.frame[12:14] == b"\x08\x06" and arp.is_message(octets):
+        return arp.in_words(octets)
     if octets and octets[0] >> 4 == 6:
         return f"IPv6, {len(octets)} octets"
     return summary(octets)
-
-
-def _dotted(octets: bytes) -> str:
-    return ".".join(map(str, octets))
 
 
 def draw(evidence: Evidence) -> list[str]:

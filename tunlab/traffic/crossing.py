@@ -24,7 +24,8 @@ class Crossing(Struct):
     time_ns     nanoseconds since the epoch, taken when it was written or read
     packet      None where the octets begin with no IPv4 header
     comment     where it came from and what became of it: "injected at test_x.py:42", "matched expectation 3 at …",
-                "passed over at …", "fence"; "" while it waits to be read. By one of DECISIVE a test failed
+                "passed over at …", "fence"; "" while it waits to be read. By one of DECISIVE a test failed; behind
+                the nearest's stands in what it differs: "TCP.flags: wanted SYN|ACK, got RST|ACK"
     taken       whether an expectation met it, or it was captured or read; what crossed inwards always is
     """
 

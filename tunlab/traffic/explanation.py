@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
-from tunlab.packet.diagram import explain, rows
+from tunlab.packet.diagram import brief, explain, rows
 from tunlab.packet.match import distance
 from tunlab.traffic.crossing import DECISIVE, Crossing
 from tunlab.traffic.expectation import Expected
@@ -44,11 +44,15 @@ def missed(wanted: object, seen: Sequence[Seen], window: Window) -> ExpectationE
 
 
 def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
-    """The nearest first, of those as near the latest first, what is no packet last; the first as a diagram."""
+    """The nearest first, of those as near the latest first, what is no packet last; the first as a diagram.
+
+    The nearest is told in what it differs, so that a recording says that too.
+    """
     order = _nearest_first(seen)
-    if order and seen[order[0]].differences is not None:
+    if order and (differences := seen[order[0]].differences) is not None:
         nearest = seen[order[0]].crossing
-        nearest.note(_NEAREST, taken=nearest.taken)
+        for note in (_NEAREST, *(brief(each, name_of) for each in differences)):
+            nearest.note(note, taken=nearest.taken)
     texts = []
     for rank, index in enumerate(order[:_LISTED]):
         crossing, differences = seen[index]

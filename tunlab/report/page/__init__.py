@@ -11,18 +11,14 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 
-from msgspec import Struct
-
 from tunlab.errors import PacketError
-from tunlab.packet import Finding, Packet, findings, parse, summary
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, Record, datagram_place, read_pcapng
-from tunlab.report.page.ends import ends
-from tunlab.report.page.fields import counted, link_summary, record_rows
-from tunlab.traffic.crossing import DECISIVE
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, Record, read_pcapng
+from tunlab.report.page.data import Lines, data, decoded
+from tunlab.report.page.fields import counted
 
 MARK = '<meta name="generator" content="tunlab report">'
 """Stands in the first octets of every page, by which `tunlab report` knows its own."""
@@ -32,16 +28,6 @@ PLAIN = 200
 
 _LINKS = {LINKTYPE_RAW: "raw IP", 12: "raw IP", LINKTYPE_IPV4: "raw IPv4", LINKTYPE_ETHERNET: "Ethernet"}
 _SCRIPTS = ("octets.js", "fields.js", "packets.js", "page.js")
-
-
-class Line(Struct, frozen=True):
-    """A record with what is made of it; `place` of the datagram, `packet` where there is one."""
-
-    record: Record
-    place: slice | None
-    packet: Packet | None
-    found: list[Finding]
-    summary: str
 
 
 def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -> str:
@@ -60,8 +46,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         if not records:
             raise
         fault = error.sentence
-    lines = [_line(record) for record in records]
-    data = _data(recording, lines, _chosen(lines, outcome))
+    lines = decoded(records)
     script = f'(() => {{\n"use strict";\n{"".join(map(_part, _SCRIPTS))}}})();\n'
     style = _part("page.css")
     parts = {
@@ -72,14 +57,14 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         ),
         "title": html.escape(title),
         "outcome": f'<strong class="outcome {_word(outcome)}">{html.escape(outcome)}</strong>' if outcome else "",
-        "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(recording, lines)),
+        "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(recording, records, lines)),
         "fault": f'<p class="fault" role="alert">{html.escape(fault)}</p>' if fault else "",
         "text": _folded(text),
         "plain": html.escape(_plain(lines)),
         "name": html.escape(_file_name(title, recording)),
         "style": style,
         "script": script,
-        "data": _harmless(json.dumps(data, ensure_ascii=False, separators=(",", ":"))),
+        "data": _harmless(json.dumps(data(recording, lines, outcome), ensure_ascii=False, separators=(",", ":"))),
         "recording": base64.b64encode(recording).decode("ascii"),
     }
     # In one pass: nothing that was filled in is looked at again.
@@ -104,19 +89,6 @@ def _harmless(data: str) -> str:
     return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _line(record: Record) -> Line:
-    place = datagram_place(record)
-    if place is None:
-        return Line(record, None, None, [], link_summary(record))
-    octets = record.octets[place]
-    missing = record.wire_length - len(record.octets)
-    try:
-        packet = parse(octets, wire_length=len(octets) + missing)
-    except PacketError:
-        return Line(record, place, None, [], summary(octets))
-    return Line(record, place, packet, findings(packet), summary(packet))
-
-
 def _folded(text: str) -> str:
     if not text.strip():
         return ""
@@ -127,21 +99,23 @@ def _folded(text: str) -> str:
     return f'<details id="failure"><summary>What failed: {head}</summary><pre>{html.escape(text)}</pre></details>'
 
 
-def _facts(recording: bytes, lines: list[Line]) -> list[str]:
-    facts = [counted(len(lines), "packet")]
-    suspicious = sum(bool(line.found) for line in lines)
+def _facts(recording: bytes, records: Sequence[Record], lines: Lines) -> list[str]:
+    facts = [counted(len(lines.rows), "packet")]
+    if len(records) > len(lines.rows):
+        facts[0] += f", seen {len(records)} times"
+    suspicious = sum(bool(lines.lines[number].found) for number in lines.rows)
     if suspicious:
         facts.append(f"{suspicious} suspicious")
-    times = [line.record.time_ns for line in lines if line.record.time_ns is not None]
+    times = [record.time_ns for record in records if record.time_ns is not None]
     if times:
         begin = datetime.fromtimestamp(min(times) // 10**9, UTC)
         facts.append(f"{begin:%Y-%m-%d %H:%M:%S} UTC, {(max(times) - min(times)) / 10**9:.6f} s long")
-    interfaces = dict.fromkeys((line.record.interface.name, line.record.interface.linktype) for line in lines)
+    interfaces = dict.fromkeys((record.interface.name, record.interface.linktype) for record in records)
     facts += [
         f"{name or 'unnamed interface'} ({_LINKS.get(linktype, f'link type {linktype}')})"
         for name, linktype in interfaces
     ]
-    lost = sum(line.record.dropped or 0 for line in lines)
+    lost = sum(record.dropped or 0 for record in records)
     if lost:
         facts.append(f"{counted(lost, 'packet')} lost in recording")
     return [*facts, f"{_format(recording)}, {len(recording):,} octets"]
@@ -158,89 +132,17 @@ def _file_name(title: str, recording: bytes) -> str:
     return f"{re.sub(r'[.](pcap|pcapng|cap)$', '', stem)[:100]}.{kind}"
 
 
-def _plain(lines: list[Line]) -> str:
-    first = _begin(lines)
+def _plain(lines: Lines) -> str:
     rows = []
-    for number, line in enumerate(lines[:PLAIN], 1):
+    for number in lines.rows[:PLAIN]:
+        line, step = lines.lines[number], lines.drawn.steps[number]
         record = line.record
-        time = "" if record.time_ns is None else f"{(record.time_ns - first) / 10**9:.6f}"
-        rows.append(f"{number:>5} {time:>12} {record.interface.name} {record.direction or ''} {line.summary}")
+        time = "" if record.time_ns is None else f"{(record.time_ns - lines.begin) / 10**9:.6f}"
+        way: str = record.direction or ""
+        if step is not None and step.received:
+            way = "→ " + ", ".join(lines.lines[each].record.interface.name for each in step.received)
+        rows.append(f"{number + 1:>5} {time:>12} {record.interface.name} {way} {line.summary}")
         if record.comment:
             rows.append(f"{'':>19}{record.comment}")
-    left = len(lines) - PLAIN
+    left = len(lines.rows) - PLAIN
     return "\n".join([*rows, f"… and {left} more"] if left > 0 else rows)
-
-
-def _begin(lines: list[Line]) -> int:
-    return next((line.record.time_ns for line in lines if line.record.time_ns is not None), 0)
-
-
-class _Table:
-    """Values told once, and by their number wherever they stand."""
-
-    def __init__(self) -> None:
-        self.values: list[object] = []
-        self._numbers: dict[object, int] = {}
-
-    def number(self, value: object) -> int:
-        found = self._numbers.get(value)
-        if found is None:
-            found = self._numbers[value] = len(self.values)
-            self.values.append(value)
-        return found
-
-
-def _chosen(lines: Sequence[Line], outcome: str) -> int:
-    """Which packet a reader comes for, from 0.
-
-    That by which the test failed, else the first suspicious one, else the last of a failure, the first of the rest.
-    """
-    for number, line in reversed(list(enumerate(lines))):
-        if any(comment in DECISIVE for comment in line.record.comment.split("; ")):
-            return number
-    suspicious = next((number for number, line in enumerate(lines) if line.found), None)
-    if suspicious is not None:
-        return suspicious
-    return max(0, len(lines) - 1) if outcome == "failed" else 0
-
-
-def _data(recording: bytes, lines: list[Line], chosen: int) -> Mapping[str, object]:
-    """What the script shows.
-
-    chosen    the number of the packet that is shown first, from 0
-    columns   the ladder's, each title and what is below it
-    labels    depth, name, first bit, bits, folded (0, 1): of rows
-    texts     values, notes, names of devices
-    packets   offset and length of the octets in the recording, octets on the wire, time in nanoseconds from the first,
-              device, direction, columns from and to (-1: not known), summary, comment, packets lost before it,
-              findings, rows as pairs of label and text, notes as pairs of row and text
-    """
-    drawn = ends([line.record for line in lines], [line.packet for line in lines])
-    labels, texts = _Table(), _Table()
-    packets, first, at = list[list[object]](), _begin(lines), 0
-    for line, step in zip(lines, drawn.steps, strict=True):
-        record = line.record
-        # Records come in the file's order: this is found at its own place or before, and the same octets either way.
-        at = recording.index(record.octets, at)
-        rows = record_rows(record, line.place, line.packet, line.found)
-        tree, notes = list[int](), list[int]()
-        for number, row in enumerate(rows):
-            tree += (
-                labels.number((row.depth, row.name, row.start, row.bits, int(row.folded))),
-                texts.number(row.value),
-            )
-            if row.note:
-                notes += (number, texts.number(row.note))
-        packets.append([
-            at, len(record.octets), record.wire_length, None if record.time_ns is None else record.time_ns - first,
-            texts.number(record.interface.name), record.direction or "", *(step or (-1, -1)), line.summary,
-            record.comment, record.dropped or 0, [str(each) for each in line.found], tree, notes,
-        ])  # fmt: skip
-        at += len(record.octets)
-    return {
-        "chosen": chosen,
-        "columns": drawn.columns,
-        "labels": labels.values,
-        "texts": texts.values,
-        "packets": packets,
-    }

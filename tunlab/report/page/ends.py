@@ -1,27 +1,23 @@
-"""Between whom packets went: the columns of the ladder, and each packet's from and to."""
+"""Between whom packets went: the columns of the ladder, each packet's from and to, and which records are one packet."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from tunlab.packet import Packet
 from tunlab.recorder import LINKTYPE_ETHERNET, Record
+from tunlab.report.page.nodes import between_nodes, have_nodes
+from tunlab.report.page.steps import Ends, Step
 
 MOST = 5
 """Columns of addresses at most; what is beyond stands in one more, for all others."""
 
 
-class Ends(NamedTuple):
-    """`columns`: a title and what is said below it; `steps`: for each packet its two columns, None where not known."""
-
-    columns: list[tuple[str, str]]
-    steps: list[tuple[int, int] | None]
-
-
 def ends(records: Sequence[Record], packets: Sequence[Packet | None]) -> Ends:
-    """Whose columns there are: of a TUN the test and the kernel, of any other recording the addresses."""
+    """Whose columns there are: of a lab its nodes, of a TUN the test and the kernel, of any other the addresses."""
+    if have_nodes(records):
+        return between_nodes(records, packets)
     directed = all(each.direction and each.interface.linktype != LINKTYPE_ETHERNET for each in records)
     return _by_direction(records) if records and directed else _by_address(packets)
 
@@ -30,10 +26,10 @@ def _by_direction(records: Sequence[Record]) -> Ends:
     """A TUN's "in" was injected by the test, its "out" was sent by the kernel behind it."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
-    steps: list[tuple[int, int] | None] = []
+    steps: list[Step | None] = []
     for each in records:
         kernel = names.index(each.interface.name) + 1
-        steps.append((0, kernel) if each.direction == "in" else (kernel, 0))
+        steps.append(Step(0, (kernel,)) if each.direction == "in" else Step(kernel, (0,)))
     return Ends(columns, steps)
 
 
@@ -44,7 +40,7 @@ def _by_address(packets: Sequence[Packet | None]) -> Ends:
     often = {address for address, _ in counted.most_common(MOST)}
     columns = [address for address in counted if address in often]
     places = {address: columns.index(address) if address in often else len(columns) for address in counted}
-    steps = [None if pair is None else (places[pair[0]], places[pair[1]]) for pair in pairs]
+    steps = [None if pair is None else Step(places[pair[0]], (places[pair[1]],)) for pair in pairs]
     titles = [(address, "") for address in columns]
     others = len(counted) - len(columns)
     return Ends([*titles, ("others", f"{others} more")] if others else titles, steps)

@@ -5,16 +5,19 @@ const fieldsView = {
   rows: [],
   cursor: -1,
   lit: [], // rows that a click or a key has lit; pointing lights others for as long as it lasts
+  places: null, // bits that are lit with them, where those are not all of theirs
 
   show(packet) {
-    const [, , , , , , , , , , , , tree, notes] = packet;
+    const [, , , , , , , , , , , , tree, notes, differing] = packet;
+    const wanted = new Map();
+    for (const [, text, , rows] of differing) for (const row of rows) wanted.set(row, wanted.has(row) ? `${wanted.get(row)}; ${text}` : text);
     const noted = new Map();
     for (let at = 0; at < notes.length; at += 2) noted.set(notes[at], data.texts[notes[at + 1]]);
     this.rows = [];
     for (let at = 0; at < tree.length; at += 2) {
       const [depth, name, start, bits, folded] = data.labels[tree[at]];
       const number = at / 2;
-      this.rows.push({ number, depth, name, start, bits, open: !folded, value: data.texts[tree[at + 1]], note: noted.get(number) });
+      this.rows.push({ number, depth, name, start, bits, open: !folded, value: data.texts[tree[at + 1]], note: noted.get(number), wanted: wanted.get(number) });
     }
     this.rows.forEach((row, number) => {
       row.parent = null;
@@ -25,6 +28,8 @@ const fieldsView = {
     });
     this.cursor = -1;
     this.lit = [];
+    this.places = null;
+    this.parts = differing.flatMap(([, , , , places]) => places);
     this.element.replaceChildren(...this.rows.map((row) => this.item(row)));
     this.element.removeAttribute("aria-activedescendant");
     this.element.scrollTop = 0;
@@ -32,7 +37,7 @@ const fieldsView = {
   },
 
   item(row) {
-    const item = make("div", row.depth ? "item" : "item header");
+    const item = make("div", `item${row.depth ? "" : " header"}${row.wanted === undefined ? "" : " differs"}`);
     item.id = `f${row.number}`;
     item.dataset.row = row.number;
     item.setAttribute("role", "treeitem");
@@ -41,6 +46,7 @@ const fieldsView = {
     const twist = make("span", "twist");
     twist.setAttribute("aria-hidden", "true");
     item.append(twist, make("span", "name", row.name), make("span", "value", row.value));
+    if (row.wanted !== undefined) item.append(make("span", "wanted", `wanted ${row.wanted}`));
     if (row.note) item.append(make("span", "note", row.note));
     row.item = item;
     row.twist = twist;
@@ -68,16 +74,16 @@ const fieldsView = {
   },
 
   /** Light rows and their octets; `keep`: until something else is chosen. */
-  light(rows, { keep = false, scroll = false } = {}) {
-    if (keep) this.lit = rows;
+  light(rows, { keep = false, scroll = false, places = null } = {}) {
+    if (keep) [this.lit, this.places] = [rows, places];
     for (const item of this.element.querySelectorAll(".lit")) item.classList.remove("lit");
     for (const row of rows) row.item.classList.add("lit");
-    octetsView.light(rows.map((row) => [row.start, row.bits]), scroll);
+    octetsView.light(places ?? rows.map((row) => [row.start, row.bits]), scroll);
     say(rows);
   },
 
   restore() {
-    this.light(this.lit);
+    this.light(this.lit, { places: this.places });
   },
 
   move(number, options = {}) {
@@ -92,6 +98,25 @@ const fieldsView = {
     this.reveal(row);
     within(this.element, row.item);
     this.light([row], { keep: true, scroll: true, ...options });
+  },
+
+  /** Light all fields that are not as wanted, the cursor on the first; whether there is one. */
+  differing() {
+    const rows = this.rows.filter((row) => row.wanted !== undefined);
+    for (const row of rows) this.reveal(row);
+    if (!rows.length) return false;
+    this.move(rows[0].number);
+    this.light(rows, { keep: true, scroll: true, places: this.parts });
+    const [box, first] = [this.element, rows[0].item].map((each) => each.getBoundingClientRect());
+    this.element.scrollTop += first.top - box.top - box.height / 3; // with what stands around it
+    return true;
+  },
+
+  /** To the next field that is not as wanted, from the last to the first. */
+  nextDiffering() {
+    const rows = this.rows.filter((row) => row.wanted !== undefined);
+    this.move((rows.find((row) => row.number > this.cursor) ?? rows[0])?.number);
+    if (rows.length) this.element.focus();
   },
 
   step(by) {
@@ -117,10 +142,10 @@ function say(rows) {
   }
   const parts = rows.slice(0, 3).map((row) => {
     const path = row.parent && row.depth ? `${top(row).name}.${row.name}` : row.name;
-    return `${path}${row.value ? ` = ${row.value}` : ""}`;
+    return `${path}${row.value ? ` = ${row.value}` : ""}${row.wanted === undefined ? "" : `, wanted ${row.wanted}`}`;
   });
   if (rows.length > 3) parts.push("…");
-  line.append(make("code", "", parts.join(", ")));
+  line.append(make("code", "", parts.join(rows.some((row) => row.wanted !== undefined) ? "; " : ", ")));
   const [row] = rows;
   if (rows.length > 1 || !row.bits) return;
   const last = row.start + row.bits - 1;

@@ -15,8 +15,10 @@ from tunlab.packet.header import Header
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Types, split_options
 from tunlab.packet.text import protocol_name
 from tunlab.recorder import LINKTYPE_ETHERNET, Record
+from tunlab.report import arp
 
 HEXADECIMAL = frozenset({"identification", "checksum"})
+ARP = 0x0806
 ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad", 0x9100: "VLAN"}
 TAGS = (0x8100, 0x88A8, 0x9100)
 QUOTED_DEPTH = 3
@@ -84,8 +86,20 @@ def _link(record: Record, end: int) -> Iterable[Row]:
     yield Row(1, "src", octets[6:12].hex(":"), 48, 48)
     yield from rows
     yield Row(1, "type", _ethertype(kind), at * 8, 16)
-    if end > at + 2:
-        yield Row(0, "payload", counted(end - at - 2, "octet"), (at + 2) * 8, (end - at - 2) * 8)
+    at += 2
+    if kind == ARP and arp.is_message(octets[at:end]):
+        yield from _arp(octets[at : at + arp.LENGTH], at)
+        if end > at + arp.LENGTH:
+            padded = end - at - arp.LENGTH
+            yield Row(0, "padding", counted(padded, "octet"), (end - padded) * 8, padded * 8)
+    elif end > at:
+        yield Row(0, "payload", counted(end - at, "octet"), at * 8, (end - at) * 8)
+
+
+def _arp(octets: bytes, at: int) -> Iterable[Row]:
+    yield Row(0, "ARP", arp.in_words(octets).removeprefix("ARP "), at * 8, arp.LENGTH * 8)
+    for name, start, length in arp.FIELDS:
+        yield Row(1, name, arp.field_text(name, octets[start : start + length]), (at + start) * 8, length * 8)
 
 
 def _ethertype(kind: int) -> str:
@@ -100,6 +114,8 @@ def link_summary(record: Record) -> str:
         while int.from_bytes(octets[at : at + 2], "big") in TAGS:
             at += 4
         kind = int.from_bytes(octets[at : at + 2], "big")
+        if kind == ARP and arp.is_message(octets[at + 2 :]):
+            return arp.in_words(octets[at + 2 :])
         return f"Ethernet {ETHERTYPES.get(kind) or f'type {kind:#06x}'}, length {record.wire_length}"
     if octets and octets[0] >> 4 == 6:
         return f"IPv6, length {record.wire_length}"

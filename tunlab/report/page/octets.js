@@ -27,10 +27,12 @@ const octetsView = {
   across: 16, // octets in a line
   layers: [],
   lit: [],
+  differing: new Set(), // octets that are not as wanted: framed, whatever is lit
   MORE: 2048, // octets shown at first, and at each time after
 
-  show(octets, layers) {
+  show(octets, layers, differing) {
     this.octets = octets;
+    this.differing = new Set(differing.flatMap(([start, bits]) => Array.from({ length: ((start + bits - 1) >> 3) - (start >> 3) + 1 }, (_, at) => (start >> 3) + at)));
     this.layers = layers;
     this.lit = [];
     this.cells = [];
@@ -72,7 +74,9 @@ const octetsView = {
         continue;
       }
       const layer = this.layers.findLastIndex((start) => start <= each);
-      const cell = make("span", layer < 0 ? "x" : `x l${layer % 4}`, octet.toString(16).padStart(2, "0"));
+      const differs = this.differing.has(each) ? " differs" : "";
+      const cell = make("span", (layer < 0 ? "x" : `x l${layer % 4}`) + differs, octet.toString(16).padStart(2, "0"));
+      if (differs) cell.setAttribute("aria-label", `${cell.textContent}, not as wanted`);
       cell.dataset.at = each;
       cell.id = `o${each}`;
       cell.setAttribute("role", "gridcell");

@@ -9,10 +9,19 @@ const draw = (tag, attributes, text = "") => {
 };
 const seconds = (nanoseconds) => (nanoseconds / 1e9).toFixed(6);
 
+/** The devices that a packet is recorded on: the first, and those at which it was received. */
+const route = ([, , , , device, direction, , , , , , , , , , received]) => {
+  const there = received.map((number) => data.texts[data.packets[number][4]]).join(", ");
+  return [data.texts[device], there ? `→ ${there}` : direction].filter(Boolean).join(" ");
+};
+
+/** What differs from what was wanted, in words. */
+const told = ([field, wanted, got]) => `${field}: wanted ${wanted}, got ${got}`;
+
 const packetsView = {
   element: $("list"),
   scroll: $("scroll"),
-  shown: data.packets.map((_, number) => number),
+  shown: data.rows,
   texts: null, // for the filter, made when it is first used
   chosen: -1, // a packet's number, from 0
   drawn: new Map(),
@@ -24,7 +33,8 @@ const packetsView = {
     const columns = data.columns.length;
     const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
     // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
-    this.width = Math.max(tight ? 100 : narrow ? 110 : 200, columns * (tight ? 42 : narrow ? 60 : 104));
+    const [least, most] = tight ? [100, this.scroll.clientWidth - 220] : narrow ? [110, this.scroll.clientWidth - 320] : [200, this.scroll.clientWidth - 560];
+    this.width = Math.max(least, Math.min(most, columns * (tight ? 42 : narrow ? 60 : 104)));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
     this.columns = data.columns.map((_, at) => Math.round(((at + 0.5) / columns) * this.width));
     if (columns === 2) this.columns = narrow ? [20, this.width - 24] : [38, this.width - 38];
@@ -35,9 +45,13 @@ const packetsView = {
   head() {
     const ladder = draw("svg", { width: this.width, height: 34 });
     const y = data.columns.some(([, below]) => below) ? 14 : 21;
+    const letters = Math.max(3, Math.floor(this.width / data.columns.length / 7));
     data.columns.forEach(([title, below], at) => {
       const address = /^\d/.test(title);
-      ladder.append(draw("text", { x: this.columns[at], y, class: address ? "end address" : "end" }, title));
+      const cut = !address && title.length > letters ? `${title.slice(0, letters - 1)}…` : title;
+      const name = draw("text", { x: this.columns[at], y, class: address ? "end address" : "end" }, cut);
+      if (cut !== title) name.append(draw("title", {}, title));
+      ladder.append(name);
       if (below) ladder.append(draw("text", { x: this.columns[at], y: 28, class: "below" }, below));
     });
     $("head").replaceChildren(make("span", "", "No."), make("span", "", "Time, s"), ladder, make("span", "said", "Packet"));
@@ -48,8 +62,9 @@ const packetsView = {
     for (const row of this.drawn.values()) row.remove();
     this.drawn.clear();
     this.element.querySelector(".nothing")?.remove();
-    if (!this.shown.length) this.element.append(make("div", "nothing", data.packets.length ? "No packet is as the filter says." : "No packet was recorded."));
-    const count = this.shown.length === data.packets.length ? plural(this.shown.length, "packet") : `${this.shown.length} of ${plural(data.packets.length, "packet")}`;
+    const all = data.rows.length;
+    if (!this.shown.length) this.element.append(make("div", "nothing", all ? "No packet is as the filter says." : "No packet was recorded."));
+    const count = this.shown.length === all ? plural(all, "packet") : `${this.shown.length} of ${plural(all, "packet")}`;
     $("count").textContent = count;
     this.draw();
   },
@@ -75,9 +90,10 @@ const packetsView = {
 
   row(at) {
     const number = this.shown[at];
-    const [, , , time, device, direction, from, to, summary, comment, lost, findings] = data.packets[number];
+    const [, , , time, , direction, from, to, summary, comment, lost, findings, , , differing] = data.packets[number];
     const before = at ? data.packets[this.shown[at - 1]][3] : null;
-    const row = make("div", `row ${findings.length ? "bad " : ""}${from < 0 ? "none" : direction}`);
+    const way = to === null ? "none" : !direction ? "" : to.length && to[0] < from ? "out" : "in";
+    const row = make("div", `row ${findings.length ? "bad " : ""}${way}`);
     row.id = `p${number}`;
     row.dataset.at = at;
     row.style.top = `${at * this.height}px`;
@@ -92,7 +108,9 @@ const packetsView = {
     line.title = summary;
     said.append(line);
     const beside = make("div", "beside");
-    const parts = [make("span", "device", [data.texts[device], direction].filter(Boolean).join(" "))];
+    const parts = [make("span", "device", route(data.packets[number]))];
+    if (to && !to.length) parts.push(make("em", "", "✗ nobody received it"));
+    for (const difference of differing) parts.push(make("em", "", `≠ ${told(difference)}`));
     if (lost) parts.push(make("em", "", `${plural(lost, "packet")} lost before it`));
     for (const finding of findings) parts.push(make("em", "", `⚠ ${finding}`));
     if (comment) parts.push(make("span", "", comment.replaceAll("\n", " · ")));
@@ -106,25 +124,36 @@ const packetsView = {
   /** A packet's part of the ladder: the ends' lines, and the arrow from one to the other. */
   step(from, to, suspicious) {
     const { height, width } = this;
+    const gap = Math.min(34, (this.columns[1] ?? width) - this.columns[0] - 12);
     const middle = Math.round(height / 2);
     const svg = draw("svg", { width, height, class: "step", "aria-hidden": "true" });
     for (const x of this.columns) svg.append(draw("line", { class: "life", x1: x, x2: x, y1: 0, y2: height }));
-    if (from < 0) {
+    if (to === null) {
       svg.append(draw("path", { class: "arrow", d: `M4 ${middle}H${width - 4}` }));
       return svg;
     }
-    const [x1, x2] = [this.columns[from], this.columns[to]];
-    if (from === to) {
-      svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle - 7}h18v14h-12` }));
-      svg.append(draw("path", { class: "point", d: `M${x1 + 1} ${middle + 7}l9 -4v8z` }));
-      return svg;
+    // From nowhere that is recorded: from the side. To nobody: a short way, and a cross.
+    const aside = (at) => this.columns[at] + (at ? gap : -gap);
+    const x1 = from < 0 ? aside(to[0]) : this.columns[from];
+    if (from >= 0) svg.append(draw("circle", { class: "point", cx: x1, cy: middle, r: 3 }));
+    for (const target of to) {
+      const x2 = this.columns[target];
+      if (target === from) {
+        svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle - 7}h18v14h-12` }));
+        svg.append(draw("path", { class: "point", d: `M${x1 + 1} ${middle + 7}l9 -4v8z` }));
+        continue;
+      }
+      const right = x2 > x1 ? 1 : -1;
+      svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle}H${x2 - right * 8}` }));
+      svg.append(draw("path", { class: "point", d: `M${x2 - right} ${middle}l${-right * 10} -5v10z` }));
     }
-    const right = x2 > x1 ? 1 : -1;
-    svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle}H${x2 - right * 8}` }));
-    svg.append(draw("path", { class: "point", d: `M${x2 - right} ${middle}l${-right * 10} -5v10z` }));
-    svg.append(draw("circle", { class: "point", cx: x1, cy: middle, r: 3 }));
-    if (suspicious) {
-      const x = (x1 + x2) / 2;
+    if (!to.length) {
+      const x = x1 + (from < this.columns.length - 1 || !from ? gap : -gap);
+      svg.append(draw("path", { class: "arrow", d: `M${x1} ${middle}H${x}` }));
+      svg.append(draw("path", { class: "cross", d: `M${x - 5} ${middle - 5}l10 10m0 -10l-10 10` }));
+    }
+    if (suspicious && to.length && to[0] !== from) {
+      const x = (x1 + this.columns[to[0]]) / 2;
       svg.append(draw("path", { class: "sign", d: `M${x} ${middle - 9}l10 17h-20z` }));
       svg.append(draw("text", { class: "sign-text", x, y: middle + 6 }, "!"));
     }
@@ -160,13 +189,12 @@ const packetsView = {
   },
 
   filter(text, suspicious) {
-    this.texts ??= data.packets.map((packet, number) => [number + 1, data.texts[packet[4]], packet[5], packet[8], packet[9], packet[11].join(" ")].join(" ").toLowerCase());
+    this.texts ??= data.packets.map((packet, number) => [number + 1, route(packet), packet[5], packet[8], packet[9], packet[11].join(" "), packet[14].map(told).join(" ")].join(" ").toLowerCase());
     const words = text.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
-    this.shown = [];
-    for (let number = 0; number < data.packets.length; number++) {
-      if (suspicious && !data.packets[number][11].length) continue;
-      if (words.every((word) => (word[0] === "-" ? !this.texts[number].includes(word.slice(1)) : this.texts[number].includes(word)))) this.shown.push(number);
-    }
+    this.shown = data.rows.filter((number) => {
+      if (suspicious && !data.packets[number][11].length) return false;
+      return words.every((word) => (word[0] === "-" ? !this.texts[number].includes(word.slice(1)) : this.texts[number].includes(word)));
+    });
     this.scroll.scrollTop = 0;
     this.refresh();
     if (this.shown.length) this.choose(this.shown.includes(this.chosen) ? this.chosen : this.shown[0]);

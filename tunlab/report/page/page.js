@@ -2,34 +2,49 @@
 // The page: what is chosen, keys, theme, help, saving, printing.
 function showPacket(number) {
   const packet = data.packets[number];
-  const [offset, length, wire, time, device, direction, , , summary, comment, lost, findings] = packet;
+  const [offset, length, wire, time, device, direction, , to, summary, comment, lost, findings, , , differing, received, passed] = packet;
   const about = $("about");
   const first = make("p");
   first.append(make("strong", "", `Packet ${number + 1}`));
   const facts = [time === null ? "" : `${seconds(time)} s`, [data.texts[device], direction].filter(Boolean).join(" "), length === wire ? plural(length, "octet") : `${length} of ${plural(wire, "octet")}`];
   first.append(make("span", "soft", ` · ${facts.filter(Boolean).join(" · ")}`));
   about.replaceChildren(first);
+  for (const again of [...received, ...passed].sort((one, other) => one - other)) {
+    const [, , , then, there, way, , , , remark] = data.packets[again];
+    const facts = [`${data.texts[there]} ${way}`, time === null ? "" : `${((then - time) / 1000).toFixed(1)} µs later`, `No. ${again + 1} of the recording`, remark];
+    about.append(make("p", "soft", facts.filter(Boolean).join(" · ")));
+  }
+  if (to && !to.length) about.append(make("p", "soft", "Nobody received it."));
   if (comment) about.append(make("p", "comment", comment));
   if (lost) about.append(make("p", "soft", `${plural(lost, "packet")} lost before it`));
   fieldsView.show(packet);
-  octetsView.show(octetsAt(offset, length), fieldsView.rows.filter((row) => !row.depth && row.bits).map((row) => row.start >> 3));
+  const layers = fieldsView.rows.filter((row) => !row.depth && row.bits).map((row) => row.start >> 3);
+  octetsView.show(octetsAt(offset, length), layers, fieldsView.parts);
   about.title = summary;
-  if (findings.length) {
-    const list = make("ul");
-    const noted = fieldsView.rows.filter((row) => row.note);
-    findings.forEach((finding, at) => {
-      const item = make("li");
-      const button = make("button", "finding", `⚠ ${finding}`);
-      button.type = "button";
-      button.addEventListener("click", () => fieldsView.move((noted[at] ?? noted[0])?.number));
-      item.append(button);
-      list.append(item);
-    });
-    about.append(list);
-    const [row] = noted;
-    if (row) { fieldsView.reveal(row); fieldsView.move(row.number, { scroll: true }); }
-  }
+  const noted = fieldsView.rows.filter((row) => row.note);
+  const said = [
+    ...differing.map((each) => ["differing", `≠ ${told(each)}`, each[3][0]]),
+    ...findings.map((finding, at) => ["finding", `⚠ ${finding}`, (noted[at] ?? noted[0])?.number]),
+  ];
+  if (said.length) about.append(listOf(said));
+  // What is not as wanted is what the reader came for; else what is wrong with the packet.
+  if (fieldsView.differing()) return;
+  if (noted.length) fieldsView.move(noted[0].number, { scroll: true });
   if (fieldsView.cursor < 0) fieldsView.light([]);
+}
+
+/** Sentences about the packet, each a button that leads to its field. */
+function listOf(said) {
+  const list = make("ul");
+  for (const [kind, text, row] of said) {
+    const item = make("li");
+    const button = make("button", kind, text);
+    button.type = "button";
+    button.addEventListener("click", () => fieldsView.move(row));
+    item.append(button);
+    list.append(item);
+  }
+  return list;
 }
 
 const refilter = () => packetsView.filter($("filter").value, $("suspicious").getAttribute("aria-pressed") === "true");
@@ -181,6 +196,7 @@ document.addEventListener("keydown", (event) => {
     case "j": packetsView.stepBy(1); break;
     case "k": packetsView.stepBy(-1); break;
     case "/": $("filter").focus(); break;
+    case "d": fieldsView.nextDiffering(); break;
     case "s": flip(); break;
     case "t": theme.toggle(); break;
     case "?": $("keys").showModal(); break;

@@ -1,0 +1,143 @@
+"""The page's ladder between the nodes of a lab: what the terminal's has, of nothing but the recording."""
+
+import io
+
+import pytest
+
+from tests.report.test_fields import ASKS
+from tests.report.test_ladder import PING, evidence, sighting
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter, read_pcapng
+from tunlab.report.evidence import recording
+from tunlab.report.ladder import rows as ladder_rows
+from tunlab.report.page.data import decoded
+from tunlab.report.page.nodes import MOST, have_nodes
+from tunlab.report.page.steps import Step
+
+TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
+TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # a router writes other Ethernet addresses
+ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ASKS
+
+
+def between(*sightings, interfaces=()):
+    """A recording of (device, direction, octets), a microsecond apart; of devices `tun…` without a link's header."""
+    file = io.BytesIO()
+    writer, numbers = PcapngWriter(file), {}
+    for device in (*interfaces, *(device for device, _, _ in sightings)):
+        if device not in numbers:
+            linktype = LINKTYPE_RAW if ":tun" in device else LINKTYPE_ETHERNET
+            numbers[device] = writer.add_interface(device, linktype=linktype)
+    for time, (device, direction, octets) in enumerate(sightings):
+        writer.write(numbers[device], octets, time_ns=time * 1000, direction=direction)
+    return file.getvalue()
+
+
+def drawn(*sightings, interfaces=()):
+    lines = decoded(list(read_pcapng(between(*sightings, interfaces=interfaces))))
+    return [title for title, _ in lines.drawn.columns], lines.drawn.steps, lines.rows
+
+
+def test_a_packet_that_a_router_drops_ends_at_the_router():
+    columns, steps, rows = drawn(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
+    assert columns == ["client", "router"]
+    assert steps == [Step(0, (1,), (1,)), None]
+    assert rows == [0]
+
+
+def test_a_packet_that_is_routed_is_an_arrow_on_each_link():
+    columns, steps, rows = drawn(
+        ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
+        ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
+    )  # fmt: skip
+    assert columns == ["client", "router", "server"]
+    assert [steps[row] for row in rows] == [Step(0, (1,), (1,)), Step(1, (2,), (3,))]
+
+
+def test_a_node_that_passes_frames_on_as_they_came_is_no_end():
+    columns, steps, rows = drawn(
+        ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
+        ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
+    )  # fmt: skip
+    assert columns == ["a", "b", "c"]
+    assert steps[0] == Step(0, (1, 2), received=(3, 5), passed=(1, 2, 4))
+    assert rows == [0]
+
+
+def test_what_a_switch_says_of_its_own_has_a_line_and_no_arrow():
+    own = bytes(12) + b"\x08\x00" + PING
+    columns, steps, rows = drawn(
+        ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
+    )
+    assert columns == ["a"]
+    assert steps == [Step(0, (), passed=(1, 2)), None, None, None]
+    assert rows == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("sighting", "columns", "step"),
+    [
+        (("router:lan0", "out", TO_SERVER), ["router"], Step(0, ())),
+        (("server:eth0", "in", TO_SERVER), ["server"], Step(-1, (0,))),
+        (("server:lo", "in", TO_SERVER), ["server"], Step(0, (0,))),
+        (("stack:tun0", "in", PING), ["test", "stack"], Step(0, (1,))),
+        (("stack:tun0", "out", PING), ["test", "stack"], Step(1, (0,))),
+    ],
+    ids=["nobody received it", "from nowhere", "over lo", "injected", "to the test"],
+)
+def test_a_packet_that_is_seen_once(sighting, columns, step):
+    assert drawn(sighting) == (columns, [step], [0])
+
+
+def test_the_same_again_is_another_arrow():
+    twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
+    assert drawn(*twice)[1:] == ([Step(0, (1,), (1,)), None, Step(0, (1,), (3,)), None], [0, 2])
+
+
+def test_columns_stand_in_the_order_of_the_interfaces_and_only_those_that_have_an_arrow():
+    named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
+    sighting = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
+    assert drawn(*sighting, interfaces=named)[0] == ["client", "server"]
+
+
+def test_of_a_great_many_nodes_those_with_most_packets_have_a_column():
+    busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MOST)] * 2
+    columns, steps, _ = drawn(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
+    assert columns == [*(f"n{number}" for number in range(MOST)), "others"]
+    assert steps[0] == Step(MOST, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"), [("tun0", "in"), ("a:eth0", None), (r"C:\Device one", "in"), ("", "in")]
+)
+def test_a_recording_that_does_not_name_nodes_and_ways_is_drawn_by_addresses(name, direction):
+    assert not have_nodes(list(read_pcapng(between((name, direction, TO_SERVER)))))
+
+
+def test_no_record_has_no_nodes():
+    assert not have_nodes([])
+
+
+def test_the_page_of_a_recording_has_the_arrows_that_the_terminal_has_of_the_evidence():
+    passed = [
+        ("client", "eth0", "out"), ("link1", "port0", "in"), ("link1", "port1", "out"), ("router", "eth0", "in"),
+        ("router", "lan0", "out"), ("server", "eth0", "in"), ("server", "lo", "in"), ("stack", "tun0", "in"),
+        ("stack", "tun0", "out"), ("server", "eth0", "out"), ("client", "eth0", "in"),
+    ]  # fmt: skip
+    ends = ("client", "router", "server", "stack")
+    all_of_it = evidence(
+        *(
+            sighting(home, direction, PING if number < 4 else PING[:-number], time=number // 2, wire=ifname != "tun0",
+                     ifname=ifname, several=True)
+            for number, (home, ifname, direction) in enumerate(passed)
+        ),
+        ends=ends,
+    )  # fmt: skip
+    lines = decoded(list(read_pcapng(recording(all_of_it, comment="x"))))
+    names = dict(enumerate(title for title, _ in lines.drawn.columns))
+    arrows = [
+        (number + 1, names.get(step.origin, ""), names.get(target, ""))
+        for number, step in enumerate(lines.drawn.steps)
+        if step is not None
+        for target in step.targets or [None]
+    ]
+    assert arrows == [(row.number, row.origin, row.target) for row in ladder_rows(all_of_it)]
+    assert list(names.values()) == ["test", *ends]
