@@ -113,6 +113,11 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
             stash[_before].add(Holdings.now().less(before))
 
 
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.excinfo is not None:
+        pass_over(item)  # the traceback holds what the test had in its hands
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     try:
