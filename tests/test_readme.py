@@ -49,9 +49,10 @@ def as_shown(wanted, shown):
 
 
 @pytest.fixture
-def failed(pytester):
+def failed(pytester, monkeypatch):
     """What the test that fails has printed, in a directory where it was run."""
     (source,) = FAILING
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
     pytester.makepyfile(test_handshake=source, test_first=PYTHON[0])
     return pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_handshake.py").stdout.str()
 

@@ -298,6 +298,11 @@ class ExpectationError(TunlabError, AssertionError):
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
 
+    @property
+    def brief(self) -> str:
+        """In one line, and what was wanted first: a list of failures shows no more of each."""
+        return self.problem or f"wanted {self.wanted}, waited {self.elapsed:.3f} s"
+
     def _came(self) -> list[str]:
         lines = []
         if not self.problem:
@@ -347,6 +352,12 @@ class CountError(ExpectationError):
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
+
+    @property
+    def brief(self) -> str:
+        """In one line what was counted otherwise."""
+        wrong = {name: count for name, count in self.counters.items() if self.moved.get(name, 0) != count}
+        return "; ".join(f"wanted {name} {count}, got {self.moved.get(name, 0)}" for name, count in wrong.items())
 
 
 class EngineError(TunlabError, RuntimeError):

@@ -54,6 +54,17 @@ def test_a_new_page_has_the_mode_of_any_new_file(tunlab, recording, tmp_path):
     assert recording.with_suffix(".html").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
+def test_a_page_in_the_recordings_place_is_called_one(tunlab, recording):
+    tunlab("report", str(recording))
+    page = recording.with_suffix(".html")
+    said = tunlab("report", str(page))
+    assert said.status == 73
+    assert said.err == (
+        f"tunlab: {page} is a page already, and no recording;"
+        " open it in a browser, or give the recording beside it: failure.pcapng\n"
+    )
+
+
 @pytest.mark.parametrize("content", ["<!doctype html>\n<title>mine</title>", ""])
 def test_what_is_not_its_own_is_not_overwritten(tunlab, recording, content):
     page = recording.with_suffix(".html")

@@ -64,7 +64,9 @@ def test_headers(lines):
         ("assert [1, 2] == [1, 3]", "At index 1 diff"),
         ("assert IP == TCP()", "assert IPv4("),
         ("assert parse(ONE) == ONE", "one is a packet, the other is octets: compare bytes(packet)"),
-        ("assert parse(ONE) != parse(ONE)", "assert Packet("),
+        ("assert parse(ONE) != parse(ONE)", "they are the same in every field"),
+        ("assert parse(ONE) in {1: 2}", "assert Packet("),
+        ("assert 1 in [parse(ONE)]", "assert 1 in ["),
     ],
 )
 def test_what_are_no_two_packets_is_left_to_pytest_or_said(lines, statement, said):
@@ -144,3 +146,22 @@ def test_a_payload_of_another_test_is_left_to_pytest(pytester, run):
     result = run()
     result.assert_outcomes(passed=1, failed=1)
     assert "At index 27 diff" in result.stdout.str()
+
+
+def test_in_a_list_by_its_packets_and_the_nearest_of_them(lines):
+    shown = lines("assert parse(ONE) in [parse(build(IP, ICMP.echo_request(1, 1))), parse(TWO)]", "-vv")
+    assert shown[0] == "assert IP 10.1.2.3.1 > 10.1.2.1.2: Flags [none], seq 0:3, win 65535, length 3 in 2 packets"
+    assert shown[1] == "[0]: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 1, seq 1, length 8"
+    assert shown[2].startswith("[1]: IP 10.1.2.3.1 > 10.1.2.1.2: Flags [S]")
+    assert shown[3] == "[1] is the nearest: IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
+    assert shown[4] == "TCP.flags: left 0, right SYN"
+
+
+def test_not_in_a_list_by_which_of_them_it_is(lines):
+    shown = lines("assert parse(ONE) not in (parse(TWO), parse(ONE))")
+    assert shown[0].endswith("length 3 not in 2 packets")
+    assert shown[1] == "it is [1]"
+
+
+def test_in_nothing(lines):
+    assert lines("assert parse(ONE) in []")[0].endswith("length 3 in 0 packets")

@@ -91,6 +91,90 @@ def test_a_test_that_fails_is_not_asked(pytester, run):
     result.assert_outcomes(failed=1)
 
 
+def test_what_a_wider_fixture_makes_in_the_middle_of_a_test_is_the_fixtures(pytester, run):
+    pytester.makepyfile(
+        """
+        import socket, subprocess, threading
+        import pytest
+
+        @pytest.fixture(scope="module")
+        def lasting():
+            over = threading.Event()
+            thread = threading.Thread(target=over.wait)
+            thread.start()
+            with socket.create_server(("127.0.0.1", 0)) as server, subprocess.Popen(["sleep", "1000"]) as program:
+                yield server
+                program.kill()
+                over.set()
+                thread.join()
+
+        def test_asked_for_late(tun, request):
+            request.getfixturevalue("lasting")
+        """
+    )
+    run(warnings="default").assert_outcomes(passed=1)
+
+
+def test_a_thread_that_is_about_to_end_is_given_the_time(pytester, run):
+    """It ends when it is waited for, and not before."""
+    pytester.makepyfile(
+        """
+        import threading
+
+        class Obliging(threading.Thread):
+            def __init__(self):
+                super().__init__()
+                self.over = threading.Event()
+            def run(self):
+                self.over.wait()
+            def join(self, timeout=None):
+                self.over.set()
+                super().join()
+
+        def test_x(netns):
+            Obliging().start()
+        """
+    )
+    run(warnings="default").assert_outcomes(passed=1)
+
+
+def test_what_may_stay_is_named_by_patterns(pytester, run):
+    pytester.makepyfile(
+        """
+        import concurrent.futures, subprocess
+        import pytest
+
+        kept = []
+
+        @pytest.fixture(scope="module")
+        def pool():
+            with concurrent.futures.ThreadPoolExecutor(thread_name_prefix="loaders") as pool:
+                yield pool
+            for each in kept:
+                each.kill()
+                each.wait()
+
+        def test_its_thread_starts_when_there_is_work(pool, tun):
+            assert pool.submit(abs, -1).result() == 1
+
+        def test_others(pool, tun):
+            kept.append(subprocess.Popen(["sleep", "1000"]))
+            kept.append(subprocess.Popen(["sleep", "1001"]))
+
+        def test_last():
+            pass
+        """
+    )
+    result = run(warnings="default")
+    result.assert_outcomes(passed=3, errors=2)
+    result.stdout.fnmatch_lines(["*thread 'loaders_0'", "*tunlab_leaks_ignore*"])
+    pytester.makeini("[pytest]\ntunlab_leaks_ignore =\n    loaders_*\n    sleep 1000\n")
+    result = run(warnings="default")
+    result.assert_outcomes(passed=3, errors=1)
+    result.stdout.fnmatch_lines(["*process *: sleep 1001"])
+    result.stdout.no_fnmatch_line("*process *: sleep 1000")
+
+
 @pytest.mark.slow
 def test_no_false_alarm(pytester, run, parallel):
     pytester.makepyfile(

@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 
@@ -60,6 +61,7 @@ def test_the_lines_work_as_they_are_printed_and_enter_goes_on(pytester, terminal
     pytester.makepyfile(
         """
         def test_x(tun):
+            tun.ping(tun.peer)
             assert tun.address == "nowhere"
         def test_y(tun): pass
         """
@@ -70,12 +72,46 @@ def test_the_lines_work_as_they_are_printed_and_enter_goes_on(pytester, terminal
     assert "test_x has failed, and stays as it is" in text
     (enter,) = re.findall(r"^  (nsenter .*) bash$", text, re.MULTILINE)
     assert f"  {enter} tcpdump -ni tun0\n  {enter} ping -c 1 10.1.2.2\n" in text
+    for kind, name in (("recorded", "test_x.pcapng"), ("page", "test_x.html")):
+        (named,) = re.findall(rf"^{kind} +(\S*{name})$", text, re.MULTILINE)
+        assert (pytester.path / named).exists(), "what is named is there to be looked at"
     inside = subprocess.run([*enter.split(), "cat", "/proc/net/dev"], capture_output=True, text=True, check=True).stdout
     assert "tun0:" in inside
     os.write(run.master, b"\n")
     text = run.read_until("no such text")
     assert "1 failed, 1 passed" in text
+    assert "Captured" not in text
     assert run.run.wait(SECONDS) == 1
+
+
+def test_after_an_interruption_the_files_are_there(pytester, terminal):
+    pytester.makepyfile("def test_x(tun):\n    tun.ping(tun.peer)\n    assert False\n")
+    run = terminal("--tunlab-pause")
+    run.read_until("Enter goes on: ")
+    run.run.send_signal(signal.SIGINT)
+    run.read_until("no such text")
+    assert run.run.wait(SECONDS) == pytest.ExitCode.INTERRUPTED
+    assert sorted(path.suffix for path in (pytester.path / ".tunlab/records").glob("test_*")) == [".html", ".pcapng"]
+
+
+def test_in_a_subtest_what_is_printed_afterwards_is_captured_again(pytester, terminal):
+    pytest.importorskip("_pytest.subtests")
+    pytester.makepyfile(
+        """
+        def test_x(tun, subtests):
+            with subtests.test():
+                assert False
+            print("said " * 2)
+            assert 0
+        """
+    )
+    run = terminal("--tunlab-pause")
+    for _ in range(2):
+        run.read_until("Enter goes on: ")
+        run.text = ""
+        os.write(run.master, b"\n")
+    text = run.read_until("no such text")
+    assert re.search(r"- Captured stdout call -+\nsaid said", text)
 
 
 def test_each_node_of_a_lab_has_its_line(pytester, terminal):

@@ -127,7 +127,12 @@ class TestWhichAreWritten:
         )
         result = run("-k", "bad")
         kind = {"pcapng": "recording", "html": "page"}[ending]
-        result.stdout.fnmatch_lines([f"the {kind} could not be written: No space left on device"])
+        result.stdout.fnmatch_lines(
+            [
+                f"the {kind} could not be written: No space left on device",
+                f"test_x.py::test_bad: the {kind} could not be written to */test_x.test_bad.{ending}: No space*",
+            ]
+        )
         left = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
         assert left == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
         said = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "look  "))]
@@ -148,6 +153,7 @@ class TestWhichAreWritten:
         run("-n", "2", "-k", "bad")
         run("-k", "bad")
         assert list(recordings(pytester)) == ["test_x.test_bad.pcapng"]
+        assert [path.name for path in (pytester.path / ".tunlab").rglob("*.html")] == ["test_x.test_bad.html"]
 
     def test_an_expected_failure_and_a_skip_leave_none(self, pytester, run):
         pytester.makepyfile(

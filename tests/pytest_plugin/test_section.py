@@ -34,7 +34,7 @@ FAILURES = {
     ),
     "a fragment alone": (
         "tun.inject(to(tun, flags=IPFlag.MF, protocol=17), b'x' * 8); tun.expect(UDP, timeout=0.05)",
-        ["*Ip.ReasmReqds 1*", "*fragment id*"],
+        ["*a fragment that waits for the rest (Ip.ReasmReqds)*", "*fragment id*"],
     ),
     "counters": (
         "with tun.counts(Icmp__InEchos=1): tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1))",
@@ -127,7 +127,37 @@ def test_what_is_no_traceback_has_its_section_too(pytester, run):
     )
     result = run("--tunlab-record=always")
     result.assert_outcomes(failed=2)
-    assert result.stdout.str().count("- tunlab -") >= 1
+    assert result.stdout.str().count("- tunlab -") == 2
+
+
+def test_the_list_at_the_end_begins_with_what_was_wanted(pytester, run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("CI", raising=False)  # where it is set, pytest cuts nothing
+    pytester.makepyfile(
+        test_x=PRELUDE
+        + """
+    def test_a(tun): tun.expect(TCP.where(src_port=80, flags=TCPFlag.SYN), timeout=0.01)
+    def test_b(tun): tun.ping(tun.peer); tun.expect_none(ICMP)
+    def test_c(tun):
+        with tun.counts(Icmp__InEchos=1): pass
+    """
+    )
+    result = run()
+    result.stdout.fnmatch_lines(
+        [
+            "FAILED test_x.py::test_a - wanted TCP(src_port=80, flags=SYN), waited 0.0*",
+            "FAILED test_x.py::test_b - wanted no ICMP(), and one came:",
+            "FAILED test_x.py::test_c - wanted Icmp.InEchos 1, got 0",
+        ]
+    )
+    result.stdout.fnmatch_lines(["E * waited 0.0* s for TCP(src_port=80, flags=SYN)"])
+
+
+def test_in_a_narrow_terminal_it_is_narrow(pytester, run, monkeypatch, parallel):
+    monkeypatch.setenv("COLUMNS", "72")
+    pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); tun.expect(TCP, timeout=0.01)\n")
+    shown = run(*parallel).stdout.str().split("- tunlab -")[1].split("\nrecorded ")[0].splitlines()[1:]
+    assert 60 < max(map(len, shown)) <= 72
 
 
 @pytest.mark.parametrize(

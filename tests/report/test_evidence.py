@@ -10,9 +10,10 @@ from tunlab.kernel.link_events import wait_until_running
 from tunlab.kernel.namespace_record import NamespaceRecord
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
-from tunlab.packet import ICMP, UDP, IPv4, findings
+from tunlab.packet import ICMP, UDP, IPv4, build, findings
 from tunlab.recorder import read_pcapng
 from tunlab.report.evidence import Evidence, Home, gather, losses, recording
+from tunlab.report.ladder import draw
 from tunlab.traffic import Tun
 
 
@@ -66,8 +67,81 @@ class TestGathered:
                 recorded_tun.capture()
         evidence = gather([home])
         assert len([each for each in evidence.sightings if each.direction == "in"]) == 15_000
-        assert evidence.lost["kernel"] > 0
-        assert "there was no room for more" in next(iter(losses(evidence)))
+        assert home.record.dropped > 0
+        assert (evidence.lost, evidence.notes) == ({}, [])
+
+    @pytest.mark.slow
+    def test_what_nobody_has_is_counted_and_said_where_it_is_missing(self, home, recorded_tun):
+        first, last = IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), echo(recorded_tun)
+        recorded_tun.inject(first, b"first")
+        octets = build(first, bytes(60_000))
+        for _ in range(700):  # past the Tun, which would have them
+            recorded_tun.device.write(octets)
+        recorded_tun.capture()  # a moment for the record
+        recorded_tun.inject(*last)
+        recorded_tun.expect(ICMP)
+        evidence = gather([home])
+        lost = evidence.lost["kernel"]
+        assert lost == home.record.dropped == 703 - len(evidence.sightings)
+        assert evidence.sightings[-1].comment.startswith("matched expectation 1")
+        (gap,) = [each for each in evidence.sightings if each.lost]
+        assert gap.lost == lost
+        assert [(each.time, each.text) for each in evidence.notes] == [
+            (gap.time, f"kernel: {lost} packets of its devices are missing here")
+        ]
+        assert f"– kernel: {lost} packets of its devices are missing here" in "\n".join(draw(evidence))
+        (sentence,) = losses(evidence)
+        assert sentence.startswith(f"kernel: {lost} packets of its devices were not recorded")
+        octets = recording(evidence, comment="a test")
+        assert sentence.encode() in octets
+        assert [each.dropped for each in read_pcapng(octets) if each.dropped is not None] == [lost]
+
+    def test_where_little_finds_room_it_is_read_out_in_time(self, home, recorded_tun):
+        """As without root, where a few hundred packets fill it."""
+        home.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
+        for number in range(600):
+            recorded_tun.inject(*echo(recorded_tun, number))
+            recorded_tun.expect(ICMP)
+        evidence = gather([home])
+        assert home.record.dropped == 0
+        assert [each.recorded for each in evidence.sightings] == [True] * 1200
+
+    def test_what_a_program_did_before_leaves_room_for_the_next(self, home, recorded_tun, need):
+        home.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
+        for number in range(300):
+            recorded_tun.device.write(build(*echo(recorded_tun, number)))
+        home.netns.run([need("ping"), "-c", "1", "-p", "deadbeef", "127.0.0.1"], check=True, capture_output=True)
+        assert any(bytes.fromhex("deadbeef") in each.octets for each in gather([home]).sightings)
+
+    @pytest.mark.slow
+    def test_what_is_missing_at_the_end_is_said_there(self, home, recorded_tun):
+        octets = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
+        for _ in range(600):
+            recorded_tun.device.write(octets)
+        recorded_tun.inject(*echo(recorded_tun))  # it finds no room either, and the Tun has it
+        recorded_tun.expect(ICMP)
+        evidence = gather([home])
+        assert [each.comment[:8] for each in evidence.sightings[-3:]] == ["", "injected", "matched "]
+        assert evidence.lost["kernel"] == home.record.dropped - 2
+        (note,) = evidence.notes
+        assert note.time > evidence.sightings[-3].time
+        assert note.text == f"kernel: {evidence.lost['kernel']} packets of its devices are missing from here on"
+
+    def test_a_tun_that_was_closed_has_its_packets_once(self, home, recorded_tun):
+        with Tun.create("192.0.2.1/24", netns=home.netns, ifname="tun1") as other:
+            other.inject(*echo(other))
+            other.expect(ICMP)
+        home.tuns.append(other)
+        assert seen(gather([home])) == [("tun1", "in", "injected"), ("tun1", "out", "matched expectation 1")]
+
+    def test_it_can_be_gathered_again_with_what_has_come_since(self, home, recorded_tun):
+        recorded_tun.inject(*echo(recorded_tun))
+        assert seen(gather([home])) == [("tun0", "in", "injected"), ("tun0", "out", "nobody asked for it")]
+        recorded_tun.expect(ICMP)
+        recorded_tun.inject(*echo(recorded_tun, 2))
+        assert [comment for *_, comment in seen(gather([home]))] == [
+            "injected", "matched expectation 1", "injected", "nobody asked for it",
+        ]  # fmt: skip
 
     def test_lo_beside_the_tun(self, home):
         home.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)

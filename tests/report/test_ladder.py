@@ -3,7 +3,7 @@
 import pytest
 
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse
-from tunlab.report.evidence import Evidence, Sighting
+from tunlab.report.evidence import Evidence, Note, Sighting
 from tunlab.report.ladder import WIDTH, draw, rows
 
 SYN = build(IPv4(src="10.1.2.2", dst="10.1.2.1"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
@@ -116,6 +116,74 @@ def test_of_a_long_test_the_middle_is_left_out():
     lines = draw(evidence(*(sighting("kernel", "in", PING, time=number) for number in range(100))))
     assert [line for line in lines if "…" in line] == ["      … 40 more packets, all of them in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
+
+
+class TestOfALongTest:
+    @staticmethod
+    def drawn(comments, count=200, **options):
+        each = [
+            sighting("kernel", "in", PING, time=number, comment=comments.get(number, "")) for number in range(count)
+        ]
+        return draw(evidence(*each), **options)
+
+    @staticmethod
+    def numbers(lines):
+        return [int(line.split()[0]) for line in lines[1:] if line.split()[0].isdigit()]
+
+    def test_what_is_around_the_decisive_packets_is_drawn_too(self):
+        lines = self.drawn({100: "passed over at x.py:1; the nearest to what was wanted"})
+        assert self.numbers(lines) == [*range(1, 21), *range(98, 105), *range(161, 201)]
+        assert [line for line in lines if "…" in line] == [
+            "      … 77 more packets, all of them in the recording …",
+            "      … 56 more packets, all of them in the recording …",
+        ]
+
+    def test_of_a_great_many_decisive_ones_the_first_and_the_last(self):
+        lines = self.drawn(dict.fromkeys(range(50, 150), "not expected"))
+        assert self.numbers(lines) == [*range(1, 21), *range(48, 56), *range(147, 154), *range(161, 201)]
+
+    def test_one_that_is_left_out_is_no_more_than_one(self):
+        assert "      … 1 more packet, it is in the recording …" in self.drawn({}, count=61)
+
+    def test_what_was_shown_before_is_not_shown_again(self):
+        lines = self.drawn({}, count=30, since=27)
+        assert lines[1] == "      … 28 packets before, shown above …"
+        assert self.numbers(lines) == [29, 30]
+
+
+class TestNotes:
+    packets = tuple(sighting("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
+
+    def test_they_stand_between_the_packets(self):
+        given = evidence(*self.packets)
+        given.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
+        lines = draw(given)
+        assert [line[:5].strip() for line in lines] == ["", "1", "2", "", "3", "", ""]
+        assert lines[3] == "        1.500  │         │  – x.py:5 waited 50 ms for ICMP(type=3)"
+        assert lines[5].startswith("        9.000  │         │  – late late")
+        assert lines[6].startswith("               │         │      late")
+
+    def test_beside_many_ends_they_have_lines_of_their_own(self):
+        ends = [f"a-node-with-a-long-name-{number}" for number in range(9)]
+        given = evidence(*(sighting(end, "out", PING, wire=True) for end in ends), ends=ends)
+        given.notes = [Note(5, "given up")]
+        assert draw(given)[-1].strip() == "– given up"
+
+    def test_those_of_before_are_not_told_again(self):
+        given = evidence(*self.packets)
+        given.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
+        assert [line for line in draw(given, since=1_000_000) if "–" in line] == [
+            "        1.500  │         │  – two",
+        ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_narrow_terminal_is_not_overrun(count):
+    ends = [f"node-{number}" for number in range(count)]
+    each = [sighting(end, "out", PING, wire=True, several=True, comment="x" * 150) for end in ends]
+    given = evidence(*each, sighting(ends[0], "in", SYN), ends=ends)
+    given.notes = [Note(0, "y" * 150)]
+    assert max(map(len, draw(given, width=80))) <= 80
 
 
 def test_large_numbers_move_everything():

@@ -33,6 +33,13 @@ def test_what_moves_together_is_told_as_one_and_the_rest_alone():
     assert rest == {"Ip.InReceives": 9}
 
 
+def test_fragments_wait_only_where_none_was_put_together_or_given_up():
+    said = ["keeps 2 datagrams: a fragment that waits for the rest (Ip.ReasmReqds)"]
+    assert in_words({"Ip.ReasmReqds": 2}) == (said, {})
+    assert in_words({"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1}) == ([], {"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1})
+    assert "Ip.ReasmReqds" in in_words({"Ip.ReasmReqds": 2, "Ip.ReasmFails": 1})[1]
+
+
 def test_what_is_of_no_use_is_left_out():
     assert in_words({"IpExt.InOctets": 500, "IcmpMsg.InType8": 1, "Tcp.RtoMin": 200, "IpExt.InNoECTPkts": 4}) == (
         [],

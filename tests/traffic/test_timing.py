@@ -1,5 +1,6 @@
 """Windows: never shorter than asked for, longer by what this machine needs, and watched on for what comes too late."""
 
+import re
 import threading
 import time
 
@@ -30,9 +31,10 @@ def later(tun):
 def too_late(tun, monkeypatch):
     """`too_late(octets)`: they come out of the TUN when the next window is over, and the look behind it begins."""
 
-    def put(*layers, watched=60.0):
+    def put(*layers, and_then=(), watched=60.0):
         def grace(_):
-            tun.device.write(build(*layers))
+            for each in (layers, *and_then):
+                tun.device.write(build(*each))
             return Window(watched)
 
         monkeypatch.setattr(Window, "grace", grace)
@@ -140,6 +142,24 @@ class TestTooLate:
         with pytest.raises(ExpectationError, match="timing, not behaviour"):
             tun.expect(ICMP, timeout=0.02)
         assert tun.expect(ICMP, timeout=0)
+
+    def test_the_record_says_so_and_when_it_was_given_up(self, tun, too_late):
+        too_late(*echo(tun))
+        with pytest.raises(ExpectationError, match="timing, not behaviour"):
+            tun.expect(ICMP, timeout=0.02)
+        assert re.fullmatch(r"as wanted, but too late; \S+ ms after test_timing.py:\d+ gave up", tun.record[-1].comment)
+        assert not tun.record[-1].taken
+        ((ended_ns, text),) = tun.given_up
+        assert re.fullmatch(r"test_timing.py:\d+ waited \S+ ms for ICMP\(\)", text)
+        assert ended_ns < tun.record[-1].time_ns
+
+    def test_of_several_each_that_was_lacking(self, tun, too_late):
+        too_late(*echo(tun, 1), and_then=[echo(tun, 7), echo(tun, 2)])
+        with pytest.raises(ExpectationError, match="timing, not behaviour"):
+            tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
+        assert [each.comment.partition(";")[0] for each in tun.record if each.direction == "out"] == [
+            "as wanted, but too late", "", "as wanted, but too late",
+        ]  # fmt: skip
 
     def test_several(self, tun, too_late):
         tun.inject(*echo(tun, 1))

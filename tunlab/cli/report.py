@@ -35,6 +35,7 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
     if to_stdout and browse:
         raise click.UsageError("--open needs a file: leave out -o -")
     recording = _read(file)
+    _check_source(recording, file)
     target = output if output is not None else file.with_suffix(".html")
     if not to_stdout:
         _check(target, file, force)
@@ -66,6 +67,16 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         remedy = "check the path" if isinstance(error, FileNotFoundError) else "give a pcapng or pcap file"
         raise KernelError(error.errno or 0, f"read {file}", reason=error.strerror or "", remedy=remedy) from error
+
+
+def _check_source(octets: bytes, file: Path) -> None:
+    """Nothing, if it is no page: whoever has many files of both kinds beside each other may name the wrong one."""
+    from tunlab.errors import LabError
+    from tunlab.report.page import MARK
+
+    if MARK.encode() in octets[:_HEAD]:
+        remedy = f"open it in a browser, or give the recording beside it: {file.with_suffix('.pcapng').name}"
+        raise LabError("", f"{file} is a page already, and no recording", remedy=remedy)
 
 
 def _check(target: Path, source: Path, force: bool) -> None:

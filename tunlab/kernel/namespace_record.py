@@ -1,26 +1,39 @@
-"""All that passes every device of a namespace, kept by the kernel until somebody asks for it.
+"""All that passes every device of a namespace, kept by the kernel until somebody asks for it, or until it is too much.
 
-Source: packet(7): a socket that is bound to no device receives from all there are, and from those that come later.
-Rule for editors: nothing is read while a test runs, and nothing is made but one socket: it is there for each test, and
-asked of those that fail.
+Source: packet(7): a socket that is bound to no device receives from all there are, and from those that come later;
+<linux/sock_diag.h> for how full it is, socket(7) for SO_RXQ_OVFL, which says between which packets some were lost.
+Rule for editors: nothing is read while an ordinary test runs, and nothing is made but one socket: it is there for each
+test, and asked of those that fail.
 """
 
 from __future__ import annotations
 
 import fcntl
 import io
+import os
 import socket
-from typing import Self
+import struct
+import threading
+from collections import deque
+from typing import Any, Self
 
 import msgspec
 
-from tunlab.kernel import guardian
+from tunlab.kernel import guardian, upkeep
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import ETH_P_ALL, LARGEST, Captured, captured, dropped_by, enlarge, stamp
+from tunlab.kernel.packet_socket import ETH_P_ALL, LARGEST, Captured, captured, enlarge, stamp
 from tunlab.kernel.refusal import refusing
 
 _SIOCGSKNS = 0x894C  # <linux/sockios.h>
+_SO_RXQ_OVFL, _SO_MEMINFO = 40, 55  # <asm-generic/socket.h>
+_MEMINFO = struct.Struct("=II24xI")  # <linux/sock_diag.h>: what is in use, what may be, and the last of nine: drops
+_COUNT = struct.Struct("=I")
+
+FIRST = LAST = 16 * 1024 * 1024
+"""Octets that are kept of what came first, and of what came last, each packet counted with what Python adds to it."""
+_SPARE = 4 * 1024 * 1024  # what may come before the next look: to read out earlier would cost tests that pass
+_OVERHEAD = 512  # the kernel adds more: what found room in its buffer finds room in these
 
 # <linux/if_arp.h>
 ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE = 1, 772, 0xFFFE
@@ -31,26 +44,37 @@ class Passed(msgspec.Struct, frozen=True):
 
     ifname          what the device is called when the packet is read, "" when it is gone
     hardware_type   ARPHRD_*: a TUN has NONE, and octets that begin with the datagram
+    lost            how many packets of the namespace passed between the one before and this one, and found no room
     """
 
     captured: Captured
     ifname: str
     hardware_type: int
+    lost: int = 0
+
+
+# As recvmsg(2) has it, to be taken apart only where a test fails: octets, ancillary data, sockaddr_ll.
+_Raw = tuple[bytes, list[tuple[int, int, bytes]], Any]
 
 
 class NamespaceRecord(Closing):
-    """A packet socket on all devices of a namespace, which nobody reads: the first 16 MiB that pass wait in it.
+    """A packet socket on all devices of a namespace: what passes waits in it, up to 32 MiB, until somebody asks.
 
-    That is some 20,000 small packets, with what the kernel adds to each. In a user namespace net.core.rmem_max is
-    the limit, and a few hundred packets.
+    That is some 40,000 small packets, with what the kernel adds to each. In a user namespace net.core.rmem_max is
+    the limit, and a few hundred packets. Where little of it is left, `relieve` reads it out; of a great many packets
+    the first and the last are kept (FIRST, LAST), and what was between them is counted.
     """
 
-    __slots__ = ("_dropped", "_socket")
+    __slots__ = ("_dropped", "_first", "_forgotten", "_last", "_pid", "_reading", "_room", "_socket", "_taken")
 
     def __init__(self, opened: socket.socket) -> None:
         """Take a socket that was opened as `open_here` does."""
         self._socket = opened
-        self._dropped = 0
+        self._first, self._room = list[_Raw](), FIRST
+        self._last, self._taken = deque[_Raw](), 0
+        self._forgotten = self._dropped = 0
+        self._reading, self._pid = threading.Lock(), os.getpid()
+        upkeep.undertake(self)
 
     @classmethod
     def open_here(cls) -> Self:
@@ -60,6 +84,7 @@ class NamespaceRecord(Closing):
         try:
             opened.setblocking(False)
             stamp(opened)
+            opened.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
             enlarge(opened)
         except BaseException:
             opened.close()
@@ -71,21 +96,65 @@ class NamespaceRecord(Closing):
         """Begin in `netns`. Raises OSError (EPERM) without CAP_NET_RAW, KernelError where it cannot be entered."""
         return netns.call(cls.open_here)
 
-    def take(self) -> list[Passed]:
-        """What has passed and was not taken yet, in order. What passes lo is there once, as it was received."""
-        buffer, passed = bytearray(LARGEST), list[Passed]()
+    def relieve(self, *, much: bool = False) -> None:
+        """Read out what waits if little more finds room, or where much is to come if less than half is free.
+
+        Takes a microsecond where that is not so, and else 4 of them for each packet.
+        """
+        if self.closed or os.getpid() != self._pid:  # a child has the socket too, and would take what is the parent's
+            return
+        used, room = self._memory()[:2]
+        spare = room // 2 if much else min(room // 2, _SPARE)
+        if used > room - spare and self._reading.acquire(blocking=False):
+            try:
+                self._read_out()
+            finally:
+                self._reading.release()
+
+    def _memory(self) -> tuple[int, int, int]:
+        """Octets in use, octets that may be, packets that found no room so far."""
+        return _MEMINFO.unpack(self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
+
+    def _read_out(self) -> None:
+        buffer = bytearray(LARGEST)
+        view = memoryview(buffer)
         while True:
             try:
                 size, ancillary, _, address = self._socket.recvmsg_into([buffer], 128)
             except BlockingIOError:
-                return passed
+                return
             except OSError:  # ENETDOWN: a device went down; told once, and no packet with it
                 continue
-            found = captured(bytes(memoryview(buffer)[:size]), ancillary, address, link_header=True)
-            ifname, hardware_type = str(address[0]), int(address[3])
             # lo gives each packet back at once: the second copy is the one that its checksums were judged on.
-            if not (hardware_type == ARPHRD_LOOPBACK and found.outgoing):
-                passed.append(Passed(found, ifname, hardware_type))
+            if not (address[3] == ARPHRD_LOOPBACK and address[2] == socket.PACKET_OUTGOING):
+                self._keep((bytes(view[:size]), ancillary, address))
+
+    def _keep(self, raw: _Raw) -> None:
+        size = len(raw[0]) + _OVERHEAD
+        if size <= self._room and not self._last:
+            self._first.append(raw)
+            self._room -= size
+            return
+        self._last.append(raw)
+        self._taken += size
+        while self._taken > LAST:
+            self._taken -= len(self._last.popleft()[0]) + _OVERHEAD
+            self._forgotten += 1
+
+    def passed(self) -> list[Passed]:
+        """What has passed so far, in order. What passes lo is there once, as it was received."""
+        with self._reading:
+            self._read_out()
+            self._dropped = self._memory()[2]
+            found, before = list[Passed](), 0
+            for number, raw in enumerate((*self._first, *self._last)):
+                octets, ancillary, address = raw
+                dropped = _dropped_before(ancillary) or before
+                forgotten = self._forgotten if number == len(self._first) else 0
+                each = captured(octets, ancillary, address, link_header=True)
+                found.append(Passed(each, str(address[0]), int(address[3]), dropped - before + forgotten))
+                before = dropped
+        return found
 
     def home(self) -> Netns:
         """Hold the namespace that this is of, also when everybody else has let it go. Raises KernelError."""
@@ -95,9 +164,8 @@ class NamespaceRecord(Closing):
 
     @property
     def dropped(self) -> int:
-        """How many packets found no room and are lost."""
-        self._dropped += dropped_by(self._socket)
-        return self._dropped
+        """How many packets found no room and are lost, by the last `passed`."""
+        return self._dropped + self._forgotten
 
     def fileno(self) -> int:
         """The socket's descriptor; -1 when closed."""
@@ -110,8 +178,17 @@ class NamespaceRecord(Closing):
 
     def close(self) -> None:
         """Close the socket, without the 10 ms and more that the kernel takes for it. May be repeated."""
+        upkeep.release(self)
         if not self.closed:
             guardian.close_elsewhere(self._socket.detach())
 
     def __repr__(self) -> str:
         return f"<NamespaceRecord{' closed' if self.closed else f' on descriptor {self._socket.fileno()}'}>"
+
+
+def _dropped_before(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """How many packets had found no room when this one came; the kernel says nothing while there are none."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
+            return int(_COUNT.unpack(data)[0])
+    return 0

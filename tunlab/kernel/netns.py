@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Self, TypeVar
 
 from tunlab.errors import KernelError
-from tunlab.kernel import guardian, libc, sysctl
+from tunlab.kernel import guardian, libc, sysctl, upkeep
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.neighbour_table import wait_for_room
 from tunlab.kernel.refusal import GRANT, GRANT_ROOT, refusing
@@ -227,6 +227,7 @@ class Netns(Closing):
             raise TypeError(
                 'give the program and its arguments as a list: ["ping", "-c1", "10.1.2.2"]; there is no shell'
             )
+        upkeep.look_after(much=True)
         name = os.fspath(args[0])
         operation = f"run {name}"
         if self._creator == os.getpid():

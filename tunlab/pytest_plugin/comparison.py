@@ -1,6 +1,7 @@
 """What `assert a == b` says of packets, headers, and octets that are datagrams: the fields, not the representations.
 
 Of other octets it says where they part, if one side is the payload of a packet that has crossed a Tun in this test.
+`!=`, `in` and `not in` of packets and headers, too.
 """
 
 from __future__ import annotations
@@ -16,11 +17,32 @@ _LONG = 16  # octets: where no side has more, pytest's own line shows all of bot
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
     """None, which leaves it to pytest, where nothing of tunlab's is compared."""
     packets: Any = sys.modules.get("tunlab.packet")
-    if op != "==" or packets is None:  # without it, neither of them is a packet
+    if packets is None:  # without it, neither of them is a packet
+        return None
+    if op in ("in", "not in") and isinstance(right, list | tuple | set | frozenset):
+        return _membership(packets, op, left, right)
+    if op == "!=" and isinstance(left, packets.Packet | packets.Header):
+        return [f"{_line(packets, left)} != {_line(packets, right)}", "they are the same in every field"]
+    if op != "==":
         return None
     if isinstance(left, list | tuple) and type(left) is type(right):
         return _sequences(packets, left, right)
     return _two(packets, left, right)
+
+
+def _membership(packets: Any, op: str, one: Any, others: Any) -> list[str] | None:
+    """Which of them it is; or each of them, and of the nearest how it differs."""
+    if not isinstance(one, packets.Packet | packets.Header):
+        return None
+    head = f"{_line(packets, one)} {op} {_counted(others)}"
+    if op == "not in":
+        return [head, *(f"it is [{number}]" for number, each in enumerate(others) if each == one)]
+    lines = [head, *(f"[{number}]: {_line(packets, each)}" for number, each in enumerate(others))]
+    told = [(number, rows) for number, each in enumerate(others) if (rows := _two(packets, one, each)) is not None]
+    if told:
+        number, nearest = min(told, key=lambda each: (len(each[1]), each[0]))
+        lines += [f"[{number}] is the nearest: {nearest[0]}", *nearest[1:]]
+    return lines
 
 
 def _two(packets: Any, left: Any, right: Any) -> list[str] | None:

@@ -13,6 +13,7 @@ import threading
 import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="What a test gets that leaves descriptors, threads or processes behind: error (the default), warn, off.",
     )
     parser.addini("tunlab_leaks", "As --tunlab-leaks: error, warn or off.", default="error")
+    parser.addini(
+        "tunlab_leaks_ignore",
+        "What may stay, a pattern each: thread names (ThreadPoolExecutor-*), descriptors (/var/log/*), commands.",
+        type="linelist",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -113,6 +119,11 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
             stash[_before].add(Holdings.now().less(before))
 
 
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.excinfo is not None:
+        pass_over(item)  # the traceback holds what the test had in its hands
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
     try:
@@ -123,7 +134,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
             if _mode(item.config) == "warn":
                 warnings.warn(LeakWarning(f"tunlab: {text}"), stacklevel=1)
             else:
-                remedy = "close, join or wait for each before the test ends; --tunlab-leaks=warn says it more gently"
+                remedy = (
+                    "close, join or wait for each before the test ends; what a wider fixture owns may be named in"
+                    " tunlab_leaks_ignore; --tunlab-leaks=warn says it more gently"
+                )
                 raise pytest.fail.Exception(f"tunlab: {text}\n{remedy}", pytrace=False)
     finally:
         pass_over(item)
@@ -136,10 +150,11 @@ def _left(item: pytest.Item, before: Holdings) -> list[str]:
     gc.collect()  # what hangs in a cycle is nobody's, and closes itself
     for thread in set(threading.enumerate()) - before.threads:
         thread.join(_GRACE)
-    found = _own(item, Holdings.now().less(before))
-    lines = [f"descriptor {fd}: {_describe(fd)}" for fd, *_ in sorted(found.descriptors)]
-    lines += [f"thread {thread.name!r}{' (a daemon)' * thread.daemon}" for thread in found.threads]
-    return lines + [f"process {pid}: {_command(pid)}" for pid in sorted(found.children)]
+    found, ignored = _own(item, Holdings.now().less(before)), item.config.getini("tunlab_leaks_ignore")
+    named = [(f"descriptor {fd}: {{}}", _describe(fd)) for fd, *_ in sorted(found.descriptors)]
+    named += [(f"thread {{!r}}{' (a daemon)' * thread.daemon}", thread.name) for thread in found.threads]
+    named += [(f"process {pid}: {{}}", _command(pid)) for pid in sorted(found.children)]
+    return [line.format(name) for line, name in named if not any(fnmatchcase(name, each) for each in ignored)]
 
 
 def _own(item: pytest.Item, found: Holdings) -> Holdings:

@@ -61,18 +61,19 @@ def pause(item: pytest.Item, report: pytest.TestReport, homes: Sequence[Home]) -
     with ExitStack() as held:
         lines = [line for home in homes if home.is_end for line in _entries(home, held)]
         if capture is not None:
+            # On again afterwards only if it was on, as in a subtest; standard input is, when the next phase begins.
+            held.enter_context(capture.global_and_fixture_disabled())
             capture.suspend_global_capture(in_=True)
-        try:
-            terminal.ensure_newline()
-            terminal.write_line(report.longreprtext)
-            terminal.write_sep("=", f"tunlab: {item.nodeid} has failed, and stays as it is")
-            for line in lines:
-                terminal.write_line(line)
-            terminal.write("Enter goes on: ", flush=True)
-            sys.stdin.readline()
-        finally:
-            if capture is not None:
-                capture.resume_global_capture()
+        terminal.ensure_newline()
+        terminal.write_line(report.longreprtext)
+        for title, text in report.sections:
+            if title == "tunlab":
+                terminal.write_line(text)
+        terminal.write_sep("=", f"tunlab: {item.nodeid} has failed, and stays as it is")
+        for line in lines:
+            terminal.write_line(line)
+        terminal.write("Enter goes on: ", flush=True)
+        sys.stdin.readline()
 
 
 def _entries(home: Home, held: ExitStack) -> list[str]:

@@ -10,6 +10,7 @@ import glob
 import hashlib
 import os
 import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,11 @@ import pytest
 
 _MODES = ("failed", "always", "never")
 _DIRECTORY = ".tunlab/records"
+_NARROWEST, _WIDEST = 60, 100  # columns
+_width = pytest.StashKey[int]()
 _SAFE = re.compile(r"[^\w.+=,@-]+")
 _LONGEST = 150
+_WRITER = "tunlab-records"
 _LARGEST_PAGE = 1024 * 1024  # octets of a recording of some 9,000 packets: a page of it takes 2 seconds
 
 
@@ -44,6 +48,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if (mode := config.getini("tunlab_record")) not in _MODES:
         raise pytest.UsageError(f"tunlab_record = {mode!r} in the configuration: give one of {', '.join(_MODES)}")
+    if not hasattr(config, "workerinput"):
+        # Now, while nothing is captured. Where there is no terminal, whoever reads the file has room.
+        config.stash[_width] = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
     if mode_of(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
         place = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
         raise pytest.UsageError(f"{place}: {directory} is a file; name a directory, or one that is to be made")
@@ -51,8 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker where the controller will write, for it says so in the report."""
+    """Tell a worker where the controller will write, for it says so in the report, and how wide that is shown."""
     node.workerinput["tunlab_shown_dir"] = _shown_directory(node.config)
+    node.workerinput["tunlab_width"] = width_of(node.config)
 
 
 def mode_of(config: pytest.Config) -> str:
@@ -69,6 +77,12 @@ def _directory(config: pytest.Config) -> Path:
 def _shown_directory(config: pytest.Config) -> str:
     directory, here = _directory(config), config.invocation_params.dir
     return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
+
+
+def width_of(config: pytest.Config) -> int:
+    """How wide what is drawn may be, in columns."""
+    told = getattr(config, "workerinput", {}).get("tunlab_width")
+    return int(told if told is not None else config.stash.get(_width, _WIDEST))
 
 
 def name_of(config: pytest.Config, nodeid: str) -> str:
@@ -89,10 +103,22 @@ def shown_path(config: pytest.Config, name: str) -> str:
     return str(Path(told or _shown_directory(config), name))
 
 
-def put_on(report: pytest.TestReport, name: str, recording: bytes, text: str) -> None:
-    """Send a recording home: what is on a report goes through pytest-xdist, as long as it is text."""
+def put_on(report: pytest.TestReport, name: str, recording: bytes, text: str, outcome: str) -> None:
+    """Send a recording home: what is on a report goes through pytest-xdist, as long as it is text.
+
+    text, outcome   of the test, for the page
+    """
     octets = base64.b64encode(recording).decode("ascii")
-    report.tunlab_record = {"name": name, "pcapng": octets, "text": text}  # type: ignore[attr-defined]
+    report.tunlab_record = {  # type: ignore[attr-defined]
+        "name": name, "pcapng": octets, "text": text, "outcome": outcome,
+    }  # fmt: skip
+
+
+def write_now(config: pytest.Config, report: pytest.TestReport) -> None:
+    """Write what is on a report of this very process, which is about to stop."""
+    writer: Writer | None = config.pluginmanager.getplugin(_WRITER)
+    if writer is not None:
+        writer.pytest_runtest_logreport(report)
 
 
 def has_page(recording: bytes) -> bool:
@@ -117,6 +143,7 @@ class Writer:
 
         directory = _directory(self._config)
         path = directory / f"{record['name']}.pcapng"
+        page_path = path.with_suffix(".html")
         recording = base64.b64decode(record["pcapng"])
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -126,13 +153,15 @@ class Writer:
             _write(path, recording)
             self._written.add(path)
             if has_page(recording):
-                page = render(recording, title=report.nodeid, outcome=report.outcome, text=record["text"])
-                _write(path.with_suffix(".html"), page.encode())
+                page = render(recording, title=report.nodeid, outcome=record["outcome"], text=record["text"])
+                _write(page_path, page.encode())
+            else:  # there may be one of what it was before the test went on
+                page_path.unlink(missing_ok=True)
         except OSError as error:
             why = os.strerror(error.errno or 0)
-            missing = "page" if path in self._written else "recording"
+            missing, where = ("page", page_path) if path in self._written else ("recording", path)
             _correct(report, record["name"], missing, why)
-            self._refused.append(f"{report.nodeid}: the {missing} could not be written to {path}: {why}")
+            self._refused.append(f"{report.nodeid}: the {missing} could not be written to {where}: {why}")
         del report.tunlab_record
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -186,4 +215,4 @@ def _correct(report: pytest.TestReport, name: str, missing: str, why: str) -> No
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        session.config.pluginmanager.register(Writer(session.config), "tunlab-records")
+        session.config.pluginmanager.register(Writer(session.config), _WRITER)

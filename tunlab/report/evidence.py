@@ -12,6 +12,7 @@ from contextlib import suppress
 from io import BytesIO
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from tunlab.errors import PacketError, TunlabError
 from tunlab.kernel.namespace_record import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, NamespaceRecord, Passed
@@ -52,6 +53,8 @@ class Sighting(Struct, frozen=True, eq=False):
     frame      the octets as recorded, with the link's header
     octets     from after the link's header on
     packet     None for what is no IPv4
+    lost       how many packets of that home passed before it, since the one before, and nobody knows of them
+    recorded   whether the kernel's record has it; else a Tun alone
     """
 
     home: str
@@ -65,6 +68,15 @@ class Sighting(Struct, frozen=True, eq=False):
     octets: bytes
     packet: Packet | None
     comment: str = ""
+    lost: int = 0
+    recorded: bool = True
+
+
+class Note(Struct, frozen=True):
+    """What is to be known at a time, beside the packets; `time` in nanoseconds since the epoch."""
+
+    time: int
+    text: str
 
 
 class Evidence(Struct):
@@ -72,8 +84,9 @@ class Evidence(Struct):
 
     ends    the names of the homes that packets come from and go to
     tested  whether the test itself is an end, by a TUN
-    lost    how many packets of each home found no room in its record
+    lost    how many packets of each home found no room in its record, and no Tun has them either
     tuns    the devices of the Tuns, whether or not anything passed them
+    notes   where packets are missing, and when an expectation was given up, in the order of time
     """
 
     sightings: list[Sighting]
@@ -81,24 +94,61 @@ class Evidence(Struct):
     tested: bool
     lost: dict[str, int]
     tuns: list[str]
+    notes: list[Note] = []
 
 
 def gather(homes: Sequence[Home]) -> Evidence:
-    """Read the records out; each can be read once."""
+    """What the records and the Tuns have, as it is now."""
     several = len(homes) > 1
-    sightings, lost, tuns = list[Sighting](), dict[str, int](), list[str]()
+    sightings, lost, tuns, notes = list[Sighting](), dict[str, int](), list[str](), list[Note]()
     for home in homes:
-        passed = home.record.take() if home.record is not None else []
+        passed = home.record.passed() if home.record is not None else []
         found = [_sighting(home, each, several) for each in passed]
         for tun in home.tuns:
             tuns.append(_device(home, tun.ifname, several))
             found = _joined(found, home, tun, several)
+            notes += [Note(time, text) for time, text in tun.given_up]
+        if home.record is not None and home.record.dropped:
+            found, missing, at_end = _without_those_found(found, len(found) - len(passed), home.record.dropped)
+            if missing:
+                lost[home.name] = missing
+                notes += [Note(each.time, _missing(home.name, each.lost, "here")) for each in found if each.lost]
+            if at_end:
+                ended = max((each.time for each in found if each.recorded), default=0)
+                notes.append(Note(ended + 1, _missing(home.name, at_end, "from here on")))
         sightings += found
-        if home.record is not None and (dropped := home.record.dropped):
-            lost[home.name] = dropped
     sightings.sort(key=lambda each: each.time)
+    notes.sort(key=lambda each: each.time)
     ends = [home.name for home in homes if home.is_end]
-    return Evidence(sightings, ends, any(home.tuns for home in homes), lost, tuns)
+    return Evidence(sightings, ends, any(home.tuns for home in homes), lost, tuns, notes)
+
+
+def _without_those_found(found: list[Sighting], known: int, dropped: int) -> tuple[list[Sighting], int, int]:
+    """Of the packets that the record has lost a Tun may have some: the gaps without these.
+
+    known   how many a Tun alone has seen
+
+    Returns how many are missing, and how many of them after the last that the record has, too.
+    """
+    missing = rest = max(0, dropped - known)
+    at_end = dropped - sum(each.lost for each in found)
+    found = sorted(found, key=lambda each: each.time)
+    since = 0  # those that only a Tun has seen since the last that the record has
+    for index, each in enumerate(found):
+        if not each.recorded:
+            since += 1
+            continue
+        if each.lost:
+            lost = min(rest, max(0, each.lost - since))
+            rest -= lost
+            found[index] = replace(each, lost=lost)
+        since = 0
+    return found, missing, min(rest, at_end)
+
+
+def _missing(name: str, count: int, where: str) -> str:
+    are = "packet of its devices is" if count == 1 else "packets of its devices are"
+    return f"{name}: {count} {are} missing {where}"
 
 
 def _device(home: Home, ifname: str, several: bool) -> str:
@@ -127,6 +177,7 @@ def _sighting(home: Home, passed: Passed, several: bool) -> Sighting:
         frame=frame,
         octets=octets,
         packet=_parsed(octets),
+        lost=passed.lost,
     )
 
 
@@ -144,9 +195,10 @@ def _joined(found: list[Sighting], home: Home, tun: Tun, several: bool) -> list[
             tun.unread()
     waiting: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
     for index, each in enumerate(found):
-        if each.ifname == tun.ifname:
+        # A device that was deleted before anybody asked has no name any more in the record.
+        if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.wire):
             waiting[each.direction, each.octets].append(index)
-    joined, comments = list(found), dict[int, str]()
+    joined, comments, device = list(found), dict[int, str](), _device(home, tun.ifname, several)
     for crossing in tun.record:
         comment = crossing.comment or ("nobody asked for it" if crossing.direction == "out" else "")
         if places := waiting[crossing.direction, crossing.octets]:
@@ -154,7 +206,7 @@ def _joined(found: list[Sighting], home: Home, tun: Tun, several: bool) -> list[
         else:
             joined.append(_crossed(home, tun, crossing, comment, several))
     for index, comment in comments.items():
-        joined[index] = _commented(joined[index], comment)
+        joined[index] = replace(joined[index], comment=comment, device=device, ifname=tun.ifname)
     return joined
 
 
@@ -171,20 +223,15 @@ def _crossed(home: Home, tun: Tun, crossing: Crossing, comment: str, several: bo
         octets=crossing.octets,
         packet=crossing.packet,
         comment=comment,
+        recorded=False,
     )
-
-
-def _commented(sighting: Sighting, comment: str) -> Sighting:
-    from msgspec.structs import replace
-
-    return replace(sighting, comment=comment)
 
 
 def losses(evidence: Evidence) -> Iterable[str]:
     """A sentence for each namespace whose record is not whole."""
     for name, count in evidence.lost.items():
         were = "packet of its devices was" if count == 1 else "packets of its devices were"
-        yield f"{name}: {count} {were} not recorded: there was no room for more (those of a tun are the last 100,000)"
+        yield f"{name}: {count} {were} not recorded: there was no room for more, and the first and the last are here"
 
 
 def recording(evidence: Evidence, *, comment: str) -> bytes:
@@ -201,6 +248,7 @@ def recording(evidence: Evidence, *, comment: str) -> bytes:
             direction=each.direction,
             comment=each.comment,
             wire_length=len(each.frame),
+            dropped=each.lost or None,
         )
     return file.getvalue()
 

@@ -1,6 +1,6 @@
 """The ladder: who sent what to whom, an arrow for each packet between the ends, down the time.
 
-Source: the message sequence chart, ITU-T Z.120, as far as plain text goes. 100 columns.
+Source: the message sequence chart, ITU-T Z.120, as far as plain text goes. 100 columns, or fewer in a narrow terminal.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ from msgspec import Struct
 
 from tunlab.packet import summary
 from tunlab.report import arp
-from tunlab.report.evidence import Evidence, Sighting
+from tunlab.report.evidence import Evidence, Note, Sighting
+from tunlab.traffic.crossing import DECISIVE
 
 WIDTH = 100
 TEST = "test"
-_FIRST, _LAST = 20, 40  # of a long test these rows are shown
+_FIRST, _LAST, _AROUND = 20, 40, 3  # of a long test these rows are shown, and so many around those that decide
+_NOTES = 20
 
 
 class Row(Struct, frozen=True):
@@ -94,43 +96,78 @@ def describe(sighting: Sighting) -> str:
     return summary(octets)
 
 
-def draw(evidence: Evidence) -> list[str]:
-    """The ladder in lines; none where nothing passed."""
+def draw(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
+    """The ladder in lines; none where nothing passed.
+
+    since   what passed until then, in nanoseconds since the epoch, was shown before: it is left out
+    """
     found = rows(evidence)
     if not found:
         return []
     names = ([TEST] if evidence.tested else []) + evidence.ends
     used = {name for row in found for name in (row.origin, row.target)} | {TEST}
-    columns = _Columns([name for name in names if name in used], digits=len(str(found[-1].number)))
+    columns = _Columns([name for name in names if name in used], digits=len(str(found[-1].number)), width=width)
     several = len({row.sighting.device for row in found if not row.sighting.wire}) > 1
     start = found[0].sighting.time
-    lines = [columns.header()]
-    left_out = len(found) - _FIRST - _LAST
+    shown, notes = _shown(found, since), deque([each for each in evidence.notes if each.time > since][-_NOTES:])
+    lines, left_out = [columns.header()], 0
+    if before := sum(each.time <= since for each in evidence.sightings):
+        lines.append(f"      … {before} packet{'' if before == 1 else 's'} before, shown above …")
     for index, row in enumerate(found):
-        if left_out > 0 and _FIRST <= index < _FIRST + left_out:
-            if index == _FIRST:
-                lines.append(f"      … {left_out} more packets, all of them in the recording …")
+        while notes and notes[0].time < row.sighting.time:
+            lines += _left_out(left_out)
+            left_out = 0
+            lines += columns.note(notes.popleft(), start)
+        if index not in shown:
+            left_out += row.sighting.time > since
             continue
+        lines += _left_out(left_out)
+        left_out = 0
         prefix = f"{row.sighting.device}: " if several and not row.sighting.wire else ""
         text = prefix + describe(row.sighting)
         if not row.target:
             text += " – nobody received it"
         lines += columns.arrow(row, (row.sighting.time - start) / 1e6, text)
+    for note in notes:
+        lines += columns.note(note, start)
     return lines
+
+
+def _shown(found: Sequence[Row], since: int) -> set[int]:
+    """The indexes of the rows that are drawn: of a great many the first, the last, and what is around the decisive."""
+    begin = next((index for index, row in enumerate(found) if row.sighting.time > since), len(found))
+    end = len(found)
+    if end - begin <= _FIRST + _LAST:
+        return set(range(begin, end))
+    decisive = [index for index in range(begin, end) if _decides(found[index])]
+    shown = {*range(begin, begin + _FIRST), *range(end - _LAST, end)}
+    for index in (*decisive[:2], *decisive[-1:]):
+        shown.update(range(max(begin, index - _AROUND), min(end, index + _AROUND + 1)))
+    return shown
+
+
+def _decides(row: Row) -> bool:
+    return any(part in DECISIVE for part in row.comment.split("; "))
+
+
+def _left_out(count: int) -> Iterator[str]:
+    if count:
+        are = "more packet, it is" if count == 1 else "more packets, all of them"
+        yield f"      … {count} {are} in the recording …"
 
 
 class _Columns:
     """Where the lines of the ends stand."""
 
-    def __init__(self, names: Sequence[str], *, digits: int) -> None:
-        self.names, self.digits = list(names), max(3, digits)
+    def __init__(self, names: Sequence[str], *, digits: int, width: int) -> None:
+        self.names, self.digits, self.width = list(names), max(3, digits), width
         longest = max(map(len, names))
         room = 46 if len(names) > 2 else 10
         self.gap = max(7, min(longest + 2 if len(names) > 2 else 10, room // max(1, len(names) - 1)))
         self.first = self.digits + 12
         self.places = {name: self.first + index * self.gap for index, name in enumerate(names)}
         self.end = self.first + (len(names) - 1) * self.gap
-        self.own_line = WIDTH - self.end < 44  # too many ends for a text beside them
+        self.own_line = width - self.end < 44  # too many ends for a text beside them
 
     def header(self) -> str:
         line = [" "] * (self.end + self.gap)
@@ -146,6 +183,16 @@ class _Columns:
         for place in self.places.values():
             line[place] = "│"
         return line
+
+    def note(self, note: Note, start: int) -> Iterator[str]:
+        line, lifelines = self._lifelines(), "".join(self._lifelines())
+        line[: self.first - 2] = f"{'':{self.digits}}{(note.time - start) / 1e6:10.3f}"
+        begin, place = "".join(line), self.first if self.own_line else self.end + 3
+        if self.own_line:
+            yield begin.rstrip()
+            begin = lifelines = ""
+        for index, part in enumerate(_wrapped(note.text, self.width - place - 2)):
+            yield f"{lifelines if index else begin:{place}}{'  ' if index else '– '}{part}"
 
     def arrow(self, row: Row, milliseconds: float, text: str) -> Iterator[str]:
         line = self._lifelines()
@@ -172,15 +219,15 @@ class _Columns:
         beside = max(self.end, len(drawn) - 1) + 3
         if self.own_line:
             yield drawn.rstrip()
-            yield from (f"{'':{self.first}}{part}" for part in _wrapped(text, WIDTH - self.first))
+            yield from (f"{'':{self.first}}{part}" for part in _wrapped(text, self.width - self.first))
         else:
-            first, *more = _wrapped(text, WIDTH - beside)
+            first, *more = _wrapped(text, self.width - beside)
             yield f"{drawn:{beside}}{first}"
             yield from (f"{''.join(self._lifelines()):{beside}}{part}" for part in more)
         for comment in row.comment.splitlines():
             lifelines = "" if self.own_line else "".join(self._lifelines())
             place = self.first if self.own_line else beside
-            for index, part in enumerate(_wrapped(comment, WIDTH - place - 2)):
+            for index, part in enumerate(_wrapped(comment, self.width - place - 2)):
                 yield f"{lifelines:{place}}{'  ' if index else '· '}{part}"
 
 

@@ -30,6 +30,7 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Ip.ReasmTimeout", "Ip.ReasmFails"), "gave up {n}: the other fragments did not come in time"),
     (("IpExt.ReasmOverlaps", "Ip.ReasmFails"), "dropped {n}: its fragments overlap"),
     (("Ip.ReasmFails",), "could not put {n} together from its fragments"),
+    (("Ip.ReasmReqds",), "keeps {n}: a fragment that waits for the rest"),
     (("Icmp.OutDestUnreachs", "Ip.FragFails"), "dropped {n}: longer than the next MTU, with DF; answered: ICMP 3/4"),
     (("Ip.FragFails",), "did not send {n}: longer than the MTU, and DF is set"),
     (("Icmp.InCsumErrors", "Icmp.InErrors"), "dropped {n}: bad ICMP checksum"),
@@ -104,6 +105,7 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Ip6.OutNoRoutes",), "did not send {n} of IPv6: no route leads there"),
     (("Ip6.OutDiscards",), "did not send {n} of IPv6 that had nothing wrong with it"),
     (("Ip6.ReasmFails",), "could not put {n} of IPv6 together from its fragments"),
+    (("Ip6.ReasmReqds",), "keeps {n} of IPv6: a fragment that waits for the rest"),
     (("Icmp6.InCsumErrors", "Icmp6.InErrors"), "dropped {n}: bad ICMPv6 checksum"),
     (("Icmp6.InErrors",), "dropped {n}: no ICMPv6 message can be so"),
     (("Udp6.InCsumErrors", "Udp6.InErrors"), "dropped {n} of IPv6: bad UDP checksum"),
@@ -111,6 +113,8 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Udp6.NoPorts",), "dropped {n} of IPv6: no socket has that UDP port"),
 )  # fmt: skip
 
+# Fragments are counted as they come: only where none was put together, and none given up, do they still wait.
+_WAITING = {"Ip.ReasmReqds": ("Ip.ReasmOKs", "Ip.ReasmFails"), "Ip6.ReasmReqds": ("Ip6.ReasmOKs", "Ip6.ReasmFails")}
 # Octets, and what says the same as another counter: of use to nobody who asks why.
 _NOISE = ("IcmpMsg.", "Icmp6.InType", "Icmp6.OutType", "Ip.OutTransmits", "Ip6.OutTransmits")
 
@@ -195,6 +199,8 @@ def in_words(moved: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
     left = {name: value for name, value in moved.items() if name not in SETTINGS}
     sentences = []
     for names, sentence in _EVENTS:
+        if any(moved.get(each) for each in _WAITING.get(names[0], ())):
+            continue
         count = min(left.get(name, 0) for name in names)
         if count > 0:
             words = sentence.format(n=_counted(count, "datagram"), c=_counted(count, "TCP connection"))

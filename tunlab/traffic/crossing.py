@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tunlab.packet import Packet, summary
 
-DECISIVE = ("the nearest to what was wanted", "not wanted", "not expected")
+DECISIVE = ("the nearest to what was wanted", "not wanted", "not expected", "as wanted, but too late")
 """Comments on the packets by which a test failed: who looks at a recording should see these first."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH118, PTH120, PTH100

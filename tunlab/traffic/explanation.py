@@ -14,7 +14,7 @@ from tunlab.traffic.expectation import Expected
 from tunlab.traffic.naming import name_of
 from tunlab.traffic.timing import Window
 
-_NEAREST, _NOT_WANTED, _NOT_EXPECTED = DECISIVE
+_NEAREST, _NOT_WANTED, _NOT_EXPECTED, TOO_LATE = DECISIVE
 _TOLD, _LISTED = 5, 100
 """How many of the nearest have their differences told on lines of their own, how many have a line at all."""
 

@@ -13,29 +13,35 @@ from itertools import islice
 from typing import Literal
 
 from tunlab.errors import ExpectationError, KernelError, Missed, PacketError
+from tunlab.kernel import upkeep
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import Packet, parse
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.crossing import Crossing, place
 from tunlab.traffic.expectation import Expected
-from tunlab.traffic.explanation import Seen, at, missed, missing, unwanted
+from tunlab.traffic.explanation import TOO_LATE, Seen, at, missed, missing, unwanted
 from tunlab.traffic.fence import Fence
 from tunlab.traffic.timing import Window
+
+_OFTEN = 16
+"""After so many datagrams, at most, whatever records them is looked after."""
 
 
 class Inbox:
     """The reader of one device.
 
-    record   every datagram that crossed, in order, both ways; the last 100,000 of them
+    record     every datagram that crossed, in order, both ways; the last 100,000 of them
+    given_up   when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
     """
 
     def __init__(self, netns: Netns, device: TunDevice) -> None:
         self.record: deque[Crossing] = deque(maxlen=100_000)
+        self.given_up: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
         self._unread: deque[Crossing] = deque()
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # somebody else may read the device
-        self._expectations = 0
+        self._expectations = self._remembered = 0
         self._fence: Fence | None = None
         self._answers: deque[bytes] = deque()  # what came with the fence's mark
 
@@ -82,6 +88,9 @@ class Inbox:
             packet = None
         crossing = Crossing(direction, time.time_ns(), octets, packet, comment, direction == "in")
         self.record.append(crossing)
+        self._remembered += 1
+        if not self._remembered % _OFTEN:
+            upkeep.look_after()
         return crossing
 
     def _crossings(self, window: Window, *, widened: bool = True) -> Iterator[Crossing]:
@@ -91,6 +100,7 @@ class Inbox:
                 self._fetch()
             while self._unread:
                 yield self._unread.popleft()
+            upkeep.look_after()
             # Looked at only when all that waited was given: a late test has not missed a packet that came in time.
             remaining = window.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not (widened and window.widen()):
@@ -175,7 +185,7 @@ class Inbox:
         """See `Tun.expect_none`; `fence` is called where no time to wait is given."""
         __tracebackhide__ = True
         window = Window(0.0 if within is None else within)
-        if not self._wait(window if within is not None else Window(0.0), is_unwanted) and within is None:
+        if self._wait(window if within is not None else Window(0.0), is_unwanted) is None and within is None:
             fence()
         found = [crossing for crossing in self._unread if is_unwanted(crossing)]
         if found:
@@ -212,17 +222,19 @@ class Inbox:
         self._watch_on(error, window, lambda _: True, lambda _: True)
         raise error
 
-    def _wait(self, window: Window, is_wanted: Callable[[Crossing], bool]) -> bool:
+    def _wait(self, window: Window, is_wanted: Callable[[Crossing], bool]) -> Crossing | None:
         """Let come what comes, to be asked for later, until the window's end or something that is wanted."""
+        upkeep.look_after()
         looked_at = 0
         while True:
             self._fetch()
-            if any(is_wanted(crossing) for crossing in islice(self._unread, looked_at, None)):
-                return True
+            for crossing in islice(self._unread, looked_at, None):
+                if is_wanted(crossing):
+                    return crossing
             looked_at = len(self._unread)
             remaining = window.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not window.widen():
-                return False
+                return None
 
     def _watch_on(
         self,
@@ -235,9 +247,15 @@ class Inbox:
 
         is_met   whether a packet is one of those that were wanted and did not come
         """
-        end = window.seconds
-        if self._wait(window.grace(), is_wanted):
-            error.late = window.elapsed - end
+        ended_ns, here = time.time_ns(), place()
+        self.given_up.append((ended_ns, f"{here} waited {window.elapsed * 1000:.3g} ms for {error.wanted}"))
+        late = self._wait(window.grace(), is_wanted)
+        if late is not None:
+            error.late = window.elapsed - window.seconds
+            for crossing in self._unread:
+                if crossing is late or (crossing.packet is not None and is_met(crossing.packet)):
+                    after = (crossing.time_ns - ended_ns) / 1e6
+                    crossing.note(f"{TOO_LATE}; {after:.3g} ms after {here} gave up", taken=crossing.taken)
         error.after = len(self._unread)
         if error.late is None:
             error.missed = Missed(is_met, self._netns.identity, self._device.ifname, time.time_ns())

@@ -10,6 +10,7 @@ from typing import Self
 from msgspec import Struct
 
 from tunlab.errors import ExpectationError, KernelError, PacketError
+from tunlab.kernel import upkeep
 from tunlab.kernel.addressing import parse_address
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
@@ -65,6 +66,7 @@ class Ping(Closing):
         identifier: int = 0,
     ) -> Self:
         """Send `count` requests at once. Raises KernelError for no address, no route, a payload that is too long."""
+        upkeep.look_after()
         operation = f"ping {address}"
         parse_address(address, operation)
         if count < 1:

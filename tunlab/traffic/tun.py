@@ -45,12 +45,13 @@ class Tun(Closing):
     device    the device; its `mtu`, `set_carrier`, `rtnl` configure it
     timeout   seconds that `expect` waits unless told otherwise
     record    every datagram that crossed so far, in order, both ways; the last 100,000 of them
+    given_up  when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
     """
 
     def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.netns, self.device, self.timeout = netns, device, timeout
         self._inbox = Inbox(netns, device)
-        self.record = self._inbox.record
+        self.record, self.given_up = self._inbox.record, self._inbox.given_up
         self._interface = IPv4Interface(address) if address else None
         self._resources = ExitStack()
         self._resources.callback(device.close)

@@ -1,0 +1,196 @@
+"""Tests that fail by unittest's means, and tests that fail more than once, through pytest runs."""
+
+import re
+
+import pytest
+
+from tunlab.recorder import read_pcapng
+
+HEAD = """
+    import socket
+    import unittest
+    import pytest
+    from tunlab.packet import ICMP, TCP, IPv4
+
+    def ping(tun, number):
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, number))
+
+    class Case(unittest.TestCase):
+        @pytest.fixture(autouse=True)
+        def _tun(self, tun):
+            self.tun = tun
+"""
+
+
+@pytest.fixture
+def sections():
+    """The sections in what a run has said, each up to what stands after it."""
+
+    def sections(result):
+        parts = re.split(r"^-+ tunlab -+$", result.stdout.str(), flags=re.MULTILINE)[1:]
+        return [re.split(r"^(?:===|___)", part, maxsplit=1, flags=re.MULTILINE)[0] for part in parts]
+
+    return sections
+
+
+def recording(pytester, name):
+    (path,) = pytester.path.rglob(f"{name}.pcapng")
+    return list(read_pcapng(path))
+
+
+def numbers(records):
+    """Of the echo requests that were injected."""
+    return [int.from_bytes(each.octets[26:28], "big") for each in records if each.direction == "in"]
+
+
+def test_a_failing_unittest_is_explained_like_any_other(pytester, run, parallel, sections):
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+        def test_expecting(self):
+            left = socket.socket()  # of a test that fails, nobody asks
+            ping(self.tun, 1)
+            self.tun.expect(TCP, timeout=0.01)
+    """
+    )
+    result = run(*parallel, "--junitxml=report.xml", warnings="default")
+    result.assert_outcomes(failed=1)
+    (section,) = sections(result)
+    assert "injected at test_x.py:" in section
+    result.stdout.fnmatch_lines(["E *recorded in .tunlab/records/*.pcapng"])
+    assert numbers(recording(pytester, "test_x.Case.test_expecting")) == [1]
+    assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
+
+
+def test_a_strict_unittest_and_one_that_is_skipped(pytester, run, sections):
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+        @pytest.mark.tun(strict=True)
+        def test_strict(self):
+            ping(self.tun, 1)
+        def test_skipped(self):
+            ping(self.tun, 1)
+            self.skipTest("later")
+        @unittest.expectedFailure
+        def test_expected(self):
+            ping(self.tun, 1)
+            self.fail()
+    """
+    )
+    result = run()
+    result.assert_outcomes(failed=1, skipped=1, xfailed=1)
+    assert len(sections(result)) == 1
+    assert [path.stem for path in pytester.path.rglob("*.pcapng")] == ["test_x.Case.test_strict"]
+
+
+SUBTESTS = """
+    def test_x(tun, subtests):
+        for number in (1, 2, 3):
+            with subtests.test(number=number):
+                ping(tun, number)
+                tun.expect(TCP if number < 3 else ICMP, timeout=0.01)
+"""
+UNITTEST_SUBTESTS = """
+        def test_x(self):
+            for number in (1, 2, 3):
+                with self.subTest(number=number):
+                    ping(self.tun, number)
+                    self.tun.expect(TCP if number < 3 else ICMP, timeout=0.01)
+"""
+
+
+@pytest.mark.parametrize(("name", "tests"), [("test_x.test_x", SUBTESTS), ("test_x.Case.test_x", UNITTEST_SUBTESTS)])
+def test_each_subtest_has_what_came_in_it_and_the_file_has_all(pytester, run, parallel, sections, name, tests):
+    pytest.importorskip("_pytest.subtests")
+    pytester.makepyfile(test_x=HEAD + tests)
+    result = run(*parallel, "--junitxml=report.xml")
+    first, second = sections(result)
+    assert "seq 1," in first
+    assert "seq 2," not in first
+    assert "2 packets before, shown above" in second
+    assert "seq 1," not in second
+    assert "seq 2," in second
+    records = recording(pytester, name)
+    assert numbers(records) == [1, 2, 3]
+    assert records[-1].comment.startswith("matched expectation 3")
+    (page,) = pytester.path.rglob("*.html")
+    assert page.read_text().count("1 packet came meanwhile") == 2, "the page has both"
+    assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
+
+
+def test_a_failure_and_one_in_the_teardown_after_it(pytester, run, parallel, sections):
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+    @pytest.fixture
+    def late(tun):
+        yield
+        ping(tun, 2)
+        tun.expect(TCP, timeout=0.01)
+    def test_x(tun, late):
+        ping(tun, 1)
+        tun.expect(TCP, timeout=0.01)
+    """
+    )
+    result = run(*parallel, "--junitxml=report.xml")
+    result.assert_outcomes(failed=1, errors=1)
+    told = sections(result)
+    assert sorted(("seq 1," in each, "seq 2," in each) for each in told) == [(False, True), (True, False)]
+    assert numbers(recording(pytester, "test_x.test_x")) == [1, 2]
+    assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
+
+
+def test_of_one_that_failed_once_what_the_teardown_sends_is_not_in_it(pytester, run):
+    """What it is replayed from ends where it failed."""
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+    @pytest.fixture
+    def late(tun):
+        yield
+        ping(tun, 2)
+    def test_x(tun, late):
+        ping(tun, 1)
+        assert False
+    """
+    )
+    run().assert_outcomes(failed=1)
+    assert numbers(recording(pytester, "test_x.test_x")) == [1]
+
+
+def test_an_expected_failure_that_passes_is_recorded(pytester, run, sections):
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+    @pytest.mark.xfail(strict=True)
+    def test_x(tun):
+        ping(tun, 1)
+    """
+    )
+    result = run()
+    result.assert_outcomes(failed=1)
+    (section,) = sections(result)
+    assert "seq 1," in section
+    assert numbers(recording(pytester, "test_x.test_x")) == [1]
+
+
+def test_with_always_the_outcome_is_the_tests(pytester, run):
+    pytester.makepyfile(
+        test_x=HEAD
+        + """
+    def test_bad(tun):
+        ping(tun, 1)
+        assert False
+    @pytest.mark.xfail
+    def test_expected(tun):
+        ping(tun, 1)
+        assert False
+    def test_good(tun):
+        ping(tun, 1)
+    """
+    )
+    run("--tunlab-record=always").assert_outcomes(passed=1, failed=1, xfailed=1)
+    for name, outcome in {"bad": "failed", "expected": "skipped", "good": "passed"}.items():
+        (path,) = pytester.path.rglob(f"test_x.test_{name}.pcapng")
+        assert f"test_x.py::test_{name}: {outcome}".encode() in path.read_bytes()
