@@ -254,6 +254,7 @@ def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, need, para
     need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
     pytester.makeini("[pytest]\ntunlab_timeout = 0.05")
     tests = "".join(
         f"\n\ndef test_{name}(tun, make_tun):\n{indent(dedent(body), '    ')}\n" for name, (body, _) in FAILURES.items()

@@ -110,9 +110,12 @@ def test_what_a_wider_fixture_makes_in_the_middle_of_a_test_is_the_fixtures(pyte
 
         def test_asked_for_late(tun, request):
             request.getfixturevalue("lasting")
+
+        def test_last():
+            pass  # the fixture lives until here
         """
     )
-    run(warnings="default").assert_outcomes(passed=1)
+    run(warnings="default").assert_outcomes(passed=2)
 
 
 def test_a_thread_that_is_about_to_end_is_given_the_time(pytester, run):
@@ -123,7 +126,7 @@ def test_a_thread_that_is_about_to_end_is_given_the_time(pytester, run):
 
         class Obliging(threading.Thread):
             def __init__(self):
-                super().__init__()
+                super().__init__(daemon=True)
                 self.over = threading.Event()
             def run(self):
                 self.over.wait()

@@ -46,7 +46,8 @@ VERDICTS = [
         "unknown protocol", build(ip(protocol=253), b"?"), {"Ip.InUnknownProtos", "Icmp.OutDestUnreachs"},
         ["dropped 1 datagram: nobody speaks its protocol; answered: ICMP 3/2", "IP_NOPROTO"],
     ),
-    ("fragment alone", build(ip(flags=IPFlag.MF, protocol=1), b"x" * 8), {"Ip.ReasmReqds"}, ["Ip.ReasmReqds 1"]),
+    ("fragment alone", build(ip(flags=IPFlag.MF, protocol=1), b"x" * 8), {"Ip.ReasmReqds"},
+     ["keeps 1 datagram: a fragment that waits for the rest (Ip.ReasmReqds)"]),
     (
         "to somebody else", build(ip(dst="10.9.9.9"), *ECHO), {"Ip.InAddrErrors"},
         ["addressed to nobody here, and this is no router", "IP_INADDRERRORS", "net.ipv4.ip_forward = 0"],
