@@ -123,24 +123,6 @@ def test_rights(tun, make_netns):
         assert (held == least) == (privileges == "--least")
         assert held & least == least
 
-    def test_what_a_project_needs_is_installed(self, start, project):
-        directory = project(test_own="import own\ndef test_own(): assert own.ANSWER == 42\n")
-        package = directory / "src" / "own"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("ANSWER = 41\n")
-        (directory / "pyproject.toml").write_text(
-            '[build-system]\nrequires = []\nbuild-backend = "own_backend"\nbackend-path = ["."]\n'
-            '[project]\nname = "own"\nversion = "1"\n'
-        )
-        (directory / "own_backend.py").write_text(BACKEND)
-        (package / "__init__.py").write_text("ANSWER = 42\n")
-        status, out, err = start(directory, "-q").end()
-        assert status == 0, out + err
-        assert "building the image with -e ." in err
-        (package / "__init__.py").write_text("ANSWER = 43\n")  # the code is carried in, and needs no new image
-        status, out, err = start(directory, "-q").end()
-        assert (status, "assert 43 == 42" in out, "building" in err) == (1, True, False), out + err
-
     def test_several_pythons_and_one_that_cannot_be_had(self, start, project, engine, image):
         version = "3.11"
         engine.api.tag(image, "tunlab-test-python", version)
@@ -287,24 +269,3 @@ class TestWhatIsNotThere:
             said = b"".join(piece for _, piece in attached.pieces()).decode()
         assert "MISSING  /dev/net/tun" in said
         assert "pass --device /dev/net/tun to the container" in said
-
-
-BACKEND = """
-import pathlib, zipfile
-
-def _wheel(directory, inside):
-    name = "own-1-py3-none-any.whl"
-    with zipfile.ZipFile(pathlib.Path(directory, name), "w") as wheel:
-        for path, text in inside.items():
-            wheel.writestr(path, text)
-        wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
-        wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("own-1.dist-info/RECORD", "")
-    return name
-
-def build_editable(directory, config_settings=None, metadata_directory=None):
-    return _wheel(directory, {"own.pth": str(pathlib.Path("src").absolute()) + "\\n"})
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    raise NotImplementedError
-"""

@@ -128,6 +128,8 @@ def _matrix(versions: Sequence[str], one: Callable[[str], int]) -> int:
 
 def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], packages: tuple[str, ...]) -> str:
     from tunlab.engines import project
+    from tunlab.engines.archive import project_files
+    from tunlab.engines.project_image import ensure_project_image
     from tunlab.engines.suite_image import ensure_suite_image
 
     own = project.is_tunlab(root)
@@ -139,7 +141,7 @@ def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], p
     if not needed:
         return base
     with _telling(f"the image with {', '.join(needed)}") as progress:
-        return project.ensure_project_image(engine, base, root, needed, progress=progress)
+        return ensure_project_image(engine, base, root, project_files(root), needed, progress=progress)
 
 
 def _pull(engine: Engine, image: str) -> None:

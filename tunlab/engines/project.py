@@ -5,25 +5,16 @@ Source: packaging.python.org for pyproject.toml; docs.pytest.org, "rootdir", for
 
 from __future__ import annotations
 
-import json
-import shlex
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tunlab.engines.archive import project_files
-from tunlab.engines.image import Progress, ensure_image, tag_of
 from tunlab.errors import EngineError, TopologyError
-
-if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
 
 _MARKS = ("pyproject.toml", "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
 _SETTINGS = {"install": list, "packages": list, "capabilities": list, "image": str, "env": list}
 _TEST_EXTRAS = ("test", "tests", "testing")
-_NAME = "tunlab-project"
 
 
 def root_of(directory: Path) -> Path:
@@ -73,53 +64,6 @@ def needs(root: Path) -> list[str]:
         extra = next((name for name in _TEST_EXTRAS if name in extras), "")
         return [f"-e .[{extra}]" if extra else "-e ."]
     return ["-r requirements.txt"] if (root / "requirements.txt").is_file() else []
-
-
-def ensure_project_image(
-    engine: Engine, base: str, root: Path, install: Sequence[str], *, progress: Progress | None = None
-) -> str:
-    """An image upon `base` with what a project needs: its tag. Made anew when what says what it needs has changed.
-
-    install   arguments of pip, each as one writes them in a shell; run in the project's directory
-
-    Raises EngineError with pip's output.
-    """
-    names = [name for name in project_files(root) if (root / name).is_file()]  # no link to a directory
-    arguments = [word for each in install for word in shlex.split(each)]
-    command = ["python3", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", *arguments]
-    lines = [
-        f"FROM {base}",
-        f"WORKDIR {json.dumps(str(root))}",
-        'COPY [".", "."]',
-        f"RUN {json.dumps(command)}",
-    ]
-    dockerfile = "\n".join(lines).encode() + b"\n"
-    # The code itself is carried in at each run: a change of it needs no new image.
-    says = {name: (root / name).read_bytes() for name in names if _says_what_is_needed(name, arguments)}
-    tag = tag_of(_NAME, {**says, "Dockerfile": dockerfile}, {})
-    context: Mapping[str, bytes] = _Lazily(root, names, dockerfile)
-    return ensure_image(engine, _NAME, context, progress=progress, tag=tag)
-
-
-class _Lazily(dict[str, bytes]):
-    """The project's files as a build's context, read when they are needed: mostly the image is there."""
-
-    def __init__(self, root: Path, names: Sequence[str], dockerfile: bytes) -> None:
-        super().__init__(dict.fromkeys(names, b""))
-        self._root = root
-        self["Dockerfile"] = dockerfile
-
-    def __getitem__(self, name: str) -> bytes:
-        return super().__getitem__(name) or (self._root / name).read_bytes()
-
-
-def _says_what_is_needed(name: str, arguments: Sequence[str]) -> bool:
-    plain = name.rpartition("/")[2]
-    return (
-        plain in ("pyproject.toml", "setup.py", "setup.cfg", "hatch.toml", "uv.lock", "poetry.lock")
-        or (plain.endswith(".txt") and "require" in name)
-        or name in arguments
-    )
 
 
 def _table(root: Path) -> dict[str, Any]:

@@ -61,6 +61,7 @@ class Provision:
         Raises EngineError.
         """
         from tunlab.engines.image import pull_image
+        from tunlab.engines.project_image import ensure_project_image
         from tunlab.engines.suite_image import ensure_suite_image
 
         def telling(what: str) -> Callable[[str], None]:
@@ -85,7 +86,7 @@ class Provision:
         if not needed:
             return base
         progress = telling(f"building the workers' image with {', '.join(needed)}")
-        return project.ensure_project_image(engine, base, self.root, needed, progress=progress)
+        return ensure_project_image(engine, base, self.root, project_files(self.root), needed, progress=progress)
 
     def path_inside(self, path: Sequence[str], prefixes: Sequence[str]) -> list[str]:
         """The entries of sys.path that are carried in; what is installed here is not: that comes from the image.
