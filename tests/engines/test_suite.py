@@ -83,6 +83,25 @@ def test_that_fails():
         assert "carried back: made/by/hand.txt, there.txt" in err
         assert not list(directory.rglob("__pycache__"))
 
+    def test_what_is_written_elsewhere(self, start, project, tmp_path):
+        directory = project(
+            conftest="""
+import pathlib
+def pytest_addoption(parser): parser.addoption("--cov-report")  # as pytest-cov has it
+def pytest_unconfigure(config):
+    kind, _, place = config.option.cov_report.partition(":")
+    pathlib.Path(place, kind).mkdir(parents=True)
+    pathlib.Path(place, kind, "index.html").write_text("covered")
+""",
+            test_it="def test_it(): pass\n",
+        )
+        pages, report = tmp_path / "pages", tmp_path / "reports" / "junit.xml"
+        addopts = {"PYTEST_ADDOPTS": f"--junitxml={report}"}
+        status, out, err = start(directory, f"--cov-report=html:{pages}", env=addopts).end()
+        assert status == 0, out + err
+        assert (pages / "html" / "index.html").read_text() == "covered"
+        assert junit(report)["tests"] == 1
+
     def test_options_of_pytest_below_the_root_and_what_is_seen_inside(self, start, project):
         directory = project()
         below = directory / "below"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +22,6 @@ _HANDED_ON = (
     "CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_AUTO_NUM_WORKERS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERM",
 )  # fmt: skip
 """Variables of this environment that pytest inside sees as well."""
-
-_WRITTEN = ("--junitxml", "--junit-xml", "--tunlab-record-dir", "--html", "--log-file", "--report-log")
-"""Options of pytest and its plugins that name what they write: it may lie outside the project."""
 
 
 @click.command(
@@ -66,6 +64,7 @@ def test_command(
     """
     from tunlab.engines import project, removal
     from tunlab.engines.connection import Engine
+    from tunlab.engines.written import added, outside
 
     arguments = pytest_args[1:] if pytest_args[:1] == ("--",) else pytest_args
     here = Path.cwd()
@@ -87,6 +86,9 @@ def test_command(
 
         def one(version: str) -> int:
             its = _for_version(arguments, version)
+            seen = dict(environment)
+            if version and (from_environment := added(environment)):
+                seen["PYTEST_ADDOPTS"] = shlex.join(_for_version(from_environment, version))
             chosen = image or _build(engine, root, version, wanted, (*said.get("packages", ()), *packages))
             if image:
                 _pull(engine, image)
@@ -97,9 +99,9 @@ def test_command(
             if project.is_tunlab(root):  # the package is the one that the image has installed
                 names = [name for name in names if not name.startswith("tunlab/")]
             suite = Suite(
-                root=root, directory=here, names=names, arguments=its, outside=_outside(its, here, root),
-                privileges=rights, capabilities=(*said.get("capabilities", ()), *caps),
-                environment=environment, mounts=mounts,
+                root=root, directory=here, names=names, arguments=its,
+                outside=outside([*added(seen), *its], here, root), privileges=rights,
+                capabilities=(*said.get("capabilities", ()), *caps), environment=seen, mounts=mounts,
             )  # fmt: skip
             outcome = run(engine, chosen, suite, _write)
             _say_files(outcome.files, root)
@@ -224,19 +226,6 @@ def _for_version(arguments: Sequence[str], version: str) -> list[str]:
 
 def _versioned(path: str, version: str) -> str:
     return str(Path(path).with_stem(f"{Path(path).stem}-py{version}"))
-
-
-def _outside(arguments: Sequence[str], here: Path, root: Path) -> list[Path]:
-    """What pytest is to write outside the project."""
-    places = []
-    for option in _WRITTEN:
-        for each, following in zip(arguments, (*arguments, "")[1:], strict=True):
-            value = following if each == option else each.removeprefix(f"{option}=")
-            if value and value != each:
-                place = Path(os.path.normpath(here / value))
-                if not place.is_relative_to(root):
-                    places.append(place)
-    return places
 
 
 # ---- what comes of it ----------------------------------------------------------------------------------------------
