@@ -58,26 +58,31 @@ def test_command(
     same path; what the run writes there (junit, coverage, pcapng) is carried back; the exit code is pytest's. The image
     is built when what it is made of has changed: tunlab, and what the project needs, which is its test extra or its
     requirements.txt unless --install says otherwise. [tool.tunlab.test] in pyproject.toml may hold install, packages,
-    capabilities, image and env.
+    capabilities, image, env, mounts, and include: files to carry in that git ignores.
 
     Example: tunlab test -n auto --junitxml=junit.xml
     """
-    from tunlab.engines import project, removal
+    from tunlab.engines import project, removal, settings
     from tunlab.engines.connection import Engine
     from tunlab.engines.written import added, outside
 
     arguments = pytest_args[1:] if pytest_args[:1] == ("--",) else pytest_args
     here = Path.cwd()
     root = project.root_of(here)
-    said = project.settings(root)
+    said = settings.of(root)
+    _refuse("--install", install, settings.CHECKS["install"])
+    _refuse("--env", env, settings.CHECKS["env"])
+    _refuse("--mount", mount, settings.CHECKS["mounts"])
     rights: Privileges = privileges or ("privileged" if _is_ci() else "least")
     environment = _environment((*said.get("env", ()), *env))
-    mounts = dict(_mount(each) for each in mount)
-    versions = [each.strip() for each in pythons.split(",")] if pythons else [""]
+    mounts = dict(settings.mount(each) for each in (*said.get("mounts", ()), *mount))
+    versions = _versions(pythons) if pythons else [""]
     image = image or said.get("image")
     if image and pythons:
         raise click.UsageError("--pythons builds an image for each version, and --image names one")
+    _refuse_to_wait([*added(environment), *arguments])
     wanted = install or tuple(said.get("install", ()))
+    names = project.files(root, said.get("include", ()))
 
     with _sigterm_ends_us(), Engine.connect(spec) as engine:
         if abandoned := removal.remove_abandoned(engine):
@@ -89,17 +94,15 @@ def test_command(
             seen = dict(environment)
             if version and (from_environment := added(environment)):
                 seen["PYTEST_ADDOPTS"] = shlex.join(_for_version(from_environment, version))
-            chosen = image or _build(engine, root, version, wanted, (*said.get("packages", ()), *packages))
+            chosen = image or _build(engine, root, names, version, wanted, (*said.get("packages", ()), *packages))
             if image:
                 _pull(engine, image)
-            from tunlab.engines.archive import project_files
             from tunlab.engines.suite import Suite, run
 
-            names = project_files(root)
-            if project.is_tunlab(root):  # the package is the one that the image has installed
-                names = [name for name in names if not name.startswith("tunlab/")]
+            own = project.is_tunlab(root)  # its package is the one that the image has installed
             suite = Suite(
-                root=root, directory=here, names=names, arguments=its,
+                root=root, directory=here, arguments=its,
+                names=[name for name in names if not own or not name.startswith("tunlab/")],
                 outside=outside([*added(seen), *its], here, root), privileges=rights,
                 capabilities=(*said.get("capabilities", ()), *caps), environment=seen, mounts=mounts,
             )  # fmt: skip
@@ -128,9 +131,15 @@ def _matrix(versions: Sequence[str], one: Callable[[str], int]) -> int:
     return next((status for status in statuses.values() if status), 0)
 
 
-def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], packages: tuple[str, ...]) -> str:
+def _build(
+    engine: Engine,
+    root: Path,
+    names: Sequence[str],
+    version: str,
+    install: tuple[str, ...],
+    packages: tuple[str, ...],
+) -> str:
     from tunlab.engines import project
-    from tunlab.engines.archive import project_files
     from tunlab.engines.project_image import ensure_project_image
     from tunlab.engines.suite_image import ensure_suite_image
 
@@ -143,7 +152,7 @@ def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], p
     if not needed:
         return base
     with _telling(f"the image with {', '.join(needed)}") as progress:
-        return ensure_project_image(engine, base, root, project_files(root), needed, progress=progress)
+        return ensure_project_image(engine, base, root, names, needed, progress=progress)
 
 
 def _pull(engine: Engine, image: str) -> None:
@@ -188,8 +197,6 @@ def _environment(given: Sequence[str]) -> dict[str, str]:
         found["COLUMNS"] = str(_columns())
     for each in given:
         name, assigned, value = each.partition("=")
-        if not name:
-            raise click.BadParameter(f"{each!r} names no variable: write NAME or NAME=VALUE", param_hint="--env")
         if assigned:
             found[name] = value
         elif name in os.environ:
@@ -203,11 +210,24 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _mount(given: str) -> tuple[str, str]:
-    here, _, there = given.partition(":")
-    if not here.startswith("/") or not there.startswith("/"):
-        raise click.BadParameter(f"{given!r} is no pair of absolute paths: write /data:/data", param_hint="--mount")
-    return there, here
+def _refuse(option: str, given: Sequence[str], check: Callable[[str], object]) -> None:
+    """Raise BadParameter for what the option cannot say."""
+    for mistake in filter(None, map(check, given)):
+        raise click.BadParameter(str(mistake), param_hint=option)
+
+
+def _refuse_to_wait(arguments: Sequence[str]) -> None:
+    """Raise UsageError for a prompt that nobody could answer; --tunlab-pause refuses itself."""
+    for option in ("--pdb", "--trace"):
+        if option in arguments:
+            raise click.UsageError(f"{option} waits for you, and cannot reach into a container: run pytest here")
+
+
+def _versions(given: str) -> list[str]:
+    found = list(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
+    if not found:
+        raise click.BadParameter(f"{given!r} names no version: write 3.12,3.13", param_hint="--pythons")
+    return found
 
 
 def _for_version(arguments: Sequence[str], version: str) -> list[str]:

@@ -47,6 +47,25 @@ def _by_looking(root: Path) -> Iterator[str]:
                 yield str(path.relative_to(root))
 
 
+def matching(root: Path, pattern: str) -> list[str]:
+    """The files that a pattern fits, or that are below a directory that it fits, whether or not git ignores them.
+
+    Junk stays out, unless the pattern names it itself.
+    """
+    named = JUNK.difference(PurePosixPath(pattern).parts)
+    found = set[str]()
+    for match in root.glob(pattern):
+        for path in match.rglob("*") if match.is_dir() else (match,):
+            name = path.relative_to(root)
+            if named.isdisjoint(name.parts) and path.is_file() and not _in_an_environment(root, name):
+                found.add(name.as_posix())
+    return sorted(found)
+
+
+def _in_an_environment(root: Path, name: Path) -> bool:
+    return any((root / parent / "pyvenv.cfg").exists() for parent in name.parents[:-1])
+
+
 def packed(root: Path, names: Iterable[str], more: Mapping[str, bytes] | None = None) -> bytes:
     """A tar of the files of these names below `root`, and of texts by theirs.
 
