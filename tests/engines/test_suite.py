@@ -119,13 +119,47 @@ def test_two(): assert False
         status, out, err = start(below, *options, env={"HANDED": "2", "SECRET": "3"}).end()
         assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
 
+    def test_what_the_table_gives_it(self, start, project, tmp_path):
+        """Mounts beside those of the command line, and a file that git ignores."""
+        directory = project(
+            generated="VALUE = 1\n",
+            test_it="""
+import pathlib, pytest
+def test_it():
+    import generated
+    places = [pathlib.Path("/data/here"), pathlib.Path("/one file")]
+    assert [place.read_text() for place in places] == ["data", "file"]
+    for place in places:
+        with pytest.raises(OSError, match="Read-only"): place.write_text("")
+""",
+        )
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "here").write_text("data")
+        (tmp_path / "file").write_text("file")
+        subprocess.run(["git", "init", "-q"], cwd=directory, check=True)
+        (directory / ".gitignore").write_text("generated.py\n")
+        (directory / "pyproject.toml").write_text(
+            f'[tool.tunlab.test]\ninclude = ["gen*.py"]\nmounts = ["{tmp_path}/data:/data"]\n'
+        )
+        status, out, err = start(directory, "--mount", f"{tmp_path}/file:/one file").end()
+        assert status == 0, out + err
+
     def test_pytests_own_errors_keep_their_codes(self, start, project):
         directory = project(test_none="")
         assert start(directory, "-q").end()[0] == 5
         assert start(directory, "--", "--no-such-option").end()[0] == 4
 
-    @pytest.mark.parametrize("privileges", ["--least", "--privileged"])
-    def test_rights(self, start, project, privileges):
+    @pytest.mark.parametrize(
+        ("options", "ci", "all_of_them"),
+        [
+            (["--least"], "true", False),
+            (["--privileged"], "", True),
+            ([], "true", True),
+            ([], "false", False),
+            ([], None, False),
+        ],
+    )
+    def test_rights(self, start, project, options, ci, all_of_them):
         directory = project(
             test_rights="""
 def test_rights(tun, make_netns):
@@ -135,11 +169,12 @@ def test_rights(tun, make_netns):
     tun.listen(80)
 """
         )
-        status, out, err = start(directory, "-s", privileges).end()
+        env = {} if ci is None else {"CI": ci}
+        status, out, err = start(directory, "-s", *options, env=env).end()
         assert status == 0, out + err
         held = int(out.split("capabilities ")[1].split()[0], 16)
         least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert (held == least) == (privileges == "--least")
+        assert (held != least) == all_of_them
         assert held & least == least
 
     def test_several_pythons_and_one_that_cannot_be_had(self, start, project, engine, image):
@@ -199,6 +234,16 @@ class TestHoweverItEnds:
         running.wait_for("deaf")
         status, _, err = running.end(signal.SIGINT)
         assert (status, err) == (130, "")
+        assert running.containers() == []
+
+    def test_its_reader_has_seen_enough(self, start, project):
+        """As of pytest itself: the suite was not run to its end."""
+        running = start(project(test_long=LONG), "-v")
+        running.process.stdout.readline()
+        running.process.stdout.close()
+        running.process.stdout = None
+        status, _, err = running.end()
+        assert (status, err) == (1, "")
         assert running.containers() == []
 
     def test_sigterm(self, start, project):
@@ -264,6 +309,13 @@ class TestWhatIsNotThere:
     def test_no_such_image(self, start, project):
         status, _, err = start(project(), "--image", "localhost/no-such-image:1").end()
         assert (status, "there is no image localhost/no-such-image:1, and it cannot be fetched" in err) == (69, True)
+
+    def test_a_mount_of_nothing(self, start, project, tmp_path):
+        place = tmp_path / "typo"
+        status, _, err = start(project(test_it="def test_it(): pass\n"), "--mount", f"{place}:/data").end()
+        assert status == 69
+        assert f"bind source path does not exist: {place}; name a file or a directory that the engine's" in err
+        assert not place.exists()
 
     def test_an_image_that_does_not_build(self, start, project):
         status, _, err = start(project(), "--install", "./nothing-here").end()

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunlab.cli import discard_output
+
 if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
     from tunlab.engines.container import Privileges
@@ -22,6 +24,9 @@ _HANDED_ON = (
     "CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_AUTO_NUM_WORKERS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERM",
 )  # fmt: skip
 """Variables of this environment that pytest inside sees as well."""
+
+_CUT_OFF = 1
+"""Exit code where nobody reads the output any more: pytest's own, for a suite that was not run to its end."""
 
 
 @click.command(
@@ -63,6 +68,7 @@ def test_command(
     Example: tunlab test -n auto --junitxml=junit.xml
     """
     from tunlab.engines import project, removal, settings
+    from tunlab.engines.archive import heavy
     from tunlab.engines.connection import Engine
     from tunlab.engines.written import added, outside
 
@@ -83,6 +89,8 @@ def test_command(
     _refuse_to_wait([*added(environment), *arguments])
     wanted = install or tuple(said.get("install", ()))
     names = project.files(root, said.get("include", ()))
+    if told := heavy(root, names):
+        click.echo(f"tunlab: {told}", err=True)
 
     with _sigterm_ends_us(), Engine.connect(spec) as engine:
         if abandoned := removal.remove_abandoned(engine):
@@ -253,8 +261,12 @@ def _versioned(path: str, version: str) -> str:
 
 def _write(stream: str, piece: bytes) -> None:
     to = sys.stderr.buffer if stream == "err" else sys.stdout.buffer
-    to.write(piece)
-    to.flush()
+    try:
+        to.write(piece)
+        to.flush()
+    except BrokenPipeError:  # its reader has seen enough
+        discard_output()
+        raise click.exceptions.Exit(_CUT_OFF) from None
 
 
 def _say_files(files: Sequence[Path], root: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from tunlab.engines import project, settings
-from tunlab.engines.archive import packed
+from tunlab.engines.archive import heavy, packed
 from tunlab.engines.ownership import new_run
 from tunlab.engines.worker_container import Settings
 
@@ -75,6 +75,10 @@ class Provision:
 
             return progress
 
+        if told := heavy(self.root, self._names):
+            begins(f"{engine.name}: {told}")
+        if self._said.get("mounts"):
+            begins(f"{engine.name}: mounts are for `tunlab test`: workers are given none")
         if self._named:
             pull_image(engine, self._named, progress=telling(f"fetching the image {self._named}"))
             return self._named
