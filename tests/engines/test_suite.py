@@ -1,6 +1,7 @@
 """`tunlab test` on a real engine: as if it ran here, and nothing left of it however it ends."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.engines.conftest import LIMIT
-from tunlab.engines import removal
+from tunlab.engines import ownership, removal
 from tunlab.engines.container import LEAST, Container
 from tunlab.engines.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
@@ -51,6 +52,15 @@ sys.exit(subprocess.run(sys.argv[1:]).returncode)
 def junit(file):
     (suite,) = ElementTree.parse(file).getroot().iter("testsuite")
     return {name: int(suite.get(name)) for name in ("tests", "failures", "errors")}
+
+
+@pytest.fixture
+def alone(need):
+    """A prefix for a command: in a PID namespace of its own, which is as a machine of its own.
+
+    No other test's run sees what it leaves as abandoned, and removes it first.
+    """
+    return (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
 class TestAsIfItRanHere:
@@ -253,14 +263,19 @@ class TestHoweverItEnds:
         assert (status, err) == (143, "")
         assert running.containers() == []
 
-    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine):
-        running = start(project(test_long=LONG))
+    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine, alone):
+        running = start(project(test_long=LONG), prefix=alone)
         running.wait_for("it runs")
-        (container,) = running.containers()
-        assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
-        with contextlib.suppress(NotFound):  # gone already
-            engine.api.wait(container, condition="removed", timeout=LIMIT)
-        assert running.containers() == []
+        its = os.stat(f"/proc/{running.process.pid}/ns/pid_for_children").st_ino  # noqa: PTH116
+        label = f"{ownership.HOST}={ownership.host().partition('/')[0]}/{its}"
+        (container,) = [each["Id"] for each in engine.api.containers(filters={"label": label})]
+        try:
+            assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
+            with contextlib.suppress(NotFound):  # gone already
+                engine.api.wait(container, condition="removed", timeout=LIMIT)
+            assert engine.api.containers(all=True, filters={"label": label}) == []
+        finally:
+            removal.remove(engine, container)
 
     def test_a_container_that_is_killed(self, start, project, engine):
         running = start(project(test_long=LONG))
@@ -274,10 +289,8 @@ class TestHoweverItEnds:
         assert running.containers() == []
 
     def test_what_a_killed_one_left_before_it_started_is_removed_by_the_next(
-        self, start, project, engine, image, run_of, need
+        self, start, project, engine, image, run_of, alone
     ):
-        # In a PID namespace of its own, which is as a machine of its own: no other test's run removes it first.
-        alone = (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
         script = ORPHAN.format(run=run_of, image=image)
         prefix = (*alone, sys.executable, "-c", script)
         status, out, err = start(project(test_it="def test_it(): pass\n"), "-q", prefix=prefix).end()
