@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from tests.engines.conftest import LIMIT
+from tunlab.engines.provision import Provision
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -109,3 +110,16 @@ def test_what_is_deleted_is_gone(start, package, on_an_engine):
     assert "the conftest is here" not in out
     said = on_an_engine(package)
     assert "1 passed" in said, said
+
+
+def test_what_workers_are_not_given_is_said(engine, suite_image, project):
+    directory = project()
+    (directory / "pyproject.toml").write_text('[tool.tunlab.test]\nmounts = ["/data:/data"]\n')
+    with (directory / "film").open("wb") as film:
+        film.truncate(60_000_000)
+    said = []
+    assert Provision(directory, directory, image=suite_image).image(engine, said.append) == suite_image
+    assert [line.partition(" (")[0] for line in said] == [
+        "local: the project's files are 60 MB, held in memory and carried in at each run",
+        "local: mounts are for `tunlab test`: workers are given none",
+    ]

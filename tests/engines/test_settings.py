@@ -1,6 +1,8 @@
 """What a project says in [tool.tunlab.test], and the files that it asks for: without any engine."""
 
+import io
 import subprocess
+import tarfile
 
 import click
 import pytest
@@ -8,6 +10,7 @@ from click.testing import CliRunner
 
 from tunlab.cli.group import tunlab as group
 from tunlab.engines import project, settings
+from tunlab.engines.provision import Provision
 from tunlab.errors import TopologyError
 
 TEST = "[tool.tunlab.test]\n"
@@ -108,3 +111,11 @@ class TestFilesThatGitIgnores:
     )
     def test_those_that_are_asked_for(self, root, include, more):
         assert project.files(root, include) == sorted([".gitignore", "kept.py", *more])
+
+    def test_workers_are_given_them_too(self, root):
+        (root / "pyproject.toml").write_text(TEST + "include = ['gen']")
+        archive = Provision(root, root).settings().archive
+        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+            names = {f"/{entry.name}" for entry in tar if entry.isfile()}
+        wanted = (".gitignore", "kept.py", "pyproject.toml", "gen/deep/b.bin")
+        assert names == {str(root / name) for name in wanted}
