@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tunlab.engines import settings
+
 README = Path(__file__).parents[1] / "README.md"
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
 CONFTEST, FAILS = "# conftest.py\n", "# fails\n"
@@ -63,11 +65,17 @@ def test_the_failure_looks_as_shown(failed):
 
 
 def test_the_settings_are_taken(pytester):
-    (text,) = TOML
+    text, _ = TOML
     pytester.makepyprojecttoml(text)
     pytester.makepyfile("def test_x(tun): assert tun.netns.sysctl('net.ipv4.tcp_timestamps') == '0'\n")
     pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--strict-config").assert_outcomes(passed=1)
     assert len(tomllib.loads(text)["tool"]["pytest"]["ini_options"]) == 6
+
+
+def test_the_settings_for_a_container_are_taken(tmp_path):
+    _, text = TOML
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert settings.of(tmp_path) == tomllib.loads(text)["tool"]["tunlab"]["test"]
 
 
 def test_the_shell_commands_are_those_of_ci():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from tests.engines.ssh_server import SSHServer
 from tunlab.engines import ownership, removal
 from tunlab.engines.connection import Engine
 from tunlab.engines.endpoint import endpoint
-from tunlab.engines.suite_image import base_image
+from tunlab.engines.suite_image import base_image, ensure_suite_image
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
@@ -25,6 +26,17 @@ LIMIT = 60
 def image():
     """An image with Python that the engine has or can get."""
     return base_image() or "python:3.13-slim-bookworm"
+
+
+@pytest.fixture(scope="session")
+def suite_image(tmp_path_factory):
+    """tunlab's own image, once for all of this run's workers: what a test then waits for builds none of its own."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with (shared / "suite-image").open("w") as file, Engine.connect() as engine:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        return ensure_suite_image(engine)
 
 
 @pytest.fixture
@@ -104,11 +116,13 @@ def child_environment():
 
 
 @pytest.fixture
-def start(engine, child_environment):
+def start(engine, child_environment, request):
     """`start(directory, "-q", prefix=…)`: begin `tunlab test` there; none of its containers is left after the test."""
     started = []
 
     def begin(directory: Path, *arguments: str, prefix=(), env=None) -> Running:
+        if "DOCKER_HOST" not in (env or {}):
+            request.getfixturevalue("suite_image")
         process = subprocess.Popen(
             [*prefix, sys.executable, "-m", "tunlab", "test", *arguments],
             cwd=directory, env={**child_environment, **(env or {})}, text=True,

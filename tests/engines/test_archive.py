@@ -7,7 +7,7 @@ import tarfile
 import pytest
 
 from tunlab.engines import inside
-from tunlab.engines.archive import packed, project_files, unpacked
+from tunlab.engines.archive import heavy, packed, project_files, unpacked
 from tunlab.engines.image import tag_of
 from tunlab.engines.suite import _Split
 
@@ -52,6 +52,18 @@ class TestTheProject:
         assert {(entry.uid, entry.gid) for entry in found.values()} == {(0, 0)}
         assert found["sub/run.sh"].mode == 0o750
         assert found["link"].issym()
+
+    def test_much_of_it_is_worth_a_word(self, tmp_path):
+        for name, size in {"tiny.py": 1, "data/day/a": 30_000_000, "data/day/b": 19_000_000, "film": 999_999}.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            with (tmp_path / name).open("wb") as file:
+                file.truncate(size)
+        names = project_files(tmp_path)
+        assert heavy(tmp_path, names) == ""
+        (tmp_path / "drop").write_text("x")
+        assert heavy(tmp_path, [*names, "drop", "gone"]).startswith(
+            "the project's files are 50 MB, held in memory and carried in at each run (data/day 49 MB, . 1 MB): let git"
+        )
 
 
 class TestWhatComesBack:

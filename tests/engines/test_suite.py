@@ -1,6 +1,7 @@
 """`tunlab test` on a real engine: as if it ran here, and nothing left of it however it ends."""
 
 import contextlib
+import os
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.engines.conftest import LIMIT
-from tunlab.engines import removal
+from tunlab.engines import ownership, removal
 from tunlab.engines.container import LEAST, Container
 from tunlab.engines.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
@@ -53,6 +54,15 @@ def junit(file):
     return {name: int(suite.get(name)) for name in ("tests", "failures", "errors")}
 
 
+@pytest.fixture
+def alone(need):
+    """A prefix for a command: in a PID namespace of its own, which is as a machine of its own.
+
+    No other test's run sees what it leaves as abandoned, and removes it first.
+    """
+    return (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
+
+
 class TestAsIfItRanHere:
     def test_output_exit_code_and_files(self, start, project, tmp_path):
         directory = project(
@@ -83,6 +93,25 @@ def test_that_fails():
         assert "carried back: made/by/hand.txt, there.txt" in err
         assert not list(directory.rglob("__pycache__"))
 
+    def test_what_is_written_elsewhere(self, start, project, tmp_path):
+        directory = project(
+            conftest="""
+import pathlib
+def pytest_addoption(parser): parser.addoption("--cov-report")  # as pytest-cov has it
+def pytest_unconfigure(config):
+    kind, _, place = config.option.cov_report.partition(":")
+    pathlib.Path(place, kind).mkdir(parents=True)
+    pathlib.Path(place, kind, "index.html").write_text("covered")
+""",
+            test_it="def test_it(): pass\n",
+        )
+        pages, report = tmp_path / "pages", tmp_path / "reports" / "junit.xml"
+        addopts = {"PYTEST_ADDOPTS": f"--junitxml={report}"}
+        status, out, err = start(directory, f"--cov-report=html:{pages}", env=addopts).end()
+        assert status == 0, out + err
+        assert (pages / "html" / "index.html").read_text() == "covered"
+        assert junit(report)["tests"] == 1
+
     def test_options_of_pytest_below_the_root_and_what_is_seen_inside(self, start, project):
         directory = project()
         below = directory / "below"
@@ -100,13 +129,47 @@ def test_two(): assert False
         status, out, err = start(below, *options, env={"HANDED": "2", "SECRET": "3"}).end()
         assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
 
+    def test_what_the_table_gives_it(self, start, project, tmp_path):
+        """Mounts beside those of the command line, and a file that git ignores."""
+        directory = project(
+            generated="VALUE = 1\n",
+            test_it="""
+import pathlib, pytest
+def test_it():
+    import generated
+    places = [pathlib.Path("/data/here"), pathlib.Path("/one file")]
+    assert [place.read_text() for place in places] == ["data", "file"]
+    for place in places:
+        with pytest.raises(OSError, match="Read-only"): place.write_text("")
+""",
+        )
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "here").write_text("data")
+        (tmp_path / "file").write_text("file")
+        subprocess.run(["git", "init", "-q"], cwd=directory, check=True)
+        (directory / ".gitignore").write_text("generated.py\n")
+        (directory / "pyproject.toml").write_text(
+            f'[tool.tunlab.test]\ninclude = ["gen*.py"]\nmounts = ["{tmp_path}/data:/data"]\n'
+        )
+        status, out, err = start(directory, "--mount", f"{tmp_path}/file:/one file").end()
+        assert status == 0, out + err
+
     def test_pytests_own_errors_keep_their_codes(self, start, project):
         directory = project(test_none="")
         assert start(directory, "-q").end()[0] == 5
         assert start(directory, "--", "--no-such-option").end()[0] == 4
 
-    @pytest.mark.parametrize("privileges", ["--least", "--privileged"])
-    def test_rights(self, start, project, privileges):
+    @pytest.mark.parametrize(
+        ("options", "ci", "all_of_them"),
+        [
+            (["--least"], "true", False),
+            (["--privileged"], "", True),
+            ([], "true", True),
+            ([], "false", False),
+            ([], None, False),
+        ],
+    )
+    def test_rights(self, start, project, options, ci, all_of_them):
         directory = project(
             test_rights="""
 def test_rights(tun, make_netns):
@@ -116,30 +179,13 @@ def test_rights(tun, make_netns):
     tun.listen(80)
 """
         )
-        status, out, err = start(directory, "-s", privileges).end()
+        env = {} if ci is None else {"CI": ci}
+        status, out, err = start(directory, "-s", *options, env=env).end()
         assert status == 0, out + err
         held = int(out.split("capabilities ")[1].split()[0], 16)
         least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert (held == least) == (privileges == "--least")
+        assert (held != least) == all_of_them
         assert held & least == least
-
-    def test_what_a_project_needs_is_installed(self, start, project):
-        directory = project(test_own="import own\ndef test_own(): assert own.ANSWER == 42\n")
-        package = directory / "src" / "own"
-        package.mkdir(parents=True)
-        (package / "__init__.py").write_text("ANSWER = 41\n")
-        (directory / "pyproject.toml").write_text(
-            '[build-system]\nrequires = []\nbuild-backend = "own_backend"\nbackend-path = ["."]\n'
-            '[project]\nname = "own"\nversion = "1"\n'
-        )
-        (directory / "own_backend.py").write_text(BACKEND)
-        (package / "__init__.py").write_text("ANSWER = 42\n")
-        status, out, err = start(directory, "-q").end()
-        assert status == 0, out + err
-        assert "building the image with -e ." in err
-        (package / "__init__.py").write_text("ANSWER = 43\n")  # the code is carried in, and needs no new image
-        status, out, err = start(directory, "-q").end()
-        assert (status, "assert 43 == 42" in out, "building" in err) == (1, True, False), out + err
 
     def test_several_pythons_and_one_that_cannot_be_had(self, start, project, engine, image):
         version = "3.11"
@@ -200,6 +246,16 @@ class TestHoweverItEnds:
         assert (status, err) == (130, "")
         assert running.containers() == []
 
+    def test_its_reader_has_seen_enough(self, start, project):
+        """As of pytest itself: the suite was not run to its end."""
+        running = start(project(test_long=LONG), "-v")
+        running.process.stdout.readline()
+        running.process.stdout.close()
+        running.process.stdout = None
+        status, _, err = running.end()
+        assert (status, err) == (1, "")
+        assert running.containers() == []
+
     def test_sigterm(self, start, project):
         running = start(project(test_long=LONG))
         running.wait_for("it runs")
@@ -207,14 +263,19 @@ class TestHoweverItEnds:
         assert (status, err) == (143, "")
         assert running.containers() == []
 
-    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine):
-        running = start(project(test_long=LONG))
+    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine, alone):
+        running = start(project(test_long=LONG), prefix=alone)
         running.wait_for("it runs")
-        (container,) = running.containers()
-        assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
-        with contextlib.suppress(NotFound):  # gone already
-            engine.api.wait(container, condition="removed", timeout=LIMIT)
-        assert running.containers() == []
+        its = os.stat(f"/proc/{running.process.pid}/ns/pid_for_children").st_ino  # noqa: PTH116
+        label = f"{ownership.HOST}={ownership.host().partition('/')[0]}/{its}"
+        (container,) = [each["Id"] for each in engine.api.containers(filters={"label": label})]
+        try:
+            assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
+            with contextlib.suppress(NotFound):  # gone already
+                engine.api.wait(container, condition="removed", timeout=LIMIT)
+            assert engine.api.containers(all=True, filters={"label": label}) == []
+        finally:
+            removal.remove(engine, container)
 
     def test_a_container_that_is_killed(self, start, project, engine):
         running = start(project(test_long=LONG))
@@ -228,10 +289,8 @@ class TestHoweverItEnds:
         assert running.containers() == []
 
     def test_what_a_killed_one_left_before_it_started_is_removed_by_the_next(
-        self, start, project, engine, image, run_of, need
+        self, start, project, engine, image, run_of, alone
     ):
-        # In a PID namespace of its own, which is as a machine of its own: no other test's run removes it first.
-        alone = (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
         script = ORPHAN.format(run=run_of, image=image)
         prefix = (*alone, sys.executable, "-c", script)
         status, out, err = start(project(test_it="def test_it(): pass\n"), "-q", prefix=prefix).end()
@@ -264,6 +323,13 @@ class TestWhatIsNotThere:
         status, _, err = start(project(), "--image", "localhost/no-such-image:1").end()
         assert (status, "there is no image localhost/no-such-image:1, and it cannot be fetched" in err) == (69, True)
 
+    def test_a_mount_of_nothing(self, start, project, tmp_path):
+        place = tmp_path / "typo"
+        status, _, err = start(project(test_it="def test_it(): pass\n"), "--mount", f"{place}:/data").end()
+        assert status == 69
+        assert f"bind source path does not exist: {place}; name a file or a directory that the engine's" in err
+        assert not place.exists()
+
     def test_an_image_that_does_not_build(self, start, project):
         status, _, err = start(project(), "--install", "./nothing-here").end()
         assert status == 69
@@ -287,24 +353,3 @@ class TestWhatIsNotThere:
             said = b"".join(piece for _, piece in attached.pieces()).decode()
         assert "MISSING  /dev/net/tun" in said
         assert "pass --device /dev/net/tun to the container" in said
-
-
-BACKEND = """
-import pathlib, zipfile
-
-def _wheel(directory, inside):
-    name = "own-1-py3-none-any.whl"
-    with zipfile.ZipFile(pathlib.Path(directory, name), "w") as wheel:
-        for path, text in inside.items():
-            wheel.writestr(path, text)
-        wheel.writestr("own-1.dist-info/METADATA", "Metadata-Version: 2.1\\nName: own\\nVersion: 1\\n")
-        wheel.writestr("own-1.dist-info/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
-        wheel.writestr("own-1.dist-info/RECORD", "")
-    return name
-
-def build_editable(directory, config_settings=None, metadata_directory=None):
-    return _wheel(directory, {"own.pth": str(pathlib.Path("src").absolute()) + "\\n"})
-
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    raise NotImplementedError
-"""

@@ -42,10 +42,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         error.show()
         return error.exit_code
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return 0
     except OSError as error:
-        _discard_output()  # it may be the output that failed, and would fail once more at Python's end
+        discard_output()  # it may be the output that failed, and would fail once more at Python's end
         what = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         return _say(what, 71)  # EX_OSERR
     return status if isinstance(status, int) else 0
@@ -67,7 +67,7 @@ def _say(error: object, status: int) -> int:
         for sentence in _sentences(error):
             print(f"tunlab: {sentence}", file=sys.stderr)  # noqa: T201
     except OSError:  # nobody listens; the exit code says it too
-        _discard_output()
+        discard_output()
     return status
 
 
@@ -86,7 +86,7 @@ def _sentences(error: object) -> Iterator[object]:
             yield f"{file + ': ' if file else ''}… and {len(told) - _TOLD} more"
 
 
-def _discard_output() -> None:
+def discard_output() -> None:
     """Let what is still buffered for a reader that has gone go nowhere: Python would complain of it at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):

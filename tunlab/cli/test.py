@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunlab.cli import discard_output
+
 if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
     from tunlab.engines.container import Privileges
@@ -22,8 +25,8 @@ _HANDED_ON = (
 )  # fmt: skip
 """Variables of this environment that pytest inside sees as well."""
 
-_WRITTEN = ("--junitxml", "--junit-xml", "--tunlab-record-dir", "--html", "--log-file", "--report-log")
-"""Options of pytest and its plugins that name what they write: it may lie outside the project."""
+_CUT_OFF = 1
+"""Exit code where nobody reads the output any more: pytest's own, for a suite that was not run to its end."""
 
 
 @click.command(
@@ -60,25 +63,34 @@ def test_command(
     same path; what the run writes there (junit, coverage, pcapng) is carried back; the exit code is pytest's. The image
     is built when what it is made of has changed: tunlab, and what the project needs, which is its test extra or its
     requirements.txt unless --install says otherwise. [tool.tunlab.test] in pyproject.toml may hold install, packages,
-    capabilities, image and env.
+    capabilities, image, env, mounts, and include: files to carry in that git ignores.
 
     Example: tunlab test -n auto --junitxml=junit.xml
     """
-    from tunlab.engines import project, removal
+    from tunlab.engines import project, removal, settings
+    from tunlab.engines.archive import heavy
     from tunlab.engines.connection import Engine
+    from tunlab.engines.written import added, outside
 
     arguments = pytest_args[1:] if pytest_args[:1] == ("--",) else pytest_args
     here = Path.cwd()
     root = project.root_of(here)
-    said = project.settings(root)
+    said = settings.of(root)
+    _refuse("--install", install, settings.CHECKS["install"])
+    _refuse("--env", env, settings.CHECKS["env"])
+    _refuse("--mount", mount, settings.CHECKS["mounts"])
     rights: Privileges = privileges or ("privileged" if _is_ci() else "least")
     environment = _environment((*said.get("env", ()), *env))
-    mounts = dict(_mount(each) for each in mount)
-    versions = [each.strip() for each in pythons.split(",")] if pythons else [""]
+    mounts = dict(settings.mount(each) for each in (*said.get("mounts", ()), *mount))
+    versions = _versions(pythons) if pythons else [""]
     image = image or said.get("image")
     if image and pythons:
         raise click.UsageError("--pythons builds an image for each version, and --image names one")
+    _refuse_to_wait([*added(environment), *arguments])
     wanted = install or tuple(said.get("install", ()))
+    names = project.files(root, said.get("include", ()))
+    if told := heavy(root, names):
+        click.echo(f"tunlab: {told}", err=True)
 
     with _sigterm_ends_us(), Engine.connect(spec) as engine:
         if abandoned := removal.remove_abandoned(engine):
@@ -87,19 +99,20 @@ def test_command(
 
         def one(version: str) -> int:
             its = _for_version(arguments, version)
-            chosen = image or _build(engine, root, version, wanted, (*said.get("packages", ()), *packages))
+            seen = dict(environment)
+            if version and (from_environment := added(environment)):
+                seen["PYTEST_ADDOPTS"] = shlex.join(_for_version(from_environment, version))
+            chosen = image or _build(engine, root, names, version, wanted, (*said.get("packages", ()), *packages))
             if image:
                 _pull(engine, image)
-            from tunlab.engines.archive import project_files
             from tunlab.engines.suite import Suite, run
 
-            names = project_files(root)
-            if project.is_tunlab(root):  # the package is the one that the image has installed
-                names = [name for name in names if not name.startswith("tunlab/")]
+            own = project.is_tunlab(root)  # its package is the one that the image has installed
             suite = Suite(
-                root=root, directory=here, names=names, arguments=its, outside=_outside(its, here, root),
-                privileges=rights, capabilities=(*said.get("capabilities", ()), *caps),
-                environment=environment, mounts=mounts,
+                root=root, directory=here, arguments=its,
+                names=[name for name in names if not own or not name.startswith("tunlab/")],
+                outside=outside([*added(seen), *its], here, root), privileges=rights,
+                capabilities=(*said.get("capabilities", ()), *caps), environment=seen, mounts=mounts,
             )  # fmt: skip
             outcome = run(engine, chosen, suite, _write)
             _say_files(outcome.files, root)
@@ -126,8 +139,16 @@ def _matrix(versions: Sequence[str], one: Callable[[str], int]) -> int:
     return next((status for status in statuses.values() if status), 0)
 
 
-def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], packages: tuple[str, ...]) -> str:
+def _build(
+    engine: Engine,
+    root: Path,
+    names: Sequence[str],
+    version: str,
+    install: tuple[str, ...],
+    packages: tuple[str, ...],
+) -> str:
     from tunlab.engines import project
+    from tunlab.engines.project_image import ensure_project_image
     from tunlab.engines.suite_image import ensure_suite_image
 
     own = project.is_tunlab(root)
@@ -139,7 +160,7 @@ def _build(engine: Engine, root: Path, version: str, install: tuple[str, ...], p
     if not needed:
         return base
     with _telling(f"the image with {', '.join(needed)}") as progress:
-        return project.ensure_project_image(engine, base, root, needed, progress=progress)
+        return ensure_project_image(engine, base, root, names, needed, progress=progress)
 
 
 def _pull(engine: Engine, image: str) -> None:
@@ -184,8 +205,6 @@ def _environment(given: Sequence[str]) -> dict[str, str]:
         found["COLUMNS"] = str(_columns())
     for each in given:
         name, assigned, value = each.partition("=")
-        if not name:
-            raise click.BadParameter(f"{each!r} names no variable: write NAME or NAME=VALUE", param_hint="--env")
         if assigned:
             found[name] = value
         elif name in os.environ:
@@ -199,11 +218,24 @@ def _columns() -> int:
     return shutil.get_terminal_size().columns
 
 
-def _mount(given: str) -> tuple[str, str]:
-    here, _, there = given.partition(":")
-    if not here.startswith("/") or not there.startswith("/"):
-        raise click.BadParameter(f"{given!r} is no pair of absolute paths: write /data:/data", param_hint="--mount")
-    return there, here
+def _refuse(option: str, given: Sequence[str], check: Callable[[str], object]) -> None:
+    """Raise BadParameter for what the option cannot say."""
+    for mistake in filter(None, map(check, given)):
+        raise click.BadParameter(str(mistake), param_hint=option)
+
+
+def _refuse_to_wait(arguments: Sequence[str]) -> None:
+    """Raise UsageError for a prompt that nobody could answer; --tunlab-pause refuses itself."""
+    for option in ("--pdb", "--trace"):
+        if option in arguments:
+            raise click.UsageError(f"{option} waits for you, and cannot reach into a container: run pytest here")
+
+
+def _versions(given: str) -> list[str]:
+    found = list(dict.fromkeys(filter(None, map(str.strip, given.split(",")))))
+    if not found:
+        raise click.BadParameter(f"{given!r} names no version: write 3.12,3.13", param_hint="--pythons")
+    return found
 
 
 def _for_version(arguments: Sequence[str], version: str) -> list[str]:
@@ -224,26 +256,17 @@ def _versioned(path: str, version: str) -> str:
     return str(Path(path).with_stem(f"{Path(path).stem}-py{version}"))
 
 
-def _outside(arguments: Sequence[str], here: Path, root: Path) -> list[Path]:
-    """What pytest is to write outside the project."""
-    places = []
-    for option in _WRITTEN:
-        for each, following in zip(arguments, (*arguments, "")[1:], strict=True):
-            value = following if each == option else each.removeprefix(f"{option}=")
-            if value and value != each:
-                place = Path(os.path.normpath(here / value))
-                if not place.is_relative_to(root):
-                    places.append(place)
-    return places
-
-
 # ---- what comes of it ----------------------------------------------------------------------------------------------
 
 
 def _write(stream: str, piece: bytes) -> None:
     to = sys.stderr.buffer if stream == "err" else sys.stdout.buffer
-    to.write(piece)
-    to.flush()
+    try:
+        to.write(piece)
+        to.flush()
+    except BrokenPipeError:  # its reader has seen enough
+        discard_output()
+        raise click.exceptions.Exit(_CUT_OFF) from None
 
 
 def _say_files(files: Sequence[Path], root: Path) -> None:

@@ -5,10 +5,12 @@ Source: tar(5) as Python's tarfile writes it (pax), gitignore(5).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import tarfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -18,6 +20,9 @@ JUNK = frozenset((
     ".ruff_cache", ".hypothesis", ".import_linter_cache", ".eggs", "node_modules", "build", "dist",
 ))  # fmt: skip
 """Directories that no project means, where git does not say what it has."""
+
+HEAVY = 50_000_000
+"""Octets of which carrying them is worth a word."""
 
 
 def project_files(root: Path) -> list[str]:
@@ -45,6 +50,40 @@ def _by_looking(root: Path) -> Iterator[str]:
             path = Path(directory) / name
             if path.is_symlink() or path.is_file():  # no socket, no FIFO
                 yield str(path.relative_to(root))
+
+
+def matching(root: Path, pattern: str) -> list[str]:
+    """The files that a pattern fits, or that are below a directory that it fits, whether or not git ignores them.
+
+    Junk stays out, unless the pattern names it itself.
+    """
+    named = JUNK.difference(PurePosixPath(pattern).parts)
+    found = set[str]()
+    for match in root.glob(pattern):
+        for path in match.rglob("*") if match.is_dir() else (match,):
+            name = path.relative_to(root)
+            if named.isdisjoint(name.parts) and path.is_file() and not _in_an_environment(root, name):
+                found.add(name.as_posix())
+    return sorted(found)
+
+
+def _in_an_environment(root: Path, name: Path) -> bool:
+    return any((root / parent / "pyvenv.cfg").exists() for parent in name.parents[:-1])
+
+
+def heavy(root: Path, names: Iterable[str]) -> str:
+    """That the files take their time and memory to be carried, and where most of it is; "" where they are not many."""
+    by_directory = Counter[str]()
+    for name in names:
+        with contextlib.suppress(OSError):  # gone since it was listed: `packed` says so
+            by_directory[name.rpartition("/")[0] or "."] += (root / name).lstat().st_size
+    if by_directory.total() <= HEAVY:
+        return ""
+    largest = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in by_directory.most_common(3))
+    return (
+        f"the project's files are {by_directory.total() / 1e6:.0f} MB, held in memory and carried in at each run"
+        f" ({largest}): let git ignore what the tests do not need, or mount it"
+    )
 
 
 def packed(root: Path, names: Iterable[str], more: Mapping[str, bytes] | None = None) -> bytes:

@@ -88,7 +88,11 @@ class Container:
 
         Raises EngineError, MissingError for no such image.
         """
+        from docker.types.services import Mount
+
         api = engine.api
+        # No `binds`: the engine would make what is not there, as root, on its machine.
+        bound = [Mount(path, source, type="bind", read_only=True) for path, source in (mounts or {}).items()]
         with signals.held(), engine.asking(f"make a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
             if privileges == "least":
@@ -98,7 +102,7 @@ class Container:
                 network_mode=network,
                 auto_remove=auto_remove,
                 extra_hosts=dict(hosts or {}),
-                binds={source: {"bind": path, "mode": "ro"} for path, source in (mounts or {}).items()},
+                mounts=bound,
                 **rights,
                 **({} if log else {"log_config": {"type": "none"}}),
             )

@@ -1,29 +1,24 @@
-"""A user's project, as it is to be run in a container: its root, its own settings, what it needs to be installed.
+"""A user's project, as it is to be run in a container: its root, its files, what it needs to be installed.
 
 Source: packaging.python.org for pyproject.toml; docs.pytest.org, "rootdir", for what marks a root.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
 import subprocess
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tunlab.engines.archive import project_files
-from tunlab.engines.image import Progress, ensure_image, tag_of
+from tunlab.engines.archive import matching, project_files
 from tunlab.errors import EngineError, TopologyError
 
-if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
+FILE, TABLE = "pyproject.toml", ("tool", "tunlab", "test")
+"""Where a project says what its suite needs in a container."""
 
-_MARKS = ("pyproject.toml", "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
-_SETTINGS = {"install": list, "packages": list, "capabilities": list, "image": str, "env": list}
+_MARKS = (FILE, "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
 _TEST_EXTRAS = ("test", "tests", "testing")
-_NAME = "tunlab-project"
 
 
 def root_of(directory: Path) -> Path:
@@ -44,86 +39,58 @@ def root_of(directory: Path) -> Path:
 
 def is_tunlab(root: Path) -> bool:
     """Whether the project is tunlab itself: its image has the suite's package installed, from its own Dockerfile."""
-    return _table(root).get("project", {}).get("name") == "tunlab" and (root / "Dockerfile").is_file()
-
-
-def settings(root: Path) -> dict[str, Any]:
-    """The table [tool.tunlab.test] of the project. Raises TopologyError for what it cannot say."""
-    given: dict[str, Any] = _table(root).get("tool", {}).get("tunlab", {}).get("test", {})
-    file, table = str(root / "pyproject.toml"), "tool.tunlab.test"
-    for key, value in given.items():
-        if key not in _SETTINGS:
-            from difflib import get_close_matches
-
-            close = get_close_matches(key, _SETTINGS, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"its keys are: {', '.join(_SETTINGS)}"
-            raise TopologyError("unknown key", file=file, table=table, key=key, hint=hint)
-        kind = _SETTINGS[key]
-        if not isinstance(value, kind) or (kind is list and not all(isinstance(each, str) for each in value)):
-            kind_word, hint = ("list of texts", 'write ["…", "…"]') if kind is list else ("text", 'write "…"')
-            raise TopologyError(f"{value!r} is no {kind_word}", file=file, table=table, key=key, hint=hint)
-    return given
+    return section(root, "project").get("name") == "tunlab" and (root / "Dockerfile").is_file()
 
 
 def needs(root: Path) -> list[str]:
     """What pip is to install for a project that does not say: itself with its test extra, or its requirements.txt."""
-    table = _table(root)
-    if "project" in table:
-        extras = table["project"].get("optional-dependencies", {})
+    if section(root, "project"):
+        extras = section(root, "project", "optional-dependencies")
         extra = next((name for name in _TEST_EXTRAS if name in extras), "")
         return [f"-e .[{extra}]" if extra else "-e ."]
     return ["-r requirements.txt"] if (root / "requirements.txt").is_file() else []
 
 
-def ensure_project_image(
-    engine: Engine, base: str, root: Path, install: Sequence[str], *, progress: Progress | None = None
-) -> str:
-    """An image upon `base` with what a project needs: its tag. Made anew when what says what it needs has changed.
+def files(root: Path, include: Sequence[str] = ()) -> list[str]:
+    """The project's files by their names, sorted, and those that it asks for beside them.
 
-    install   arguments of pip, each as one writes them in a shell; run in the project's directory
+    include   patterns, as in [tool.tunlab.test]
 
-    Raises EngineError with pip's output.
+    Raises TopologyError for a pattern that nothing fits: without what it means the suite is another.
     """
-    names = [name for name in project_files(root) if (root / name).is_file()]  # no link to a directory
-    arguments = [word for each in install for word in shlex.split(each)]
-    command = ["python3", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", *arguments]
-    lines = [
-        f"FROM {base}",
-        f"WORKDIR {json.dumps(str(root))}",
-        'COPY [".", "."]',
-        f"RUN {json.dumps(command)}",
-    ]
-    dockerfile = "\n".join(lines).encode() + b"\n"
-    # The code itself is carried in at each run: a change of it needs no new image.
-    says = {name: (root / name).read_bytes() for name in names if _says_what_is_needed(name, arguments)}
-    tag = tag_of(_NAME, {**says, "Dockerfile": dockerfile}, {})
-    context: Mapping[str, bytes] = _Lazily(root, names, dockerfile)
-    return ensure_image(engine, _NAME, context, progress=progress, tag=tag)
+    found = set(project_files(root))
+    for pattern in include:
+        more = matching(root, pattern)
+        if not more:
+            problem = f"there is nothing that fits {pattern!r}"
+            raise wrong(root, "include", problem, "generate it first, or take it out")
+        found.update(more)
+    return sorted(found)
 
 
-class _Lazily(dict[str, bytes]):
-    """The project's files as a build's context, read when they are needed: mostly the image is there."""
-
-    def __init__(self, root: Path, names: Sequence[str], dockerfile: bytes) -> None:
-        super().__init__(dict.fromkeys(names, b""))
-        self._root = root
-        self["Dockerfile"] = dockerfile
-
-    def __getitem__(self, name: str) -> bytes:
-        return super().__getitem__(name) or (self._root / name).read_bytes()
+def wrong(root: Path, key: str, problem: str, hint: str) -> TopologyError:
+    """The error for a setting of the project's that cannot be."""
+    return TopologyError(problem, file=str(root / FILE), table=".".join(TABLE), key=key, hint=hint)
 
 
-def _says_what_is_needed(name: str, arguments: Sequence[str]) -> bool:
-    plain = name.rpartition("/")[2]
-    return (
-        plain in ("pyproject.toml", "setup.py", "setup.cfg", "hatch.toml", "uv.lock", "poetry.lock")
-        or (plain.endswith(".txt") and "require" in name)
-        or name in arguments
-    )
+def section(root: Path, *path: str) -> dict[str, Any]:
+    """A table of the project's pyproject.toml by its path, empty where there is none.
+
+    Raises TopologyError for what is no table, and EngineError for what is no TOML.
+    """
+    found = _whole(root)
+    for depth, key in enumerate(path):
+        value = found.get(key, {})
+        if not isinstance(value, dict):
+            hint = f"write [{'.'.join(path[: depth + 1])}] and its keys below that"
+            above = ".".join(path[:depth])
+            raise TopologyError(f"{value!r} is no table", file=str(root / FILE), table=above, key=key, hint=hint)
+        found = value
+    return found
 
 
-def _table(root: Path) -> dict[str, Any]:
-    file = root / "pyproject.toml"
+def _whole(root: Path) -> dict[str, Any]:
+    file = root / FILE
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from tunlab.engines import project
-from tunlab.engines.archive import packed, project_files
+from tunlab.engines import project, settings
+from tunlab.engines.archive import heavy, packed
 from tunlab.engines.ownership import new_run
 from tunlab.engines.worker_container import Settings
 
@@ -33,14 +33,15 @@ class Provision:
     def __init__(self, rootdir: Path, directory: Path, *, image: str = "", privileges: Privileges = "least") -> None:
         """Look at the project that pytest's root directory is in. Raises TopologyError for settings that cannot be."""
         self.root, self.directory = project.root_of(rootdir), directory
-        self._said = project.settings(self.root)
+        self._said = settings.of(self.root)
         self._named = image or str(self._said.get("image", ""))
         self._privileges: Privileges = privileges
         self._own = project.is_tunlab(self.root)
+        self._names = project.files(self.root, self._said.get("include", ()))
 
     def settings(self) -> Settings:
         """For the containers."""
-        names = project_files(self.root)
+        names = self._names
         if self._own:  # the package is the one that the image has installed
             names = [name for name in names if not name.startswith("tunlab/")]
         below = self.root.relative_to("/")
@@ -61,6 +62,7 @@ class Provision:
         Raises EngineError.
         """
         from tunlab.engines.image import pull_image
+        from tunlab.engines.project_image import ensure_project_image
         from tunlab.engines.suite_image import ensure_suite_image
 
         def telling(what: str) -> Callable[[str], None]:
@@ -73,6 +75,10 @@ class Provision:
 
             return progress
 
+        if told := heavy(self.root, self._names):
+            begins(f"{engine.name}: {told}")
+        if self._said.get("mounts"):
+            begins(f"{engine.name}: mounts are for `tunlab test`: workers are given none")
         if self._named:
             pull_image(engine, self._named, progress=telling(f"fetching the image {self._named}"))
             return self._named
@@ -85,7 +91,7 @@ class Provision:
         if not needed:
             return base
         progress = telling(f"building the workers' image with {', '.join(needed)}")
-        return project.ensure_project_image(engine, base, self.root, needed, progress=progress)
+        return ensure_project_image(engine, base, self.root, self._names, needed, progress=progress)
 
     def path_inside(self, path: Sequence[str], prefixes: Sequence[str]) -> list[str]:
         """The entries of sys.path that are carried in; what is installed here is not: that comes from the image.

@@ -42,6 +42,8 @@ def asking(engine: str, doing: str, *, container: str = "") -> Iterator[None]:
 def _remedy(said: str) -> str:
     if _NO_TUN.search(said):
         return "load the driver on the engine's machine: modprobe tun"
+    if "bind source path does not exist" in said:
+        return "name a file or a directory that the engine's machine has"
     if "executable file not found" in said or "no such file or directory: unknown" in said:
         return "name a program that the image has"
     if "no command specified" in said.lower():
