@@ -69,6 +69,17 @@ class TestTogether:
         assert run.status == 4, run.text
         assert sentence in run.text
 
+    @pytest.mark.parametrize("given", ["-n auto", "-n0", "--tx=popen --tx=popen"])
+    @pytest.mark.parametrize("place", ["ini", "environment"])
+    def test_what_is_meant_for_other_runs_gives_way(self, pytester, start, place, given):
+        pytester.makepyfile("def test_one(): pass\n")
+        if place == "ini":
+            pytester.makeini(f"[pytest]\naddopts = {given}\n")
+        environment = {"PYTEST_ADDOPTS": given} if place == "environment" else {}
+        run = start("rootless*1", default_image=True, environment=environment).ended()
+        assert run.status == 0, run.text
+        assert "rootless: 1 worker, 1 test" in run.text
+
     def test_collecting_asks_no_engine(self, pytester, start):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("unix:///nonexistent/engine.sock*1", "--collect-only", default_image=True).ended()
