@@ -1,5 +1,7 @@
 """What is refused before the first test, each in a sentence and with its exit code."""
 
+import re
+
 import pytest
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -38,18 +40,44 @@ class TestBeforeTheFirstTest:
         assert f"the image {bare_image} has no pytest" in run.text
         assert left_by(run.pid, specs) == []
 
-    def test_a_plugin_that_is_missing_on_the_other_side(self, pytester, start, specs, left_by):
-        pytester.makepyfile("def test_one(): pass\n")
-        plugin = pytester.mkdir("only_here")
-        (plugin / "only_here.py").write_text("def pytest_configure(config): pass\n")
+
+class TestAPluginThatIsMissingOnTheOtherSide:
+    @pytest.fixture
+    def only_here(self, tmp_path_factory):
+        """The environment of a controller with one more plugin, which has an option; it is not the project's."""
+        plugin = tmp_path_factory.mktemp("elsewhere")
+        (plugin / "only_here.py").write_text(
+            "def pytest_addoption(parser): parser.addoption('--only-here', action='store_true')\n"
+        )
         info = plugin / "only_here-1.0.dist-info"
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: only-here\nVersion: 1.0\n")
         (info / "entry_points.txt").write_text("[pytest11]\nonly_here = only_here\n")
-        run = start(f"{specs[0]}*1", environment={"PYTHONPATH": str(plugin)}).ended()
+        return {"PYTHONPATH": str(plugin)}
+
+    def test_is_told_of_and_the_tests_run(self, pytester, start, specs, only_here):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start(f"{specs[0]}*1", "-qq", environment=only_here).ended()
+        assert run.status == 0, run.text
+        told = rf"^tunlab: {re.escape(specs[0])}: workers have no .*\bonly-here\b.*, which pytest has loaded here$"
+        assert re.search(told, run.text, re.MULTILINE), run.text
+
+    @pytest.mark.parametrize(
+        ("asked", "sentence"),
+        [
+            ("--only-here", "unrecognized arguments: --only-here"),
+            ("-ponly_here", 'Error importing plugin "only_here"'),
+            ("-orequired_plugins=only-here", "Missing required plugins: only-here"),
+        ],
+    )
+    def test_and_that_the_run_names_is_refused(self, pytester, start, specs, left_by, only_here, asked, sentence):
+        pytester.makepyfile("def test_one(): pass\n")
+        run = start(f"{specs[0]}*2", asked, environment=only_here).ended()
         assert run.status == 69, run.text
-        assert "has no only-here, which pytest has loaded here" in run.text
+        assert f"tunlab: {specs[0]}: a worker cannot begin: {sentence}" in run.text
         assert "-p no:only_here" in run.text
+        assert "Traceback" not in run.text
+        assert "replacing crashed worker" not in run.text
         assert left_by(run.pid, specs) == []
 
 
