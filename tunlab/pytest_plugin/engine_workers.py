@@ -63,7 +63,7 @@ class EngineWorkers:
         try:
             gate = self._fleet.start(self._provision.settings(), self._image)
             self._compare()
-        except EngineError as error:
+        except TunlabError as error:
             end(error)
         for seat, spec in zip(self._fleet.seats, specs, strict=True):
             # -I -S: it stands on the standard library, and starts in a few milliseconds.

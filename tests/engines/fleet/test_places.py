@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from tunlab.engines import claim
+from tunlab.engines.archive import packed
 from tunlab.engines.gate import Gate
 from tunlab.engines.parity import Side, cannot_begin, differences, here, refuse_mixed, refuse_unlike
 from tunlab.engines.places import Place, places
 from tunlab.engines.provision import Provision
+from tunlab.engines.reading import reading
 from tunlab.errors import EngineError
 
 
@@ -124,6 +126,13 @@ class TestThePathInside:
         venv = tmp_path / ".venv"
         path = ["", str(tmp_path / "src"), str(venv / "lib/python3.13/site-packages"), "/usr/lib/python3.13"]
         assert provision.path_inside(path, [str(venv)]) == [str(tmp_path / "sub"), str(tmp_path / "src")]
+
+
+class TestTheFiles:
+    def test_one_that_vanishes_meanwhile_is_told(self, tmp_path):
+        with pytest.raises(EngineError) as refused, reading():
+            packed(tmp_path, ["gone"])
+        assert str(refused.value) == f"{tmp_path}/gone vanished while the project was read; run it again"
 
 
 class TestTheGate:

@@ -4,6 +4,12 @@ import re
 
 import pytest
 
+from tests.engines.fleet.forwarder import Forwarder
+from tunlab.engines.connection import Engine
+from tunlab.engines.endpoint import endpoint
+from tunlab.engines.image import ensure_image
+from tunlab.errors import EngineError
+
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
@@ -32,6 +38,38 @@ class TestBeforeTheFirstTest:
         assert run.status == 69, run.text
         assert "tunlab-no-such-image:none" in run.text
         assert "Traceback" not in run.text
+
+    def test_a_file_of_the_project_that_cannot_be_read(self, pytester, start, specs, left_by, as_nobody):
+        pytester.makepyfile("def test_one(): pass\n")
+        (pytester.path / "secret").touch(mode=0o600)
+        forwarder = Forwarder(pytester.path / "engine.sock", endpoint(specs[0]).socket)
+        try:
+            forwarder.path.chmod(0o666)
+            prefix = as_nobody(work=pytester.path)
+            run = start("unix:///mnt/work/engine.sock*1", prefix=prefix).ended()
+        finally:
+            forwarder.cut()
+        assert run.status == 69, run.text
+        assert "tunlab: /mnt/work/secret cannot be read: Permission denied; make it readable" in run.text
+        assert "INTERNALERROR" not in run.text
+        assert left_by(run.pid, specs) == []
+
+    def test_a_file_that_vanishes_while_an_image_is_built(self, tmp_path, specs):
+        class OnDisk(dict):
+            def __getitem__(self, name):
+                return (tmp_path / name).read_bytes()
+
+        with Engine.connect(specs[0]) as engine, pytest.raises(EngineError) as refused:
+            ensure_image(engine, "tunlab-test", OnDisk(gone=b"", Dockerfile=b""), tag="tunlab-test:none")
+        assert "vanished while the project was read" in str(refused.value)
+
+    def test_settings_of_the_project_that_cannot_be(self, pytester, start):
+        pytester.makepyfile("def test_one(): pass\n")
+        pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = 'SYS_PTRACE'\n")
+        run = start("rootless*1", default_image=True).ended()
+        assert run.status == 78, run.text
+        assert "'SYS_PTRACE' is no list of texts" in run.text
+        assert "INTERNALERROR" not in run.text
 
     def test_an_image_without_tunlab(self, pytester, start, specs, left_by, bare_image):
         pytester.makepyfile("def test_one(): pass\n")
