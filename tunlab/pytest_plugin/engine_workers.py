@@ -235,14 +235,24 @@ class EngineWorkers:
             terminalreporter.line(f"{place}: {_count(workers, 'worker')}, {_count(self._ran[place], 'test')}{lost}")
         for line in self._lost:
             terminalreporter.line(line)
+        self._tell_left()
         if self.not_run()[0]:
             terminalreporter.line(self._not_run_text().removeprefix("and "), red=True)
 
     def pytest_unconfigure(self) -> None:
         """Leave nothing, however it ended."""
         self._fleet.close()
+        self._tell_left()  # of a run that ended before its session began
         if signal.getsignal(signal.SIGTERM) == self._terminated:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _tell_left(self) -> None:
+        """Say once what could not be removed."""
+        while self._fleet.left:
+            place, names = self._fleet.left.popitem()
+            what = f"container{'' if len(names) == 1 else 's'} {', '.join(names)}"
+            line = f"{place}: could not remove {what}: the engine does not answer; they end by themselves when it does"
+            self._say(line, even_quiet=True)
 
 
 class Crew:
