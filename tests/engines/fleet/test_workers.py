@@ -149,12 +149,16 @@ class TestTheProject:
                 assert False
             """
         )
-        found = {}
-        for option in ((), ("--tunlab-privileged",)):
-            run = start(f"{specs[0]}*1", *option).ended()
-            found[option] = int(re.search(r"^rights ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
-        assert found[()] == 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert found["--tunlab-privileged",] > found[()]
+
+        def rights(*options):
+            run = start(f"{specs[0]}*1", *options).ended()
+            return int(re.search(r"^rights ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
+
+        least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
+        assert rights() == least
+        assert rights("--tunlab-privileged") > least
+        pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = ['SYS_PTRACE']\n")
+        assert rights() == least | 1 << 19
 
 
 class TestTheController:
