@@ -115,7 +115,6 @@ def test_the_sessions_go_as_shown(session, tmp_path, request):
     environment = {
         **os.environ,
         "TUNLAB_RUN": str(tmp_path),
-        "PYTEST_ADDOPTS": "-p no:hypothesispytest",  # a reader has it not, or has it in the image too
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     background = []

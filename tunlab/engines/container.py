@@ -211,10 +211,14 @@ class Container:
 
     def remove(self) -> None:
         """Kill and remove it, with what was attached to it; nothing if it is gone. Raises EngineError."""
+        self.detach()
+        remove(self.engine, self.id)
+
+    def detach(self) -> None:
+        """Close what was attached to it: whose life is bound to its standard input, that ends."""
         for attached in self._attached:
             attached.close()
         self._attached.clear()
-        remove(self.engine, self.id)
 
     def _asking(self, doing: str) -> Any:
         return self.engine.asking(doing, container=self.name)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import time
 from collections.abc import Callable, Sequence
 from threading import Event, Thread
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -42,6 +42,7 @@ class Fleet:
 
     seats   a worker's place each, engine by engine
     lost    the engines that were lost, each with what it last said
+    left    containers that could not be removed in the end, by their engine
     """
 
     def __init__(self, asked: Sequence[Place]) -> None:
@@ -56,6 +57,7 @@ class Fleet:
         self._watching: Thread | None = None
         self._settings: Settings | None = None
         self.lost: dict[str, str] = {}
+        self.left: dict[str, list[str]] = {}
         try:
             if any(spec == ROOTLESS for spec, _ in asked):
                 try_rootless()
@@ -176,18 +178,30 @@ class Fleet:
         """
         self._closing.set()
         self._remove_made()
+        deadline = time.monotonic() + _STARTING
         for thread in self._starting:
             if thread.ident is not None:  # it was started
-                thread.join(_STARTING)
+                thread.join(max(0.0, deadline - time.monotonic()))
         self._remove_made()
 
     def _remove_made(self) -> None:
         def remove(container: Container) -> None:
-            with contextlib.suppress(EngineError):
+            try:
                 container.remove()
+            except EngineError:
+                self._leave(container)
 
         made, self._made[:] = list(self._made), []
-        side_by_side(remove, [each for each in made if each.engine.name not in self.lost])
+        # Asked first: a frozen engine would let each removal wait for a minute, at a Ctrl-C too.
+        living = dict(side_by_side(self.lives, list({each.engine for each in made})))
+        for each in made:
+            if not living[each.engine]:
+                self._leave(each)
+        side_by_side(remove, [each for each in made if living[each.engine]])
+
+    def _leave(self, container: Container) -> None:
+        container.detach()
+        self.left.setdefault(container.engine.name, []).append(container.name)
 
     def close(self) -> None:
         """End the workers, and close the gate and the engines."""

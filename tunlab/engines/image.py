@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from tunlab.engines.reading import reading
 from tunlab.engines.refusal import MissingError
 from tunlab.errors import EngineError
 
@@ -80,9 +81,11 @@ def _build(
 ) -> None:
     said: deque[str] = deque(maxlen=_TAIL)
     step = ""
+    with reading():
+        whole = _tar(context)
     with engine.asking(f"build the image {tag}"):
         answer = engine.api.build(
-            fileobj=io.BytesIO(_tar(context)),
+            fileobj=io.BytesIO(whole),
             custom_context=True,
             tag=tag,
             buildargs=arguments,

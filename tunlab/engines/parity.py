@@ -1,7 +1,11 @@
 """Whether a worker's side fits the controller's: asked before the first test, told in a sentence.
 
-What differs silently would be told by pytest-xdist in tracebacks: an unknown option restarts workers without end, and
-a plugin that is missing is a KeyError inside another.
+Refused is what cannot work, or would test something else than is installed here. A plugin that the workers lack is only
+told of: most have come with a library (hypothesis, anyio) and do nothing for this suite, and which of them it needs
+nobody knows before it runs. What it needs is missed aloud: an import or a fixture fails, an async test is not run, a
+key of the ini file is unknown. One that works unasked (a time limit, an order by chance) is missed in silence: for it
+there is the line. A plugin that the run names, by -p, required_plugins or an option, keeps the worker from beginning:
+that is told by `cannot_begin`, where pytest-xdist would show a traceback, and begin another worker, and another.
 """
 
 from __future__ import annotations
@@ -67,13 +71,37 @@ def refuse_unlike(controller: Side, worker: Side, *, engine: str, image: str) ->
         if (theirs != ours) if exact else (_release(theirs) != _release(ours)):
             problem = f"{where} has {name} {theirs}, and here it is {ours}"
             raise EngineError(problem, engine=engine, remedy=f"install the same on both sides, or {fit}")
+
+
+def lacking(controller: Side, worker: Side) -> list[str]:
+    """The distributions whose plugins pytest has loaded here, and which are not there."""
     known = {_normal(name) for name in worker.plugins}
-    missing = sorted(name for name in controller.plugins if _normal(name) not in known)
-    if missing:
-        problem = f"{where} has no {', '.join(missing)}, which pytest has loaded here"
-        out = " ".join(f"-p no:{name}" for name in _entry_points(missing))
-        remedy = f"install what is missing in it, {fit}, or do without in this run: {out}"
-        raise EngineError(problem, engine=engine, remedy=remedy)
+    return sorted(name for name in controller.plugins if _normal(name) not in known)
+
+
+def cannot_begin(traceback: str, lacks: Sequence[str], *, engine: str, image: str) -> EngineError:
+    """The error for a worker that ended before its first test, by the traceback that it left.
+
+    lacks   what `lacking` says of it
+    image   "" for a worker without one
+    """
+    remedy = ""
+    if lacks:
+        out = " ".join(f"-p no:{name}" for name in _entry_points(lacks))
+        remedy = f"it has no {', '.join(lacks)}: install what is missing in the image {image}, or do without: {out}"
+    elif image:
+        remedy = f"the image {image} has to have what the run asks for, or name one that fits in --tunlab-image"
+    return EngineError(f"a worker cannot begin: {_sentence(traceback)}", engine=engine, remedy=remedy)
+
+
+def _sentence(traceback: str) -> str:
+    """What the exception at the end of a traceback says; of pytest's own for a user's mistake without its name."""
+    lines = traceback.rpartition('\n  File "')[2].splitlines()
+    said = [line for line in lines[1:] if line[:1].strip()] or lines[-1:]
+    for line in said:  # argparse's: its usage stands before it
+        if ": error: " in line:
+            return line.partition(": error: ")[2]
+    return re.sub(r"^[\w.]*\bUsageError: ", "", said[0])
 
 
 def _entry_points(distributions: Sequence[str]) -> list[str]:
@@ -102,6 +130,8 @@ def differences(controller: Side, workers: Sequence[tuple[str, Side]]) -> list[s
     for engine, side in workers:
         if side.release != controller.release:
             found.append(f"{engine}: Python {side.python}, here {controller.python}")
+        if lacks := lacking(controller, side):
+            found.append(f"{engine}: workers have no {', '.join(lacks)}, which pytest has loaded here")
     return list(dict.fromkeys(found))
 
 

@@ -1,6 +1,8 @@
 """Where workers are to run, from what `--tunlab-on` says: SPEC or SPEC*N.
 
-    local*2   ctx:builder   ssh://host*4   unix:///run/other.sock*2   rootless*2
+    'local*2'   ctx:builder   'ssh://host*4'   'unix:///run/other.sock*2'   'rootless*2'
+
+In quotes, for a shell takes the star for names of files; zsh ends with "no matches found".
 
 SPEC is an engine's (tunlab.engines.endpoint), or `rootless`: on this machine, without any container.
 """
@@ -34,12 +36,12 @@ def places(specs: Sequence[str]) -> list[Place]:
             name, number = number, "0"
         elif not number.isdecimal() or not 1 <= int(number) <= _MOST:
             problem = f"--tunlab-on {spec}: {number!r} is no number of workers"
-            raise EngineError(problem, remedy=f"write {name or 'local'}*2, with 1 to {_MOST}")
+            raise EngineError(problem, remedy=f"write '{name or 'local'}*2', with 1 to {_MOST}")
         if not name:
-            raise EngineError(f"--tunlab-on {spec!r} names no engine", remedy="write local*2, or rootless*2")
+            raise EngineError(f"--tunlab-on {spec!r} names no engine", remedy="write 'local*2', or 'rootless*2'")
         if name in found and 0 in (found[name], int(number)):
             problem = f"--tunlab-on has {name} twice, once without a number"
-            raise EngineError(problem, remedy=f"say once how many: {name}*4")
+            raise EngineError(problem, remedy=f"say once how many: '{name}*4'")
         found[name] = found.get(name, 0) + int(number)
     return [Place(name, workers) for name, workers in found.items()]
 

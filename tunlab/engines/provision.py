@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tunlab.engines import project, settings
 from tunlab.engines.archive import heavy, packed
 from tunlab.engines.ownership import new_run
+from tunlab.engines.reading import reading
 from tunlab.engines.worker_container import Settings
 
 if TYPE_CHECKING:
@@ -40,15 +41,17 @@ class Provision:
         self._names = project.files(self.root, self._said.get("include", ()))
 
     def settings(self) -> Settings:
-        """For the containers."""
+        """For the containers. Raises EngineError for a file that cannot be read."""
         names = self._names
         if self._own:  # the package is the one that the image has installed
             names = [name for name in names if not name.startswith("tunlab/")]
         below = self.root.relative_to("/")
+        with reading():
+            archive = packed(Path("/"), [str(below / name) for name in names])
         return Settings(
             run=new_run(),
             directory=str(self.directory),
-            archive=packed(Path("/"), [str(below / name) for name in names]),
+            archive=archive,
             privileges=self._privileges,
             capabilities=tuple(self._said.get("capabilities", ())),
             environment=_environment(self._said.get("env", ()), os.environ),

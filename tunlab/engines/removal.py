@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
 
 from tunlab.engines import ownership
+from tunlab.engines.connection import Engine
 from tunlab.engines.refusal import MissingError
+from tunlab.errors import EngineError
 
-if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
+_ANSWERING = 10.0  # seconds, for a list; a removal itself may take longer
 
 
 def remove(engine: Engine, id: str) -> None:  # noqa: A002
@@ -35,8 +35,17 @@ def of_run(engine: Engine, run: str) -> list[str]:
 
 
 def remove_run(engine: Engine, run: str) -> list[str]:
-    """Remove what there is of a run; returns the ids. Raises EngineError."""
-    return _remove(engine, of_run(engine, run))
+    """Remove what there is of a run; returns the ids. Raises EngineError, soon if the engine does not answer at all."""
+    try:
+        with Engine.connect(engine.name, timeout=_ANSWERING) as brisk:
+            found = of_run(brisk, run)
+    except EngineError as error:
+        problem = f"what is left of the run could not be removed: {error.problem}"
+        remedy = (
+            "see whether the engine still runs, and its log: a suite's containers end by themselves when it answers"
+        )
+        raise EngineError(problem, engine=engine.name, remedy=remedy) from error
+    return _remove(engine, found)
 
 
 def remove_abandoned(engine: Engine) -> list[str]:

@@ -22,6 +22,7 @@ from tunlab.kernel import signals
 if TYPE_CHECKING:
     from tunlab.engines.connection import Engine
     from tunlab.engines.fleet import Fleet, Seat
+    from tunlab.engines.parity import Side
     from tunlab.engines.provision import Provision
     from tunlab.engines.worker_container import WorkerContainer
 
@@ -62,7 +63,7 @@ class EngineWorkers:
         try:
             gate = self._fleet.start(self._provision.settings(), self._image)
             self._compare()
-        except EngineError as error:
+        except TunlabError as error:
             end(error)
         for seat, spec in zip(self._fleet.seats, specs, strict=True):
             # -I -S: it stands on the standard library, and starts in a few milliseconds.
@@ -71,10 +72,9 @@ class EngineWorkers:
             spec.tunlab_seat = seat.number
 
     def _compare(self) -> None:
-        from tunlab.engines.parity import differences, here, refuse_mixed, refuse_unlike
+        from tunlab.engines.parity import differences, refuse_mixed, refuse_unlike
 
-        loaded = {dist.project_name: dist.version for _, dist in self._config.pluginmanager.list_plugin_distinfo()}
-        controller = here(loaded)
+        controller = self._here()
         workers = [worker for seat in self._fleet.in_containers if (worker := self._fleet.at(seat.number))]
         for worker in workers:
             refuse_unlike(controller, worker.side, engine=worker.engine.name, image=worker.image)
@@ -83,14 +83,19 @@ class EngineWorkers:
             alike = [("rootless", controller)] if len(workers) < len(self._fleet.seats) else []
             refuse_mixed([*alike, *sides])
         for line in differences(controller, sides):
-            self._say(f"tunlab: {line}")
+            self._say(f"tunlab: {line}", even_quiet=True)
+
+    def _here(self) -> Side:
+        from tunlab.engines.parity import here
+
+        return here({dist.project_name: dist.version for _, dist in self._config.pluginmanager.list_plugin_distinfo()})
 
     def _image(self, engine: Engine) -> str:
         return self._provision.image(engine, lambda what: self._say(f"tunlab: {what}"))
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str, *, even_quiet: bool = False) -> None:
         reporter = self._config.pluginmanager.getplugin("terminalreporter")
-        if reporter is not None and self._config.option.verbose >= 0:
+        if reporter is not None and (even_quiet or self._config.option.verbose >= 0):
             reporter.write_line(line)
 
     @pytest.hookimpl(tryfirst=True)
@@ -126,6 +131,7 @@ class EngineWorkers:
     def pytest_testnodeready(self, node: Any) -> None:
         """Name the engine where pytest names the worker: above each failure, and with -v at the start."""
         crew = self._crew[node.gateway.id]
+        crew.ready = True
         if self._config.option.verbose > 0:
             self._say(f"[{node.gateway.id}] {crew}")
         node.workerinfo["executable"] += f", {crew}"
@@ -161,6 +167,8 @@ class EngineWorkers:
     def pytest_testnodedown(self, node: Any, error: object) -> None:
         """Ask a lost container how it ended, and put another in its place; end the run if no engine is left."""
         crew = self._crew[node.gateway.id]
+        if not crew.ready and (traceback := getattr(error, "formatted", "")).startswith("Traceback"):
+            self._refuse(crew, traceback)
         if not error or crew.worker is None or error == "keyboard-interrupt":
             return
         crew.evidence = crew.worker.evidence()
@@ -172,6 +180,14 @@ class EngineWorkers:
             self._fleet.replace(crew.seat.number)
         except EngineError as none_left:
             self._stop(EngineError(f"{none_left.problem}, {self._not_run_text()}", log=none_left.log))
+
+    def _refuse(self, crew: Crew, traceback: str) -> NoReturn:
+        """End the run by what a worker refuses, before its first test: another in its place would do the same."""
+        from tunlab.engines.parity import cannot_begin, lacking
+
+        if (worker := crew.worker) is None:
+            self._stop(cannot_begin(traceback, (), engine=crew.place, image=""))
+        self._stop(cannot_begin(traceback, lacking(self._here(), worker.side), engine=crew.place, image=worker.image))
 
     @pytest.hookimpl
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
@@ -219,14 +235,24 @@ class EngineWorkers:
             terminalreporter.line(f"{place}: {_count(workers, 'worker')}, {_count(self._ran[place], 'test')}{lost}")
         for line in self._lost:
             terminalreporter.line(line)
+        self._tell_left()
         if self.not_run()[0]:
             terminalreporter.line(self._not_run_text().removeprefix("and "), red=True)
 
     def pytest_unconfigure(self) -> None:
         """Leave nothing, however it ended."""
         self._fleet.close()
+        self._tell_left()  # of a run that ended before its session began
         if signal.getsignal(signal.SIGTERM) == self._terminated:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def _tell_left(self) -> None:
+        """Say once what could not be removed."""
+        while self._fleet.left:
+            place, names = self._fleet.left.popitem()
+            what = f"container{'' if len(names) == 1 else 's'} {', '.join(names)}"
+            line = f"{place}: could not remove {what}: the engine does not answer; they end by themselves when it does"
+            self._say(line, even_quiet=True)
 
 
 class Crew:
@@ -235,6 +261,7 @@ class Crew:
     def __init__(self, seat: Seat, worker: WorkerContainer | None) -> None:
         """For a worker that begins."""
         self.seat, self.worker = seat, worker
+        self.ready = False
         self.evidence = ""
 
     @property

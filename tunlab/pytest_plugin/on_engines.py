@@ -5,6 +5,8 @@ The options, and what they forbid; the hooks of a run that has them are in engin
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import pytest
 
 RESTARTS_PER_WORKER = 4
@@ -33,6 +35,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Generator[None]:
+    """Say that the tests are distributed before pytest-cov asks: it decides here, from the options known so far."""
+    known = early_config.known_args_namespace
+    if known.tunlab_on and hasattr(known, "dist"):  # else there is no pytest-xdist
+        typed = parser.parse_known_args([str(each) for each in early_config.invocation_params.args])
+        refuse_another_number("-n" if typed.numprocesses is not None else "--tx" if typed.tx else "")
+        if known.dist == "no":
+            known.dist = "load"
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    """Pass over an -n of the ini file, for runs without --tunlab-on, before pytest-xdist makes workers of it."""
+    if config.getoption("tunlab_on") and hasattr(config.option, "dist") and not hasattr(config, "workerinput"):
+        config.option.numprocesses, config.option.tx = None, []
+        if config.option.dist == "no":
+            config.option.dist = "load"
+    return (yield)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Say how many workers there will be, before pytest-xdist looks; whoever mistook something is told now."""
@@ -59,19 +83,21 @@ def pytest_configure(config: pytest.Config) -> None:
     except TunlabError as error:
         end(error)
     config.option.tx = ["popen"] * len(fleet.seats)
-    if config.option.dist == "no":
-        config.option.dist = "load"
     if config.option.maxworkerrestart is None:
         config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(fleet.seats))
     config.pluginmanager.register(EngineWorkers(config, fleet, provision), "tunlab-workers")
+
+
+def refuse_another_number(option: str) -> None:
+    """Raise UsageError for an option beside --tunlab-on on the command line that gives a number of workers, too."""
+    if option:
+        number = f"--tunlab-on says how many workers there are ('local*4'), and so does {option}: drop one"
+        raise pytest.UsageError(number)
 
 
 def refuse_together(config: pytest.Config) -> None:
     """Raise UsageError for options that mean something else."""
     if not config.pluginmanager.hasplugin("xdist"):
         raise pytest.UsageError("--tunlab-on needs pytest-xdist: pip install pytest-xdist, and no -p no:xdist")
-    if config.option.numprocesses is not None or config.option.tx:
-        which = "--tx" if config.option.numprocesses is None else "-n"
-        raise pytest.UsageError(f"--tunlab-on says how many workers there are (local*4), and so does {which}: drop one")
     if config.getoption("usepdb", False):
         raise pytest.UsageError("--pdb cannot reach into a container: run the test here, without --tunlab-on")

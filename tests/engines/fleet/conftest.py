@@ -146,7 +146,7 @@ def start(pytester, request):
         more = [each for each in arguments if each.startswith("-")]
         chosen = [] if default_image else ["--tunlab-image", request.getfixturevalue("image")]
         command = [
-            *prefix, sys.executable, "-u", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+            *prefix, sys.executable, "-u", "-m", "pytest", "-v", "-p", "no:cacheprovider",
             "--junitxml=junit.xml", *chosen, *on, *more,
         ]  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_"))}

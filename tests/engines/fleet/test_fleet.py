@@ -1,10 +1,13 @@
 """A fleet by itself: what it does about an engine that is silent."""
 
 import socket
+import subprocess
 
 import pytest
 
 from tunlab.engines import fleet as fleets
+from tunlab.engines import ownership, removal
+from tunlab.engines.connection import Engine
 from tunlab.engines.fleet import Fleet
 from tunlab.engines.places import Place
 from tunlab.engines.provision import Provision
@@ -33,6 +36,46 @@ class TestAnEngineThatIsSilent:
         finally:
             forwarder.cut()
             fleet.close()
+
+    def test_is_asked_before_anything_is_removed_and_what_stays_is_told(self, tmp_path, forwarder, image, monkeypatch):
+        fleet = Fleet([Place(forwarder.spec, 2)])
+        try:
+            fleet.start(Provision(tmp_path, tmp_path).settings(), lambda _: image)
+            names = {fleet.at(seat).container.name for seat in (0, 1)}
+            forwarder.freeze()
+            monkeypatch.setattr(fleets, "_ANSWERING", 1.0)
+            fleet.end_workers()
+            assert list(fleet.left) == [forwarder.spec]
+            assert set(fleet.left[forwarder.spec]) == names
+            assert "timeout=1.0" in fleet.lost[forwarder.spec]
+        finally:
+            forwarder.cut()
+            fleet.close()
+
+    def test_is_told_soon_when_a_run_is_to_be_removed(self, forwarder, monkeypatch):
+        monkeypatch.setattr(removal, "_ANSWERING", 1.0)
+        with Engine.connect(forwarder.spec) as engine:
+            forwarder.freeze()
+            with pytest.raises(EngineError) as refused:
+                removal.remove_run(engine, ownership.new_run())
+        assert "what is left of the run could not be removed" in str(refused.value)
+        assert "timeout=1.0" in str(refused.value)
+
+
+class TestAContainerOfARunThatWasKilled:
+    def test_is_removed_by_the_next_run_there(self, specs, bare_image):
+        """One that was made and not begun has nothing that ends it. Its labels name a process that has gone."""
+        with subprocess.Popen(["true"]) as gone:
+            owner = {ownership.PID: str(gone.pid), ownership.STARTED: "1"}
+        with Engine.connect(specs[0]) as engine:
+            labels = {**ownership.labels(ownership.new_run(), "worker"), **owner}
+            made = engine.api.create_container(bare_image, ["true"], labels=labels)["Id"]
+            try:
+                Fleet([Place(specs[0], 1)]).close()
+                left = engine.api.containers(all=True, filters={"id": made})
+            finally:
+                removal.remove(engine, made)
+        assert left == []
 
 
 class TestTheProcessors:

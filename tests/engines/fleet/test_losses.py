@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 
 import pytest
 
@@ -194,6 +195,20 @@ class TestARunThatIsEnded:
         assert len(run.junit()) == 4
         assert left_by(run.pid, specs) == []
 
+    def test_by_ctrl_c_while_the_engine_is_frozen(self, pytester, start, specs, forwarder, left_by):
+        pytester.makepyfile(STUCK)
+        pytester.makeconftest("from tunlab.engines import fleet\nfleet._ANSWERING = 1.0\n")
+        run = start(f"{forwarder.spec}*2").until(r"PASSED", times=4)
+        forwarder.freeze()
+        run.signal(signal.SIGINT)
+        run.ended()
+        assert run.status == 2, run.text
+        told = rf"^{re.escape(forwarder.spec)}: could not remove containers \w+, \w+: the engine does not answer; "
+        assert len(re.findall(told, run.text, re.MULTILINE)) == 1, run.text
+        assert len(run.junit()) == 4
+        forwarder.cut()
+        assert left_by(run.pid, specs) == []
+
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 128 + signal.SIGTERM)])
     def test_at_the_start(self, pytester, start, specs, left_by, number, status):
         pytester.makepyfile(STUCK)
@@ -231,3 +246,8 @@ class TestARunThatIsEnded:
         run.signal(signal.SIGKILL)
         run.ended()
         assert left_by(run.pid, specs) == []
+        with Engine.connect(specs[0]) as engine:
+            died = {"label": f"{ownership.PID}={run.pid}", "event": "die"}
+            events = list(engine.api.events(filters=died, since=0, until=int(time.time()) + 1, decode=True))
+        # By worker_boot; execnet would end the program fifteen seconds later, with the status 1.
+        assert [each["Actor"]["Attributes"]["exitCode"] for each in events] == ["137", "137"]

@@ -3,15 +3,18 @@
 import os
 import socket
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
 
 from tunlab.engines import claim
+from tunlab.engines.archive import packed
 from tunlab.engines.gate import Gate
-from tunlab.engines.parity import Side, differences, here, refuse_mixed, refuse_unlike
+from tunlab.engines.parity import Side, cannot_begin, differences, here, refuse_mixed, refuse_unlike
 from tunlab.engines.places import Place, places
 from tunlab.engines.provision import Provision
+from tunlab.engines.reading import reading
 from tunlab.errors import EngineError
 
 
@@ -32,7 +35,7 @@ class TestPlaces:
     @pytest.mark.parametrize(
         ("said", "sentence"),
         [
-            (["local*0"], "'0' is no number of workers; write local*2"),
+            (["local*0"], "'0' is no number of workers; write 'local*2'"),
             (["local*many"], "'many' is no number"),
             (["*2"], "names no engine"),
             ([""], "names no engine"),
@@ -63,18 +66,16 @@ class TestParity:
             (side(pytest="8.4.2"), "has pytest 8.4.2, and here it is 9.2.0"),
             (side(pytest_xdist="3.7.1"), "has pytest-xdist 3.7.1, and here it is 3.8.0"),
             (side(tunlab="0.1.1"), "has tunlab 0.1.1, and here it is 0.1.0"),
-            (side(), "has no pytest-cov, pytest_html, which pytest has loaded here"),
         ],
     )
     def test_an_unlike_side_is_told_with_what_to_do(self, worker, sentence):
-        controller = side(plugins={"pytest-cov": "6", "pytest_html": "4"})
         with pytest.raises(EngineError) as refused:
-            refuse_unlike(controller, worker, engine="local", image="mine")
+            refuse_unlike(side(), worker, engine="local", image="mine")
         assert sentence in str(refused.value)
         assert str(refused.value).startswith("local: the image mine ")
 
     def test_a_fitting_side_is_let_in(self):
-        worker = side(python="3.13.1", pytest="9.2.7", plugins={"pytest-html": "4.2", "more": "1"})
+        worker = side(python="3.13.1", pytest="9.2.7", plugins={"more": "1"})
         refuse_unlike(side(plugins={"pytest_html": "4"}), worker, engine="local", image="mine")
 
     def test_workers_that_share_tests_have_one_python(self):
@@ -86,6 +87,32 @@ class TestParity:
         assert differences(side(), [("a", side(python="3.11.9")), ("b", side(python="3.13.0"))]) == [
             "b: Python 3.13.0, here 3.11.2"
         ]
+
+    def test_a_plugin_that_is_missing_is_told(self):
+        controller = side(plugins={"pytest-cov": "6", "pytest_html": "4", "anyio": "4"})
+        assert differences(controller, [("a", side(plugins={"pytest-html": "4.2", "more": "1"}))]) == [
+            "a: workers have no anyio, pytest-cov, which pytest has loaded here"
+        ]
+
+    @pytest.mark.parametrize(
+        ("error", "sentence"),
+        [
+            (
+                pytest.UsageError("usage: -c [options]\n-c: error: no such option: --x\n  rootdir: /a"),
+                "no such option: --x",
+            ),
+            (pytest.UsageError("Missing required plugins: pytest-cov"), "Missing required plugins: pytest-cov"),
+            (ModuleNotFoundError("No module named 'x'"), "ModuleNotFoundError: No module named 'x'"),
+            (KeyError(), "KeyError"),
+        ],
+    )
+    def test_what_a_worker_ended_with_is_one_sentence(self, error, sentence):
+        try:
+            raise error
+        except type(error):
+            told = cannot_begin(traceback.format_exc(), (), engine="local", image="mine")
+        remedy = "the image mine has to have what the run asks for, or name one that fits in --tunlab-image"
+        assert str(told) == f"local: a worker cannot begin: {sentence}; {remedy}"
 
     def test_this_side(self):
         assert here({}).versions["pytest"] == pytest.__version__
@@ -99,6 +126,13 @@ class TestThePathInside:
         venv = tmp_path / ".venv"
         path = ["", str(tmp_path / "src"), str(venv / "lib/python3.13/site-packages"), "/usr/lib/python3.13"]
         assert provision.path_inside(path, [str(venv)]) == [str(tmp_path / "sub"), str(tmp_path / "src")]
+
+
+class TestTheFiles:
+    def test_one_that_vanishes_meanwhile_is_told(self, tmp_path):
+        with pytest.raises(EngineError) as refused, reading():
+            packed(tmp_path, ["gone"])
+        assert str(refused.value) == f"{tmp_path}/gone vanished while the project was read; run it again"
 
 
 class TestTheGate:

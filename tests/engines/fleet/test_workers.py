@@ -93,6 +93,31 @@ class TestTwoEngines:
         assert (pytester.path / "brought").read_text() == "AAAA" * 50_000
 
 
+class TestCoverage:
+    def test_of_both_workers_is_in_one_report(self, pytester, start, two):
+        """pytest-cov decides before any conftest is read whether the tests are distributed."""
+        pytester.makefile(".txt", requirements="pytest-cov\n")
+        pytester.mkpydir("measured").joinpath("lines.py").write_text(
+            "def which(worker):\n    if worker == 'gw0':\n        return 0\n    return 1\n"
+        )
+        pytester.makepyfile(
+            """
+            import pytest
+            from measured.lines import which
+
+            @pytest.mark.parametrize("number", range(4))  # pytest-xdist gives two of them to each
+            def test_one(request, number):
+                assert which(request.config.workerinput["workerid"]) in (0, 1)
+            """
+        )
+        run = start(
+            *(f"{spec}*1" for spec in two), "--cov=measured", "--cov-report=term-missing",
+            environment={"PYTHONPATH": "."}, default_image=True,
+        ).ended()  # fmt: skip
+        assert (run.status, run.outcomes()) == (0, {"passed": 4}), run.text
+        assert re.search(r"^measured/lines\.py +4 +0 +100%", run.text, re.MULTILINE), run.text
+
+
 class TestTheProject:
     def test_is_at_its_own_path_with_its_python_path_and_without_the_rest_of_the_machine(self, pytester, start, specs):
         pytester.mkdir("src").joinpath("carried_in.py").write_text("VALUE = 7\n")
@@ -124,12 +149,16 @@ class TestTheProject:
                 assert False
             """
         )
-        found = {}
-        for option in ((), ("--tunlab-privileged",)):
-            run = start(f"{specs[0]}*1", *option).ended()
-            found[option] = int(re.search(r"^rights ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
-        assert found[()] == 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert found["--tunlab-privileged",] > found[()]
+
+        def rights(*options):
+            run = start(f"{specs[0]}*1", *options).ended()
+            return int(re.search(r"^rights ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
+
+        least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
+        assert rights() == least
+        assert rights("--tunlab-privileged") > least
+        pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = ['SYS_PTRACE']\n")
+        assert rights() == least | 1 << 19
 
 
 class TestTheController:
