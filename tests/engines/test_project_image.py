@@ -82,6 +82,16 @@ def test_one_that_is_copied_into_the_image_is_so_anew(start, package):
     assert (status, "assert 2 == 1" in out) == (1, True), out + err
 
 
+@pytest.mark.parametrize("by", ["the table", "an option"])
+def test_nothing_is_installed_where_that_is_said(start, project, by):
+    directory = project(test_it=PASSES)
+    (directory / "requirements.txt").write_text("./nothing-here\n")
+    if by == "the table":
+        (directory / "pyproject.toml").write_text("[tool.tunlab.test]\ninstall = []\n")
+    status, out, err = start(directory, "-q", *(["--install", ""] if by == "an option" else [])).end()
+    assert (status, "1 passed" in out, "building" in err) == (0, True, False), out + err
+
+
 def test_what_is_deleted_is_gone(start, package, on_an_engine):
     """A test, a conftest, a module, a package; with the image of before, to which its files were copied."""
     (package / "test_own.py").unlink()

@@ -87,7 +87,7 @@ def test_command(
     if image and pythons:
         raise click.UsageError("--pythons builds an image for each version, and --image names one")
     _refuse_to_wait([*added(environment), *arguments])
-    wanted = install or tuple(said.get("install", ()))
+    wanted = install or said.get("install")
     names = project.files(root, said.get("include", ()))
     if told := heavy(root, names):
         click.echo(f"tunlab: {told}", err=True)
@@ -144,9 +144,10 @@ def _build(
     root: Path,
     names: Sequence[str],
     version: str,
-    install: tuple[str, ...],
+    install: Sequence[str] | None,
     packages: tuple[str, ...],
 ) -> str:
+    """The image of tunlab with what the project needs; install: None where nobody says what that is."""
     from tunlab.engines import project
     from tunlab.engines.project_image import ensure_project_image
     from tunlab.engines.suite_image import ensure_suite_image
@@ -156,7 +157,8 @@ def _build(
         base = ensure_suite_image(
             engine, python=version, packages=" ".join(packages), extras="test" if own else "", progress=progress
         )
-    needed = [each for each in install if each.strip()] if install or own else project.needs(root)
+    asked = project.needs(root) if install is None and not own else install or ()
+    needed = [each for each in asked if each.strip()]
     if not needed:
         return base
     with _telling(f"the image with {', '.join(needed)}") as progress:
