@@ -122,14 +122,12 @@ def test_what_is_deleted_is_gone(start, package, on_an_engine):
     assert "1 passed" in said, said
 
 
-def test_what_workers_are_not_given_is_said(engine, suite_image, project):
+def test_a_project_that_is_heavy_to_carry_is_said_to_be(engine, suite_image, project):
     directory = project()
-    (directory / "pyproject.toml").write_text('[tool.tunlab.test]\nmounts = ["/data:/data"]\n')
     with (directory / "film").open("wb") as film:
         film.truncate(60_000_000)
     said = []
     assert Provision(directory, directory, image=suite_image).image(engine, said.append) == suite_image
     assert [line.partition(" (")[0] for line in said] == [
         "local: the project's files are 60 MB, held in memory and carried in at each run",
-        "local: mounts are for `tunlab test`: workers are given none",
     ]

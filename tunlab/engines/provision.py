@@ -55,6 +55,7 @@ class Provision:
             privileges=self._privileges,
             capabilities=tuple(self._said.get("capabilities", ())),
             environment=_environment(self._said.get("env", ()), os.environ),
+            mounts=dict(settings.mount(each) for each in self._said.get("mounts", ())),
         )
 
     def image(self, engine: Engine, begins: Callable[[str], None]) -> str:
@@ -80,8 +81,6 @@ class Provision:
 
         if told := heavy(self.root, self._names):
             begins(f"{engine.name}: {told}")
-        if self._said.get("mounts"):
-            begins(f"{engine.name}: mounts are for `tunlab test`: workers are given none")
         if self._named:
             pull_image(engine, self._named, progress=telling(f"fetching the image {self._named}"))
             return self._named

@@ -41,6 +41,7 @@ class Settings:
     directory    that the workers begin in
     archive      the project's files: a tar with paths below "/"
     environment  variables for them
+    mounts       of the engine's machine, by their paths inside, read-only
     """
 
     run: str
@@ -49,6 +50,7 @@ class Settings:
     privileges: Privileges = "least"
     capabilities: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: Mapping[str, str] = field(default_factory=dict)
 
 
 class WorkerContainer:
@@ -87,6 +89,7 @@ class WorkerContainer:
             privileges=settings.privileges,
             capabilities=settings.capabilities,
             environment=settings.environment,
+            mounts=settings.mounts,
             directory=settings.directory,
             log=False,
         )

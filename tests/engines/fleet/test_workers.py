@@ -92,6 +92,14 @@ class TestTwoEngines:
         assert run.status == 0, run.text
         assert (pytester.path / "brought").read_text() == "AAAA" * 50_000
 
+    def test_what_the_table_mounts_is_there(self, pytester, start, specs, tmp_path):
+        (tmp_path / "given").mkdir()
+        (tmp_path / "given" / "packets").write_text("some")
+        pytester.makepyprojecttoml(f'[tool.tunlab.test]\nmounts = ["{tmp_path}/given:/given"]\n')
+        pytester.makepyfile("def test_one(): assert open('/given/packets').read() == 'some'\n")
+        run = start(f"{specs[0]}*1").ended()
+        assert (run.status, run.outcomes()) == (0, {"passed": 1}), run.text
+
 
 class TestCoverage:
     def test_of_both_workers_is_in_one_report(self, pytester, start, two):
