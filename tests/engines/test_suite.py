@@ -13,6 +13,7 @@ import pytest
 from docker.errors import NotFound
 
 from tests.engines.conftest import LIMIT
+from tests.engines.fleet.forwarder import Forwarder
 from tunlab.engines import ownership, removal
 from tunlab.engines.container import LEAST, Container
 from tunlab.engines.suite_image import ensure_suite_image
@@ -254,6 +255,25 @@ class TestHoweverItEnds:
         running.process.stdout = None
         status, _, err = running.end()
         assert (status, err) == (1, "")
+        assert running.containers() == []
+
+    def test_ctrl_c_twice_with_an_engine_that_is_frozen(self, start, project, engine, tmp_path):
+        forwarder = Forwarder(tmp_path / "engine.sock", engine.endpoint.socket)
+        try:
+            running = start(project(test_long=LONG), "--engine", forwarder.spec)
+            running.wait_for("it runs")
+            (container,) = running.containers()
+            forwarder.freeze()
+            running.process.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):  # the first waits for pytest
+                running.process.wait(1)
+            status, _, err = running.end(signal.SIGINT)
+        finally:
+            forwarder.cut()
+        assert (status, "Traceback" in err) == (69, False), err
+        assert "a suite's containers end by themselves when it answers" in err
+        with contextlib.suppress(NotFound):  # it ends with its input
+            engine.api.wait(container, condition="removed", timeout=LIMIT)
         assert running.containers() == []
 
     def test_sigterm(self, start, project):

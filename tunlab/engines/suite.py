@@ -11,7 +11,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -126,7 +126,8 @@ def _follow(container: Container, events: _Events, word: str, write: Write) -> i
                 if interrupted:
                     raise KeyboardInterrupt
                 interrupted = True
-                container.kill("SIGINT")
+                # Not by this thread: an engine that is frozen would keep the second one from being seen.
+                threading.Thread(target=_interrupt, args=(container,), name="tunlab-interrupt", daemon=True).start()
             elif kind == "out":
                 shown, status = split.take(what)
                 write("out", shown)
@@ -137,6 +138,11 @@ def _follow(container: Container, events: _Events, word: str, write: Write) -> i
         remedy = "run it again; with --tunlab-on a lost container costs one test only"
         raise EngineError(problem, engine=container.engine.name, container=container.name, remedy=remedy)
     return status
+
+
+def _interrupt(container: Container) -> None:
+    with suppress(EngineError):  # a second Ctrl-C does without
+        container.kill("SIGINT")
 
 
 @contextmanager
