@@ -129,6 +129,13 @@ def need():
 
 
 @pytest.fixture
+def pytester(pytester, monkeypatch):
+    """pytest's own; what it runs goes without Hypothesis's plugin, which loads for longer than all the rest."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    return pytester
+
+
+@pytest.fixture
 def engine():
     """The engine; where there is none the test fails in CI, and is skipped at a desk."""
     from tunlab.engines.connection import Engine  # only here: it is slow to load
