@@ -95,7 +95,6 @@ def test_after_an_interruption_the_files_are_there(pytester, terminal):
 
 
 def test_in_a_subtest_what_is_printed_afterwards_is_captured_again(pytester, terminal):
-    pytest.importorskip("_pytest.subtests")
     pytester.makepyfile(
         """
         def test_x(tun, subtests):

@@ -102,7 +102,6 @@ UNITTEST_SUBTESTS = """
 
 @pytest.mark.parametrize(("name", "tests"), [("test_x.test_x", SUBTESTS), ("test_x.Case.test_x", UNITTEST_SUBTESTS)])
 def test_each_subtest_has_what_came_in_it_and_the_file_has_all(pytester, run, parallel, sections, name, tests):
-    pytest.importorskip("_pytest.subtests")
     pytester.makepyfile(test_x=HEAD + tests)
     result = run(*parallel, "--junitxml=report.xml")
     first, second = sections(result)

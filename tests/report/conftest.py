@@ -1,11 +1,13 @@
-"""What a report stands on: a Tun whose namespace is recorded, as the plugin records those of its fixtures."""
+"""What a report stands on: a Tun whose namespace is recorded, as the plugin records those of its fixtures; a page."""
 
 import pytest
 
+from tests.report.browser import Browser
 from tunlab.kernel.drops import DropWatch
 from tunlab.kernel.namespace_record import NamespaceRecord
 from tunlab.kernel.netns import Netns
 from tunlab.report.evidence import Home
+from tunlab.report.page import render
 from tunlab.traffic import Tun
 
 
@@ -25,3 +27,29 @@ def recorded_tun(home):
 def drops():
     with DropWatch() as drops:
         yield drops
+
+
+@pytest.fixture(scope="module")
+def browser(need, tmp_path_factory):
+    opened = Browser(need("chromium"), tmp_path_factory.mktemp("chromium"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """`show(recording)`: its page, open; whatever the test does, it asks for nothing and complains of nothing."""
+    shown = []
+
+    def open_page(recording, **words):
+        file = tmp_path / f"page{len(shown)}.html"
+        file.write_text(render(recording, **{"title": "test_x", **words}), encoding="utf-8")
+        shown.append(file)
+        browser.window(1280, 820)
+        browser.prefer("light")
+        browser.open(file)
+        return browser
+
+    yield open_page
+    assert browser.complaints() == []
+    assert {url for url in browser.requests() if not url.startswith("blob:")} == {file.as_uri() for file in shown[-1:]}

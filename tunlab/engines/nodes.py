@@ -147,8 +147,8 @@ class Nodes:
     def look(self) -> None:
         """Start nothing, and raise EngineError for a container that is named and does not run."""
         for node in self._plan.nodes:
-            if node.container and not self._running(node.container).pid:
-                raise self._ended(node, self._running(node.container))
+            if node.container and not (found := self._running(node.container)).pid:
+                raise self._ended(node, found)
 
     def pid(self, node: str) -> int:
         """The first process of a node's container. Raises ProcessLookupError if it has ended."""

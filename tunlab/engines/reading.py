@@ -18,6 +18,5 @@ def reading() -> Iterator[None]:
         raise EngineError(problem, remedy="run it again") from error
     except OSError as error:
         problem = f"{error.filename or 'a file of the project'} cannot be read: {error.strerror or error}"
-        raise EngineError(
-            problem, remedy="make it readable, or name it in .gitignore: it goes to the workers"
-        ) from error
+        remedy = "make it readable, or name it in .gitignore: the project's files are carried into the containers"
+        raise EngineError(problem, remedy=remedy) from error
