@@ -24,7 +24,7 @@ LOADED = [
     CLICK.with_name("core.py"),
     ROOT / "tunlab/cli/group.py",
     ROOT / "tunlab/errors.py",
-    ROOT / "tunlab/cli/labs.py",
+    ROOT / "tunlab/cli/ls.py",
     ROOT / "tunlab/lab/live.py",
 ]
 

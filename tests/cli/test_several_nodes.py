@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.cli.terminals import read_until, terminal
+from tests.cli.pseudo_terminal import PseudoTerminal, read_until
 from tunlab.lab import Lab
 from tunlab.packet import ICMP, IPv4, build
 
@@ -90,7 +90,7 @@ class TestUp:
         program = f"cat {signs}; echo ready"
         run = f'run = [{{ command = ["sh", "-c", "{program}"], ready = {{ line = "ready" }} }}]'
         file.write_text(f'[nodes]\na = {{ {run} }}\nb = {{}}\n[[links]]\nends = ["a", "b"]\n')
-        with terminal("up", str(file), environment=environment) as (process, shown):
+        with PseudoTerminal("up", str(file), environment=environment) as (process, shown):
             read_until(shown, r"slow is coming up: 2 of 2 nodes")
             signs.write_text("")
             said = read_until(shown, r"slow is up: 2 nodes, 1 link")

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from tests.cli.terminals import read_until, terminal
+from tests.cli.pseudo_terminal import PseudoTerminal, read_until
 from tunlab.cli.watch import links_of, short, table
 from tunlab.kernel.link_events import LinkEvents
 from tunlab.kernel.netns import Netns
@@ -58,7 +58,7 @@ class TestWatch:
 
     def test_a_table_on_a_terminal(self, tunlab, environment):
         tunlab("up", "two-hosts")
-        with terminal("watch", environment=environment) as (process, shown):
+        with PseudoTerminal("watch", environment=environment) as (process, shown):
             said = read_until(shown, r"b eth0 +a eth0 +up +\S")
             assert "lab two-hosts: 2 nodes; Ctrl-C ends" in said
             with Lab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
@@ -79,7 +79,7 @@ class TestWatch:
 
     def test_on_a_terminal_too(self, tunlab, environment):
         tunlab("up", "two-hosts")
-        with witness("two-hosts", "a", "b"), terminal("watch", environment=environment) as (process, shown):
+        with witness("two-hosts", "a", "b"), PseudoTerminal("watch", environment=environment) as (process, shown):
             read_until(shown, r"b eth0 +a eth0 +up +\S")
             tunlab("down", "two-hosts")
             read_until(shown, r"lab two-hosts is down\r\n")

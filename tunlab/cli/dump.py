@@ -14,8 +14,8 @@ import click
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
-    from tunlab.cli.signals import Signals
-    from tunlab.cli.tap import Tap
+    from tunlab.cli.signals import SignalPipe
+    from tunlab.cli.sniffer import Sniffer
     from tunlab.lab import Lab
     from tunlab.lab.ending import Ending
     from tunlab.lab.reader import Reader
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """An option's callback: its value as that function of tunlab.cli.filters reads it."""
+    """An option's callback: its value as that function of tunlab.cli.packet_filter reads it."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         if value is None:
             return None
-        from tunlab.cli import filters
+        from tunlab.cli import packet_filter
 
         try:
-            return getattr(filters, parser)(value)
+            return getattr(packet_filter, parser)(value)
         except ValueError as error:
             raise click.BadParameter(str(error), ctx, parameter) from None
 
@@ -44,10 +44,10 @@ def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None
 @click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after N packets.")
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End after so long.")
 @click.option("-a", "--all", "everything", is_flag=True, help="UDP too, and what is no IPv4.")
-@click.option("--protocol", callback=_parsed("protocol_number"), metavar="P", help="icmp, igmp, tcp, udp, a number.")
-@click.option("--address", callback=_parsed("network"), metavar="A", help="Either end: an address or a network.")
-@click.option("--src", callback=_parsed("network"), metavar="A", help="The source.")
-@click.option("--dst", callback=_parsed("network"), metavar="A", help="The destination.")
+@click.option("--protocol", callback=_parsed("parse_protocol"), metavar="P", help="icmp, igmp, tcp, udp, a number.")
+@click.option("--address", callback=_parsed("parse_network"), metavar="A", help="Either end: an address or a network.")
+@click.option("--src", callback=_parsed("parse_network"), metavar="A", help="The source.")
+@click.option("--dst", callback=_parsed("parse_network"), metavar="A", help="The destination.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Either end, of TCP or UDP.")
 @click.option("--json", "as_json", is_flag=True, help="An object a line, with all fields and the octets.")
 @click.option("--oneline", is_flag=True, help="A line a packet, as tcpdump has it.")
@@ -77,18 +77,18 @@ def dump_command(
 
     Example: tunlab dump lab --protocol tcp --port 80 --verbose --write syn.pcapng
     """
-    from tunlab.cli import display
-    from tunlab.cli.filters import Filter
-    from tunlab.cli.signals import Signals
+    from tunlab.cli import packet_format
+    from tunlab.cli.packet_filter import PacketFilter
+    from tunlab.cli.signals import SignalPipe
     from tunlab.lab import resolve
     from tunlab.lab.ending import Ending
 
     if as_json and oneline:
         raise click.UsageError("--json and --oneline are two forms of the same packet: give one of them")
-    chosen = Filter(everything, protocol, address, src, dst, port)
+    chosen = PacketFilter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
-        signals, ending = stack.enter_context(Signals()), stack.enter_context(Ending(lab))
+        signals, ending = stack.enter_context(SignalPipe()), stack.enter_context(Ending(lab))
         record = _recorder(stack, file, ifname or lab.ifname_of(node))
         reader, where = _source(stack, lab, node, ifname)
         # Said only now that nothing sent from here on is missed: people and programs wait for it.
@@ -97,22 +97,22 @@ def dump_command(
         def show(crossing: Crossing) -> None:
             record(crossing)
             if as_json:
-                click.echo(display.json(crossing))
+                click.echo(packet_format.to_json(crossing))
             elif oneline:
-                click.echo(display.line(crossing))
+                click.echo(packet_format.to_line(crossing))
             else:
-                click.echo(display.whole(crossing, verbose=verbose))
+                click.echo(packet_format.to_listing(crossing, verbose=verbose))
 
-        shown = _follow(reader, signals, ending, count, timeout, lambda crossing: chosen.passes(crossing.packet), show)
+        shown = _follow(reader, signals, ending, count, timeout, lambda crossing: chosen.matches(crossing.packet), show)
     click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
     if count is not None and shown < count and signals.number is None:
         click.echo(f"tunlab: {count} were wanted, and {timeout:g} s have passed", err=True)
         raise click.exceptions.Exit(1)
 
 
-def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Tap, str]:
+def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
     """What is read, and which it is, in words."""
-    from tunlab.cli.tap import Tap
+    from tunlab.cli.sniffer import Sniffer
     from tunlab.lab.reader import Reader
 
     planned = lab.plan.node(node)
@@ -123,7 +123,7 @@ def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[
         beside = "" if reader.attached else ", beside the program that is attached to it"
         return reader, f"{ifname} {place}{beside}"
     with lab.netns(node) as netns:
-        tap = stack.enter_context(Tap(netns, ifname, f"lab {lab.name}/{node}"))
+        tap = stack.enter_context(Sniffer(netns, ifname, f"lab {lab.name}/{node}"))
     return tap, f"{ifname} {place}"
 
 
@@ -140,8 +140,8 @@ def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Cro
 
 
 def _follow(
-    reader: Reader | Tap,
-    signals: Signals,
+    reader: Reader | Sniffer,
+    signals: SignalPipe,
     ending: Ending,
     count: int | None,
     timeout: float | None,

@@ -69,7 +69,7 @@ def _datagrams(source: str) -> tuple[list[bytes], PacketError | None]:
 
     Raises PacketError, or KernelError for a file.
     """
-    from tunlab.cli.octets import looks_hexadecimal, parse_hex
+    from tunlab.cli.hex_input import looks_hexadecimal, parse_hex
     from tunlab.errors import PacketError
 
     if source == "-":

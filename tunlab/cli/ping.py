@@ -38,7 +38,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     import time
     from contextlib import ExitStack
 
-    from tunlab.cli.octets import parse_hex
+    from tunlab.cli.hex_input import parse_hex
     from tunlab.kernel.refusal import SOCKET_REASONS, refusing
     from tunlab.lab import resolve
     from tunlab.lab.reader import attach

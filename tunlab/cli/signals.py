@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Self
 
 
-class Signals:
+class SignalPipe:
     """While entered, SIGINT and SIGTERM interrupt nothing: they make `fileno` readable, and `number` tells which."""
 
     number: int | None = None

@@ -46,14 +46,14 @@ def up_command(
 
     planned = plan(spec)
     if dry_run:
-        from tunlab.cli.planned import told
+        from tunlab.cli.plan_text import plan_text
 
-        click.echo(_json(planned) if as_json else told(planned))
+        click.echo(_json(planned) if as_json else plan_text(planned))
         click.echo("nothing was made", err=True)
         return
     from tunlab.cli.containers import containers_of, remove_containers
     from tunlab.cli.progress import Progress
-    from tunlab.cli.signals import Signals
+    from tunlab.cli.signals import SignalPipe
     from tunlab.errors import TopologyError
     from tunlab.lab.live import Lab
 
@@ -62,7 +62,7 @@ def up_command(
     def progress() -> str:
         return f"{spec.name} is coming up: {sum(1 for _ in pinned.glob('*'))} of {len(planned.nodes)} nodes"
 
-    with Signals() as signals, Progress(progress), containers_of(planned) as containers:
+    with SignalPipe() as signals, Progress(progress), containers_of(planned) as containers:
         try:
             lab = Lab.up(planned, base=file.parent if file else "", containers=containers)
         except TopologyError as error:  # what only the kernel knew
@@ -96,7 +96,7 @@ def _say_tun(lab: Lab, spec: LabSpec, as_json: bool) -> None:
 
 
 def _say_lab(lab: Lab, plan: LabPlan, as_json: bool) -> None:
-    from tunlab.cli.planned import size
+    from tunlab.cli.plan_text import size
 
     if as_json:
         click.echo(_json(plan, str(lab.directory)))

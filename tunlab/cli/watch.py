@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 if TYPE_CHECKING:
-    from tunlab.cli.signals import Signals
+    from tunlab.cli.signals import SignalPipe
     from tunlab.kernel.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.tables import Link
     from tunlab.lab.ending import Ending
@@ -34,12 +34,12 @@ def watch_command(name: str | None, as_json: bool) -> None:
 
     Example: tunlab watch router --json
     """
-    from tunlab.cli.signals import Signals
+    from tunlab.cli.signals import SignalPipe
     from tunlab.lab.ending import Ending
     from tunlab.lab.live import Lab
 
     lab = Lab.open(name)
-    with Signals() as signals, Ending(lab) as ending, lab.live() as live, live.events() as events:
+    with SignalPipe() as signals, Ending(lab) as ending, lab.live() as live, live.events() as events:
         # Said only now that nothing that happens from here on is missed: people and programs wait for it.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
@@ -50,13 +50,13 @@ def watch_command(name: str | None, as_json: bool) -> None:
         click.echo(f"lab {lab.name} is down", err=True)
 
 
-def _print_changes(events: LinkEvents, signals: Signals, ending: Ending, as_json: bool) -> None:
+def _print_changes(events: LinkEvents, signals: SignalPipe, ending: Ending, as_json: bool) -> None:
     while _wait(events, signals, ending):
         for event in events.take():
             click.echo(_as_json(event) if as_json else _as_text(event))
 
 
-def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals, ending: Ending) -> None:
+def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: Ending) -> None:
     import time
     from shutil import get_terminal_size
 
@@ -75,7 +75,7 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: Signals, ending: En
         events.take()
 
 
-def _wait(events: LinkEvents, signals: Signals, ending: Ending) -> bool:
+def _wait(events: LinkEvents, signals: SignalPipe, ending: Ending) -> bool:
     """Wait for a change, a second at most; False when it is time to end."""
     import errno
     import select

@@ -15,7 +15,7 @@ from tunlab.traffic import Crossing
 _AT_ONCE = 64
 
 
-class Tap(Closing):
+class Sniffer(Closing):
     """As a Reader (tunlab.lab.reader), for an interface with or without Ethernet; only IP is seen."""
 
     attached = False

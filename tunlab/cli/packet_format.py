@@ -11,7 +11,7 @@ from tunlab.packet import hexdump, listing, parse, plain
 from tunlab.traffic import Crossing
 
 
-def whole(crossing: Crossing, *, verbose: bool = False) -> str:
+def to_listing(crossing: Crossing, *, verbose: bool = False) -> str:
     """The listing and the hex dump; octets that are no IPv4 with the reason in the listing's place."""
     if crossing.packet is not None:
         head = listing(crossing.packet, verbose=verbose)
@@ -20,13 +20,13 @@ def whole(crossing: Crossing, *, verbose: bool = False) -> str:
     return f"{head}\n\n{hexdump(crossing.octets)}\n"
 
 
-def line(crossing: Crossing) -> str:
+def to_line(crossing: Crossing) -> str:
     """The time of day, and the packet as tcpdump would put it."""
     time = datetime.fromtimestamp(crossing.time_ns // 10**9)
     return f"{time:%H:%M:%S}.{crossing.time_ns // 1000 % 10**6:06} {crossing}"
 
 
-def json(crossing: Crossing) -> bytes:
+def to_json(crossing: Crossing) -> bytes:
     """One object: time, direction, octets, and the fields by their names or the error."""
     seconds, nanoseconds = divmod(crossing.time_ns, 10**9)
     said: dict[str, object] = {

@@ -14,7 +14,7 @@ from tunlab.packet import UDP, Packet
 from tunlab.packet.text import PROTOCOLS
 
 
-class Filter(Struct, frozen=True):
+class PacketFilter(Struct, frozen=True):
     """What a packet must have, all of it; None: anything.
 
     everything          also UDP, and also what is no IPv4 as long as nothing else is asked for
@@ -29,7 +29,7 @@ class Filter(Struct, frozen=True):
     dst: IPv4Network | None = None
     port: int | None = None
 
-    def passes(self, packet: Packet | None) -> bool:
+    def matches(self, packet: Packet | None) -> bool:
         """Whether it is to be shown; `packet` is None for octets that are no IPv4."""
         wanted = (self.protocol, self.address, self.src, self.dst, self.port)
         if packet is None:
@@ -51,7 +51,7 @@ class Filter(Struct, frozen=True):
         )
 
 
-def protocol_number(text: str) -> int:
+def parse_protocol(text: str) -> int:
     """The number of "icmp", "igmp", "tcp", "udp", or of a number from 0 to 255. Raises ValueError with a sentence."""
     for number, name in PROTOCOLS.items():
         if text.lower() == name.lower():
@@ -61,7 +61,7 @@ def protocol_number(text: str) -> int:
     raise ValueError(f"{text!r} is no protocol: give icmp, igmp, tcp, udp or a number from 0 to 255")
 
 
-def network(text: str) -> IPv4Network:
+def parse_network(text: str) -> IPv4Network:
     """The network of "10.1.2.0/24" or of one address, "10.1.2.3". Raises ValueError with a sentence."""
     try:
         return IPv4Network(text)

@@ -10,7 +10,7 @@ from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan
 _DEFAULT_ROUTES = {"default": "default", "default6": "default"}
 
 
-def told(plan: LabPlan) -> str:
+def plan_text(plan: LabPlan) -> str:
     """A line for the lab, and below it a block for each node."""
     blocks = ["\n".join(_node(plan, node)) for node in plan.nodes]
     return "\n\n".join([f"lab {plan.name}: {size(plan)}", *blocks])

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 
-class terminal:  # noqa: N801 - used as a function
-    """A command with a terminal for its output: `with terminal("watch", …) as (process, shown)`."""
+class PseudoTerminal:
+    """A command with a terminal for its output: `with PseudoTerminal("watch", …) as (process, shown)`."""
 
     def __init__(self, *arguments, environment):
         self.arguments, self.environment = arguments, environment

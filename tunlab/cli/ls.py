@@ -1,0 +1,53 @@
+"""`tunlab ls`: list the labs that are up, half-made or left over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from tunlab.lab import Status
+
+
+@click.command("ls", short_help="List the labs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
+def ls_command(as_json: bool) -> None:
+    """List the labs: what is up, since when, its addresses, who is inside.
+
+    \b
+    up          ready
+    coming up   being made at this moment
+    broken      its maker was killed half-way: tunlab down removes it
+    gone        its namespaces are no more, as after a reboot: tunlab down removes it
+
+    tunlab gc removes all that are broken or gone.
+
+    Example: tunlab ls --json
+    """
+    from tunlab.lab.live import Lab
+
+    looked = [(lab, lab.status()) for lab in Lab.all()]
+    statuses = [status for lab, status in looked if lab.directory.is_dir()]  # not taken down while we looked
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(statuses))
+        return
+    if not statuses:
+        click.echo("no lab is up; tunlab up makes one", err=True)
+        return
+    rows = [("LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES"), *map(_row, statuses)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _row(status: Status) -> tuple[str, ...]:
+    reader = (
+        {True: "yes", False: "no", None: "?"}[status.attached] if status.condition == "up" and status.ifname else ""
+    )
+    processes = " ".join(map(str, status.processes))
+    nodes = str(len(status.nodes)) if status.nodes else ""
+    cells = (status.since, nodes, status.ifname, " ".join(status.addresses), reader, processes)
+    return (status.name, status.condition, *(cell or "-" for cell in cells))
