@@ -66,7 +66,7 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
             )  # fmt: skip
         return fields, upper, packet.payload
 
-    def octets_of(options: Any) -> list[tuple[int, bytes]]:
+    def to_bytes(options: Any) -> list[tuple[int, bytes]]:
         if typed:
             return [(bytes(option)[0], bytes(option)[2:]) for option in options]
         return list(options[0])
@@ -74,9 +74,9 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, dscp, ecn, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
         if len(upper) == 11:
-            upper = (*upper[:10], octets_of(upper[10]))
+            upper = (*upper[:10], to_bytes(upper[10]))
         service, fragment = dscp << 2 | ecn, (int(flags), offset)
-        ip = version, ihl, service, length, number, *fragment, *rest, OCTETS[src], OCTETS[dst], octets_of(options)
+        ip = version, ihl, service, length, number, *fragment, *rest, OCTETS[src], OCTETS[dst], to_bytes(options)
         return (*ip, *upper, payload)
 
     return read_typed if typed else read_pairs, common

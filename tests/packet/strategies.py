@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tunlab.packet import ICMP, IGMP, TCP, UDP, GroupRecord, IPFlag, IPv4, Packet, ip_options, tcp_options
-from tunlab.packet.options import LONGEST, Option, padded
+from tunlab.packet.options import MAX_OPTIONS_LENGTH, Option, pad_options
 
 # The same examples in every run: a failure here is a failure everywhere. No deadline: no verdict by the clock.
 EXACT = settings(derandomize=True, database=None, deadline=None)
@@ -36,7 +36,7 @@ payloads = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"\0", bytes(
 def option_lists(*kinds):
     """At most 40 octets of options, the padding left to the header."""
     lists = st.lists(st.one_of(*kinds), max_size=6)
-    return lists.filter(lambda options: len(padded(b"".join(map(bytes, options)))) <= LONGEST)
+    return lists.filter(lambda options: len(pad_options(b"".join(map(bytes, options)))) <= MAX_OPTIONS_LENGTH)
 
 
 routes = {

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.packet.strategies import sampled
 from tunlab.packet import Checksum, Verdict, internet_checksum
-from tunlab.packet.checksum import is_intact
+from tunlab.packet.checksum import checksum_ok
 
 
 def folded(octets):
@@ -51,7 +51,7 @@ def test_any_octets_sum_as_in_the_rfc(octets):
 def test_words_at_the_edges_sum_as_in_the_rfc(words):
     octets = b"".join(words)
     assert internet_checksum(octets) == folded(octets)
-    assert is_intact(octets) == (folded(octets) == 0)
+    assert checksum_ok(octets) == (folded(octets) == 0)
 
 
 @given(st.binary(max_size=60))
@@ -59,14 +59,14 @@ def test_words_at_the_edges_sum_as_in_the_rfc(words):
 def test_octets_with_their_checksum_are_intact_and_with_another_are_not(octets):
     octets += bytes(len(octets) % 2)
     checksum = internet_checksum(octets)
-    assert is_intact(octets + checksum.to_bytes(2, "big"))
+    assert checksum_ok(octets + checksum.to_bytes(2, "big"))
     if checksum not in (0, 0xFFFF):
-        assert not is_intact(octets + (checksum ^ 0x0100).to_bytes(2, "big"))
+        assert not checksum_ok(octets + (checksum ^ 0x0100).to_bytes(2, "big"))
 
 
 def test_nothing_but_zeros_is_not_intact():
-    assert not is_intact(bytes(20))
-    assert not is_intact(b"")
+    assert not checksum_ok(bytes(20))
+    assert not checksum_ok(b"")
 
 
 @pytest.mark.parametrize(

@@ -15,15 +15,15 @@ from tunlab.packet import (
     TCP,
     UDP,
     IPFlag,
-    Partial,
+    TruncatedHeader,
     Verdict,
     build,
     checksums,
     findings,
     listing,
     parse,
-    plain,
     summary,
+    to_dict,
 )
 from tunlab.packet.options import Option
 
@@ -166,7 +166,7 @@ def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
         if wanted is None or record["tshark"]["inner_ip_layers"]:
             continue
         header = packet.transport
-        if isinstance(header, Partial):  # tshark gives what is there of it, and so do we
+        if isinstance(header, TruncatedHeader):  # tshark gives what is there of it, and so do we
             given = PARTIAL_FIELDS[name]
             assert not differences(given, header.fields, wanted), record["id"]
             partial += 1
@@ -212,7 +212,7 @@ def test_every_tcp_payload_is_as_long_as_tsharks(corpus):
     compared = 0
     for record, _, packet in parsed(corpus):
         wanted = (record["tshark"].get("tcp") or {}).get("len")
-        if wanted is None or record["tshark"]["inner_ip_layers"] or packet.cut or packet.tcp.data_offset < 5:
+        if wanted is None or record["tshark"]["inner_ip_layers"] or packet.missing or packet.tcp.data_offset < 5:
             continue
         assert len(packet.payload) == wanted, record["id"]
         compared += 1
@@ -239,7 +239,7 @@ def test_every_packet_can_be_judged_and_printed(corpus):
         with_findings += bool(findings(packet))
         assert listing(packet, verbose=True).startswith("=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n")
         assert summary(packet).startswith("IP ")
-        json.dumps(plain(packet))
+        json.dumps(to_dict(packet))
     assert 723 < with_findings < 3_000
 
 

@@ -5,8 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.packet.golden import GOLDEN
-from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, Partial, TCPFlag, build, parse
-from tunlab.packet.diagram import box, brief, compare, explain, marks, rows
+from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, TruncatedHeader, build, parse
+from tunlab.packet.diagram import (
+    diff_bytes,
+    difference_lines,
+    difference_text,
+    differing_fields,
+    explain,
+    header_diagram,
+)
 from tunlab.packet.match import Difference
 from tunlab.packet.tcp_options import MSS, Timestamps
 
@@ -18,7 +25,7 @@ def test_the_header_of_rfc_791():
         build(IPv4(src="10.1.2.3", dst="10.1.2.1", identification=7, flags=IPFlag.DF), UDP(src_port=1, dst_port=2))
     ).ip
     assert (
-        "\n".join(box(header, {"ttl", "flags"}))
+        "\n".join(header_diagram(header, {"ttl", "flags"}))
         == """\
       0                   1                   2                   3
       0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1 2 3 4 5 6 7 8 9 0 1
@@ -45,7 +52,7 @@ def test_the_header_of_rfc_791():
 def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
     offset = 0
     for header in packet.headers:
-        drawn = box(header, {"src_port", "options", "rest", "checksum"}, offset=offset)
+        drawn = header_diagram(header, {"src_port", "options", "rest", "checksum"}, offset=offset)
         assert {len(line) for line in drawn[2:]} == {70}
         names = [line for line in drawn if line[:4].strip()]
         bit = 0
@@ -58,12 +65,12 @@ def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
             bit += bits
         assert [int(line[:4]) for line in names] == sorted({int(line[:4]) for line in names})
         assert int(names[0][:4]) == offset
-        offset += len(header.octets())
+        offset += len(header.to_bytes())
 
 
 def test_options_have_rows_of_their_own():
     header = TCP(options=[MSS(1460), Timestamps(1, 2), MSS(3)])
-    drawn = box(header, {"options"}, offset=20)
+    drawn = header_diagram(header, {"options"}, offset=20)
     assert drawn[-3:] == [
         "  40 | options  02 04 05 b4 08 0a 00 00 00 01 00 00 00 02 02 04      |",
         f"  56 |          {header.options[16:].hex(' '):<53}|",
@@ -72,20 +79,20 @@ def test_options_have_rows_of_their_own():
 
 
 def test_a_header_that_is_cut_short_ends_with_the_last_whole_field():
-    drawn = box(Partial(6, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
+    drawn = header_diagram(TruncatedHeader(6, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
     assert [line[:4].strip() for line in drawn if line[:4].strip()] == ["20", "24"]
     assert drawn[-1] == "     +" + "^" * 63 + "+"
-    drawn = box(Partial(17, bytes.fromhex("1234")), offset=20)
+    drawn = header_diagram(TruncatedHeader(17, bytes.fromhex("1234")), offset=20)
     assert drawn[-1] == "     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+"
 
 
 def test_many_flags_are_their_letters():
-    drawn = box(TCP(flags=TCPFlag.SYN | TCPFlag.ACK | TCPFlag.PSH | TCPFlag.URG | TCPFlag.FIN))
+    drawn = header_diagram(TCP(flags=TCPFlag.SYN | TCPFlag.ACK | TCPFlag.PSH | TCPFlag.URG | TCPFlag.FIN))
     assert any("|     FSPAU     |" in line for line in drawn)
 
 
 def test_what_is_not_computed_yet_says_so():
-    assert any(line.count("None") == 2 for line in box(UDP()))
+    assert any(line.count("None") == 2 for line in header_diagram(UDP()))
     packet = Packet.of(IPv4(src="10.0.0.1", dst="10.0.0.2"), UDP(src_port=1))
     assert "  20 |            src port           |" in "\n".join(
         explain(packet, UDP.where(src_port=2).difference(packet))
@@ -109,7 +116,7 @@ def test_what_is_not_computed_yet_says_so():
 )  # fmt: skip
 def test_what_is_marked(match, packet, wanted):
     packet = parse(bytes.fromhex(GOLDEN[packet][0]))
-    assert marks(match.difference(packet), packet) == wanted
+    assert differing_fields(match.difference(packet), packet) == wanted
 
 
 def test_every_view_has_its_place_on_the_wire():
@@ -127,12 +134,12 @@ def test_an_explanation_has_each_header_that_differs_and_each_row():
     lines = explain(packet, (IPv4.where(ttl=1) & TCP.where(dst_port=1)).difference(packet))
     assert [line for line in lines if "as it came" in line] == ["IPv4, as it came:", "TCP, as it came:"]
     assert lines[:2] == ["IPv4.ttl: wanted 1, got 64", "TCP.dst_port: wanted 1, got 80"]
-    assert rows(UDP.where().difference(packet)) == ["UDP: wanted present, got IPv4/TCP"]
+    assert difference_lines(UDP.where().difference(packet)) == ["UDP: wanted present, got IPv4/TCP"]
 
 
 @given(st.binary(max_size=70), st.binary(max_size=70))
 def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_others(wanted, got):
-    lines = compare(wanted, got)
+    lines = diff_bytes(wanted, got)
     differing = [at for at in range(max(len(wanted), len(got))) if wanted[at : at + 1] != got[at : at + 1]]
     if not differing:
         assert lines == []
@@ -148,13 +155,13 @@ def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_o
 
 
 def test_octets_that_are_missing_are_dashes():
-    assert compare(b"GET /", b"GET") == [
+    assert diff_bytes(b"GET /", b"GET") == [
         "octets: wanted 5 octets, got 3: 2 octets differ, the first is octet 3",
         "  wanted     0  47 45 54 20 2f                                   GET /",
         "  got        0  47 45 54 -- --                                   GET",
         "                         ^^ ^^",
     ]
-    assert compare(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 octets, got 1: octet 0 differs"
+    assert diff_bytes(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 octets, got 1: octet 0 differs"
 
 
 @pytest.mark.parametrize(
@@ -168,12 +175,12 @@ def test_octets_that_are_missing_are_dashes():
     ],
 )
 def test_a_difference_in_short_has_of_octets_those_that_differ(wanted, got, said):
-    assert brief(Difference("X.payload", wanted, got)) == f"X.payload: {said}"
+    assert difference_text(Difference("X.payload", wanted, got)) == f"X.payload: {said}"
 
 
 def test_a_difference_in_short_is_short():
     """A pcapng comment has 65,535 octets."""
-    assert len(brief(Difference("TCP.src_port", frozenset(range(65536)), 0))) < 200
-    many = brief(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
+    assert len(difference_text(Difference("TCP.src_port", frozenset(range(65536)), 0))) < 200
+    many = difference_text(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
     assert many.endswith("42 at 11 and 29994 more places")
     assert len(many) < 250

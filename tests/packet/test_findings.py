@@ -9,12 +9,12 @@ from tunlab.packet import (
     TCP,
     UDP,
     Finding,
+    FindingKind,
     GroupRecord,
     IPFlag,
-    Kind,
     Packet,
-    Partial,
     TCPFlag,
+    TruncatedHeader,
     build,
     findings,
     parse,
@@ -36,187 +36,187 @@ def ip(options=b"", **fields):
 FAULTS = {
     "header past the end": (
         octets("record route")[:24],
-        ("IPv4", "ihl", Kind.TRUNCATED, 0, 32, 24, "octets"),
+        ("IPv4", "ihl", FindingKind.TRUNCATED, 0, 32, 24, "octets"),
         "IPv4 ihl: the header runs past the end (needed 32, present 24 by octets)",
     ),
     "total length 0": (
         ip(total_length=0),
-        ("IPv4", "total_length", Kind.OFFLOAD, 2, None, None, None),
+        ("IPv4", "total_length", FindingKind.OFFLOAD, 2, None, None, None),
         "IPv4 total length: it is 0, as segmentation offload leaves it in a capture",
     ),
     "total length 19": (
         ip(total_length=19),
-        ("IPv4", "total_length", Kind.LENGTH, 2, 20, 19, "IPv4.total_length"),
+        ("IPv4", "total_length", FindingKind.LENGTH, 2, 20, 19, "IPv4.total_length"),
         "IPv4 total length: it is less than the header (needed 20, present 19 by IPv4.total_length)",
     ),
     "total length under the header with options": (
         ip(bytes(4), total_length=20),
-        ("IPv4", "total_length", Kind.LENGTH, 2, 24, 20, "IPv4.total_length"),
+        ("IPv4", "total_length", FindingKind.LENGTH, 2, 24, 20, "IPv4.total_length"),
         "IPv4 total length: it is less than the header (needed 24, present 20 by IPv4.total_length)",
     ),
     "datagram cut short": (
         ip(total_length=29),
-        ("IPv4", "total_length", Kind.TRUNCATED, 2, 29, 28, "octets"),
+        ("IPv4", "total_length", FindingKind.TRUNCATED, 2, 29, 28, "octets"),
         "IPv4 total length: the datagram is cut short (needed 29, present 28 by octets)",
     ),
     "link-layer padding": (
         ip() + bytes(18),
-        ("IPv4", "total_length", Kind.TRAILER, 2, 28, 46, "octets"),
+        ("IPv4", "total_length", FindingKind.TRAILER, 2, 28, 46, "octets"),
         "IPv4 total length: 18 octets stand after the datagram's end (needed 28, present 46 by octets)",
     ),
     "reserved flag": (
         ip(flags=IPFlag.RESERVED),
-        ("IPv4", "flags", Kind.RESERVED, 6, None, None, None),
+        ("IPv4", "flags", FindingKind.RESERVED, 6, None, None, None),
         "IPv4 flags: the first bit must be zero (RFC 791 section 3.1)",
     ),
     "fragment of an odd size": (
         build(up(protocol=253, flags=IPFlag.MF), b"seven!!"),
-        ("IPv4", "total_length", Kind.FRAGMENT, 2, None, None, None),
+        ("IPv4", "total_length", FindingKind.FRAGMENT, 2, None, None, None),
         "IPv4 total length: all fragments but the last hold a multiple of 8 octets (RFC 791)",
     ),
     "fragment past the largest datagram": (
         build(up(protocol=253, fragment_offset=0x1FFF), EIGHT),
-        ("IPv4", "fragment_offset", Kind.FRAGMENT, 6, None, None, None),
+        ("IPv4", "fragment_offset", FindingKind.FRAGMENT, 6, None, None, None),
         "IPv4 fragment offset: it ends past the largest datagram of 65535 octets (RFC 791)",
     ),
     "bad header checksum": (
         ip(checksum=0x1234),
-        ("IPv4", "checksum", Kind.CHECKSUM, 10, 0x61E0, 0x1234, None),
+        ("IPv4", "checksum", FindingKind.CHECKSUM, 10, 0x61E0, 0x1234, None),
         "IPv4 checksum 0x1234 is bad, should be 0x61e0",
     ),
     "IP option without a length": (
         ip(b"\1\1\1\x07"),
-        ("IPv4", "options", Kind.OPTION, 23, 2, 1, "IPv4.ihl"),
+        ("IPv4", "options", FindingKind.OPTION, 23, 2, 1, "IPv4.ihl"),
         "IPv4 options: option 7 has no length octet (needed 2, present 1 by IPv4.ihl)",
     ),
     "IP option of length 0": (
         ip(b"\x07\0\0\0"),
-        ("IPv4", "options", Kind.OPTION, 20, 2, 0, "IPv4.options"),
+        ("IPv4", "options", FindingKind.OPTION, 20, 2, 0, "IPv4.options"),
         "IPv4 options: option 7 has the length 0, and the least is 2 (needed 2, present 0 by IPv4.options)",
     ),
     "IP option of length 1": (
         ip(b"\1\x44\1\0"),
-        ("IPv4", "options", Kind.OPTION, 21, 2, 1, "IPv4.options"),
+        ("IPv4", "options", FindingKind.OPTION, 21, 2, 1, "IPv4.options"),
         "IPv4 options: option 68 has the length 1, and the least is 2 (needed 2, present 1 by IPv4.options)",
     ),
     "IP option that overruns": (
         ip(b"\x94\4\0\0\x83\7\4\1"),
-        ("IPv4", "options", Kind.OPTION, 24, 7, 4, "IPv4.ihl"),
+        ("IPv4", "options", FindingKind.OPTION, 24, 7, 4, "IPv4.ihl"),
         "IPv4 options: option 131 has the length 7 and overruns the header (needed 7, present 4 by IPv4.ihl)",
     ),
     "IP option cut with its header": (
         octets("record route")[:28],
-        ("IPv4", "options", Kind.OPTION, 20, 11, 8, "IPv4.ihl"),
+        ("IPv4", "options", FindingKind.OPTION, 20, 11, 8, "IPv4.ihl"),
         "IPv4 options: option 7 has the length 11 and overruns the header (needed 11, present 8 by IPv4.ihl)",
     ),
     "no TCP header": (
         build(up(protocol=6), b""),
-        ("TCP", "header", Kind.TRUNCATED, 20, 20, 0, "IPv4.total_length"),
+        ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 0, "IPv4.total_length"),
         "TCP header: the header is cut short (needed 20, present 0 by IPv4.total_length)",
     ),
     "TCP header cut by the total length": (
-        build(up(), Partial(6, bytes(19))),
-        ("TCP", "header", Kind.TRUNCATED, 20, 20, 19, "IPv4.total_length"),
+        build(up(), TruncatedHeader(6, bytes(19))),
+        ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 19, "IPv4.total_length"),
         "TCP header: the header is cut short (needed 20, present 19 by IPv4.total_length)",
     ),
     "TCP header cut by the input's end": (
         octets("SYN")[:30],
-        ("TCP", "header", Kind.TRUNCATED, 20, 20, 10, "octets"),
+        ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 10, "octets"),
         "TCP header: the header is cut short (needed 20, present 10 by octets)",
     ),
     "UDP header cut": (
-        build(up(options=bytes(4)), Partial(17, bytes(7))),
-        ("UDP", "header", Kind.TRUNCATED, 24, 8, 7, "IPv4.total_length"),
+        build(up(options=bytes(4)), TruncatedHeader(17, bytes(7))),
+        ("UDP", "header", FindingKind.TRUNCATED, 24, 8, 7, "IPv4.total_length"),
         "UDP header: the header is cut short (needed 8, present 7 by IPv4.total_length)",
     ),
     "ICMP header cut": (
-        build(up(), Partial(1, b"\x08")),
-        ("ICMP", "header", Kind.TRUNCATED, 20, 8, 1, "IPv4.total_length"),
+        build(up(), TruncatedHeader(1, b"\x08")),
+        ("ICMP", "header", FindingKind.TRUNCATED, 20, 8, 1, "IPv4.total_length"),
         "ICMP header: the header is cut short (needed 8, present 1 by IPv4.total_length)",
     ),
     "IGMP header cut": (
-        build(up(), Partial(2, b"\x16\0\0")),
-        ("IGMP", "header", Kind.TRUNCATED, 20, 8, 3, "IPv4.total_length"),
+        build(up(), TruncatedHeader(2, b"\x16\0\0")),
+        ("IGMP", "header", FindingKind.TRUNCATED, 20, 8, 3, "IPv4.total_length"),
         "IGMP header: the header is cut short (needed 8, present 3 by IPv4.total_length)",
     ),
     "data offset 4": (
         build(up(), TCP(data_offset=4)),
-        ("TCP", "data_offset", Kind.LENGTH, 32, 20, 16, "TCP.data_offset"),
+        ("TCP", "data_offset", FindingKind.LENGTH, 32, 20, 16, "TCP.data_offset"),
         "TCP data offset: it is less than the fixed fields (needed 20, present 16 by TCP.data_offset)",
     ),
     "data offset past the end": (
         build(up(), TCP(data_offset=15)),
-        ("TCP", "data_offset", Kind.TRUNCATED, 32, 60, 20, "IPv4.total_length"),
+        ("TCP", "data_offset", FindingKind.TRUNCATED, 32, 60, 20, "IPv4.total_length"),
         "TCP data offset: the header runs past the end (needed 60, present 20 by IPv4.total_length)",
     ),
     "reserved TCP bits": (
         build(up(), TCP(reserved=8)),
-        ("TCP", "reserved", Kind.RESERVED, 32, None, None, None),
+        ("TCP", "reserved", FindingKind.RESERVED, 32, None, None, None),
         "TCP reserved: they must be zero in segments of hosts that give them no meaning (RFC 9293 section 3.1)",
     ),
     "bad TCP checksum": (
         build(up(), TCP(checksum=0)),
-        ("TCP", "checksum", Kind.CHECKSUM, 36, 0x97DF, 0, None),
+        ("TCP", "checksum", FindingKind.CHECKSUM, 36, 0x97DF, 0, None),
         "TCP checksum 0x0000 is bad, should be 0x97df",
     ),
     "TCP option without a length": (
         build(up(), TCP(options=b"\1\1\1\x02")),
-        ("TCP", "options", Kind.OPTION, 43, 2, 1, "TCP.data_offset"),
+        ("TCP", "options", FindingKind.OPTION, 43, 2, 1, "TCP.data_offset"),
         "TCP options: option 2 has no length octet (needed 2, present 1 by TCP.data_offset)",
     ),
     "TCP option of length 0": (
         build(up(), TCP(options=b"\2\0\5\xb4")),
-        ("TCP", "options", Kind.OPTION, 40, 2, 0, "TCP.options"),
+        ("TCP", "options", FindingKind.OPTION, 40, 2, 0, "TCP.options"),
         "TCP options: option 2 has the length 0, and the least is 2 (needed 2, present 0 by TCP.options)",
     ),
     "TCP option of length 1": (
         build(up(options=bytes(4)), TCP(options=b"\2\1\5\xb4")),
-        ("TCP", "options", Kind.OPTION, 44, 2, 1, "TCP.options"),
+        ("TCP", "options", FindingKind.OPTION, 44, 2, 1, "TCP.options"),
         "TCP options: option 2 has the length 1, and the least is 2 (needed 2, present 1 by TCP.options)",
     ),
     "TCP option that overruns": (
         build(up(), TCP(options=b"\1\1\x08\x0a")),
-        ("TCP", "options", Kind.OPTION, 42, 10, 2, "TCP.data_offset"),
+        ("TCP", "options", FindingKind.OPTION, 42, 10, 2, "TCP.data_offset"),
         "TCP options: option 8 has the length 10 and overruns the header (needed 10, present 2 by TCP.data_offset)",
     ),
     "UDP length 7": (
         build(up(), UDP(length=7)),
-        ("UDP", "length", Kind.LENGTH, 24, 8, 7, "UDP.length"),
+        ("UDP", "length", FindingKind.LENGTH, 24, 8, 7, "UDP.length"),
         "UDP length: it is less than the header itself (RFC 768) (needed 8, present 7 by UDP.length)",
     ),
     "UDP length 0": (
         build(up(), UDP(length=0), b"x"),
-        ("UDP", "length", Kind.LENGTH, 24, 8, 0, "UDP.length"),
+        ("UDP", "length", FindingKind.LENGTH, 24, 8, 0, "UDP.length"),
         "UDP length: it is less than the header itself (RFC 768) (needed 8, present 0 by UDP.length)",
     ),
     "UDP length past the end": (
         build(up(), UDP(length=12), b"abc"),
-        ("UDP", "length", Kind.TRUNCATED, 24, 12, 11, "IPv4.total_length"),
+        ("UDP", "length", FindingKind.TRUNCATED, 24, 12, 11, "IPv4.total_length"),
         "UDP length: the datagram is cut short (needed 12, present 11 by IPv4.total_length)",
     ),
     "octets after UDP": (
         build(up(), UDP(length=10, checksum=0), b"abc"),
-        ("UDP", "length", Kind.TRAILER, 24, 10, 11, "IPv4.total_length"),
+        ("UDP", "length", FindingKind.TRAILER, 24, 10, 11, "IPv4.total_length"),
         "UDP length: 1 octets stand after the UDP datagram's end (needed 10, present 11 by IPv4.total_length)",
     ),
     "bad UDP checksum": (
         build(up(), UDP(checksum=1)),
-        ("UDP", "checksum", Kind.CHECKSUM, 26, 0xE7D8, 1, None),
+        ("UDP", "checksum", FindingKind.CHECKSUM, 26, 0xE7D8, 1, None),
         "UDP checksum 0x0001 is bad, should be 0xe7d8",
     ),
     "bad ICMP checksum": (
         build(down(), ICMP(checksum=0)),
-        ("ICMP", "checksum", Kind.CHECKSUM, 22, 0xF7FF, 0, None),
+        ("ICMP", "checksum", FindingKind.CHECKSUM, 22, 0xF7FF, 0, None),
         "ICMP checksum 0x0000 is bad, should be 0xf7ff",
     ),
     "bad IGMP checksum": (
         build(igmp("224.0.0.1"), IGMP(checksum=0xFFFF)),
-        ("IGMP", "checksum", Kind.CHECKSUM, 26, 0xEEFF, 0xFFFF, None),
+        ("IGMP", "checksum", FindingKind.CHECKSUM, 26, 0xEEFF, 0xFFFF, None),
         "IGMP checksum 0xffff is bad, should be 0xeeff",
     ),
     "IGMP query without its sources": (
         build(igmp("224.0.0.1"), IGMP(rest=b"\2\x7d\0\2abcd")),
-        ("IGMP", "number of sources", Kind.TRUNCATED, 34, 2, 1, "octets"),
+        ("IGMP", "number of sources", FindingKind.TRUNCATED, 34, 2, 1, "octets"),
         (
             "IGMP number of sources: the message ends before the last of them (RFC 3376 section 4) "
             "(needed 2, present 1 by octets)"
@@ -224,7 +224,7 @@ FAULTS = {
     ),
     "IGMP report without its records": (
         build(igmp("224.0.0.22"), IGMP(0x22, group="0.0.0.2", rest=bytes(GroupRecord(1, "224.1.1.1")))),
-        ("IGMP", "number of group records", Kind.TRUNCATED, 30, 2, 1, "octets"),
+        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 2, 1, "octets"),
         (
             "IGMP number of group records: the message ends before the last of them (RFC 3376 section 4) "
             "(needed 2, present 1 by octets)"
@@ -232,7 +232,7 @@ FAULTS = {
     ),
     "IGMP record whose auxiliary data are not there": (
         build(igmp("224.0.0.22"), IGMP(0x22, group="0.0.0.1", rest=b"\1\1\0\0abcd")),
-        ("IGMP", "number of group records", Kind.TRUNCATED, 30, 1, 0, "octets"),
+        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 1, 0, "octets"),
         (
             "IGMP number of group records: the message ends before the last of them (RFC 3376 section 4) "
             "(needed 1, present 0 by octets)"

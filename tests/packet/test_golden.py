@@ -5,10 +5,10 @@ import pytest
 from tests.packet.golden import GOLDEN, QUESTION
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import (
+    FindingKind,
     ICMPTimestamps,
-    Kind,
     Packet,
-    Partial,
+    TruncatedHeader,
     Verdict,
     build,
     checksums,
@@ -56,7 +56,7 @@ def test_each_cut_is_told_and_rebuilt(octets, layers):
         packet = parse(short)
         assert build(packet) == short
         found = {(each.layer, each.field): each for each in findings(packet)}
-        assert found["IPv4", "total_length"].kind is Kind.TRUNCATED
+        assert found["IPv4", "total_length"].kind is FindingKind.TRUNCATED
         assert (found["IPv4", "total_length"].needed, found["IPv4", "total_length"].present) == (len(octets), present)
         assert (("IPv4", "ihl") in found) == (present < length)
 
@@ -97,7 +97,7 @@ def test_the_final_destination_is_the_last_hop_of_a_route_that_is_not_used_up():
 def test_the_quoted_datagram_is_a_packet():
     packet = parse(bytes.fromhex(GOLDEN["time exceeded"][0]))
     assert packet.quoted == parse(QUESTION[:28], wire_length=36)
-    assert (packet.quoted.ip.dst, packet.quoted.ports, packet.quoted.cut) == ("192.0.2.9", (5000, 53), 8)
+    assert (packet.quoted.ip.dst, packet.quoted.ports, packet.quoted.missing) == ("192.0.2.9", (5000, 53), 8)
 
 
 def test_the_timestamps_are_read_back():
@@ -112,5 +112,5 @@ def test_fragments_but_the_first_have_no_transport_header():
     assert [each.ip.is_fragment for each in (first, middle, last)] == [True] * 3
     assert first.udp.length == 48
     assert (middle.transport, last.transport) == (None, None)
-    assert not isinstance(first.transport, Partial)
+    assert not isinstance(first.transport, TruncatedHeader)
     assert first.payload + middle.payload + last.payload == bytes(range(40))

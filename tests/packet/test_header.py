@@ -72,7 +72,7 @@ def test_none_means_compute_for_derived_fields_alone(layer, field, bits):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_header_with_fields_to_compute_has_no_octets_yet(layer):
     with pytest.raises(MalformedError, match=r"is None: it is computed only by complete\(\) or build\(\)$"):
-        header(layer).octets()
+        header(layer).to_bytes()
 
 
 @each_field
@@ -163,4 +163,4 @@ def test_what_a_field_was_given_stands_on_the_wire(which, data):
 
 def test_a_header_alone_knows_no_octets():
     with pytest.raises(NotImplementedError):
-        Header().octets()
+        Header().to_bytes()

@@ -1,4 +1,4 @@
-"""The three laws of `tunlab.packet.stack`, on octets of every kind."""
+"""The three laws of `tunlab.packet.packet`, on octets of every kind."""
 
 import gzip
 import json
@@ -12,7 +12,7 @@ from msgspec.structs import asdict, replace
 
 from tests.packet.strategies import forced, forced_transports, healthy, ill, payloads, sampled
 from tunlab.errors import MalformedError, TruncatedError
-from tunlab.packet import IPv4, Packet, build, checksums, complete, findings, hexdump, listing, parse, plain, summary
+from tunlab.packet import IPv4, Packet, build, checksums, complete, findings, hexdump, listing, parse, summary, to_dict
 
 HERE = os.environ.get("TUNLAB_CORPUS")
 
@@ -43,7 +43,7 @@ def holds_law_1(octets):
     assert listing(packet) in listing(octets)
     assert listing(packet, verbose=True).startswith("=== Parsed IP Packet ===\n")
     assert summary(packet).startswith(f"IP {packet.ip.src}")
-    assert json.loads(json.dumps(plain(packet)))["findings"] == [str(each) for each in found]
+    assert json.loads(json.dumps(to_dict(packet)))["findings"] == [str(each) for each in found]
     dumped = [line for line in hexdump(octets).splitlines() if all(len(octet) == 2 for octet in line.split(" "))]
     assert bytes.fromhex("".join(dumped)) == octets
 
@@ -96,8 +96,8 @@ def test_law_1_on_healthy_packets_with_octets_appended(packet, more):
 @sampled(150)
 def test_a_wire_length_changes_nothing_but_what_is_known_to_be_cut(packet, missing):
     octets = build(packet)
-    assert parse(octets, wire_length=len(octets) + missing) == replace(parse(octets), cut=missing)
-    assert parse(octets, wire_length=0).cut == 0
+    assert parse(octets, wire_length=len(octets) + missing) == replace(parse(octets), missing=missing)
+    assert parse(octets, wire_length=0).missing == 0
 
 
 @pytest.mark.slow
@@ -116,7 +116,7 @@ def test_law_2_a_packet_is_parsed_as_it_was_completed(packet):
 @sampled(500)
 def test_law_2_completing_changes_only_what_was_none(packet):
     whole = complete(packet)
-    assert (whole.payload, whole.trailer, whole.cut) == (packet.payload, packet.trailer, packet.cut)
+    assert (whole.payload, whole.trailer, whole.missing) == (packet.payload, packet.trailer, packet.missing)
     for given_header, header in zip(packet.headers, whole.headers, strict=True):
         assert type(given_header) is type(header)
         for field, value in asdict(given_header).items():
@@ -153,7 +153,7 @@ def test_a_packet_is_judged_as_its_receiver_reads_it(ip, transport, payload):
         assert findings(packet) == findings(octets)
         assert checksums(packet) == checksums(octets)
         assert listing(packet, verbose=True) == listing(octets, verbose=True)
-        assert plain(packet) == plain(octets)
+        assert to_dict(packet) == to_dict(octets)
     else:
         with pytest.raises(MalformedError):
             findings(packet)

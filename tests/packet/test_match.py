@@ -16,12 +16,12 @@ from tunlab.packet import (
     IPFlag,
     IPv4,
     Packet,
-    Partial,
     TCPFlag,
+    TruncatedHeader,
     build,
     parse,
 )
-from tunlab.packet.match import Match, nearest, show
+from tunlab.packet.match import Match, format_value, nearest
 from tunlab.packet.tcp_options import MSS
 
 
@@ -123,9 +123,9 @@ def test_views_and_their_absence_match():
 def test_a_header_cut_short_matches_by_the_fields_it_has():
     quoted = UNREACHABLE.quoted
     assert UDP.where(dst_port=5).matches(quoted)
-    short = parse(build(up(), Partial(6, bytes.fromhex("d9480050adc7db1d"))))
-    assert Partial.where(src_port=55624, dst_port=80, seq=0xADC7DB1D, type=None).matches(short)
-    assert list(map(str, TCP.where(dst_port=80).difference(short))) == ["TCP: wanted present, got IPv4/Partial"]
+    short = parse(build(up(), TruncatedHeader(6, bytes.fromhex("d9480050adc7db1d"))))
+    assert TruncatedHeader.where(src_port=55624, dst_port=80, seq=0xADC7DB1D, type=None).matches(short)
+    assert list(map(str, TCP.where(dst_port=80).difference(short))) == ["TCP: wanted present, got IPv4/TruncatedHeader"]
 
 
 def test_a_packet_that_was_not_built_matches_by_what_it_was_given():
@@ -214,7 +214,7 @@ def test_a_match_reads_as_it_was_written():
     ],
 )
 def test_values_are_shown_as_a_failure_message_should(value, text):
-    assert show(value) == text
+    assert format_value(value) == text
 
 
 def test_what_was_wanted_cannot_change_afterwards():
@@ -246,4 +246,4 @@ def test_the_nearest_packets_come_first_and_of_those_the_latest():
 
 
 def test_one_octet_is_told_in_the_singular():
-    assert [show(bytes(n)) for n in (0, 1, 2)] == ["no octets", "1 octet 00", "2 octets 00 00"]
+    assert [format_value(bytes(n)) for n in (0, 1, 2)] == ["no octets", "1 octet 00", "2 octets 00 00"]

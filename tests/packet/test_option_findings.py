@@ -4,7 +4,7 @@ import pytest
 
 from tests.packet.golden import down, up
 from tests.packet.strategies import IP_OPTIONS, TCP_OPTIONS
-from tunlab.packet import TCP, Kind, build, findings, ip_options, parse, tcp_options
+from tunlab.packet import TCP, FindingKind, build, findings, ip_options, parse, tcp_options
 from tunlab.packet.options import NO_OPERATION
 
 # (octets, the offset of the option that is at fault, the sentence behind "TCP options: ")
@@ -54,7 +54,7 @@ def test_a_known_option_that_is_not_as_its_source_has_it_is_one_finding(octets, 
     options = bytes.fromhex(octets)
     faulty = build(up(), TCP(options=options)) if layer == "TCP" else build(down(options=options), TCP())
     (found,) = findings(faulty)
-    assert (found.layer, found.field, found.kind, found.offset) == (layer, "options", Kind.OPTION, offset)
+    assert (found.layer, found.field, found.kind, found.offset) == (layer, "options", FindingKind.OPTION, offset)
     assert str(found) == f"{layer} options: {sentence}"
     assert build(parse(faulty)) == faulty
 

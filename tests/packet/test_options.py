@@ -7,8 +7,15 @@ from hypothesis import strategies as st
 from tests.packet.golden import up
 from tests.packet.strategies import IP_OPTIONS, TCP_OPTIONS, sampled
 from tunlab.errors import MalformedError
-from tunlab.packet import TCP, UDP, IPv4, Kind, build, findings, ip_options, parse, tcp_options
-from tunlab.packet.options import LONGEST, Option, decode_options, option_octets, padded, split_options
+from tunlab.packet import TCP, UDP, FindingKind, IPv4, build, findings, ip_options, parse, tcp_options
+from tunlab.packet.options import (
+    MAX_OPTIONS_LENGTH,
+    Option,
+    decode_options,
+    options_to_bytes,
+    pad_options,
+    split_options,
+)
 
 READERS = pytest.mark.parametrize("readers", [ip_options.READERS, tcp_options.READERS, {}], ids=["IP", "TCP", "none"])
 
@@ -39,7 +46,7 @@ def test_the_walk_stops_at_a_length_that_cannot_be(readers, octets, offset, leng
 
 
 @READERS
-@given(octets=st.binary(max_size=LONGEST))
+@given(octets=st.binary(max_size=MAX_OPTIONS_LENGTH))
 @sampled(300)
 def test_any_octets_are_read_in_as_many_steps_as_there_are_octets_at_most(readers, octets):
     options, (pairs, fault) = decode_options(octets, readers), split_options(octets)
@@ -66,7 +73,7 @@ def test_forty_octets_of_impossible_lengths_are_one_finding(kind, length):
         packet = parse(octets)
         assert build(packet) == octets
         assert packet[{"IPv4": IPv4, "TCP": TCP}[layer]].decoded_options == ()
-        assert [(each.layer, each.kind, each.offset) for each in findings(packet)] == [(layer, Kind.OPTION, at)]
+        assert [(each.layer, each.kind, each.offset) for each in findings(packet)] == [(layer, FindingKind.OPTION, at)]
 
 
 @pytest.mark.parametrize(
@@ -109,14 +116,14 @@ def test_what_is_no_option_is_refused(layer, wrong):
     with pytest.raises(MalformedError, match=rf"^{layer}\.options is .*: no octets; give bytes, or an object"):
         up(options=wrong) if layer == "IPv4" else TCP(options=wrong)
     with pytest.raises(ValueError, match="no octets"):
-        option_octets(wrong)
+        options_to_bytes(wrong)
 
 
 @pytest.mark.parametrize("length", [41, 44, 400])
 def test_more_than_forty_octets_are_refused_when_the_header_is_built(length):
     with pytest.raises(MalformedError) as refusal:
         build(up(options=bytes(length)), UDP())
-    whole = len(padded(bytes(length)))
+    whole = len(pad_options(bytes(length)))
     assert str(refusal.value) == (
         f"IPv4.options is '{whole} octets': a header holds 40 octets of them (RFC 791 section 3.1)"
     )

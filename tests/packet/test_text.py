@@ -13,16 +13,16 @@ from tunlab.packet import (
     GroupRecord,
     IPFlag,
     Packet,
-    Partial,
     TCPFlag,
+    TruncatedHeader,
     build,
     hexdump,
     ip_options,
     listing,
     parse,
-    plain,
     summary,
     tcp_options,
+    to_dict,
 )
 from tunlab.packet.text import protocol_name
 
@@ -142,7 +142,7 @@ TCP:
             (igmp("224.0.0.22"), IGMP.report_v3([GroupRecord(4, "224.1.2.3", ("10.0.0.1",))])),
             ["  Record: type 4, group 224.1.2.3, 1 sources"],
         ),
-        ((up(), Partial(6, b"\0\1\0\2\0")), ["TCP (cut short):", "  Src Port: 1", "  Dst Port: 2"]),
+        ((up(), TruncatedHeader(6, b"\0\1\0\2\0")), ["TCP (cut short):", "  Src Port: 1", "  Dst Port: 2"]),
         ((up(checksum=5), UDP()), ["  Header Checksum: 0x0005 (bad, should be 0x62cc)"]),
         ((up(), UDP(checksum=0)), ["  Checksum: 0x0000 (not verifiable: the sender made none)"]),
     ],
@@ -228,7 +228,7 @@ def test_a_packet_in_one_line(name, line):
             f"IP {HOST}.0 > {ROUTER}.0: Flags [F.], seq 0, ack 0, win 65535, options [kind 254,eol], length 0",
         ),
         (
-            (up(), Partial(6, b"\0\5\0\6\0")),
+            (up(), TruncatedHeader(6, b"\0\5\0\6\0")),
             f"IP {HOST}.5 > {ROUTER}.6: TCP, src_port 5, dst_port 6 [TCP header: the header is cut short]",
         ),
         ((down(), ICMP.time_exceeded(), b"short"), BACK + "ICMP time to live exceeded in transit, length 13"),
@@ -277,7 +277,7 @@ def test_a_packet_that_cannot_be_built_is_described_too():
 
 def test_plain_values_for_json():
     octets = build(up(options=b"\1"), UDP(1, 2), b"abc") + b"pad"
-    values = plain(octets)
+    values = to_dict(octets)
     assert json.loads(json.dumps(values)) == values
     assert values == {
         "ipv4": {
@@ -304,13 +304,13 @@ def test_plain_values_for_json():
         "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3"
         " [IPv4 total length: 3 octets stand after the datagram's end]",
     }
-    assert "trailer" not in plain(octets[:-3])
-    assert plain(parse(octets)) == values
+    assert "trailer" not in to_dict(octets[:-3])
+    assert to_dict(parse(octets)) == values
 
 
 def test_plain_values_of_a_header_cut_short():
-    values = plain(build(up(), Partial(6, b"\0\1")))
-    assert values["partial"] == {"protocol": 6, "present": "0001"}
+    values = to_dict(build(up(), TruncatedHeader(6, b"\0\1")))
+    assert values["truncatedheader"] == {"protocol": 6, "present": "0001"}
 
 
 @pytest.mark.parametrize(

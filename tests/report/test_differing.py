@@ -5,7 +5,7 @@ import pytest
 from tests.report.recordings import KERNEL, PEER, recorded
 from tests.report.test_fields import rows_of
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, parse, tcp_options
-from tunlab.packet.diagram import brief
+from tunlab.packet.diagram import difference_text
 from tunlab.recorder import read_pcapng
 from tunlab.report.page.differing import read_back
 
@@ -18,7 +18,7 @@ SYN = build(
 
 def read(match, octets=SYN):
     """What is read back of what would be written; the rows by their names, and where the bits are."""
-    notes = [brief(each) for each in match.difference(parse(octets))]
+    notes = [difference_text(each) for each in match.difference(parse(octets))]
     (record,) = read_pcapng(recorded([("out", octets)], comments={1: "; ".join(["passed over", *notes])}))
     rows, packet = rows_of(record)
     rest, found = read_back(record.comment, packet, rows)

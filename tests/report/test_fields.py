@@ -10,7 +10,7 @@ import pytest
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, TCP, UDP, IPv4, Partial, build, findings, parse, tcp_options
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TruncatedHeader, build, findings, parse, tcp_options
 from tunlab.recorder import LINKTYPE_ETHERNET, Interface, Record, datagram_place, read_pcapng
 from tunlab.report.page.fields import link_summary, record_rows
 
@@ -58,20 +58,22 @@ def check(record):
         return 0
     checked, at = 0, datagram_place(record).start * 8
     for header in packet.headers:
-        name = header.layer.__name__ if isinstance(header, Partial) else type(header).__name__
+        name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
         place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name)
         below = [row for row in rows[place + 1 :] if row.depth == 1]
         expected = (
-            header.fields if isinstance(header, Partial) else {each: getattr(header, each) for each, _ in header.LAYOUT}
+            header.fields
+            if isinstance(header, TruncatedHeader)
+            else {each: getattr(header, each) for each, _ in header.LAYOUT}
         )
-        layout = dict((header.layer if isinstance(header, Partial) else header).LAYOUT)
+        layout = dict((header.layer if isinstance(header, TruncatedHeader) else header).LAYOUT)
         start = at
         for row, (field, value) in zip(below, expected.items(), strict=False):
             assert (row.name, row.start, row.bits) == (field, start, layout[field])
             assert bits(octets, row) == number(value), (row, value)
             start += layout[field]
             checked += 1
-        at += len(header.octets()) * 8
+        at += len(header.to_bytes()) * 8
     return checked
 
 

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from msgspec import Struct
 
 from tunlab.packet import UDP, Packet
-from tunlab.packet.text import PROTOCOLS
+from tunlab.packet.text import PROTOCOL_NAMES
 
 
 class PacketFilter(Struct, frozen=True):
@@ -53,7 +53,7 @@ class PacketFilter(Struct, frozen=True):
 
 def parse_protocol(text: str) -> int:
     """The number of "icmp", "igmp", "tcp", "udp", or of a number from 0 to 255. Raises ValueError with a sentence."""
-    for number, name in PROTOCOLS.items():
+    for number, name in PROTOCOL_NAMES.items():
         if text.lower() == name.lower():
             return number
     if text.isascii() and text.isdecimal() and int(text) < 256:

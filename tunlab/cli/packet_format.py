@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from tunlab.errors import PacketError
-from tunlab.packet import hexdump, listing, parse, plain
+from tunlab.packet import hexdump, listing, parse, to_dict
 from tunlab.traffic import Crossing
 
 
@@ -35,7 +35,7 @@ def to_json(crossing: Crossing) -> bytes:
         "direction": crossing.direction,
         "octets": crossing.octets.hex(),
     }
-    said |= plain(crossing.packet) if crossing.packet is not None else {"error": _reason(crossing.octets)}
+    said |= to_dict(crossing.packet) if crossing.packet is not None else {"error": _reason(crossing.octets)}
     return msgspec.json.encode(said)
 
 

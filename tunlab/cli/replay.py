@@ -115,7 +115,7 @@ def _tun(target: str, played: Script) -> Iterator[Tun]:
 
 def _lines(outcome: Outcome) -> str:
     from tunlab.packet import summary
-    from tunlab.packet.match import show
+    from tunlab.packet.match import format_value
 
     number = f"{'' if outcome.number is None else outcome.number:>5} {outcome.direction:<3}"
     if outcome.direction == "in" and outcome.now is not None:
@@ -125,7 +125,10 @@ def _lines(outcome: Outcome) -> str:
     recorded = "nothing" if outcome.recorded is None else summary(outcome.recorded)
     now = "nothing" if outcome.now is None else summary(outcome.now)
     rows = [f"{number}  recorded: {recorded}", f"{'':9}≠     now: {now}"]
-    rows += [f"{'':21}{field}: recorded {show(was)}, now {show(got)}" for field, was, got in outcome.differences]
+    rows += [
+        f"{'':21}{field}: recorded {format_value(was)}, now {format_value(got)}"
+        for field, was, got in outcome.differences
+    ]
     return "\n".join(rows)
 
 
@@ -133,7 +136,7 @@ def _json(outcome: Outcome) -> bytes:
     import msgspec
 
     from tunlab.packet import summary
-    from tunlab.packet.match import show
+    from tunlab.packet.match import format_value
 
     def told(octets: bytes | None) -> dict[str, str] | None:
         return None if octets is None else {"octets": octets.hex(), "summary": summary(octets)}
@@ -145,7 +148,8 @@ def _json(outcome: Outcome) -> bytes:
         "recorded": told(outcome.recorded),
         "now": told(outcome.now),
         "differences": [
-            {"field": field, "recorded": show(was), "now": show(got)} for field, was, got in outcome.differences
+            {"field": field, "recorded": format_value(was), "now": format_value(got)}
+            for field, was, got in outcome.differences
         ],
     }
     return msgspec.json.encode(said)

@@ -12,16 +12,16 @@ Header files keep the wire's units and the RFC's words; `ip_options` and `tcp_op
 
 from tunlab.packet import ip_options, tcp_options
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
-from tunlab.packet.findings import Finding, Kind
+from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header
 from tunlab.packet.icmp import ICMP, ICMPTimestamps, ICMPType
 from tunlab.packet.igmp import IGMP, GroupRecord, IGMPType
 from tunlab.packet.ipv4 import IPFlag, IPv4
 from tunlab.packet.match import Difference, Match
-from tunlab.packet.partial import Partial
-from tunlab.packet.stack import Packet, build, checksums, complete, findings, parse, reply
+from tunlab.packet.packet import Packet, build, checksums, complete, findings, parse, reply
 from tunlab.packet.tcp import TCP, TCPFlag
-from tunlab.packet.text import hexdump, listing, plain, summary
+from tunlab.packet.text import hexdump, listing, summary, to_dict
+from tunlab.packet.truncated import TruncatedHeader
 from tunlab.packet.udp import UDP
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Checksum",
     "Difference",
     "Finding",
+    "FindingKind",
     "GroupRecord",
     "Header",
     "ICMPTimestamps",
@@ -39,11 +40,10 @@ __all__ = [
     "IGMPType",
     "IPFlag",
     "IPv4",
-    "Kind",
     "Match",
     "Packet",
-    "Partial",
     "TCPFlag",
+    "TruncatedHeader",
     "Verdict",
     "build",
     "checksums",
@@ -54,8 +54,8 @@ __all__ = [
     "ip_options",
     "listing",
     "parse",
-    "plain",
     "reply",
     "summary",
     "tcp_options",
+    "to_dict",
 ]

@@ -49,7 +49,7 @@ def internet_checksum(octets: bytes) -> int:
     return -number % 65535 if number else 0xFFFF
 
 
-def is_intact(octets: bytes) -> bool:
+def checksum_ok(octets: bytes) -> bool:
     """Whether `octets`, their checksum field included, sum to 0xffff, as an undamaged header does (RFC 1071)."""
     number = int.from_bytes(octets, "big") << (8 if len(octets) & 1 else 0)
     # All zero leaves no remainder either, but its sum is 0, not 0xffff.

@@ -10,10 +10,10 @@ from tunlab.packet.header import Header
 from tunlab.packet.icmp import ICMP
 from tunlab.packet.igmp import IGMP
 from tunlab.packet.ipv4 import IPv4
-from tunlab.packet.match import Difference, Namer, plain_name
-from tunlab.packet.partial import Partial
-from tunlab.packet.stack import Packet
+from tunlab.packet.match import Difference, FunctionNamer, function_name
+from tunlab.packet.packet import Packet
 from tunlab.packet.tcp import TCP
+from tunlab.packet.truncated import TruncatedHeader
 
 _ROW = 32
 _OPTIONS_A_LINE = 16
@@ -51,7 +51,7 @@ class _Cell(NamedTuple):
     marked: bool
 
 
-def box(header: Header, marked: Collection[str] = (), *, offset: int = 0) -> list[str]:
+def header_diagram(header: Header, marked: Collection[str] = (), *, offset: int = 0) -> list[str]:
     """The header as a diagram, a row of 32 bits each with its fields' names and values; `marked` ones underlined by ^.
 
     offset   where the header begins, in octets from the start of the datagram: at each row stands where that begins
@@ -93,7 +93,7 @@ def _rows(header: Header, marked: Collection[str]) -> Iterator[list[_Cell]]:
 
 
 def _cells(header: Header, marked: Collection[str]) -> Iterator[_Cell]:
-    if isinstance(header, Partial):
+    if isinstance(header, TruncatedHeader):
         widths = dict(header.layer.LAYOUT)
         for name, value in header.fields.items():
             yield _Cell(name, widths[name], str(value), name in marked)
@@ -129,7 +129,7 @@ def _border(row: Iterable[_Cell]) -> str:
     return "+" + "".join(("^" * _width(cell) if cell.marked else "-+" * (cell.bits - 1) + "-") + "+" for cell in row)
 
 
-def marks(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
+def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
     """The fields to mark, by the layer they stand in; of a view those that its value stands in."""
     found: dict[type[Header], set[str]] = {}
     layers = {type(header).__name__: type(header) for header in packet.headers}
@@ -142,29 +142,32 @@ def marks(differences: Iterable[Difference], packet: Packet) -> dict[type[Header
     return found
 
 
-def explain(packet: Packet, differences: Sequence[Difference], name: Namer = plain_name) -> list[str]:
+def explain(packet: Packet, differences: Sequence[Difference], name: FunctionNamer = function_name) -> list[str]:
     """Where a packet differs: what was wanted and came, then each header that does as a box with its fields marked.
 
     name   what functions are called
     """
-    marked = marks(differences, packet)
+    marked = differing_fields(differences, packet)
     lines: list[str] = []
     offset = 0
     for header in packet.headers:
         if type(header) in marked:
-            lines += [f"{type(header).__name__}, as it came:", *box(header, marked[type(header)], offset=offset)]
+            lines += [
+                f"{type(header).__name__}, as it came:",
+                *header_diagram(header, marked[type(header)], offset=offset),
+            ]
         offset += len(_octets(header))
-    return rows(differences, name) + lines
+    return difference_lines(differences, name) + lines
 
 
-def rows(
-    differences: Iterable[Difference], name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")
+def difference_lines(
+    differences: Iterable[Difference], name: FunctionNamer = function_name, labels: tuple[str, str] = ("wanted", "got")
 ) -> list[str]:
     """A line for each difference; octets that differ from wanted ones are laid beside these."""
     lines: list[str] = []
     for each in differences:
         if isinstance(each.wanted, bytes) and isinstance(each.got, bytes):
-            lines += compare(each.wanted, each.got, each.field, labels)
+            lines += diff_bytes(each.wanted, each.got, each.field, labels)
         else:
             lines.append(each.text(name, labels))
     return lines
@@ -172,12 +175,14 @@ def rows(
 
 def _octets(header: Header) -> bytes:
     try:
-        return header.octets()
+        return header.to_bytes()
     except ValueError:  # put together and not built yet: fields may be None
         return bytes(sum(bits for _, bits in header.LAYOUT) // 8)
 
 
-def compare(wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str, str] = ("wanted", "got")) -> list[str]:
+def diff_bytes(
+    wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str, str] = ("wanted", "got")
+) -> list[str]:
     """Where two octet strings part: how many octets differ, and the lines of sixteen around the first three that do."""
     length = max(len(wanted), len(got))
     differing = [at for at in range(length) if wanted[at : at + 1] != got[at : at + 1]]
@@ -204,20 +209,20 @@ def compare(wanted: bytes, got: bytes, field: str = "octets", labels: tuple[str,
     return lines
 
 
-def brief(difference: Difference, name: Namer = plain_name) -> str:
+def difference_text(difference: Difference, name: FunctionNamer = function_name) -> str:
     """A difference in one short line, for a comment: "TCP.flags: wanted SYN|ACK, got RST|ACK".
 
     Of octets beside octets stands what differs alone, in hexadecimal, with its places from the field's first octet on:
     "UDP.payload: wanted 58 at 30 and 61 62 at 41–42, got 6c at 30 and 00 00 at 41–42".
     """
     if isinstance(difference.wanted, bytes) and isinstance(difference.got, bytes):
-        wanted, got = _parted(difference.wanted, difference.got)
+        wanted, got = _differing_runs(difference.wanted, difference.got)
     else:
         wanted, got = (side if len(side) <= _BRIEF else f"{side[:_BRIEF]}…" for side in difference.sides(name))
     return f"{difference.field}: wanted {wanted}, got {got}"
 
 
-def _parted(one: bytes, other: bytes) -> tuple[str, str]:
+def _differing_runs(one: bytes, other: bytes) -> tuple[str, str]:
     """Where two octet strings part, from the side of each; and how many octets each has, where that differs too."""
     common, length = min(len(one), len(other)), max(len(one), len(other))
     runs = list[tuple[int, int]]()

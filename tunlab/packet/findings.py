@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct
 
 
-class Kind(StrEnum):
+class FindingKind(StrEnum):
     """What is the matter."""
 
     TRUNCATED = "truncated"  # octets are missing
@@ -36,7 +36,7 @@ class Finding(Struct, frozen=True):
 
     layer: str
     field: str
-    kind: Kind
+    kind: FindingKind
     offset: int
     rule: str
     needed: int | None = None
@@ -44,7 +44,7 @@ class Finding(Struct, frozen=True):
     length_from: str | None = None
 
     def __str__(self) -> str:
-        if self.kind is Kind.CHECKSUM and self.needed is not None and self.present is not None:
+        if self.kind is FindingKind.CHECKSUM and self.needed is not None and self.present is not None:
             return f"{self.layer} checksum {self.present:#06x} is bad, should be {self.needed:#06x}"
         text = f"{self.layer} {self.field.replace('_', ' ')}: {self.rule}"
         if self.needed is not None and self.present is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=IntFlag)
 
 
-def fitting(layer: str, field: str, value: object, bits: int) -> int:
+def check_width(layer: str, field: str, value: object, bits: int) -> int:
     """`value`, which a field of so many bits holds; raises MalformedError where it does not."""
     if isinstance(value, int) and 0 <= value < 1 << bits:
         return value
@@ -32,23 +32,23 @@ def fitting(layer: str, field: str, value: object, bits: int) -> int:
     raise MalformedError(layer=layer, field=field, value=value, rule=rule)
 
 
-def octets_of(value: object) -> bytes:
+def to_bytes(value: object) -> bytes:
     """What was given as octets or as an object with `__bytes__`; raises ValueError for anything else."""
     if isinstance(value, (bytes, bytearray, memoryview, SupportsBytes)):
         return bytes(value)
     raise ValueError("no octets; give bytes, or an object that has __bytes__")
 
 
-def flags_of(kind: type[F]) -> Callable[[object], F]:
+def flag_converter(kind: type[F]) -> Callable[[object], F]:
     """For COERCE: what makes members of `kind` of numbers, the kind's own call taking negative ones for all bits."""
     highest = sum(kind)
 
-    def settle(value: object) -> F:
+    def normalize(value: object) -> F:
         if isinstance(value, int) and 0 <= value <= highest:
             return kind(value)
         raise ValueError(f"join members of {kind.__name__} by |, or give a number from 0 to {highest}")
 
-    return settle
+    return normalize
 
 
 class Header(Struct, frozen=True, gc=False):
@@ -78,21 +78,21 @@ class Header(Struct, frozen=True, gc=False):
     @classmethod
     def coerce(cls, field: str, value: object) -> object:
         """`value` in the form the field holds; raises MalformedError where it cannot hold it."""
-        settle = octets_of if field == "payload" else cls.COERCE.get(field)
-        if settle is not None:
+        normalize = to_bytes if field == "payload" else cls.COERCE.get(field)
+        if normalize is not None:
             try:
-                return settle(value)
+                return normalize(value)
             except ValueError as error:
                 rule = error.rule if isinstance(error, MalformedError) else str(error)
                 raise MalformedError(layer=cls.__name__, field=field, value=value, rule=rule) from None
         bits = dict(cls.LAYOUT).get(field)
-        return value if bits is None else fitting(cls.__name__, field, value, bits)
+        return value if bits is None else check_width(cls.__name__, field, value, bits)
 
-    def settle(self, field: str) -> None:
+    def normalize(self, field: str) -> None:
         """Bring a field that was given in another form into its own; for `__post_init__`."""
         force_setattr(self, field, self.coerce(field, getattr(self, field)))
 
-    def refuse(self) -> MalformedError:
+    def field_error(self) -> MalformedError:
         """The error that names the field which does not fit; for `octets`, when packing failed."""
         for field, _ in self.LAYOUT:
             value = getattr(self, field)
@@ -105,7 +105,7 @@ class Header(Struct, frozen=True, gc=False):
                 return error
         raise AssertionError(f"{self!r} does not pack, but each field fits")  # a fault of ours
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The header on the wire, options included; raises MalformedError where a field does not fit."""
         raise NotImplementedError
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tunlab.errors import TruncatedError
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.header import Transport, fitting
+from tunlab.packet.header import Transport, check_width
 from tunlab.packet.ipv4 import IPv4
 
 LENGTH = 8
@@ -42,7 +42,7 @@ class ICMPType(IntEnum):
 ERRORS = frozenset({3, 4, 5, 11, 12})
 """Types whose payload begins with the datagram that caused them."""
 
-NUMBERED = frozenset({0, 8, 13, 14, 15, 16})
+HAVE_IDENTIFIER = frozenset({0, 8, 13, 14, 15, 16})
 """Types with an identifier and a sequence number."""
 
 CODES: dict[tuple[int, int], str] = {
@@ -108,7 +108,7 @@ class ICMP(Transport, frozen=True, gc=False):
     @classmethod
     def unreachable(cls, code: int, mtu: int = 0) -> Self:
         """Destination unreachable, before the quoted datagram; `mtu` in octets goes with code 4 (RFC 1191)."""
-        return cls(ICMPType.DESTINATION_UNREACHABLE, code, None, 0, fitting("ICMP", "mtu", mtu, 16))
+        return cls(ICMPType.DESTINATION_UNREACHABLE, code, None, 0, check_width("ICMP", "mtu", mtu, 16))
 
     @classmethod
     def time_exceeded(cls, code: int = 0) -> Self:
@@ -124,7 +124,7 @@ class ICMP(Transport, frozen=True, gc=False):
     @classmethod
     def parameter_problem(cls, pointer: int, code: int = 0) -> Self:
         """Parameter problem at octet `pointer` of the quoted datagram."""
-        return cls(ICMPType.PARAMETER_PROBLEM, code, None, fitting("ICMP", "pointer", pointer, 8) << 8, 0)
+        return cls(ICMPType.PARAMETER_PROBLEM, code, None, check_width("ICMP", "pointer", pointer, 8) << 8, 0)
 
     @classmethod
     def timestamp(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
@@ -181,12 +181,12 @@ class ICMP(Transport, frozen=True, gc=False):
         """This header before `payload`, with the checksum computed where it is None."""
         return self if self.checksum is not None else replace(self, checksum=icmp_checksum(self, payload))
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The eight octets on the wire; raises MalformedError where a field does not fit."""
         try:
             return _PACKED.pack(self.type, self.code, self.checksum, self.identifier, self.sequence_number)
         except struct.error:
-            raise self.refuse() from None
+            raise self.field_error() from None
 
 
 class ICMPTimestamps(Struct, frozen=True):
@@ -207,9 +207,11 @@ class ICMPTimestamps(Struct, frozen=True):
 
     def __bytes__(self) -> bytes:
         fields = self.__struct_fields__
-        return struct.pack("!III", *(fitting("ICMP timestamps", field, getattr(self, field), 32) for field in fields))
+        return struct.pack(
+            "!III", *(check_width("ICMP timestamps", field, getattr(self, field), 32) for field in fields)
+        )
 
 
 def icmp_checksum(icmp: ICMP, payload: bytes) -> int:
     """The checksum that belongs into `icmp`, whatever stands there."""
-    return internet_checksum(replace(icmp, checksum=0).octets() + payload)
+    return internet_checksum(replace(icmp, checksum=0).to_bytes() + payload)

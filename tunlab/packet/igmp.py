@@ -12,8 +12,8 @@ from msgspec.structs import force_setattr, replace
 from tunlab.errors import MalformedError
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Transport, fitting, octets_of
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Transport, check_width, to_bytes
 from tunlab.packet.ipv4 import IPv4
 
 if TYPE_CHECKING:
@@ -61,8 +61,11 @@ class GroupRecord(Struct, frozen=True, gc=False):
         if rest:
             rule = "auxiliary data are whole words of four octets (RFC 3376 section 4.2.6)"
             raise MalformedError(layer="GroupRecord", field="auxiliary", value=self.auxiliary, rule=rule)
-        kind, words = fitting("GroupRecord", "type", self.type, 8), fitting("GroupRecord", "auxiliary", words, 8)
-        head = struct.pack("!BBH", kind, words, fitting("GroupRecord", "sources", len(self.sources), 16))
+        kind, words = (
+            check_width("GroupRecord", "type", self.type, 8),
+            check_width("GroupRecord", "auxiliary", words, 8),
+        )
+        head = struct.pack("!BBH", kind, words, check_width("GroupRecord", "sources", len(self.sources), 16))
         return head + b"".join(OCTETS[address] for address in (self.group, *self.sources)) + self.auxiliary
 
 
@@ -78,7 +81,7 @@ class IGMP(Transport, frozen=True, gc=False):
     PROTOCOL: ClassVar = 2
     LAYOUT: ClassVar = (("type", 8), ("max_response_code", 8), ("checksum", 16), ("group", 32))
     DERIVED: ClassVar = frozenset({"checksum"})
-    COERCE: ClassVar = {"group": address_text, "rest": octets_of}
+    COERCE: ClassVar = {"group": address_text, "rest": to_bytes}
     VIEWS: ClassVar = ("version", "sources", "records", "record_count", "name")
 
     type: int = IGMPType.MEMBERSHIP_QUERY
@@ -100,9 +103,9 @@ class IGMP(Transport, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if type(self.group) is not str or self.group not in OCTETS:
-            self.settle("group")
+            self.normalize("group")
         if type(self.rest) is not bytes:
-            self.settle("rest")
+            self.normalize("rest")
 
     @classmethod
     def query(
@@ -118,8 +121,8 @@ class IGMP(Transport, frozen=True, gc=False):
         if sources is None:
             return cls(IGMPType.MEMBERSHIP_QUERY, max_response_code, None, group)
         octets = b"".join(OCTETS[address_text(source)] for source in sources)
-        fitting("IGMP", "robustness", robustness, 3)
-        fitting("IGMP", "interval_code", interval_code, 8)
+        check_width("IGMP", "robustness", robustness, 3)
+        check_width("IGMP", "interval_code", interval_code, 8)
         rest = struct.pack("!BBH", robustness, interval_code, len(octets) // 4) + octets
         return cls(IGMPType.MEMBERSHIP_QUERY, max_response_code, None, group, rest)
 
@@ -191,12 +194,12 @@ class IGMP(Transport, frozen=True, gc=False):
         """This message with the checksum computed where it is None."""
         return self if self.checksum is not None else replace(self, checksum=igmp_checksum(self, payload))
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The message on the wire; raises MalformedError where a field does not fit."""
         try:
             return _PACKED.pack(self.type, self.max_response_code, self.checksum, OCTETS[self.group]) + self.rest
         except struct.error:
-            raise self.refuse() from None
+            raise self.field_error() from None
 
 
 def parse_igmp(octets: bytes, start: int, end: int) -> IGMP:
@@ -207,7 +210,7 @@ def parse_igmp(octets: bytes, start: int, end: int) -> IGMP:
 
 def igmp_checksum(igmp: IGMP, payload: bytes) -> int:
     """The checksum that belongs into `igmp`, whatever stands there; over the whole IP payload (RFC 3376 section 4)."""
-    return internet_checksum(replace(igmp, checksum=0).octets() + payload)
+    return internet_checksum(replace(igmp, checksum=0).to_bytes() + payload)
 
 
 def igmp_findings(igmp: IGMP, offset: int) -> list[Finding]:
@@ -221,4 +224,4 @@ def igmp_findings(igmp: IGMP, offset: int) -> list[Finding]:
     if read >= wanted:
         return []
     rule = "the message ends before the last of them (RFC 3376 section 4)"
-    return [Finding("IGMP", field, Kind.TRUNCATED, offset + at, rule, wanted, read, "octets")]
+    return [Finding("IGMP", field, FindingKind.TRUNCATED, offset + at, rule, wanted, read, "octets")]

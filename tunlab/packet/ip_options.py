@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from msgspec.structs import force_setattr
 
 from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
-from tunlab.packet.header import fitting
+from tunlab.packet.header import check_width
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
 
 END = Option(END_OF_OPTIONS)
@@ -101,7 +101,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         return cls(struct.unpack(f"!{len(data) // 4}I", data[2:]), data[0], data[1] >> 4, data[1] & 15)
 
     def data(self) -> bytes:
-        overflow, flag = (fitting("Timestamp", field, getattr(self, field), 4) for field in ("overflow", "flag"))
+        overflow, flag = (check_width("Timestamp", field, getattr(self, field), 4) for field in ("overflow", "flag"))
         return bytes((self.pointer, overflow << 4 | flag)) + struct.pack(f"!{len(self.words)}I", *self.words)
 
 

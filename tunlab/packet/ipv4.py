@@ -14,17 +14,17 @@ from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import ip_options
 from tunlab.packet.address import OCTETS, AddressLike, address_text
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Header, flags_of
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Header, flag_converter
 from tunlab.packet.options import (
-    LONGEST,
+    MAX_OPTIONS_LENGTH,
     Option,
     OptionFault,
     TypedOption,
     decode_options,
     option_findings,
-    option_octets,
-    padded,
+    options_to_bytes,
+    pad_options,
     split_options,
 )
 
@@ -74,7 +74,7 @@ class IPv4(Header, frozen=True, gc=False):
     DERIVED: ClassVar = frozenset({"ihl", "total_length", "protocol", "checksum"})
     COERCE: ClassVar = {
         "src": address_text, "dst": address_text, "final_destination": address_text,
-        "flags": flags_of(IPFlag), "options": option_octets,
+        "flags": flag_converter(IPFlag), "options": options_to_bytes,
     }  # fmt: skip
     VIEWS: ClassVar = ("header_length", "is_fragment", "final_destination")
 
@@ -120,21 +120,21 @@ class IPv4(Header, frozen=True, gc=False):
         if type(src) is not str or type(dst) is not str or src not in _KNOWN or dst not in _KNOWN:
             self._settle_addresses()
         if type(self.flags) is not IPFlag:
-            self.settle("flags")
+            self.normalize("flags")
         if type(self.options) is not bytes:
-            self.settle("options")
+            self.normalize("options")
 
     def _settle_addresses(self) -> None:
         for field in ("src", "dst"):
             if getattr(self, field) is UNSET:
                 rule = "every datagram has one; give it as text, as '10.1.2.1'"
                 raise MalformedError(layer="IPv4", field=field, value=None, rule=rule)
-            self.settle(field)
+            self.normalize(field)
 
     @property
     def header_length(self) -> int:
         """Octets of the header as `ihl` says; with options as they are where `ihl` is None."""
-        return self.ihl * 4 if self.ihl is not None else FIXED + len(padded(self.options))
+        return self.ihl * 4 if self.ihl is not None else FIXED + len(pad_options(self.options))
 
     @property
     def is_fragment(self) -> bool:
@@ -191,9 +191,9 @@ class IPv4(Header, frozen=True, gc=False):
             raise MalformedError(layer="IPv4", field="protocol", value=None, rule=rule)
         options = self.options
         if self.ihl is None:
-            options = padded(options)
-            if len(options) > LONGEST:
-                rule = f"a header holds {LONGEST} octets of them (RFC 791 section 3.1)"
+            options = pad_options(options)
+            if len(options) > MAX_OPTIONS_LENGTH:
+                rule = f"a header holds {MAX_OPTIONS_LENGTH} octets of them (RFC 791 section 3.1)"
                 raise MalformedError(layer="IPv4", field="options", value=f"{len(options)} octets", rule=rule)
         total_length = self.total_length
         if total_length is None:
@@ -208,15 +208,15 @@ class IPv4(Header, frozen=True, gc=False):
             options=options,
             checksum=0 if self.checksum is None else self.checksum,
         )
-        return header if self.checksum is not None else replace(header, checksum=internet_checksum(header.octets()))
+        return header if self.checksum is not None else replace(header, checksum=internet_checksum(header.to_bytes()))
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The header on the wire, options included; raises MalformedError where a field does not fit."""
         version, ihl, dscp, ecn = self.version, self.ihl, self.dscp, self.ecn
         flags, offset = self.flags, self.fragment_offset
         try:
             if version >> 4 or ihl >> 4 or dscp >> 6 or ecn >> 2 or flags >> 3 or offset >> 13:  # type: ignore[operator]
-                raise self.refuse()
+                raise self.field_error()
             return (
                 _PACKED.pack(
                     version << 4 | ihl,  # type: ignore[operator]  # None is a TypeError, and refused below
@@ -233,10 +233,10 @@ class IPv4(Header, frozen=True, gc=False):
                 + self.options
             )
         except (struct.error, TypeError):
-            raise self.refuse() from None
+            raise self.field_error() from None
 
 
-def no_header(octets: bytes) -> TruncatedError | MalformedError:
+def header_error(octets: bytes) -> TruncatedError | MalformedError:
     """Why there is no IPv4 header to give; the version first, so that an IPv6 datagram is called one."""
     if octets and octets[0] >> 4 != 4:
         rule = "an IPv4 header begins with the version 4 (RFC 791 section 3.1)"
@@ -256,32 +256,44 @@ def ipv4_findings(ip: IPv4, present: int) -> list[Finding]:
     """What is wrong with a header at the start of a datagram of `present` octets, its checksum apart."""
     found: list[Finding] = []
 
-    def find(field: str, kind: Kind, offset: int, rule: str, *numbers: int, length_from: str | None = None) -> None:
+    def find(
+        field: str, kind: FindingKind, offset: int, rule: str, *numbers: int, length_from: str | None = None
+    ) -> None:
         needed, there = numbers or (None, None)
         found.append(Finding("IPv4", field, kind, offset, rule, needed, there, length_from))
 
     length, total_length = ip.header_length, ip.total_length
     if length > present:
-        find("ihl", Kind.TRUNCATED, 0, "the header runs past the end", length, present, length_from="octets")
+        find("ihl", FindingKind.TRUNCATED, 0, "the header runs past the end", length, present, length_from="octets")
     if total_length == 0:
-        find("total_length", Kind.OFFLOAD, 2, "it is 0, as segmentation offload leaves it in a capture")
+        find("total_length", FindingKind.OFFLOAD, 2, "it is 0, as segmentation offload leaves it in a capture")
     elif total_length is not None and total_length < length:
         rule = "it is less than the header"
-        find("total_length", Kind.LENGTH, 2, rule, length, total_length, length_from="IPv4.total_length")
+        find("total_length", FindingKind.LENGTH, 2, rule, length, total_length, length_from="IPv4.total_length")
     elif total_length is not None and total_length > present:
         rule = "the datagram is cut short"
-        find("total_length", Kind.TRUNCATED, 2, rule, total_length, present, length_from="octets")
+        find("total_length", FindingKind.TRUNCATED, 2, rule, total_length, present, length_from="octets")
     elif total_length is not None and total_length < present:
         rule = f"{present - total_length} octets stand after the datagram's end"
-        find("total_length", Kind.TRAILER, 2, rule, total_length, present, length_from="octets")
+        find("total_length", FindingKind.TRAILER, 2, rule, total_length, present, length_from="octets")
     if IPFlag.RESERVED in ip.flags:
-        find("flags", Kind.RESERVED, 6, "the first bit must be zero (RFC 791 section 3.1)")
+        find("flags", FindingKind.RESERVED, 6, "the first bit must be zero (RFC 791 section 3.1)")
     if total_length and total_length >= length:
         size = total_length - length
         if IPFlag.MF in ip.flags and size % 8:
-            find("total_length", Kind.FRAGMENT, 2, "all fragments but the last hold a multiple of 8 octets (RFC 791)")
+            find(
+                "total_length",
+                FindingKind.FRAGMENT,
+                2,
+                "all fragments but the last hold a multiple of 8 octets (RFC 791)",
+            )
         if ip.fragment_offset * 8 + size > 0xFFFF - FIXED and ip.is_fragment:
-            find("fragment_offset", Kind.FRAGMENT, 6, "it ends past the largest datagram of 65535 octets (RFC 791)")
+            find(
+                "fragment_offset",
+                FindingKind.FRAGMENT,
+                6,
+                "it ends past the largest datagram of 65535 octets (RFC 791)",
+            )
     if ip.options:
         found += option_findings("IPv4", ip.options, FIXED, "IPv4.ihl", ip_options.TYPES)
     return found

@@ -19,14 +19,14 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from tunlab.packet.header import Header
-    from tunlab.packet.stack import Packet
+    from tunlab.packet.packet import Packet
 
 
-Namer: TypeAlias = Callable[[Callable[..., object]], str]
+FunctionNamer: TypeAlias = Callable[[Callable[..., object]], str]
 """What to call a function in a text; this floor knows its name alone, one that may read files knows its source."""
 
 
-def plain_name(function: Callable[..., object]) -> str:
+def function_name(function: Callable[..., object]) -> str:
     """The function's own name."""
     return getattr(function, "__name__", repr(function))
 
@@ -44,21 +44,21 @@ class Difference(NamedTuple):
     wanted: object
     got: object
 
-    def text(self, name: Namer = plain_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
+    def text(self, name: FunctionNamer = function_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
         """The row of a failure message, functions called by what `name` makes of them."""
         wanted, got = self.sides(name)
         return f"{self.field}: {labels[0]} {wanted}, {labels[1]} {got}"
 
-    def sides(self, name: Namer = plain_name) -> tuple[str, str]:
+    def sides(self, name: FunctionNamer = function_name) -> tuple[str, str]:
         """Both values as that row has them."""
-        tell = _hexadecimal if self.field.endswith(".checksum") else show
+        tell = _hexadecimal if self.field.endswith(".checksum") else format_value
         return tell(self.wanted, name), tell(self.got, name)
 
     def __str__(self) -> str:
         return self.text()
 
 
-class Differing(Protocol):
+class Matcher(Protocol):
     """What can be held against a packet."""
 
     def difference(self, packet: Packet) -> list[Difference]:
@@ -94,10 +94,10 @@ class Match(Struct, frozen=True):
             return NotImplemented
         return Match(self.conditions + other.conditions)
 
-    def text(self, name: Namer = plain_name) -> str:
+    def text(self, name: FunctionNamer = function_name) -> str:
         """The conditions, functions called by what `name` makes of them."""
         return " & ".join(
-            f"{layer.__name__}({', '.join(f'{field}={show(value, name, 16)}' for field, value in wanted)})"
+            f"{layer.__name__}({', '.join(f'{field}={format_value(value, name, 16)}' for field, value in wanted)})"
             for layer, wanted in self.conditions
         )
 
@@ -139,7 +139,7 @@ def _agrees(wanted: object, got: object) -> bool:
     return wanted == got
 
 
-def show(value: object, name: Namer = plain_name, octets: int = 32) -> str:
+def format_value(value: object, name: FunctionNamer = function_name, octets: int = 32) -> str:
     """A value as a failure message should show it: octets in hexadecimal, so many; flags and functions by name."""
     if isinstance(value, bytes):
         cut = " …" if len(value) > octets else ""
@@ -147,15 +147,15 @@ def show(value: object, name: Namer = plain_name, octets: int = 32) -> str:
     if callable(value):
         return name(value)
     if isinstance(value, frozenset):
-        return "{" + ", ".join(sorted(map(show, value), key=lambda text: (len(text), text))) + "}"
+        return "{" + ", ".join(sorted(map(format_value, value), key=lambda text: (len(text), text))) + "}"
     member = getattr(value, "name", None)
     if isinstance(member, str) and isinstance(value, int):
         return member
     return str(value) if isinstance(value, (str, int, IPv4Network)) else repr(value)
 
 
-def _hexadecimal(value: object, name: Namer) -> str:
-    return f"{value:#06x}" if isinstance(value, int) else show(value, name)
+def _hexadecimal(value: object, name: FunctionNamer) -> str:
+    return f"{value:#06x}" if isinstance(value, int) else format_value(value, name)
 
 
 def distance(differences: Iterable[Difference]) -> int:
@@ -163,7 +163,7 @@ def distance(differences: Iterable[Difference]) -> int:
     return sum(_FAR if each.wanted is ABSENT else 1 for each in differences)
 
 
-def nearest(match: Differing, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
+def nearest(match: Matcher, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
     """For each packet its index and differences, the fewest differences first, then the latest packet first."""
     rows = [(index, match.difference(packet)) for index, packet in enumerate(packets)]
     return sorted(rows, key=lambda row: (distance(row[1]), -row[0]))

@@ -14,12 +14,12 @@ from typing import ClassVar, Self, TypeAlias
 from msgspec import Struct
 
 from tunlab.errors import MalformedError
-from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import octets_of
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import to_bytes
 
 END_OF_OPTIONS = 0
 NO_OPERATION = 1
-LONGEST = 40
+MAX_OPTIONS_LENGTH = 40
 """Octets: a header of at most 15 words has 20 fixed octets."""
 
 
@@ -92,7 +92,9 @@ class OptionFault(Struct, frozen=True):
         needed, present = self.length or 2, self.present
         if self.length is not None and self.length < 2:
             needed, present, length_from = 2, self.length, f"{layer}.options"
-        return Finding(layer, "options", Kind.OPTION, start + self.offset, self.rule, needed, present, length_from)
+        return Finding(
+            layer, "options", FindingKind.OPTION, start + self.offset, self.rule, needed, present, length_from
+        )
 
 
 Pair: TypeAlias = tuple[int, bytes]
@@ -145,7 +147,7 @@ def option_findings(layer: str, octets: bytes, start: int, length_from: str, typ
             said = f"option {kind} ({known.__name__}) has the length {len(data) + 2}, and {known.FORM}"
             rule = said if option is None else option.fault
             if rule:
-                found.append(Finding(layer, "options", Kind.OPTION, offset, rule))
+                found.append(Finding(layer, "options", FindingKind.OPTION, offset, rule))
         offset += 1 if kind in (END_OF_OPTIONS, NO_OPERATION) else len(data) + 2
     if fault is not None:
         found.append(fault.finding(layer, start, length_from))
@@ -163,13 +165,13 @@ def decode_options(octets: bytes, readers: Readers) -> list[Option | TypedOption
     ]
 
 
-def option_octets(options: object) -> bytes:
+def options_to_bytes(options: object) -> bytes:
     """Options given as octets (kept as they are) or as option objects; raises ValueError for anything else."""
     if isinstance(options, Iterable) and not isinstance(options, (str, bytes, bytearray, memoryview)):
-        return b"".join(octets_of(option) for option in options)
-    return octets_of(options)
+        return b"".join(to_bytes(option) for option in options)
+    return to_bytes(options)
 
 
-def padded(octets: bytes) -> bytes:
+def pad_options(octets: bytes) -> bytes:
     """Options filled up with ends-of-options to whole 32-bit words, in which headers count their length."""
     return octets + bytes(-len(octets) % 4)

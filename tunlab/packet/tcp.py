@@ -11,18 +11,18 @@ from msgspec.structs import replace
 from tunlab.errors import MalformedError
 from tunlab.packet import tcp_options
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Transport, flags_of
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Transport, flag_converter
 from tunlab.packet.ipv4 import IPv4
 from tunlab.packet.options import (
-    LONGEST,
+    MAX_OPTIONS_LENGTH,
     Option,
     OptionFault,
     TypedOption,
     decode_options,
     option_findings,
-    option_octets,
-    padded,
+    options_to_bytes,
+    pad_options,
     split_options,
 )
 
@@ -73,7 +73,7 @@ class TCP(Transport, frozen=True, gc=False):
         ("data_offset", 4), ("reserved", 4), ("flags", 8), ("window", 16), ("checksum", 16), ("urgent_pointer", 16),
     )  # fmt: skip
     DERIVED: ClassVar = frozenset({"data_offset", "checksum"})
-    COERCE: ClassVar = {"flags": flags_of(TCPFlag), "options": option_octets}
+    COERCE: ClassVar = {"flags": flag_converter(TCPFlag), "options": options_to_bytes}
     VIEWS: ClassVar = ("mss", "window_scale", "sack_permitted", "sack", "timestamps", "fast_open")
 
     src_port: int = 0
@@ -108,14 +108,14 @@ class TCP(Transport, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         if type(self.flags) is not TCPFlag:
-            self.settle("flags")
+            self.normalize("flags")
         if type(self.options) is not bytes:
-            self.settle("options")
+            self.normalize("options")
 
     @property
     def header_length(self) -> int:
         """Octets of the header as `data_offset` says; with options as they are where that is None."""
-        return self.data_offset * 4 if self.data_offset is not None else FIXED + len(padded(self.options))
+        return self.data_offset * 4 if self.data_offset is not None else FIXED + len(pad_options(self.options))
 
     @property
     def decoded_options(self) -> tuple[Option | TypedOption, ...]:
@@ -164,7 +164,7 @@ class TCP(Transport, frozen=True, gc=False):
         """Kind and data of each option, as far as they can be read, and why not further; None: all of them were."""
         return split_options(self.options) if self.options else ((), None)
 
-    def answer(self, payload_length: int) -> TCP:
+    def reply(self, payload_length: int) -> TCP:
         """The header that acknowledges this one and `payload_length` octets behind it; SYN and FIN count one each."""
         counted = payload_length + (TCPFlag.SYN in self.flags) + (TCPFlag.FIN in self.flags)
         return TCP(
@@ -182,9 +182,9 @@ class TCP(Transport, frozen=True, gc=False):
         """
         options = self.options
         if self.data_offset is None:
-            options = padded(options)
-            if len(options) > LONGEST:
-                rule = f"a header holds {LONGEST} octets of them (RFC 9293 section 3.1)"
+            options = pad_options(options)
+            if len(options) > MAX_OPTIONS_LENGTH:
+                rule = f"a header holds {MAX_OPTIONS_LENGTH} octets of them (RFC 9293 section 3.1)"
                 raise MalformedError(layer="TCP", field="options", value=f"{len(options)} octets", rule=rule)
         header = replace(
             self,
@@ -196,12 +196,12 @@ class TCP(Transport, frozen=True, gc=False):
             header = replace(header, checksum=tcp_checksum(ip, header, payload))
         return header
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The header on the wire, options included; raises MalformedError where a field does not fit."""
         data_offset, reserved = self.data_offset, self.reserved
         try:
             if data_offset >> 4 or reserved >> 4:  # type: ignore[operator]  # None is a TypeError, and refused below
-                raise self.refuse()
+                raise self.field_error()
             return (
                 _PACKED.pack(
                     self.src_port,
@@ -217,12 +217,12 @@ class TCP(Transport, frozen=True, gc=False):
                 + self.options
             )
         except (struct.error, TypeError):
-            raise self.refuse() from None
+            raise self.field_error() from None
 
 
 def tcp_checksum(ip: IPv4, tcp: TCP, payload: bytes) -> int:
     """The checksum that belongs into `tcp`, whatever stands there."""
-    octets = replace(tcp, checksum=0).octets() + payload
+    octets = replace(tcp, checksum=0).to_bytes() + payload
     return internet_checksum(ip.pseudo_header(TCP.PROTOCOL, len(octets)) + octets)
 
 
@@ -232,13 +232,17 @@ def tcp_findings(tcp: TCP, offset: int, present: int, length_from: str) -> list[
     length = tcp.header_length
     if length < FIXED:
         rule = "it is less than the fixed fields"
-        found.append(Finding("TCP", "data_offset", Kind.LENGTH, offset + 12, rule, FIXED, length, "TCP.data_offset"))
+        found.append(
+            Finding("TCP", "data_offset", FindingKind.LENGTH, offset + 12, rule, FIXED, length, "TCP.data_offset")
+        )
     elif length > present:
         rule = "the header runs past the end"
-        found.append(Finding("TCP", "data_offset", Kind.TRUNCATED, offset + 12, rule, length, present, length_from))
+        found.append(
+            Finding("TCP", "data_offset", FindingKind.TRUNCATED, offset + 12, rule, length, present, length_from)
+        )
     if tcp.reserved:
         rule = "they must be zero in segments of hosts that give them no meaning (RFC 9293 section 3.1)"
-        found.append(Finding("TCP", "reserved", Kind.RESERVED, offset + 12, rule))
+        found.append(Finding("TCP", "reserved", FindingKind.RESERVED, offset + 12, rule))
     if tcp.options:
         found += option_findings("TCP", tcp.options, offset + FIXED, "TCP.data_offset", tcp_options.TYPES)
     return found

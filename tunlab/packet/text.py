@@ -7,24 +7,24 @@ from collections.abc import Iterable
 from tunlab.errors import PacketError
 from tunlab.packet import tcp_options
 from tunlab.packet.checksum import Checksum
-from tunlab.packet.findings import Kind
-from tunlab.packet.header import Header, octets_of
-from tunlab.packet.icmp import ICMP, NUMBERED
+from tunlab.packet.findings import FindingKind
+from tunlab.packet.header import Header, to_bytes
+from tunlab.packet.icmp import HAVE_IDENTIFIER, ICMP
 from tunlab.packet.igmp import IGMP
 from tunlab.packet.ipv4 import FIXED, IPv4
-from tunlab.packet.match import show
+from tunlab.packet.match import format_value
 from tunlab.packet.options import Option, TypedOption
-from tunlab.packet.partial import Partial
-from tunlab.packet.stack import Packet, checksums, findings, received
+from tunlab.packet.packet import Packet, as_received, checksums, findings
 from tunlab.packet.tcp import TCP, TCPFlag
+from tunlab.packet.truncated import TruncatedHeader
 from tunlab.packet.udp import UDP
 
-PROTOCOLS = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP"}
+PROTOCOL_NAMES = {1: "ICMP", 2: "IGMP", 6: "TCP", 17: "UDP"}
 
 
 def protocol_name(protocol: int | None) -> str:
     """ICMP, IGMP, TCP, UDP, or the number as in `Other (89)`."""
-    return PROTOCOLS.get(protocol or 0) or f"Other ({protocol})"
+    return PROTOCOL_NAMES.get(protocol or 0) or f"Other ({protocol})"
 
 
 def listing(packet: Packet | bytes, *, verbose: bool = False) -> str:
@@ -32,7 +32,7 @@ def listing(packet: Packet | bytes, *, verbose: bool = False) -> str:
 
     verbose   every field, the checksums' verdicts, the options, the transport header
     """
-    packet = received(packet)
+    packet = as_received(packet)
     ip = packet.ip
     lines = [
         "=== Parsed IP Packet ===",
@@ -71,7 +71,7 @@ def _flags(ip: IPv4) -> str:
 
 def _transport(header: Header, verdicts: dict[str, Checksum]) -> list[str]:
     layer = type(header).__name__
-    if isinstance(header, Partial):
+    if isinstance(header, TruncatedHeader):
         fields = (f"  {name.replace('_', ' ').title()}: {value}" for name, value in header.fields.items())
         return [f"{header.layer.__name__} (cut short):", *fields]
     lines = [f"{layer}:"]
@@ -105,7 +105,7 @@ def _transport(header: Header, verdicts: dict[str, Checksum]) -> list[str]:
 def _option(option: Option | TypedOption) -> str:
     if isinstance(option, Option):
         name = {0: "end of options", 1: "no operation"}.get(option.kind, f"kind {option.kind}")
-        return f"{name}, {show(option.data)}" if option.data else name
+        return f"{name}, {format_value(option.data)}" if option.data else name
     fields = option.__struct_fields__
     values = ", ".join(f"{field.replace('_', ' ')} {_value(getattr(option, field))}" for field in fields)
     return f"{type(option).__name__} {values}".strip()
@@ -122,7 +122,7 @@ def hexdump(octets: bytes | bytearray | memoryview) -> str:
 
     Octets that are no IPv4 datagram are dumped in one piece.
     """
-    octets = octets_of(octets)
+    octets = to_bytes(octets)
     lines = ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:"]
     length = (octets[0] & 15) * 4 if octets else 0
     if len(octets) < FIXED or octets[0] >> 4 != 4 or length < FIXED:
@@ -142,7 +142,7 @@ def summary(packet: Packet | bytes | bytearray | memoryview) -> str:
     Octets that are no IPv4 datagram are described, not refused.
     """
     try:
-        packet = received(packet)
+        packet = as_received(packet)
     except PacketError as error:
         octets = "" if isinstance(packet, Packet) else f"{len(packet)} octets, "
         return f"{octets}no IPv4 datagram: {error}"
@@ -159,12 +159,12 @@ def summary(packet: Packet | bytes | bytearray | memoryview) -> str:
             text = _icmp_line(packet, transport)
         case IGMP():
             text = f"igmp {transport.name}" + (f" {transport.group}" if transport.record_count is None else "")
-        case Partial():
+        case TruncatedHeader():
             text = ", ".join(
                 (transport.layer.__name__, *(f"{name} {value}" for name, value in transport.fields.items()))
             )
         case _:
-            name = PROTOCOLS.get(ip.protocol or 0) or f"protocol {ip.protocol}"
+            name = PROTOCOL_NAMES.get(ip.protocol or 0) or f"protocol {ip.protocol}"
             text = f"{name}, length {size}"
     if ip.is_fragment:
         more = "+" if ip.flags & 1 else ""
@@ -201,7 +201,7 @@ def _option_word(option: Option | TypedOption) -> str:
 
 def _icmp_line(packet: Packet, icmp: ICMP) -> str:
     size = 8 + len(packet.payload)
-    if not icmp.is_error and icmp.type not in NUMBERED:
+    if not icmp.is_error and icmp.type not in HAVE_IDENTIFIER:
         return f"ICMP {icmp.name}, length {size}"
     if not icmp.is_error:
         return f"ICMP {icmp.name}, id {icmp.identifier}, seq {icmp.sequence_number}, length {size}"
@@ -218,15 +218,15 @@ def _icmp_line(packet: Packet, icmp: ICMP) -> str:
 def _notes(packet: Packet) -> Iterable[str]:
     """What is suspicious, in as few words as will do."""
     for finding in findings(packet):
-        if finding.kind is Kind.CHECKSUM and finding.present is not None and finding.needed is not None:
+        if finding.kind is FindingKind.CHECKSUM and finding.present is not None and finding.needed is not None:
             yield f"bad {finding.layer} checksum {finding.present:#06x}, should be {finding.needed:#06x}"
         else:
             yield f"{finding.layer} {finding.field.replace('_', ' ')}: {finding.rule}"
 
 
-def plain(packet: Packet | bytes) -> dict[str, object]:
+def to_dict(packet: Packet | bytes) -> dict[str, object]:
     """The packet as dictionaries, numbers and text, for JSON: the fields by their names, octets in hexadecimal."""
-    packet = received(packet)
+    packet = as_received(packet)
     result: dict[str, object] = {}
     for header in packet.headers:
         fields = {field: _plain_value(getattr(header, field)) for field in header.__struct_fields__}

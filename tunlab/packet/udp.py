@@ -8,7 +8,7 @@ from typing import ClassVar
 from msgspec.structs import replace
 
 from tunlab.packet.checksum import internet_checksum
-from tunlab.packet.findings import Finding, Kind
+from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Transport
 from tunlab.packet.ipv4 import IPv4
 
@@ -42,17 +42,17 @@ class UDP(Transport, frozen=True, gc=False):
             header = replace(header, checksum=udp_checksum(ip, header, payload))
         return header
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The eight octets on the wire; raises MalformedError where a field does not fit."""
         try:
             return _PACKED.pack(self.src_port, self.dst_port, self.length, self.checksum)
         except struct.error:
-            raise self.refuse() from None
+            raise self.field_error() from None
 
 
 def udp_checksum(ip: IPv4, udp: UDP, payload: bytes) -> int:
     """The checksum that belongs into `udp`, whatever stands there."""
-    octets = replace(udp, checksum=0).octets() + payload
+    octets = replace(udp, checksum=0).to_bytes() + payload
     # "If the computed checksum is zero, it is transmitted as all ones": zero on the wire means that none was made.
     return internet_checksum(ip.pseudo_header(UDP.PROTOCOL, len(octets)) + octets) or 0xFFFF
 
@@ -65,11 +65,11 @@ def udp_findings(udp: UDP, offset: int, present: int, length_from: str, whole: b
     length = udp.length or 0
     if length < LENGTH:
         rule = "it is less than the header itself (RFC 768)"
-        return [Finding("UDP", "length", Kind.LENGTH, offset + 4, rule, LENGTH, length, "UDP.length")]
+        return [Finding("UDP", "length", FindingKind.LENGTH, offset + 4, rule, LENGTH, length, "UDP.length")]
     if length > present and whole:
         rule = "the datagram is cut short"
-        return [Finding("UDP", "length", Kind.TRUNCATED, offset + 4, rule, length, present, length_from)]
+        return [Finding("UDP", "length", FindingKind.TRUNCATED, offset + 4, rule, length, present, length_from)]
     if length < present and whole:
         rule = f"{present - length} octets stand after the UDP datagram's end"
-        return [Finding("UDP", "length", Kind.TRAILER, offset + 4, rule, length, present, length_from)]
+        return [Finding("UDP", "length", FindingKind.TRAILER, offset + 4, rule, length, present, length_from)]
     return []

@@ -1,4 +1,4 @@
-"""What `assert a == b` says of packets, headers, and octets that are datagrams: the fields, not the representations.
+"""What `assert a == b` says of packets, headers, and octets that are parse_pair: the fields, not the representations.
 
 Of other octets it says where they part, if one side is the payload of a packet that has crossed a Tun in this test.
 `!=`, `in` and `not in` of packets and headers, too.
@@ -46,23 +46,23 @@ def _membership(packets: Any, op: str, one: Any, others: Any) -> list[str] | Non
 
 
 def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
-    from tunlab.packet.comparing import SIDES, compared, datagrams
-    from tunlab.packet.diagram import compare
+    from tunlab.packet.diagram import diff_bytes
+    from tunlab.packet.diff import SIDES, diff, parse_pair
 
     kinds = {isinstance(side, packets.Packet) for side in (left, right)}
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
-        both = datagrams(bytes(left), bytes(right))
+        both = parse_pair(bytes(left), bytes(right))
         if both is None:
             # A test that compares octets that are nothing of ours has not asked for anybody's opinion on them.
             is_long = kinds == {False} and max(len(left), len(right)) > _LONG
             ours = is_long and (is_payload_seen(left) or is_payload_seen(right))
-            return compare(left, right, "payload", SIDES) if ours else None
-        lines = compared(*both)
+            return diff_bytes(left, right, "payload", SIDES) if ours else None
+        lines = diff(*both)
         if kinds == {True, False}:  # never equal, though nothing should differ
             lines.insert(1, "one is a packet, the other is octets: compare bytes(packet)")
         return lines
     if isinstance(left, packets.Header) and type(left) is type(right):
-        return compared(left, right)
+        return diff(left, right)
     return None
 
 

@@ -16,7 +16,7 @@ from tunlab.pytest_plugin.workers import end_with_the_controller
 if TYPE_CHECKING:
     from tunlab.kernel.netns import Netns
     from tunlab.packet import Packet
-    from tunlab.packet.stack import Layer
+    from tunlab.packet.packet import Layer
     from tunlab.traffic import Ping, Tun
 
 _ending = pytest.StashKey[set[tuple[int, int]]]()  # the namespaces that end with the test

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
-from tunlab.packet.diagram import brief, explain, rows
+from tunlab.packet.diagram import difference_lines, difference_text, explain
 from tunlab.packet.match import distance
 from tunlab.traffic.crossing import DECISIVE, Crossing
 from tunlab.traffic.expectation import Expected
@@ -51,17 +51,17 @@ def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
     order = _nearest_first(seen)
     if order and (differences := seen[order[0]].differences) is not None:
         nearest = seen[order[0]].crossing
-        for note in (_NEAREST, *(brief(each, name_of) for each in differences)):
+        for note in (_NEAREST, *(difference_text(each, name_of) for each in differences)):
             nearest.note(note, taken=nearest.taken)
     texts = []
     for rank, index in enumerate(order[:_LISTED]):
         crossing, differences = seen[index]
         lines = [at(crossing, started_ns)]
         if crossing.packet is not None and differences and rank < _TOLD:
-            tell = rows(differences, name_of) if rank else explain(crossing.packet, differences, name_of)
+            tell = difference_lines(differences, name_of) if rank else explain(crossing.packet, differences, name_of)
             lines += tell
         elif crossing.packet is not None and differences:
-            lines[0] += f"   <-- {'; '.join(row for row in rows(differences, name_of) if row[:1].strip())}"
+            lines[0] += f"   <-- {'; '.join(row for row in difference_lines(differences, name_of) if row[:1].strip())}"
         texts.append("\n".join(lines))
     return texts
 

@@ -15,7 +15,7 @@ from tunlab.kernel.addressing import parse_address
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import SOCKET_REASONS, refusing
-from tunlab.packet.header import octets_of
+from tunlab.packet.header import to_bytes
 from tunlab.traffic.sockets import echo_door
 
 ECHO_PAYLOAD = bytes(range(56))
@@ -83,7 +83,7 @@ class Ping(Closing):
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
         """Send one more request; returns its sequence number. Raises KernelError where no route leads there."""
         try:
-            octets = octets_of(payload)
+            octets = to_bytes(payload)
         except ValueError as error:
             raise PacketError(f"the payload holds {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF

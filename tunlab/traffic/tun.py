@@ -23,8 +23,8 @@ from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import PacketSocket
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import Header, Packet, build
-from tunlab.packet.header import octets_of
-from tunlab.packet.stack import Layer
+from tunlab.packet.header import to_bytes
+from tunlab.packet.packet import Layer
 from tunlab.traffic import sockets
 from tunlab.traffic.counting import Counts, counts
 from tunlab.traffic.crossing import Crossing
@@ -390,7 +390,7 @@ class Tun(Closing):
 def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
     if len(layers) == 1 and not isinstance(layers[0], Header):
         try:
-            return octets_of(layers[0])
+            return to_bytes(layers[0])
         except ValueError as error:
             raise PacketError(f"no datagram: {error}") from None
     return build(*layers)

@@ -1,6 +1,6 @@
 """What a comment says that differs from what was wanted, read back; and the rows and bits of the packet it is about.
 
-Source: `tunlab.packet.diagram.brief`, which an expectation writes behind "the nearest to what was wanted". So it stands
+Source: `difference_text`, which an expectation writes behind "the nearest to what was wanted". So it stands
 in the recording itself, for Wireshark too, and the page of any recording shows it.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tunlab.packet import Difference, Packet
-from tunlab.packet.diagram import marks
+from tunlab.packet.diagram import differing_fields
 from tunlab.report.page.fields import Row
 
 _TOLD = re.compile(r"(\w+(?:\.\w+)?): wanted (.*?), got (.*)")
@@ -69,6 +69,6 @@ def _rows_of(field: str, packet: Packet, rows: Sequence[Row]) -> list[int]:
     below = range(head + 1, next((number for number in heads if number > head), len(rows)))
     own = [number for number in below if rows[number].depth == 1 and rows[number].name == name]
     option = [number for number in below if rows[number].name.lower() == name.replace("_", "")]
-    shown = {each for names in marks([Difference(field, None, None)], packet).values() for each in names}
+    shown = {each for names in differing_fields([Difference(field, None, None)], packet).values() for each in names}
     views = [number for number in below if rows[number].depth == 1 and rows[number].name in shown]
     return own[:1] or option[:1] or views

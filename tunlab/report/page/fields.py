@@ -10,7 +10,19 @@ from enum import IntFlag
 from typing import NamedTuple
 
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, IGMP, Finding, IPv4, Kind, Packet, Partial, Verdict, checksums, ip_options, tcp_options
+from tunlab.packet import (
+    ICMP,
+    IGMP,
+    Finding,
+    FindingKind,
+    IPv4,
+    Packet,
+    TruncatedHeader,
+    Verdict,
+    checksums,
+    ip_options,
+    tcp_options,
+)
 from tunlab.packet.header import Header
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Types, split_options
 from tunlab.packet.text import protocol_name
@@ -127,8 +139,8 @@ def _packet(packet: Packet, depth: int, start: int) -> list[Row]:
     verdicts = {each.layer: str(each) for each in checksums(packet) if each.verdict is not Verdict.BAD}
     rows = list[Row]()
     for header in packet.headers:
-        length = len(header.octets()) * 8
-        layer = header.layer.__name__ if isinstance(header, Partial) else type(header).__name__
+        length = len(header.to_bytes()) * 8
+        layer = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
         rows.append(Row(depth, layer, _title(header), start, length))
         rows += _fields(header, depth + 1, start, verdicts.get(layer, ""))
         start += length
@@ -150,7 +162,7 @@ def _title(header: Header) -> str:
             return f"{header.src} → {header.dst}"
         case ICMP() | IGMP():
             return header.name
-        case Partial():
+        case TruncatedHeader():
             return f"cut short, {counted(len(header.present), 'octet')}"
         case _:
             return f"{getattr(header, 'src_port', '')} → {getattr(header, 'dst_port', '')}"
@@ -167,7 +179,7 @@ def _quoted(packet: Packet, depth: int, start: int) -> list[Row]:
 
 
 def _fields(header: Header, depth: int, start: int, verdict: str) -> list[Row]:
-    if isinstance(header, Partial):
+    if isinstance(header, TruncatedHeader):
         return _partial(header, depth, start)
     rows, at = list[Row](), start
     for name, bits in header.LAYOUT:
@@ -213,7 +225,7 @@ def _text(header: Header, name: str, value: object) -> str:
     return str(int(value))
 
 
-def _partial(partial: Partial, depth: int, start: int) -> list[Row]:
+def _partial(partial: TruncatedHeader, depth: int, start: int) -> list[Row]:
     rows, at = list[Row](), start
     widths, values = dict(partial.layer.LAYOUT), partial.fields
     for name, value in values.items():
@@ -310,7 +322,7 @@ def _note(rows: list[Row], first: int, finding: Finding, start: int) -> None:
     if chosen is None:
         chosen = next((at for at in below if rows[at].start == place and rows[at].depth == 2), head)
     rule = finding.rule
-    if finding.kind is Kind.CHECKSUM and finding.needed is not None:
+    if finding.kind is FindingKind.CHECKSUM and finding.needed is not None:
         rule = f"bad, should be {finding.needed:#06x}"
     elif finding.needed is not None and finding.present is not None:
         rule += f" (needed {finding.needed}, present {finding.present})"

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunlab.errors import PacketError
-from tunlab.packet.diagram import box, rows
+from tunlab.packet.diagram import difference_lines, header_diagram
 from tunlab.packet.header import Header
 from tunlab.packet.match import Difference
-from tunlab.packet.stack import Packet, parse
+from tunlab.packet.packet import Packet, parse
 
 SIDES = ("left", "right")
 
 
-def datagrams(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
+def parse_pair(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
     """Both as packets, where both are IPv4 datagrams and one at least has the length that it says; else None.
 
     Octets that begin with 0x45 are as often text that begins with "E": the length tells them apart.
@@ -27,12 +27,12 @@ def datagrams(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
     return packets
 
 
-def compared(left: Packet | Header, right: Packet | Header) -> list[str]:
+def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
     """The lines of a failed `left == right`: each field that differs with both values, then the left side drawn."""
     # A checksum differs because something else does: it comes last.
     differences = sorted(_differences(left, right), key=lambda each: each.field.endswith(".checksum"))
     lines = [f"{_name(left)} == {_name(right)}, but for {', '.join(each.field for each in differences) or 'nothing'}"]
-    lines += rows(differences, labels=SIDES)
+    lines += difference_lines(differences, labels=SIDES)
     if any(each.wanted is None or each.got is None for each in differences):
         lines.append("None is computed when the packet is built: compare complete(packet), or bytes(packet)")
     offset = 0
@@ -41,7 +41,7 @@ def compared(left: Packet | Header, right: Packet | Header) -> list[str]:
         fixed = {name for name, _ in header.LAYOUT} | {"options", "rest"}
         marked = {each.field.partition(".")[2] for each in differences if each.field.startswith(f"{layer}.")} & fixed
         if marked:
-            lines += [f"{layer}, left:", *box(header, marked, offset=offset)]
+            lines += [f"{layer}, left:", *header_diagram(header, marked, offset=offset)]
         offset += sum(bits for _, bits in header.LAYOUT) // 8 + len(getattr(header, "options", b""))
     return lines
 
@@ -58,7 +58,7 @@ def _differences(left: Packet | Header, right: Packet | Header) -> Iterator[Diff
         for one, other in zip(left.headers, right.headers, strict=False):
             if type(one) is type(other):
                 yield from _differences(one, other)
-        names: tuple[str, ...] = ("payload", "trailer", "cut")
+        names: tuple[str, ...] = ("payload", "trailer", "missing")
         layer = type(left.headers[-1]).__name__ if left.headers else "Packet"
     else:
         names, layer = left.__struct_fields__, type(left).__name__

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tunlab.errors import MalformedError
-from tunlab.packet.header import Header, Transport, octets_of
+from tunlab.packet.header import Header, Transport, to_bytes
 from tunlab.packet.icmp import ICMP
 from tunlab.packet.igmp import IGMP
 from tunlab.packet.tcp import TCP
@@ -19,10 +19,10 @@ LAYERS: dict[int, type[Transport]] = {layer.PROTOCOL: layer for layer in (ICMP, 
 """The transport headers by their protocol number."""
 
 
-class Partial(Header, frozen=True, gc=False):
+class TruncatedHeader(Header, frozen=True, gc=False):
     """The beginning of the header of `protocol`, one of ICMP, IGMP, TCP, UDP; `present` are its octets."""
 
-    COERCE: ClassVar = {"present": octets_of}
+    COERCE: ClassVar = {"present": to_bytes}
     VIEWS: ClassVar = ("src_port", "dst_port", "seq", "type", "code")
 
     protocol: int
@@ -31,9 +31,9 @@ class Partial(Header, frozen=True, gc=False):
     def __post_init__(self) -> None:
         if self.protocol not in LAYERS:
             rule = f"there is no header known of that protocol; it is one of {', '.join(map(str, LAYERS))}"
-            raise MalformedError(layer="Partial", field="protocol", value=self.protocol, rule=rule)
+            raise MalformedError(layer="TruncatedHeader", field="protocol", value=self.protocol, rule=rule)
         if type(self.present) is not bytes:
-            self.settle("present")
+            self.normalize("present")
 
     @property
     def layer(self) -> type[Transport]:
@@ -73,6 +73,6 @@ class Partial(Header, frozen=True, gc=False):
     def code(self) -> int | None:
         return self.fields.get("code")
 
-    def octets(self) -> bytes:
+    def to_bytes(self) -> bytes:
         """The octets that are there."""
         return self.present

@@ -22,15 +22,15 @@ from msgspec.structs import replace
 
 from tunlab.errors import PacketError
 from tunlab.packet.address import ENDS
-from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, is_intact
-from tunlab.packet.findings import Finding, Kind
-from tunlab.packet.header import Header, Transport, octets_of
+from tunlab.packet.checksum import Checksum, Verdict, checksum_ok, internet_checksum
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Header, Transport, to_bytes
 from tunlab.packet.icmp import ICMP, ICMPType, icmp_checksum, unpack_icmp
 from tunlab.packet.igmp import IGMP, igmp_checksum, igmp_findings, parse_igmp
-from tunlab.packet.ipv4 import FIXED, FRAGMENT, SERVICE, IPv4, ipv4_findings, no_header, unpack_ipv4
-from tunlab.packet.partial import LAYERS, Partial
+from tunlab.packet.ipv4 import FIXED, FRAGMENT, SERVICE, IPv4, header_error, ipv4_findings, unpack_ipv4
 from tunlab.packet.tcp import FLAGS as TCP_FLAGS
 from tunlab.packet.tcp import OFFSET_RESERVED, TCP, tcp_checksum, tcp_findings, unpack_tcp
+from tunlab.packet.truncated import LAYERS, TruncatedHeader
 from tunlab.packet.udp import UDP, udp_checksum, udp_findings, unpack_udp
 
 Layer: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
@@ -58,7 +58,7 @@ class Packet(Struct, frozen=True, gc=False):
     headers: tuple[Header, ...]
     payload: bytes = b""
     trailer: bytes = b""
-    cut: int = 0
+    missing: int = 0
 
     @classmethod
     def of(cls, *layers: Layer) -> Packet:
@@ -67,12 +67,12 @@ class Packet(Struct, frozen=True, gc=False):
         if any(isinstance(layer, Header) for layer in layers[len(headers) :]):
             raise PacketError("a header stands behind octets: give the headers first, then the payload")
         match headers:
-            case (IPv4(),) | (IPv4(), Transport() | Partial()):
+            case (IPv4(),) | (IPv4(), Transport() | TruncatedHeader()):
                 pass
             case _:
                 raise _no_packet(headers)
         try:
-            return cls(headers, b"".join(octets_of(layer) for layer in layers[len(headers) :]))
+            return cls(headers, b"".join(to_bytes(layer) for layer in layers[len(headers) :]))
         except ValueError as error:
             raise PacketError(f"the payload holds {error}") from None
 
@@ -118,14 +118,18 @@ class Packet(Struct, frozen=True, gc=False):
 
     @property
     def transport(self) -> Header | None:
-        """The header behind IPv4, `Partial` where it is cut short; None for a later fragment or an unknown protocol."""
+        """The header behind IPv4, `TruncatedHeader` where it is cut short, or None."""
         return self.headers[1] if len(self.headers) > 1 else None
 
     @property
     def ports(self) -> tuple[int, int] | None:
         """Source and destination port of TCP or UDP, cut short or not; None for others."""
         transport = self.transport
-        if not isinstance(transport, (TCP, UDP, Partial)) or transport.src_port is None or transport.dst_port is None:
+        if (
+            not isinstance(transport, (TCP, UDP, TruncatedHeader))
+            or transport.src_port is None
+            or transport.dst_port is None
+        ):
             return None
         return transport.src_port, transport.dst_port
 
@@ -150,16 +154,16 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     ValueError for what are no octets. What is wrong further in is told by `findings` and `checksums`.
     """
     if type(octets) is not bytes:
-        octets = octets_of(octets)  # not bytes(): of a number that makes so many zeros
+        octets = to_bytes(octets)  # not bytes(): of a number that makes so many zeros
     # A call costs as much as all fields of a UDP header. So headers that are read in one step are read here, from the
     # formats and tables that their files give; those that take more have a parser.
     try:
         first, service, total_length, identification, high, low, ttl, protocol, checksum, ends = unpack_ipv4(octets)
     except struct.error:
-        raise no_header(octets) from None
+        raise header_error(octets) from None
     ihl = first - 0x40
     if ihl < 5 or ihl > 15:
-        raise no_header(octets)
+        raise header_error(octets)
     dscp, ecn = SERVICE[service]
     flags, high = FRAGMENT[high]
     fragment_offset = high + low
@@ -175,7 +179,7 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     present = len(octets)
     # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
     end = present if total_length < start or total_length > present else total_length
-    cut = 0 if wire_length is None or wire_length < present else wire_length - present
+    missing = 0 if wire_length is None or wire_length < present else wire_length - present
     size = end - start
     if fragment_offset or size <= 0:
         headers: tuple[Header, ...] = (ip,)
@@ -207,12 +211,12 @@ def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = N
     elif protocol == 2 and size >= 8:
         headers, start = (ip, parse_igmp(octets, start, end)), end
     elif protocol in LAYERS:
-        headers, start = (ip, Partial(protocol, octets[start:end])), end
+        headers, start = (ip, TruncatedHeader(protocol, octets[start:end])), end
     else:
         headers = (ip,)
-    if end == present and not cut:
+    if end == present and not missing:
         return Packet(headers, octets[start:])
-    return Packet(headers, octets[start:end], octets[end:], cut)
+    return Packet(headers, octets[start:end], octets[end:], missing)
 
 
 # A third faster than by keyword, to which users are held for their own sake.
@@ -229,9 +233,9 @@ def complete(packet: Packet) -> Packet:
     match packet.headers:
         case (IPv4() as ip, Transport() as transport):
             transport = transport.complete(ip, payload)
-            ip = ip.complete(transport.octets() + payload, transport.PROTOCOL)
+            ip = ip.complete(transport.to_bytes() + payload, transport.PROTOCOL)
             return replace(packet, headers=(ip, transport))
-        case (IPv4() as ip, Partial() as partial):
+        case (IPv4() as ip, TruncatedHeader() as partial):
             return replace(packet, headers=(ip.complete(partial.present + payload, partial.protocol), partial))
         case (IPv4() as ip,):
             return replace(packet, headers=(ip.complete(payload),))
@@ -254,10 +258,10 @@ def build(*layers: Layer | Packet) -> bytes:
     """
     packet = layers[0] if len(layers) == 1 and isinstance(layers[0], Packet) else Packet.of(*layers)
     whole = complete(packet)
-    return b"".join([*[header.octets() for header in whole.headers], whole.payload, whole.trailer])
+    return b"".join([*[header.to_bytes() for header in whole.headers], whole.payload, whole.trailer])
 
 
-def received(packet: Packet | bytes | bytearray | memoryview) -> Packet:
+def as_received(packet: Packet | bytes | bytearray | memoryview) -> Packet:
     """The packet as its receiver reads it: of one that was put together with false lengths, other than it was meant.
 
     Raises what `parse` raises, and for a packet what `build` raises.
@@ -265,26 +269,26 @@ def received(packet: Packet | bytes | bytearray | memoryview) -> Packet:
     if not isinstance(packet, Packet):
         return parse(packet)
     octets = build(packet)
-    return parse(octets, wire_length=len(octets) + packet.cut)
+    return parse(octets, wire_length=len(octets) + packet.missing)
 
 
 def findings(packet: Packet | bytes | bytearray | memoryview) -> list[Finding]:
     """What is wrong with a packet, in the order of its octets; raises only what `received` raises."""
-    packet = received(packet)
+    packet = as_received(packet)
     ip = packet.ip
     found = ipv4_findings(ip, _present(packet))
-    offset = len(ip.octets())
+    offset = len(ip.to_bytes())
     found += _transport_findings(packet, offset)
     for checksum in _checksums(packet):
         if checksum.verdict is Verdict.BAD:
             at = 10 if checksum.layer == "IPv4" else offset + {"TCP": 16, "UDP": 6}.get(checksum.layer, 2)
             rule, needed, value = "it does not fit the octets", checksum.expected, checksum.value
-            found.append(Finding(checksum.layer, "checksum", Kind.CHECKSUM, at, rule, needed, value))
+            found.append(Finding(checksum.layer, "checksum", FindingKind.CHECKSUM, at, rule, needed, value))
     return sorted(found, key=lambda finding: finding.offset)
 
 
 def _present(packet: Packet) -> int:
-    return sum(len(header.octets()) for header in packet.headers) + len(packet.payload) + len(packet.trailer)
+    return sum(len(header.to_bytes()) for header in packet.headers) + len(packet.payload) + len(packet.trailer)
 
 
 def _transport_findings(packet: Packet, offset: int) -> list[Finding]:
@@ -303,12 +307,12 @@ def _transport_findings(packet: Packet, offset: int) -> list[Finding]:
         return []
     layer, rule = LAYERS[ip.protocol], "the header is cut short"
     least = sum(bits for _, bits in layer.LAYOUT) // 8
-    return [Finding(layer.__name__, "header", Kind.TRUNCATED, offset, rule, least, present, length_from)]
+    return [Finding(layer.__name__, "header", FindingKind.TRUNCATED, offset, rule, least, present, length_from)]
 
 
 def checksums(packet: Packet | bytes | bytearray | memoryview) -> list[Checksum]:
     """The verdict on each layer's checksum, outermost first: good, bad, or not verifiable and why."""
-    return _checksums(received(packet))
+    return _checksums(as_received(packet))
 
 
 def _checksums(packet: Packet) -> list[Checksum]:
@@ -327,10 +331,10 @@ def _checksums(packet: Packet) -> list[Checksum]:
 
 
 def _ip_checksum(ip: IPv4) -> Checksum:
-    octets, value = ip.octets(), ip.checksum or 0
+    octets, value = ip.to_bytes(), ip.checksum or 0
     if len(octets) < ip.header_length:
         return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
-    if is_intact(octets):
+    if checksum_ok(octets):
         return Checksum("IPv4", Verdict.GOOD, value, value)
     expected = internet_checksum(octets[:10] + b"\0\0" + octets[12:])
     return Checksum("IPv4", Verdict.BAD, value, expected)
@@ -346,7 +350,7 @@ def _unverifiable(packet: Packet) -> str:
         return "segmentation offload leaves it unfinished"
     if total_length < ip.header_length:
         return "the total length does not say what it covers"
-    if packet.cut and total_length > _present(packet):
+    if packet.missing and total_length > _present(packet):
         return "the capture is cut short"
     if isinstance(transport, UDP):
         if transport.checksum == 0:
@@ -365,7 +369,7 @@ def reply(packet: Packet) -> tuple[IPv4, Transport]:
     ip, transport = packet.ip, packet.transport
     back = IPv4(src=ip.dst, dst=ip.src)
     if isinstance(transport, TCP):
-        return back, transport.answer(len(packet.payload))
+        return back, transport.reply(len(packet.payload))
     if isinstance(transport, UDP):
         return back, UDP(src_port=transport.dst_port, dst_port=transport.src_port)
     if isinstance(transport, ICMP) and transport.type == ICMPType.ECHO_REQUEST:

@@ -12,8 +12,8 @@ from tunlab.packet import (
     UDP,
     IPv4,
     Packet,
-    Partial,
     TCPFlag,
+    TruncatedHeader,
     build,
     checksums,
     complete,
@@ -132,8 +132,8 @@ def test_a_header_that_is_not_there():
     [
         ((up(), TCP(src_port=1, dst_port=2)), (1, 2)),
         ((up(), UDP(3, 4)), (3, 4)),
-        ((up(), Partial(6, b"\0\5\0\6")), (5, 6)),
-        ((up(), Partial(1, b"\0\5\0\6")), None),
+        ((up(), TruncatedHeader(6, b"\0\5\0\6")), (5, 6)),
+        ((up(), TruncatedHeader(1, b"\0\5\0\6")), None),
         ((up(), ICMP()), None),
         ((up(protocol=17, fragment_offset=1), bytes(8)), None),
     ],
@@ -168,9 +168,9 @@ def test_a_trailer_is_not_counted_when_the_length_is_computed():
     assert octets.endswith(b"abcpadding")
 
 
-@pytest.mark.parametrize(("wire_length", "cut"), [(None, 0), (0, 0), (30, 0), (31, 0), (32, 1), (1500, 1469)])
-def test_what_a_capture_left_off(wire_length, cut):
-    assert parse(build(up(), UDP(), b"abc"), wire_length=wire_length).cut == cut
+@pytest.mark.parametrize(("wire_length", "missing"), [(None, 0), (0, 0), (30, 0), (31, 0), (32, 1), (1500, 1469)])
+def test_what_a_capture_left_off(wire_length, missing):
+    assert parse(build(up(), UDP(), b"abc"), wire_length=wire_length).missing == missing
 
 
 def test_replies():
@@ -181,7 +181,7 @@ def test_replies():
 
 
 @pytest.mark.parametrize(
-    "layers", [(up(), ICMP.echo_reply()), (up(), IGMP.query()), (up(protocol=89), b""), (up(), Partial(6, b""))]
+    "layers", [(up(), ICMP.echo_reply()), (up(), IGMP.query()), (up(protocol=89), b""), (up(), TruncatedHeader(6, b""))]
 )
 def test_what_nothing_answers(layers):
     with pytest.raises(PacketError) as refusal:
