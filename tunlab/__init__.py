@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.packet_socket import PacketSocket
     from tunlab.kernel.rtnl import Rtnl
     from tunlab.kernel.tun import TunDevice
-    from tunlab.lab import Lab, LiveLab, LiveNode
+    from tunlab.lab import Lab, LiveLab, Node
     from tunlab.recorder import PcapngWriter, read_pcapng
     from tunlab.traffic import Crossing, EchoReply, Ping, Tun
 
@@ -49,9 +49,9 @@ __all__ = [
     "Lab",
     "LabError",
     "LiveLab",
-    "LiveNode",
     "MalformedError",
     "Netns",
+    "Node",
     "PacketError",
     "PacketSocket",
     "PcapngWriter",
@@ -77,7 +77,7 @@ _HOMES = {
     "tunlab.kernel.packet_socket": ("PacketSocket",),
     "tunlab.kernel.rtnl": ("Rtnl",),
     "tunlab.kernel.tun": ("TunDevice",),
-    "tunlab.lab": ("Lab", "LiveLab", "LiveNode"),
+    "tunlab.lab": ("Lab", "LiveLab", "Node"),
     "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
     "tunlab.traffic": ("Crossing", "EchoReply", "Ping", "Tun"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 
 from tunlab.kernel.tun import TunDevice
 from tunlab.lab import Lab
-from tunlab.lab.injection import inject
+from tunlab.lab.tun.inject import inject
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, build, parse
 from tunlab.recorder import read_pcapng
 

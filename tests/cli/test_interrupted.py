@@ -25,7 +25,7 @@ LOADED = [
     ROOT / "tunlab/cli/group.py",
     ROOT / "tunlab/errors.py",
     ROOT / "tunlab/cli/ls.py",
-    ROOT / "tunlab/lab/live.py",
+    ROOT / "tunlab/lab/lab.py",
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import tunlab
 from tunlab.kernel.probe import probe
-from tunlab.lab.files import ready_labs
+from tunlab.lab.lab_files import ready_labs
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(tunlab.__file__).parent
@@ -146,7 +146,7 @@ class TestCheck:
         os.close(writing)
         assert "nodes.xyz.no: no such key" in tunlab("check", f"/proc/self/fd/{reading}").err
         os.close(reading)
-        monkeypatch.setattr("tunlab.lab.files.PIPE_TIMEOUT", 0.01)
+        monkeypatch.setattr("tunlab.lab.lab_files.PIPE_TIMEOUT", 0.01)
         fifo = tmp_path / "fifo"
         os.mkfifo(fifo)
         said = tunlab("check", str(fifo))

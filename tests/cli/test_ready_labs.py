@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tunlab.lab import Lab
-from tunlab.lab.attaching import attach
-from tunlab.lab.files import ready_labs
+from tunlab.lab.attachment import attach
+from tunlab.lab.lab_files import ready_labs
 from tunlab.packet import TCP, IPv4, TCPFlag, build, findings, parse
 
 READY = sorted(ready_labs())

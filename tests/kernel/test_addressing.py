@@ -12,7 +12,7 @@ from tunlab.kernel.addressing import (
     parse_interface,
     parse_network,
 )
-from tunlab.topology import units
+from tunlab.topology.values import units
 
 
 @pytest.mark.parametrize("name", ["a", "tun0", "tun%d", "x" * 15, "eth0.100", "ü" * 7, "-", "..."])

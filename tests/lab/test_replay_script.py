@@ -4,7 +4,7 @@ import pytest
 
 from tests.report.recordings import KERNEL, PEER, SESSION, recorded
 from tunlab.errors import PacketError
-from tunlab.lab.replay_script import script
+from tunlab.lab.replay.script import script
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build
 from tunlab.recorder import read_pcapng
 

@@ -11,8 +11,8 @@ from hypothesis import given
 
 from tests.topology.strategies import labs, sampled
 from tunlab.topology import parse_lab, plan
-from tunlab.topology.drawing import graph
-from tunlab.topology.layout import columns
+from tunlab.topology.drawing.formats import graph
+from tunlab.topology.drawing.layout import columns
 
 LABS = Path(__file__).parents[2] / "lab"
 FILES = pytest.mark.parametrize("file", sorted(LABS.glob("*.toml")), ids=lambda file: file.stem)

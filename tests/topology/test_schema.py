@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 
 from tests.topology.strategies import labs, sampled
-from tests.topology.test_problems import CASES
-from tunlab.topology.link_tables import END_KEYS, LINK_KEYS
-from tunlab.topology.schema import schema, schema_text
+from tests.topology.test_lab_file_errors import CASES
+from tunlab.topology.lab_file.link_table import END_KEYS, LINK_KEYS
+from tunlab.topology.lab_file.schema import schema, schema_text
 from tunlab.topology.spec import LabSpec, NodeSpec
 
 LABS = Path(__file__).parents[2] / "lab"

@@ -1,11 +1,11 @@
-"""Quantities as people write them. Those that cannot be are in problems.md."""
+"""Quantities as people write them. Those that cannot be are in lab_file_errors.md."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.topology.strategies import sampled
-from tunlab.topology import units
+from tunlab.topology.values import units
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,11 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
     """
     from tunlab.cli.plan_text import size
     from tunlab.errors import TopologyError
-    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import plan
 
     if schema_only:
-        from tunlab.topology.schema import schema_text
+        from tunlab.topology.lab_file.schema import schema_text
 
         click.echo(schema_text(), nl=False)
         return
@@ -40,7 +40,7 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
     for which in files:
         try:
             file = find_lab_file(which)
-            planned = plan(spec_of_file(file, here=True))
+            planned = plan(read_spec(file, here=True))
         except TopologyError as error:
             problems += error.problems
             continue
@@ -58,9 +58,9 @@ def _lacking(plan: LabPlan, file: str) -> Iterator[Problem]:
     """What the lab needs that is not here, as far as whoever asks may look."""
     from tunlab.cli.containers import refuse_missing
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
-    from tunlab.lab.making import refuse_without_netem
+    from tunlab.lab.build.namespaces import check_netem
 
-    for refuse in (refuse_without_netem, refuse_missing):
+    for refuse in (check_netem, refuse_missing):
         try:
             refuse(plan)
         except PrivilegeError:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunlab.engines.nodes import Nodes
-    from tunlab.lab.containers import ContainerRecord
+    from tunlab.lab.build.containers import ContainersRecord
     from tunlab.topology.plan import LabPlan
 
 
@@ -31,7 +31,7 @@ def refuse_missing(plan: LabPlan) -> None:
             nodes.look()
 
 
-def remove_containers(record: ContainerRecord) -> list[str]:
+def remove_containers(record: ContainersRecord) -> list[str]:
     """Remove the containers of a lab, by its record; returns their ids. Raises EngineError."""
     from tunlab.engines.nodes import remove_recorded
 

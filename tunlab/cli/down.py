@@ -25,7 +25,7 @@ def down_command(name: str | None, everything: bool) -> None:
     """
     from tunlab.cli.containers import remove_containers
     from tunlab.errors import LabError, TunlabError
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
 
     if everything and name:
         raise click.UsageError("--all takes down every lab: name none")
@@ -63,7 +63,7 @@ def gc_command() -> None:
     Example: tunlab gc
     """
     from tunlab.cli.containers import remove_containers
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
 
     for removed in Lab.gc(remove_containers):
         click.echo(f"{removed.name} is down: {_removed(removed)}")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from tunlab.cli.signals import SignalPipe
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab import Lab
-    from tunlab.lab.ending import Ending
-    from tunlab.lab.reader import Reader
+    from tunlab.lab.persistent.down_watcher import DownWatcher
+    from tunlab.lab.tun.reader import Reader
     from tunlab.traffic import Crossing
 
 
@@ -81,14 +81,14 @@ def dump_command(
     from tunlab.cli.packet_filter import PacketFilter
     from tunlab.cli.signals import SignalPipe
     from tunlab.lab import resolve
-    from tunlab.lab.ending import Ending
+    from tunlab.lab.persistent.down_watcher import DownWatcher
 
     if as_json and oneline:
         raise click.UsageError("--json and --oneline are two forms of the same packet: give one of them")
     chosen = PacketFilter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
-        signals, ending = stack.enter_context(SignalPipe()), stack.enter_context(Ending(lab))
+        signals, ending = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
         record = _recorder(stack, file, ifname or lab.ifname_of(node))
         reader, where = _source(stack, lab, node, ifname)
         # Said only now that nothing sent from here on is missed: people and programs wait for it.
@@ -113,7 +113,7 @@ def dump_command(
 def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
     """What is read, and which it is, in words."""
     from tunlab.cli.sniffer import Sniffer
-    from tunlab.lab.reader import Reader
+    from tunlab.lab.tun.reader import Reader
 
     planned = lab.plan.node(node)
     place = f"in lab {lab.name}" if len(lab.plan.nodes) == 1 else f"in node {node} of lab {lab.name}"
@@ -142,7 +142,7 @@ def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Cro
 def _follow(
     reader: Reader | Sniffer,
     signals: SignalPipe,
-    ending: Ending,
+    ending: DownWatcher,
     count: int | None,
     timeout: float | None,
     wanted: Callable[[Crossing], bool],
@@ -155,7 +155,7 @@ def _follow(
     import select
     import time
 
-    from tunlab.lab.ending import LOOK
+    from tunlab.lab.persistent.down_watcher import LOOK
 
     deadline = None if timeout is None else time.monotonic() + timeout
     poll = select.poll()

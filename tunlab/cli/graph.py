@@ -54,8 +54,8 @@ def graph_command(which: str, mermaid: bool, dot: bool, svg: bool, file: Path | 
 
 def _plan_of(which: str) -> LabPlan:
     from tunlab.errors import LabError, TopologyError
-    from tunlab.lab.files import find_lab_file, spec_of_file
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
+    from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import plan
 
     if not Path(which).is_file():
@@ -63,4 +63,4 @@ def _plan_of(which: str) -> LabPlan:
             return Lab.open(which).plan
         except (LabError, TopologyError):  # none that is up, or no name of a lab at all
             pass
-    return plan(spec_of_file(find_lab_file(which)))
+    return plan(read_spec(find_lab_file(which)))

@@ -31,7 +31,7 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
     """
     from tunlab.errors import LabError
     from tunlab.lab import resolve
-    from tunlab.lab.injection import inject
+    from tunlab.lab.tun.inject import inject
     from tunlab.packet import summary
 
     datagrams, fault = _datagrams(source)

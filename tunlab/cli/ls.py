@@ -25,7 +25,7 @@ def ls_command(as_json: bool) -> None:
 
     Example: tunlab ls --json
     """
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
 
     looked = [(lab, lab.status()) for lab in Lab.all()]
     statuses = [status for lab, status in looked if lab.directory.is_dir()]  # not taken down while we looked

@@ -41,7 +41,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     from tunlab.cli.hex_input import parse_hex
     from tunlab.kernel.refusal import SOCKET_REASONS, refusing
     from tunlab.lab import resolve
-    from tunlab.lab.reader import attach
+    from tunlab.lab.tun.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
     octets = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")

@@ -28,7 +28,7 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     import json
 
     from tunlab.cli.progress import Progress
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
     from tunlab.topology import reachable
 
     lab = Lab.open(name)

@@ -11,8 +11,8 @@ import click
 
 if TYPE_CHECKING:
     from tunlab.errors import PacketError
-    from tunlab.lab.replay_script import Script
-    from tunlab.lab.replaying import Outcome
+    from tunlab.lab.replay.player import Outcome
+    from tunlab.lab.replay.script import Script
     from tunlab.recorder import Record
     from tunlab.traffic import Tun
 
@@ -43,9 +43,9 @@ def replay_command(
     Example: tunlab replay failure.pcapng
     """
     from tunlab.errors import PacketError
-    from tunlab.lab.replay_limits import check_replayable
-    from tunlab.lab.replay_script import ifname_of, script
-    from tunlab.lab.replaying import Replay
+    from tunlab.lab.replay.limits import check_replayable
+    from tunlab.lab.replay.player import Replay
+    from tunlab.lab.replay.script import ifname_of, script
 
     records, fault = _records(file)
     try:
@@ -90,8 +90,8 @@ def _tun(target: str, played: Script) -> Iterator[Tun]:
     """A TUN of our own, or a lab's, whose other end we are."""
     from tunlab.errors import LabError
     from tunlab.lab import resolve
-    from tunlab.lab.reader import attach
-    from tunlab.lab.replaying import prepare
+    from tunlab.lab.replay.player import prepare
+    from tunlab.lab.tun.reader import attach
     from tunlab.traffic import Tun
 
     if not target:

@@ -16,7 +16,7 @@ _AT_ONCE = 64
 
 
 class Sniffer(Closing):
-    """As a Reader (tunlab.lab.reader), for an interface with or without Ethernet; only IP is seen."""
+    """As a Reader (tunlab.lab.tun.reader), for an interface with or without Ethernet; only IP is seen."""
 
     attached = False
 

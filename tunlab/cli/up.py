@@ -55,7 +55,7 @@ def up_command(
     from tunlab.cli.progress import Progress
     from tunlab.cli.signals import SignalPipe
     from tunlab.errors import TopologyError
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
 
     pinned = Lab(spec.name).directory / "nodes"
 
@@ -142,13 +142,13 @@ def _json(plan: LabPlan, directory: str = "") -> str:
 def _spec(
     which: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
 ) -> tuple[LabSpec, Path | None]:
-    """What is to be made, and the file that says so; `here` as spec_of_file has it."""
+    """What is to be made, and the file that says so; `here` as read_spec has it."""
     from tunlab.errors import Problem, TopologyError
-    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import LabSpec
 
     file = find_lab_file(which) if which is not None else None
-    spec = spec_of_file(file, here=here) if file is not None else LabSpec()
+    spec = read_spec(file, here=here) if file is not None else LabSpec()
     try:
         return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from tunlab.cli.signals import SignalPipe
     from tunlab.kernel.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.tables import Link
-    from tunlab.lab.ending import Ending
     from tunlab.lab.live_lab import LiveLab
+    from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.topology.plan import LabPlan
 
 Ends: TypeAlias = "Mapping[tuple[str, str], Link]"
 """The links of all nodes: by the node's name and the interface's."""
 
-_BETWEEN = 1.0  # no more than tunlab.lab.ending.LOOK
+_BETWEEN = 1.0  # no more than tunlab.lab.persistent.down_watcher.LOOK
 _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first line, and erase all below
 
 
@@ -35,11 +35,11 @@ def watch_command(name: str | None, as_json: bool) -> None:
     Example: tunlab watch router --json
     """
     from tunlab.cli.signals import SignalPipe
-    from tunlab.lab.ending import Ending
-    from tunlab.lab.live import Lab
+    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.down_watcher import DownWatcher
 
     lab = Lab.open(name)
-    with SignalPipe() as signals, Ending(lab) as ending, lab.live() as live, live.events() as events:
+    with SignalPipe() as signals, DownWatcher(lab) as ending, lab.live() as live, live.events() as events:
         # Said only now that nothing that happens from here on is missed: people and programs wait for it.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
@@ -50,13 +50,13 @@ def watch_command(name: str | None, as_json: bool) -> None:
         click.echo(f"lab {lab.name} is down", err=True)
 
 
-def _print_changes(events: LinkEvents, signals: SignalPipe, ending: Ending, as_json: bool) -> None:
+def _print_changes(events: LinkEvents, signals: SignalPipe, ending: DownWatcher, as_json: bool) -> None:
     while _wait(events, signals, ending):
         for event in events.take():
             click.echo(_as_json(event) if as_json else _as_text(event))
 
 
-def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: Ending) -> None:
+def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> None:
     import time
     from shutil import get_terminal_size
 
@@ -75,7 +75,7 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending:
         events.take()
 
 
-def _wait(events: LinkEvents, signals: SignalPipe, ending: Ending) -> bool:
+def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
     """Wait for a change, a second at most; False when it is time to end."""
     import errno
     import select

@@ -15,16 +15,16 @@ from tunlab.errors import LabError
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import end_programs_in
 from tunlab.lab import resolver
-from tunlab.lab.containers import Containers, wait_ready
-from tunlab.lab.devices import delete_links
-from tunlab.lab.making import Namespaces, make
-from tunlab.lab.node import LiveNode
-from tunlab.lab.presence import with_files
+from tunlab.lab.build.cleanup import delete_links
+from tunlab.lab.build.containers import Containers, wait_ready
+from tunlab.lab.build.namespaces import Namespaces, make
+from tunlab.lab.build.preflight import resolve_files
+from tunlab.lab.node import Node
 from tunlab.topology.plan import LabPlan
 
 if TYPE_CHECKING:
     from tunlab.kernel.link_events import LinkEvents
-    from tunlab.lab.reach import Pair
+    from tunlab.lab.ping_all import Pair
 
 
 class LiveLab(Closing):
@@ -40,9 +40,9 @@ class LiveLab(Closing):
         """Take the namespaces, which are closed with the lab; `owned`: and whose programs then end."""
         self.plan = plan
         self._namespaces, self._owned = namespaces, owned
-        self._all: dict[str, LiveNode] = {}
+        self._all: dict[str, Node] = {}
         for node in plan.nodes:
-            self._all[node.name] = LiveNode(plan, node, namespaces[node.name], self._all, self._serve_names)
+            self._all[node.name] = Node(plan, node, namespaces[node.name], self._all, self._serve_names)
         self.nodes = {name: node for name, node in self._all.items() if not node.plan.implicit}
         self._closed = False
         self._names_are_served = not owned
@@ -65,7 +65,7 @@ class LiveLab(Closing):
         Raises PrivilegeError, KernelError; TopologyError for what the machine has not; LabError for a program that does
         not become ready.
         """
-        plan = with_files(plan, Path(base))
+        plan = resolve_files(plan, Path(base))
         lab = cls(plan, make(plan, containers=containers, hold=hold))
         try:
             for node in lab._all.values():
@@ -85,7 +85,7 @@ class LiveLab(Closing):
         """As the lab file has it."""
         return self.plan.name
 
-    def __getitem__(self, name: str) -> LiveNode:
+    def __getitem__(self, name: str) -> Node:
         """A node by its name; a bridge that stands for a link too ("link1"). Raises LabError for none."""
         try:
             return self._all[name]
@@ -94,7 +94,7 @@ class LiveLab(Closing):
             problem = f"lab {self.name!r} has no node {name!r}"
             raise LabError(self.name, problem, remedy=f"its nodes are: {names}") from None
 
-    def __iter__(self) -> Iterator[LiveNode]:
+    def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes.values())
 
     def __len__(self) -> int:
@@ -118,7 +118,7 @@ class LiveLab(Closing):
         No program is run. Switches are not asked. Who does not answer is asked four times.
         timeout   seconds without any answer until what is missing is given up
         """
-        from tunlab.lab.reach import ping_all
+        from tunlab.lab.ping_all import ping_all
 
         asked = {node.name: (node.netns, node.addresses) for node in self.nodes.values() if node.addresses}
         return ping_all(asked, timeout=timeout, told=told)

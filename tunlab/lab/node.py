@@ -18,7 +18,7 @@ from tunlab.kernel.mounts import View
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import refusing
 from tunlab.kernel.rtnl import Rtnl
-from tunlab.lab.making import set_impairment, set_up
+from tunlab.lab.build.namespaces import set_impairment, set_up
 from tunlab.lab.programs import Program
 from tunlab.lab.resolver import RESOLV_CONF
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
@@ -48,7 +48,7 @@ def view_of(plan: LabPlan, node: NodePlan) -> View:
     return View(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
 
 
-class LiveNode:
+class Node:
     """A node; `LiveLab` makes it.
 
     plan       what it was made from
@@ -61,7 +61,7 @@ class LiveNode:
         lab: LabPlan,
         plan: NodePlan,
         netns: Netns,
-        others: Mapping[str, LiveNode],
+        others: Mapping[str, Node],
         before_program: Callable[[], None],
     ) -> None:
         """For LiveLab: `others` are the nodes of the lab by their names; the last is called before a program starts."""
@@ -80,7 +80,7 @@ class LiveNode:
         return self.plan.name
 
     def __repr__(self) -> str:
-        return f"<LiveNode {self.name} in {self.netns}>"
+        return f"<Node {self.name} in {self.netns}>"
 
     # ---- what it has -----------------------------------------------------------------------------------------------
 
@@ -176,7 +176,7 @@ class LiveNode:
 
         Raises LabError where there is none, or another program is attached to it.
         """
-        from tunlab.lab.attaching import attach
+        from tunlab.lab.attachment import attach
         from tunlab.traffic import Tun
 
         ifname = ifname or self.plan.tun
@@ -249,7 +249,7 @@ class LiveNode:
         if impairment is not None:
             set_impairment(self.rtnl, interface, impairment)
 
-    def peer(self, ifname: str = "") -> tuple[LiveNode, InterfacePlan]:
+    def peer(self, ifname: str = "") -> tuple[Node, InterfacePlan]:
         """The other end of a link. Raises LabError for a TUN, whose other end is its reader."""
         interface = self.interface(ifname)
         if interface.link < 0:

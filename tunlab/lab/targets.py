@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tunlab.errors import LabError, TopologyError
-from tunlab.lab.live import Lab
+from tunlab.lab.lab import Lab
 from tunlab.lab.node import LAB_VARIABLE, NODE_VARIABLE
 
 

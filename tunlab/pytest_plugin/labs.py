@@ -64,19 +64,19 @@ def _lab(
     resources: ExitStack,
 ) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""
-    from tunlab.lab.files import find_lab_file, spec_of_file
+    from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.lab.live_lab import LiveLab
     from tunlab.topology import parse_lab, plan
-    from tunlab.topology.reading import read_document
+    from tunlab.topology.lab_file.reader import parse_tables
 
     base = beside[0]
     if which is None:
-        spec = read_document(tables)
+        spec = parse_tables(tables)
     elif isinstance(which, str) and "\n" in which:
         spec = parse_lab(which).changed(**tables)
     else:
         file = find_lab_file(os.fspath(which), beside)
-        spec, base = spec_of_file(file).changed(**tables), file.parent
+        spec, base = read_spec(file).changed(**tables), file.parent
     planned = plan(spec)
     containers = None
     if any(node.kind == "container" for node in planned.nodes):

@@ -4,7 +4,7 @@ A lab file says what its author cares about; the plan says everything: each inte
 address and addresses, each route, each sysctl. The same file always gives the same plan.
 
 Rule for editors: no field here is optional in meaning. An empty one says that there is nothing to do, never "work it
-out": that is tunlab.topology.planning's.
+out": that is tunlab.topology.planner.planner's.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from tunlab.errors import TopologyError
-from tunlab.topology import names, units
-from tunlab.topology.names import check_lab_name
 from tunlab.topology.plan import CommandPlan, Impairment, NodeKind, RoutePlan
-from tunlab.topology.problems import Problems
+from tunlab.topology.values import names, units
+from tunlab.topology.values.names import check_lab_name
+from tunlab.topology.values.problems import Problems
 
 DEFAULT_NAME = "lab"
 DEFAULT_TUN, DEFAULT_TUN6 = "10.1.2.1/24", "fd00:1:2::1/64"

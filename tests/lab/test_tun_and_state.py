@@ -1,0 +1,262 @@
+"""Lab: what is recorded of it, who may work on it, and how it is told what has become of it."""
+
+import errno
+import fcntl
+import os
+import select
+import socket
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tunlab.errors import KernelError, LabError, MalformedError, TopologyError
+from tunlab.kernel.tun import TunDevice
+from tunlab.lab import Lab
+from tunlab.lab.persistent import state
+from tunlab.lab.tun.inject import inject
+from tunlab.lab.tun.inject_server import InjectServer, request_inject
+from tunlab.lab.tun.reader import Reader, attach
+from tunlab.packet import ICMP, IPv4, build, parse
+from tunlab.topology import LabPlan, LabSpec, NodeSpec, plan
+
+BELOW = "deep" * 25
+"""Where its labs are: deeper than a socket's address is long."""
+
+SPEC = LabSpec("lab")
+ECHO = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"ping")
+
+
+@pytest.fixture(autouse=True)
+def labs_of_its_own(run_directory):
+    """Every test here makes its labs below `run_directory`."""
+
+
+@pytest.fixture
+def lab():
+    return Lab.up(SPEC)
+
+
+class TestRecord:
+    def test_what_is_up_is_recorded_whole(self, lab, run_directory):
+        recorded = msgspec.json.decode((run_directory / "lab" / "lab.json").read_bytes())
+        with lab.netns() as netns:
+            assert recorded.pop("namespaces") == {"stack": list(netns.identity)}
+        assert recorded.pop("created").endswith("+00:00")
+        assert recorded.pop("owner") == os.getpid()
+        started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+        assert recorded.pop("owner_started") == int(started)
+        assert msgspec.convert(recorded.pop("plan"), LabPlan) == plan(SPEC)
+        assert recorded == {"name": "lab", "phase": "up", "containers": None, "resolver": 0}
+        assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
+        assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
+
+    def test_a_record_that_cannot_be_read_is_a_broken_lab(self, lab, run_directory):
+        file = run_directory / "lab" / "lab.json"
+        whole = file.read_bytes()
+        for damaged in (b"", b"{", b"\xff", b'{"name": 1}'):
+            file.write_bytes(damaged)
+            assert lab.status().condition == "broken"
+        file.write_bytes(whole)
+        assert lab.status().condition == "up"
+
+    def test_an_owner_whose_number_another_process_has_now(self):
+        # Process 1 is there, but did not start when the record says.
+        with state.claimed("lab") as directory:
+            pass
+        mine = state.State.first(SPEC)
+        state.write(directory, mine)
+        assert Lab("lab").status().condition == "coming up"
+        state.write(directory, msgspec.structs.replace(mine, owner=1))
+        assert Lab("lab").status().condition == "broken"
+
+    def test_the_directory_is_from_the_environment(self, monkeypatch):
+        monkeypatch.delenv("TUNLAB_RUN")
+        assert state.run_directory() == Path("/run/tunlab")
+
+
+class TestOneAtATime:
+    def test_a_lab_that_is_coming_up(self):
+        with state.claimed("lab") as directory:
+            assert Lab("lab").status().condition == "coming up"
+            state.write(directory, state.State.first(SPEC))
+            with pytest.raises(LabError) as caught:
+                Lab.up(SPEC)
+            assert str(caught.value) == (f"lab 'lab' is coming up right now (process {os.getpid()}); take another name")
+            with pytest.raises(LabError, match="another tunlab is making or removing lab 'lab' right now"):
+                Lab("lab").down()
+            with pytest.raises(LabError, match="is coming up right now"):
+                Lab.open("lab")
+
+    def test_nobody_looks_between_the_directory_and_its_lock(self, run_directory):
+        """Whoever holds the run directory's lock, as `claimed` does for that moment, keeps all others waiting."""
+        (run_directory / "lab").mkdir(parents=True)
+        moment = os.open(run_directory, os.O_RDONLY)
+        fcntl.flock(moment, fcntl.LOCK_EX)
+        with ThreadPoolExecutor(2) as pool:
+            looking, removing = pool.submit(Lab("lab").status), pool.submit(Lab("lab").down)
+            lock = os.open(run_directory / "lab", os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            assert not looking.done()
+            assert not removing.done()
+            os.close(moment)
+            assert looking.result().condition == "coming up"
+            with pytest.raises(LabError, match="another tunlab is making or removing"):
+                removing.result()
+        os.close(lock)
+
+    def test_of_many_threads_one_makes_it(self):
+        def up(_):
+            try:
+                return Lab.up(SPEC)
+            except LabError as error:
+                return error
+
+        with ThreadPoolExecutor(6) as pool:
+            done = list(pool.map(up, range(6)))
+        assert sum(isinstance(each, Lab) for each in done) == 1
+        assert Lab.open().name == "lab"
+
+
+class TestUpAndDown:
+    def test_what_the_kernel_refuses_leaves_nothing(self, run_directory):
+        # A spec that was not checked: the TUN driver takes no such MTU, when all but the last step is done.
+        spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
+        with pytest.raises(KernelError):
+            Lab.up(spec)
+        assert list(run_directory.iterdir()) == []
+
+    def test_down_says_what_it_removed(self, lab):
+        with lab.netns() as netns:
+            program = netns.popen(["sleep", "600"])
+        removed = lab.down()
+        assert program.wait() < 0
+        assert (removed.name, removed.ifname, removed.namespace) == ("lab", "tun0", True)
+        assert removed.processes == [program.pid]
+        with pytest.raises(LabError, match="there is no lab 'lab'"):
+            lab.down()
+
+    def test_a_device_that_was_deleted_inside(self, lab):
+        from tunlab.kernel.rtnl import Rtnl
+
+        with lab.netns() as netns, Rtnl(netns) as rtnl:
+            rtnl.delete_link(rtnl.link_index("tun0"))
+        status = lab.status()
+        assert (status.condition, status.addresses, status.attached) == ("up", [], False)
+        assert lab.down().ifname == ""
+
+    @pytest.mark.usefixtures("lab")
+    def test_the_only_lab_needs_no_name(self, monkeypatch):
+        assert Lab.open().name == "lab"
+        Lab.up(LabSpec("other"))
+        with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
+            Lab.open()
+        monkeypatch.setenv("TUNLAB_LAB", "other")
+        assert Lab.open().name == "other"
+        assert Lab.open("lab").name == "lab"
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 16])
+    def test_a_name_that_cannot_be(self, name):
+        with pytest.raises(TopologyError):
+            Lab(name)
+
+
+def assert_ends(reader):
+    def read():
+        while True:
+            reader.take()
+
+    with pytest.raises(LabError, match="tun0 in lab 'lab' is gone, or down"):
+        read()
+
+
+class TestReader:
+    def test_the_kernel_sends_as_soon_as_it_is_attached(self, lab):
+        # Attached to a device that had no carrier: what is sent in the same instant must not be lost.
+        with lab.netns() as netns:
+            for number in range(50):
+                with attach(netns, "tun0") as device:
+                    device.write(build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, number)))
+                    assert device.wait(5)
+                    assert parse(device.read()).icmp.sequence_number == number
+
+    def test_one_is_attached_and_the_next_watches(self, lab):
+        with Reader(lab) as first, Reader(lab) as second:
+            assert (first.attached, second.attached) == (True, False)
+            assert inject(lab, [ECHO], to_reader=True) == []
+            assert [each.octets for each in first.take()] == [ECHO]
+            assert [each.octets for each in second.take()] == [ECHO]
+
+    def test_cause_comes_before_effect(self, lab):
+        with Reader(lab) as reader, ThreadPoolExecutor(1) as pool:
+            inject(lab, [ECHO], to_reader=True)
+            done = pool.submit(inject, lab, [ECHO])
+            seen = []
+            while len(seen) < 3:
+                seen += reader.take()
+            assert done.result() == []
+        assert [each.direction for each in seen] == ["out", "in", "out"]
+        assert [each.packet.icmp.type for each in seen] == [8, 8, 0]
+
+    def test_a_lab_that_is_taken_down_ends_it(self, lab):
+        with Reader(lab) as attached, Reader(lab) as beside:
+            lab.down()
+            for reader in (attached, beside):
+                assert_ends(reader)
+
+
+class TestInject:
+    def test_the_answer_comes_back_if_nobody_else_reads(self, lab):
+        (answer,) = inject(lab, [ECHO])
+        assert parse(answer).icmp.type == 0
+
+    def test_nothing_is_sent_if_one_is_no_ip(self, lab):
+        with Reader(lab) as reader:
+            with pytest.raises(MalformedError):
+                inject(lab, [ECHO, b"\x00"])
+            assert reader.take() == []
+
+    def test_a_foreign_program_is_not_written_for(self, lab):
+        with lab.netns() as netns, TunDevice.attach(netns, "tun0"), pytest.raises(LabError) as caught:
+            inject(lab, [ECHO])
+        assert "tunlab inject --to-reader" in str(caught.value)
+
+
+class TestDoor:
+    def test_the_kernels_answer_goes_back(self, tmp_path):
+        refusals = iter([None, errno.EIO])
+        door = InjectServer(tmp_path, "tun0")
+        written = []
+
+        def write(octets):
+            written.append(octets)
+            if code := next(refusals):
+                raise KernelError(code, "write")
+
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(request_inject, tmp_path, "tun0", b"one")
+            select.select([door], [], [])
+            assert list(door.answer(write)) == [b"one"]
+            assert first.result() is True
+            second = pool.submit(request_inject, tmp_path, "tun0", b"x" * 65_535)
+            select.select([door], [], [])
+            assert list(door.answer(write)) == []
+            with pytest.raises(KernelError) as caught:
+                second.result()
+        assert caught.value.errno == errno.EIO
+        assert written == [b"one", b"x" * 65_535]
+        door.close()
+        assert request_inject(tmp_path, "tun0", b"late") is False
+
+    def test_one_whose_owner_died_is_replaced(self, tmp_path):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
+            here = os.open(tmp_path, os.O_RDONLY)
+            dead.bind(f"/proc/self/fd/{here}/tun0.door")
+            os.close(here)
+        assert request_inject(tmp_path, "tun0", b"nobody") is False
+        door = InjectServer(tmp_path, "tun0")
+        assert stat.S_IMODE((tmp_path / "tun0.door").stat().st_mode) == 0o600
+        door.close()
+        assert list(tmp_path.iterdir()) == []

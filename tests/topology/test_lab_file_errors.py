@@ -1,0 +1,104 @@
+"""What a lab file cannot say: all of it at once, each with file, table and key. The cases are in lab_file_errors.md."""
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.topology.strategies import sampled
+from tunlab.errors import Problem, TopologyError
+from tunlab.topology import LabSpec, parse_lab, plan
+from tunlab.topology.lab_file.link_table import END_KEYS, LINK_KEYS
+from tunlab.topology.lab_file.node_table import KINDS
+from tunlab.topology.lab_file.reader import parse_tables
+from tunlab.topology.spec import EndSpec, LinkSpec, NodeSpec
+
+CASES = re.findall(
+    r"^## ([^\n]+)\n\n```toml\n(.+?)\n```\n\n```text\n(.+?)\n```$",
+    (Path(__file__).parent / "lab_file_errors.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@pytest.mark.parametrize(("title", "text", "said"), CASES, ids=[title for title, _, _ in CASES])
+def test_all_that_is_wrong_is_said(title, text, said):
+    with pytest.raises(TopologyError) as caught:
+        parse_lab(text, "x.toml")
+    assert str(caught.value) == said
+
+
+def test_every_case_of_the_file_is_run():
+    assert len(CASES) == (Path(__file__).parent / "lab_file_errors.md").read_text().count("\n## ") > 40
+
+
+def test_each_problem_is_data():
+    with pytest.raises(TopologyError) as caught:
+        parse_lab("[nodes]\na = { mut = 1 }\n[[links]]\nends = ['a', 'c']", "x.toml")
+    error = caught.value
+    assert error.problems == (
+        Problem("no such key", "x.toml", "nodes.a", "mut", "did you mean mtu?"),
+        Problem("there is no node 'c'", "x.toml", "links[0]", "ends[1]", "there are a"),
+    )
+    # The first one stands for all where only one fits.
+    assert (error.problem, error.table, error.key, error.exit_code) == ("no such key", "nodes.a", "mut", 78)
+    twin = pickle.loads(pickle.dumps(error))
+    assert (str(twin), twin.problems) == (str(error), error.problems)
+
+
+def test_a_link_with_an_unknown_end_causes_no_further_problems():
+    text = """
+        [nodes]
+        a = { routes = [{ to = "default", via = "10.0.1.2" }] }
+        n = { kind = "nat", outside = "b" }
+        [[links]]
+        ends = ["a", "nobody"]
+    """
+    with pytest.raises(TopologyError) as caught:
+        parse_lab(text)
+    assert [each.key for each in caught.value.problems] == ["ends[1]"]
+
+
+def test_a_spec_that_no_file_was_read_for_is_checked_when_it_is_planned():
+    ends = (EndSpec(node="a", address="10.0.1.1/24"), EndSpec(node="b", address="10.0.1.1/24"))
+    spec = LabSpec("x", {"a": NodeSpec(), "b": NodeSpec()}, (LinkSpec(ends=ends),))
+    with pytest.raises(
+        TopologyError, match=r"^links\[0\]\.ends\[1\]\.address: 10\.0\.1\.1 is the address of a already"
+    ):
+        plan(spec)
+
+
+# ---- anything at all -----------------------------------------------------------------------------------------------
+
+WORDS = st.sampled_from(
+    ["a", "b", "a:eth0", "10.0.1.1/24", "10.0.1.0/24", "10.0.1.1", "fd00::1/64", "20ms", "1%", "10mbit", "default",
+     "ipv6", "both", "02:00:00:00:01:01", "", "x\0", "net.ipv4.x", "/etc/x", "🐟", *KINDS]
+)  # fmt: skip
+KEYS = sorted({*NodeSpec.__struct_fields__, *END_KEYS, *LINK_KEYS, "to", "via", "command", "ready", "port", "line"})
+LEAVES = st.one_of(WORDS, st.booleans(), st.integers(), st.floats(), st.text("ab:./ -1\0é", max_size=5))
+INNER = st.one_of(LEAVES, st.dictionaries(st.one_of(st.sampled_from(KEYS), WORDS), LEAVES, max_size=3))
+VALUES = st.one_of(INNER, st.lists(INNER, max_size=3))
+TABLES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
+DOCUMENTS = st.one_of(
+    st.dictionaries(st.sampled_from(LabSpec.__struct_fields__), VALUES),
+    st.fixed_dictionaries(
+        {"nodes": st.dictionaries(WORDS, TABLES, max_size=3)},
+        optional={"links": st.lists(TABLES, max_size=3), "ip": WORDS, "subnets": WORDS, "name": WORDS},
+    ),
+)
+
+
+@given(DOCUMENTS)
+@sampled(500)
+def test_whatever_a_file_says_becomes_a_plan_or_problems(document):
+    try:
+        spec = parse_tables(document, "x.toml")
+    except TopologyError as caught:
+        problems = caught.problems
+    else:
+        problems = ()
+        plan(spec)
+    assert all(each.problem and each.file == "x.toml" for each in problems)
+    assert len(set(problems)) == len(problems)

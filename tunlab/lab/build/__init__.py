@@ -1,0 +1,1 @@
+"""Building a lab: namespaces, links and addresses from a plan, and the checks before."""

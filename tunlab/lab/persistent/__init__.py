@@ -1,0 +1,1 @@
+"""Labs that outlive the process that made them, recorded below /run/tunlab."""

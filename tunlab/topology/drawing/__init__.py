@@ -1,0 +1,1 @@
+"""A planned lab as a drawing: text, Mermaid, DOT or SVG."""

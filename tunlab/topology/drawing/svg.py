@@ -1,0 +1,222 @@
+"""A planned lab as SVG: a box for each node with its interfaces in it, a line from interface to interface.
+
+It stands alone (no font, script or picture from elsewhere), follows the reader's light or dark colours, and reads
+itself aloud by its title. Source: W3C SVG 1.1; Media Queries 5 for prefers-color-scheme.
+"""
+
+from __future__ import annotations
+
+from html import escape
+
+from msgspec import Struct
+
+from tunlab.topology.drawing.labels import counted, facts, link_texts, networks_of, node_links
+from tunlab.topology.drawing.layout import Columns, columns
+from tunlab.topology.plan import LabPlan, NodePlan
+
+MARGIN, GAP, HEADER, ROW, PADDING = 28, 26, 46, 20, 14
+CHARACTER, TITLE, LABEL = 7.3, 9.2, 6.8
+"""Pixels that a character takes at most: in a row, in a title, in a label."""
+LABEL_LINE, BEND, STUB = 14, 40, 24
+
+STYLE = """\
+svg { color-scheme: light dark; }
+.ground { fill: #ffffff; }
+.box { fill: #f6f8fa; stroke: #57606a; }
+.bar { stroke: none; }
+.host { fill: #0969da; } .router { fill: #1a7f37; } .nat { fill: #bc4c00; }
+.switch { fill: #57606a; } .container { fill: #8250df; }
+.name { font: 600 15px system-ui, sans-serif; fill: #1f2328; }
+.kind { font: 11px system-ui, sans-serif; fill: #57606a; }
+.row, .label { font: 12px ui-monospace, monospace; fill: #1f2328; }
+.label { font-size: 11px; fill: #424a53; text-anchor: middle; }
+.link { fill: none; stroke: #57606a; stroke-width: 1.6; }
+.tun { fill: none; stroke: #57606a; stroke-width: 1.6; stroke-dasharray: 4 3; }
+.end { fill: #ffffff; stroke: #57606a; stroke-width: 1.6; }
+.behind { fill: #ffffff; opacity: 0.86; }
+@media (prefers-color-scheme: dark) {
+  .ground, .behind, .end { fill: #0d1117; }
+  .box { fill: #161b22; stroke: #8b949e; }
+  .host { fill: #4493f8; } .router { fill: #3fb950; } .nat { fill: #db6d28; }
+  .switch { fill: #8b949e; } .container { fill: #ab7df8; }
+  .name, .row { fill: #e6edf3; }
+  .kind, .label { fill: #9da7b3; }
+  .link, .tun, .end { stroke: #8b949e; }
+}
+"""
+
+
+class _Box(Struct, eq=False):
+    """A node's box: its rows of text, each with the interface that it is about, "" for none; where it stands."""
+
+    node: NodePlan
+    rows: list[tuple[str, str]]
+    width: float
+    height: float
+    x: float = 0.0
+    y: float = 0.0
+    column: int = 0
+
+    def height_of(self, ifname: str) -> float:
+        """Where the line to an interface begins; at a switch, whose ports have no row, in the middle."""
+        for number, (own, _) in enumerate(self.rows):
+            if own == ifname:
+                return self.y + HEADER + ROW * number + ROW / 2 - 2
+        return self.y + self.height / 2
+
+
+def svg(plan: LabPlan) -> str:
+    """The picture, as wide and as high as it must be, ending in a newline."""
+    boxes = {node.name: _box(plan, node) for node in plan.nodes}
+    width, height = _place(plan, boxes)
+    size = f'width="{width:.0f}" height="{height:.0f}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" {size} viewBox="0 0 {width:.0f} {height:.0f}">',
+        f"<title>{escape(f'{plan.name}: {counted(plan)}')}</title>",
+        f"<style>\n{STYLE}</style>",
+        f'<rect class="ground" {size}/>',
+    ]
+    labels: list[str] = []
+    for number, link in enumerate(plan.links):
+        (one, own), (other, its) = link.ends
+        said = link_texts(plan, number)
+        line, at = _line(boxes[one], own, boxes[other], its, max(map(len, said), default=0))
+        parts.append(line)
+        labels += _label(said, at)
+    parts += [_drawn(box) for box in boxes.values()]
+    return "\n".join([*parts, *labels, "</svg>"]) + "\n"
+
+
+def _box(plan: LabPlan, node: NodePlan) -> _Box:
+    if node.bridge:
+        rows = [("", network) for network in networks_of(plan, node)]
+    else:
+        wide = max((len(each.ifname) for each in node.interfaces), default=0)
+        rows = [
+            (each.ifname if first else "", f"{each.ifname if first else '':<{wide}}  {cidr}".rstrip())
+            for each in node.interfaces
+            for first, cidr in zip((True, *(False for _ in each.addresses)), each.addresses or ("",), strict=False)
+        ]
+    said = " · ".join(facts(node))
+    width = max(
+        [96.0, len(node.name) * TITLE + 2 * PADDING, len(said) * 6.4 + 2 * PADDING]
+        + [len(row) * CHARACTER + 2 * PADDING for _, row in rows]
+    )
+    return _Box(node, rows, width, HEADER + ROW * len(rows) + (8 if rows else 2))
+
+
+# ---- placed --------------------------------------------------------------------------------------------------------
+
+
+def _place(plan: LabPlan, boxes: dict[str, _Box]) -> tuple[float, float]:
+    """Put every box in its place; returns the width and the height of all."""
+    neighbours = {node.name: [other for _, (other, _) in node_links(plan, node)] for node in plan.nodes}
+    parts = columns([node.name for node in plan.nodes], neighbours)
+    top, right = float(MARGIN), 0.0
+    # What hangs on nothing stands in a row below the rest.
+    for part in (each for each in parts if len(each) > 1):
+        width, height = _place_part(plan, boxes, part, top)
+        right, top = max(right, width), top + height + GAP
+    x, lonely = float(MARGIN), [boxes[part[0][0]] for part in parts if len(part) == 1]
+    widest = max(right, 900.0)
+    row = 0.0
+    for box in lonely:
+        if x > MARGIN and x + box.width > widest:
+            x, top, row = float(MARGIN), top + row + GAP, 0.0
+        box.x, box.y = x, top
+        right, row = max(right, x + box.width + (STUB if box.node.tun else 0)), max(row, box.height)
+        x += box.width + 2 * GAP
+    return right + MARGIN, top + row + (MARGIN if lonely else MARGIN - GAP)
+
+
+def _place_part(plan: LabPlan, boxes: dict[str, _Box], part: Columns, top: float) -> tuple[float, float]:
+    for number, column in enumerate(part):
+        for name in column:
+            boxes[name].column = number
+    heights = [sum(boxes[name].height + GAP for name in column) - GAP for column in part]
+    height, x = max(heights), float(MARGIN)
+    for number, column in enumerate(part):
+        y, width = top + (height - heights[number]) / 2, max(boxes[name].width for name in column)
+        for name in column:
+            box = boxes[name]
+            box.x, box.y, box.width = x, y, width
+            y += box.height + GAP
+        x += width + _beside(plan, column)
+        if number + 1 < len(part):
+            x += _between(plan, column, part[number + 1])
+    return x + (STUB if any(boxes[name].node.tun for name in part[-1]) else 0), height
+
+
+def _between(plan: LabPlan, column: list[str], after: list[str]) -> float:
+    """The room that the labels of the links between two columns need."""
+    pair = {*column, *after}
+    found = [
+        number
+        for number, (one, other) in enumerate(_ends(plan))
+        if {one, other} <= pair and (one in column) != (other in column)
+    ]
+    return max([72.0] + [len(line) * LABEL + 64 for number in found for line in link_texts(plan, number)])
+
+
+def _beside(plan: LabPlan, column: list[str]) -> float:
+    """The room that links within a column need, which bend out to the right."""
+    found = [number for number, (one, other) in enumerate(_ends(plan)) if one in column and other in column]
+    said = [len(line) for number in found for line in link_texts(plan, number)]
+    return BEND + max(said, default=0) * LABEL if found else 0.0
+
+
+def _ends(plan: LabPlan) -> list[tuple[str, str]]:
+    return [(link.ends[0][0], link.ends[1][0]) for link in plan.links]
+
+
+# ---- drawn ---------------------------------------------------------------------------------------------------------
+
+
+def _line(one: _Box, own: str, other: _Box, its: str, said: int) -> tuple[str, tuple[float, float]]:
+    """The line from interface to interface, and where the middle of its label is, which is `said` characters wide."""
+    if one.column > other.column:
+        one, own, other, its = other, its, one, own
+    y1, y2 = one.height_of(own), other.height_of(its)
+    if one.column == other.column:  # out on the right, and back in
+        x1, x2 = one.x + one.width, other.x + other.width
+        bend = max(x1, x2) + BEND
+        path = f"M{x1:.1f} {y1:.1f} C{bend:.1f} {y1:.1f} {bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+        return f'<path class="link" d="{path}"/>', (max(x1, x2) + 0.75 * BEND + said * LABEL / 2, (y1 + y2) / 2)
+    x1, x2 = one.x + one.width, other.x
+    middle = (x1 + x2) / 2
+    path = f"M{x1:.1f} {y1:.1f} C{middle:.1f} {y1:.1f} {middle:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
+    return f'<path class="link" d="{path}"/>', (middle, (y1 + y2) / 2)
+
+
+def _label(said: list[str], at: tuple[float, float]) -> list[str]:
+    x, y = at
+    if not said:
+        return []
+    width, height = max(map(len, said)) * LABEL + 6, len(said) * LABEL_LINE + 4
+    top = y - height / 2
+    parts = [
+        f'<rect class="behind" x="{x - width / 2:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height}" rx="3"/>'
+    ]
+    for number, line in enumerate(said):
+        parts.append(f'<text class="label" x="{x:.1f}" y="{top + LABEL_LINE * number + 13:.1f}">{escape(line)}</text>')
+    return parts
+
+
+def _drawn(box: _Box) -> str:
+    node, x, y = box.node, box.x, box.y
+    parts = [f"<g><title>{escape(' · '.join((node.name, *facts(node))))}</title>"]
+    for each in node.interfaces:
+        if each.link < 0:  # a program of somebody's goes on from here
+            end, at = x + box.width, box.height_of(each.ifname)
+            parts.append(f'<path class="tun" d="M{end:.1f} {at:.1f} h18"/>')
+            parts.append(f'<circle class="end" cx="{end + 20:.1f}" cy="{at:.1f}" r="3.5"/>')
+    parts += [
+        f'<rect class="box" x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="7"/>',
+        f'<rect class="bar {node.kind}" x="{x:.1f}" y="{y + 7:.1f}" width="4" height="{box.height - 14:.1f}" rx="2"/>',
+        f'<text class="name" x="{x + PADDING:.1f}" y="{y + 20:.1f}">{escape(node.name)}</text>',
+        f'<text class="kind" x="{x + PADDING:.1f}" y="{y + 36:.1f}">{escape(" · ".join(facts(node)))}</text>',
+    ]
+    for number, (_, row) in enumerate(box.rows):
+        at = y + HEADER + ROW * number + 12
+        parts.append(f'<text class="row" x="{x + PADDING:.1f}" y="{at:.1f}" xml:space="preserve">{escape(row)}</text>')
+    return "\n".join([*parts, "</g>"])

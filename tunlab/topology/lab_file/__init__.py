@@ -1,0 +1,1 @@
+"""The lab file format: TOML tables and their JSON schema."""

@@ -1,0 +1,75 @@
+"""A lab in code: the same tables that a lab file has, written by calls.
+
+lab = Topology("router")
+lab.node("client")
+lab.node("router", forward=True)
+lab.link("client", "router", delay="20ms")
+spec = lab.spec()
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tunlab.topology.lab_file.reader import parse_tables, plain
+from tunlab.topology.spec import DEFAULT_NAME, LabSpec
+
+End = str | Mapping[str, Any]
+
+
+class Topology:
+    """A lab that is being written; the keywords are the keys of the file, and `spec` says what is wrong with them."""
+
+    def __init__(self, name: str = DEFAULT_NAME, **keys: object) -> None:
+        self._document: dict[str, Any] = {"name": name, **keys, "nodes": {}, "links": []}
+
+    def node(self, name: str, **keys: object) -> str:
+        """A node, with the keys of its table; returns its name, for `link`. Raises ValueError if it is there."""
+        if name in self._document["nodes"]:
+            raise ValueError(f"there is a node {name!r} already: call the other one otherwise")
+        self._document["nodes"][name] = plain(keys)
+        return name
+
+    def link(self, *ends: End, **keys: object) -> None:
+        """A link between nodes, with the keys of its table: each end "node", "node:ifname" or a table."""
+        self._document["links"].append({"ends": [plain(end) for end in ends], **plain(keys)})
+
+    def spec(self) -> LabSpec:
+        """The lab that a file with these tables describes. Raises TopologyError with all that is wrong."""
+        return parse_tables(self._document)
+
+    @property
+    def text(self) -> str:
+        """The lab file."""
+        return _text(self._document)
+
+
+def _text(document: Mapping[str, Any]) -> str:
+    lines = [f"{_key(key)} = {_value(value)}" for key, value in document.items() if key not in ("nodes", "links")]
+    lines += ["", "[nodes]"] + [f"{_key(name)} = {_value(values)}" for name, values in document["nodes"].items()]
+    for link in document["links"]:
+        lines += ["", "[[links]]"] + [f"{_key(key)} = {_value(value)}" for key, value in link.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _value(key)
+
+
+def _value(value: object) -> str:
+    """A TOML value; what TOML has not (None, bytes) goes as its text, for `spec` to refuse."""
+    if isinstance(value, Mapping):
+        return (
+            "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }" if value else "{}"
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    # JSON's escapes are among TOML's, but DEL stands bare in JSON and may not in TOML.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,337 @@
+"""A table of [nodes] → the node's spec."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, TypeVar, get_args
+
+from tunlab.topology.plan import CommandPlan, NodeKind, RoutePlan
+from tunlab.topology.spec import Ip, NodeSpec
+from tunlab.topology.values import names, units
+from tunlab.topology.values.problems import InvalidValueError, Problems, meant
+
+T = TypeVar("T")
+
+KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
+_SHELL = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1")
+_SYSCTL = re.compile(r"net[./][\w%+@:-]+(?:[./][\w%+@:-]+)+", re.ASCII)
+# A switch has ports and nothing else.
+_OF_A_SWITCH = ("kind",)
+_COMMAND_KEYS, _READY_KEYS, _ROUTE_KEYS = ("command", "ready", "timeout"), ("port", "line"), ("to", "via")
+
+
+def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> NodeSpec:
+    """The node that a table describes, its problems noted."""
+    problems.unknown_keys(table, values, NodeSpec.__struct_fields__)
+
+    def take(key: str, read: Callable[[Any], T], instead: T) -> T:
+        return problems.take(table, key, read, values[key], instead) if key in values else instead
+
+    kind = _kind(problems, table, values)
+    if kind == "switch":
+        for key in values:
+            if key in NodeSpec.__struct_fields__ and key not in _OF_A_SWITCH:
+                problems.add(table, key, "a switch has ports and nothing else", "leave it out, or make it a router")
+        return NodeSpec(kind="switch")
+    forward = take("forward", _truth, kind in ("router", "nat"))
+    if kind in ("router", "nat") and not forward:
+        problems.add(table, "forward", f"a {'NAT ' * (kind == 'nat')}router that does not forward", "make it a host")
+    node = NodeSpec(
+        kind=kind,
+        forward=forward,
+        tun=take("tun", lambda value: _own(value, 4, ip), ""),
+        tun6=take("tun6", lambda value: _own(value, 6, ip), ""),
+        tuns=_tuns(problems, table, values, ip),
+        ifname=take("ifname", names.ifname, "tun0"),
+        mtu=take("mtu", units.mtu, 1500),
+        loopback=_each(problems, table, "loopback", values, lambda value: _loopback(value, ip)),
+        routes=_routes(problems, table, values, ip) if "routes" in values else None,
+        outside=take("outside", names.text, ""),
+        run=_run(problems, table, values.get("run", ())),
+        sysctls=_sysctls(problems, table, values.get("sysctls", {})),
+        files=_files(problems, table, values.get("files", {})),
+        image=take("image", names.text, ""),
+        container=take("container", names.text, ""),
+        env=_env(problems, table, values.get("env", {})),
+    )
+    _check_container(problems, table, values, node)
+    if node.ifname in node.tuns and (node.tun or node.tun6):
+        problems.add(f"{table}.tuns", node.ifname, "tun is called so already", "give it another name, or tun an ifname")
+    if ip != "ipv4" and node.mtu < units.LEAST_MTU_IPV6:
+        problem = f"{node.mtu} is no MTU for IPv6 (RFC 8200 section 5)"
+        problems.add(table, "mtu", problem, f"give {units.LEAST_MTU_IPV6} at least")
+    return node
+
+
+def _kind(problems: Problems, table: str, values: Mapping[str, Any]) -> NodeKind:
+    """What it says it is; or what it must be, by what it has."""
+    has = [key for key in ("image", "container") if key in values]
+    if len(has) == 2:
+        problem = "image starts a container, and container names one that runs already"
+        problems.add(table, "container", problem, "give one of the two")
+    if "kind" not in values:
+        if has:
+            return "container"
+        if "outside" in values:
+            return "nat"
+        return "router" if values.get("forward") is True else "host"
+    host: NodeKind = "host"
+    kind = problems.take(table, "kind", read_kind, values["kind"], host)
+    if kind == "container" and not has:
+        problems.add(table, "kind", "which container it is is not said", 'give image = "…" or container = "…"')
+    if kind != "container" and has and kind != "switch":
+        problems.add(table, has[0], f"a {kind} is no container", 'leave out kind, or make it "container"')
+    if kind not in ("nat", "switch") and "outside" in values:
+        problems.add(table, "outside", f"a {kind} hides nothing", 'make it kind = "nat"')
+    return "router" if kind == "host" and values.get("forward") is True else kind
+
+
+def read_kind(value: Any) -> NodeKind:
+    """One of the kinds of nodes. Raises InvalidValueError."""
+    if value not in KINDS:
+        hint = meant(value, KINDS) if isinstance(value, str) else f"there are {', '.join(KINDS)}"
+        raise InvalidValueError(f"{value!r} is no kind of node", hint)
+    kind: NodeKind = value
+    return kind
+
+
+def _truth(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"{value!r} is neither true nor false", "write true or false, without quotes")
+    return value
+
+
+def spoken(version: int, ip: Ip) -> None:
+    """Nothing, if the lab speaks this family. Raises InvalidValueError."""
+    if ip != "both" and ip != f"ipv{version}":
+        here = "IPv4" if ip == "ipv4" else "IPv6"
+        raise InvalidValueError(
+            f"the lab speaks {here} only", f'write ip = "both" at the top, or leave the IPv{version} out'
+        )
+
+
+def _own(value: object, version: names.Version, ip: Ip) -> str:
+    own = names.interface(value, version)
+    spoken(version, ip)
+    return str(own)
+
+
+def _either(value: object, ip: Ip) -> str:
+    own = names.any_interface(value)
+    spoken(own.version, ip)
+    return str(own)
+
+
+def _loopback(value: object, ip: Ip) -> str:
+    if isinstance(value, str) and "/" not in value:
+        value = f"{value}/{128 if ':' in value else 32}"
+    own = names.any_interface(value)
+    if own.network.prefixlen != own.max_prefixlen:
+        raise InvalidValueError(
+            f"{value!r} is a network, and an address belongs here", f'write "{own.ip}/{own.max_prefixlen}"'
+        )
+    spoken(own.version, ip)
+    return str(own)
+
+
+def _each(
+    problems: Problems, table: str, key: str, values: Mapping[str, Any], read: Callable[[Any], str]
+) -> tuple[str, ...]:
+    """The texts of a list, or the one that stands alone."""
+    given = values.get(key, [])
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list):
+        problems.add(table, key, f"{given!r} is no list", 'write a list, as ["…"]')
+        return ()
+    taken = [problems.take(table, f"{key}[{place}]", read, value, "") for place, value in enumerate(given)]
+    return tuple(each for each in taken if each)
+
+
+def _table(problems: Problems, table: str, key: str, values: object, hint: str) -> Mapping[str, Any]:
+    if isinstance(values, dict):
+        return values
+    problems.add(table, key, f"{values!r} is no table", hint)
+    return {}
+
+
+def _tuns(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> dict[str, tuple[str, ...]]:
+    hint = 'write { tun0 = "10.1.2.1/24", tun1 = "10.1.3.1/24" }'
+    given = _table(problems, table, "tuns", values.get("tuns", {}), hint)
+    tuns = {}
+    for name in given:
+        problems.take(f"{table}.tuns", name, names.ifname, name, "")
+        tuns[name] = _each(problems, f"{table}.tuns", name, given, lambda value: _either(value, ip))
+        if given[name] == []:
+            problems.add(f"{table}.tuns", name, "no address", hint)
+    return tuns
+
+
+def _routes(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> tuple[RoutePlan, ...]:
+    hint = '{ to = "10.0.2.0/24", via = "10.0.1.1" }'
+    given = values["routes"]
+    if not isinstance(given, list):
+        problems.add(table, "routes", f"{given!r} is no list", f"write [{hint}]")
+        return ()
+    routes: list[RoutePlan] = []
+    for place, route in enumerate(given):
+        where = f"{table}.routes[{place}]"
+        if not isinstance(route, dict):
+            problems.add(where, "", f"{route!r} is no table", f"write {hint}")
+            continue
+        problems.unknown_keys(where, route, _ROUTE_KEYS)
+        missing = [key for key in _ROUTE_KEYS if key not in route]
+        for key in missing:
+            problems.add(where, key, "a route without it", f"write {hint}")
+        if missing:
+            continue
+        via = problems.take(where, "via", names.host_address, route["via"], None)
+        if via is None:
+            continue
+        problems.take(where, "via", partial(spoken, ip=ip), via.version, None)
+        to = problems.take(where, "to", partial(_to, version=via.version), route["to"], "")
+        if to and any(each.to == to for each in routes):
+            problems.add(where, "to", f"{route['to']!r} has a route already", "keep one of them")
+        elif to:
+            routes.append(RoutePlan(to=to, via=str(via)))
+    return tuple(routes)
+
+
+def _to(value: object, version: names.Version) -> str:
+    if value in ("default", "default6"):
+        if value == "default6" and version == 4:
+            raise InvalidValueError("the default of IPv6 leads over an IPv6 address", 'write "default", or another via')
+        return "default" if version == 4 else "default6"
+    if isinstance(value, str) and (":" in value) != (version == 6):
+        raise InvalidValueError(f"{value!r} is not of the family of via", "let both be IPv4, or both IPv6")
+    network = names.subnet(value, version)
+    if not network.prefixlen:
+        return "default" if version == 4 else "default6"
+    return str(network)
+
+
+def _run(problems: Problems, table: str, given: object) -> tuple[CommandPlan, ...]:
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list | tuple):
+        problems.add(table, "run", f"{given!r} is no list", 'write ["python3 -m http.server 80"]')
+        return ()
+    commands = [_command(problems, f"{table}.run[{place}]", each) for place, each in enumerate(given)]
+    return tuple(command for command in commands if command is not None)
+
+
+def _command(problems: Problems, table: str, given: object) -> CommandPlan | None:
+    arguments: tuple[str, ...] = ()
+    if not isinstance(given, dict):
+        arguments = problems.take(table, "", _arguments, given, arguments)
+        return CommandPlan(arguments=arguments) if arguments else None
+    problems.unknown_keys(table, given, _COMMAND_KEYS)
+    arguments = problems.take(table, "command", _arguments, given.get("command", ""), arguments)
+    timeout = problems.take(table, "timeout", units.seconds, given.get("timeout", "10s"), 10.0)
+    port, line = 0, ""
+    if "ready" in given:
+        ready = _table(problems, table, "ready", given["ready"], 'write { port = 80 } or { line = "listening" }')
+        problems.unknown_keys(f"{table}.ready", ready, _READY_KEYS)
+        if isinstance(given["ready"], dict) and not set(_READY_KEYS) & set(ready):
+            hint = 'give port = 80, or line = "listening"'
+            problems.add(table, "ready", "by what it is known to be ready is not said", hint)
+        if "port" in ready:
+            port = problems.take(f"{table}.ready", "port", _port, ready["port"], 0)
+        if "line" in ready:
+            line = problems.take(f"{table}.ready", "line", _pattern, ready["line"], "")
+    if not arguments:
+        return None
+    return CommandPlan(arguments=arguments, ready_port=port, ready_line=line, timeout=timeout)
+
+
+def _arguments(given: object) -> tuple[str, ...]:
+    if isinstance(given, str):
+        try:
+            arguments = shlex.split(given)
+        except ValueError as error:
+            raise InvalidValueError(
+                f"{given!r} cannot be split into words: {error}", "close it, or give a list"
+            ) from None
+        if shell := [word for word in arguments if word in _SHELL]:
+            hint = f"write {['sh', '-c', given]}".replace("'", '"')
+            raise InvalidValueError(f"{shell[0]!r} is a shell's, and there is none", hint)
+    elif isinstance(given, list) and all(isinstance(each, str) for each in given):
+        arguments = given
+    else:
+        raise InvalidValueError(f"{given!r} is no program", 'write "python3 -m http.server 80", or a list of its words')
+    if not arguments or not arguments[0].strip():
+        raise InvalidValueError("no program", 'write one, as "python3 -m http.server 80"')
+    if any("\0" in each for each in arguments):
+        raise InvalidValueError(f"{given!r} contains a NUL", "no argument of a program can")
+    return tuple(arguments)
+
+
+def _port(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= 65_535:
+        raise InvalidValueError(f"{value!r} is no TCP port", "give a number from 1 to 65535")
+    return value
+
+
+def _pattern(value: object) -> str:
+    pattern = names.text(value, 'give a regular expression, as "listening"')
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise InvalidValueError(
+            f"{value!r} is no regular expression: {error}", "put a \\ before what is meant as it is"
+        ) from None
+    return pattern
+
+
+def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
+    sysctls = {}
+    hint = 'write { "net.ipv4.tcp_sack" = 0 }'
+    for name, value in _table(problems, table, "sysctls", given, hint).items():
+        if isinstance(value, dict):
+            problems.add(f"{table}.sysctls", name, "a name with dots stands in quotes", hint)
+        elif not _SYSCTL.fullmatch(name):
+            whose = "only those that begin with net. are a node's own; others are the whole machine's"
+            problems.add(f"{table}.sysctls", name, "no sysctl of a network namespace", whose)
+        elif type(value) is int or (isinstance(value, str) and value.strip() and "\0" not in value):
+            sysctls[name] = str(value)
+        else:
+            problems.add(f"{table}.sysctls", name, f"{value!r} is no value", 'give a number or a text, as "4096 87380"')
+    return sysctls
+
+
+def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
+    files = {}
+    for path, source in _table(problems, table, "files", given, 'write { "/etc/motd" = "motd.txt" }').items():
+        where = f"{table}.files"
+        if not path.startswith("/") or path.endswith("/") or {".", "..", ""} & set(path.split("/")[1:]) or "\0" in path:
+            problems.add(where, path, "no path of a file inside the node", 'begin with "/", and name the file itself')
+        elif problems.take(where, path, names.text, source, ""):
+            files[path] = source
+    return files
+
+
+def _env(problems: Problems, table: str, given: object) -> dict[str, str]:
+    env = {}
+    for name, value in _table(problems, table, "env", given, 'write { "MODE" = "test" }').items():
+        if not name or "=" in name or "\0" in name:
+            problems.add(f"{table}.env", name, "no name of a variable", "it has no =")
+        elif type(value) is int or (isinstance(value, str) and "\0" not in value):
+            env[name] = str(value)
+        else:
+            problems.add(f"{table}.env", name, f"{value!r} is no value", "give a text or a number")
+    return env
+
+
+def _check_container(problems: Problems, table: str, values: Mapping[str, Any], node: NodeSpec) -> None:
+    """What only a container has, and what one that runs already cannot be given any more."""
+    if "env" in values and not node.image:
+        problems.add(table, "env", "only a container that is started is given variables", 'give it an image = "…"')
+    if node.image and len(node.run) > 1:
+        problems.add(table, "run", "a container runs one program", "write one, or leave it out for the image's own")
+    if node.container and not node.image:
+        for key in ("run", "files"):
+            if key in values:
+                problems.add(table, key, "the container runs already, as it is", 'leave it out, or give an image = "…"')

@@ -1,0 +1,126 @@
+"""A lab's spec → its plan: every name, number, address and route in it. The same spec always gives the same plan."""
+
+from __future__ import annotations
+
+from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, LinkPlan, NodePlan
+from tunlab.topology.planner.routes import routes
+from tunlab.topology.planner.wiring import BRIDGE, Port, Wiring, hardware_address, versions, wire
+from tunlab.topology.spec import LabSpec, NodeSpec
+from tunlab.topology.values.problems import Problems
+
+DOMAIN = "lab"
+"""Each node is also called so: "server.lab"."""
+
+FORWARDING = ("net.ipv4.ip_forward", "1")
+FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
+
+_FIRST_BESIDE = 100_001  # past the indexes of the interfaces that a container has when it is adopted
+
+
+def plan(spec: LabSpec) -> LabPlan:
+    """The lab worked out. Raises TopologyError, for a spec that no file was read for, with all that is wrong."""
+    problems = Problems()
+    wiring = wire(spec, problems)
+    problems.settle()
+    return _Planner(spec, wiring).plan()
+
+
+class _Planner:
+    def __init__(self, spec: LabSpec, wiring: Wiring) -> None:
+        self.spec, self.wiring = spec, wiring
+        self.ipv6 = spec.ip != "ipv4"
+        self.versions = versions(spec)
+        self.routes = {version: routes(spec, wiring, version) for version in self.versions}
+        self.links: list[LinkPlan] = []
+        # By link and end: the place of its veth in the plan.
+        self.veths: dict[tuple[int, int], int] = {}
+        for number, ports in enumerate(wiring.links):
+            if len(ports) == 2:
+                self._veth((ports[0].node, ports[0].ifname), (ports[1].node, ports[1].ifname), *ports)
+                continue
+            for place, port in enumerate(ports):
+                self._veth((port.node, port.ifname), (f"link{number + 1}", f"eth{place}"), port)
+
+    def _veth(self, one: tuple[str, str], other: tuple[str, str], *ports: Port) -> None:
+        for port in ports:
+            self.veths[port.link, port.end] = len(self.links)
+        self.links.append(LinkPlan(ends=(one, other)))
+
+    def plan(self) -> LabPlan:
+        nodes = [self._node(name, node) for name, node in self.spec.nodes.items()]
+        nodes += [self._bridge(ports) for ports in self.wiring.links if len(ports) > 2]
+        return LabPlan(name=self.spec.name, nodes=tuple(nodes), links=tuple(self.links), hosts=self._hosts())
+
+    def _node(self, name: str, node: NodeSpec) -> NodePlan:
+        devices = node.devices
+        first = _FIRST_BESIDE if node.container else 2
+        interfaces = [
+            InterfacePlan(ifname=ifname, ifindex=first + at, hardware_address="", addresses=own, mtu=node.mtu, link=-1)
+            for at, (ifname, own) in enumerate(devices.items())
+        ]
+        for port in self.wiring.ports[name]:
+            interfaces.append(self._interface(port, first + len(interfaces)))
+        given = node.routes
+        worked_out = (route for version in self.versions for route in self.routes[version][name])
+        sysctls = ((FORWARDING, FORWARDING_IPV6) if self.ipv6 else (FORWARDING,)) if node.forward else ()
+        outside = self.wiring.outside.get(name)
+        return NodePlan(
+            name=name,
+            kind=node.kind,
+            interfaces=tuple(interfaces),
+            routes=tuple(worked_out) if given is None else given,
+            sysctls=(*sysctls, *node.sysctls.items()),
+            run=node.run,
+            files=tuple(node.files.items()),
+            ipv6=self.ipv6,
+            tun=next(iter(devices), ""),
+            loopback=node.loopback,
+            bridge=BRIDGE if node.kind == "switch" else "",
+            outside=outside.ifname if outside else "",
+            image=node.image,
+            container=node.container,
+            env=tuple(node.env.items()),
+        )
+
+    def _interface(self, port: Port, ifindex: int) -> InterfacePlan:
+        return InterfacePlan(
+            ifname=port.ifname,
+            ifindex=ifindex,
+            hardware_address=port.mac,
+            addresses=tuple(str(port.addresses[version]) for version in self.versions if version in port.addresses),
+            mtu=port.mtu,
+            link=self.veths[port.link, port.end],
+            impairment=port.spec.impairment,
+        )
+
+    def _bridge(self, ports: list[Port]) -> NodePlan:
+        """The switch that stands for a link of many ends. What leaves it is not impaired again."""
+        return NodePlan(
+            name=f"link{ports[0].link + 1}",
+            kind="switch",
+            interfaces=tuple(
+                InterfacePlan(
+                    ifname=f"eth{place}",
+                    ifindex=2 + place,
+                    hardware_address=hardware_address(port.link, port.end, bridge=True),
+                    addresses=(),
+                    mtu=port.mtu,
+                    link=self.veths[port.link, port.end],
+                    impairment=Impairment(),
+                )
+                for place, port in enumerate(ports)
+            ),
+            implicit=True,
+            ipv6=self.ipv6,
+            bridge=BRIDGE,
+        )
+
+    def _hosts(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """A node's links go first: the first address is what a resolver takes."""
+        hosts = []
+        for name, node in self.spec.nodes.items():
+            addresses = [str(port.addresses[v].ip) for port in self.wiring.ports[name] for v in port.addresses]
+            addresses += [each.partition("/")[0] for each in node.loopback]
+            addresses += [each.partition("/")[0] for own in node.devices.values() for each in own]
+            hosts += [(address, (name, f"{name}.{DOMAIN}")) for address in addresses]
+        return tuple(hosts)

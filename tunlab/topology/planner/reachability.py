@@ -1,0 +1,203 @@
+"""Who reaches whom in a planned lab: each packet is carried from node to node by the plan's own routes.
+
+It is what `tunlab ping-all` compares the living lab with: nothing here knows how the routes were worked out.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Literal
+
+from tunlab.topology.plan import LabPlan, NodePlan
+from tunlab.topology.values.names import Network
+
+Family = Literal["", "ipv4", "ipv6"]
+
+Hop = tuple[str, str, str]
+"""The interface by which a packet goes, the node to which it comes, and the interface by which it comes there."""
+
+Key = int
+"""An address, as a number; those of IPv6 above all of IPv4."""
+_IPV6 = 1 << 128
+
+FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
+
+
+def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]:
+    """Whether the first node's ping of the second is answered, for each two nodes that have addresses, in order.
+
+    family   over "ipv4" or "ipv6" alone; "": over either
+    """
+    carrier = _Carrier(plan)
+    names = [node.name for node in plan.nodes if carrier.addresses(node.name, family)]
+    return {
+        (one, other): any(carrier.answers(one, key) for _, key in carrier.addresses(other, family))
+        for one in names
+        for other in names
+        if one != other
+    }
+
+
+def ping_target(plan: LabPlan, one: str, other: str, family: Family = "") -> str:
+    """The address by which the first node is to ping the second: the first that answers, or the first; "" for none.
+
+    Raises KeyError for a node that is not there.
+    """
+    return ping_targets(plan, family).get((plan.node(one).name, plan.node(other).name), "")
+
+
+def ping_targets(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], str]:
+    """That address for each two nodes that have addresses."""
+    carrier = _Carrier(plan)
+    own = {node.name: carrier.addresses(node.name, family) for node in plan.nodes}
+    return {
+        (one, other): next((text for text, key in addresses if carrier.answers(one, key)), addresses[0][0])
+        for one in own
+        for other, addresses in own.items()
+        if one != other and own[one] and addresses
+    }
+
+
+class _Carrier:
+    """Carries packets: from a node's routes to the next node, until one keeps it or none takes it."""
+
+    def __init__(self, plan: LabPlan) -> None:
+        self._nodes = {node.name: node for node in plan.nodes}
+        # Where each address lives: the node, and the interface unless it is the loopback's.
+        self._home: dict[Key, tuple[str, str]] = {}
+        self._own: dict[str, list[tuple[str, Key]]] = {}
+        # What a node calls itself on an interface, by family: its first address there.
+        self._source: dict[tuple[str, str, int], Key] = {}
+        for node in plan.nodes:
+            own = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _in_order(node)]
+            self._own[node.name] = [(text, _key(text)) for _, text in own]
+            for ifname, text in own:
+                self._home[_key(text)] = (node.name, ifname)
+                self._source.setdefault((node.name, ifname, _version(_key(text))), _key(text))
+        self._forwarding = {
+            (node.name, version) for node in plan.nodes for version in (4, 6) if _forwards(node, version)
+        }
+        self._segment = _segments(plan)
+        self._table = {node.name: _table(node) for node in plan.nodes}
+
+    def addresses(self, node: str, family: Family) -> list[tuple[str, Key]]:
+        """Those of a node, the links' first, as text and as a key."""
+        version = {"ipv4": 4, "ipv6": 6}.get(family)
+        return [each for each in self._own[node] if version in (None, _version(each[1]))]
+
+    def answers(self, node: str, to: Key) -> bool:
+        """Whether an echo request finds the address, and its answer the way back."""
+        hidden: list[tuple[str, Key]] = []
+        source: Key | None = None
+        for at, came_in, goes_out in self._way(node, to):
+            if not goes_out:  # it keeps the packet
+                return source is None or self._comes_back(at, source, hidden)
+            here = self._source.get((at, goes_out, _version(to)))
+            if source is None:
+                source = here
+            elif goes_out == self._nodes[at].outside != came_in:
+                hidden.append((at, source))
+                source = here
+            if source is None:
+                return False
+        return False
+
+    def _comes_back(self, node: str, to: Key, hidden: list[tuple[str, Key]]) -> bool:
+        """The answer goes to whom the request seemed to come from; there, a NAT router knows whom it was from."""
+        while True:
+            _, _, goes_out = self._way(node, to)[-1]
+            if goes_out:
+                return False
+            if not hidden:
+                return True
+            node, to = hidden.pop()
+
+    def _way(self, node: str, to: Key) -> list[tuple[str, str, str]]:
+        """The nodes to which a packet comes, each with the interfaces by which it comes and goes.
+
+        The last one keeps it where it goes by no interface (""), and drops it where it goes by none that there is.
+        """
+        home, came_in = self._home[to][0], ""
+        way: list[tuple[str, str, str]] = []
+        while node != home:
+            hop = self._hop(node, to) if not came_in or (node, _version(to)) in self._forwarding else None
+            if hop is None or len(way) > 64:  # the TTL
+                return [*way, (node, came_in, "nowhere")]
+            way.append((node, came_in, hop[0]))
+            _, node, came_in = hop
+        return [*way, (node, came_in, "")]
+
+    def _hop(self, node: str, to: Key) -> Hop | None:
+        """None for no route, or where no neighbour answers."""
+        for shift, networks in self._table[node]:
+            found = networks.get(to >> shift)
+            if found is not None:
+                ifname, via = found
+                there = self._home.get(via or to, ("", ""))
+                segment = self._segment.get((node, ifname))
+                return (ifname, *there) if segment is not None and self._segment.get(there) == segment else None
+        return None
+
+
+def _key(address: str) -> Key:
+    octets = ipaddress.ip_address(address)
+    return int(octets) if octets.version == 4 else int(octets) + _IPV6
+
+
+def _version(key: Key) -> int:
+    return 6 if key >= _IPV6 else 4
+
+
+def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
+    """A number for each interface on a link: those between which frames go have the same."""
+    number = list(range(len(plan.links)))
+
+    def root(place: int) -> int:
+        while number[place] != place:
+            place = number[place]
+        return place
+
+    for node in plan.nodes:
+        if node.bridge:
+            places = [root(each.link) for each in node.interfaces]
+            for place in places:
+                number[place] = min(places)
+    return {end: root(place) for place, link in enumerate(plan.links) for end in link.ends}
+
+
+def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]]:
+    """By prefix length, the longest first: the bits after the prefix, and for each prefix where a packet goes."""
+    connected = [
+        (ipaddress.ip_interface(cidr).network, interface.ifname, None)
+        for interface in node.interfaces
+        for cidr in interface.addresses
+    ]
+    table: dict[int, dict[Key, tuple[str, Key | None]]] = {}
+
+    def add(network: Network, ifname: str, via: Key | None) -> None:
+        shift = network.max_prefixlen - network.prefixlen
+        key = _key(str(network.network_address)) >> shift
+        table.setdefault(shift, {}).setdefault(key, (ifname, via))
+
+    for each in connected:
+        add(*each)
+    for route in node.routes:
+        to = {"default": "0.0.0.0/0", "default6": "::/0"}.get(route.to, route.to)
+        via = ipaddress.ip_address(route.via)
+        ifname = next((ifname for network, ifname, _ in connected if via in network), "")
+        add(ipaddress.ip_network(to), ifname, _key(route.via))
+    return sorted(table.items())
+
+
+def _in_order(node: NodePlan) -> list[tuple[str, str]]:
+    """A node's interfaces and addresses as the hosts file has them: the links', the loopback's, the TUNs'."""
+
+    def of(tun: bool) -> list[tuple[str, str]]:
+        return [(each.ifname, cidr) for each in node.interfaces if (each.link < 0) == tun for cidr in each.addresses]
+
+    return [*of(tun=False), *(("lo", cidr) for cidr in node.loopback), *of(tun=True)]
+
+
+def _forwards(node: NodePlan, version: int) -> bool:
+    """The last word on a sysctl counts."""
+    return dict(node.sysctls).get(FORWARDING[version]) == "1"

@@ -1,0 +1,348 @@
+"""A lab's spec → who is connected with whom, under which names and addresses, or why that cannot be.
+
+A segment is what an Ethernet frame can reach: a link, or several that switches join. Its members share one network.
+Source: RFC 3021 for networks of two addresses; RFC 4291 section 2.6.1 for the address that an IPv6 network keeps.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
+
+from msgspec import Struct, field
+
+from tunlab.topology.planner.allocation import Pool, places
+from tunlab.topology.spec import EndSpec, LabSpec, NodeSpec
+from tunlab.topology.values.names import Interface, Network, Version
+from tunlab.topology.values.problems import Problems, meant
+
+BRIDGE = "br0"
+"""What the bridge of a switch is called."""
+
+# What of a link says nothing about who is where: wrong, it hides nothing of what else is wrong.
+_ALONE = frozenset({"mtu", "mac", "rate", "delay", "jitter", "loss", "reorder", "duplicate"})
+
+
+class Port(Struct, eq=False):
+    """An interface on a link, as it is worked out: end `end` of link `link`, both counted from 0."""
+
+    node: str
+    link: int
+    end: int
+    spec: EndSpec
+    mtu: int
+    ifname: str = ""
+    mac: str = ""
+    addresses: dict[Version, Interface] = field(default_factory=dict)
+
+    def address(self, version: Version) -> str:
+        """Without the prefix length; "" for none."""
+        return str(self.addresses[version].ip) if version in self.addresses else ""
+
+
+class Segment(Struct, eq=False):
+    """Links that switches join, and the ports on them that have addresses."""
+
+    links: list[int]
+    ports: list[Port] = field(default_factory=list)
+    networks: dict[Version, Network] = field(default_factory=dict)
+
+
+class Wiring(Struct, eq=False):
+    """The whole lab: each node's ports and each port's segment, in the order of the file."""
+
+    segments: list[Segment]
+    links: list[list[Port]]
+    ports: dict[str, list[Port]]
+    outside: dict[str, Port] = field(default_factory=dict)
+    on: dict[int, Segment] = field(default_factory=dict)
+
+    def segment(self, port: Port) -> Segment:
+        """That on which the port is."""
+        return self.on[port.link]
+
+
+def versions(spec: LabSpec) -> tuple[Version, ...]:
+    """The families that the lab speaks."""
+    both: tuple[Version, ...] = (4, 6)
+    return both if spec.ip == "both" else (cast("Version", int(spec.ip[-1])),)
+
+
+def wire(spec: LabSpec, problems: Problems, places: Sequence[int] | None = None) -> Wiring:
+    """The lab's wiring, what is wrong with it noted.
+
+    places   the place in the file of each link, from 0; None: they are all there. Where one is missing, nothing is
+             said that may be due to that.
+    """
+    at = list(range(len(spec.links))) if places is None else list(places)
+    wiring = _segments(spec, problems, at)
+    _name_interfaces(spec, wiring, problems)
+    _number_hardware(wiring, problems)
+    for version in versions(spec):
+        _number_networks(spec, wiring, problems, at, version)
+        for segment in wiring.segments:
+            _number_addresses(segment, problems, version)
+        _overlaps(spec, wiring, problems, version)
+    if at == list(range(len(at))) and not any(
+        "links[" in each.table and each.key not in _ALONE for each in problems.found
+    ):
+        _outsides(spec, wiring, problems)
+        _neighbours(spec, wiring, problems)
+    return wiring
+
+
+def _segments(spec: LabSpec, problems: Problems, at: Sequence[int]) -> Wiring:
+    links = [
+        [Port(end.node, place, number, end, link.mtu) for number, end in enumerate(link.ends)]
+        for place, link in zip(at, spec.links, strict=True)
+    ]
+    wiring = Wiring([], links, {node: [] for node in spec.nodes})
+    of_switch: dict[str, Segment] = {}
+    for place, ports in zip(at, links, strict=True):
+        switches = [port.node for port in ports if spec.nodes[port.node].kind == "switch"]
+        joined = [of_switch[switch] for switch in switches if switch in of_switch]
+        if len(joined) > len({id(segment) for segment in joined}):
+            problem = f"{' and '.join(switches)} are joined already: a frame would go round for ever"
+            problems.add(f"links[{place}]", "ends", problem, "leave the link out")
+        segment = joined[0] if joined else Segment([])
+        for other in joined[1:]:
+            if other is not segment:
+                segment.links += other.links
+                segment.ports += other.ports
+                wiring.segments.remove(other)
+                of_switch = {name: segment if each is other else each for name, each in of_switch.items()}
+        if not joined:
+            wiring.segments.append(segment)
+        of_switch.update(dict.fromkeys(switches, segment))
+        segment.links.append(place)
+        segment.ports += [port for port in ports if port.node not in switches]
+        for port in ports:
+            wiring.ports[port.node].append(port)
+        if len(ports) > 2 and f"link{place + 1}" in spec.nodes:
+            problem = f"link{place + 1} is what the bridge of links[{place}] is called"
+            problems.add(f"nodes.link{place + 1}", "", problem, "call the node otherwise")
+    for segment in wiring.segments:
+        segment.links.sort()
+        segment.ports.sort(key=lambda port: (port.link, port.end))
+        wiring.on.update(dict.fromkeys(segment.links, segment))
+        seen: set[str] = set()
+        for port in segment.ports:
+            if port.node in seen:
+                problem = f"{port.node} is in the same network by another link already"
+                problems.add(f"links[{port.link}]", "ends", problem, "leave one of them out, or take another switch")
+            seen.add(port.node)
+    wiring.segments.sort(key=lambda segment: segment.links[0])
+    return wiring
+
+
+def _name_interfaces(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
+    for node, ports in wiring.ports.items():
+        taken = set(spec.nodes[node].devices) | ({BRIDGE} if spec.nodes[node].kind == "switch" else set())
+        for port in ports:
+            name = port.spec.ifname
+            if name and name in taken:
+                problem = f"{node} has an interface {name} already"
+                problems.add(f"links[{port.link}]", f"ends[{port.end}]", problem, "give it another name, or none")
+            elif name:
+                port.ifname = name
+                taken.add(name)
+        free = (name for number in range(len(ports) + len(taken) + 1) if (name := f"eth{number}") not in taken)
+        for port in ports:
+            port.ifname = port.ifname or next(free)
+
+
+def _number_hardware(wiring: Wiring, problems: Problems) -> None:
+    owners: dict[str, Port] = {}
+    for ports in wiring.links:
+        for port in ports:
+            port.mac = port.spec.mac or hardware_address(port.link, port.end)
+            other = owners.setdefault(port.mac, port)
+            if other is not port:
+                given = port if port.spec.mac else other
+                problem = f"{port.mac} is the hardware address of {other.node} and of {port.node}"
+                problems.add(f"links[{given.link}].ends[{given.end}]", "mac", problem, "give each its own")
+
+
+def hardware_address(link: int, end: int, *, bridge: bool = False) -> str:
+    """That of a link's end, both counted from 0, or of the bridge's port to which that end leads."""
+    link, end = link + 1, end + 1
+    octets = (2, bridge, end >> 8, link >> 8 & 255, link & 255, end & 255)
+    return ":".join(f"{octet:02x}" for octet in octets)
+
+
+# ---- networks and addresses ----------------------------------------------------------------------------------------
+
+
+def _number_networks(spec: LabSpec, wiring: Wiring, problems: Problems, at: Sequence[int], version: Version) -> None:
+    key = "subnet" if version == 4 else "subnet6"
+    links = dict(zip(at, spec.links, strict=True))
+    for segment in wiring.segments:
+        for place in segment.links:
+            written = getattr(links[place], key)
+            if not written:
+                continue
+            network = ipaddress.ip_network(written)
+            known = segment.networks.setdefault(version, network)
+            if known != network:
+                problem = f"{network} here, and {known} on another link of the same switch"
+                problems.add(f"links[{place}]", key, problem, "give it once")
+        for port in segment.ports:
+            written = port.spec.address if version == 4 else port.spec.address6
+            if "/" in written:
+                segment.networks.setdefault(version, ipaddress.ip_interface(written).network)
+    pool = Pool(spec.subnets if version == 4 else spec.subnets6)
+    for network, _, _ in _networks(spec, wiring, version):
+        pool.take(network)
+    waiting = [segment for segment in wiring.segments if segment.ports and version not in segment.networks]
+    for segment, given in zip(waiting, pool.give([(s.links[0] + 1, len(s.ports)) for s in waiting]), strict=True):
+        if given is None:
+            problem = f"{pool.network} has no room for the network of this link"
+            hint = f"give it {key}, or the lab a larger {key.replace('subnet', 'subnets')}"
+            problems.add(f"links[{segment.links[0]}]", key, problem, hint)
+        else:
+            segment.networks[version] = given
+
+
+def _number_addresses(segment: Segment, problems: Problems, version: Version) -> None:
+    network = segment.networks.get(version)
+    if network is None:
+        return
+    first, last = usable(network)
+    if last - first + 1 < len(segment.ports):
+        key = "subnet" if version == 4 else "subnet6"
+        problem = f"{network} has {last - first + 1} addresses, and there are {len(segment.ports)} ends"
+        problems.add(f"links[{segment.links[0]}]", key, problem, "give a larger network")
+        return
+    key = "address" if version == 4 else "address6"
+    base = int(network.network_address)
+    owners: dict[int, str] = {}
+    given: list[int | None] = []
+    for port in segment.ports:
+        written = port.spec.address if version == 4 else port.spec.address6
+        given.append(None)
+        if not written:
+            continue
+        table, own = f"links[{port.link}].ends[{port.end}]", ipaddress.ip_interface(written)
+        if own.ip not in network:
+            problems.add(table, key, f"{own.ip} is not in {network}", "take one of that network, or none")
+        elif "/" in written and own.network != network:
+            problems.add(table, key, f"{written} is of another network than {network}", f'write "{own.ip}"')
+        elif not first <= int(own.ip) <= last:
+            what = "the network itself" if int(own.ip) == base else "all in it"
+            problems.add(table, key, f"{own.ip} stands for {what}", f"take {network[first - base]} or a later one")
+        elif int(own.ip) in owners:
+            problem = f"{own.ip} is the address of {owners[int(own.ip)]} already"
+            problems.add(table, key, problem, "take another, or none")
+        else:
+            owners[int(own.ip)] = port.node
+            given[-1] = int(own.ip) - first
+    for port, place in zip(segment.ports, places(given), strict=True):
+        address = network[first - base + place]
+        port.addresses[version] = ipaddress.ip_interface(f"{address}/{network.prefixlen}")
+
+
+def usable(network: Network) -> tuple[int, int]:
+    """The first and the last address that a host may have."""
+    first, last = int(network.network_address), int(network.broadcast_address)
+    if network.num_addresses <= 2:
+        return first, last
+    return first + 1, last - (network.version == 4)
+
+
+def _networks(spec: LabSpec, wiring: Wiring, version: Version) -> Iterator[tuple[Network, str, tuple[str, str]]]:
+    """Each network of the lab so far: whose it is, and the table and key that say so."""
+    for segment in wiring.segments:
+        if version in segment.networks:
+            key = "subnet" if version == 4 else "subnet6"
+            yield segment.networks[version], f"links[{segment.links[0]}]", (f"links[{segment.links[0]}]", key)
+    for name, node in spec.nodes.items():
+        for table, key, address in _own(name, node):
+            if ipaddress.ip_interface(address).version == version:
+                yield ipaddress.ip_interface(address).network, f"{table}.{key}", (table, key)
+
+
+def _own(name: str, node: NodeSpec) -> Iterator[tuple[str, str, str]]:
+    for key in ("tun", "tun6"):
+        if getattr(node, key):
+            yield f"nodes.{name}", key, getattr(node, key)
+    for ifname, addresses in node.tuns.items():
+        for address in addresses:
+            yield f"nodes.{name}.tuns", ifname, address
+    for place, address in enumerate(node.loopback):
+        yield f"nodes.{name}", f"loopback[{place}]", address
+
+
+def _overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: Version) -> None:
+    every: Iterable[tuple[Network, str, tuple[str, str]]] = _networks(spec, wiring, version)
+    order = sorted(enumerate(every), key=lambda each: (int(each[1][0].network_address), each[1][0].prefixlen, each[0]))
+    widest = None
+    for place, (network, whose, key) in order:
+        if widest is not None and int(network.network_address) <= int(widest[1].broadcast_address):
+            # The later one in the file is at fault.
+            (_, one, whose_one, key_one), two = widest, (place, network, whose, key)
+            if place > widest[0]:
+                problem = f"{network} overlaps {one} of {whose_one}"
+                problems.add(*key, problem, "give each its own")
+            else:
+                problems.add(*key_one, f"{one} overlaps {network} of {two[2]}", "give each its own")
+        if widest is None or int(network.broadcast_address) > int(widest[1].broadcast_address):
+            widest = (place, network, whose, key)
+
+
+# ---- what nodes say of one another ---------------------------------------------------------------------------------
+
+
+def _outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
+    for name, node in spec.nodes.items():
+        if node.kind != "nat":
+            continue
+        ports = wiring.ports[name]
+        neighbours = {id(port): [other.node for other in _reached(wiring, port)] for port in ports}
+        if node.outside:
+            found = [port for port in ports if port.ifname == node.outside]
+            found = found or [port for port in ports if node.outside in neighbours[id(port)]]
+            known = [port.ifname for port in ports] + [each for port in ports for each in neighbours[id(port)]]
+            problem = f"{name} has no link {node.outside!r} and none to a node of that name"
+            hint = meant(node.outside, known) or "give it one in [[links]]"
+            if len(found) > 1:
+                problem, hint = f"{name} has {len(found)} links to {node.outside}", "name the interface"
+        else:
+            found = [port for port in ports if any(spec.nodes[each].forward for each in neighbours[id(port)])]
+            found = ports if len(ports) == 1 else found
+            problem = "which of its links is the outside is not clear"
+            hint = f'write outside = "{ports[0].ifname}"' if ports else "give it one in [[links]]"
+        if len(found) == 1:
+            wiring.outside[name] = found[0]
+        else:
+            problems.add(f"nodes.{name}", "outside", problem, hint)
+
+
+def _reached(wiring: Wiring, port: Port) -> list[Port]:
+    """The other ends of its link, the switch too, and then who is in its network by a switch."""
+    ends = next(ports for ports in wiring.links if port in ports)
+    return [other for other in dict.fromkeys((*ends, *wiring.segment(port).ports)) if other is not port]
+
+
+def _neighbours(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
+    """Each given route leads over a neighbour; behind a TUN, any address may be one."""
+    for name, node in spec.nodes.items():
+        if not node.routes:
+            continue
+        own = {port.address(version) for port in wiring.ports[name] for version in versions(spec)}
+        near = {
+            other.address(version): other.node
+            for port in wiring.ports[name]
+            for other in wiring.segment(port).ports
+            for version in versions(spec)
+        }
+        devices = [ipaddress.ip_interface(address) for each in node.devices.values() for address in each]
+        for place, route in enumerate(node.routes):
+            via = ipaddress.ip_address(route.via)
+            behind = any(via in device.network and via != device.ip for device in devices)
+            if (route.via in near and route.via not in own) or behind:
+                continue
+            whose = "its own" if route.via in own or any(via == device.ip for device in devices) else "no neighbour's"
+            others = [each for each in near if each and each not in own and (":" in each) == (via.version == 6)]
+            hint = f"its neighbours have {', '.join(others[:5])}" if others else "it has no neighbour"
+            problems.add(f"nodes.{name}.routes[{place}]", "via", f"{route.via} is {whose} address", hint)

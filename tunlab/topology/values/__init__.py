@@ -1,0 +1,1 @@
+"""Checks for single values of a lab file: names, addresses and quantities."""
