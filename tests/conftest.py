@@ -17,8 +17,8 @@ from tunlab.kernel import guardian
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import Lab
-from tunlab.pytest_plugin.leaks import Holdings
-from tunlab.pytest_plugin.recording import process_descriptors, watch_key
+from tunlab.pytest_plugin.leaks import ResourceSnapshot
+from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descriptors
 
 
 def pytest_configure(config):
@@ -96,8 +96,8 @@ def the_machine_is_unchanged():
 
 def holdings(item):
     """What this process has open and running, but for what the plugin keeps for all tests and until the report."""
-    found = Holdings.now()
-    known = item.stash[watch_key].descriptors() if watch_key in item.stash else process_descriptors()
+    found = ResourceSnapshot.now()
+    known = item.stash[recorder_key].descriptors() if recorder_key in item.stash else session_descriptors()
     found.descriptors = {each for each in found.descriptors if each[0] not in known}
     found.children -= {guardian.guardian_pid()}
     return found

@@ -9,7 +9,6 @@ import pytest
 from tunlab import errors
 from tunlab.errors import (
     CountError,
-    CutRecordingError,
     EngineError,
     ExpectationError,
     KernelError,
@@ -20,6 +19,7 @@ from tunlab.errors import (
     Problem,
     TopologyError,
     TruncatedError,
+    TruncatedRecordingError,
     TunlabError,
 )
 
@@ -27,7 +27,7 @@ TREE = {
     TunlabError: (70, Exception),
     PacketError: (65, ValueError),
     TruncatedError: (65, PacketError),
-    CutRecordingError: (65, TruncatedError),
+    TruncatedRecordingError: (65, TruncatedError),
     MalformedError: (65, PacketError),
     TopologyError: (78, ValueError),
     KernelError: (71, OSError),
@@ -46,14 +46,16 @@ ERRORS = [
         "IPv4 needs 20 octets and has 3 (by octets, at offset 0): give the whole datagram, from its first octet",
     ),
     (
-        CutRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="octets"),
+        TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="octets"),
         (
             "the pcap file ends inside the packet at offset 40, with 20 of its 76 octets (by octets): its writer was"
             " killed, or the copy is not whole; what stands before that place can be used"
         ),
     ),
     (
-        CutRecordingError(layer="recording", field="file header", offset=0, needed=4, present=0, length_from="octets"),
+        TruncatedRecordingError(
+            layer="recording", field="file header", offset=0, needed=4, present=0, length_from="octets"
+        ),
         "the recording is empty: give a pcapng or pcap file, with its header at least",
     ),
     (
@@ -161,7 +163,7 @@ def test_a_packet_error_names_the_file_that_it_is_about(error, sentence):
         about = copy.copy(error)
         about.file = "x.pcapng"
         assert str(about) == str(pickle.loads(pickle.dumps(about))) == f"x.pcapng: {sentence}"
-        assert str(error) == about.sentence == sentence
+        assert str(error) == about.message == sentence
 
 
 def test_notes_go_through_pickle():

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunlab.errors import CutRecordingError, KernelError, MalformedError
+from tunlab.errors import KernelError, MalformedError, TruncatedRecordingError
 from tunlab.recorder import LARGEST_BLOCK, Interface, PcapngWriter, Record, read_pcapng
 
 ORDERS = pytest.mark.parametrize("order", ["<", ">"])
@@ -141,11 +141,11 @@ ENHANCED = enhanced("<", 1, b"abcd")  # 36 octets
     ],
 )
 def test_a_broken_file_is_named_by_field_and_offset(file, field, offset):
-    with pytest.raises((MalformedError, CutRecordingError)) as caught:
+    with pytest.raises((MalformedError, TruncatedRecordingError)) as caught:
         list(read_pcapng(file))
     assert caught.value.offset == offset
     if field is None:
-        assert isinstance(caught.value, CutRecordingError)
+        assert isinstance(caught.value, TruncatedRecordingError)
     else:
         assert caught.value.field == field
         assert f"{field} at offset {offset}" in str(caught.value)
@@ -158,7 +158,7 @@ def cut_points(file):
         try:
             for record in read_pcapng(file[:length]):
                 came.append(record)  # noqa: PERF402
-        except CutRecordingError as error:
+        except TruncatedRecordingError as error:
             yield length, came, error
         else:
             yield length, came, None
@@ -209,7 +209,7 @@ def test_a_damaged_file_raises_nothing_else(data):
         file[data.draw(st.integers(0, len(file) - 1))] = data.draw(st.integers(0, 255))
     try:
         records = list(read_pcapng(file))
-    except (MalformedError, CutRecordingError) as error:
+    except (MalformedError, TruncatedRecordingError) as error:
         assert f"offset {error.offset}" in str(error)  # noqa: PT017
     else:
         assert all(len(record.octets) <= len(file) for record in records)
@@ -226,7 +226,7 @@ def test_a_claimed_length_is_not_allocated(tmp_path, file):
     (path := tmp_path / "a").write_bytes(file)
     tracemalloc.start()
     try:
-        with pytest.raises(CutRecordingError):
+        with pytest.raises(TruncatedRecordingError):
             list(read_pcapng(path))
         assert tracemalloc.get_traced_memory()[1] < LARGEST_BLOCK // 16
     finally:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunlab.errors import (
-        CutRecordingError,
         EngineError,
         ExpectationError,
         KernelError,
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
         PrivilegeError,
         TopologyError,
         TruncatedError,
+        TruncatedRecordingError,
         TunlabError,
     )
     from tunlab.kernel.counters import read_counters
@@ -41,7 +41,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Crossing",
-    "CutRecordingError",
     "EchoReply",
     "EngineError",
     "ExpectationError",
@@ -60,6 +59,7 @@ __all__ = [
     "Rtnl",
     "TopologyError",
     "TruncatedError",
+    "TruncatedRecordingError",
     "Tun",
     "TunDevice",
     "TunlabError",
@@ -69,7 +69,7 @@ __all__ = [
 
 _HOMES = {
     "tunlab.errors": (
-        "CutRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
+        "TruncatedRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
         "PacketError", "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
     ),
     "tunlab.kernel.counters": ("read_counters",),

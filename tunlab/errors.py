@@ -3,7 +3,7 @@
     TunlabError                          exit code 70  EX_SOFTWARE
     ├─ PacketError(ValueError)                     65  EX_DATAERR
     │   ├─ TruncatedError                              octets are missing
-    │   │   └─ CutRecordingError                       a recording ends early
+    │   │   └─ TruncatedRecordingError                       a recording ends early
     │   └─ MalformedError                              octets, or a field, that no packet can have
     ├─ TopologyError(ValueError)                   78  EX_CONFIG
     ├─ KernelError(OSError)                        71  EX_OSERR
@@ -55,10 +55,10 @@ class PacketError(TunlabError, ValueError):
     file: str = ""
 
     def __str__(self) -> str:
-        return f"{self.file}: {self.sentence}" if self.file else self.sentence
+        return f"{self.file}: {self.message}" if self.file else self.message
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What happened, whatever the file."""
         return super().__str__()
 
@@ -77,7 +77,7 @@ class TruncatedError(PacketError):
         super().__init__(layer, field, offset, needed, present, length_from)
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What happened, whatever the file."""
         return (
             f"{self.layer} needs {self.needed} octets and has {self.present} "
@@ -85,14 +85,14 @@ class TruncatedError(PacketError):
         )
 
 
-class CutRecordingError(TruncatedError):
+class TruncatedRecordingError(TruncatedError):
     """A recording ends inside a block, or is empty: the records before that place are whole, and were given.
 
     layer, field   the format, as "pcapng", and which part of it is cut
     """
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What happened, whatever the file."""
         if not self.offset and not self.present:
             return "the recording is empty: give a pcapng or pcap file, with its header at least"
@@ -115,7 +115,7 @@ class MalformedError(PacketError):
         super().__init__(layer, field, value, rule, offset)
 
     @property
-    def sentence(self) -> str:
+    def message(self) -> str:
         """What happened, whatever the file."""
         where = "" if self.offset is None else f" at offset {self.offset}"
         name = f"{self.layer}.{self.field}" if self.field else self.layer
@@ -226,15 +226,15 @@ class LabError(TunlabError, RuntimeError):
         return f"{self.problem}{'; ' + self.remedy if self.remedy else ''}"
 
 
-class Missed(NamedTuple):
+class UnmetExpectation(NamedTuple):
     """What did not come out of a device, for whoever knows what else came elsewhere.
 
-    is_met     whether a packet would have been it
+    matches    whether a packet would have been it
     netns      the identity of the namespace
     ended_ns   when it was given up, nanoseconds since the epoch
     """
 
-    is_met: Callable[[Any], bool]
+    matches: Callable[[Any], bool]
     netns: tuple[int, int]
     ifname: str
     ended_ns: int
@@ -254,11 +254,11 @@ class ExpectationError(TunlabError, AssertionError):
     late       seconds after the window at which what was wanted came after all: timing, not behaviour. Else None
     after      how many packets came after the window, while it was watched on for what was wanted
     recording  the pcapng's path, where one was written
-    missed     what did not come; None where something came that should not have
+    unmet      what did not come; None where something came that should not have
     """
 
     exit_code = 1
-    missed: Missed | None = None
+    unmet: UnmetExpectation | None = None
 
     def __init__(
         self,
@@ -267,46 +267,48 @@ class ExpectationError(TunlabError, AssertionError):
         problem: str = "",
         seen: Sequence[str] = (),
         count: int | None = None,
-        steps: Sequence[str] = (),
+        progress: Sequence[str] = (),
         elapsed: float = 0.0,
-        window: float | None = None,
+        timeout: float | None = None,
         margin: float = 0.0,
-        late: float | None = None,
-        after: int = 0,
+        late_by: float | None = None,
+        late_packets: int = 0,
         recording: str = "",
     ) -> None:
-        self.wanted, self.problem, self.seen, self.steps = wanted, problem, tuple(seen), tuple(steps)
+        self.wanted, self.problem, self.seen, self.progress = wanted, problem, tuple(seen), tuple(progress)
         self.count = len(self.seen) if count is None else count
-        self.elapsed, self.window, self.margin = elapsed, window, margin
-        self.late, self.after, self.recording = late, after, recording
+        self.elapsed, self.timeout, self.margin = elapsed, timeout, margin
+        self.late_by, self.late_packets, self.recording = late_by, late_packets, recording
         super().__init__(wanted)
 
     def __str__(self) -> str:
         lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}"]
-        if self.window and self.margin > self.window * _WORTH_SAYING:
-            lines.append(f"(the window of {_span(self.window)}, and {_span(self.margin)} for this machine's jitter)")
-        if self.late is not None:
+        if self.timeout and self.margin > self.timeout * _WORTH_SAYING:
+            lines.append(f"(the window of {_span(self.timeout)}, and {_span(self.margin)} for this machine's jitter)")
+        if self.late_by is not None:
             lines.append(
-                f"timing, not behaviour: it came {_span(self.late)} after the window of {_span(self.window or 0.0)};"
-                " give a longer timeout, or find what takes so long"
+                f"timing, not behaviour: it came {_span(self.late_by)} after the timeout of"
+                f" {_span(self.timeout or 0.0)}; give a longer timeout, or find what takes so long"
             )
-        lines += [f"  {line}" for text in self.steps for line in text.splitlines()]
+        lines += [f"  {line}" for text in self.progress for line in text.splitlines()]
         lines += self._came()
-        if self.after and self.late is None:
-            lines.append(f"{_packets(self.after, 'more ')} came after the window, and would not have done either")
+        if self.late_packets and self.late_by is None:
+            lines.append(
+                f"{_packets(self.late_packets, 'more ')} came after the window, and would not have done either"
+            )
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
 
     @property
-    def brief(self) -> str:
+    def summary(self) -> str:
         """In one line, and what was wanted first: a list of failures shows no more of each."""
         return self.problem or f"wanted {self.wanted}, waited {self.elapsed:.3f} s"
 
     def _came(self) -> list[str]:
         lines = []
         if not self.problem:
-            others = "other " if self.steps else ""
+            others = "other " if self.progress else ""
             ranked = ", the nearest first" if self.count > 1 and any("\n" in text for text in self.seen) else ""
             came = f"{_packets(self.count, others)} came meanwhile{ranked}:"
             lines.append(came if self.count else f"no {others}packet came meanwhile")
@@ -354,7 +356,7 @@ class CountError(ExpectationError):
         return "\n".join(lines)
 
     @property
-    def brief(self) -> str:
+    def summary(self) -> str:
         """In one line what was counted otherwise."""
         wrong = {name: count for name, count in self.counters.items() if self.moved.get(name, 0) != count}
         return "; ".join(f"wanted {name} {count}, got {self.moved.get(name, 0)}" for name, count in wrong.items())

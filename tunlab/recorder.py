@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Literal, Self, TypeAlias
 
 from msgspec import Struct
 
-from tunlab.errors import CutRecordingError, KernelError, MalformedError
+from tunlab.errors import KernelError, MalformedError, TruncatedRecordingError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Direction: TypeAlias = Literal["in", "out"]
@@ -199,8 +199,9 @@ def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[
     source   a path; the file's octets; or a file open for reading them, a pipe too, which stays the caller's
 
     Both byte orders, every time resolution, any number of sections and interfaces; other blocks are passed over.
-    It reads, and so raises, while you iterate: MalformedError for what the format does not allow, CutRecordingError
-    where the file ends early, KernelError where the system refuses. The records before the fault have been given.
+    It reads, and so raises, while you iterate: MalformedError for what the format does not allow,
+    TruncatedRecordingError where the file ends early, KernelError where
+    the system refuses. The records before the fault have been given.
     """
     if isinstance(source, (str, os.PathLike)):
         try:
@@ -247,7 +248,9 @@ class _Reader:
         if len(octets) == missing:
             return octets
         got = self._offset - start
-        raise CutRecordingError(layer=self._layer, field=what, offset=start, needed=count, present=got, length_from=by)
+        raise TruncatedRecordingError(
+            layer=self._layer, field=what, offset=start, needed=count, present=got, length_from=by
+        )
 
     def _malformed(self, field: str, value: object, place: int, rule: str, advice: str = _DAMAGED) -> MalformedError:
         offset = self._start + place

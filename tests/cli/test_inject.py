@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tunlab.cli.inject import _datagrams
-from tunlab.errors import CutRecordingError
+from tunlab.errors import TruncatedRecordingError
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse, reply
 from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter
@@ -84,7 +84,7 @@ class TestSources:
         file.write_bytes(file.read_bytes() + b"\6\0\0\0")
         datagrams, fault = _datagrams(str(file))
         assert datagrams == [ECHO]
-        assert isinstance(fault, CutRecordingError)
+        assert isinstance(fault, TruncatedRecordingError)
         assert (fault.file, fault.layer, fault.offset, fault.present) == (str(file), "pcapng", whole, 4)
 
     @pytest.mark.usefixtures("lab")

@@ -123,7 +123,7 @@ FAILURES = {
             "timer = threading.Timer(0.375, tun.device.write, [build(to(tun), ICMP.echo_request(1, 1))])\n"
             "timer.start()\ntry:\n    tun.expect(ICMP, timeout=0.25)\nfinally:\n    timer.join()"
         ),
-        ["after the window of 250 ms", "timing, not behaviour: it came ", "give a longer timeout",
+        ["after the timeout of 250 ms", "timing, not behaviour: it came ", "give a longer timeout",
          "· as wanted, but too late; ", " gave up", " ms for ICMP()"],
     ),
     "much_too_late": (

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.recordings import HARM, SESSION, framed, recorded, session
-from tunlab.errors import CutRecordingError, MalformedError
+from tunlab.errors import MalformedError, TruncatedRecordingError
 from tunlab.packet import UDP
 from tunlab.recorder import PcapngWriter, read_pcapng
 from tunlab.report.page import MARK, PLAIN, render
@@ -191,7 +191,7 @@ def test_a_recording_that_ends_early_shows_what_is_there_and_says_so():
     assert "ends inside the block" in Parsed(page).texts["p"]
 
 
-@pytest.mark.parametrize(("octets", "error"), [(b"", CutRecordingError), (b"no recording", MalformedError)])
+@pytest.mark.parametrize(("octets", "error"), [(b"", TruncatedRecordingError), (b"no recording", MalformedError)])
 def test_what_is_no_recording_is_refused(octets, error):
     with pytest.raises(error):
         render(octets, title="x")

@@ -201,7 +201,7 @@ class TestAll:
         assert lines[6] == "2 other packets came meanwhile, the nearest first:"
         assert "     TCP.flags: wanted SYN, got RST|ACK" in lines
         assert "9 octets, no IPv4 datagram" in lines[-1]
-        assert len(error.steps) == 3
+        assert len(error.progress) == 3
 
     def test_a_miss_of_all_with_nothing_beside(self, tun):
         _, text = miss(tun.expect_all, [TCP, UDP])

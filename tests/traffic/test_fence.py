@@ -127,7 +127,7 @@ class TestNegative:
                 tun.quiet(within=60)
         finally:
             timer.join()
-        assert caught.value.window == 60
+        assert caught.value.timeout == 60
         assert caught.value.elapsed < 60
 
     def test_a_packet_that_waits_is_not_asked_about_again_with_each_that_comes(self, tun):

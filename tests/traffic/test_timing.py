@@ -87,7 +87,7 @@ def test_a_window_that_runs_out_was_as_long_as_asked_for_at_least(tun, seconds):
         tun.expect(TCP, timeout=seconds)
     error = caught.value
     assert error.elapsed >= seconds + error.margin
-    assert (error.window, error.late, error.after) == (seconds, None, 0)
+    assert (error.timeout, error.late_by, error.late_packets) == (seconds, None, 0)
     assert str(error).startswith(f"waited {error.elapsed:.3f} s for TCP()\n")
     assert str(error).endswith("no packet came meanwhile")
 
@@ -131,9 +131,9 @@ class TestTooLate:
         with pytest.raises(ExpectationError) as caught:
             tun.expect(ICMP.where(type=0), timeout=0.05)
         error = caught.value
-        assert error.late > 0
+        assert error.late_by > 0
         text = str(error)
-        assert f"\ntiming, not behaviour: it came {error.late * 1000:.3g} ms after the window of 50 ms; " in text
+        assert f"\ntiming, not behaviour: it came {error.late_by * 1000:.3g} ms after the timeout of 50 ms; " in text
         assert "give a longer timeout, or find what takes so long" in text
         assert error.seen == ()
 
@@ -182,7 +182,7 @@ def test_another_packet_after_the_window_is_no_excuse(tun, too_late):
     too_late(*echo(tun), watched=0.5)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.01)
-    assert (caught.value.late, caught.value.after) == (None, 1)
+    assert (caught.value.late_by, caught.value.late_packets) == (None, 1)
     assert "no packet came meanwhile\n1 more packet came after the window, and would not have done" in str(caught.value)
 
 

@@ -21,13 +21,13 @@ pytest_plugins = tuple(
         "workers",
         "on_engines",
         "fixtures",
-        "labs",
+        "lab_fixtures",
         "strict",
         "comparison",
-        "records",
-        "plain",
-        "failures",
+        "recording_files",
+        "ascii_fallback",
+        "failure_report",
         "leaks",
-        "pausing",
+        "pause",
     )
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tunlab.pytest_plugin.recording import is_payload_seen
+from tunlab.pytest_plugin.packet_recorder import is_recorded_payload
 
 _LONG = 16  # octets: where no side has more, pytest's own line shows all of both
 
@@ -55,7 +55,7 @@ def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
         if both is None:
             # A test that compares octets that are nothing of ours has not asked for anybody's opinion on them.
             is_long = kinds == {False} and max(len(left), len(right)) > _LONG
-            ours = is_long and (is_payload_seen(left) or is_payload_seen(right))
+            ours = is_long and (is_recorded_payload(left) or is_recorded_payload(right))
             return diff_bytes(left, right, "payload", SIDES) if ours else None
         lines = diff(*both)
         if kinds == {True, False}:  # never equal, though nothing should differ

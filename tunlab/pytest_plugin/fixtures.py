@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tunlab.pytest_plugin.recording import watch_of
-from tunlab.pytest_plugin.refusals import as_set, refuse
+from tunlab.pytest_plugin.fixture_errors import fail_or_skip, make_or_fail
+from tunlab.pytest_plugin.packet_recorder import recorder_for
 from tunlab.pytest_plugin.settings import settings_of
-from tunlab.pytest_plugin.strict import hold_to_account
+from tunlab.pytest_plugin.strict import enable_strict
 from tunlab.pytest_plugin.workers import end_with_the_controller
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
 
     settings = settings_of(request)
     end_with_the_controller(request.config)
-    watch = watch_of(request.node)
+    watch = recorder_for(request.node)
     with ExitStack() as resources:
 
         def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
@@ -40,7 +40,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
                 netns = resources.enter_context(made)
                 request.node.stash.setdefault(_ending, set()).add(netns.identity)
             except PrivilegeError as error:
-                refuse(request.config, error)
+                fail_or_skip(request.config, error)
             resources.callback(netns.end_programs)
             return netns
 
@@ -50,7 +50,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
 @pytest.fixture
 def netns(make_netns: Callable[..., Netns]) -> Netns:
     """A network namespace of the test's own, with only lo in it: `call`, `run`, `popen`, `socket`, `set_sysctl`."""
-    return as_set(make_netns)
+    return make_or_fail(make_netns)
 
 
 @pytest.fixture
@@ -72,14 +72,14 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
             wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
                 tun = Tun.create(**wanted, netns=netns)
-                watch_of(request.node).add_tun(tun)
+                recorder_for(request.node).add_tun(tun)
                 ending = request.node.stash.get(_ending, set())
                 resources.callback(tun.close, keep_device=netns.identity in ending)
                 if strict:
-                    hold_to_account(request.node, tun)
+                    enable_strict(request.node, tun)
                 return tun
             except PrivilegeError as error:
-                refuse(request.config, error)
+                fail_or_skip(request.config, error)
 
         yield make
 
@@ -87,7 +87,7 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
 @pytest.fixture
 def tun(make_tun: Callable[..., Tun], netns: Netns) -> Tun:
     """A TUN device that is up and has an address, in the test's own namespace; the test is its other end."""
-    return as_set(make_tun, netns=netns)
+    return make_or_fail(make_tun, netns=netns)
 
 
 @pytest.fixture

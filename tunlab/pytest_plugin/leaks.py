@@ -37,7 +37,7 @@ class LeakWarning(pytest.PytestWarning):
 
 
 @dataclass
-class Holdings:
+class ResourceSnapshot:
     """What a process holds: descriptors with what they are, threads, and children by their ids."""
 
     descriptors: set[tuple[int, int, int]]
@@ -45,17 +45,17 @@ class Holdings:
     children: set[int]
 
     @classmethod
-    def now(cls) -> Holdings:
+    def now(cls) -> ResourceSnapshot:
         """Take stock."""
         return cls(_descriptors(), set(threading.enumerate()), _children())
 
-    def less(self, other: Holdings) -> Holdings:
+    def less(self, other: ResourceSnapshot) -> ResourceSnapshot:
         """What is here and not there."""
-        return Holdings(
+        return ResourceSnapshot(
             self.descriptors - other.descriptors, self.threads - other.threads, self.children - other.children
         )
 
-    def add(self, other: Holdings) -> None:
+    def add(self, other: ResourceSnapshot) -> None:
         """Have it all be here."""
         self.descriptors |= other.descriptors
         self.threads |= other.threads
@@ -66,7 +66,7 @@ class Holdings:
 
 
 _known = pytest.StashKey[Callable[[], set[int]]]()
-_before = pytest.StashKey[Holdings]()  # of the running test, in the config's stash
+_before = pytest.StashKey[ResourceSnapshot]()  # of the running test, in the config's stash
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -97,7 +97,7 @@ def begin(item: pytest.Item, known: Callable[[], set[int]]) -> None:
     """From now on, what comes and stays is the test's; `known` gives the descriptors that are not."""
     item.stash[_known] = known
     if _mode(item.config) != "off":
-        item.config.stash[_before] = Holdings.now()
+        item.config.stash[_before] = ResourceSnapshot.now()
 
 
 def pass_over(item: pytest.Item) -> None:
@@ -111,12 +111,12 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
     stash = request.config.stash
     if fixturedef.scope == "function" or _before not in stash:
         return (yield)
-    before = Holdings.now()
+    before = ResourceSnapshot.now()
     try:
         return (yield)
     finally:
         if _before in stash:
-            stash[_before].add(Holdings.now().less(before))
+            stash[_before].add(ResourceSnapshot.now().less(before))
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
@@ -143,21 +143,21 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
         pass_over(item)
 
 
-def _left(item: pytest.Item, before: Holdings) -> list[str]:
+def _left(item: pytest.Item, before: ResourceSnapshot) -> list[str]:
     """What the test left, a line each."""
-    if not _own(item, Holdings.now().less(before)):
+    if not _own(item, ResourceSnapshot.now().less(before)):
         return []
     gc.collect()  # what hangs in a cycle is nobody's, and closes itself
     for thread in set(threading.enumerate()) - before.threads:
         thread.join(_GRACE)
-    found, ignored = _own(item, Holdings.now().less(before)), item.config.getini("tunlab_leaks_ignore")
+    found, ignored = _own(item, ResourceSnapshot.now().less(before)), item.config.getini("tunlab_leaks_ignore")
     named = [(f"descriptor {fd}: {{}}", _describe(fd)) for fd, *_ in sorted(found.descriptors)]
     named += [(f"thread {{!r}}{' (a daemon)' * thread.daemon}", thread.name) for thread in found.threads]
     named += [(f"process {pid}: {{}}", _command(pid)) for pid in sorted(found.children)]
     return [line.format(name) for line, name in named if not any(fnmatchcase(name, each) for each in ignored)]
 
 
-def _own(item: pytest.Item, found: Holdings) -> Holdings:
+def _own(item: pytest.Item, found: ResourceSnapshot) -> ResourceSnapshot:
     """Without what is tunlab's and Python's own."""
     from tunlab.kernel.guardian import guardian_pid
 

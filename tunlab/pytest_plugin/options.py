@@ -17,7 +17,7 @@ LAB_MARKER = (
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("tunlab", "tunlab: network namespaces and TUN devices")
     group.addoption(
-        "--tunlab-skip",
+        "--tunlab-skip-unprivileged",
         action="store_true",
         help="Skip tests that need rights this machine does not give, instead of failing them.",
     )

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from tunlab.pytest_plugin.fixture_errors import usage_error
 from tunlab.pytest_plugin.options import MARKER
-from tunlab.pytest_plugin.refusals import mistake
 
 
 def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
@@ -26,12 +26,12 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
     }
     for marker in reversed(list(request.node.iter_markers("tun"))):
         if marker.args:
-            mistake(f"@pytest.mark.tun takes keywords: {MARKER}")
+            usage_error(f"@pytest.mark.tun takes keywords: {MARKER}")
         for name, value in marker.kwargs.items():
             if name not in settings:
                 close = get_close_matches(name, settings, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(settings)}"
-                mistake(f"@pytest.mark.tun has no setting {name!r}; {hint}")
+                usage_error(f"@pytest.mark.tun has no setting {name!r}; {hint}")
             _check("@pytest.mark.tun", name, value)
             settings[name] = {**settings[name], **value} if name == "sysctls" else value
     return settings
@@ -51,9 +51,9 @@ _KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 def _check(place: str, name: str, value: object) -> None:
     kind, form = _KINDS[name]
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        mistake(f"{place}: {name}={value!r} cannot be; it is {form}")
+        usage_error(f"{place}: {name}={value!r} cannot be; it is {form}")
     if name == "timeout" and isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-        mistake(f"{place}: {name}={value!r} cannot be; give seconds, from 0 on")
+        usage_error(f"{place}: {name}={value!r} cannot be; give seconds, from 0 on")
 
 
 def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any:
@@ -61,7 +61,7 @@ def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any
     try:
         value = kind(text)
     except ValueError:
-        mistake(f"{name} = {text!r} in the configuration: give a number")
+        usage_error(f"{name} = {text!r} in the configuration: give a number")
     _check("the configuration", name.removeprefix("tunlab_"), value)
     return value
 
@@ -70,11 +70,11 @@ def _flag(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
     except (ValueError, TypeError, pytest.UsageError):  # as pytest grew older, it raised one after the other
-        mistake(f"{name} in the configuration is neither true nor false")
+        usage_error(f"{name} in the configuration is neither true nor false")
 
 
 def _sysctl(line: str) -> tuple[str, str]:
     name, equals, value = line.partition("=")
     if not equals:
-        mistake(f"tunlab_sysctls: {line!r} is no line of the form net.ipv4.tcp_sack = 0")
+        usage_error(f"tunlab_sysctls: {line!r} is no line of the form net.ipv4.tcp_sack = 0")
     return name.strip(), value.strip()

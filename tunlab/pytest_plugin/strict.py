@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _tuns = pytest.StashKey[list["Tun"]]()
 
 
-def hold_to_account(node: pytest.Item, tun: Tun) -> None:
+def enable_strict(node: pytest.Item, tun: Tun) -> None:
     """Let the test fail by what comes out of this Tun unexpected."""
     node.stash.setdefault(_tuns, []).append(tun)
 

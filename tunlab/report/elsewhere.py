@@ -16,7 +16,7 @@ _TAKEN = ("fence", "emitted at", "matched expectation", "captured at", "read at"
 
 def elsewhere(error: BaseException, homes: Sequence[Home], evidence: Evidence) -> Iterator[str]:
     """A sentence for each device that a packet came out of which is as wanted; none for what is no missed one."""
-    missed = error.missed if isinstance(error, ExpectationError) else None
+    missed = error.unmet if isinstance(error, ExpectationError) else None
     home = next((each.name for each in homes if missed is not None and each.netns.identity == missed.netns), None)
     if missed is None or home is None:
         return
@@ -25,7 +25,7 @@ def elsewhere(error: BaseException, homes: Sequence[Home], evidence: Evidence) -
         if each.home != home or each.direction != "out" or each.ifname in told or _is_taken(each):
             continue
         is_late = each.ifname == missed.ifname and each.time > missed.ended_ns
-        if each.packet is None or not (is_late or each.ifname != missed.ifname) or not missed.is_met(each.packet):
+        if each.packet is None or not (is_late or each.ifname != missed.ifname) or not missed.matches(each.packet):
             continue
         told.add(each.ifname)
         if is_late:

@@ -38,7 +38,7 @@ def missed(wanted: object, seen: Sequence[Seen], window: Window) -> ExpectationE
         seen=listed(seen, window.started_ns),
         count=len(seen),
         elapsed=window.elapsed,
-        window=window.seconds,
+        timeout=window.seconds,
         margin=window.margin,
     )
 
@@ -101,11 +101,11 @@ def missing(
         told += "; all of them came, but in another order"
     return ExpectationError(
         wanted=told,
-        steps=steps,
+        progress=steps,
         seen=listed(others, window.started_ns),
         count=len(others),
         elapsed=window.elapsed,
-        window=window.seconds,
+        timeout=window.seconds,
         margin=window.margin,
     )
 
@@ -125,7 +125,7 @@ def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing]
         seen=texts[:_LISTED],
         count=len(texts),
         elapsed=window.elapsed,
-        window=window.seconds,
+        timeout=window.seconds,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
-from tunlab.errors import ExpectationError, KernelError, Missed, PacketError
+from tunlab.errors import ExpectationError, KernelError, PacketError, UnmetExpectation
 from tunlab.kernel import upkeep
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.tun import TunDevice
@@ -251,14 +251,14 @@ class Inbox:
         self.given_up.append((ended_ns, f"{here} waited {window.elapsed * 1000:.3g} ms for {error.wanted}"))
         late = self._wait(window.grace(), is_wanted)
         if late is not None:
-            error.late = window.elapsed - window.seconds
+            error.late_by = window.elapsed - window.seconds
             for crossing in self._unread:
                 if crossing is late or (crossing.packet is not None and is_met(crossing.packet)):
                     after = (crossing.time_ns - ended_ns) / 1e6
                     crossing.note(f"{TOO_LATE}; {after:.3g} ms after {here} gave up", taken=crossing.taken)
-        error.after = len(self._unread)
-        if error.late is None:
-            error.missed = Missed(is_met, self._netns.identity, self._device.ifname, time.time_ns())
+        error.late_packets = len(self._unread)
+        if error.late_by is None:
+            error.unmet = UnmetExpectation(is_met, self._netns.identity, self._device.ifname, time.time_ns())
 
     # ---- the fence -------------------------------------------------------------------------------------------------
 

@@ -45,7 +45,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
     except PacketError as error:
         if not records:
             raise
-        fault = error.sentence
+        fault = error.message
     lines = decoded(records)
     script = f'(() => {{\n"use strict";\n{"".join(map(_part, _SCRIPTS))}}})();\n'
     style = _part("page.css")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tunlab.pytest_plugin.fixture_errors import fail_or_skip, make_or_fail, usage_error
 from tunlab.pytest_plugin.options import LAB_MARKER
-from tunlab.pytest_plugin.recording import Watch, watch_of
-from tunlab.pytest_plugin.refusals import as_set, mistake, refuse
+from tunlab.pytest_plugin.packet_recorder import TestRecorder, recorder_for
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -28,7 +28,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
     from tunlab.errors import PrivilegeError
 
     beside = (request.path.parent, request.config.rootpath)
-    watch = watch_of(request.node)
+    watch = recorder_for(request.node)
     with ExitStack() as resources:
 
         def make(which: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
@@ -37,7 +37,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
                 watch.labs.append(lab)
                 return lab
             except PrivilegeError as error:
-                refuse(request.config, error)
+                fail_or_skip(request.config, error)
 
         yield make
 
@@ -47,20 +47,20 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> Liv
     """The lab that `@pytest.mark.lab("router.toml")` names, up: `lab["client"].run(["ping", "-c1", "server"])`."""
     marker = request.node.get_closest_marker("lab")
     if marker is None:
-        mistake('the fixture lab makes what @pytest.mark.lab("router.toml") names, and this test has no such mark')
+        usage_error('the fixture lab makes what @pytest.mark.lab("router.toml") names, and this test has no such mark')
     which = marker.args[0] if marker.args else None
     if len(marker.args) > 1 or not isinstance(which, str | os.PathLike | None) or not (marker.args or marker.kwargs):
-        mistake(f"@pytest.mark.lab takes one lab file, ready lab or TOML text: {LAB_MARKER}")
+        usage_error(f"@pytest.mark.lab takes one lab file, ready lab or TOML text: {LAB_MARKER}")
     if which is not None and (unknown := [key for key in marker.kwargs if key != "name"]):
-        mistake(f"@pytest.mark.lab has no setting {unknown[0]!r} beside a lab file; it takes name")
-    return as_set(make_lab, which=which, **marker.kwargs)
+        usage_error(f"@pytest.mark.lab has no setting {unknown[0]!r} beside a lab file; it takes name")
+    return make_or_fail(make_lab, which=which, **marker.kwargs)
 
 
 def _lab(
     which: str | os.PathLike[str] | None,
     beside: Sequence[Path],
     tables: dict[str, Any],
-    watch: Watch,
+    watch: TestRecorder,
     resources: ExitStack,
 ) -> LiveLab:
     """The lab of a file, of a ready lab, of TOML text, which is known by its line breaks, or of tables."""

@@ -51,7 +51,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # Now, while nothing is captured. Where there is no terminal, whoever reads the file has room.
         config.stash[_width] = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
-    if mode_of(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
+    if record_mode(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
         place = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
         raise pytest.UsageError(f"{place}: {directory} is a file; name a directory, or one that is to be made")
 
@@ -60,10 +60,10 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker where the controller will write, for it says so in the report, and how wide that is shown."""
     node.workerinput["tunlab_shown_dir"] = _shown_directory(node.config)
-    node.workerinput["tunlab_width"] = width_of(node.config)
+    node.workerinput["tunlab_width"] = report_width(node.config)
 
 
-def mode_of(config: pytest.Config) -> str:
+def record_mode(config: pytest.Config) -> str:
     """When recordings are written: "failed", "always" or "never"."""
     return str(config.getoption("tunlab_record") or config.getini("tunlab_record"))
 
@@ -79,13 +79,13 @@ def _shown_directory(config: pytest.Config) -> str:
     return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
-def width_of(config: pytest.Config) -> int:
+def report_width(config: pytest.Config) -> int:
     """How wide what is drawn may be, in columns."""
     told = getattr(config, "workerinput", {}).get("tunlab_width")
     return int(told if told is not None else config.stash.get(_width, _WIDEST))
 
 
-def name_of(config: pytest.Config, nodeid: str) -> str:
+def recording_name(config: pytest.Config, nodeid: str) -> str:
     """The name of a test's recording, without its ending: below the worker's directory where there is one."""
     file, _, rest = nodeid.partition("::")
     plain = f"{file.removesuffix('.py')}.{rest}".replace("/", ".").replace("::", ".")
@@ -97,13 +97,13 @@ def name_of(config: pytest.Config, nodeid: str) -> str:
     return f"{worker}/{name}" if worker else name
 
 
-def shown_path(config: pytest.Config, name: str) -> str:
+def display_path(config: pytest.Config, name: str) -> str:
     """The path of a file of that name as whoever has started the run would write it."""
     told = getattr(config, "workerinput", {}).get("tunlab_shown_dir")
     return str(Path(told or _shown_directory(config), name))
 
 
-def put_on(report: pytest.TestReport, name: str, recording: bytes, text: str, outcome: str) -> None:
+def attach_recording(report: pytest.TestReport, name: str, recording: bytes, text: str, outcome: str) -> None:
     """Send a recording home: what is on a report goes through pytest-xdist, as long as it is text.
 
     text, outcome   of the test, for the page
@@ -116,7 +116,7 @@ def put_on(report: pytest.TestReport, name: str, recording: bytes, text: str, ou
 
 def write_now(config: pytest.Config, report: pytest.TestReport) -> None:
     """Write what is on a report of this very process, which is about to stop."""
-    writer: Writer | None = config.pluginmanager.getplugin(_WRITER)
+    writer: RecordingWriter | None = config.pluginmanager.getplugin(_WRITER)
     if writer is not None:
         writer.pytest_runtest_logreport(report)
 
@@ -126,7 +126,7 @@ def has_page(recording: bytes) -> bool:
     return len(recording) <= _LARGEST_PAGE
 
 
-class Writer:
+class RecordingWriter:
     """Writes what the reports bring; in the controller, and in a run without workers."""
 
     def __init__(self, config: pytest.Config) -> None:
@@ -215,4 +215,4 @@ def _correct(report: pytest.TestReport, name: str, missing: str, why: str) -> No
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     if not hasattr(session.config, "workerinput"):
-        session.config.pluginmanager.register(Writer(session.config), _WRITER)
+        session.config.pluginmanager.register(RecordingWriter(session.config), _WRITER)

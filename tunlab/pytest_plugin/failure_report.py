@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tunlab.pytest_plugin import pausing
-from tunlab.pytest_plugin.recording import Watch, watch_key
-from tunlab.pytest_plugin.records import has_page, mode_of, name_of, put_on, shown_path, width_of, write_now
+from tunlab.pytest_plugin import pause
+from tunlab.pytest_plugin.packet_recorder import TestRecorder, recorder_key
+from tunlab.pytest_plugin.recording_files import (
+    attach_recording,
+    display_path,
+    has_page,
+    record_mode,
+    recording_name,
+    report_width,
+    write_now,
+)
 
 if TYPE_CHECKING:
     from tunlab.report.evidence import Evidence
@@ -49,7 +57,7 @@ _evidence = pytest.StashKey["Evidence"]()  # of the error that is being reported
 @pytest.hookimpl(specname="pytest_runtest_makereport")
 def pytest_error_is_known(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """After pytest's own for unittest, which puts the error there, and before the one that puts it into words."""
-    watch = item.stash.get(watch_key, None)
+    watch = item.stash.get(recorder_key, None)
     if watch is None or call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
         return
     evidence = item.stash[_evidence] = watch.gather()
@@ -60,7 +68,7 @@ def pytest_error_is_known(item: pytest.Item, call: pytest.CallInfo[None]) -> Non
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    watch = item.stash.get(watch_key, None)
+    watch = item.stash.get(recorder_key, None)
     if watch is None:
         return (yield)
     last = call.when == "teardown"
@@ -73,20 +81,20 @@ def pytest_runtest_makereport(
             _complete(item, report, watch, told)
         elif told.outcome != "failed":
             told.outcome = report.outcome
-        if report.failed and pausing.wanted(item.config):
+        if report.failed and pause.wanted(item.config):
             write_now(item.config, report)
-            pausing.pause(item, report, watch.homes())
+            pause.pause(item, report, watch.homes())
     finally:
         if _evidence in item.stash:
             del item.stash[_evidence]
         if last:
             watch.close()
-            del item.stash[watch_key], item.stash[_told]
+            del item.stash[recorder_key], item.stash[_told]
     return report
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    if (watch := item.stash.get(watch_key, None)) is not None:
+    if (watch := item.stash.get(recorder_key, None)) is not None:
         watch.settle()
         told = item.stash.get(_told, None)
         if told is not None and told.kept is not None:  # after a subtest that failed there may have been more
@@ -99,15 +107,17 @@ def _name_the_recording(item: pytest.Item, error: BaseException, evidence: Evide
     from tunlab.errors import ExpectationError
 
     if isinstance(error, ExpectationError) and _is_written(item.config, evidence):
-        error.recording = shown_path(item.config, f"{name_of(item.config, item.nodeid)}.pcapng")
+        error.recording = display_path(item.config, f"{recording_name(item.config, item.nodeid)}.pcapng")
 
 
 def _is_written(config: pytest.Config, evidence: Evidence) -> bool:
-    mode = mode_of(config)
+    mode = record_mode(config)
     return mode == "always" or (mode == "failed" and bool(evidence.sightings))
 
 
-def _tell(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], watch: Watch, told: _Told) -> None:
+def _tell(
+    item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], watch: TestRecorder, told: _Told
+) -> None:
     from tunlab.report.elsewhere import elsewhere
     from tunlab.report.section import section
     from tunlab.report.witness import statement
@@ -116,7 +126,7 @@ def _tell(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[No
     told.outcome = report.outcome
     told.texts.append(_message(report))
     octets = _octets(item, evidence, told) if _is_written(item.config, evidence) else None
-    files = {} if octets is None else _files(item.config, name_of(item.config, item.nodeid), octets)
+    files = {} if octets is None else _files(item.config, recording_name(item.config, item.nodeid), octets)
     pointers = [f"{kind:9} {path}" for kind, path in files.items()]
     if files:
         pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
@@ -126,20 +136,20 @@ def _tell(item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[No
     error = None if call.excinfo is None else call.excinfo.value
     remarks = [] if error is None else list(elsewhere(error, homes, evidence))
     if evidence.sightings or testimony or report.when != "teardown":  # what a test left open has nothing to add
-        width = width_of(item.config)
+        width = report_width(item.config)
         told.section = section(evidence, testimony, pointers, remarks, width=width, since=told.shown)
         _add_section(report, told.section)
         told.shown = time.time_ns()
     _shorten(report, error)
     # The first failure's goes home at once, for it may be the last thing that is heard of this process.
-    if octets is not None and (told.kept is None or call.when == "teardown" or pausing.wanted(item.config)):
+    if octets is not None and (told.kept is None or call.when == "teardown" or pause.wanted(item.config)):
         _put(item, report, evidence, octets, told)
 
 
-def _complete(item: pytest.Item, report: pytest.TestReport, watch: Watch, told: _Told) -> None:
+def _complete(item: pytest.Item, report: pytest.TestReport, watch: TestRecorder, told: _Told) -> None:
     """At the end, what is not in the recording yet: of a test that had no failure, or more to it after the last."""
     evidence = told.rest
-    if told.kept is None and mode_of(item.config) == "always":
+    if told.kept is None and record_mode(item.config) == "always":
         evidence = watch.gather()
     if evidence is not None:
         _put(item, report, evidence, _octets(item, evidence, told), told)
@@ -153,15 +163,15 @@ def _octets(item: pytest.Item, evidence: Evidence, told: _Told) -> bytes:
 
 def _put(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, octets: bytes, told: _Told) -> None:
     """Send the recording home with this report, in place of one that went before."""
-    name = name_of(item.config, item.nodeid)
-    put_on(report, name, octets, "\n\n".join(filter(None, [*told.texts, told.section])), told.outcome)
+    name = recording_name(item.config, item.nodeid)
+    attach_recording(report, name, octets, "\n\n".join(filter(None, [*told.texts, told.section])), told.outcome)
     _link(item, report, _files(item.config, name, octets))
     told.kept = len(evidence.sightings)
 
 
 def _files(config: pytest.Config, name: str, recording: bytes) -> dict[str, str]:
-    files = {"recorded": shown_path(config, f"{name}.pcapng")}
-    return files | ({"page": shown_path(config, f"{name}.html")} if has_page(recording) else {})
+    files = {"recorded": display_path(config, f"{name}.pcapng")}
+    return files | ({"page": display_path(config, f"{name}.html")} if has_page(recording) else {})
 
 
 def _address(item: pytest.Item) -> str:
@@ -187,7 +197,7 @@ def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None and isinstance(error, ExpectationError):
         _, newline, rest = crash.message.partition("\n")
-        crash.message = error.brief + newline + rest
+        crash.message = error.summary + newline + rest
 
 
 def _add_section(report: pytest.TestReport, text: str) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tunlab.pytest_plugin.records import name_of
+from tunlab.pytest_plugin.recording_files import recording_name
 from tunlab.recorder import read_pcapng
 
 PASSING_AND_FAILING = """
@@ -306,15 +306,15 @@ class TestNames:
         ],
     )
     def test_plain_ones_can_be_read(self, nodeid, name):
-        assert name_of(SimpleNamespace(), nodeid) == name
+        assert recording_name(SimpleNamespace(), nodeid) == name
 
     @pytest.mark.parametrize(
         "nodeid", ["x.py::t[a/b c]", "x.py::t[" + "y" * 400 + "]", "x.py::t[ü\0]", "x.py::t[../../etc]"]
     )
     def test_others_are_safe_and_their_own(self, nodeid):
-        name = name_of(SimpleNamespace(), nodeid)
+        name = recording_name(SimpleNamespace(), nodeid)
         assert re.fullmatch(r"[\w.+=,@-]{1,160}", name)
-        assert name != name_of(SimpleNamespace(), nodeid.replace("]", "-]"))
+        assert name != recording_name(SimpleNamespace(), nodeid.replace("]", "-]"))
 
     def test_a_worker_has_its_own_directory(self):
-        assert name_of(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"
+        assert recording_name(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"

@@ -150,7 +150,9 @@ class TestFixtures:
         run("--markers").stdout.fnmatch_lines(["@pytest.mark.tun(address=*"])
 
     def test_options_are_documented(self, run):
-        run("--help").stdout.fnmatch_lines(["*--tunlab-skip*", "*--tunlab-rootless*", "*--tunlab-on=SPEC*"])
+        run("--help").stdout.fnmatch_lines(
+            ["*--tunlab-skip-unprivileged*", "*--tunlab-rootless*", "*--tunlab-on=SPEC*"]
+        )
 
     def test_strict_markers_know_it(self, pytester, run):
         pytester.makepyfile(
@@ -186,12 +188,12 @@ class TestWithoutRights:
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\ndef test_z(): pass\n")
         result = run(*parallel, prefix=without_capabilities)
         result.assert_outcomes(passed=1, errors=2)
-        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip skips such tests"])
+        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests"])
         assert told_once(result, "tunlab: make a network namespace")
 
     def test_they_are_skipped_with_that_sentence_when_asked_for(self, pytester, run, without_capabilities):
         pytester.makepyfile("def test_x(tun): pass\n")
-        result = run("--tunlab-skip", "-rs", prefix=without_capabilities)
+        result = run("--tunlab-skip-unprivileged", "-rs", prefix=without_capabilities)
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["SKIPPED*CAP_SYS_ADMIN*"])
 

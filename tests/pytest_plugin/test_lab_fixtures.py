@@ -175,9 +175,9 @@ class TestALab:
         pytester.makepyfile("import pytest\n@pytest.mark.lab('two-hosts')\ndef test_x(lab): pass\n")
         result = run(prefix=without_capabilities)
         result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip skips such tests*"])
+        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests*"])
         assert "Traceback" not in result.stdout.str()
-        run("--tunlab-skip", prefix=without_capabilities).assert_outcomes(skipped=1)
+        run("--tunlab-skip-unprivileged", prefix=without_capabilities).assert_outcomes(skipped=1)
 
     def test_without_root_in_a_user_namespace(self, pytester, run, as_nobody):
         pytester.makepyfile(

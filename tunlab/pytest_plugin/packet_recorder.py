@@ -13,7 +13,7 @@ from weakref import WeakSet
 import pytest
 
 from tunlab.pytest_plugin import leaks
-from tunlab.pytest_plugin.records import mode_of
+from tunlab.pytest_plugin.recording_files import record_mode
 
 if TYPE_CHECKING:
     from tunlab.kernel.drops import DropWatch
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan
     from tunlab.traffic import Tun
 
-watch_key = pytest.StashKey["Watch"]()
+recorder_key = pytest.StashKey["TestRecorder"]()
 
 
 class _Process:
@@ -35,10 +35,10 @@ class _Process:
 
     drops: DropWatch | None = None
     asked = False
-    watches: ClassVar[WeakSet[Watch]] = WeakSet()
+    watches: ClassVar[WeakSet[TestRecorder]] = WeakSet()
 
 
-class Watch:
+class TestRecorder:
     """What watches one test.
 
     labs   those that it has made
@@ -89,7 +89,7 @@ class Watch:
                 record = None
             self._homes.append((name, netns, record, name in ends))
 
-    def has_seen_payload(self, octets: bytes) -> bool:
+    def has_recorded_payload(self, octets: bytes) -> bool:
         """Whether a packet with exactly this payload has crossed one of the test's Tuns."""
         tuns = [tun for known in self._tuns.values() for tun in known]
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
@@ -135,7 +135,7 @@ class Watch:
 
     def descriptors(self) -> set[int]:
         """Those that this keeps open until the test has been reported, and the process for all tests."""
-        found = process_descriptors()
+        found = session_descriptors()
         return found | {record.fileno() for _, _, record, _ in self._homes if record is not None}
 
     def close(self) -> None:
@@ -147,21 +147,21 @@ class Watch:
         self._tuns.clear()
 
 
-def watch_of(item: pytest.Item) -> Watch:
+def recorder_for(item: pytest.Item) -> TestRecorder:
     """What watches this test, from now on if it was not watched yet."""
-    watch = item.stash.get(watch_key, None)
+    watch = item.stash.get(recorder_key, None)
     if watch is None:
-        watch = item.stash[watch_key] = Watch(recorded=mode_of(item.config) != "never")
+        watch = item.stash[recorder_key] = TestRecorder(recorded=record_mode(item.config) != "never")
         leaks.begin(item, watch.descriptors)
     return watch
 
 
-def is_payload_seen(octets: bytes) -> bool:
+def is_recorded_payload(octets: bytes) -> bool:
     """Whether it is the payload of a packet that has crossed a Tun in the test that runs."""
-    return any(watch.has_seen_payload(octets) for watch in _Process.watches)
+    return any(watch.has_recorded_payload(octets) for watch in _Process.watches)
 
 
-def process_descriptors() -> set[int]:
+def session_descriptors() -> set[int]:
     """What this process keeps open for all tests."""
     from tunlab.kernel import guardian
 
