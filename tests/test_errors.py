@@ -43,20 +43,20 @@ ERRORS = [
     (PacketError("the payload holds no octets"), "the payload holds no octets"),
     (
         TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="octets"),
-        "IPv4 needs 20 octets and has 3 (by octets, at offset 0): give the whole datagram, from its first octet",
+        "IPv4 header needs 20 bytes, got 3 (input ended at offset 3)",
     ),
     (
         TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="octets"),
         (
-            "the pcap file ends inside the packet at offset 40, with 20 of its 76 octets (by octets): its writer was"
-            " killed, or the copy is not whole; what stands before that place can be used"
+            "the pcap file ends inside the packet at offset 40: it needs 76 bytes, got 20; the capture was interrupted"
+            " or the copy is incomplete, and everything before that offset is usable"
         ),
     ),
     (
         TruncatedRecordingError(
             layer="recording", field="file header", offset=0, needed=4, present=0, length_from="octets"
         ),
-        "the recording is empty: give a pcapng or pcap file, with its header at least",
+        "the recording is empty; give a pcapng or pcap file",
     ),
     (
         MalformedError(layer="TCP", field="seq", value=-1, rule="the field has 32 bits"),
@@ -98,19 +98,22 @@ ERRORS = [
     (LabError("demo", "it is not up", remedy="tunlab up demo"), "it is not up; tunlab up demo"),
     (
         ExpectationError(wanted="TCP(dst_port=80)", elapsed=1.5),
-        "waited 1.500 s for TCP(dst_port=80)\nno packet came meanwhile",
+        "waited 1.500 s for TCP(dst_port=80)\nno packet arrived",
     ),
     (
         ExpectationError(wanted="TCP()", seen=["IP a > b\n  differs"], elapsed=0.25, recording="/x/a.pcapng"),
-        "waited 0.250 s for TCP()\n1 packet came meanwhile:\n  1. IP a > b\n       differs\nrecorded in /x/a.pcapng",
+        "waited 0.250 s for TCP()\n1 packet arrived:\n  1. IP a > b\n       differs\nrecorded in /x/a.pcapng",
     ),
     (
         ExpectationError(wanted="UDP()", seen=("one", "two")),
-        "waited 0.000 s for UDP()\n2 packets came meanwhile:\n  1. one\n  2. two",
+        "waited 0.000 s for UDP()\n2 packets arrived:\n  1. one\n  2. two",
     ),
     (
         CountError(wanted={"Ip.InHdrErrors": 1}, moved={"Ip.InReceives": 2}),
-        "the kernel counted otherwise:\n  Ip.InHdrErrors: wanted 1, got 0  <<<\nwhat else moved: Ip.InReceives 2",
+        (
+            "kernel counters changed by other amounts than expected:\n  Ip.InHdrErrors: wanted 1, got 0  <<<"
+            "\nother counters that changed: Ip.InReceives 2"
+        ),
     ),
     (EngineError("no answer"), "no answer"),
     (

@@ -228,13 +228,13 @@ class TestExpect:
             tun.expect(ICMP.where(type=0, sequence_number=6), timeout=0.05)
         text = str(caught.value)
         assert "for ICMP(type=0, sequence_number=6)" in text
-        assert "2 packets came meanwhile" in text
+        assert "2 packets arrived" in text
         assert text.index("ICMP.sequence_number: wanted 6, got 5") < text.index("ICMP.type: wanted 0, got 3")
         assert len(caught.value.seen) == 2
         assert caught.value.elapsed >= 0.05
 
     def test_nothing_at_all_is_said_so(self, tun):
-        with pytest.raises(ExpectationError, match="no packet came meanwhile"):
+        with pytest.raises(ExpectationError, match="no packet arrived"):
             tun.expect(timeout=0.0)
 
     def test_a_mistyped_field_is_an_error_at_once(self, tun):

@@ -1,23 +1,23 @@
-"""Every error tunlab raises: one tree, the data in attributes, the sentence derived from them.
+"""Every error that tunlab raises, with its data in attributes and a message derived from them.
 
     TunlabError                          exit code 70  EX_SOFTWARE
     ├─ PacketError(ValueError)                     65  EX_DATAERR
-    │   ├─ TruncatedError                              octets are missing
-    │   │   └─ TruncatedRecordingError                       a recording ends early
-    │   └─ MalformedError                              octets, or a field, that no packet can have
+    │   ├─ TruncatedError                              the input is too short
+    │   │   └─ TruncatedRecordingError                 a pcapng or pcap file ends early
+    │   └─ MalformedError                              a field or its bytes break the protocol's rules
     ├─ TopologyError(ValueError)                   78  EX_CONFIG
     ├─ KernelError(OSError)                        71  EX_OSERR
     │   └─ PrivilegeError                          77  EX_NOPERM
     ├─ LabError(RuntimeError)                      73  EX_CANTCREAT
     ├─ ExpectationError(AssertionError)             1
-    │   └─ CountError                                  the kernel's counters moved otherwise
+    │   └─ CountError                                  kernel counters changed by other amounts than expected
     └─ EngineError(RuntimeError)                   69  EX_UNAVAILABLE
 
-The numbers are those of <sysexits.h>: they stay clear of pytest's 0 to 6 and Docker's 125 to 127.
-The second parent lets code that knows nothing of tunlab go on working (`except OSError`, `except ValueError`).
+The exit codes come from <sysexits.h>; they differ from pytest's (0 to 6) and Docker's (125 to 127).
+Each second base class lets generic handlers work: `except OSError`, `except ValueError`.
 
-Rule for editors: an error's constructor takes data, never a finished sentence, except where no
-data stand behind it; `str(error)` says what happened and then what to do about it.
+For contributors: pass data to the constructor, not a finished sentence, unless there are no data. `str(error)`
+says what happened, then what to do.
 """
 
 from __future__ import annotations
@@ -28,27 +28,28 @@ from typing import Any, ClassVar, NamedTuple
 
 
 class TunlabError(Exception):
-    """The root: `except TunlabError` catches all that tunlab raises on purpose."""
+    """Base class of every error that tunlab raises on purpose."""
 
     exit_code: ClassVar[int] = 70
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by attributes: constructors take keywords, and pytest-xdist carries errors between processes."""
-        return _revive, (type(self), self.args, self.__dict__)
+        """Pickle by attributes: constructors take keywords, and pytest-xdist sends errors between processes."""
+        return _unpickle, (type(self), self.args, self.__dict__)
 
 
-def _revive(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, object]) -> TunlabError:
+def _unpickle(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, object]) -> TunlabError:
     error = kind.__new__(kind, *args)
-    if isinstance(error, OSError):  # which leaves errno to __init__ where a class has its own
+    if isinstance(error, OSError):  # OSError.__new__ does not set errno if the subclass defines __init__
         OSError.__init__(error, *args)
     error.__dict__.update(state)
     return error
 
 
 class PacketError(TunlabError, ValueError):
-    """Octets that are no packet, or a header that cannot be built.
+    """Bytes that are not a packet, or a header that cannot be built.
 
-    file   the recording that it is about, where whoever reads that has said so
+    Attributes:
+        file: Path of the recording that contains the packet, or "".
     """
 
     exit_code = 65
@@ -59,16 +60,20 @@ class PacketError(TunlabError, ValueError):
 
     @property
     def message(self) -> str:
-        """What happened, whatever the file."""
+        """The error text without the file's name."""
         return super().__str__()
 
 
 class TruncatedError(PacketError):
-    """There are too few octets for the header.
+    """The input is too short for a header.
 
-    needed, present   octets, counted from the start of `layer`
-    offset            where `layer` starts, in octets from the start of what was parsed
-    length_from       what said so: "octets" (the input's end) or the length field, as "IPv4.ihl"
+    Attributes:
+        layer: Protocol, for example "IPv4".
+        field: Part of the layer that is too short; "" for the header.
+        offset: Start of `layer`, in bytes from the start of the input.
+        needed: Bytes that the layer needs, counted from its start.
+        present: Bytes that are present, counted from the layer's start.
+        length_from: Field that limits the length, for example "IPv4.ihl". Without a dot it is the end of the input.
     """
 
     def __init__(self, *, layer: str, field: str, offset: int, needed: int, present: int, length_from: str) -> None:
@@ -78,36 +83,43 @@ class TruncatedError(PacketError):
 
     @property
     def message(self) -> str:
-        """What happened, whatever the file."""
-        return (
-            f"{self.layer} needs {self.needed} octets and has {self.present} "
-            f"(by {self.length_from}, at offset {self.offset}): give the whole datagram, from its first octet"
-        )
+        """The error text without the file's name."""
+        end = self.offset + self.present
+        limit = f"{self.length_from} ends it" if "." in self.length_from else "input ended"
+        part = self.field or "header"
+        return f"{self.layer} {part} needs {self.needed} bytes, got {self.present} ({limit} at offset {end})"
 
 
 class TruncatedRecordingError(TruncatedError):
-    """A recording ends inside a block, or is empty: the records before that place are whole, and were given.
+    """A recording that ends inside a block, or is empty. All records before that offset have been returned.
 
-    layer, field   the format, as "pcapng", and which part of it is cut
+    Attributes:
+        layer: File format, "pcapng" or "pcap".
+        field: Part of the file that is incomplete.
     """
 
     @property
     def message(self) -> str:
-        """What happened, whatever the file."""
+        """The error text without the file's name."""
         if not self.offset and not self.present:
-            return "the recording is empty: give a pcapng or pcap file, with its header at least"
+            return "the recording is empty; give a pcapng or pcap file"
+        limit = f" (length from {self.length_from})" if "." in self.length_from else ""
         return (
-            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}, with {self.present} of its"
-            f" {self.needed} octets (by {self.length_from}): its writer was killed, or the copy is not whole;"
-            " what stands before that place can be used"
+            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}: it needs {self.needed} bytes,"
+            f" got {self.present}{limit}; the capture was interrupted or the copy is incomplete,"
+            " and everything before that offset is usable"
         )
 
 
 class MalformedError(PacketError):
-    """A field has a value that no header of this kind can have.
+    """A field value that the protocol does not allow.
 
-    offset   in octets from the start of what was parsed; None for a field that was being built
-    rule     what it breaks, with its source ("RFC 791 section 3.1: …")
+    Attributes:
+        layer: Protocol or file format, for example "TCP".
+        field: Field name; "" if the value is the whole layer.
+        value: The rejected value.
+        rule: The rule that it breaks, with its source, for example "RFC 791 section 3.1: …".
+        offset: Offset of the field in bytes from the start of the input; None if the packet was being built.
     """
 
     def __init__(self, *, layer: str, field: str, value: object, rule: str, offset: int | None = None) -> None:
@@ -116,14 +128,14 @@ class MalformedError(PacketError):
 
     @property
     def message(self) -> str:
-        """What happened, whatever the file."""
+        """The error text without the file's name."""
         where = "" if self.offset is None else f" at offset {self.offset}"
         name = f"{self.layer}.{self.field}" if self.field else self.layer
         return f"{name}{where} is {self.value!r}: {self.rule}"
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong in a lab file, and where: the file, the table in it, the key in that."""
+    """One mistake in a lab file, with its file, table and key."""
 
     problem: str
     file: str = ""
@@ -137,10 +149,15 @@ class Problem(NamedTuple):
 
 
 class TopologyError(TunlabError, ValueError):
-    """A lab file that does not say what it must.
+    """An invalid lab file. The message has one line per mistake.
 
-    problems                         all that is wrong with it, each a Problem; the sentence has a line for each
-    problem, file, table, key, hint  the first one's
+    Attributes:
+        problems: Every mistake that was found. The attributes below are those of the first.
+        problem: Description of the mistake.
+        file: Path of the lab file.
+        table: Table in the file, for example "nodes.server".
+        key: Key in the table.
+        hint: Correction, for example "did you mean mtu?".
     """
 
     exit_code = 78
@@ -164,12 +181,15 @@ class TopologyError(TunlabError, ValueError):
 
 
 class KernelError(TunlabError, OSError):
-    """The kernel refused an operation.
+    """An operation that the kernel refused.
 
-    errno       the kernel's error number
-    operation   what was asked for, as "link set tun0 up"
-    reason      the kernel's own sentence where it gave one (NLMSGERR_ATTR_MSG), or what is known about it here
-    remedy      what to do about it, where that is known
+    Attributes:
+        errno: Error number.
+        operation: The refused operation, for example "link set tun0 up".
+        reason: The kernel's message (NLMSGERR_ATTR_MSG), or tunlab's own explanation of the error number.
+        remedy: Advice, or "".
+        netns: The namespace of the operation, or "".
+        ifname: The interface of the operation, or "".
     """
 
     exit_code = 71
@@ -189,7 +209,11 @@ class KernelError(TunlabError, OSError):
 
 
 class PrivilegeError(KernelError):
-    """A right or a device node is missing; `missing` names it: "CAP_NET_ADMIN", "/dev/net/tun"."""
+    """An operation that needs a missing capability or device node.
+
+    Attributes:
+        missing: The capability or device node, for example "CAP_NET_ADMIN" or "/dev/net/tun".
+    """
 
     exit_code = 77
 
@@ -214,7 +238,7 @@ class PrivilegeError(KernelError):
 
 
 class LabError(TunlabError, RuntimeError):
-    """A lab that is there already, is not there, or is not in the state that was asked of it."""
+    """A lab that already exists, does not exist, or is in the wrong state for the operation."""
 
     exit_code = 73
 
@@ -227,11 +251,13 @@ class LabError(TunlabError, RuntimeError):
 
 
 class UnmetExpectation(NamedTuple):
-    """What did not come out of a device, for whoever knows what else came elsewhere.
+    """An expectation that timed out. The failure report uses it to search other devices for a matching packet.
 
-    matches    whether a packet would have been it
-    netns      the identity of the namespace
-    ended_ns   when it was given up, nanoseconds since the epoch
+    Attributes:
+        matches: Function that returns True if a packet meets the expectation.
+        netns: Identity of the namespace (device and inode).
+        ifname: The device that was watched.
+        ended_ns: Time of the timeout, in nanoseconds since the epoch.
     """
 
     matches: Callable[[Any], bool]
@@ -241,20 +267,21 @@ class UnmetExpectation(NamedTuple):
 
 
 class ExpectationError(TunlabError, AssertionError):
-    """What was expected did not come, or what was not wanted did: a test failure, never a crash.
+    """A packet that was expected did not arrive, or one that was not expected did. pytest reports it as a failure.
 
-    wanted     what was waited for, in words
-    problem    what is wrong, where it is not that something did not come
-    seen       the packets that came meanwhile, each as one text: a line, below it how it differs; if so, nearest first
-    count      how many came; `seen` may leave out the most different ones of a great many
-    steps      of several expectations, each as one text: by which packet it was met, or that it was not
-    elapsed    seconds waited
-    window     seconds that were asked for; None where nothing was waited for
-    margin     seconds by which the window was widened, for this machine wakes late
-    late       seconds after the window at which what was wanted came after all: timing, not behaviour. Else None
-    after      how many packets came after the window, while it was watched on for what was wanted
-    recording  the pcapng's path, where one was written
-    unmet      what did not come; None where something came that should not have
+    Attributes:
+        wanted: Description of the expected packet.
+        problem: First line of the message; "" if the error is a timeout.
+        seen: Packets that arrived meanwhile, each a summary line followed by its differences; closest match first.
+        count: Number of packets that arrived; `seen` may omit the least similar ones.
+        progress: One entry per expectation if several were awaited, with the packet that met it.
+        elapsed: Seconds waited.
+        timeout: Seconds given by the caller; None if there was no wait.
+        margin: Seconds added to the timeout because this machine wakes processes late.
+        late_by: Seconds after the timeout at which a matching packet arrived; None if none did.
+        late_packets: Number of packets that arrived after the timeout while tunlab still watched for a match.
+        recording: Path of the pcapng file; "" if none is written.
+        unmet: The expectation that timed out; None if the error is not a timeout.
     """
 
     exit_code = 1
@@ -283,18 +310,19 @@ class ExpectationError(TunlabError, AssertionError):
 
     def __str__(self) -> str:
         lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}"]
-        if self.timeout and self.margin > self.timeout * _WORTH_SAYING:
-            lines.append(f"(the window of {_span(self.timeout)}, and {_span(self.margin)} for this machine's jitter)")
+        if self.timeout and self.margin > self.timeout * _SHOWN_MARGIN:
+            lines.append(f"(timeout {_duration(self.timeout)}, plus {_duration(self.margin)} for scheduling delays)")
         if self.late_by is not None:
             lines.append(
-                f"timing, not behaviour: it came {_span(self.late_by)} after the timeout of"
-                f" {_span(self.timeout or 0.0)}; give a longer timeout, or find what takes so long"
+                f"a matching packet arrived {_duration(self.late_by)} after the timeout of"
+                f" {_duration(self.timeout or 0.0)}; raise the timeout or find the delay"
             )
         lines += [f"  {line}" for text in self.progress for line in text.splitlines()]
-        lines += self._came()
+        lines += self._arrivals()
         if self.late_packets and self.late_by is None:
+            verb = "does" if self.late_packets == 1 else "do"
             lines.append(
-                f"{_packets(self.late_packets, 'more ')} came after the window, and would not have done either"
+                f"{_packets(self.late_packets, 'more ')} arrived after the timeout and {verb} not match either"
             )
         if self.recording:
             lines.append(f"recorded in {self.recording}")
@@ -302,42 +330,44 @@ class ExpectationError(TunlabError, AssertionError):
 
     @property
     def summary(self) -> str:
-        """In one line, and what was wanted first: a list of failures shows no more of each."""
+        """One line that starts with the expected packet, for pytest's list of failures."""
         return self.problem or f"wanted {self.wanted}, waited {self.elapsed:.3f} s"
 
-    def _came(self) -> list[str]:
+    def _arrivals(self) -> list[str]:
         lines = []
         if not self.problem:
             others = "other " if self.progress else ""
-            ranked = ", the nearest first" if self.count > 1 and any("\n" in text for text in self.seen) else ""
-            came = f"{_packets(self.count, others)} came meanwhile{ranked}:"
-            lines.append(came if self.count else f"no {others}packet came meanwhile")
-        for number, text in enumerate(self.seen[:_LISTED], 1):
-            line, *how = text.splitlines()
-            lines += [f"  {number}. {line}", *(f"     {each}" for each in (how if number <= _EXPLAINED else ()))]
-        if self.count > len(self.seen[:_LISTED]):
-            lines.append(f"  and {self.count - len(self.seen[:_LISTED])} more")
+            ranked = ", closest match first" if self.count > 1 and any("\n" in text for text in self.seen) else ""
+            arrived = f"{_packets(self.count, others)} arrived{ranked}:"
+            lines.append(arrived if self.count else f"no {others}packet arrived")
+        for number, text in enumerate(self.seen[:_MAX_LISTED], 1):
+            line, *details = text.splitlines()
+            lines.append(f"  {number}. {line}")
+            if number <= _MAX_EXPLAINED:
+                lines += [f"     {detail}" for detail in details]
+        if self.count > len(self.seen[:_MAX_LISTED]):
+            lines.append(f"  and {self.count - len(self.seen[:_MAX_LISTED])} more")
         return lines
 
 
-_WORTH_SAYING = 0.05
-_EXPLAINED, _LISTED = 5, 100
-"""Of so many packets is said how they differ; so many have a line."""
+_SHOWN_MARGIN = 0.05  # a smaller part of the timeout is not worth a line
+_MAX_EXPLAINED, _MAX_LISTED = 5, 100  # packets shown with differences, and packets shown at all
 
 
 def _packets(count: int, others: str = "") -> str:
     return f"{count} {others}packet{'' if count == 1 else 's'}"
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 class CountError(ExpectationError):
-    """The kernel's counters did not move as they should.
+    """Kernel counters that changed by other amounts than expected.
 
-    counters   what was wanted: by how much each moves, by its name
-    moved      all that moved meanwhile, and by how much
+    Attributes:
+        counters: Expected change of each counter, by name.
+        moved: Actual change of every counter that changed.
     """
 
     def __init__(self, *, wanted: Mapping[str, int], moved: Mapping[str, int]) -> None:
@@ -345,25 +375,33 @@ class CountError(ExpectationError):
         super().__init__(wanted=", ".join(f"{name} by {count}" for name, count in wanted.items()))
 
     def __str__(self) -> str:
-        lines = ["the kernel counted otherwise:"]
+        lines = ["kernel counters changed by other amounts than expected:"]
         for name, count in self.counters.items():
             got = self.moved.get(name, 0)
             lines.append(f"  {name}: wanted {count}, got {got}{'' if got == count else '  <<<'}")
         rest = [f"{name} {count}" for name, count in self.moved.items() if name not in self.counters]
-        lines.append("what else moved: " + ", ".join(rest) if rest else "nothing else moved")
+        lines.append("other counters that changed: " + ", ".join(rest) if rest else "no other counter changed")
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
 
     @property
     def summary(self) -> str:
-        """In one line what was counted otherwise."""
+        """One line with each counter that differs, for pytest's list of failures."""
         wrong = {name: count for name, count in self.counters.items() if self.moved.get(name, 0) != count}
         return "; ".join(f"wanted {name} {count}, got {self.moved.get(name, 0)}" for name, count in wrong.items())
 
 
 class EngineError(TunlabError, RuntimeError):
-    """A Docker Engine, an image or a container that does not do its part; `log` is the end of what it printed."""
+    """A failure of a Docker Engine, an image or a container.
+
+    Attributes:
+        problem: What happened.
+        engine: Address of the engine, or "".
+        container: Name of the container, or "".
+        log: Last lines of the container's output, or "".
+        remedy: Advice, or "".
+    """
 
     exit_code = 69
 

@@ -84,7 +84,7 @@ class TestForms:
         speak(b"\x60" + bytes(39), b"\x45\x00")
         out = running.end().out
         assert "=== No IPv4 Packet ===\nIPv4.version at offset 0 is 6" in out
-        assert "IPv4 needs 20 octets and has 2" in out
+        assert "IPv4 header needs 20 bytes, got 2" in out
         assert out.count("=== Raw Packet Hexdump ===") == 2
 
     def test_what_is_no_ipv4_as_json(self, dump, speak):

@@ -191,8 +191,8 @@ class TestBadInput:
             (
                 "45 00",
                 (
-                    "that is no IPv4 datagram: IPv4 needs 20 octets and has 2 (by octets, at offset 0): give the whole"
-                    " datagram, from its first octet; --as-is injects it all the same"
+                    "that is no IPv4 datagram: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"
+                    "; --as-is injects it all the same"
                 ),
             ),
             ("45" * 65_536, "IP.length is 65536: a datagram has 65535 octets at most (RFC 791 section 3.1)"),

@@ -257,8 +257,8 @@ def test_only_what_is_suspicious_is_added(layers, line):
 @pytest.mark.parametrize(
     ("octets", "line"),
     [
-        (b"", "0 octets, no IPv4 datagram: IPv4 needs 20 octets and has 0 (by octets, at offset 0): "),
-        (b"\x45\0", "2 octets, no IPv4 datagram: IPv4 needs 20 octets and has 2 (by octets, at offset 0): "),
+        (b"", "0 octets, no IPv4 datagram: IPv4 header needs 20 bytes, got 0 (input ended at offset 0)"),
+        (b"\x45\0", "2 octets, no IPv4 datagram: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"),
         (b"\x60" + bytes(39), "40 octets, no IPv4 datagram: IPv4.version at offset 0 is 6: "),
         (b"garbage", "7 octets, no IPv4 datagram: IPv4.version at offset 0 is 6: "),
         (b"\x41" + bytes(19), "20 octets, no IPv4 datagram: IPv4.ihl at offset 0 is 1: "),

@@ -114,7 +114,7 @@ def test_each_subtest_has_what_came_in_it_and_the_file_has_all(pytester, run, pa
     assert numbers(records) == [1, 2, 3]
     assert records[-1].comment.startswith("matched expectation 3")
     (page,) = pytester.path.rglob("*.html")
-    assert page.read_text().count("1 packet came meanwhile") == 2, "the page has both"
+    assert page.read_text().count("1 packet arrived") == 2, "the page has both"
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 

@@ -201,7 +201,7 @@ class ICMPTimestamps(Struct, frozen=True):
         """From the payload's first twelve octets; raises TruncatedError for fewer."""
         if len(payload) < 12:
             raise TruncatedError(
-                layer="ICMP timestamps", field="", offset=0, needed=12, present=len(payload), length_from="octets"
+                layer="ICMP", field="timestamps", offset=0, needed=12, present=len(payload), length_from="octets"
             )
         return cls(*struct.unpack_from("!III", payload))
 
