@@ -1,4 +1,4 @@
-"""The command line itself: help, errors, what is imported when; `demo` and `doctor`."""
+"""The command line itself: help, errors, what is imported when; `doctor`."""
 
 import json
 import os
@@ -169,40 +169,6 @@ class TestErrors:
         assert (said.status, said.out) == (77, "")
         assert "CAP_SYS_ADMIN is missing (EPERM); run as root" in said.err
         assert said.err.count("\n") == 1
-
-
-class TestDemo:
-    def test_the_post_end_to_end(self, command):
-        said = command("demo")
-        assert said.status == 0
-        assert "=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n" in said.out
-        assert "  Source: 10.1.2.1\n  Destination: 10.1.2.3\n" in said.out
-        assert "Header (IHL: 20 bytes):\n45 00 00 54\n" in said.out
-        assert "1 packets transmitted, 1 received, 0% packet loss" in said.out
-        assert "$ ping -c 1 -W 1 10.1.2.3" in said.err
-
-    def test_without_a_ping_program(self, command, environment, tmp_path):
-        said = command("demo", env={**environment, "PATH": str(tmp_path)})
-        assert said.status == 0
-        assert "64 octets from 10.1.2.3: sequence number 1\n" in said.out
-
-    def test_without_root(self, command, as_nobody):
-        said = command("demo", prefix=as_nobody())
-        assert said.status == 0, said.err
-        assert said.err.startswith("No root here: entering a user namespace first")
-        assert "1 received" in said.out
-
-    def test_root_that_may_not_enter_a_user_namespace(self, command, without_capabilities):
-        said = command("demo", prefix=without_capabilities)
-        assert (said.status, said.out) == (77, "")
-        assert said.err.splitlines()[-1].startswith(
-            "tunlab: enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is missing"
-        )
-
-    def test_without_the_tun_node(self, command, without_tun_node):
-        said = command("demo", prefix=without_tun_node)
-        assert said.status == 77
-        assert "/dev/net/tun does not exist" in said.err.splitlines()[-1]
 
 
 class TestDoctor:

@@ -151,7 +151,7 @@ class TestBothDirections:
         with lab.netns() as netns, TunDevice.attach(netns, "tun0") as device:
             running = start("dump", "lab", "--count", "2", "--json")
             said = running.wait_for("listening")
-            assert said == "listening on tun0 in lab lab, beside the program that is attached to it\n"
+            assert said == "listening on tun0 in lab lab, which another program has open\n"
             device.write(ECHO)
             assert device.wait(30)
             assert parse(device.read()).icmp.type == 0
@@ -162,7 +162,7 @@ class TestBothDirections:
     def test_a_second_reader_watches_beside_the_first(self, dump, start, speak):
         first = dump("--count", "1", "--json")
         second = start("dump", "--count", "1", "--json")
-        second.wait_for("beside")
+        second.wait_for("another program has open")
         speak(ECHO)
         seen = [json.loads(running.end().out)["octets"] for running in (first, second)]
         assert seen == [ECHO.hex()] * 2
@@ -217,7 +217,7 @@ class TestItsEnd:
         assert tunlab("dump", "--timeout", "0.01").status == 0
         said = tunlab("dump", "--timeout", "0.01", "--count", "1")
         assert (said.status, said.out) == (1, "")
-        assert said.err.endswith("0 packets shown\ntunlab: 1 were wanted, and 0.01 s have passed\n")
+        assert said.err.endswith("0 packets shown\ntunlab: 0.01 s passed before 1 packets were shown.\n")
 
     def test_after_sigkill_the_next_one_is_attached(self, dump, start, tunlab, run_directory):
         dump().end(signal.SIGKILL)
@@ -227,6 +227,69 @@ class TestItsEnd:
         assert running.wait_for("listening") == "listening on tun0 in lab lab\n"
         assert tunlab("inject", ECHO.hex()).status == 0
         assert len(running.end().out.splitlines()) == 2
+
+
+@pytest.mark.usefixtures("lab")
+class TestCommand:
+    """`tunlab dump lab -- COMMAND`."""
+
+    def test_command_packets_are_all_shown_before_it_ends(self, command, need):
+        result = command("dump", "lab", "--oneline", "--", need("ping"), "-c", "3", "-i", "0.01", "-W", "0.1", PEER)
+        assert result.status == 1  # of ping: nobody answers
+        assert [line.rsplit(", ", 1)[0][-5:] for line in result.out.splitlines() if "echo request" in line] == [
+            "seq 1", "seq 2", "seq 3",
+        ]  # fmt: skip
+        assert "3 packets transmitted, 0 received" in result.out
+        assert result.err == "listening on tun0 in lab lab\n3 packets shown\n"
+
+    def test_command_exit_code_is_dumps(self, command, need):
+        assert command("dump", "lab", "--", need("sh"), "-c", "exit 42").status == 42
+        assert command("dump", "lab", "--", need("sh"), "-c", "kill -KILL $$").status == 128 + signal.SIGKILL
+
+    def test_command_runs_in_the_node(self, command, need):
+        namespace = Lab("lab").state.namespace[1]
+        assert command("dump", "--", need("readlink"), "/proc/self/ns/net").out == f"net:[{namespace}]\n"
+
+    def test_command_options_are_not_dumps(self, command, need):
+        result = command("dump", "--timeout", "30", "--", need("echo"), "--count", "x", "--", "-v")
+        assert (result.status, result.out) == (0, "--count x -- -v\n")
+
+    def test_count_reached_waits_for_command(self, command, need):
+        result = command("dump", "lab", "--count", "1", "--oneline", "--", need("ping"), "-c", "2", "-W", "0.1", PEER)
+        assert result.out.count("echo request") == 1
+        assert "2 packets transmitted" in result.out
+
+    def test_command_ends_before_count_exits_1(self, command, need):
+        result = command("dump", "lab", "--count", "1", "--", need("true"))
+        assert (result.status, result.out) == (1, "")
+        assert result.err.endswith("0 packets shown\ntunlab: the command ended before 1 packets were shown.\n")
+
+    def test_timeout_terminates_command(self, command, need):
+        assert command("dump", "lab", "--timeout", "0.1", "--", need("sleep"), "600").status == 0
+
+    def test_signal_is_forwarded_to_command(self, dump, need):
+        running = dump(
+            "--", need("sh"), "-c", 'trap "exit 7" TERM; echo ready; while :; do read line <>/dev/ptmx; done'
+        )
+        assert running.process.stdout.readline() == "ready\n"
+        assert running.end(signal.SIGTERM).status == 7
+
+    def test_output_closed_terminates_command(self, dump, need):
+        reading, writing = os.pipe()
+        running = dump("--oneline", "--", need("sleep"), "600", stdout=writing)
+        os.close(writing)
+        os.close(reading)
+        assert running.process.wait(60) == 0
+
+    def test_command_not_found_exits_127(self, command):
+        result = command("dump", "lab", "--", "no-such-program")
+        assert result.status == 127
+        assert "there is no program 'no-such-program' on this machine" in result.err
+
+    def test_no_command_after_separator_exits_2(self, tunlab):
+        result = tunlab("dump", "lab", "--")
+        assert (result.status, result.out) == (2, "")
+        assert "No command after --. Write tunlab dump LAB -- COMMAND." in result.err
 
 
 class TestBadInput:
@@ -269,7 +332,7 @@ class TestBadInput:
         for options in (("--json", "--oneline"), ("--oneline", "--json")):
             said = tunlab("dump", *options)
             assert (said.status, said.out) == (2, "")
-            assert "--json and --oneline are two forms of the same packet: give one of them" in said.err
+            assert "--json and --oneline exclude each other. Give one of them." in said.err
 
     def test_no_lab(self, tunlab):
         assert tunlab("dump") == (73, "", "tunlab: no lab is up; tunlab up makes one\n")

@@ -1,9 +1,11 @@
-"""`tunlab dump`: the reader."""
+"""`tunlab dump`: show the packets that cross a lab's TUN or any interface of a node."""
 
 from __future__ import annotations
 
 import errno
+import select
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +16,7 @@ import click
 if TYPE_CHECKING:
     from ipaddress import IPv4Network
 
+    from tunlab.cli.exec import ChildProcess
     from tunlab.cli.signals import SignalPipe
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab import Lab
@@ -22,8 +25,22 @@ if TYPE_CHECKING:
     from tunlab.traffic import Crossing
 
 
-def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """An option's callback: its value as that function of tunlab.cli.packet_filter reads it."""
+class _DumpCommand(click.Command):
+    """A command with its arguments before `--`, and another program's after it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        separator = args.index("--") if "--" in args else len(args)
+        ctx.obj = tuple(args[separator + 1 :])
+        if separator == len(args) - 1:
+            raise click.UsageError("No command after --. Write tunlab dump LAB -- COMMAND.", ctx)
+        return super().parse_args(ctx, args[:separator])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
+
+
+def _parsed_by(parser: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
+    """Return an option callback that parses the value with a function of tunlab.cli.packet_filter."""
 
     def parse(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
         if value is None:
@@ -38,22 +55,45 @@ def _parsed(parser: str) -> Callable[[click.Context, click.Parameter, str | None
     return parse
 
 
-@click.command("dump", short_help="Show what crosses a lab's TUN, or a link.")
+@click.command("dump", cls=_DumpCommand, short_help="Show the packets on a lab's TUN or a link.")
 @click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
-@click.option("-i", "--interface", "ifname", metavar="NAME", help="Of the node.  [default: its TUN, else its first]")
-@click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="End after N packets.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="End after so long.")
-@click.option("-a", "--all", "everything", is_flag=True, help="UDP too, and what is no IPv4.")
-@click.option("--protocol", callback=_parsed("parse_protocol"), metavar="P", help="icmp, igmp, tcp, udp, a number.")
-@click.option("--address", callback=_parsed("parse_network"), metavar="A", help="Either end: an address or a network.")
-@click.option("--src", callback=_parsed("parse_network"), metavar="A", help="The source.")
-@click.option("--dst", callback=_parsed("parse_network"), metavar="A", help="The destination.")
-@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Either end, of TCP or UDP.")
-@click.option("--json", "as_json", is_flag=True, help="An object a line, with all fields and the octets.")
-@click.option("--oneline", is_flag=True, help="A line a packet, as tcpdump has it.")
-@click.option("-v", "--verbose", is_flag=True, help="Every field, the verdicts on the checksums, the options.")
-@click.option("-w", "--write", "file", type=click.Path(path_type=Path), metavar="FILE", help="Record it too (pcapng).")
+@click.option(
+    "-i",
+    "--interface",
+    "ifname",
+    metavar="NAME",
+    help="Interface of the node.  [default: its first TUN, else its first]",
+)
+@click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="Stop after N packets.")
+@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Include UDP and packets that are not IPv4.")
+@click.option(
+    "--protocol", callback=_parsed_by("parse_protocol"), metavar="PROTOCOL",
+    help="Only this IP protocol: icmp, igmp, tcp, udp or a number.",
+)  # fmt: skip
+@click.option(
+    "--address", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]",
+    help="Only packets from or to this address or network.",
+)  # fmt: skip
+@click.option("--src", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]", help="Only from this source.")
+@click.option(
+    "--dst", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]", help="Only to this destination."
+)
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Only from or to this TCP or UDP port.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with all fields and the bytes.")
+@click.option("--oneline", is_flag=True, help="Print one line per packet, as tcpdump does.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every field, checksum verdicts and options.")
+@click.option(
+    "-w",
+    "--write",
+    "file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write the packets to a pcapng file.",
+)
+@click.pass_obj
 def dump_command(
+    command: tuple[str, ...],
     target: str,
     ifname: str | None,
     count: int | None,
@@ -69,30 +109,34 @@ def dump_command(
     verbose: bool,
     file: Path | None,
 ) -> None:
-    """Show what crosses the TUN of a lab, or any interface of a node, parsed and in hexadecimal, until Ctrl-C.
+    """Show the packets on a lab's TUN, or on any interface of a node, parsed and in hexadecimal, until Ctrl-C.
 
-    LAB may be left out if only one is up. By default IPv4 that is not UDP. If another program is attached to the TUN,
-    dump watches beside it; else it is the TUN's other end itself, and answers nothing. On a link it is nobody's end,
-    and "out" is what the node sends.
+    With COMMAND, run it in the node as soon as dump listens, show the packets until it ends, and exit with its exit
+    code.
 
-    Example: tunlab dump lab --protocol tcp --port 80 --verbose --write syn.pcapng
+    LAB may be omitted if only one lab is up. Without filters, dump shows IPv4 except UDP. If another program has the
+    TUN open, dump observes; otherwise dump opens the TUN itself and answers nothing. On other interfaces dump only
+    observes; "out" means sent by the node.
+
+    Example: tunlab dump lab --oneline -- ping -c 1 10.1.2.3
     """
     from tunlab.cli import packet_format
+    from tunlab.cli.exec import ChildProcess
     from tunlab.cli.packet_filter import PacketFilter
     from tunlab.cli.signals import SignalPipe
     from tunlab.lab import resolve
     from tunlab.lab.persistent.down_watcher import DownWatcher
 
     if as_json and oneline:
-        raise click.UsageError("--json and --oneline are two forms of the same packet: give one of them")
-    chosen = PacketFilter(everything, protocol, address, src, dst, port)
+        raise click.UsageError("--json and --oneline exclude each other. Give one of them.")
+    packet_filter = PacketFilter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
-        signals, ending = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
-        record = _recorder(stack, file, ifname or lab.ifname_of(node))
-        reader, where = _source(stack, lab, node, ifname)
-        # Said only now that nothing sent from here on is missed: people and programs wait for it.
-        click.echo(f"listening on {where}", err=True)
+        signals, watcher = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
+        record = _open_recorder(stack, file, ifname or lab.ifname_of(node))
+        source, description = _open_source(stack, lab, node, ifname)
+        click.echo(f"listening on {description}", err=True)  # from here on no packet is missed; scripts wait for this
+        child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
         def show(crossing: Crossing) -> None:
             record(crossing)
@@ -103,31 +147,36 @@ def dump_command(
             else:
                 click.echo(packet_format.to_listing(crossing, verbose=verbose))
 
-        shown = _follow(reader, signals, ending, count, timeout, lambda crossing: chosen.matches(crossing.packet), show)
+        loop = _Loop(source, signals, watcher, child, timeout)
+        shown = loop.run(lambda crossing: packet_filter.matches(crossing.packet), show, count)
+        exit_code = child.wait() if child and loop.child_ended else 0
     click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
     if count is not None and shown < count and signals.number is None:
-        click.echo(f"tunlab: {count} were wanted, and {timeout:g} s have passed", err=True)
-        raise click.exceptions.Exit(1)
+        end = "the command ended" if loop.child_ended else f"{timeout:g} s passed"
+        click.echo(f"tunlab: {end} before {count} packets were shown.", err=True)
+        exit_code = exit_code or 1
+    if exit_code:
+        raise click.exceptions.Exit(exit_code)
 
 
-def _source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
-    """What is read, and which it is, in words."""
+def _open_source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
+    """Open a TUN's other end or a packet socket, and return it with its description for the user."""
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab.tun.reader import Reader
 
-    planned = lab.plan.node(node)
+    plan = lab.plan.node(node)
     place = f"in lab {lab.name}" if len(lab.plan.nodes) == 1 else f"in node {node} of lab {lab.name}"
     ifname = ifname or lab.ifname_of(node)
-    if any(each.ifname == ifname and each.link < 0 for each in planned.interfaces):
+    if any(each.ifname == ifname and each.link < 0 for each in plan.interfaces):
         reader = stack.enter_context(Reader(lab, node, ifname))
-        beside = "" if reader.attached else ", beside the program that is attached to it"
-        return reader, f"{ifname} {place}{beside}"
+        other_reader = "" if reader.attached else ", which another program has open"
+        return reader, f"{ifname} {place}{other_reader}"
     with lab.netns(node) as netns:
-        tap = stack.enter_context(Sniffer(netns, ifname, f"lab {lab.name}/{node}"))
-    return tap, f"{ifname} {place}"
+        sniffer = stack.enter_context(Sniffer(netns, ifname, f"lab {lab.name}/{node}"))
+    return sniffer, f"{ifname} {place}"
 
 
-def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Crossing], None]:
+def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Crossing], None]:
     if file is None:
         return lambda _: None
     from tunlab.recorder import PcapngWriter
@@ -139,44 +188,74 @@ def _recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Cro
     )
 
 
-def _follow(
-    reader: Reader | Sniffer,
-    signals: SignalPipe,
-    ending: DownWatcher,
-    count: int | None,
-    timeout: float | None,
-    wanted: Callable[[Crossing], bool],
-    show: Callable[[Crossing], None],
-) -> int:
-    """Show what is wanted until `count`, `timeout` seconds, a signal, or the end of who reads us; how many it was.
+class _Loop:
+    """The wait for packets, and for whatever ends the dump.
 
-    Raises LabError when the lab goes: two who look at both ends of a link keep both, and their sockets tell nothing.
+    Attributes:
+        child_ended: True if the loop ended because the command did.
     """
-    import select
-    import time
 
-    from tunlab.lab.persistent.down_watcher import LOOK
+    def __init__(
+        self,
+        source: Reader | Sniffer,
+        signals: SignalPipe,
+        watcher: DownWatcher,
+        child: ChildProcess | None,
+        timeout: float | None,
+    ) -> None:
+        self._source, self._signals, self._watcher, self._child = source, signals, watcher, child
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self.child_ended = False
 
-    deadline = None if timeout is None else time.monotonic() + timeout
-    poll = select.poll()
-    for fd in (*reader.filenos(), signals.fileno()):
-        poll.register(fd, select.POLLIN)
-    output = sys.stdout.fileno()
-    poll.register(output, 0)  # an error there: a pipe whose reader has ended
-    poll.register(ending, 0)
-    shown = 0
-    while True:
-        for crossing in reader.take():
-            if wanted(crossing):
-                show(crossing)
-                shown += 1
-                if shown == count:
-                    return shown
-        remaining = None if deadline is None else deadline - time.monotonic()
-        if signals.number is not None or (remaining is not None and remaining <= 0):
-            return shown
-        ready = dict(poll.poll((LOOK if remaining is None else min(LOOK, remaining)) * 1000))
-        if (ending.fileno() in ready or not ready) and ending.came:
-            raise reader.gone()
+    def run(self, matches: Callable[[Crossing], bool], show: Callable[[Crossing], None], count: int | None) -> int:
+        """Show matching packets and return how many were shown.
+
+        Ends at the first of: `count` packets, the timeout, a signal, the end of the command. With a command, `count`
+        and signals do not end the loop: nothing more is shown, and the command gets the signal.
+
+        Raises:
+            LabError: The lab was taken down.
+            BrokenPipeError: The reader of standard output has ended.
+        """
+        shown = 0
+        while True:
+            # Packets sent before the command ended are in the queue when its end is seen.
+            last = self.child_ended
+            crossings = self._source.take()
+            for crossing in crossings:
+                if shown != count and matches(crossing):
+                    show(crossing)
+                    shown += 1
+            finished = shown == count or self._signals.number is not None
+            if (finished and self._child is None) or (last and not crossings) or self._remaining() == 0:
+                return shown
+            if not last:
+                self._wait()
+
+    def _remaining(self) -> float:
+        """Return the seconds until the deadline, at least 0; infinity if there is none."""
+        return float("inf") if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def _wait(self) -> None:
+        """Wait until there may be a packet or a reason to end."""
+        from tunlab.lab.persistent.down_watcher import LOOK
+
+        poll = select.poll()
+        for fd in self._source.filenos():
+            poll.register(fd, select.POLLIN)
+        poll.register(self._signals, select.POLLIN)
+        output = sys.stdout.fileno()
+        poll.register(output, 0)  # reports an error if it is a pipe whose reader has ended
+        poll.register(self._watcher, 0)
+        if self._child is not None:
+            poll.register(self._child, select.POLLIN)
+        ready = dict(poll.poll(min(LOOK, self._remaining()) * 1000))
+        if self._child is not None:
+            self.child_ended = self._child.fileno() in ready
+            if self._signals.fileno() in ready and not self.child_ended:
+                self._child.send_signal(self._signals.drain())
+        # Two dumps at both ends of a link keep the link alive, and their sockets report nothing when the lab goes.
+        if (self._watcher.fileno() in ready or not ready) and self._watcher.came:
+            raise self._source.gone()
         if output in ready:
             raise BrokenPipeError(errno.EPIPE, "")

@@ -1,16 +1,19 @@
-"""`tunlab exec` and `shell`: become a program inside a lab."""
+"""`tunlab exec` and `shell`: run a program inside a node of a lab."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, Self
 
 import click
 
 if TYPE_CHECKING:
     from tunlab.lab import Lab
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
 
 @click.command(
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
 @click.argument("target", metavar="LAB|NODE|LAB/NODE")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND…")
 def exec_command(target: str, command: tuple[str, ...]) -> None:
-    """Run a command inside a node of a lab. Its exit code is the command's own; 127 if there is no such program,
-    126 if it may not be run.
+    """Run a command inside a node of a lab and exit with the command's exit code: 127 if the program does not exist,
+    126 if it cannot be executed.
 
-    LAB will do where a lab has one node only, or only one with a TUN; NODE where one lab only has a node of that name.
-    The command sees the nodes' names in /etc/hosts, and its lab and node in $TUNLAB_LAB and $TUNLAB_NODE.
+    LAB is enough if the lab has one node, or one node with a TUN. NODE is enough if only one lab has a node of that
+    name. The command finds the nodes' names in /etc/hosts, and its lab and node in $TUNLAB_LAB and $TUNLAB_NODE.
 
     Example: tunlab exec router/client -- curl http://server/
     """
@@ -34,18 +37,18 @@ def exec_command(target: str, command: tuple[str, ...]) -> None:
     if command[0] == "--":
         command = command[1:]
     if not command:
-        raise click.UsageError("name a command: tunlab exec LAB -- COMMAND")
+        raise click.UsageError("No command given. Write tunlab exec LAB -- COMMAND.")
     lab, node = resolve(target)
-    _become(lab, command, node)
+    replace_process(lab, node, command)
 
 
 @click.command("shell", short_help="Start your shell inside a lab.")
 @click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
 def shell_command(target: str) -> None:
-    """Start your $SHELL inside a node of a lab; LAB may be left out if only one is up.
+    """Start your $SHELL inside a node of a lab. LAB may be omitted if only one lab is up.
 
-    $TUNLAB_LAB there is the lab's name and $TUNLAB_NODE the node's, for your prompt, and tunlab's own commands take the
-    lab for theirs.
+    In the shell, $TUNLAB_LAB is the lab's name and $TUNLAB_NODE the node's, for example for your prompt. Other tunlab
+    commands started there use this lab by default.
 
     Example: tunlab shell router/client
     """
@@ -53,12 +56,17 @@ def shell_command(target: str) -> None:
 
     lab, node = resolve(target, naming="tunlab shell")
     where = f"node {node} of lab {lab.name}" if len(lab.plan.nodes) > 1 else f"lab {lab.name}"
-    click.echo(f"in {where}; leave it with exit", err=True)
-    _become(lab, [os.environ.get("SHELL") or "/bin/sh"], node)
+    click.echo(f"shell in {where}; type exit to leave", err=True)
+    replace_process(lab, node, [os.environ.get("SHELL") or "/bin/sh"])
 
 
-def _become(lab: Lab, command: Sequence[str], node: str) -> NoReturn:
-    """Run the command in place of ourselves; a program that cannot be run ends as in a shell, sh(1)."""
+def replace_process(lab: Lab, node: str, command: Sequence[str]) -> NoReturn:
+    """Execute the command in the node in place of this process.
+
+    Raises:
+        click.exceptions.Exit: The program cannot be executed; the exit codes are the shell's (sh(1), EXIT STATUS).
+        TunlabError: The node cannot be entered.
+    """
     from tunlab.errors import KernelError
 
     try:
@@ -68,3 +76,62 @@ def _become(lab: Lab, command: Sequence[str], node: str) -> NoReturn:
             raise
         click.echo(f"tunlab: {error}", err=True)
         raise click.exceptions.Exit(127 if error.errno == errno.ENOENT else 126) from None
+
+
+class ChildProcess:
+    """A command running in a node of a lab, as a child of this process.
+
+    As a context manager it terminates the command on exit if the command is still running.
+    """
+
+    def __init__(self, lab: Lab, node: str, command: Sequence[str]) -> None:
+        self._exit_code: int | None = None
+        # Blocked across the fork: this process's handlers would take a signal that is meant for the command.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
+        self._pid = os.fork()
+        if self._pid == 0:
+            for number in _FORWARDED:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            _execute_after_fork(lab, node, command)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        self._pidfd = os.pidfd_open(self._pid)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._exit_code is None:
+            self.send_signal(signal.SIGTERM)
+            self.wait()
+        os.close(self._pidfd)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the command ends."""
+        return self._pidfd
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the command, which must not have been waited for."""
+        os.kill(self._pid, number)
+
+    def wait(self) -> int:
+        """Wait for the command to end and return its exit code: 128 + N if signal N ended it, as in a shell."""
+        if self._exit_code is None:
+            code = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+            self._exit_code = code if code >= 0 else 128 - code
+        return self._exit_code
+
+
+def _execute_after_fork(lab: Lab, node: str, command: Sequence[str]) -> NoReturn:
+    from tunlab.errors import TunlabError
+
+    code = 70  # EX_SOFTWARE, for an exception that is not expected
+    try:
+        replace_process(lab, node, command)
+    except click.exceptions.Exit as error:
+        code = error.exit_code
+    except TunlabError as error:
+        click.echo(f"tunlab: {error}", err=True)
+        code = error.exit_code
+    finally:
+        os._exit(code)  # the parent's exit handlers and buffers are not this process's

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as something that poll(2) sees, for a command that they end in good order."""
+"""SIGINT and SIGTERM as a descriptor for poll(2), for commands that clean up before they end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from typing import Self
 
 
 class SignalPipe:
-    """While entered, SIGINT and SIGTERM interrupt nothing: they make `fileno` readable, and `number` tells which."""
+    """A pipe that becomes readable on SIGINT and SIGTERM, which interrupt nothing while this context is entered.
+
+    Attributes:
+        number: The last signal received, or None.
+    """
 
     number: int | None = None
 
@@ -30,5 +34,9 @@ class SignalPipe:
         self.number = number
 
     def fileno(self) -> int:
-        """For poll(2)."""
+        """Return the end of the pipe to poll."""
         return self._read
+
+    def drain(self) -> int:
+        """Make the readable pipe unreadable until the next signal, and return the last signal's number."""
+        return os.read(self._read, 4096)[-1]
