@@ -92,7 +92,7 @@ class TestForms:
         speak(b"\x45\x00")
         seen = json.loads(running.end().out)
         assert seen["octets"] == "4500"
-        assert seen["error"].startswith("IPv4 needs 20 octets")
+        assert seen["error"].startswith("IPv4 header needs 20 bytes")
 
 
 ICMP_ = ECHO
