@@ -1,24 +1,27 @@
-# What a person types; CI types the same. Each target makes the virtual environment it needs, in .venv.
+# The commands of the project, for people and for CI. Each target creates the virtual environment that it needs, in .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help demo test lint bench programs clean
+.PHONY: help demo test lint bench root programs clean
 
 help:
-	@echo "make demo   a TUN in a namespace, a real ping, the parsed listing and the hex dump"
-	@echo "make test   the test suite, on all cores"
-	@echo "make lint   ruff, mypy, import-linter, the workflows' form"
-	@echo "make bench  tunlab beside its peers, as ratios"
-	@echo "make clean  remove the virtual environment and what the tools left"
+	@echo "make demo   ping through a TUN device: the packet parsed, dumped and answered"
+	@echo "make test   run the test suite on all cores; ARGS=\"...\" are pytest's arguments"
+	@echo "make lint   run ruff, mypy, import-linter and a check of the workflows"
+	@echo "make bench  compare the speed of tunlab with similar tools"
+	@echo "make clean  remove the virtual environment and the files that the tools created"
 
 demo: $(VENV)/.demo
 	@$(RUN)/tunlab demo
 
-# The packet corpus lives outside the project; without it the tests that read it are skipped, and say so.
+# The packet corpus is not part of the project. Without it, the tests that read it are skipped.
 test: export TUNLAB_CORPUS ?= $(realpath ../shared/corpus)
-test: $(VENV)/.test programs
+test: root $(VENV)/.test programs
 	$(RUN)/python -m pytest -n auto $(ARGS)
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "make test: the tests need root, because they create network namespaces and devices; run sudo make test" >&2; exit 1; }
 
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .
@@ -31,9 +34,9 @@ lint: $(VENV)/.lint
 bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks $(ARGS)
 
-# Programs that tests run beside tunlab, as program:package of Debian. Root on Debian gets what is missing; others are told.
+# Programs that the tests run, as program:package of Debian. Where apt-get exists, missing packages are installed.
 PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc nft:nftables dot:graphviz traceroute:traceroute iperf3:iperf3 chromium:chromium
-# Under systemd Debian would start it for the network as well: there it is for the machine's owner to install.
+# Under systemd the package would also start a server that listens on the network, so the machine's owner must install it.
 PROGRAMS += $(if $(wildcard /run/systemd/system),,sshd:openssh-server)
 
 programs:
@@ -41,19 +44,19 @@ programs:
 	    PATH="$$PATH:/usr/sbin:/sbin" command -v $${each%%:*} >/dev/null 2>&1 || missing="$$missing $${each##*:}"; \
 	done; \
 	if [ -n "$$missing" ]; then \
-	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then \
-	        echo "make test: installing$$missing from Debian, for the tests that run real programs"; \
+	    if command -v apt-get >/dev/null 2>&1; then \
+	        echo "make test: installing the Debian packages of programs that the tests run:$$missing"; \
 	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
 	    else \
-	        echo "make test: these packages are missing, and the tests that run their programs will fail:$$missing" >&2; \
+	        echo "make test: tests that run the programs of these Debian packages will fail; install their equivalents:$$missing" >&2; \
 	    fi; \
 	fi
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	    || { echo "tunlab needs Python 3.11 or later, and $(PYTHON) is older: make … PYTHON=python3.12" >&2; exit 1; }
+	    || { echo "tunlab needs Python 3.11 or later; $(PYTHON) is older. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) \
-	    || { echo "$(PYTHON) cannot make a virtual environment: install python3-venv" >&2; rm -rf $(VENV); exit 1; }
+	    || { echo "$(PYTHON) cannot create a virtual environment. Install python3-venv." >&2; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
