@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 
-.PHONY: help demo test lint bench root programs clean
+.PHONY: help demo test lint docs bench root programs clean
 
 help:
 	@echo "make demo   ping through a TUN device: the packet parsed, dumped and answered"
 	@echo "make test   run the test suite on all cores; ARGS=\"...\" are pytest's arguments"
 	@echo "make lint   run ruff, mypy, import-linter and a check of the workflows"
+	@echo "make docs   build the documentation in docs/_build/html"
 	@echo "make bench  compare the speed of tunlab with similar tools"
 	@echo "make clean  remove the virtual environment and the files that the tools created"
 
@@ -30,6 +31,12 @@ lint: $(VENV)/.lint
 	$(RUN)/lint-imports
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
+
+# Build all pages each time: Sphinx shows a warning only when it reads the page again.
+docs: $(VENV)/.docs
+	rm -rf docs/_build
+	$(RUN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks $(ARGS)
@@ -62,9 +69,9 @@ $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/.test $(VENV)/.lint $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
+$(VENV)/.test $(VENV)/.lint $(VENV)/.docs $(VENV)/.bench: $(VENV)/.%: pyproject.toml | $(VENV)/bin/python
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf $(VENV) docs/_build .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -90,11 +90,6 @@ class TestMade:
         with lab, pytest.raises(LabError, match="is being used already"), lab:
             pass
 
-    def test_the_example_of_the_ready_labs_readme(self):
-        readme = (Path(__file__).parents[2] / "lab" / "README.md").read_text()
-        (example,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-        exec(example, {})
-
     def test_a_file_that_is_not_there(self):
         text = '[nodes]\na = { files = { "/etc/motd" = "nothing.txt", "/no/such/x" = "nothing.txt" } }\n'
         with pytest.raises(TopologyError) as caught:

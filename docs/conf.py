@@ -1,0 +1,48 @@
+"""Sphinx configuration: `make docs` builds the site into docs/_build/html, with warnings as errors."""
+
+import sys
+from importlib.metadata import version as installed_version
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import generated  # noqa: E402 - found by the line above
+
+project = "tunlab"
+author = "The tunlab authors"
+copyright = "The tunlab authors, MIT licence"  # noqa: A001 - Sphinx's name
+release = version = installed_version("tunlab")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+nitpicky = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+
+# Docstrings are in Google style; a name in single backticks is code, as in Markdown.
+default_role = "code"
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_class_signature = "mixed"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+html_theme = "furo"
+html_title = "tunlab"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+pygments_style = "default"
+pygments_dark_style = "monokai"
+
+
+def setup(app: Sphinx) -> None:
+    """Fill in the generated parts of reference pages, and show a TypeAlias by its name."""
+    app.connect("source-read", generated.fill_in)

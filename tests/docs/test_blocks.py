@@ -1,0 +1,185 @@
+"""Every code block of the README and the documentation is run, one test per block."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.docs.pages import BLOCKS, LANGUAGES, ROOT
+from tunlab.engines import settings
+
+PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
+
+
+def blocks(language, *roles):
+    """Return the blocks of a language, as parameters of a test; those that need a Docker Engine are marked."""
+    chosen = [each for each in BLOCKS if each.language == language and each.roles == set(roles)]
+    return pytest.mark.parametrize(
+        "block", [pytest.param(each, id=str(each), marks=[pytest.mark.docker] * needs_engine(each)) for each in chosen]
+    )
+
+
+def needs_engine(block):
+    return bool(re.search(r"^\$ tunlab test|--tunlab-(?:on|workers) '?local|\bimage = ", block.text, re.MULTILINE))
+
+
+def matches(wanted, shown):
+    """True if the output is as printed on the page, where `…` stands for any text."""
+    pattern = "".join(".*?" if part == "…" else re.escape(part) for part in re.split("(…)", wanted.strip()))
+    return re.fullmatch(rf"\s*{pattern}\s*", shown, re.DOTALL)
+
+
+def test_every_block_has_a_language_and_role_that_a_test_runs():
+    roles = {"python": [set(), {"fails"}], "text": [set(), {"layers"}]}
+    bad = [
+        f"{each}: {each.language or 'indented'} {' '.join(each.roles)}"
+        for each in BLOCKS
+        if each.language not in LANGUAGES or set(each.roles) not in roles.get(each.language, [set()])
+    ]
+    assert bad == []
+
+
+@pytest.fixture
+def workspace(request, tmp_path, monkeypatch):
+    """A directory with the files that the page has named above the block; the current one."""
+    directory = tmp_path / "work"
+    directory.mkdir()
+    for name, text in request.getfixturevalue("block").files().items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+    monkeypatch.chdir(directory)
+    monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.delenv("TUNLAB_LAB", raising=False)
+    yield directory
+    if (tmp_path / "run").exists():
+        subprocess.run(["tunlab", "down", "--all"], capture_output=True, check=True)
+
+
+def run(command):
+    """Run a command to its end; its output has standard error in it, as a terminal has."""
+    return subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+
+
+def run_python(block, directory):
+    """Run a block as pytest would if it has tests, else as a program."""
+    has_tests = "\ndef test_" in block.text
+    file = directory / (block.file or ("test_block.py" if has_tests else "block.py"))
+    file.write_text(block.text)
+    return run([*PYTEST, "-W", "error", str(file)] if has_tests else [sys.executable, str(file)])
+
+
+@blocks("python")
+def test_python_block_passes(block, workspace):
+    if block.file == "conftest.py":  # the tests below it on the page use it
+        names = re.findall(r"^def (\w+)", block.text, re.MULTILINE)
+        later = [each for each in BLOCKS if block in each.earlier and each.language == "python"]
+        assert any(name in each.text for each in later for name in names)
+        return
+    done = run_python(block, workspace)
+    assert done.returncode == 0, done.stdout
+    if tests := block.text.count("\ndef test_"):
+        assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # more where a test has parameters
+
+
+@blocks("python", "fails")
+def test_failing_block_fails(block, workspace):
+    done = run_python(block, workspace)
+    assert done.returncode == 1, done.stdout
+    assert re.search(rf"\b{len(re.findall('^def test_', block.text, re.MULTILINE))} (failed|error)\b", done.stdout)
+
+
+@blocks("text")
+def test_text_block_is_the_output_of_the_block_above(block, workspace):
+    above = block.earlier[-1]
+    assert above.language == "python"
+    shown = run_python(above, workspace).stdout
+    wanted = f"…{block.text.strip()}…" if "fails" in above.roles else block.text
+    assert matches(wanted, shown), shown
+
+
+@blocks("text", "layers")
+def test_layers_block_is_the_import_contract(block):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (layers,) = (each["layers"] for each in contracts if each["type"] == "layers")
+    shown = [line.split("  ")[0].strip() for line in block.text.splitlines()]
+    assert shown == [layer.replace("(", "").replace(")", "") for layer in layers]
+
+
+@blocks("toml")
+def test_toml_block_is_accepted(block, workspace):
+    table = tomllib.loads(block.text)
+    tools = table.get("tool", {})
+    if "pytest" in tools:
+        (workspace / "pyproject.toml").write_text(block.text)
+        (workspace / "test_settings.py").write_text("def test_tun(tun): pass\n")
+        done = run([*PYTEST, "--strict-config"])
+        assert done.returncode == 0, done.stdout
+    elif "tunlab" in tools:
+        (workspace / "pyproject.toml").write_text(block.text)
+        assert settings.of(workspace) == tools["tunlab"]["test"]
+    else:
+        file = workspace / (block.file or "lab.toml")
+        file.write_text(block.text)
+        done = run(["tunlab", "check", str(file)])
+        assert done.returncode == 0, done.stdout
+
+
+@blocks("yaml")
+def test_workflow_block_uses_an_action_of_the_project(block):
+    (action,) = re.findall(r"uses: tunlab/tunlab/(\S+)@main", block.text)
+    assert (ROOT / action / "action.yml").exists() or not (ROOT / ".github").exists()  # a container has only the suite
+
+
+ELSEWHERE = {
+    "git clone https://github.com/tunlab/tunlab && cd tunlab": (".ci/run", ".."),
+    "make demo": (".ci/run", "make demo"),
+    "make test": (".ci/run", "make test"),
+    "make lint": (".ci/run", "make lint"),
+    "make docs": (".ci/run", "make docs"),
+    "make bench": ("Makefile", "bench:"),
+    ".ci/run": (".ci/run", "set -e"),
+    "pip install tunlab": (".github/workflows/release.yml", 'pip" install'),
+    "pip install pre-commit": (".pre-commit-config.yaml", "repos:"),
+    "pre-commit install": (".pre-commit-config.yaml", "repos:"),
+    "docker build -t tunlab .": ("tests/engines/test_suite_image.py", "Dockerfile"),
+    "docker run --rm --privileged tunlab": ("Dockerfile", 'CMD ["tunlab", "demo"]'),
+}
+"""Shell commands that cannot run inside a test, and the file whose text shows that they are run or made elsewhere."""
+
+
+@blocks("sh")
+def test_shell_block_runs_or_is_covered_elsewhere(block, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
+    for line in block.text.splitlines():
+        command = line.partition("#")[0].strip()
+        if command in ELSEWHERE:
+            file, text = ELSEWHERE[command]
+            assert not (ROOT / ".ci").exists() or text in (ROOT / file).read_text(), (command, file)
+        elif command:
+            done = run(["sh", "-ec", command])
+            assert done.returncode == 0, (command, done.stdout)
+
+
+@pytest.mark.slow
+@blocks("console")
+def test_console_session_prints_what_the_page_shows(block, workspace, request):
+    if request.node.get_closest_marker("docker"):
+        request.getfixturevalue("engine")
+    for step in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:
+        command, _, wanted = step.partition("\n")
+        shown = run(shlex.split(command)).stdout
+        assert matches(wanted, shown), (command, shown)
