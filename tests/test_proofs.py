@@ -51,7 +51,7 @@ class TestRawSocketsAreTheWrongTool:
         tun.inject(*reply(answer))
         accepted, _ = listener.accept()  # it would have been refused after a reset
         accepted.close()
-        flags = [crossing.packet.tcp.flags for crossing in tun.record]
+        flags = [entry.packet.tcp.flags for entry in tun.record]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.ACK]
 
 
@@ -75,7 +75,7 @@ class TestRealPrograms:
 
         output, complaint = curl.communicate(timeout=20)
         assert (curl.returncode, output, complaint) == (0, b"hello\n", b"")
-        assert all(findings(crossing.packet) == [] for crossing in tun.record)
+        assert all(findings(entry.packet) == [] for entry in tun.record)
 
     def test_ping_and_the_parser_tell_the_same(self, tun, need):
         ping = tun.popen(

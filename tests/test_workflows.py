@@ -15,7 +15,7 @@ SUITE = """
 def test_good(tun): pass
 def test_bad(tun, ping):
     ping(tun.peer)
-    tun.quiet()
+    tun.expect_silence()
 """
 
 

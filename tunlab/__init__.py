@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from tunlab.kernel.tun import TunDevice
     from tunlab.lab import Lab, LiveLab, Node
     from tunlab.recorder import PcapngWriter, read_pcapng
-    from tunlab.traffic import Crossing, EchoReply, Ping, Tun
+    from tunlab.traffic import EchoReply, Ping, TraceEntry, Tun
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Crossing",
     "EchoReply",
     "EngineError",
     "ExpectationError",
@@ -58,6 +57,7 @@ __all__ = [
     "PrivilegeError",
     "Rtnl",
     "TopologyError",
+    "TraceEntry",
     "TruncatedError",
     "TruncatedRecordingError",
     "Tun",
@@ -79,7 +79,7 @@ _HOMES = {
     "tunlab.kernel.tun": ("TunDevice",),
     "tunlab.lab": ("Lab", "LiveLab", "Node"),
     "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
-    "tunlab.traffic": ("Crossing", "EchoReply", "Ping", "Tun"),
+    "tunlab.traffic": ("TraceEntry", "EchoReply", "Ping", "Tun"),
 }  # fmt: skip
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -11,7 +11,7 @@ from tunlab.kernel.netns import Netns
 from tunlab.kernel.tun import TunDevice
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, reply, tcp_options
 from tunlab.recorder import PcapngWriter, read_pcapng
-from tunlab.report.evidence import Home, gather, recording
+from tunlab.report.evidence import RecordedNetns, gather_evidence, to_pcapng
 from tunlab.traffic import Tun
 
 OPTIONS = [tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(5, 0), tcp_options.NOP,
@@ -59,8 +59,8 @@ def saved(tmp_path_factory):
         conversation(tun)
         with PcapngWriter.create(file) as writer:
             interface = writer.add_interface(tun.ifname)
-            for crossing in tun.record:
-                writer.write(interface, crossing.octets, time_ns=crossing.time_ns, direction=crossing.direction)
+            for entry in tun.record:
+                writer.write(interface, entry.octets, time_ns=entry.time_ns, direction=entry.direction)
     return file
 
 
@@ -191,8 +191,8 @@ class TestOfARouter:
                 with first, Tun.create("10.1.3.1/24", ifname="tun1", netns=netns) as second:
                     ip = IPv4(**{"src": PEER, "dst": "10.1.3.9", **fields})
                     first.inject(ip, UDP(src_port=1, dst_port=2), b"for another")
-                    evidence = gather([Home("kernel", netns, record, [first, second])])
-            file.write_bytes(recording(evidence, comment=""))
+                    evidence = gather_evidence([RecordedNetns("kernel", netns, record, [first, second])])
+            file.write_bytes(to_pcapng(evidence, comment=""))
             return str(file)
 
         return save

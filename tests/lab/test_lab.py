@@ -273,7 +273,7 @@ class TestPackets:
             syn = capture.expect(TCP.where(flags=TCPFlag.SYN))
             assert (syn.ip.src, syn.ip.dst, findings(syn)) == ("10.0.1.1", "10.0.2.2", [])
             capture.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, src_port=80))
-            assert [crossing.direction for crossing in capture.record if crossing.packet][:2] == ["out", "in"]
+            assert [entry.direction for entry in capture.record if entry.packet][:2] == ["out", "in"]
 
     def test_a_tun_of_a_node(self):
         text = ROUTER.replace("server = {}", 'server = { tun = "10.9.0.1/24" }')

@@ -143,10 +143,10 @@ FAILURES = {
         "syn(tun); tun.expect_none(TCP.where(flags=lambda flags: TCPFlag.RST in flags))",
         ["wanted no TCP(flags=lambda flags: TCPFlag.RST in flags), and one came:", "<-- not wanted"],
     ),
-    "no_quiet": ("ping(tun, 1, 2); tun.quiet()", ["wanted no datagram at all, and 2 came:", "1. ", "2. "]),
+    "no_quiet": ("ping(tun, 1, 2); tun.expect_silence()", ["wanted no datagram at all, and 2 came:", "1. ", "2. "]),
     "no_fence": (
-        "tun.device.down(); tun.quiet()",
-        ["fence tun0: the link is down (ENETDOWN); set it up, or give a time to wait instead: within=0.1"],
+        "tun.device.down(); tun.expect_silence()",
+        ["fence tun0: the link is down (ENETDOWN); set it up, or give a time to wait instead: timeout=0.1"],
     ),
     "too_few": ("ping(tun, 1); tun.capture(2)", ["s for 2 packets", "1 packet arrived:", "id 1, seq 1"]),
     "nothing_to_read": ("tun.read()", ["s for any datagram", "no packet arrived"]),
@@ -226,7 +226,7 @@ FAILURES = {
         ["sent 1 datagram with RST", "TCP.flags: wanted SYN|ACK, got RST|ACK"],
     ),
     "counters": (
-        "with tun.counts(IpExt__InCsumErrors=1): ping(tun, 1)",
+        "with tun.expect_counters(IpExt__InCsumErrors=1): ping(tun, 1)",
         ["kernel counters changed by other amounts than expected:",
          "IpExt.InCsumErrors: wanted 1, got 0  <<<", "other counters that changed: "],
     ),

@@ -37,7 +37,7 @@ FAILURES = {
         ["*a fragment that waits for the rest (Ip.ReasmReqds)*", "*fragment id*"],
     ),
     "counters": (
-        "with tun.counts(Icmp__InEchos=1): tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1))",
+        "with tun.expect_counters(Icmp__InEchos=1): tun.inject(to(tun, checksum=1), ICMP.echo_request(1, 1))",
         ["*Icmp.InEchos: wanted 1, got 0*", "*recorded in .tunlab/records/*"],
     ),
     "the device is down": (
@@ -139,7 +139,7 @@ def test_the_list_at_the_end_begins_with_what_was_wanted(pytester, run, monkeypa
     def test_a(tun): tun.expect(TCP.where(src_port=80, flags=TCPFlag.SYN), timeout=0.01)
     def test_b(tun): tun.ping(tun.peer); tun.expect_none(ICMP)
     def test_c(tun):
-        with tun.counts(Icmp__InEchos=1): pass
+        with tun.expect_counters(Icmp__InEchos=1): pass
     """
     )
     result = run()

@@ -6,21 +6,21 @@ from tests.report.browser import Browser
 from tunlab.kernel.drops import DropWatch
 from tunlab.kernel.namespace_record import NamespaceRecord
 from tunlab.kernel.netns import Netns
-from tunlab.report.evidence import Home
+from tunlab.report.evidence import RecordedNetns
 from tunlab.report.page import render
 from tunlab.traffic import Tun
 
 
 @pytest.fixture
-def home():
-    """`home.tuns[0]` is the Tun."""
+def recorded_netns():
+    """`recorded_netns.tuns[0]` is the Tun."""
     with Netns.create() as netns, NamespaceRecord.open(netns) as record, Tun.create(netns=netns) as tun:
-        yield Home("kernel", netns, record, [tun])
+        yield RecordedNetns("kernel", netns, record, [tun])
 
 
 @pytest.fixture
-def recorded_tun(home):
-    return home.tuns[0]
+def recorded_tun(recorded_netns):
+    return recorded_netns.tuns[0]
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ import subprocess
 
 import pytest
 
-from tests.report.test_ladder import PING, sighting
+from tests.report.test_ladder import PING, observation
 from tunlab.kernel.link_events import wait_until_running
 from tunlab.kernel.namespace_record import NamespaceRecord
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.packet import ICMP, UDP, IPv4, build, findings
 from tunlab.recorder import read_pcapng
-from tunlab.report.evidence import Evidence, Home, gather, losses, recording
-from tunlab.report.ladder import draw
+from tunlab.report.evidence import Evidence, RecordedNetns, gather_evidence, loss_sentences, to_pcapng
+from tunlab.report.ladder import draw_ladder
 from tunlab.traffic import Tun
 
 
@@ -22,42 +22,47 @@ def echo(tun, number=1):
 
 
 def seen(evidence):
-    return [(each.device, each.direction, each.comment.split(" at ")[0]) for each in evidence.sightings]
+    return [(each.device, each.direction, each.comment.split(" at ")[0]) for each in evidence.observations]
 
 
 class TestGathered:
-    def test_each_packet_is_there_once_with_its_comment(self, home, recorded_tun):
+    def test_each_packet_is_there_once_with_its_comment(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_tun.inject(*echo(recorded_tun, 2))
-        evidence = gather([home])
+        evidence = gather_evidence([recorded_netns])
         assert seen(evidence) == [
             ("tun0", "in", "injected"),
             ("tun0", "out", "matched expectation 1"),
             ("tun0", "in", "injected"),
             ("tun0", "out", "nobody asked for it"),
         ]
-        assert "test_evidence.py:" in evidence.sightings[0].comment
-        assert [each.time for each in evidence.sightings] == sorted(each.time for each in evidence.sightings)
+        assert "test_evidence.py:" in evidence.observations[0].comment
+        assert [each.time for each in evidence.observations] == sorted(each.time for each in evidence.observations)
 
-    def test_the_same_datagram_twice_keeps_its_order(self, home, recorded_tun):
+    def test_the_same_datagram_twice_keeps_its_order(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.inject(*echo(recorded_tun))
-        lines = [each.comment for each in gather([home]).sightings if each.direction == "in"]
+        lines = [each.comment for each in gather_evidence([recorded_netns]).observations if each.direction == "in"]
         assert lines == sorted(lines, key=lambda line: int(line.rpartition(":")[2]))
         assert len(set(lines)) == 2
 
-    def test_what_goes_past_the_tun_is_there_too(self, home, recorded_tun):
+    def test_what_goes_past_the_tun_is_there_too(self, recorded_netns, recorded_tun):
         recorded_tun.device.write(b"\x45" + bytes(19))
-        assert [(each.direction, each.packet is not None) for each in gather([home]).sightings] == [("in", True)]
+        assert [
+            (each.direction, each.packet is not None) for each in gather_evidence([recorded_netns]).observations
+        ] == [("in", True)]
 
-    def test_without_a_record_the_tuns_own_will_do(self, home, recorded_tun):
+    def test_without_a_record_the_tuns_own_will_do(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
-        home.record = None
-        assert seen(gather([home])) == [("tun0", "in", "injected"), ("tun0", "out", "nobody asked for it")]
+        recorded_netns.record = None
+        assert seen(gather_evidence([recorded_netns])) == [
+            ("tun0", "in", "injected"),
+            ("tun0", "out", "nobody asked for it"),
+        ]
 
     @pytest.mark.slow
-    def test_what_the_record_lost_the_tun_still_has(self, home, recorded_tun):
+    def test_what_the_record_lost_the_tun_still_has(self, recorded_netns, recorded_tun):
         payload = b"x" * 1400
         for number in range(15_000):
             recorded_tun.inject(
@@ -65,13 +70,13 @@ class TestGathered:
             )
             if not number % 500:
                 recorded_tun.capture()
-        evidence = gather([home])
-        assert len([each for each in evidence.sightings if each.direction == "in"]) == 15_000
-        assert home.record.dropped > 0
+        evidence = gather_evidence([recorded_netns])
+        assert len([each for each in evidence.observations if each.direction == "in"]) == 15_000
+        assert recorded_netns.record.dropped > 0
         assert (evidence.lost, evidence.notes) == ({}, [])
 
     @pytest.mark.slow
-    def test_what_nobody_has_is_counted_and_said_where_it_is_missing(self, home, recorded_tun):
+    def test_what_nobody_has_is_counted_and_said_where_it_is_missing(self, recorded_netns, recorded_tun):
         first, last = IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), echo(recorded_tun)
         recorded_tun.inject(first, b"first")
         octets = build(first, bytes(60_000))
@@ -80,72 +85,83 @@ class TestGathered:
         recorded_tun.capture()  # a moment for the record
         recorded_tun.inject(*last)
         recorded_tun.expect(ICMP)
-        evidence = gather([home])
+        evidence = gather_evidence([recorded_netns])
         lost = evidence.lost["kernel"]
-        assert lost == home.record.dropped == 703 - len(evidence.sightings)
-        assert evidence.sightings[-1].comment.startswith("matched expectation 1")
-        (gap,) = [each for each in evidence.sightings if each.lost]
+        assert lost == recorded_netns.record.dropped == 703 - len(evidence.observations)
+        assert evidence.observations[-1].comment.startswith("matched expectation 1")
+        (gap,) = [each for each in evidence.observations if each.lost]
         assert gap.lost == lost
         assert [(each.time, each.text) for each in evidence.notes] == [
             (gap.time, f"kernel: {lost} packets of its devices are missing here")
         ]
-        assert f"– kernel: {lost} packets of its devices are missing here" in "\n".join(draw(evidence))
-        (sentence,) = losses(evidence)
+        assert f"– kernel: {lost} packets of its devices are missing here" in "\n".join(draw_ladder(evidence))
+        (sentence,) = loss_sentences(evidence)
         assert sentence.startswith(f"kernel: {lost} packets of its devices were not recorded")
-        octets = recording(evidence, comment="a test")
+        octets = to_pcapng(evidence, comment="a test")
         assert sentence.encode() in octets
         assert [each.dropped for each in read_pcapng(octets) if each.dropped is not None] == [lost]
 
-    def test_where_little_finds_room_it_is_read_out_in_time(self, home, recorded_tun):
+    def test_where_little_finds_room_it_is_read_out_in_time(self, recorded_netns, recorded_tun):
         """As without root, where a few hundred packets fill it."""
-        home.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
+        recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(600):
             recorded_tun.inject(*echo(recorded_tun, number))
             recorded_tun.expect(ICMP)
-        evidence = gather([home])
-        assert home.record.dropped == 0
-        assert [each.recorded for each in evidence.sightings] == [True] * 1200
+        evidence = gather_evidence([recorded_netns])
+        assert recorded_netns.record.dropped == 0
+        assert [each.recorded for each in evidence.observations] == [True] * 1200
 
-    def test_what_a_program_did_before_leaves_room_for_the_next(self, home, recorded_tun, need):
-        home.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
+    def test_what_a_program_did_before_leaves_room_for_the_next(self, recorded_netns, recorded_tun, need):
+        recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(300):
             recorded_tun.device.write(build(*echo(recorded_tun, number)))
-        home.netns.run([need("ping"), "-c", "1", "-p", "deadbeef", "127.0.0.1"], check=True, capture_output=True)
-        assert any(bytes.fromhex("deadbeef") in each.octets for each in gather([home]).sightings)
+        recorded_netns.netns.run(
+            [need("ping"), "-c", "1", "-p", "deadbeef", "127.0.0.1"], check=True, capture_output=True
+        )
+        assert any(bytes.fromhex("deadbeef") in each.octets for each in gather_evidence([recorded_netns]).observations)
 
     @pytest.mark.slow
-    def test_what_is_missing_at_the_end_is_said_there(self, home, recorded_tun):
+    def test_what_is_missing_at_the_end_is_said_there(self, recorded_netns, recorded_tun):
         octets = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
         for _ in range(600):
             recorded_tun.device.write(octets)
         recorded_tun.inject(*echo(recorded_tun))  # it finds no room either, and the Tun has it
         recorded_tun.expect(ICMP)
-        evidence = gather([home])
-        assert [each.comment[:8] for each in evidence.sightings[-3:]] == ["", "injected", "matched "]
-        assert evidence.lost["kernel"] == home.record.dropped - 2
+        evidence = gather_evidence([recorded_netns])
+        assert [each.comment[:8] for each in evidence.observations[-3:]] == ["", "injected", "matched "]
+        assert evidence.lost["kernel"] == recorded_netns.record.dropped - 2
         (note,) = evidence.notes
-        assert note.time > evidence.sightings[-3].time
+        assert note.time > evidence.observations[-3].time
         assert note.text == f"kernel: {evidence.lost['kernel']} packets of its devices are missing from here on"
 
-    def test_a_tun_that_was_closed_has_its_packets_once(self, home, recorded_tun):
-        with Tun.create("192.0.2.1/24", netns=home.netns, ifname="tun1") as other:
+    def test_a_tun_that_was_closed_has_its_packets_once(self, recorded_netns, recorded_tun):
+        with Tun.create("192.0.2.1/24", netns=recorded_netns.netns, ifname="tun1") as other:
             other.inject(*echo(other))
             other.expect(ICMP)
-        home.tuns.append(other)
-        assert seen(gather([home])) == [("tun1", "in", "injected"), ("tun1", "out", "matched expectation 1")]
+        recorded_netns.tuns.append(other)
+        assert seen(gather_evidence([recorded_netns])) == [
+            ("tun1", "in", "injected"),
+            ("tun1", "out", "matched expectation 1"),
+        ]
 
-    def test_it_can_be_gathered_again_with_what_has_come_since(self, home, recorded_tun):
+    def test_it_can_be_gathered_again_with_what_has_come_since(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
-        assert seen(gather([home])) == [("tun0", "in", "injected"), ("tun0", "out", "nobody asked for it")]
+        assert seen(gather_evidence([recorded_netns])) == [
+            ("tun0", "in", "injected"),
+            ("tun0", "out", "nobody asked for it"),
+        ]
         recorded_tun.expect(ICMP)
         recorded_tun.inject(*echo(recorded_tun, 2))
-        assert [comment for *_, comment in seen(gather([home]))] == [
+        assert [comment for *_, comment in seen(gather_evidence([recorded_netns]))] == [
             "injected", "matched expectation 1", "injected", "nobody asked for it",
         ]  # fmt: skip
 
-    def test_lo_beside_the_tun(self, home):
-        home.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
-        assert [(each.device, each.wire) for each in gather([home]).sightings] == [("lo", True), ("lo", True)]
+    def test_lo_beside_the_tun(self, recorded_netns):
+        recorded_netns.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
+        assert [(each.device, each.on_link) for each in gather_evidence([recorded_netns]).observations] == [
+            ("lo", True),
+            ("lo", True),
+        ]
 
     def test_a_checksum_that_was_left_to_the_device_is_finished(self):
         with (
@@ -155,9 +171,9 @@ class TestGathered:
             veth(one, other)
             with one.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"hello", ("10.7.7.2", 9))
-            evidence = gather([Home("one", one, here), Home("other", other, there)])
+            evidence = gather_evidence([RecordedNetns("one", one, here), RecordedNetns("other", other, there)])
         sent = [
-            each for each in evidence.sightings if each.packet is not None and isinstance(each.packet.transport, UDP)
+            each for each in evidence.observations if each.packet is not None and isinstance(each.packet.transport, UDP)
         ]
         assert [(each.device, each.direction) for each in sent] == [("one:left", "out"), ("other:right", "in")]
         assert [findings(each.packet) for each in sent] == [[], []]
@@ -165,24 +181,24 @@ class TestGathered:
 
 
 class TestWritten:
-    def test_comments_names_directions_and_times(self, home, recorded_tun):
+    def test_comments_names_directions_and_times(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
-        home.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
-        evidence = gather([home])
-        records = list(read_pcapng(recording(evidence, comment="a test: failed")))
+        recorded_netns.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
+        evidence = gather_evidence([recorded_netns])
+        records = list(read_pcapng(to_pcapng(evidence, comment="a test: failed")))
         assert [(r.interface.name, r.interface.linktype) for r in records] == [("tun0", 101)] * 2 + [("lo", 1)] * 2
-        assert [r.time_ns for r in records] == [each.time for each in evidence.sightings]
-        assert [r.comment for r in records] == [each.comment for each in evidence.sightings]
+        assert [r.time_ns for r in records] == [each.time for each in evidence.observations]
+        assert [r.comment for r in records] == [each.comment for each in evidence.observations]
         assert [r.direction for r in records[:2]] == ["in", "out"]
 
-    def test_tshark_reads_it_and_decodes_the_same(self, home, recorded_tun, need, tmp_path):
+    def test_tshark_reads_it_and_decodes_the_same(self, recorded_netns, recorded_tun, need, tmp_path):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), UDP(src_port=7, dst_port=9), b"x")
-        evidence = gather([home])
+        evidence = gather_evidence([recorded_netns])
         file = tmp_path / "x.pcapng"
-        file.write_bytes(recording(evidence, comment="tests/test_x.py::test_y: failed"))
+        file.write_bytes(to_pcapng(evidence, comment="tests/test_x.py::test_y: failed"))
         fields = ["frame.interface_name", "ip.src", "ip.dst", "ip.id", "frame.comment", "ip.len"]
         options = [option for field in fields for option in ("-e", field)]
         # The quoted header in the port unreachable is a second layer of the same names: the first alone is ours.
@@ -191,7 +207,7 @@ class TestWritten:
         ours = [
             [each.device, each.packet.ip.src, each.packet.ip.dst, f"{each.packet.ip.identification:#06x}",
              each.comment, str(each.packet.ip.total_length)]
-            for each in evidence.sightings
+            for each in evidence.observations
         ]  # fmt: skip
         assert [line.split("\t") for line in lines] == ours
         info = subprocess.run([need("capinfos"), file], capture_output=True, text=True, check=True).stdout
@@ -200,15 +216,15 @@ class TestWritten:
 
     def test_the_interfaces_stand_in_the_order_of_the_ends(self):
         sent = [
-            sighting(home, "out", PING, wire=True, ifname=ifname, several=True)
-            for home, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
+            observation(node, "out", PING, on_link=True, ifname=ifname, several=True)
+            for node, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
         ]
-        octets = recording(Evidence(sent, ["router", "server", "stack"], True, {}, ["stack:tun0"]), comment="")
+        octets = to_pcapng(Evidence(sent, ["router", "server", "stack"], True, {}, ["stack:tun0"]), comment="")
         numbers = {record.interface.index: record.interface.name for record in read_pcapng(octets)}
         assert numbers == {0: "router:lan0", 1: "router:eth0", 2: "server:eth0", 4: "switch:eth0"}
 
-    def test_a_tun_over_which_nothing_passed_is_named(self, home):
-        octets = recording(gather([home]), comment="nothing")
+    def test_a_tun_over_which_nothing_passed_is_named(self, recorded_netns):
+        octets = to_pcapng(gather_evidence([recorded_netns]), comment="nothing")
         assert list(read_pcapng(octets)) == []
         assert b"tun0" in octets
 

@@ -12,7 +12,7 @@ from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, ses
 from tunlab.errors import PacketError
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TruncatedHeader, build, findings, parse, tcp_options
 from tunlab.recorder import LINKTYPE_ETHERNET, Interface, Record, datagram_place, read_pcapng
-from tunlab.report.page.fields import link_summary, record_rows
+from tunlab.report.page.fields import field_rows, link_summary
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
@@ -26,7 +26,7 @@ def rows_of(record):
             packet = parse(record.octets[place], wire_length=len(record.octets[place]))
         except PacketError:
             packet = None
-    return record_rows(record, place, packet, findings(packet) if packet else []), packet
+    return field_rows(record, place, packet, findings(packet) if packet else []), packet
 
 
 def bits(octets, row):

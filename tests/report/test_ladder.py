@@ -3,8 +3,8 @@
 import pytest
 
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse
-from tunlab.report.evidence import Evidence, Note, Sighting
-from tunlab.report.ladder import WIDTH, draw, rows
+from tunlab.report.evidence import Evidence, Note, Observation
+from tunlab.report.ladder import WIDTH, draw_ladder, ladder_rows
 
 SYN = build(IPv4(src="10.1.2.2", dst="10.1.2.1"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
 PING = build(IPv4(src="10.0.1.1", dst="10.0.2.2"), ICMP.echo_request(1, 1), b"x" * 8)
@@ -16,23 +16,25 @@ ARP = bytes.fromhex(
 )
 
 
-def sighting(home, direction, octets, *, time=0, wire=False, ifname="tun0", comment="", several=False):
-    frame = bytes(12) + b"\x08\x00" + octets if wire and octets is not ARP else octets
+def observation(node, direction, octets, *, time=0, on_link=False, ifname="tun0", comment="", several=False):
+    frame = bytes(12) + b"\x08\x00" + octets if on_link and octets is not ARP else octets
     packet = None if octets is ARP else parse(octets)
     inner = octets[14:] if octets is ARP else octets
-    device = f"{home}:{ifname}" if several else ifname
-    return Sighting(home, device, ifname, wire, 1 if wire else 101, time, direction, frame, inner, packet, comment)
+    device = f"{node}:{ifname}" if several else ifname
+    return Observation(
+        node, device, ifname, on_link, 1 if on_link else 101, time, direction, frame, inner, packet, comment
+    )
 
 
-def evidence(*sightings, ends=("kernel",), tested=True):
-    return Evidence(list(sightings), list(ends), tested, {}, [])
+def evidence(*observations, ends=("kernel",), test_is_endpoint=True):
+    return Evidence(list(observations), list(ends), test_is_endpoint, {}, [])
 
 
 def test_a_tun_has_the_test_at_its_other_end():
-    lines = draw(
+    lines = draw_ladder(
         evidence(
-            sighting("kernel", "in", SYN, comment="injected at test_x.py:5"),
-            sighting("kernel", "out", SYN, time=1_500_000),
+            observation("kernel", "in", SYN, comment="injected at test_x.py:5"),
+            observation("kernel", "out", SYN, time=1_500_000),
         )
     )
     assert lines == [
@@ -44,17 +46,17 @@ def test_a_tun_has_the_test_at_its_other_end():
 
 
 def test_nothing_is_no_line():
-    assert draw(evidence()) == []
+    assert draw_ladder(evidence()) == []
 
 
 class TestBetweenNodes:
     ends = ("client", "router", "server")
 
-    def draw(self, *sightings):
-        return draw(evidence(*sightings, ends=self.ends, tested=False))
+    def draw(self, *observations):
+        return draw_ladder(evidence(*observations, ends=self.ends, test_is_endpoint=False))
 
-    def at(self, home, direction, octets=PING, time=0):
-        return sighting(home, direction, octets, time=time, wire=True, ifname="eth0", several=True)
+    def at(self, node, direction, octets=PING, time=0):
+        return observation(node, direction, octets, time=time, on_link=True, ifname="eth0", several=True)
 
     def test_sent_and_received_is_one_arrow(self):
         lines = self.draw(self.at("client", "out"), self.at("router", "in", time=1000))
@@ -62,19 +64,20 @@ class TestBetweenNodes:
         assert "├────────▶│" in lines[1]
 
     def test_over_a_switch_that_is_recorded_too(self):
-        found = rows(evidence(self.at("client", "out"), self.at("link1", "in", time=1), self.at("link1", "out", time=2),
-                              self.at("server", "in", time=3), ends=self.ends, tested=False))  # fmt: skip
+        found = ladder_rows(evidence(self.at("client", "out"), self.at("link1", "in", time=1),
+                              self.at("link1", "out", time=2),
+                              self.at("server", "in", time=3), ends=self.ends, test_is_endpoint=False))  # fmt: skip
         assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
 
     def test_a_broadcast_goes_to_everybody(self):
-        sightings = self.at("client", "out", ARP), self.at("router", "in", ARP, 1), self.at("server", "in", ARP, 2)
-        found = rows(evidence(*sightings, ends=self.ends, tested=False))
+        observations = self.at("client", "out", ARP), self.at("router", "in", ARP, 1), self.at("server", "in", ARP, 2)
+        found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
         assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
 
     def test_the_same_packet_again_is_another_arrow(self):
         twice = [("client", "out"), ("router", "in")] * 2
-        sightings = [self.at(home, direction, time=time) for time, (home, direction) in enumerate(twice)]
-        found = rows(evidence(*sightings, ends=self.ends, tested=False))
+        observations = [self.at(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
+        found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
         assert [(row.number, row.origin, row.target) for row in found] == [
             (1, "client", "router"),
             (3, "client", "router"),
@@ -93,13 +96,13 @@ class TestBetweenNodes:
 
 
 def test_lo_is_a_turn():
-    lines = draw(evidence(sighting("kernel", "in", PING, wire=True, ifname="lo"), tested=False))
+    lines = draw_ladder(evidence(observation("kernel", "in", PING, on_link=True, ifname="lo"), test_is_endpoint=False))
     assert "↻" in lines[1]
 
 
 def test_several_tuns_are_named():
-    first, second = (sighting("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
-    text = "\n".join(draw(evidence(first, second)))
+    first, second = (observation("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
+    text = "\n".join(draw_ladder(evidence(first, second)))
     assert "tun0: IP" in text
     assert "tun1: IP" in text
 
@@ -107,13 +110,13 @@ def test_several_tuns_are_named():
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
 def test_no_line_is_wider_than_a_hundred_columns(count):
     ends = [f"a-node-with-a-long-name-{number}" for number in range(count)]
-    each = [sighting(end, "out", PING, wire=True, ifname="eth0", several=True, comment="x" * 150) for end in ends]
-    lines = draw(evidence(*each, sighting(ends[0], "in", SYN), ends=ends))
+    each = [observation(end, "out", PING, on_link=True, ifname="eth0", several=True, comment="x" * 150) for end in ends]
+    lines = draw_ladder(evidence(*each, observation(ends[0], "in", SYN), ends=ends))
     assert max(map(len, lines)) <= WIDTH
 
 
 def test_of_a_long_test_the_middle_is_left_out():
-    lines = draw(evidence(*(sighting("kernel", "in", PING, time=number) for number in range(100))))
+    lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(100))))
     assert [line for line in lines if "…" in line] == ["      … 40 more packets, all of them in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
 
@@ -122,9 +125,9 @@ class TestOfALongTest:
     @staticmethod
     def drawn(comments, count=200, **options):
         each = [
-            sighting("kernel", "in", PING, time=number, comment=comments.get(number, "")) for number in range(count)
+            observation("kernel", "in", PING, time=number, comment=comments.get(number, "")) for number in range(count)
         ]
-        return draw(evidence(*each), **options)
+        return draw_ladder(evidence(*each), **options)
 
     @staticmethod
     def numbers(lines):
@@ -152,12 +155,12 @@ class TestOfALongTest:
 
 
 class TestNotes:
-    packets = tuple(sighting("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
+    packets = tuple(observation("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
 
     def test_they_stand_between_the_packets(self):
         given = evidence(*self.packets)
         given.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
-        lines = draw(given)
+        lines = draw_ladder(given)
         assert [line[:5].strip() for line in lines] == ["", "1", "2", "", "3", "", ""]
         assert lines[3] == "        1.500  │         │  – x.py:5 waited 50 ms for ICMP(type=3)"
         assert lines[5].startswith("        9.000  │         │  – late late")
@@ -165,14 +168,14 @@ class TestNotes:
 
     def test_beside_many_ends_they_have_lines_of_their_own(self):
         ends = [f"a-node-with-a-long-name-{number}" for number in range(9)]
-        given = evidence(*(sighting(end, "out", PING, wire=True) for end in ends), ends=ends)
+        given = evidence(*(observation(end, "out", PING, on_link=True) for end in ends), ends=ends)
         given.notes = [Note(5, "given up")]
-        assert draw(given)[-1].strip() == "– given up"
+        assert draw_ladder(given)[-1].strip() == "– given up"
 
     def test_those_of_before_are_not_told_again(self):
         given = evidence(*self.packets)
         given.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
-        assert [line for line in draw(given, since=1_000_000) if "–" in line] == [
+        assert [line for line in draw_ladder(given, since=1_000_000) if "–" in line] == [
             "        1.500  │         │  – two",
         ]
 
@@ -180,13 +183,13 @@ class TestNotes:
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_a_narrow_terminal_is_not_overrun(count):
     ends = [f"node-{number}" for number in range(count)]
-    each = [sighting(end, "out", PING, wire=True, several=True, comment="x" * 150) for end in ends]
-    given = evidence(*each, sighting(ends[0], "in", SYN), ends=ends)
+    each = [observation(end, "out", PING, on_link=True, several=True, comment="x" * 150) for end in ends]
+    given = evidence(*each, observation(ends[0], "in", SYN), ends=ends)
     given.notes = [Note(0, "y" * 150)]
-    assert max(map(len, draw(given, width=80))) <= 80
+    assert max(map(len, draw_ladder(given, width=80))) <= 80
 
 
 def test_large_numbers_move_everything():
-    lines = draw(evidence(*(sighting("kernel", "in", PING, time=number) for number in range(10_000))))
+    lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(10_000))))
     assert lines[-1].startswith("10000     0.010  ├────────▶│  IP")
     assert lines[1].startswith("    1     0.000  ├────────▶│  IP")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.in_page import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS, digits
+from tests.report.page_queries import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS, digits
 from tests.report.recordings import HARM, KERNEL, PEER, SESSION, framed, recorded, session
 from tests.report.test_fields import rows_of
 from tunlab.packet import UDP, IPv4, build

@@ -153,7 +153,7 @@ class TestAll:
             tun.inject(*echo(tun, number))
         wanted = [ICMP.where(sequence_number=number) for number in (1, 2, 3)]
         assert [packet.icmp.sequence_number for packet in tun.expect_all(wanted)] == [1, 2, 3]
-        tun.quiet()
+        tun.expect_silence()
 
     def test_each_packet_meets_one_and_the_first_that_fits_may_give_way(self, tun):
         """Taken as they come, the first would go to `ICMP` and leave nothing for the second expectation."""

@@ -32,10 +32,10 @@ class TestWhatItGives:
 
     def test_its_own_packets_are_in_the_record_alone_and_marked(self, tun):
         tun.fence()
-        tun.quiet()
+        tun.expect_silence()
         assert tun.capture() == []
         assert [(each.direction, each.comment) for each in tun.record] == [("in", "fence"), ("out", "fence")] * 2
-        assert tun.unexpected() == []
+        assert tun.unmatched() == []
 
     def test_a_users_own_echo_is_not_taken_for_one(self, tun):
         tun.fence()
@@ -49,7 +49,7 @@ class TestWhatItGives:
         request = tun.record[0].octets
         tun.device.write(request)
         assert tun.capture() == []
-        tun.quiet()
+        tun.expect_silence()
 
     def test_a_reply_to_an_earlier_fence_ends_no_later_one(self, tun):
         tun.fence()
@@ -62,7 +62,7 @@ class TestWhatItGives:
         timer = threading.Timer(0.02, tun.device.write, [build(*echo(tun))])
         timer.start()
         try:
-            assert len(tun.fence(window=0.3)) == 1
+            assert len(tun.fence(settle=0.3)) == 1
         finally:
             timer.join()
 
@@ -97,10 +97,10 @@ class TestNegative:
         assert second.endswith("ICMP echo reply, id 7, seq 1, length 13")
 
     def test_nothing_at_all(self, tun):
-        tun.quiet()
+        tun.expect_silence()
         tun.emit(b"\x60 no IPv4")
         with pytest.raises(ExpectationError, match=r"wanted no datagram at all, and one came:\n.*no IPv4 datagram"):
-            tun.quiet()
+            tun.expect_silence()
 
     def test_no_packet_of_any_kind(self, tun):
         tun.emit(b"\x60 no IPv4")
@@ -113,18 +113,18 @@ class TestNegative:
         tun.inject(*echo(tun))
         tun.expect(ICMP)
         tun.expect_none(ICMP)
-        tun.quiet()
+        tun.expect_silence()
 
     def test_a_time_to_wait_needs_no_fence_and_ends_with_the_packet(self, make_tun):
         tun = make_tun(address="10.1.2.1/32")
-        tun.quiet(within=0.01)
+        tun.expect_silence(timeout=0.01)
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
-        tun.expect_none(within=0.0)
+        tun.expect_none(timeout=0.0)
         timer = threading.Timer(0.02, tun.emit, [b"\x60 no IPv4"])
         timer.start()
         try:
             with pytest.raises(ExpectationError) as caught:
-                tun.quiet(within=60)
+                tun.expect_silence(timeout=60)
         finally:
             timer.join()
         assert caught.value.timeout == 60
@@ -136,28 +136,28 @@ class TestNegative:
         timers = [threading.Timer(0.02 * number, tun.device.write, [build(*echo(tun, number))]) for number in (2, 3, 4)]
         for timer in timers:
             timer.start()
-        tun.expect_none(lambda packet: asked.append(packet.icmp.sequence_number), within=0.3)
+        tun.expect_none(lambda packet: asked.append(packet.icmp.sequence_number), timeout=0.3)
         for timer in timers:
             timer.join()
         assert asked.count(1) == 2  # when it was there, and at the end
 
 
 class TestWhereItCannotHold:
-    @pytest.mark.parametrize("ask", [Tun.fence, Tun.quiet, Tun.expect_none])
+    @pytest.mark.parametrize("ask", [Tun.fence, Tun.expect_silence, Tun.expect_none])
     def test_without_an_address(self, make_tun, ask):
         with pytest.raises(
-            KernelError, match=r"fence tun0: it was made without an address .*; give the Tun an address .*within=0\.1"
+            KernelError, match=r"fence tun0: it was made without an address .*; give the Tun an address .*timeout=0\.1"
         ):
             ask(make_tun(address=""))
 
     def test_in_a_network_of_one(self, make_tun):
         with pytest.raises(KernelError, match=r"has no second address .*; give the Tun an address in a network of two"):
-            make_tun(address="10.1.2.1/32").quiet()
+            make_tun(address="10.1.2.1/32").expect_silence()
 
     def test_while_the_link_is_down(self, tun):
         tun.device.down()
         with pytest.raises(
-            KernelError, match=r"the link is down .*; set it up, or give a time to wait.*within=0\.1"
+            KernelError, match=r"the link is down .*; set it up, or give a time to wait.*timeout=0\.1"
         ) as caught:
             tun.fence()
         assert caught.value.errno == errno.ENETDOWN
@@ -356,8 +356,8 @@ def test_one_device_and_many_datagrams_between_two_fences():
                 tun.inject(*anything(dice, tun))
             answered += len(tun.fence())
             tun.capture()
-            tun.quiet(within=0.005)
-        tun.quiet(within=0.5)
+            tun.expect_silence(timeout=0.005)
+        tun.expect_silence(timeout=0.5)
         assert answered > 120
 
 
@@ -366,4 +366,4 @@ def test_every_kind_of_the_golden_packets_is_fenced(tun):
         tun.inject(bytes.fromhex(octets))
         tun.fence()
         tun.capture()
-    tun.quiet(within=0.02)
+    tun.expect_silence(timeout=0.02)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunlab.lab import Lab
     from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.lab.tun.reader import Reader
-    from tunlab.traffic import Crossing
+    from tunlab.traffic import TraceEntry
 
 
 class _DumpCommand(click.Command):
@@ -138,17 +138,17 @@ def dump_command(
         click.echo(f"listening on {description}", err=True)  # from here on no packet is missed; scripts wait for this
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
-        def show(crossing: Crossing) -> None:
-            record(crossing)
+        def show(entry: TraceEntry) -> None:
+            record(entry)
             if as_json:
-                click.echo(packet_format.to_json(crossing))
+                click.echo(packet_format.to_json(entry))
             elif oneline:
-                click.echo(packet_format.to_line(crossing))
+                click.echo(packet_format.to_line(entry))
             else:
-                click.echo(packet_format.to_listing(crossing, verbose=verbose))
+                click.echo(packet_format.to_listing(entry, verbose=verbose))
 
         loop = _Loop(source, signals, watcher, child, timeout)
-        shown = loop.run(lambda crossing: packet_filter.matches(crossing.packet), show, count)
+        shown = loop.run(lambda entry: packet_filter.matches(entry.packet), show, count)
         exit_code = child.wait() if child and loop.child_ended else 0
     click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
     if count is not None and shown < count and signals.number is None:
@@ -176,16 +176,14 @@ def _open_source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> t
     return sniffer, f"{ifname} {place}"
 
 
-def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[Crossing], None]:
+def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[TraceEntry], None]:
     if file is None:
         return lambda _: None
     from tunlab.recorder import PcapngWriter
 
     writer = stack.enter_context(PcapngWriter.create(file))
     interface = writer.add_interface(ifname)
-    return lambda crossing: writer.write(
-        interface, crossing.octets, time_ns=crossing.time_ns, direction=crossing.direction
-    )
+    return lambda entry: writer.write(interface, entry.octets, time_ns=entry.time_ns, direction=entry.direction)
 
 
 class _Loop:
@@ -207,7 +205,7 @@ class _Loop:
         self._deadline = None if timeout is None else time.monotonic() + timeout
         self.child_ended = False
 
-    def run(self, matches: Callable[[Crossing], bool], show: Callable[[Crossing], None], count: int | None) -> int:
+    def run(self, matches: Callable[[TraceEntry], bool], show: Callable[[TraceEntry], None], count: int | None) -> int:
         """Show matching packets and return how many were shown.
 
         Ends at the first of: `count` packets, the timeout, a signal, the end of the command. With a command, `count`
@@ -221,13 +219,13 @@ class _Loop:
         while True:
             # Packets sent before the command ended are in the queue when its end is seen.
             last = self.child_ended
-            crossings = self._source.take()
-            for crossing in crossings:
-                if shown != count and matches(crossing):
-                    show(crossing)
+            entries = self._source.take()
+            for entry in entries:
+                if shown != count and matches(entry):
+                    show(entry)
                     shown += 1
             finished = shown == count or self._signals.number is not None
-            if (finished and self._child is None) or (last and not crossings) or self._remaining() == 0:
+            if (finished and self._child is None) or (last and not entries) or self._remaining() == 0:
                 return shown
             if not last:
                 self._wait()

@@ -9,8 +9,8 @@ from tunlab.errors import KernelError, LabError
 from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
-from tunlab.lab.capture import crossing_of
-from tunlab.traffic import Crossing
+from tunlab.lab.capture import to_trace_entry
+from tunlab.traffic import TraceEntry
 
 _AT_ONCE = 64
 
@@ -29,13 +29,13 @@ class Sniffer(Closing):
         """For poll(2): when it can be read, `take`."""
         return [self._socket.fileno()]
 
-    def take(self) -> list[Crossing]:
+    def take(self) -> list[TraceEntry]:
         """What has passed since and was not taken yet. Raises LabError when the interface is gone, or down."""
         try:
             captured = self._socket.recv_all(_AT_ONCE)
         except KernelError as error:
             raise self.gone() from error
-        return [crossing_of(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
+        return [to_trace_entry(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
 
     def gone(self) -> LabError:
         """The error when there is nothing to be read any more."""

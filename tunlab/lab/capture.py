@@ -13,11 +13,11 @@ from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.packet_socket import Captured, PacketSocket
 from tunlab.packet import Packet, parse
-from tunlab.traffic import DEFAULT_TIMEOUT, Crossing, Expectation
-from tunlab.traffic.expectation import Expected
-from tunlab.traffic.explanation import Seen, missed
-from tunlab.traffic.offload import octets_finished
-from tunlab.traffic.timing import Window
+from tunlab.traffic import DEFAULT_TIMEOUT, Expectation, TraceEntry
+from tunlab.traffic.checksum_offload import complete_packet_checksum
+from tunlab.traffic.deadlines import Deadline
+from tunlab.traffic.expectation import CombinedExpectation
+from tunlab.traffic.failure_text import Candidate, timeout_error
 
 
 class Capture(Closing):
@@ -30,7 +30,7 @@ class Capture(Closing):
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV)."""
         self.timeout = timeout
-        self.record: list[Crossing] = []
+        self.record: list[TraceEntry] = []
         self._socket = PacketSocket(netns, ifname, link_header=False)
         self._next = 0
 
@@ -48,7 +48,7 @@ class Capture(Closing):
         """For poll(2)."""
         return self._socket.fileno()
 
-    def take(self) -> list[Crossing]:
+    def take(self) -> list[TraceEntry]:
         """What has passed and was not taken yet; "out" is what the node has sent. Does not wait."""
         self._read()
         taken = self.record[self._next :]
@@ -57,7 +57,7 @@ class Capture(Closing):
 
     def packets(self) -> list[Packet]:
         """As `take`, the IPv4 packets alone."""
-        return [crossing.packet for crossing in self.take() if crossing.packet is not None]
+        return [entry.packet for entry in self.take() if entry.packet is not None]
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
         """The next packet that is as wanted in every respect, in either direction; those before it are passed over.
@@ -65,35 +65,35 @@ class Capture(Closing):
         Raises ExpectationError after `timeout` seconds, with every packet that passed meanwhile and how it differs.
         """
         __tracebackhide__ = True
-        expected = Expected.of(wanted)
-        seen: list[Seen] = []
-        window = Window(self.timeout if timeout is None else timeout)
-        for crossing in self._crossings(window):
-            differences = None if crossing.packet is None else expected.difference(crossing.packet)
-            if crossing.packet is not None and not differences:
-                return crossing.packet
-            seen.append(Seen(crossing, differences))
-        raise missed(expected, seen, window)
+        expected = CombinedExpectation.of(wanted)
+        seen: list[Candidate] = []
+        deadline = Deadline(self.timeout if timeout is None else timeout)
+        for entry in self._entries(deadline):
+            differences = None if entry.packet is None else expected.difference(entry.packet)
+            if entry.packet is not None and not differences:
+                return entry.packet
+            seen.append(Candidate(entry, differences))
+        raise timeout_error(expected, seen, deadline)
 
-    def _crossings(self, window: Window) -> Iterator[Crossing]:
+    def _entries(self, deadline: Deadline) -> Iterator[TraceEntry]:
         while True:
             self._read()
             while self._next < len(self.record):
                 self._next += 1
                 yield self.record[self._next - 1]
-            remaining = window.remaining()
-            if (remaining <= 0 or not self._socket.wait(remaining)) and not window.widen():
+            remaining = deadline.remaining()
+            if (remaining <= 0 or not self._socket.wait(remaining)) and not deadline.extend():
                 return
 
     def _read(self) -> None:
-        self.record += map(crossing_of, self._socket.recv_all())
+        self.record += map(to_trace_entry, self._socket.recv_all())
 
     def close(self) -> None:
         """Close it. May be repeated."""
         self._socket.close()
 
 
-def crossing_of(captured: Captured) -> Crossing:
+def to_trace_entry(captured: Captured) -> TraceEntry:
     """What passed, as a datagram: with the checksum that the kernel has left for the device to make.
 
     Between veths nobody makes it, for the other kernel knows that it was never needed; a cable would carry it.
@@ -105,6 +105,6 @@ def crossing_of(captured: Captured) -> Crossing:
         pass
     else:
         if not captured.checksum_ready:
-            octets = octets_finished(packet)
+            octets = complete_packet_checksum(packet)
             packet = parse(octets)
-    return Crossing("out" if captured.outgoing else "in", captured.time, octets, packet)
+    return TraceEntry("out" if captured.outgoing else "in", captured.time, octets, packet)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tunlab.lab.capture import Capture
     from tunlab.traffic import Tun
-    from tunlab.traffic.counting import Counts
+    from tunlab.traffic.counter_expectation import CounterExpectation
 
 Socket: TypeAlias = socket.socket
 
@@ -212,15 +212,15 @@ class Node:
 
         return read_counters(self.netns)
 
-    def counts(self, **wanted: int) -> Counts:
-        """A block within which the node's kernel counts just so: `with router.counts(Ip__ForwDatagrams=2): …`.
+    def expect_counters(self, **wanted: int) -> CounterExpectation:
+        """A block within which the node's kernel counts just so: `with router.expect_counters(Ip__ForwDatagrams=2): …`.
 
         Raises CountError, KernelError as `Tun.counts`.
         """
-        from tunlab.traffic.counting import counts
+        from tunlab.traffic.counter_expectation import expect_counters
 
         __tracebackhide__ = True
-        return counts(self.netns, wanted)
+        return expect_counters(self.netns, wanted)
 
     # ---- its links -------------------------------------------------------------------------------------------------
 

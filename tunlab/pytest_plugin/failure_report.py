@@ -99,7 +99,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
         told = item.stash.get(_told, None)
         if told is not None and told.kept is not None:  # after a subtest that failed there may have been more
             evidence = watch.gather()
-            told.rest = evidence if len(evidence.sightings) > told.kept else None
+            told.rest = evidence if len(evidence.observations) > told.kept else None
 
 
 def _name_the_recording(item: pytest.Item, error: BaseException, evidence: Evidence) -> None:
@@ -112,15 +112,15 @@ def _name_the_recording(item: pytest.Item, error: BaseException, evidence: Evide
 
 def _is_written(config: pytest.Config, evidence: Evidence) -> bool:
     mode = record_mode(config)
-    return mode == "always" or (mode == "failed" and bool(evidence.sightings))
+    return mode == "always" or (mode == "failed" and bool(evidence.observations))
 
 
 def _tell(
     item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], watch: TestRecorder, told: _Told
 ) -> None:
-    from tunlab.report.elsewhere import elsewhere
-    from tunlab.report.section import section
-    from tunlab.report.witness import statement
+    from tunlab.report.kernel_report import kernel_report
+    from tunlab.report.other_devices import matches_on_other_devices
+    from tunlab.report.terminal_section import render_section
 
     evidence = item.stash.get(_evidence, None) or watch.gather()  # an expected failure that passed has no error
     told.outcome = report.outcome
@@ -132,12 +132,12 @@ def _tell(
         pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
     pointers.append(f"{'again':9} pytest {shlex.quote(_address(item))}")
     homes = watch.homes()
-    testimony = statement(homes, evidence, watch.reasons())
+    testimony = kernel_report(homes, evidence, watch.reasons())
     error = None if call.excinfo is None else call.excinfo.value
-    remarks = [] if error is None else list(elsewhere(error, homes, evidence))
-    if evidence.sightings or testimony or report.when != "teardown":  # what a test left open has nothing to add
+    remarks = [] if error is None else list(matches_on_other_devices(error, homes, evidence))
+    if evidence.observations or testimony or report.when != "teardown":  # what a test left open has nothing to add
         width = report_width(item.config)
-        told.section = section(evidence, testimony, pointers, remarks, width=width, since=told.shown)
+        told.section = render_section(evidence, testimony, pointers, remarks, width=width, since=told.shown)
         _add_section(report, told.section)
         told.shown = time.time_ns()
     _shorten(report, error)
@@ -156,9 +156,9 @@ def _complete(item: pytest.Item, report: pytest.TestReport, watch: TestRecorder,
 
 
 def _octets(item: pytest.Item, evidence: Evidence, told: _Told) -> bytes:
-    from tunlab.report.evidence import recording
+    from tunlab.report.evidence import to_pcapng
 
-    return recording(evidence, comment=f"{item.nodeid}: {told.outcome}")
+    return to_pcapng(evidence, comment=f"{item.nodeid}: {told.outcome}")
 
 
 def _put(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, octets: bytes, told: _Told) -> None:
@@ -166,7 +166,7 @@ def _put(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, octet
     name = recording_name(item.config, item.nodeid)
     attach_recording(report, name, octets, "\n\n".join(filter(None, [*told.texts, told.section])), told.outcome)
     _link(item, report, _files(item.config, name, octets))
-    told.kept = len(evidence.sightings)
+    told.kept = len(evidence.observations)
 
 
 def _files(config: pytest.Config, name: str, recording: bytes) -> dict[str, str]:

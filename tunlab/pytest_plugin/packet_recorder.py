@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.namespace_record import NamespaceRecord
     from tunlab.kernel.netns import Netns
     from tunlab.lab.live_lab import LiveLab
-    from tunlab.report.evidence import Evidence, Home
+    from tunlab.report.evidence import Evidence, RecordedNetns
     from tunlab.topology.plan import LabPlan
     from tunlab.traffic import Tun
 
@@ -93,8 +93,8 @@ class TestRecorder:
         """Whether a packet with exactly this payload has crossed one of the test's Tuns."""
         tuns = [tun for known in self._tuns.values() for tun in known]
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
-        crossings = chain.from_iterable(tun.record for tun in tuns)
-        return any(each.packet is not None and each.packet.payload == octets for each in crossings)
+        entries = chain.from_iterable(tun.record for tun in tuns)
+        return any(each.packet is not None and each.packet.payload == octets for each in entries)
 
     # ---- when it is over -------------------------------------------------------------------------------------------
 
@@ -108,24 +108,24 @@ class TestRecorder:
                         known.append(tun)
         self.labs.clear()
 
-    def homes(self) -> list[Home]:
+    def homes(self) -> list[RecordedNetns]:
         """The namespaces, each with a name of its own, those of plain fixtures by number where there are several."""
-        from tunlab.report.evidence import Home
+        from tunlab.report.evidence import RecordedNetns
 
         self.settle()
         names: dict[str, int] = {}
         homes = []
-        for name, netns, record, is_end in self._homes:
+        for name, netns, record, is_endpoint in self._homes:
             names[name] = names.get(name, 0) + 1
             own = name if names[name] == 1 else f"{name}{names[name]}"
-            homes.append(Home(own, netns, record, self._tuns.get(netns.identity, []), is_end))
+            homes.append(RecordedNetns(own, netns, record, self._tuns.get(netns.identity, []), is_endpoint))
         return homes
 
     def gather(self) -> Evidence:
         """Read the records out: once."""
-        from tunlab.report.evidence import gather
+        from tunlab.report.evidence import gather_evidence
 
-        return gather(self.homes())
+        return gather_evidence(self.homes())
 
     def reasons(self) -> list[str]:
         """The kernel's reasons for the packets that it dropped in this test, as far as it told."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tunlab.kernel.netns import Netns
-    from tunlab.report.evidence import Home
+    from tunlab.report.evidence import RecordedNetns
 
 _EVERYBODY = "0 0 4294967295"  # the user map of the machine's own user namespace
 
@@ -54,12 +54,12 @@ def wanted(config: pytest.Config) -> bool:
     return bool(config.getoption("tunlab_pause")) and not hasattr(config, "workerinput")
 
 
-def pause(item: pytest.Item, report: pytest.TestReport, homes: Sequence[Home]) -> None:
+def pause(item: pytest.Item, report: pytest.TestReport, homes: Sequence[RecordedNetns]) -> None:
     """Show the failure and the way into the namespaces, and wait for Enter."""
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     terminal: Any = item.config.pluginmanager.getplugin("terminalreporter")
     with ExitStack() as held:
-        lines = [line for home in homes if home.is_end for line in _entries(home, held)]
+        lines = [line for home in homes if home.is_endpoint for line in _entries(home, held)]
         if capture is not None:
             # On again afterwards only if it was on, as in a subtest; standard input is, when the next phase begins.
             held.enter_context(capture.global_and_fixture_disabled())
@@ -76,7 +76,7 @@ def pause(item: pytest.Item, report: pytest.TestReport, homes: Sequence[Home]) -
         sys.stdin.readline()
 
 
-def _entries(home: Home, held: ExitStack) -> list[str]:
+def _entries(home: RecordedNetns, held: ExitStack) -> list[str]:
     """The lines to paste into another terminal."""
     netns: Netns = home.netns
     if netns.closed:  # in the teardown the fixtures have let it go: the record has not

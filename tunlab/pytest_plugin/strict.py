@@ -26,10 +26,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """As a part of the call, so that it is the test that fails, and not its teardown."""
     result = yield
     for tun in item.stash.get(_tuns, ()):
-        if unexpected := tun.unexpected():
-            from tunlab.traffic.explanation import left_over
+        if unmatched := tun.unmatched():
+            from tunlab.traffic.failure_text import strict_error
 
             # No traceback: the test ended well, and no line of it is to blame.
-            error = left_over(unexpected, tun.ifname)
+            error = strict_error(unmatched, tun.ifname)
             raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
     return result

@@ -17,12 +17,12 @@ FIELDS = (
 _OPERATIONS = {1: ("request", "who has {target}? asks {sender}"), 2: ("reply", "{sender} is at {address}")}
 
 
-def is_message(octets: bytes) -> bool:
+def is_ethernet_ipv4(octets: bytes) -> bool:
     """Whether these, from after the link's header on, are a whole message about Ethernet's and IPv4's addresses."""
     return len(octets) >= LENGTH and octets.startswith(_BEGIN)
 
 
-def in_words(octets: bytes) -> str:
+def summarize(octets: bytes) -> str:
     """What a message asks or says; of an operation that RFC 826 does not have, "ARP" alone."""
     _, words = _OPERATIONS.get(int.from_bytes(octets[6:8], "big"), ("", ""))
     parts = {"sender": _dotted(octets[14:18]), "target": _dotted(octets[24:28]), "address": octets[8:14].hex(":")}

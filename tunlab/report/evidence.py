@@ -19,48 +19,48 @@ from tunlab.kernel.namespace_record import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD
 from tunlab.kernel.netns import Netns
 from tunlab.packet import Packet, parse
 from tunlab.recorder import LARGEST_PACKET, LINKTYPE_ETHERNET, LINKTYPE_RAW, Direction, PcapngWriter
-from tunlab.traffic import Crossing, Tun
-from tunlab.traffic.offload import finished
+from tunlab.traffic import TraceEntry, Tun
+from tunlab.traffic.checksum_offload import complete_checksum
 
 _GONE = "deleted"
 _ETHERNET_HEADER = 14
 _VLAN_TAGS = (b"\x81\x00", b"\x88\xa8")
 
 
-class Home(Struct, eq=False):
+class RecordedNetns(Struct, eq=False):
     """A namespace that is recorded.
 
     name     of the lab's node, or "kernel"
     record   what passes its devices; None where that was not asked for, or not allowed
     tuns     those whose other end is the test
-    is_end   whether packets come from it and go to it, as of a host; not of a bridge
+    is_endpoint   whether packets come from it and go to it, as of a host; not of a bridge
     """
 
     name: str
     netns: Netns
     record: NamespaceRecord | None = None
     tuns: list[Tun] = field(default_factory=list)
-    is_end: bool = True
+    is_endpoint: bool = True
 
 
-class Sighting(Struct, frozen=True, eq=False):
+class Observation(Struct, frozen=True, eq=False):
     """A packet on a device.
 
-    home       the namespace's name
+    node       the namespace's name
     device     the device's name in the record: "tun0", or "client:eth0" where there are several namespaces
     wire       whether the other end is another device; else it is the reader of a TUN
     direction  as the device sees it: "out" is what the kernel sends
     frame      the octets as recorded, with the link's header
     octets     from after the link's header on
     packet     None for what is no IPv4
-    lost       how many packets of that home passed before it, since the one before, and nobody knows of them
+    lost       how many packets of that namespace passed before it, since the one before, and nobody knows of them
     recorded   whether the kernel's record has it; else a Tun alone
     """
 
-    home: str
+    node: str
     device: str
     ifname: str
-    wire: bool
+    on_link: bool
     linktype: int
     time: int
     direction: Direction
@@ -82,48 +82,48 @@ class Note(Struct, frozen=True):
 class Evidence(Struct):
     """All that passed, in the order of time.
 
-    ends    the names of the homes that packets come from and go to
-    tested  whether the test itself is an end, by a TUN
-    lost    how many packets of each home found no room in its record, and no Tun has them either
+    endpoints  the names of the namespaces that packets come from and go to
+    test_is_endpoint  whether the test itself is an end, by a TUN
+    lost    how many packets of each namespace found no room in its record, and no Tun has them either
     tuns    the devices of the Tuns, whether or not anything passed them
     notes   where packets are missing, and when an expectation was given up, in the order of time
     """
 
-    sightings: list[Sighting]
-    ends: list[str]
-    tested: bool
+    observations: list[Observation]
+    endpoints: list[str]
+    test_is_endpoint: bool
     lost: dict[str, int]
     tuns: list[str]
     notes: list[Note] = []
 
 
-def gather(homes: Sequence[Home]) -> Evidence:
+def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
     """What the records and the Tuns have, as it is now."""
-    several = len(homes) > 1
-    sightings, lost, tuns, notes = list[Sighting](), dict[str, int](), list[str](), list[Note]()
-    for home in homes:
-        passed = home.record.passed() if home.record is not None else []
-        found = [_sighting(home, each, several) for each in passed]
-        for tun in home.tuns:
-            tuns.append(_device(home, tun.ifname, several))
-            found = _joined(found, home, tun, several)
-            notes += [Note(time, text) for time, text in tun.given_up]
-        if home.record is not None and home.record.dropped:
-            found, missing, at_end = _without_those_found(found, len(found) - len(passed), home.record.dropped)
+    several = len(namespaces) > 1
+    observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
+    for namespace in namespaces:
+        passed = namespace.record.passed() if namespace.record is not None else []
+        found = [_sighting(namespace, each, several) for each in passed]
+        for tun in namespace.tuns:
+            tuns.append(_device(namespace, tun.ifname, several))
+            found = _joined(found, namespace, tun, several)
+            notes += [Note(time, text) for time, text in tun.timeouts]
+        if namespace.record is not None and namespace.record.dropped:
+            found, missing, at_end = _without_those_found(found, len(found) - len(passed), namespace.record.dropped)
             if missing:
-                lost[home.name] = missing
-                notes += [Note(each.time, _missing(home.name, each.lost, "here")) for each in found if each.lost]
+                lost[namespace.name] = missing
+                notes += [Note(each.time, _missing(namespace.name, each.lost, "here")) for each in found if each.lost]
             if at_end:
                 ended = max((each.time for each in found if each.recorded), default=0)
-                notes.append(Note(ended + 1, _missing(home.name, at_end, "from here on")))
-        sightings += found
-    sightings.sort(key=lambda each: each.time)
+                notes.append(Note(ended + 1, _missing(namespace.name, at_end, "from here on")))
+        observations += found
+    observations.sort(key=lambda each: each.time)
     notes.sort(key=lambda each: each.time)
-    ends = [home.name for home in homes if home.is_end]
-    return Evidence(sightings, ends, any(home.tuns for home in homes), lost, tuns, notes)
+    ends = [namespace.name for namespace in namespaces if namespace.is_endpoint]
+    return Evidence(observations, ends, any(namespace.tuns for namespace in namespaces), lost, tuns, notes)
 
 
-def _without_those_found(found: list[Sighting], known: int, dropped: int) -> tuple[list[Sighting], int, int]:
+def _without_those_found(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
     """Of the packets that the record has lost a Tun may have some: the gaps without these.
 
     known   how many a Tun alone has seen
@@ -151,11 +151,11 @@ def _missing(name: str, count: int, where: str) -> str:
     return f"{name}: {count} {are} missing {where}"
 
 
-def _device(home: Home, ifname: str, several: bool) -> str:
-    return f"{home.name}:{ifname or _GONE}" if several else ifname or _GONE
+def _device(namespace: RecordedNetns, ifname: str, several: bool) -> str:
+    return f"{namespace.name}:{ifname or _GONE}" if several else ifname or _GONE
 
 
-def _sighting(home: Home, passed: Passed, several: bool) -> Sighting:
+def _sighting(namespace: RecordedNetns, passed: Passed, several: bool) -> Observation:
     captured, ethernet = passed.captured, passed.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
     frame, head = captured.octets, 0
     if ethernet:
@@ -164,13 +164,13 @@ def _sighting(home: Home, passed: Passed, several: bool) -> Sighting:
             head += 4
     octets = frame[head:]
     if not captured.checksum_ready:
-        octets = finished(octets)
+        octets = complete_checksum(octets)
         frame = frame[:head] + octets
-    return Sighting(
-        home=home.name,
-        device=_device(home, passed.ifname, several),
+    return Observation(
+        node=namespace.name,
+        device=_device(namespace, passed.ifname, several),
         ifname=passed.ifname,
-        wire=passed.hardware_type != ARPHRD_NONE,
+        on_link=passed.hardware_type != ARPHRD_NONE,
         linktype=LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW,
         time=captured.time,
         direction="out" if captured.outgoing else "in",
@@ -188,58 +188,58 @@ def _parsed(octets: bytes) -> Packet | None:
         return None
 
 
-def _joined(found: list[Sighting], home: Home, tun: Tun, several: bool) -> list[Sighting]:
-    """The sightings with what the Tun knows of them, and with what it alone has seen."""
+def _joined(found: list[Observation], namespace: RecordedNetns, tun: Tun, several: bool) -> list[Observation]:
+    """The observations with what the Tun knows of them, and with what it alone has seen."""
     if not tun.closed:
         with suppress(TunlabError):  # the device is gone
             tun.unread()
     waiting: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
     for index, each in enumerate(found):
         # A device that was deleted before anybody asked has no name any more in the record.
-        if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.wire):
+        if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
             waiting[each.direction, each.octets].append(index)
-    joined, comments, device = list(found), dict[int, str](), _device(home, tun.ifname, several)
-    for crossing in tun.record:
-        comment = crossing.comment or ("nobody asked for it" if crossing.direction == "out" else "")
-        if places := waiting[crossing.direction, crossing.octets]:
+    joined, comments, device = list(found), dict[int, str](), _device(namespace, tun.ifname, several)
+    for entry in tun.record:
+        comment = entry.comment or ("nobody asked for it" if entry.direction == "out" else "")
+        if places := waiting[entry.direction, entry.octets]:
             comments[places.popleft()] = comment
         else:
-            joined.append(_crossed(home, tun, crossing, comment, several))
+            joined.append(_crossed(namespace, tun, entry, comment, several))
     for index, comment in comments.items():
         joined[index] = replace(joined[index], comment=comment, device=device, ifname=tun.ifname)
     return joined
 
 
-def _crossed(home: Home, tun: Tun, crossing: Crossing, comment: str, several: bool) -> Sighting:
-    return Sighting(
-        home=home.name,
-        device=_device(home, tun.ifname, several),
+def _crossed(namespace: RecordedNetns, tun: Tun, entry: TraceEntry, comment: str, several: bool) -> Observation:
+    return Observation(
+        node=namespace.name,
+        device=_device(namespace, tun.ifname, several),
         ifname=tun.ifname,
-        wire=False,
+        on_link=False,
         linktype=LINKTYPE_RAW,
-        time=crossing.time_ns,
-        direction=crossing.direction,
-        frame=crossing.octets,
-        octets=crossing.octets,
-        packet=crossing.packet,
+        time=entry.time_ns,
+        direction=entry.direction,
+        frame=entry.octets,
+        octets=entry.octets,
+        packet=entry.packet,
         comment=comment,
         recorded=False,
     )
 
 
-def losses(evidence: Evidence) -> Iterable[str]:
+def loss_sentences(evidence: Evidence) -> Iterable[str]:
     """A sentence for each namespace whose record is not whole."""
     for name, count in evidence.lost.items():
         were = "packet of its devices was" if count == 1 else "packets of its devices were"
         yield f"{name}: {count} {were} not recorded: there was no room for more, and the first and the last are here"
 
 
-def recording(evidence: Evidence, *, comment: str) -> bytes:
+def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
     """The evidence as a pcapng file, `comment` on the whole of it; the interfaces in the order of the ladder's ends."""
     file = BytesIO()
-    writer = PcapngWriter(file, comment="\n".join([comment, *losses(evidence)]))
+    writer = PcapngWriter(file, comment="\n".join([comment, *loss_sentences(evidence)]))
     numbers = {key: writer.add_interface(key[0], linktype=key[1]) for key in _interfaces(evidence)}
-    for each in evidence.sightings:
+    for each in evidence.observations:
         kept = each.frame[:LARGEST_PACKET]
         writer.write(
             numbers[each.device, each.linktype],
@@ -256,6 +256,6 @@ def recording(evidence: Evidence, *, comment: str) -> bytes:
 def _interfaces(evidence: Evidence) -> list[tuple[str, int]]:
     """Each device with its link type: who reads the recording knows by their order how the nodes stand."""
     devices = [(device, LINKTYPE_RAW) for device in evidence.tuns]
-    devices += [(each.device, each.linktype) for each in evidence.sightings]
-    places = {name: place for place, name in enumerate(evidence.ends)}
+    devices += [(each.device, each.linktype) for each in evidence.observations]
+    places = {name: place for place, name in enumerate(evidence.endpoints)}
     return sorted(dict.fromkeys(devices), key=lambda each: places.get(each[0].partition(":")[0], len(places)))

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from tunlab.packet import summary
 from tunlab.report import arp
-from tunlab.report.evidence import Evidence, Note, Sighting
-from tunlab.traffic.crossing import DECISIVE
+from tunlab.report.evidence import Evidence, Note, Observation
+from tunlab.traffic.trace import DECISIVE_COMMENTS
 
 WIDTH = 100
 TEST = "test"
@@ -22,120 +22,120 @@ _FIRST, _LAST, _AROUND = 20, 40, 3  # of a long test these rows are shown, and s
 _NOTES = 20
 
 
-class Row(Struct, frozen=True):
+class LadderRow(Struct, frozen=True):
     """An arrow.
 
-    number    of the packet in the recording, from 1: of its first sighting
+    number    of the packet in the recording, from 1: of its first observation
     origin    the name of an end; "" where it came from nowhere that is recorded
     target    the same; "" where nobody has received it
-    received  the number of its sighting at the target; the same number where there is one sighting, 0 for no target
+    received  the number of the observation at the target; 0 if nobody received it
     """
 
     number: int
-    sighting: Sighting
+    observation: Observation
     origin: str
     target: str
     comment: str
     received: int
 
 
-def rows(evidence: Evidence) -> list[Row]:
+def ladder_rows(evidence: Evidence) -> list[LadderRow]:
     """The arrows: each packet once from end to end, however many devices it passed between."""
-    found = list[Row]()
-    received: defaultdict[bytes, deque[tuple[int, Sighting]]] = defaultdict(deque)
+    found = list[LadderRow]()
+    received: defaultdict[bytes, deque[tuple[int, Observation]]] = defaultdict(deque)
     left: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
-    numbered = [(n, each) for n, each in enumerate(evidence.sightings, 1) if each.home in evidence.ends]
+    numbered = [(n, each) for n, each in enumerate(evidence.observations, 1) if each.node in evidence.endpoints]
     for number, each in numbered:
-        if each.wire and each.direction == "in":
+        if each.on_link and each.direction == "in":
             received[each.frame].append((number, each))
-        elif each.wire:
-            left[each.frame].append((number, each.home))
+        elif each.on_link:
+            left[each.frame].append((number, each.node))
     taken = set[int]()
     for number, each in numbered:
-        if not each.wire:
-            ends = (TEST, each.home) if each.direction == "in" else (each.home, TEST)
-            found.append(Row(number, each, *ends, each.comment, number))
+        if not each.on_link:
+            ends = (TEST, each.node) if each.direction == "in" else (each.node, TEST)
+            found.append(LadderRow(number, each, *ends, each.comment, number))
         elif each.direction == "out":
             targets = _receivers(each, received[each.frame], taken)
             for target, there in targets or [("", 0)]:
-                found.append(Row(number, each, each.home, target, each.comment, there))
+                found.append(LadderRow(number, each, each.node, target, each.comment, there))
         elif number not in taken and (each.ifname == "lo" or not _sent_later(each, number, left[each.frame])):
-            origin = each.home if each.ifname == "lo" else ""
-            found.append(Row(number, each, origin, each.home, each.comment, number))
+            origin = each.node if each.ifname == "lo" else ""
+            found.append(LadderRow(number, each, origin, each.node, each.comment, number))
     return found
 
 
-def _receivers(sent: Sighting, candidates: deque[tuple[int, Sighting]], taken: set[int]) -> list[tuple[str, int]]:
-    """Who has received it, with the number of that sighting: each other end once, the first time after it was sent."""
+def _receivers(sent: Observation, candidates: deque[tuple[int, Observation]], taken: set[int]) -> list[tuple[str, int]]:
+    """Return each receiver once, with the number of its first observation after the packet was sent."""
     names = dict[str, int]()
     while candidates and candidates[0][0] in taken:
         candidates.popleft()
     for number, each in candidates:
-        if each.home in names:  # it was sent again
+        if each.node in names:  # it was sent again
             break
-        if number not in taken and each.home != sent.home and each.time >= sent.time:
+        if number not in taken and each.node != sent.node and each.time >= sent.time:
             taken.add(number)
-            names[each.home] = number
+            names[each.node] = number
     return list(names.items())
 
 
-def _sent_later(received: Sighting, number: int, left: Sequence[tuple[int, str]]) -> bool:
+def _sent_later(received: Observation, number: int, left: Sequence[tuple[int, str]]) -> bool:
     # Two namespaces' records are put together by time: a packet may seem to arrive before it left.
-    return bool(left) and left[-1][0] > number and left[-1][1] != received.home
+    return bool(left) and left[-1][0] > number and left[-1][1] != received.node
 
 
-def describe(sighting: Sighting) -> str:
+def describe(observation: Observation) -> str:
     """The packet in one line."""
-    octets = sighting.octets
-    if sighting.packet is not None:
-        return summary(sighting.packet)
-    if sighting.wire and sighting.frame[12:14] == b"\x08\x06" and arp.is_message(octets):
-        return arp.in_words(octets)
+    octets = observation.octets
+    if observation.packet is not None:
+        return summary(observation.packet)
+    if observation.on_link and observation.frame[12:14] == b"\x08\x06" and arp.is_ethernet_ipv4(octets):
+        return arp.summarize(octets)
     if octets and octets[0] >> 4 == 6:
         return f"IPv6, {len(octets)} octets"
     return summary(octets)
 
 
-def draw(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
+def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
     """The ladder in lines; none where nothing passed.
 
     since   what passed until then, in nanoseconds since the epoch, was shown before: it is left out
     """
-    found = rows(evidence)
+    found = ladder_rows(evidence)
     if not found:
         return []
-    names = ([TEST] if evidence.tested else []) + evidence.ends
+    names = ([TEST] if evidence.test_is_endpoint else []) + evidence.endpoints
     used = {name for row in found for name in (row.origin, row.target)} | {TEST}
-    columns = _Columns([name for name in names if name in used], digits=len(str(found[-1].number)), width=width)
-    several = len({row.sighting.device for row in found if not row.sighting.wire}) > 1
-    start = found[0].sighting.time
+    columns = _Layout([name for name in names if name in used], digits=len(str(found[-1].number)), width=width)
+    several = len({row.observation.device for row in found if not row.observation.on_link}) > 1
+    start = found[0].observation.time
     shown, notes = _shown(found, since), deque([each for each in evidence.notes if each.time > since][-_NOTES:])
     lines, left_out = [columns.header()], 0
-    if before := sum(each.time <= since for each in evidence.sightings):
+    if before := sum(each.time <= since for each in evidence.observations):
         lines.append(f"      … {before} packet{'' if before == 1 else 's'} before, shown above …")
     for index, row in enumerate(found):
-        while notes and notes[0].time < row.sighting.time:
+        while notes and notes[0].time < row.observation.time:
             lines += _left_out(left_out)
             left_out = 0
             lines += columns.note(notes.popleft(), start)
         if index not in shown:
-            left_out += row.sighting.time > since
+            left_out += row.observation.time > since
             continue
         lines += _left_out(left_out)
         left_out = 0
-        prefix = f"{row.sighting.device}: " if several and not row.sighting.wire else ""
-        text = prefix + describe(row.sighting)
+        prefix = f"{row.observation.device}: " if several and not row.observation.on_link else ""
+        text = prefix + describe(row.observation)
         if not row.target:
             text += " – nobody received it"
-        lines += columns.arrow(row, (row.sighting.time - start) / 1e6, text)
+        lines += columns.arrow(row, (row.observation.time - start) / 1e6, text)
     for note in notes:
         lines += columns.note(note, start)
     return lines
 
 
-def _shown(found: Sequence[Row], since: int) -> set[int]:
+def _shown(found: Sequence[LadderRow], since: int) -> set[int]:
     """The indexes of the rows that are drawn: of a great many the first, the last, and what is around the decisive."""
-    begin = next((index for index, row in enumerate(found) if row.sighting.time > since), len(found))
+    begin = next((index for index, row in enumerate(found) if row.observation.time > since), len(found))
     end = len(found)
     if end - begin <= _FIRST + _LAST:
         return set(range(begin, end))
@@ -146,8 +146,8 @@ def _shown(found: Sequence[Row], since: int) -> set[int]:
     return shown
 
 
-def _decides(row: Row) -> bool:
-    return any(part in DECISIVE for part in row.comment.split("; "))
+def _decides(row: LadderRow) -> bool:
+    return any(part in DECISIVE_COMMENTS for part in row.comment.split("; "))
 
 
 def _left_out(count: int) -> Iterator[str]:
@@ -156,7 +156,7 @@ def _left_out(count: int) -> Iterator[str]:
         yield f"      … {count} {are} in the recording …"
 
 
-class _Columns:
+class _Layout:
     """Where the lines of the ends stand."""
 
     def __init__(self, names: Sequence[str], *, digits: int, width: int) -> None:
@@ -194,7 +194,7 @@ class _Columns:
         for index, part in enumerate(_wrapped(note.text, self.width - place - 2)):
             yield f"{lifelines if index else begin:{place}}{'  ' if index else '– '}{part}"
 
-    def arrow(self, row: Row, milliseconds: float, text: str) -> Iterator[str]:
+    def arrow(self, row: LadderRow, milliseconds: float, text: str) -> Iterator[str]:
         line = self._lifelines()
         line[: self.first - 2] = f"{row.number:{self.digits}}{milliseconds:10.3f}"
         begin, end = self.places.get(row.origin), self.places.get(row.target)

@@ -9,20 +9,20 @@ from msgspec import Struct
 
 from tunlab.errors import PacketError
 from tunlab.packet import Difference, Header, Match, Packet
-from tunlab.traffic.naming import name_of
+from tunlab.traffic.function_names import function_name
 
 Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
 """What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
 
 
-class Expected(Struct, frozen=True):
+class CombinedExpectation(Struct, frozen=True):
     """Expectations that must all hold: the conditions on fields joined, the functions beside them."""
 
     match: Match
     tests: tuple[Callable[[Packet], object], ...]
 
     @classmethod
-    def of(cls, wanted: tuple[Expectation, ...]) -> Expected:
+    def of(cls, wanted: tuple[Expectation, ...]) -> CombinedExpectation:
         """Raises TypeError for what is no expectation."""
         match, tests = Match(()), list[Callable[[Packet], object]]()
         for each in wanted:
@@ -57,11 +57,11 @@ class Expected(Struct, frozen=True):
                 return [Difference("packet", test, got)]
         return rows
 
-    def met_by(self, packet: Packet) -> bool:
+    def matches(self, packet: Packet) -> bool:
         """Whether nothing differs and every function is true of it."""
         return not self.difference(packet)
 
     def __str__(self) -> str:
-        names = [self.match.text(name_of)] if self.match.conditions else []
-        names += [name_of(test) for test in self.tests]
+        names = [self.match.text(function_name)] if self.match.conditions else []
+        names += [function_name(test) for test in self.tests]
         return " & ".join(names) or "any packet"

@@ -4,7 +4,8 @@ The kernel answers a datagram written to a TUN before the write returns, or at t
 what it answers at once is in the device's queue before the reply to an echo request that is written later. So what was
 read before that reply is all there will be, of what it sends *because of what was injected*. It does not hold for what
 it sends later of its own accord: delayed acknowledgements, retransmissions, the ends of reassembly, programs; nor over
-several queues or a queueing discipline that lets some packets go before others. For these a fence takes a window.
+several queues or a queueing discipline that lets some packets go before others. For these a fence
+takes `settle`.
 
 Source: RFC 1122 section 3.2.2.6 (every host answers an echo request), drivers/net/tun.c (first in, first out).
 """
@@ -21,7 +22,7 @@ from tunlab.kernel.tun import TunDevice
 from tunlab.packet import ICMP, IPv4, build, parse, summary
 from tunlab.packet.icmp import ICMPType
 
-_REMEDY = "give a time to wait instead: within=0.1"
+_REMEDY = "give a time to wait instead: timeout=0.1"
 
 
 class Fence:

@@ -16,7 +16,7 @@ from tunlab.kernel.closing import Closing
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.refusal import SOCKET_REASONS, refusing
 from tunlab.packet.header import to_bytes
-from tunlab.traffic.sockets import echo_door
+from tunlab.traffic.sockets import open_ping_socket
 
 ECHO_PAYLOAD = bytes(range(56))
 """What is sent unless told otherwise: 56 octets, as ping(8) does, each telling its place."""
@@ -71,7 +71,7 @@ class Ping(Closing):
         parse_address(address, operation)
         if count < 1:
             raise KernelError(errno.EINVAL, operation, reason=f"{count} requests are none", remedy="send one or more")
-        ping = cls(echo_door(netns, identifier), address)
+        ping = cls(open_ping_socket(netns, identifier), address)
         try:
             for _ in range(count):
                 ping.send(payload)

@@ -49,7 +49,7 @@ def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket
     return receiver
 
 
-def echo_door(netns: Netns, identifier: int) -> socket.socket:
+def open_ping_socket(netns: Netns, identifier: int) -> socket.socket:
     """A socket through which the kernel sends echo requests, and gets their replies (icmp(7)). Raises KernelError."""
     operation = f"ping with the identifier {identifier}"
     door = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)

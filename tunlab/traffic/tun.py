@@ -26,12 +26,12 @@ from tunlab.packet import Header, Packet, build
 from tunlab.packet.header import to_bytes
 from tunlab.packet.packet import Layer
 from tunlab.traffic import sockets
-from tunlab.traffic.counting import Counts, counts
-from tunlab.traffic.crossing import Crossing
-from tunlab.traffic.expectation import Expectation, Expected
+from tunlab.traffic.counter_expectation import CounterExpectation, expect_counters
+from tunlab.traffic.deadlines import check_timeout
+from tunlab.traffic.expectation import CombinedExpectation, Expectation
 from tunlab.traffic.inbox import Inbox
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
-from tunlab.traffic.timing import seconds
+from tunlab.traffic.trace import TraceEntry
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
 
@@ -45,13 +45,13 @@ class Tun(Closing):
     device    the device; its `mtu`, `set_carrier`, `rtnl` configure it
     timeout   seconds that `expect` waits unless told otherwise
     record    every datagram that crossed so far, in order, both ways; the last 100,000 of them
-    given_up  when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
+    timeouts  when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
     """
 
     def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
         self.netns, self.device, self.timeout = netns, device, timeout
         self._inbox = Inbox(netns, device)
-        self.record, self.given_up = self._inbox.record, self._inbox.given_up
+        self.record, self.timeouts = self._inbox.record, self._inbox.timeouts
         self._interface = IPv4Interface(address) if address else None
         self._resources = ExitStack()
         self._resources.callback(device.close)
@@ -174,11 +174,11 @@ class Tun(Closing):
         """The next packet from the kernel that is as wanted in every respect; those before it are passed over.
 
         Each call reads on where the last one stopped. Raises ExpectationError after `timeout` seconds and the margin
-        for a machine that wakes late (`tunlab.traffic.timing`), with every packet that came and how it differs; `late`
-        says by how much it came too late, where it then came after all.
+        for a machine that wakes late (`tunlab.traffic.deadlines`), with every packet that came and how it differs;
+        `late` says by how much it came too late, where it then came after all.
         """
         __tracebackhide__ = True
-        expected = Expected.of(wanted)
+        expected = CombinedExpectation.of(wanted)
         self._check_open()
         return self._inbox.expect(expected, self._seconds(timeout))
 
@@ -198,60 +198,61 @@ class Tun(Closing):
         seconds in all: which were met by what, which were not, and what else came.
         """
         __tracebackhide__ = True
-        expected = [Expected.of(each if isinstance(each, tuple) else (each,)) for each in wanted]
+        expected = [CombinedExpectation.of(each if isinstance(each, tuple) else (each,)) for each in wanted]
         self._check_open()
         return self._inbox.expect_all(expected, ordered, self._seconds(timeout))
 
-    def expect_none(self, *unwanted: Expectation, within: float | None = None) -> None:
+    def expect_none(self, *unwanted: Expectation, timeout: float | None = None) -> None:
         """Nothing, if among what the kernel has sent and nobody has read there is no such packet.
 
-        within   seconds to wait for one; None: a fence, `fence`, says at once what there will be
+        timeout  seconds to wait for one; None: a fence, `fence`, says at once what there will be
 
         What came stays unread. Raises ExpectationError as soon as one comes; KernelError where no fence can hold.
         """
         __tracebackhide__ = True
-        expected = Expected.of(unwanted)
+        expected = CombinedExpectation.of(unwanted)
         self._check_open()
         self._inbox.expect_none(
             str(expected),
-            lambda each: each.packet is not None and expected.met_by(each.packet),
-            None if within is None else seconds("within", within),
+            lambda each: each.packet is not None and expected.matches(each.packet),
+            None if timeout is None else check_timeout("timeout", timeout),
             self._fence,
         )
 
-    def quiet(self, *, within: float | None = None) -> None:
+    def expect_silence(self, *, timeout: float | None = None) -> None:
         """Nothing, if the kernel sends nothing at all, and nothing waits to be read; as `expect_none` otherwise."""
         __tracebackhide__ = True
         self._check_open()
-        waited = None if within is None else seconds("within", within)
+        waited = None if timeout is None else check_timeout("timeout", timeout)
         self._inbox.expect_none("any datagram", lambda _: True, waited, self._fence)
 
-    def fence(self, *, window: float = 0.0) -> list[Packet]:
+    def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         """All that the kernel sends in answer to what was injected so far, without waiting; it stays unread.
 
         A marked echo request goes from `peer` to `address` through the same queue, and what is read before its reply
         is all there will be. Neither of the two is ever given to anybody; in the record their comment is "fence".
 
-        window   seconds to wait before it, for what the kernel sends later of its own accord: delayed acknowledgements,
-                 retransmissions, other timers; and for programs, several queues and disciplines that reorder
+        settle    seconds to wait first, for what the kernel sends later by itself: delayed acknowledgements,
+                  retransmissions, other timers; and for programs, several queues and disciplines that reorder
+        timeout   seconds to wait for the reply; None: `self.timeout`
 
         Raises KernelError that says why where it cannot hold: no address, a link that is down, echo requests that are
         ignored (net.ipv4.icmp_echo_ignore_all), filtered or routed elsewhere.
         """
         self._check_open()
-        return self._fence(seconds("window", window))
+        return self._fence(check_timeout("settle", settle), timeout)
 
-    def _fence(self, window: float = 0.0, timeout: float | None = None) -> list[Packet]:
+    def _fence(self, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         try:
             src, dst = self.peer, self.address
         except KernelError as error:
             reason = error.reason if self._interface else "it was made without an address"
-            remedy = "give the Tun an address in a network of two or more, or a time to wait instead: within=0.1"
+            remedy = "give the Tun an address in a network of two or more, or a time to wait instead: timeout=0.1"
             operation = f"fence {self.ifname}"
             raise KernelError(
                 errno.EADDRNOTAVAIL, operation, reason=reason, remedy=remedy, ifname=self.ifname
             ) from None
-        return self._inbox.fence(src, dst, self._seconds(timeout), window)
+        return self._inbox.fence(src, dst, self._seconds(timeout), settle)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
         """The IPv4 packets that the kernel has sent and nobody has read.
@@ -270,12 +271,12 @@ class Tun(Closing):
         self._check_open()
         return self._inbox.read(self._seconds(timeout))
 
-    def unread(self) -> list[Crossing]:
+    def unread(self) -> list[TraceEntry]:
         """What the kernel has sent and nobody has asked for yet, in order; it stays so, and is in the record now."""
         self._check_open()
         return self._inbox.unread()
 
-    def unexpected(self) -> list[Crossing]:
+    def unmatched(self) -> list[TraceEntry]:
         """What the kernel has sent and no expectation met, nobody captured and nobody read; a strict test fails by it.
 
         What `expect` passes over is among it.
@@ -286,11 +287,11 @@ class Tun(Closing):
             except KernelError:  # it cannot hold here; and where the device is gone, nothing more comes out of it
                 with suppress(KernelError):
                     self._inbox.unread()
-        return [crossing for crossing in self.record if not crossing.taken]
+        return [entry for entry in self.record if not entry.consumed]
 
     def _seconds(self, timeout: float | None) -> float:
         __tracebackhide__ = True
-        return seconds("timeout", self.timeout if timeout is None else timeout)
+        return check_timeout("timeout", self.timeout if timeout is None else timeout)
 
     # ---- what the kernel counts ------------------------------------------------------------------------------------
 
@@ -300,15 +301,15 @@ class Tun(Closing):
         self._check_open()
         return read_counters(self.netns)
 
-    def counts(self, **wanted: int) -> Counts:
-        """A block within which the kernel counts just so: `with tun.counts(IpExt__InCsumErrors=1): …`.
+    def expect_counters(self, **wanted: int) -> CounterExpectation:
+        """A block within which the kernel counts just so: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
 
         Only the counters named are held to it; a 0 says that one does not move. Raises CountError with all that moved,
         KernelError for a name that is none.
         """
         __tracebackhide__ = True
         self._check_open()
-        return counts(self.netns, wanted)
+        return expect_counters(self.netns, wanted)
 
     # ---- what runs inside ------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from tunlab.lab.attachment import attach
 from tunlab.lab.lab import Lab
 from tunlab.lab.tun.inject_server import InjectServer
 from tunlab.packet import parse
-from tunlab.traffic import Crossing
+from tunlab.traffic import TraceEntry
 
 __all__ = ["Reader", "attach"]
 
@@ -62,7 +62,7 @@ class Reader(Closing):
         sources = (self._device, self._door, self._socket)
         return [source.fileno() for source in sources if source is not None]
 
-    def take(self) -> list[Crossing]:
+    def take(self) -> list[TraceEntry]:
         """What has crossed since and was not taken yet, some tens at most. Raises LabError when the device is gone."""
         try:
             return list(self._take())
@@ -76,20 +76,20 @@ class Reader(Closing):
         problem = f"{self.ifname} in lab {self._lab.name!r} is gone, or down"
         return LabError(self._lab.name, problem, remedy="tunlab ls shows what is up")
 
-    def _take(self) -> Iterable[Crossing]:
+    def _take(self) -> Iterable[TraceEntry]:
         if self._device is not None:
             # In the order of cause and effect: what waited, what is injected now, what the kernel sends on that.
             yield from self._read(self._device)
             if self._door is not None:
                 for octets in self._door.answer(self._device.write):
-                    yield _crossing("in", octets, time.time_ns())
+                    yield _trace_entry("in", octets, time.time_ns())
                     yield from self._read(self._device)
         if self._socket is not None:
             for captured in self._socket.recv_all(_AT_ONCE):
-                yield _crossing("out" if captured.outgoing else "in", captured.octets, captured.time)
+                yield _trace_entry("out" if captured.outgoing else "in", captured.octets, captured.time)
 
-    def _read(self, device: TunDevice) -> Iterator[Crossing]:
-        return (_crossing("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
+    def _read(self, device: TunDevice) -> Iterator[TraceEntry]:
+        return (_trace_entry("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
 
     def close(self) -> None:
         """Let go of the device. May be repeated."""
@@ -102,9 +102,9 @@ class Reader(Closing):
         return self._closed
 
 
-def _crossing(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> Crossing:
+def _trace_entry(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> TraceEntry:
     try:
         packet = parse(octets)
     except PacketError:
         packet = None
-    return Crossing(direction, time_ns, octets, packet)
+    return TraceEntry(direction, time_ns, octets, packet)

@@ -17,8 +17,8 @@ from importlib.resources import files
 
 from tunlab.errors import PacketError
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, Record, read_pcapng
-from tunlab.report.page.data import Lines, data, decoded
-from tunlab.report.page.fields import counted
+from tunlab.report.page.data import DecodedRecording, decode_records, page_data
+from tunlab.report.page.fields import pluralize
 
 MARK = '<meta name="generator" content="tunlab report">'
 """Stands in the first octets of every page, by which `tunlab report` knows its own."""
@@ -46,7 +46,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         if not records:
             raise
         fault = error.message
-    lines = decoded(records)
+    lines = decode_records(records)
     script = f'(() => {{\n"use strict";\n{"".join(map(_part, _SCRIPTS))}}})();\n'
     style = _part("page.css")
     parts = {
@@ -64,7 +64,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         "name": html.escape(_file_name(title, recording)),
         "style": style,
         "script": script,
-        "data": _harmless(json.dumps(data(recording, lines, outcome), ensure_ascii=False, separators=(",", ":"))),
+        "data": _harmless(json.dumps(page_data(recording, lines, outcome), ensure_ascii=False, separators=(",", ":"))),
         "recording": base64.b64encode(recording).decode("ascii"),
     }
     # In one pass: nothing that was filled in is looked at again.
@@ -99,8 +99,8 @@ def _folded(text: str) -> str:
     return f'<details id="failure"><summary>What failed: {head}</summary><pre>{html.escape(text)}</pre></details>'
 
 
-def _facts(recording: bytes, records: Sequence[Record], lines: Lines) -> list[str]:
-    facts = [counted(len(lines.rows), "packet")]
+def _facts(recording: bytes, records: Sequence[Record], lines: DecodedRecording) -> list[str]:
+    facts = [pluralize(len(lines.rows), "packet")]
     if len(records) > len(lines.rows):
         facts[0] += f", seen {len(records)} times"
     suspicious = sum(bool(lines.lines[number].found) for number in lines.rows)
@@ -117,7 +117,7 @@ def _facts(recording: bytes, records: Sequence[Record], lines: Lines) -> list[st
     ]
     lost = sum(record.dropped or 0 for record in records)
     if lost:
-        facts.append(f"{counted(lost, 'packet')} lost in recording")
+        facts.append(f"{pluralize(lost, 'packet')} lost in recording")
     return [*facts, f"{_format(recording)}, {len(recording):,} octets"]
 
 
@@ -132,15 +132,15 @@ def _file_name(title: str, recording: bytes) -> str:
     return f"{re.sub(r'[.](pcap|pcapng|cap)$', '', stem)[:100]}.{kind}"
 
 
-def _plain(lines: Lines) -> str:
+def _plain(lines: DecodedRecording) -> str:
     rows = []
     for number in lines.rows[:PLAIN]:
-        line, step = lines.lines[number], lines.drawn.steps[number]
+        line, arrow = lines.lines[number], lines.drawn.arrows[number]
         record = line.record
         time = "" if record.time_ns is None else f"{(record.time_ns - lines.begin) / 10**9:.6f}"
         way: str = record.direction or ""
-        if step is not None and step.received:
-            way = "→ " + ", ".join(lines.lines[each].record.interface.name for each in step.received)
+        if arrow is not None and arrow.received:
+            way = "→ " + ", ".join(lines.lines[each].record.interface.name for each in arrow.received)
         rows.append(f"{number + 1:>5} {time:>12} {record.interface.name} {way} {line.summary}")
         if record.comment:
             rows.append(f"{'':>19}{record.comment}")

@@ -9,14 +9,14 @@ from msgspec import Struct
 from tunlab.errors import PacketError
 from tunlab.packet import Finding, Packet, findings, parse, summary
 from tunlab.recorder import Record, datagram_place
-from tunlab.report.page.differing import read_back
-from tunlab.report.page.ends import ends
-from tunlab.report.page.fields import link_summary, record_rows
-from tunlab.report.page.steps import Ends
-from tunlab.traffic.crossing import DECISIVE
+from tunlab.report.page.arrows import Columns
+from tunlab.report.page.columns import find_columns
+from tunlab.report.page.differences import read_back
+from tunlab.report.page.fields import field_rows, link_summary
+from tunlab.traffic.trace import DECISIVE_COMMENTS
 
 
-class Line(Struct, frozen=True):
+class DecodedRecord(Struct, frozen=True):
     """A record with what is made of it; `place` of the datagram, `packet` where there is one."""
 
     record: Record
@@ -26,49 +26,49 @@ class Line(Struct, frozen=True):
     summary: str
 
 
-class Lines(Struct, frozen=True):
+class DecodedRecording(Struct, frozen=True):
     """The records of a recording, in its order, and the ladder.
 
     rows   the numbers of those that have a line, from 0: each other is the packet of one of these, seen once more
     begin  the first time, in nanoseconds since the epoch; 0 where there is none
     """
 
-    lines: list[Line]
-    drawn: Ends
+    lines: list[DecodedRecord]
+    drawn: Columns
     rows: list[int]
     begin: int
 
 
-def decoded(records: Sequence[Record]) -> Lines:
+def decode_records(records: Sequence[Record]) -> DecodedRecording:
     """All that is to be known of the records."""
     lines = [_line(record) for record in records]
-    drawn = ends(records, [line.packet for line in lines])
-    again = {number for step in drawn.steps if step is not None for number in step.again}
+    drawn = find_columns(records, [line.packet for line in lines])
+    again = {number for arrow in drawn.arrows if arrow is not None for number in arrow.again}
     rows = [number for number in range(len(lines)) if number not in again]
-    return Lines(lines, drawn, rows, next((each.time_ns for each in records if each.time_ns is not None), 0))
+    return DecodedRecording(lines, drawn, rows, next((each.time_ns for each in records if each.time_ns is not None), 0))
 
 
-def _line(record: Record) -> Line:
+def _line(record: Record) -> DecodedRecord:
     place = datagram_place(record)
     if place is None:
-        return Line(record, None, None, [], link_summary(record))
+        return DecodedRecord(record, None, None, [], link_summary(record))
     octets = record.octets[place]
     missing = record.wire_length - len(record.octets)
     try:
         packet = parse(octets, wire_length=len(octets) + missing)
     except PacketError:
-        return Line(record, place, None, [], summary(octets))
-    return Line(record, place, packet, findings(packet), summary(packet))
+        return DecodedRecord(record, place, None, [], summary(octets))
+    return DecodedRecord(record, place, packet, findings(packet), summary(packet))
 
 
-def chosen(all_lines: Lines, outcome: str) -> int:
+def initial_packet(all_lines: DecodedRecording, outcome: str) -> int:
     """Which packet a reader comes for, from 0.
 
     That by which the test failed, else the first suspicious one, else the last of a failure, the first of the rest.
     """
     lines, rows = all_lines.lines, all_lines.rows
     for number in reversed(rows):
-        if any(comment in DECISIVE for comment in lines[number].record.comment.split("; ")):
+        if any(comment in DECISIVE_COMMENTS for comment in lines[number].record.comment.split("; ")):
             return number
     suspicious = next((number for number in rows if lines[number].found), None)
     if suspicious is not None:
@@ -91,7 +91,7 @@ class _Table:
         return found
 
 
-def data(recording: bytes, all_lines: Lines, outcome: str) -> Mapping[str, object]:
+def page_data(recording: bytes, all_lines: DecodedRecording, outcome: str) -> Mapping[str, object]:
     """What the script is given.
 
     chosen    the number of the packet that is shown first, from 0
@@ -108,11 +108,11 @@ def data(recording: bytes, all_lines: Lines, outcome: str) -> Mapping[str, objec
     """
     labels, texts, lined = _Table(), _Table(), set(all_lines.rows)
     packets, at = list[list[object]](), 0
-    for place, (line, step) in enumerate(zip(all_lines.lines, all_lines.drawn.steps, strict=True)):
+    for place, (line, arrow) in enumerate(zip(all_lines.lines, all_lines.drawn.arrows, strict=True)):
         record, shown = line.record, place in lined
         # Records come in the file's order: this is found at its own place or before, and the same octets either way.
         at = recording.index(record.octets, at)
-        rows = record_rows(record, line.place, line.packet, line.found) if shown else []
+        rows = field_rows(record, line.place, line.packet, line.found) if shown else []
         tree, notes = list[int](), list[int]()
         for number, row in enumerate(rows):
             tree += (
@@ -121,20 +121,20 @@ def data(recording: bytes, all_lines: Lines, outcome: str) -> Mapping[str, objec
             )
             if row.note:
                 notes += (number, texts.number(row.note))
-        again = [all_lines.lines[number].record for number in (step.again if step is not None else ())]
+        again = [all_lines.lines[number].record for number in (arrow.again if arrow is not None else ())]
         comment, differing = read_back(record.comment, line.packet, rows)
         packets.append([
             at, len(record.octets), record.wire_length,
             None if record.time_ns is None else record.time_ns - all_lines.begin,
             texts.number(record.interface.name), record.direction or "",
-            *((-1, None) if step is None else (step.origin, step.targets)), line.summary, comment,
+            *((-1, None) if arrow is None else (arrow.origin, arrow.targets)), line.summary, comment,
             sum(each.dropped or 0 for each in (record, *again)),
             [str(each) for each in line.found] if shown else [], tree, notes, differing,
-            *(((), ()) if step is None else (step.received, step.passed)),
+            *(((), ()) if arrow is None else (arrow.received, arrow.passed)),
         ])  # fmt: skip
         at += len(record.octets)
     return {
-        "chosen": chosen(all_lines, outcome),
+        "chosen": initial_packet(all_lines, outcome),
         "columns": all_lines.drawn.columns,
         "rows": all_lines.rows,
         "labels": labels.values,

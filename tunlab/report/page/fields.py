@@ -37,7 +37,7 @@ QUOTED_DEPTH = 3
 """Errors about errors are not sent; a packet made to look so is followed so many times at most."""
 
 
-class Row(NamedTuple):
+class FieldRow(NamedTuple):
     """One line of the tree.
 
     depth         0 for a header
@@ -55,12 +55,12 @@ class Row(NamedTuple):
     note: str = ""
 
 
-def counted(number: int, what: str) -> str:
+def pluralize(number: int, what: str) -> str:
     """ "1 octet", "2 octets"."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def record_rows(record: Record, place: slice | None, packet: Packet | None, found: Iterable[Finding]) -> list[Row]:
+def field_rows(record: Record, place: slice | None, packet: Packet | None, found: Iterable[Finding]) -> list[FieldRow]:
     """The tree of a record with an IPv4 packet at `place` and these findings; None: it holds none that can be read."""
     octets = record.octets
     start = len(octets) if place is None else place.start
@@ -72,46 +72,46 @@ def record_rows(record: Record, place: slice | None, packet: Packet | None, foun
         for finding in found:
             _note(rows, told, finding, start * 8)
     elif place is not None:
-        rows.append(Row(0, "octets", counted(end - start, "octet"), start * 8, (end - start) * 8))
+        rows.append(FieldRow(0, "octets", pluralize(end - start, "octet"), start * 8, (end - start) * 8))
     if end < len(octets):
-        rows.append(Row(0, "padding", counted(len(octets) - end, "octet"), end * 8, (len(octets) - end) * 8))
+        rows.append(FieldRow(0, "padding", pluralize(len(octets) - end, "octet"), end * 8, (len(octets) - end) * 8))
     if record.wire_length > len(octets):
-        cut = counted(record.wire_length - len(octets), "octet")
-        rows.append(Row(0, "cut", f"{cut} more on the wire, not recorded", len(octets) * 8, 0))
+        cut = pluralize(record.wire_length - len(octets), "octet")
+        rows.append(FieldRow(0, "cut", f"{cut} more on the wire, not recorded", len(octets) * 8, 0))
     return rows
 
 
-def _link(record: Record, end: int) -> Iterable[Row]:
+def _link(record: Record, end: int) -> Iterable[FieldRow]:
     """What stands before the datagram, of `end` octets; all there is, where no datagram was found."""
     octets = record.octets
     if record.interface.linktype != LINKTYPE_ETHERNET or len(octets) < 14:
         if end:
-            yield Row(0, "link", counted(end, "octet"), 0, end * 8)
+            yield FieldRow(0, "link", pluralize(end, "octet"), 0, end * 8)
         return
-    at, kind, rows = 12, int.from_bytes(octets[12:14], "big"), list[Row]()
+    at, kind, rows = 12, int.from_bytes(octets[12:14], "big"), list[FieldRow]()
     while kind in TAGS and at + 6 <= len(octets):
         tag = int.from_bytes(octets[at + 2 : at + 4], "big")
-        rows.append(Row(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", at * 8, 32))
+        rows.append(FieldRow(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", at * 8, 32))
         at, kind = at + 4, int.from_bytes(octets[at + 4 : at + 6], "big")
-    yield Row(0, "Ethernet", f"{octets[6:12].hex(':')} → {octets[:6].hex(':')}", 0, (at + 2) * 8)
-    yield Row(1, "dst", octets[:6].hex(":"), 0, 48)
-    yield Row(1, "src", octets[6:12].hex(":"), 48, 48)
+    yield FieldRow(0, "Ethernet", f"{octets[6:12].hex(':')} → {octets[:6].hex(':')}", 0, (at + 2) * 8)
+    yield FieldRow(1, "dst", octets[:6].hex(":"), 0, 48)
+    yield FieldRow(1, "src", octets[6:12].hex(":"), 48, 48)
     yield from rows
-    yield Row(1, "type", _ethertype(kind), at * 8, 16)
+    yield FieldRow(1, "type", _ethertype(kind), at * 8, 16)
     at += 2
-    if kind == ARP and arp.is_message(octets[at:end]):
+    if kind == ARP and arp.is_ethernet_ipv4(octets[at:end]):
         yield from _arp(octets[at : at + arp.LENGTH], at)
         if end > at + arp.LENGTH:
             padded = end - at - arp.LENGTH
-            yield Row(0, "padding", counted(padded, "octet"), (end - padded) * 8, padded * 8)
+            yield FieldRow(0, "padding", pluralize(padded, "octet"), (end - padded) * 8, padded * 8)
     elif end > at:
-        yield Row(0, "payload", counted(end - at, "octet"), at * 8, (end - at) * 8)
+        yield FieldRow(0, "payload", pluralize(end - at, "octet"), at * 8, (end - at) * 8)
 
 
-def _arp(octets: bytes, at: int) -> Iterable[Row]:
-    yield Row(0, "ARP", arp.in_words(octets).removeprefix("ARP "), at * 8, arp.LENGTH * 8)
+def _arp(octets: bytes, at: int) -> Iterable[FieldRow]:
+    yield FieldRow(0, "ARP", arp.summarize(octets).removeprefix("ARP "), at * 8, arp.LENGTH * 8)
     for name, start, length in arp.FIELDS:
-        yield Row(1, name, arp.field_text(name, octets[start : start + length]), (at + start) * 8, length * 8)
+        yield FieldRow(1, name, arp.field_text(name, octets[start : start + length]), (at + start) * 8, length * 8)
 
 
 def _ethertype(kind: int) -> str:
@@ -126,33 +126,33 @@ def link_summary(record: Record) -> str:
         while int.from_bytes(octets[at : at + 2], "big") in TAGS:
             at += 4
         kind = int.from_bytes(octets[at : at + 2], "big")
-        if kind == ARP and arp.is_message(octets[at + 2 :]):
-            return arp.in_words(octets[at + 2 :])
+        if kind == ARP and arp.is_ethernet_ipv4(octets[at + 2 :]):
+            return arp.summarize(octets[at + 2 :])
         return f"Ethernet {ETHERTYPES.get(kind) or f'type {kind:#06x}'}, length {record.wire_length}"
     if octets and octets[0] >> 4 == 6:
         return f"IPv6, length {record.wire_length}"
     return f"no IPv4 datagram, length {record.wire_length} (link type {record.interface.linktype})"
 
 
-def _packet(packet: Packet, depth: int, start: int) -> list[Row]:
+def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
     # What is bad is said by its finding.
     verdicts = {each.layer: str(each) for each in checksums(packet) if each.verdict is not Verdict.BAD}
-    rows = list[Row]()
+    rows = list[FieldRow]()
     for header in packet.headers:
         length = len(header.to_bytes()) * 8
         layer = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
-        rows.append(Row(depth, layer, _title(header), start, length))
+        rows.append(FieldRow(depth, layer, _title(header), start, length))
         rows += _fields(header, depth + 1, start, verdicts.get(layer, ""))
         start += length
     size = len(packet.payload) * 8
     if size:
         quoted = _quoted(packet, depth, start)
-        text = counted(len(packet.payload), "octet") + (", the datagram that the error is about" if quoted else "")
-        rows.append(Row(depth, "payload", text, start, size))
+        text = pluralize(len(packet.payload), "octet") + (", the datagram that the error is about" if quoted else "")
+        rows.append(FieldRow(depth, "payload", text, start, size))
         rows += quoted
     if packet.trailer:
-        text = counted(len(packet.trailer), "octet") + " after the end that a length gives"
-        rows.append(Row(depth, "trailer", text, start + size, len(packet.trailer) * 8))
+        text = pluralize(len(packet.trailer), "octet") + " after the end that a length gives"
+        rows.append(FieldRow(depth, "trailer", text, start + size, len(packet.trailer) * 8))
     return rows
 
 
@@ -163,12 +163,12 @@ def _title(header: Header) -> str:
         case ICMP() | IGMP():
             return header.name
         case TruncatedHeader():
-            return f"cut short, {counted(len(header.present), 'octet')}"
+            return f"cut short, {pluralize(len(header.present), 'octet')}"
         case _:
             return f"{getattr(header, 'src_port', '')} → {getattr(header, 'dst_port', '')}"
 
 
-def _quoted(packet: Packet, depth: int, start: int) -> list[Row]:
+def _quoted(packet: Packet, depth: int, start: int) -> list[FieldRow]:
     icmp = packet.get(ICMP)
     if icmp is None or not icmp.is_error or depth >= QUOTED_DEPTH:
         return []
@@ -178,18 +178,18 @@ def _quoted(packet: Packet, depth: int, start: int) -> list[Row]:
         return []
 
 
-def _fields(header: Header, depth: int, start: int, verdict: str) -> list[Row]:
+def _fields(header: Header, depth: int, start: int, verdict: str) -> list[FieldRow]:
     if isinstance(header, TruncatedHeader):
         return _partial(header, depth, start)
-    rows, at = list[Row](), start
+    rows, at = list[FieldRow](), start
     for name, bits in header.LAYOUT:
         value = getattr(header, name)
         said = _text(header, name, value) + (f", {verdict}" if name == "checksum" and verdict else "")
-        rows.append(Row(depth, name, said, at, bits, isinstance(value, IntFlag)))
+        rows.append(FieldRow(depth, name, said, at, bits, isinstance(value, IntFlag)))
         if isinstance(value, IntFlag):
             first = at + bits - 1  # the lowest flag is the last bit
             rows += [
-                Row(depth + 1, flag.name or "", str(int(flag in value)), first - (flag.bit_length() - 1), 1)
+                FieldRow(depth + 1, flag.name or "", str(int(flag in value)), first - (flag.bit_length() - 1), 1)
                 for flag in reversed(type(value))
             ]
         at += bits
@@ -225,47 +225,47 @@ def _text(header: Header, name: str, value: object) -> str:
     return str(int(value))
 
 
-def _partial(partial: TruncatedHeader, depth: int, start: int) -> list[Row]:
-    rows, at = list[Row](), start
+def _partial(partial: TruncatedHeader, depth: int, start: int) -> list[FieldRow]:
+    rows, at = list[FieldRow](), start
     widths, values = dict(partial.layer.LAYOUT), partial.fields
     for name, value in values.items():
-        rows.append(Row(depth, name, f"{value:#06x}" if name in HEXADECIMAL else str(value), at, widths[name]))
+        rows.append(FieldRow(depth, name, f"{value:#06x}" if name in HEXADECIMAL else str(value), at, widths[name]))
         at += widths[name]
     left = start + len(partial.present) * 8 - at
     if left:
-        rows.append(Row(depth, "rest", f"{counted(left, 'bit')} of {list(widths)[len(values)]}", at, left))
+        rows.append(FieldRow(depth, "rest", f"{pluralize(left, 'bit')} of {list(widths)[len(values)]}", at, left))
     return rows
 
 
-def _icmp_views(icmp: ICMP, depth: int, start: int) -> Iterable[Row]:
+def _icmp_views(icmp: ICMP, depth: int, start: int) -> Iterable[FieldRow]:
     """What a message keeps in octets 4 to 7 in place of identifier and sequence number."""
     views = (("gateway", icmp.gateway, 32, 32), ("pointer", icmp.pointer, 32, 8), ("mtu", icmp.mtu, 48, 16))
-    return [Row(depth, name, str(value), start + at, bits) for name, value, at, bits in views if value is not None]
+    return [FieldRow(depth, name, str(value), start + at, bits) for name, value, at, bits in views if value is not None]
 
 
-def _options(octets: bytes, types: Types, depth: int, start: int) -> list[Row]:
-    rows = [Row(depth, "options", counted(len(octets), "octet"), start, len(octets) * 8)]
+def _options(octets: bytes, types: Types, depth: int, start: int) -> list[FieldRow]:
+    rows = [FieldRow(depth, "options", pluralize(len(octets), "octet"), start, len(octets) * 8)]
     pairs, fault = split_options(octets)
     at = start
     for kind, data in pairs:
         if kind in (END_OF_OPTIONS, NO_OPERATION):
             name = "end of options" if kind == END_OF_OPTIONS else "no operation"
-            rows.append(Row(depth + 1, name, "", at, 8))
+            rows.append(FieldRow(depth + 1, name, "", at, 8))
             at += 8
             continue
         typed = types[kind].read(data) if kind in types else None
         name = type(typed).__name__ if typed is not None else f"option {kind}"
         said = _typed(typed) if typed is not None else Option(kind, data).data.hex(" ")
         length = (len(data) + 2) * 8
-        rows.append(Row(depth + 1, name, said, at, length, folded=True))
-        rows.append(Row(depth + 2, "kind", str(kind), at, 8))
-        rows.append(Row(depth + 2, "length", str(len(data) + 2), at + 8, 8))
+        rows.append(FieldRow(depth + 1, name, said, at, length, folded=True))
+        rows.append(FieldRow(depth + 2, "kind", str(kind), at, 8))
+        rows.append(FieldRow(depth + 2, "length", str(len(data) + 2), at + 8, 8))
         if data:
-            rows.append(Row(depth + 2, "data", data.hex(" "), at + 16, len(data) * 8))
+            rows.append(FieldRow(depth + 2, "data", data.hex(" "), at + 16, len(data) * 8))
         at += length
     left = start + len(octets) * 8 - at
     if left:
-        rows.append(Row(depth + 1, "unread" if fault else "padding", counted(left // 8, "octet"), at, left))
+        rows.append(FieldRow(depth + 1, "unread" if fault else "padding", pluralize(left // 8, "octet"), at, left))
     return rows
 
 
@@ -281,9 +281,9 @@ def _option_value(value: object) -> str:
     return value.hex(" ") if isinstance(value, bytes) else str(value)
 
 
-def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[Row]:
+def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[FieldRow]:
     """The sources of a version 3 query, the records of a version 3 report (RFC 3376 section 4); else octets."""
-    rows, at, end = list[Row](), start, start + len(igmp.rest) * 8
+    rows, at, end = list[FieldRow](), start, start + len(igmp.rest) * 8
     if igmp.sources or (igmp.version == 3 and igmp.records == ()):
         octets = igmp.rest
         if len(octets) >= 4 and igmp.type == 0x11:
@@ -292,22 +292,22 @@ def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[Row]:
                 ("robustness", octets[0] & 7, 5, 3), ("interval_code", octets[1], 8, 8),
                 ("source_count", int.from_bytes(octets[2:4], "big"), 16, 16),
             ):  # fmt: skip
-                rows.append(Row(depth, name, str(value), start + offset, bits))
+                rows.append(FieldRow(depth, name, str(value), start + offset, bits))
             at += 32
         for source in igmp.sources:
-            rows.append(Row(depth, "source", source, at, 32))
+            rows.append(FieldRow(depth, "source", source, at, 32))
             at += 32
     for record in igmp.records:
         length = len(bytes(record)) * 8
-        text = f"type {record.type}, group {record.group}, {counted(len(record.sources), 'source')}"
-        rows.append(Row(depth, "record", text, at, length))
+        text = f"type {record.type}, group {record.group}, {pluralize(len(record.sources), 'source')}"
+        rows.append(FieldRow(depth, "record", text, at, length))
         at += length
     if at < end:
-        rows.append(Row(depth, "rest", counted((end - at) // 8, "octet"), at, end - at))
+        rows.append(FieldRow(depth, "rest", pluralize((end - at) // 8, "octet"), at, end - at))
     return rows
 
 
-def _note(rows: list[Row], first: int, finding: Finding, start: int) -> None:
+def _note(rows: list[FieldRow], first: int, finding: Finding, start: int) -> None:
     """Write a finding to the row that it is about: the field's, the option's at its offset, at least the header's."""
     heads = [at for at in range(first, len(rows)) if rows[at].depth == 0]
     head = next((at for at in heads if rows[at].name == finding.layer), None)

@@ -16,7 +16,7 @@ from tunlab.kernel.counters import difference, read_counters
 from tunlab.kernel.netns import Netns
 
 
-class Counts:
+class CounterExpectation:
     """A block within which the kernel counts just so; after it, `moved` is all that moved, by how much."""
 
     def __init__(self, netns: Netns, wanted: Mapping[str, int]) -> None:
@@ -43,7 +43,7 @@ class Counts:
             raise CountError(wanted=self._wanted, moved=self.moved)
 
 
-def counts(netns: Netns, wanted: Mapping[str, int]) -> Counts:
+def expect_counters(netns: Netns, wanted: Mapping[str, int]) -> CounterExpectation:
     """Within the block, each counter named moves by so many: {"IpExt__InCsumErrors": 1}; a 0 says that it does not.
 
     The underscores stand for the dot in "IpExt.InCsumErrors". `with` gives a mapping that has, after the block, all
@@ -51,7 +51,7 @@ def counts(netns: Netns, wanted: Mapping[str, int]) -> Counts:
     is none.
     """
     __tracebackhide__ = True
-    return Counts(netns, wanted)
+    return CounterExpectation(netns, wanted)
 
 
 def _name(name: str, known: Mapping[str, int]) -> str:

@@ -11,22 +11,22 @@ from msgspec import Struct
 
 from tunlab.packet import Packet, summary
 
-DECISIVE = ("the nearest to what was wanted", "not wanted", "not expected", "as wanted, but too late")
+DECISIVE_COMMENTS = ("the nearest to what was wanted", "not wanted", "not expected", "as wanted, but too late")
 """Comments on the packets by which a test failed: who looks at a recording should see these first."""
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH118, PTH120, PTH100
 
 
-class Crossing(Struct):
+class TraceEntry(Struct):
     """A datagram that crossed the TUN.
 
     direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
     time_ns     nanoseconds since the epoch, taken when it was written or read
     packet      None where the octets begin with no IPv4 header
     comment     where it came from and what became of it: "injected at test_x.py:42", "matched expectation 3 at …",
-                "passed over at …", "fence"; "" while it waits to be read. By one of DECISIVE a test failed; behind
-                the nearest's stands in what it differs: "TCP.flags: wanted SYN|ACK, got RST|ACK"
-    taken       whether an expectation met it, or it was captured or read; what crossed inwards always is
+                "passed over at …", "fence"; "" while it waits to be read. DECISIVE_COMMENTS mark the packets by
+                which a test failed; the nearest one's is followed by its differences
+    consumed    whether an expectation met it, or it was captured or read; what crossed inwards always is
     """
 
     direction: Literal["in", "out"]
@@ -34,18 +34,18 @@ class Crossing(Struct):
     octets: bytes
     packet: Packet | None
     comment: str = ""
-    taken: bool = False
+    consumed: bool = False
 
-    def note(self, comment: str, *, taken: bool) -> None:
+    def note(self, comment: str, *, consumed: bool) -> None:
         """Say what became of it, behind what is said already."""
         self.comment = f"{self.comment}; {comment}" if self.comment else comment
-        self.taken = taken
+        self.consumed = consumed
 
     def __str__(self) -> str:
         return summary(self.packet or self.octets)
 
 
-def place() -> str:
+def caller_location() -> str:
     """Where the code stands that called this package: "test_x.py:42", of the nearest frame outside it."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):

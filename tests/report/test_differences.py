@@ -7,7 +7,7 @@ from tests.report.test_fields import rows_of
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, parse, tcp_options
 from tunlab.packet.diagram import difference_text
 from tunlab.recorder import read_pcapng
-from tunlab.report.page.differing import read_back
+from tunlab.report.page.differences import read_back
 
 SYN = build(
     IPv4(src=PEER, dst=KERNEL),

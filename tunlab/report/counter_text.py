@@ -194,7 +194,7 @@ REASONS: Mapping[str, str] = {
 }
 
 
-def in_words(moved: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
+def describe_counters(moved: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
     """A sentence for each thing that the counters tell of, with their names; and the counters that told of none."""
     left = {name: value for name, value in moved.items() if name not in SETTINGS}
     sentences = []
@@ -210,7 +210,7 @@ def in_words(moved: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
     return sentences, {name: value for name, value in left.items() if value and not _is_noise(name)}
 
 
-def reasons_in_words(reasons: Mapping[str, int]) -> list[str]:
+def describe_drop_reasons(reasons: Mapping[str, int]) -> list[str]:
     """The reasons for drops, each with how often it was given."""
     return [
         f"{REASONS.get(reason, reason)} ({reason}{f', {n} times' if n > 1 else ''})" for reason, n in reasons.items()

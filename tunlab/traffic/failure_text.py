@@ -9,64 +9,70 @@ from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
 from tunlab.packet.diagram import difference_lines, difference_text, explain
 from tunlab.packet.match import distance
-from tunlab.traffic.crossing import DECISIVE, Crossing
-from tunlab.traffic.expectation import Expected
-from tunlab.traffic.naming import name_of
-from tunlab.traffic.timing import Window
+from tunlab.traffic.deadlines import Deadline
+from tunlab.traffic.expectation import CombinedExpectation
+from tunlab.traffic.function_names import function_name
+from tunlab.traffic.trace import DECISIVE_COMMENTS, TraceEntry
 
-_NEAREST, _NOT_WANTED, _NOT_EXPECTED, TOO_LATE = DECISIVE
+_NEAREST, _NOT_WANTED, _NOT_EXPECTED, TOO_LATE = DECISIVE_COMMENTS
 _TOLD, _LISTED = 5, 100
 """How many of the nearest have their differences told on lines of their own, how many have a line at all."""
 
 
-class Seen(NamedTuple):
+class Candidate(NamedTuple):
     """A datagram that was held against what was wanted; `differences` is None for what is no IPv4 datagram."""
 
-    crossing: Crossing
+    entry: TraceEntry
     differences: list[Difference] | None
 
 
-def at(crossing: Crossing, started_ns: int) -> str:
+def time_and_summary(entry: TraceEntry, started_ns: int) -> str:
     """When it crossed, from the beginning of the wait, and in one line what it is."""
-    return f"{(crossing.time_ns - started_ns) / 1e6:+.2f} ms  {crossing}"
+    return f"{(entry.time_ns - started_ns) / 1e6:+.2f} ms  {entry}"
 
 
-def missed(wanted: object, seen: Sequence[Seen], window: Window) -> ExpectationError:
+def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline) -> ExpectationError:
     """The error for a packet that did not come in time."""
     return ExpectationError(
         wanted=str(wanted),
-        seen=listed(seen, window.started_ns),
+        seen=describe_candidates(seen, deadline.started_ns),
         count=len(seen),
-        elapsed=window.elapsed,
-        timeout=window.seconds,
-        margin=window.margin,
+        elapsed=deadline.elapsed,
+        timeout=deadline.timeout,
+        margin=deadline.margin,
     )
 
 
-def listed(seen: Sequence[Seen], started_ns: int) -> list[str]:
+def describe_candidates(seen: Sequence[Candidate], started_ns: int) -> list[str]:
     """The nearest first, of those as near the latest first, what is no packet last; the first as a diagram.
 
     The nearest is told in what it differs, so that a recording says that too.
     """
     order = _nearest_first(seen)
     if order and (differences := seen[order[0]].differences) is not None:
-        nearest = seen[order[0]].crossing
-        for note in (_NEAREST, *(difference_text(each, name_of) for each in differences)):
-            nearest.note(note, taken=nearest.taken)
+        nearest = seen[order[0]].entry
+        for note in (_NEAREST, *(difference_text(each, function_name) for each in differences)):
+            nearest.note(note, consumed=nearest.consumed)
     texts = []
     for rank, index in enumerate(order[:_LISTED]):
-        crossing, differences = seen[index]
-        lines = [at(crossing, started_ns)]
-        if crossing.packet is not None and differences and rank < _TOLD:
-            tell = difference_lines(differences, name_of) if rank else explain(crossing.packet, differences, name_of)
+        entry, differences = seen[index]
+        lines = [time_and_summary(entry, started_ns)]
+        if entry.packet is not None and differences and rank < _TOLD:
+            tell = (
+                difference_lines(differences, function_name)
+                if rank
+                else explain(entry.packet, differences, function_name)
+            )
             lines += tell
-        elif crossing.packet is not None and differences:
-            lines[0] += f"   <-- {'; '.join(row for row in difference_lines(differences, name_of) if row[:1].strip())}"
+        elif entry.packet is not None and differences:
+            lines[0] += (
+                f"   <-- {'; '.join(row for row in difference_lines(differences, function_name) if row[:1].strip())}"
+            )
         texts.append("\n".join(lines))
     return texts
 
 
-def _nearest_first(seen: Sequence[Seen]) -> list[int]:
+def _nearest_first(seen: Sequence[Candidate]) -> list[int]:
     return sorted(
         range(len(seen)),
         key=lambda index: (
@@ -76,11 +82,11 @@ def _nearest_first(seen: Sequence[Seen]) -> list[int]:
     )
 
 
-def missing(
-    wanted: Sequence[Expected],
-    holders: Sequence[Crossing | None],
-    others: Sequence[Seen],
-    window: Window,
+def expect_all_error(
+    wanted: Sequence[CombinedExpectation],
+    holders: Sequence[TraceEntry | None],
+    others: Sequence[Candidate],
+    deadline: Deadline,
     *,
     ordered: bool,
     in_any_order: bool,
@@ -89,7 +95,7 @@ def missing(
     steps = []
     for number, (expected, holder) in enumerate(zip(wanted, holders, strict=True), 1):
         if holder is not None:
-            steps.append(f"{number}. came     {expected}\n            {at(holder, window.started_ns)}")
+            steps.append(f"{number}. came     {expected}\n            {time_and_summary(holder, deadline.started_ns)}")
         elif ordered and None in holders[: number - 1]:
             steps.append(f"{number}. later    {expected}")
         else:
@@ -102,21 +108,23 @@ def missing(
     return ExpectationError(
         wanted=told,
         progress=steps,
-        seen=listed(others, window.started_ns),
+        seen=describe_candidates(others, deadline.started_ns),
         count=len(others),
-        elapsed=window.elapsed,
-        timeout=window.seconds,
-        margin=window.margin,
+        elapsed=deadline.elapsed,
+        timeout=deadline.timeout,
+        margin=deadline.margin,
     )
 
 
-def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing], window: Window) -> ExpectationError:
+def unwanted_error(
+    wanted: str, found: Sequence[TraceEntry], waiting: Iterable[TraceEntry], deadline: Deadline
+) -> ExpectationError:
     """The error for what came and should not have: `found` first, then the others that wait to be read."""
-    bad = {id(crossing) for crossing in found}
-    for crossing in found:
-        crossing.note(_NOT_WANTED, taken=crossing.taken)
-    texts = [f"{at(crossing, window.started_ns)}   <-- not wanted" for crossing in found]
-    texts += [at(crossing, window.started_ns) for crossing in waiting if id(crossing) not in bad]
+    bad = {id(entry) for entry in found}
+    for entry in found:
+        entry.note(_NOT_WANTED, consumed=entry.consumed)
+    texts = [f"{time_and_summary(entry, deadline.started_ns)}   <-- not wanted" for entry in found]
+    texts += [time_and_summary(entry, deadline.started_ns) for entry in waiting if id(entry) not in bad]
     what = f"{wanted.removeprefix('any ')} at all" if wanted.startswith("any ") else wanted
     came = "one came" if len(found) == 1 else f"{len(found)} came"
     return ExpectationError(
@@ -124,20 +132,20 @@ def unwanted(wanted: str, found: Sequence[Crossing], waiting: Iterable[Crossing]
         problem=f"wanted no {what}, and {came}:",
         seen=texts[:_LISTED],
         count=len(texts),
-        elapsed=window.elapsed,
-        timeout=window.seconds,
+        elapsed=deadline.elapsed,
+        timeout=deadline.timeout,
     )
 
 
-def left_over(crossings: Sequence[Crossing], ifname: str) -> ExpectationError:
+def strict_error(entries: Sequence[TraceEntry], ifname: str) -> ExpectationError:
     """The error of a strict test: these came, and no expectation met them, and nobody captured or read them."""
-    started_ns = crossings[0].time_ns
-    texts = [f"{at(each, started_ns)}   <-- {each.comment or 'never read'}" for each in crossings[:_LISTED]]
-    for each in crossings:
-        each.note(_NOT_EXPECTED, taken=each.taken)
-    number = "a packet" if len(crossings) == 1 else f"{len(crossings)} packets"
+    started_ns = entries[0].time_ns
+    texts = [f"{time_and_summary(each, started_ns)}   <-- {each.comment or 'never read'}" for each in entries[:_LISTED]]
+    for each in entries:
+        each.note(_NOT_EXPECTED, consumed=each.consumed)
+    number = "a packet" if len(entries) == 1 else f"{len(entries)} packets"
     problem = (
         f"strict: {number} came out of {ifname} that nobody expected, captured or read"
         " (what expect() passes over is not expected):"
     )
-    return ExpectationError(wanted="no packet that nobody expects", problem=problem, seen=texts, count=len(crossings))
+    return ExpectationError(wanted="no packet that nobody expects", problem=problem, seen=texts, count=len(entries))

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from tests.report.in_page import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS
+from tests.report.page_queries import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS
 from tests.report.recordings import SESSION, recorded
-from tests.report.test_nodes import ARP, TO_ROUTER, TO_SERVER, between
+from tests.report.test_lab_columns import ARP, TO_ROUTER, TO_SERVER, between
 
 pytestmark = pytest.mark.slow
 CORPUS = os.environ.get("TUNLAB_CORPUS")

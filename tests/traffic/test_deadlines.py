@@ -8,8 +8,8 @@ import pytest
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import ICMP, TCP, IPv4, build
-from tunlab.traffic import timing
-from tunlab.traffic.timing import LONGEST_GRACE, Window, jitter, margin
+from tunlab.traffic import deadlines
+from tunlab.traffic.deadlines import LONGEST_GRACE, Deadline, jitter, margin
 
 
 @pytest.fixture
@@ -29,15 +29,15 @@ def later(tun):
 
 @pytest.fixture
 def too_late(tun, monkeypatch):
-    """`too_late(octets)`: they come out of the TUN when the next window is over, and the look behind it begins."""
+    """`too_late(octets)`: they come out of the TUN when the next deadline is over, and the look behind it begins."""
 
     def put(*layers, and_then=(), watched=60.0):
         def grace(_):
             for each in (layers, *and_then):
                 tun.device.write(build(*each))
-            return Window(watched)
+            return Deadline(watched)
 
-        monkeypatch.setattr(Window, "grace", grace)
+        monkeypatch.setattr(Deadline, "grace", grace)
 
     return put
 
@@ -58,27 +58,27 @@ def test_jitter_is_measured_once_and_cheaply():
 
 def test_the_margin_is_four_times_the_jitter_and_bounded(monkeypatch):
     for measured, wanted in ((0.0, 0.0), (0.001, 0.004), (9.0, 0.1)):
-        monkeypatch.setattr(timing, "jitter", lambda measured=measured: measured)
+        monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         assert margin(1) == pytest.approx(wanted)
         assert margin(0) == 0
 
 
 def test_a_window_is_widened_once_and_one_of_no_length_never(monkeypatch):
     for measured in (0.0, 0.005):
-        monkeypatch.setattr(timing, "jitter", lambda measured=measured: measured)
-        window = Window(10)
-        before = window.remaining()
-        assert window.widen()
-        assert window.margin == 4 * measured
-        assert window.remaining() > before + window.margin - 1
-        assert not window.widen()
-    assert not Window(0).widen()
+        monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
+        deadline = Deadline(10)
+        before = deadline.remaining()
+        assert deadline.extend()
+        assert deadline.margin == 4 * measured
+        assert deadline.remaining() > before + deadline.margin - 1
+        assert not deadline.extend()
+    assert not Deadline(0).extend()
 
 
 def test_watching_on_is_bounded():
-    assert Window(60).grace().seconds == LONGEST_GRACE
-    assert Window(0.01).grace().seconds == 0.01
-    assert Window(0).grace().seconds == 0
+    assert Deadline(60).grace().timeout == LONGEST_GRACE
+    assert Deadline(0.01).grace().timeout == 0.01
+    assert Deadline(0).grace().timeout == 0
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.03])
@@ -94,7 +94,7 @@ def test_a_window_that_runs_out_was_as_long_as_asked_for_at_least(tun, seconds):
 
 @pytest.mark.parametrize(("margin", "said"), [(0.002, False), (0.0123, True)])
 def test_a_margin_that_matters_beside_the_window_is_told(tun, monkeypatch, margin, said):
-    monkeypatch.setattr(timing, "margin", lambda _: margin)
+    monkeypatch.setattr(deadlines, "margin", lambda _: margin)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.05)
     line = "\n(timeout 50 ms, plus 12.3 ms for scheduling delays)\n"
@@ -109,22 +109,22 @@ def test_a_window_of_no_length_takes_what_is_there_and_waits_for_nothing(tun):
 
 
 def test_a_packet_within_the_margin_is_in_time(tun, later, monkeypatch):
-    monkeypatch.setattr(timing, "margin", lambda _: 60.0)
+    monkeypatch.setattr(deadlines, "margin", lambda _: 60.0)
     later(0.03, *echo(tun))
     assert tun.expect(ICMP, timeout=0.001)
 
 
 def test_a_capture_of_all_that_comes_waits_as_long_as_it_was_told_to(tun, monkeypatch):
-    monkeypatch.setattr(timing, "margin", lambda _: pytest.fail("no window is missed here"))
+    monkeypatch.setattr(deadlines, "margin", lambda _: pytest.fail("no deadline is missed here"))
     assert tun.capture(timeout=0.001) == []
 
 
 class TestTooLate:
-    """The margin is small, and what comes after the window is watched for."""
+    """The margin is small, and what comes after the timeout is watched for."""
 
     @pytest.fixture(autouse=True)
     def margin(self, monkeypatch):
-        monkeypatch.setattr(timing, "margin", lambda _: 0.001)
+        monkeypatch.setattr(deadlines, "margin", lambda _: 0.001)
 
     def test_is_said_to_be_time_and_not_behaviour_and_fails_all_the_same(self, tun, too_late):
         too_late(*echo(tun))
@@ -147,10 +147,12 @@ class TestTooLate:
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
-        assert re.fullmatch(r"as wanted, but too late; \S+ ms after test_timing.py:\d+ gave up", tun.record[-1].comment)
-        assert not tun.record[-1].taken
-        ((ended_ns, text),) = tun.given_up
-        assert re.fullmatch(r"test_timing.py:\d+ waited \S+ ms for ICMP\(\)", text)
+        assert re.fullmatch(
+            r"as wanted, but too late; \S+ ms after test_deadlines.py:\d+ gave up", tun.record[-1].comment
+        )
+        assert not tun.record[-1].consumed
+        ((ended_ns, text),) = tun.timeouts
+        assert re.fullmatch(r"test_deadlines.py:\d+ waited \S+ ms for ICMP\(\)", text)
         assert ended_ns < tun.record[-1].time_ns
 
     def test_of_several_each_that_was_lacking(self, tun, too_late):
@@ -190,8 +192,8 @@ def test_other_packet_after_the_timeout_is_counted_as_late(tun, too_late):
     "wait",
     [
         lambda tun, time: tun.expect(timeout=time), lambda tun, time: tun.expect_all([], timeout=time),
-        lambda tun, time: tun.expect_none(within=time), lambda tun, time: tun.quiet(within=time),
-        lambda tun, time: tun.fence(window=time), lambda tun, time: tun.capture(timeout=time),
+        lambda tun, time: tun.expect_none(timeout=time), lambda tun, time: tun.expect_silence(timeout=time),
+        lambda tun, time: tun.fence(settle=time), lambda tun, time: tun.capture(timeout=time),
         lambda tun, time: tun.read(timeout=time),
     ],
 )  # fmt: skip

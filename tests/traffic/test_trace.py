@@ -6,12 +6,12 @@ import pytest
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import ICMP, IPv4
-from tunlab.traffic.crossing import place
+from tunlab.traffic.trace import caller_location
 
 
 def here(offset=0):
     frame = sys._getframe(1)
-    return f"test_crossing.py:{frame.f_lineno + offset}"
+    return f"test_trace.py:{frame.f_lineno + offset}"
 
 
 def echo(tun, number=1):
@@ -19,7 +19,7 @@ def echo(tun, number=1):
 
 
 def test_a_place_is_the_line_that_called():
-    assert place() == here()
+    assert caller_location() == here()
 
 
 def test_injected_and_matched_with_the_number_of_the_expectation(tun):
@@ -36,7 +36,7 @@ def test_injected_and_matched_with_the_number_of_the_expectation(tun):
         f"injected at {here(-6)}",
         f"matched expectation 2 at {second}",
     ]
-    assert all(each.taken for each in tun.record)
+    assert all(each.consumed for each in tun.record)
 
 
 def test_passed_over_captured_read_and_waiting(tun):
@@ -53,7 +53,7 @@ def test_passed_over_captured_read_and_waiting(tun):
         "read",
         "",
     ]
-    assert [each.taken for each in replies] == [False, True, True, True, False]
+    assert [each.consumed for each in replies] == [False, True, True, True, False]
 
 
 def test_what_a_failed_expectation_saw_is_passed_over(tun):
@@ -85,6 +85,6 @@ def test_what_waits_is_in_the_record_once_it_was_looked_at_and_is_read_later_all
     tun.inject(*echo(tun))
     assert len(tun.record) == 1
     (waiting,) = tun.unread()
-    assert (waiting.comment, waiting.taken, waiting is tun.record[-1]) == ("", False, True)
+    assert (waiting.comment, waiting.consumed, waiting is tun.record[-1]) == ("", False, True)
     assert tun.expect(ICMP) is waiting.packet
     assert tun.unread() == []

@@ -5,8 +5,8 @@ import pytest
 from tunlab.errors import KernelError
 from tunlab.kernel.counters import difference, read_counters
 from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build
-from tunlab.report.evidence import gather
-from tunlab.report.witness import statement
+from tunlab.report.evidence import gather_evidence
+from tunlab.report.kernel_report import kernel_report
 
 ECHO = ICMP.echo_request(1, 1), b"payload"
 COUNTED = ("Ip", "IpExt", "Icmp", "Udp", "Tcp", "TcpExt")
@@ -79,66 +79,70 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("octets", "moves", "words"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS])
-def test_what_moves_is_what_is_said(home, recorded_tun, drops, octets, moves, words):
-    before = read_counters(home.netns)
+def test_what_moves_is_what_is_said(recorded_netns, recorded_tun, drops, octets, moves, words):
+    before = read_counters(recorded_netns.netns)
     drops.forget()
     recorded_tun.inject(octets)
-    moved = difference(before, read_counters(home.netns))
+    moved = difference(before, read_counters(recorded_netns.netns))
     assert {name for name in moved if name.partition(".")[0] in COUNTED} - USUAL == moves
-    said = "\n".join(statement([home], gather([home]), drops.take()))
+    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
     assert [word for word in words if word not in said] == [], said
     if not words:
         assert "dropped" not in said
 
 
 @pytest.mark.parametrize("octets", [b"", build(ip(version=5), *ECHO)], ids=["nothing", "version 5"])
-def test_what_the_device_refuses_is_its_drop(home, recorded_tun, octets):
+def test_what_the_device_refuses_is_its_drop(recorded_netns, recorded_tun, octets):
     with pytest.raises(KernelError):
         recorded_tun.device.write(octets)
-    said = "\n".join(statement([home], gather([home]), []))
+    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
     assert "tun0 dropped 1 packet that came in (rx_dropped)" in said, said
 
 
 class TestWithOtherSettings:
-    def test_a_router_whose_ttl_runs_out(self, home, recorded_tun, drops):
-        home.netns.set_sysctl("net.ipv4.ip_forward", 1)
+    def test_a_router_whose_ttl_runs_out(self, recorded_netns, recorded_tun, drops):
+        recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         drops.forget()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
-        said = "\n".join(statement([home], gather([home]), drops.take()))
+        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
         assert "the TTL ran out on the way; its sender was told (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
 
-    def test_a_router_passes_it_on(self, home, recorded_tun):
-        home.netns.set_sysctl("net.ipv4.ip_forward", 1)
+    def test_a_router_passes_it_on(self, recorded_netns, recorded_tun):
+        recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         recorded_tun.inject(ip(dst="10.9.9.9"), *ECHO)
-        assert "way of 10.1.2.2 > 10.9.9.9 in by tun0: refused" in "\n".join(statement([home], gather([home]), []))
+        assert "way of 10.1.2.2 > 10.9.9.9 in by tun0: refused" in "\n".join(
+            kernel_report([recorded_netns], gather_evidence([recorded_netns]), [])
+        )
         recorded_tun.device.rtnl.add_route("10.9.0.0/16", via="10.1.2.7")
         recorded_tun.inject(ip(dst="10.9.9.9", src="10.1.2.3"), *ECHO)
-        assert "10.1.2.3 > 10.9.9.9" not in "\n".join(statement([home], gather([home]), [])), "it was passed on"
+        assert "10.1.2.3 > 10.9.9.9" not in "\n".join(
+            kernel_report([recorded_netns], gather_evidence([recorded_netns]), [])
+        ), "it was passed on"
 
     @pytest.mark.parametrize("mode", [1, 2])
-    def test_rp_filter_is_named_with_its_settings(self, home, recorded_tun, drops, mode):
-        home.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
+    def test_rp_filter_is_named_with_its_settings(self, recorded_netns, recorded_tun, drops, mode):
+        recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
         drops.forget()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
-        said = "\n".join(statement([home], gather([home]), drops.take()))
+        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
         assert "refused by rp_filter: the way back to 203.0.113.5 is not known (ENETUNREACH)" in said
         assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in said
         assert "IP_RPFILTER" in said
 
-    def test_a_way_back_over_another_device(self, home, recorded_tun):
-        home.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
-        with home.netns.socket() as other:
+    def test_a_way_back_over_another_device(self, recorded_netns, recorded_tun):
+        recorded_netns.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
+        with recorded_netns.netns.socket() as other:
             other.close()
-        second = type(recorded_tun).create("10.5.0.1/24", ifname="tun1", netns=home.netns)
+        second = type(recorded_tun).create("10.5.0.1/24", ifname="tun1", netns=recorded_netns.netns)
         with second:
             recorded_tun.inject(ip(src="10.5.0.7"), *ECHO)
-            said = "\n".join(statement([home], gather([home]), []))
+            said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
         assert "the way back to 10.5.0.7 leads over tun1, and it came in by tun0" in said
 
-    def test_a_full_socket(self, home, recorded_tun):
+    def test_a_full_socket(self, recorded_netns, recorded_tun):
         with recorded_tun.bind(53) as sink:
             sink.setsockopt(1, 8, 2304)  # SOL_SOCKET, SO_RCVBUF
             for _ in range(20):
                 recorded_tun.inject(ip(), UDP(src_port=1, dst_port=53), b"x" * 500)
-            said = "\n".join(statement([home], gather([home]), []))
+            said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
         assert "the UDP socket's receive buffer is full (Udp.RcvbufErrors, Udp.InErrors)" in said

@@ -16,8 +16,8 @@ from tunlab.kernel.nftables_counters import read_rules
 from tunlab.kernel.route_lookup import Way, find_way
 from tunlab.kernel.rtnl import Rtnl
 from tunlab.kernel.tables import Link
-from tunlab.report.evidence import Evidence, Home
-from tunlab.report.words import in_words, reasons_in_words
+from tunlab.report.counter_text import describe_counters, describe_drop_reasons
+from tunlab.report.evidence import Evidence, RecordedNetns
 
 _LINK_WORDS = {
     "rx_dropped": "dropped {n} that came in",
@@ -36,45 +36,47 @@ _REFUSALS = {
 _MOST = 5  # ways that are asked for in one namespace
 
 
-def statement(homes: Sequence[Home], evidence: Evidence, reasons: Sequence[str]) -> list[str]:
+def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reasons: Sequence[str]) -> list[str]:
     """What the kernel says, in lines; a heading for each namespace where there are several.
 
     reasons   those that the kernel gave for its drops (tunlab.kernel.drops)
     """
     lines = list[str]()
-    for home in homes:
-        said = list(_of_namespace(home, evidence))
-        if said and len(homes) > 1:
-            lines.append(f"in {home.name}:")
+    for namespace in namespaces:
+        said = list(_namespace_lines(namespace, evidence))
+        if said and len(namespaces) > 1:
+            lines.append(f"in {namespace.name}:")
             said = [f"  {line}" for line in said]
         lines += said
-    told = _that_may_be_ours(Counter(reasons), homes, evidence)
+    told = _plausible_reasons(Counter(reasons), namespaces, evidence)
     if told:
         # What another program's packets meet while this thread is on the processor is counted as this thread's.
         lines.append(
             "its reasons for the drops while this thread ran (on a busy machine a stranger's may be among them):"
         )
-        lines += [f"  {text}" for text in reasons_in_words(told)]
+        lines += [f"  {text}" for text in describe_drop_reasons(told)]
     return lines
 
 
-def _that_may_be_ours(reasons: Counter[str], homes: Sequence[Home], evidence: Evidence) -> dict[str, int]:
+def _plausible_reasons(
+    reasons: Counter[str], namespaces: Sequence[RecordedNetns], evidence: Evidence
+) -> dict[str, int]:
     """The reasons but those of which there are more than packets in the test: a stranger's, as a whole host's are."""
-    if any(home.record is None for home in homes):  # nobody knows how many packets there were
+    if any(namespace.record is None for namespace in namespaces):  # nobody knows how many packets there were
         return dict(reasons)
-    seen = len(evidence.sightings) + sum(evidence.lost.values())
+    seen = len(evidence.observations) + sum(evidence.lost.values())
     return {reason: count for reason, count in reasons.items() if count <= seen}
 
 
-def _of_namespace(home: Home, evidence: Evidence) -> Iterator[str]:
+def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[str]:
     # The test's own hold on it may be gone by now; the record's is not.
     opened = None
-    netns = home.netns
+    netns = namespace.netns
     try:
         if netns.closed:
-            if home.record is None:
+            if namespace.record is None:
                 return
-            netns = opened = home.record.home()
+            netns = opened = namespace.record.home()
         counted = list(_counters(netns))
         yield from counted
         with Rtnl(netns) as rtnl:
@@ -82,10 +84,10 @@ def _of_namespace(home: Home, evidence: Evidence) -> Iterator[str]:
         # Where nothing happened, or all is being taken down, it says nothing that a link is down.
         yield from _links(links, in_use=bool(counted) and opened is None)
         yield from _firewall(netns)
-        if home.is_end:
+        if namespace.is_endpoint:
             indexes = {link.name: link.index for link in links}
             dropped = any(line.startswith("dropped") for line in counted)
-            for line, delivered in _ways(home, netns, evidence, indexes):
+            for line, delivered in _routes(namespace, netns, evidence, indexes):
                 if dropped or not delivered:  # else it says nothing that a packet found its way
                     yield line
     except TunlabError as error:
@@ -96,7 +98,7 @@ def _of_namespace(home: Home, evidence: Evidence) -> Iterator[str]:
 
 
 def _counters(netns: Netns) -> Iterator[str]:
-    sentences, rest = in_words({name: value for name, value in read_counters(netns).items() if value})
+    sentences, rest = describe_counters({name: value for name, value in read_counters(netns).items() if value})
     yield from sentences
     if rest:
         yield "counted: " + ", ".join(f"{name} {value}" for name, value in rest.items())
@@ -130,10 +132,12 @@ def _firewall(netns: Netns) -> Iterator[str]:
             yield f"firewall: rule {rule.position} of {rule.chain} {did} {packets}"
 
 
-def _ways(home: Home, netns: Netns, evidence: Evidence, indexes: dict[str, int]) -> Iterator[tuple[str, bool]]:
+def _routes(
+    namespace: RecordedNetns, netns: Netns, evidence: Evidence, indexes: dict[str, int]
+) -> Iterator[tuple[str, bool]]:
     """What the kernel would do with each packet that came in and was neither answered nor passed on; is that for us."""
     names = {index: name for name, index in indexes.items()}
-    own = [each for each in evidence.sightings if each.home == home.name and each.packet is not None]
+    own = [each for each in evidence.observations if each.node == namespace.name and each.packet is not None]
     sent = {(each.packet.ip.src, each.packet.ip.dst) for each in own if each.packet and each.direction == "out"}
     asked = dict[tuple[str, str, str], None]()
     for each in own:
@@ -144,10 +148,10 @@ def _ways(home: Home, netns: Netns, evidence: Evidence, indexes: dict[str, int])
             asked[src, dst, each.ifname] = None
     for src, dst, ifname in list(asked)[:_MOST]:
         way = find_way(netns, dst, src=src, ifindex=indexes[ifname])
-        yield f"way of {src} > {dst} in by {ifname}: {_in_words(way, netns, src, ifname, names)}", way.type == "local"
+        yield f"way of {src} > {dst} in by {ifname}: {_route_text(way, netns, src, ifname, names)}", way.type == "local"
 
 
-def _in_words(way: Way, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
+def _route_text(way: Way, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
     if way.refusal in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
         return why
     if way.refusal:

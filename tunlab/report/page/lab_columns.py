@@ -14,9 +14,9 @@ from itertools import groupby
 
 from tunlab.packet import Packet
 from tunlab.recorder import LINKTYPE_ETHERNET, Record, datagram_place
-from tunlab.report.evidence import Evidence, Sighting
-from tunlab.report.ladder import TEST, Row, rows
-from tunlab.report.page.steps import Ends, Step
+from tunlab.report.evidence import Evidence, Observation
+from tunlab.report.ladder import TEST, LadderRow, ladder_rows
+from tunlab.report.page.arrows import Arrow, Columns
 
 MOST = 8
 """Columns of nodes at most; what is beyond stands in one more, for all others."""
@@ -29,34 +29,34 @@ def have_nodes(records: Sequence[Record]) -> bool:
     return bool(records) and all(each.direction and _NAME.fullmatch(each.interface.name) for each in records)
 
 
-def between_nodes(records: Sequence[Record], packets: Sequence[Packet | None]) -> Ends:
+def between_nodes(records: Sequence[Record], packets: Sequence[Packet | None]) -> Columns:
     """The nodes that packets went between, in the order of their interfaces, the test before them where it is one."""
-    sightings = [_sighting(*each) for each in zip(records, packets, strict=True)]
-    switches = _switches(sightings)
-    order = sorted({(each.interface.index, seen.home) for each, seen in zip(records, sightings, strict=True)})
-    nodes = [name for name in dict.fromkeys(home for _, home in order) if name not in switches]
-    found = rows(Evidence(sightings, nodes, tested=False, lost={}, tuns=[]))
+    observations = [_observation(*each) for each in zip(records, packets, strict=True)]
+    switches = _switches(observations)
+    order = sorted({(each.interface.index, seen.node) for each, seen in zip(records, observations, strict=True)})
+    nodes = [name for name in dict.fromkeys(node for _, node in order) if name not in switches]
+    found = ladder_rows(Evidence(observations, nodes, test_is_endpoint=False, lost={}, tuns=[]))
     columns, places = _columns([TEST, *nodes], found)
-    steps: list[Step | None] = [None] * len(sightings)
+    arrows: list[Arrow | None] = [None] * len(observations)
     for number, group in groupby(found, key=lambda row: row.number):
-        arrows = list(group)
-        steps[number - 1] = Step(
-            places.get(arrows[0].origin, -1),
-            tuple(places[row.target] for row in arrows if row.target),
-            tuple(row.received - 1 for row in arrows if row.target and row.received != number),
+        same = list(group)
+        arrows[number - 1] = Arrow(
+            places.get(same[0].origin, -1),
+            tuple(places[row.target] for row in same if row.target),
+            tuple(row.received - 1 for row in same if row.target and row.received != number),
         )
-    _pass_on(sightings, switches, steps)
-    return Ends(columns, steps)
+    _pass_on(observations, switches, arrows)
+    return Columns(columns, arrows)
 
 
-def _sighting(record: Record, packet: Packet | None) -> Sighting:
-    home, _, ifname = record.interface.name.partition(":")
+def _observation(record: Record, packet: Packet | None) -> Observation:
+    node, _, ifname = record.interface.name.partition(":")
     place = datagram_place(record)
-    return Sighting(
-        home=home,
+    return Observation(
+        node=node,
         device=record.interface.name,
         ifname=ifname,
-        wire=record.interface.linktype == LINKTYPE_ETHERNET,
+        on_link=record.interface.linktype == LINKTYPE_ETHERNET,
         linktype=record.interface.linktype,
         time=record.time_ns or 0,
         direction=record.direction or "in",
@@ -66,19 +66,19 @@ def _sighting(record: Record, packet: Packet | None) -> Sighting:
     )
 
 
-def _switches(sightings: Sequence[Sighting]) -> set[str]:
+def _switches(observations: Sequence[Observation]) -> set[str]:
     came = defaultdict[tuple[str, bytes], set[str]](set)
-    for each in sightings:
-        if each.wire and each.direction == "in":
-            came[each.home, each.frame].add(each.ifname)
+    for each in observations:
+        if each.on_link and each.direction == "in":
+            came[each.node, each.frame].add(each.ifname)
     return {
-        each.home
-        for each in sightings
-        if each.wire and each.direction == "out" and came[each.home, each.frame] - {each.ifname}
+        each.node
+        for each in observations
+        if each.on_link and each.direction == "out" and came[each.node, each.frame] - {each.ifname}
     }
 
 
-def _columns(names: Sequence[str], found: Sequence[Row]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
+def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
     """The names that have an arrow, each with the number of its column: those with fewest share the last."""
     counted = Counter(name for row in found for name in {row.origin, row.target} if name)
     used = [name for name in names if counted[name]]
@@ -90,12 +90,12 @@ def _columns(names: Sequence[str], found: Sequence[Row]) -> tuple[list[tuple[str
     return ([*titles, ("others", f"{others} more")] if others else titles), places
 
 
-def _pass_on(sightings: Sequence[Sighting], switches: set[str], steps: list[Step | None]) -> None:
-    """Put the records of switches into the step of the packet that they passed on: the last that had left before."""
+def _pass_on(observations: Sequence[Observation], switches: set[str], arrows: list[Arrow | None]) -> None:
+    """Put the records of switches into the arrow of the packet that they passed on: the last that had left before."""
     begun = dict[bytes, int]()
-    for number, each in enumerate(sightings):
-        step = steps[begun[each.frame]] if each.frame in begun else None
-        if each.home in switches and step is not None:
-            steps[begun[each.frame]] = step._replace(passed=(*step.passed, number))
-        elif each.home not in switches and steps[number] is not None:
+    for number, each in enumerate(observations):
+        arrow = arrows[begun[each.frame]] if each.frame in begun else None
+        if each.node in switches and arrow is not None:
+            arrows[begun[each.frame]] = arrow._replace(passed=(*arrow.passed, number))
+        elif each.node not in switches and arrows[number] is not None:
             begun[each.frame] = number

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from tunlab.packet import Difference, Packet
 from tunlab.packet.diagram import differing_fields
-from tunlab.report.page.fields import Row
+from tunlab.report.page.fields import FieldRow
 
 _TOLD = re.compile(r"(\w+(?:\.\w+)?): wanted (.*?), got (.*)")
 _PLACE = re.compile(r" at (\d+)(?:–(\d+))?")
@@ -34,7 +34,7 @@ class Differing(NamedTuple):
     places: list[tuple[int, int]]
 
 
-def read_back(comment: str, packet: Packet | None, rows: Sequence[Row]) -> tuple[str, list[Differing]]:
+def read_back(comment: str, packet: Packet | None, rows: Sequence[FieldRow]) -> tuple[str, list[Differing]]:
     """What else the comment says, and the fields that it says differ."""
     rest, found = list[str](), list[Differing]()
     for part in comment.split("; "):
@@ -49,7 +49,7 @@ def read_back(comment: str, packet: Packet | None, rows: Sequence[Row]) -> tuple
     return "; ".join(rest), found
 
 
-def _places(got: str, row: Row) -> list[tuple[int, int]]:
+def _places(got: str, row: FieldRow) -> list[tuple[int, int]]:
     """The octets that it names, as far as they are there; else all of the row."""
     named = [(int(first), int(last or first) + 1) for first, last in _PLACE.findall(got)]
     end = row.bits // 8
@@ -57,7 +57,7 @@ def _places(got: str, row: Row) -> list[tuple[int, int]]:
     return parts if named else [(row.start, row.bits)]
 
 
-def _rows_of(field: str, packet: Packet, rows: Sequence[Row]) -> list[int]:
+def _rows_of(field: str, packet: Packet, rows: Sequence[FieldRow]) -> list[int]:
     """The field's own row; of a view the option that it reads, else the fields that its value stands in."""
     layer, _, name = field.partition(".")
     heads = [number for number, row in enumerate(rows) if row.depth == 0]

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Sequence
 
 from tunlab.packet import findings
-from tunlab.report.evidence import Evidence, losses
-from tunlab.report.ladder import WIDTH, draw
+from tunlab.report.evidence import Evidence, loss_sentences
+from tunlab.report.ladder import WIDTH, draw_ladder
 
 _MOST_FINDINGS = 20
 
 
-def section(
+def render_section(
     evidence: Evidence,
     testimony: Sequence[str],
     pointers: Sequence[str],
@@ -29,14 +29,14 @@ def section(
     width       of the terminal, in columns
     since       what passed until then was shown at an earlier failure of the same test, and is left out
     """
-    parts = [draw(evidence, width=width, since=since) or ["no packet passed any device of this test"]]
+    parts = [draw_ladder(evidence, width=width, since=since) or ["no packet passed any device of this test"]]
     if remarks:
         parts.append(_indented(remarks, "", width))
     if suspicious := _suspicious(evidence, since):
         parts.append(["suspicious:", *_indented(suspicious, "  ", width)])
     if testimony:
         parts.append(["the kernel says:", *_indented(testimony, "  ", width)])
-    if lost := list(losses(evidence)):
+    if lost := list(loss_sentences(evidence)):
         parts.append(_indented(lost, "", width))
     parts.append(list(pointers))
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -44,7 +44,7 @@ def section(
 
 def _suspicious(evidence: Evidence, since: int) -> list[str]:
     lines = []
-    for number, each in enumerate(evidence.sightings, 1):
+    for number, each in enumerate(evidence.observations, 1):
         if each.packet is not None and each.time > since:
             lines += [f"packet {number}: {finding}" for finding in findings(each.packet)]
     if len(lines) > _MOST_FINDINGS:

@@ -11,16 +11,16 @@ from tunlab.errors import PacketError
 from tunlab.packet import TCP, UDP, Packet, build, parse
 
 
-def finished(octets: bytes) -> bytes:
+def complete_checksum(octets: bytes) -> bytes:
     """The datagram with its transport checksum as the device would have made it; as it is where there is none."""
     try:
         packet = parse(octets)
     except PacketError:
         return octets
-    return octets_finished(packet)
+    return complete_packet_checksum(packet)
 
 
-def octets_finished(packet: Packet) -> bytes:
-    """As `finished`, of a packet that was parsed."""
+def complete_packet_checksum(packet: Packet) -> bytes:
+    """As `complete_checksum`, of a packet that was parsed."""
     headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
     return build(*headers, packet.payload) + packet.trailer

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from tunlab.packet import Packet
 from tunlab.recorder import LINKTYPE_ETHERNET, Record
-from tunlab.report.page.nodes import between_nodes, have_nodes
-from tunlab.report.page.steps import Ends, Step
+from tunlab.report.page.arrows import Arrow, Columns
+from tunlab.report.page.lab_columns import between_nodes, have_nodes
 
 MOST = 5
 """Columns of addresses at most; what is beyond stands in one more, for all others."""
 
 
-def ends(records: Sequence[Record], packets: Sequence[Packet | None]) -> Ends:
+def find_columns(records: Sequence[Record], packets: Sequence[Packet | None]) -> Columns:
     """Whose columns there are: of a lab its nodes, of a TUN the test and the kernel, of any other the addresses."""
     if have_nodes(records):
         return between_nodes(records, packets)
@@ -22,25 +22,25 @@ def ends(records: Sequence[Record], packets: Sequence[Packet | None]) -> Ends:
     return _by_direction(records) if records and directed else _by_address(packets)
 
 
-def _by_direction(records: Sequence[Record]) -> Ends:
+def _by_direction(records: Sequence[Record]) -> Columns:
     """A TUN's "in" was injected by the test, its "out" was sent by the kernel behind it."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
-    steps: list[Step | None] = []
+    arrows: list[Arrow | None] = []
     for each in records:
         kernel = names.index(each.interface.name) + 1
-        steps.append(Step(0, (kernel,)) if each.direction == "in" else Step(kernel, (0,)))
-    return Ends(columns, steps)
+        arrows.append(Arrow(0, (kernel,)) if each.direction == "in" else Arrow(kernel, (0,)))
+    return Columns(columns, arrows)
 
 
-def _by_address(packets: Sequence[Packet | None]) -> Ends:
+def _by_address(packets: Sequence[Packet | None]) -> Columns:
     """The addresses with most packets, in the order they came; the rest are one."""
     pairs = [None if packet is None else (packet.ip.src, packet.ip.dst) for packet in packets]
     counted = Counter(address for pair in pairs if pair for address in pair)
     often = {address for address, _ in counted.most_common(MOST)}
     columns = [address for address in counted if address in often]
     places = {address: columns.index(address) if address in often else len(columns) for address in counted}
-    steps = [None if pair is None else Step(places[pair[0]], (places[pair[1]],)) for pair in pairs]
+    arrows = [None if pair is None else Arrow(places[pair[0]], (places[pair[1]],)) for pair in pairs]
     titles = [(address, "") for address in columns]
     others = len(counted) - len(columns)
-    return Ends([*titles, ("others", f"{others} more")] if others else titles, steps)
+    return Columns([*titles, ("others", f"{others} more")] if others else titles, arrows)

@@ -1,11 +1,11 @@
-"""A packet's step of the ladder: which column it left, and which columns it came to."""
+"""A packet's arrow of the ladder: which column it left, and which columns it came to."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 
-class Step(NamedTuple):
+class Arrow(NamedTuple):
     """Columns and records by their number, from 0.
 
     origin    the column that it left; -1: it came from nowhere that is recorded
@@ -25,11 +25,11 @@ class Step(NamedTuple):
         return tuple(sorted({*self.received, *self.passed}))
 
 
-class Ends(NamedTuple):
-    """`columns`: a title and what is said below it; `steps`: for each record its step.
+class Columns(NamedTuple):
+    """`columns`: a title and what is said below it; `arrows`: for each record its arrow.
 
-    None: it is not known between whom it went, or it is the same packet once more and stands in an earlier one's step.
+    None: it is not known between whom it went, or it is the same packet once more and stands in an earlier one's arrow.
     """
 
     columns: list[tuple[str, str]]
-    steps: list[Step | None]
+    arrows: list[Arrow | None]

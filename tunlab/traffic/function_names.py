@@ -14,7 +14,7 @@ LONGEST = 80
 """Characters of a lambda's source that are shown."""
 
 
-def name_of(function: Callable[..., object]) -> str:
+def function_name(function: Callable[..., object]) -> str:
     """`is_even`, `lambda packet: packet.ip.ttl > 1`; `<lambda>` where the source is not to be had."""
     name: str = getattr(function, "__name__", repr(function))
     code = getattr(function, "__code__", None)

@@ -5,104 +5,104 @@ import io
 import pytest
 
 from tests.report.test_fields import ASKS
-from tests.report.test_ladder import PING, evidence, sighting
+from tests.report.test_ladder import PING, evidence, observation
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter, read_pcapng
-from tunlab.report.evidence import recording
-from tunlab.report.ladder import rows as ladder_rows
-from tunlab.report.page.data import decoded
-from tunlab.report.page.nodes import MOST, have_nodes
-from tunlab.report.page.steps import Step
+from tunlab.report.evidence import to_pcapng
+from tunlab.report.ladder import ladder_rows
+from tunlab.report.page.arrows import Arrow
+from tunlab.report.page.data import decode_records
+from tunlab.report.page.lab_columns import MOST, have_nodes
 
 TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
 TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # a router writes other Ethernet addresses
 ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ASKS
 
 
-def between(*sightings, interfaces=()):
+def between(*observations, interfaces=()):
     """A recording of (device, direction, octets), a microsecond apart; of devices `tun…` without a link's header."""
     file = io.BytesIO()
     writer, numbers = PcapngWriter(file), {}
-    for device in (*interfaces, *(device for device, _, _ in sightings)):
+    for device in (*interfaces, *(device for device, _, _ in observations)):
         if device not in numbers:
             linktype = LINKTYPE_RAW if ":tun" in device else LINKTYPE_ETHERNET
             numbers[device] = writer.add_interface(device, linktype=linktype)
-    for time, (device, direction, octets) in enumerate(sightings):
+    for time, (device, direction, octets) in enumerate(observations):
         writer.write(numbers[device], octets, time_ns=time * 1000, direction=direction)
     return file.getvalue()
 
 
-def drawn(*sightings, interfaces=()):
-    lines = decoded(list(read_pcapng(between(*sightings, interfaces=interfaces))))
-    return [title for title, _ in lines.drawn.columns], lines.drawn.steps, lines.rows
+def drawn(*observations, interfaces=()):
+    lines = decode_records(list(read_pcapng(between(*observations, interfaces=interfaces))))
+    return [title for title, _ in lines.drawn.columns], lines.drawn.arrows, lines.rows
 
 
 def test_a_packet_that_a_router_drops_ends_at_the_router():
-    columns, steps, rows = drawn(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
+    columns, arrows, rows = drawn(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
     assert columns == ["client", "router"]
-    assert steps == [Step(0, (1,), (1,)), None]
+    assert arrows == [Arrow(0, (1,), (1,)), None]
     assert rows == [0]
 
 
 def test_a_packet_that_is_routed_is_an_arrow_on_each_link():
-    columns, steps, rows = drawn(
+    columns, arrows, rows = drawn(
         ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
         ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
     )  # fmt: skip
     assert columns == ["client", "router", "server"]
-    assert [steps[row] for row in rows] == [Step(0, (1,), (1,)), Step(1, (2,), (3,))]
+    assert [arrows[row] for row in rows] == [Arrow(0, (1,), (1,)), Arrow(1, (2,), (3,))]
 
 
 def test_a_node_that_passes_frames_on_as_they_came_is_no_end():
-    columns, steps, rows = drawn(
+    columns, arrows, rows = drawn(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
         ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
     )  # fmt: skip
     assert columns == ["a", "b", "c"]
-    assert steps[0] == Step(0, (1, 2), received=(3, 5), passed=(1, 2, 4))
+    assert arrows[0] == Arrow(0, (1, 2), received=(3, 5), passed=(1, 2, 4))
     assert rows == [0]
 
 
 def test_what_a_switch_says_of_its_own_has_a_line_and_no_arrow():
     own = bytes(12) + b"\x08\x00" + PING
-    columns, steps, rows = drawn(
+    columns, arrows, rows = drawn(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
     )
     assert columns == ["a"]
-    assert steps == [Step(0, (), passed=(1, 2)), None, None, None]
+    assert arrows == [Arrow(0, (), passed=(1, 2)), None, None, None]
     assert rows == [0, 3]
 
 
 @pytest.mark.parametrize(
-    ("sighting", "columns", "step"),
+    ("observation", "columns", "arrow"),
     [
-        (("router:lan0", "out", TO_SERVER), ["router"], Step(0, ())),
-        (("server:eth0", "in", TO_SERVER), ["server"], Step(-1, (0,))),
-        (("server:lo", "in", TO_SERVER), ["server"], Step(0, (0,))),
-        (("stack:tun0", "in", PING), ["test", "stack"], Step(0, (1,))),
-        (("stack:tun0", "out", PING), ["test", "stack"], Step(1, (0,))),
+        (("router:lan0", "out", TO_SERVER), ["router"], Arrow(0, ())),
+        (("server:eth0", "in", TO_SERVER), ["server"], Arrow(-1, (0,))),
+        (("server:lo", "in", TO_SERVER), ["server"], Arrow(0, (0,))),
+        (("stack:tun0", "in", PING), ["test", "stack"], Arrow(0, (1,))),
+        (("stack:tun0", "out", PING), ["test", "stack"], Arrow(1, (0,))),
     ],
     ids=["nobody received it", "from nowhere", "over lo", "injected", "to the test"],
 )
-def test_a_packet_that_is_seen_once(sighting, columns, step):
-    assert drawn(sighting) == (columns, [step], [0])
+def test_a_packet_that_is_seen_once(observation, columns, arrow):
+    assert drawn(observation) == (columns, [arrow], [0])
 
 
 def test_the_same_again_is_another_arrow():
     twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
-    assert drawn(*twice)[1:] == ([Step(0, (1,), (1,)), None, Step(0, (1,), (3,)), None], [0, 2])
+    assert drawn(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
 def test_columns_stand_in_the_order_of_the_interfaces_and_only_those_that_have_an_arrow():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
-    sighting = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
-    assert drawn(*sighting, interfaces=named)[0] == ["client", "server"]
+    observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
+    assert drawn(*observation, interfaces=named)[0] == ["client", "server"]
 
 
 def test_of_a_great_many_nodes_those_with_most_packets_have_a_column():
     busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MOST)] * 2
-    columns, steps, _ = drawn(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
+    columns, arrows, _ = drawn(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
     assert columns == [*(f"n{number}" for number in range(MOST)), "others"]
-    assert steps[0] == Step(MOST, ())
+    assert arrows[0] == Arrow(MOST, ())
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,20 @@ def test_the_page_of_a_recording_has_the_arrows_that_the_terminal_has_of_the_evi
     ends = ("client", "router", "server", "stack")
     all_of_it = evidence(
         *(
-            sighting(home, direction, PING if number < 4 else PING[:-number], time=number // 2, wire=ifname != "tun0",
+            observation(node, direction, PING if number < 4 else PING[:-number], time=number // 2,
+                    on_link=ifname != "tun0",
                      ifname=ifname, several=True)
-            for number, (home, ifname, direction) in enumerate(passed)
+            for number, (node, ifname, direction) in enumerate(passed)
         ),
         ends=ends,
     )  # fmt: skip
-    lines = decoded(list(read_pcapng(recording(all_of_it, comment="x"))))
+    lines = decode_records(list(read_pcapng(to_pcapng(all_of_it, comment="x"))))
     names = dict(enumerate(title for title, _ in lines.drawn.columns))
     arrows = [
-        (number + 1, names.get(step.origin, ""), names.get(target, ""))
-        for number, step in enumerate(lines.drawn.steps)
-        if step is not None
-        for target in step.targets or [None]
+        (number + 1, names.get(arrow.origin, ""), names.get(target, ""))
+        for number, arrow in enumerate(lines.drawn.arrows)
+        if arrow is not None
+        for target in arrow.targets or [None]
     ]
     assert arrows == [(row.number, row.origin, row.target) for row in ladder_rows(all_of_it)]
     assert list(names.values()) == ["test", *ends]
