@@ -55,7 +55,12 @@ def commands() -> str:
         usage = " ".join(command.collect_usage_pieces(inner))
         parts += [f"## {name}", f"`tunlab {name} {usage}`", *_help_paragraphs(command.help or "")]
         records = [record for each in command.get_params(inner) if (record := each.get_help_record(inner))]
-        parts.append(_table(("option", "meaning"), [(f"`{option}`", _escaped(text)) for option, text in records]))
+        parts.append(
+            _table(
+                ("option", "meaning"),
+                [(f"`{option}`", _escaped(text)) for option, text in records if option != "--help" and text],
+            )
+        )
     return "\n\n".join(parts)
 
 
@@ -259,7 +264,10 @@ def _autodoc(module: str, name: str, heading: str) -> str:
     if inspect.ismodule(value):
         directive, options = "automodule", ("members",)
     elif inspect.isclass(value):
-        directive, options = "autoclass", ("members", "show-inheritance")
+        directive, options = (
+            "autoclass",
+            ("members", "show-inheritance") if issubclass(value, Exception) else ("members",),
+        )
     elif callable(value):
         directive, options = "autofunction", ()
     else:

@@ -1,0 +1,62 @@
+"""Links, anchors and paths in the README and the documentation lead somewhere."""
+
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.docs.pages import PAGES, ROOT
+
+PATH = re.compile(
+    r"(?:tunlab|tests|lab|docs|benchmarks|\.ci|\.github)/[\w./-]*\w/?|[A-Z]+\.md|pyproject\.toml|Makefile"
+)
+"""A file or folder of the project, as pages write it in backticks."""
+
+NOT_HERE = re.compile(r"docs/_build/.*|tunlab/packet/sctp\.py|tests/packet/test_sctp\.py|tunlab/tunlab/.*")
+"""Paths that a page names though they are not in the repository: what is built, and the example of CONTRIBUTING.md."""
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def tokens_of(page):
+    for token in MarkdownIt("commonmark").enable("table").parse(page.read_text(encoding="utf-8")):
+        yield token
+        yield from token.children or []
+
+
+def anchors_of(page):
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pages
+def test_relative_link_has_a_target(page):
+    targets = [str(token.attrs[name]) for token in tokens_of(page) for name in ("href", "src") if name in token.attrs]
+    missing = []
+    for target in targets:
+        file, _, anchor = target.partition("#")
+        if re.match(r"\w+:", target):
+            continue
+        linked = (page.parent / file) if file else page
+        if not linked.exists() or (anchor and anchor not in anchors_of(linked)):
+            missing.append(target)
+    assert missing == []
+
+
+@pages
+def test_path_in_backticks_exists(page):
+    named = {token.content for token in tokens_of(page) if token.type == "code_inline"}
+    paths = {name for name in named if PATH.fullmatch(name) and not NOT_HERE.fullmatch(name)}
+    hidden = set() if (ROOT / ".github").exists() else {path for path in paths if path.startswith(".")}
+    assert {path for path in paths - hidden if not (ROOT / path).exists()} == set()
+
+
+def test_architecture_names_every_package():
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = [file.parent.relative_to(ROOT) for file in (ROOT / "tunlab").rglob("__init__.py")]
+    assert [str(each) for each in packages if f"`{each}/`" not in text and str(each) != "tunlab"] == []
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200

@@ -1,0 +1,54 @@
+"""The generated parts of the reference are complete."""
+
+import importlib.util
+import json
+import re
+
+import pytest
+
+import tunlab
+import tunlab.packet
+from tests.docs.pages import ROOT
+from tunlab.cli.group import tunlab as command_group
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """All reference pages as one text, with their generated parts."""
+    spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
+    generated = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generated)
+    pages = sorted((ROOT / "docs/reference").glob("*.md"))
+    return "\n".join(generated.filled(page.read_text(encoding="utf-8")) for page in pages)
+
+
+def test_reference_has_no_comment_left(reference):
+    assert "<!--" not in reference
+
+
+@pytest.mark.parametrize("module", [tunlab, tunlab.packet], ids=lambda module: module.__name__)
+def test_reference_has_every_public_name(module, reference):
+    assert [name for name in module.__all__ if not re.search(rf"^##+ {name}$", reference, re.MULTILINE)] == []
+
+
+def test_reference_has_every_command_and_option(reference):
+    for name in command_group.list_commands(None):
+        command = command_group.get_command(None, name)
+        assert f"## {name}\n" in reference
+        options = [option for parameter in command.params for option in parameter.opts if option.startswith("--")]
+        assert [option for option in options if option not in reference] == []
+
+
+def test_reference_has_every_lab_file_key(reference):
+    schema = json.loads((ROOT / "lab/lab.schema.json").read_text(encoding="utf-8"))
+    tables = [schema, *schema["definitions"].values()]
+    assert [key for table in tables for key in table["properties"] if f"`{key}`" not in reference] == []
+
+
+def test_reference_has_every_fixture_marker_and_setting(pytestconfig, reference):
+    names = ["tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject"]
+    settings = [name for name in pytestconfig._parser._inidict if name.startswith("tunlab_")]
+    assert settings
+    assert [name for name in names + settings if f"`{name}`" not in reference] == []
+    assert "`@pytest.mark.tun(" in reference
+    assert "`@pytest.mark.lab(" in reference
