@@ -36,6 +36,7 @@ lint: $(VENV)/.lint
 docs: $(VENV)/.docs
 	rm -rf docs/_build
 	$(RUN)/sphinx-build --fail-on-warning --keep-going --quiet --builder html docs docs/_build/html
+	$(RUN)/python docs/check_links.py docs/_build/html
 	@echo "open docs/_build/html/index.html"
 
 bench: $(VENV)/.bench
