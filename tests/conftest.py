@@ -1,4 +1,4 @@
-"""What every test stands on."""
+"""Fixtures for all tests, and checks that tests leave nothing behind."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import socket
 import struct
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descripto
 
 
 def pytest_configure(config):
-    """Started in the background of a script, a run has SIGINT ignored, and its children, which tests interrupt, too."""
+    """Restore the SIGINT handler, which a background job of a shell ignores, and which tests send to children."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -37,11 +38,11 @@ VOLATILE = (
     "nr",
     "syncs",
 )
-"""Sysctls that count what happens (quota/syncs: a browser does); and those below random, which differ at each look."""
+"""Sysctls that change by themselves: counters of kernel objects and events. Those below random/ are skipped too."""
 
 
 def snapshot():
-    """The network configuration of the calling thread's namespace, by its parts."""
+    """Return the network configuration of the calling thread's namespace."""
     sysctls = {}
     for file in Path("/proc/sys").rglob("*"):
         if file.is_file() and file.name not in VOLATILE and file.parent.name not in ("random", "quota"):
@@ -63,7 +64,7 @@ def snapshot():
 
 
 def ruleset_generation():
-    """The number that nf_tables counts up with every change of its ruleset; none where the kernel has no nf_tables."""
+    """Return nf_tables' ruleset generation, which every change increments; None if the kernel has no nf_tables."""
     request = struct.pack("=IHHIIBBH", 20, NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0, 0, 0, 0)
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
@@ -81,48 +82,48 @@ NFT_MSG_GETGEN = 10 << 8 | 16  # <linux/netfilter/nfnetlink.h>, <linux/netfilter
 
 @pytest.fixture(scope="session")
 def machine():
-    """`machine()`: the network configuration of the calling thread's namespace, to compare."""
+    """Function that returns the network configuration of the calling thread's namespace."""
     return snapshot
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_machine_is_unchanged():
-    """Around the whole run, in each worker."""
+def check_machine_is_unchanged():
+    """Assert that the whole run, in each worker, changes no network configuration of the machine."""
     before = snapshot()
     yield
     after = snapshot()
     assert {part: after[part] for part in after if after[part] != before[part]} == {}
 
 
-def holdings(item):
-    """What this process has open and running, but for what the plugin keeps for all tests and until the report."""
-    found = ResourceSnapshot.now()
+def open_resources(item):
+    """Return the open descriptors, children and threads, without those that tunlab keeps open for the whole run."""
+    resources = ResourceSnapshot.take()
     known = item.stash[recorder_key].descriptors() if recorder_key in item.stash else session_descriptors()
-    found.descriptors = {each for each in found.descriptors if each[0] not in known}
-    found.children -= {guardian.guardian_pid()}
-    return found
+    resources.descriptors = {each for each in resources.descriptors if each[0] not in known}
+    resources.children -= {guardian.guardian_pid()}
+    return resources, set(threading.enumerate())
 
 
 @pytest.fixture(autouse=True)
-def nothing_leaks(request):
-    """No descriptor, thread or child process more, or less, after a test than before it, but for the guardian.
+def check_for_leaks(request):
+    """Assert that each test leaves exactly the descriptors, threads and child processes that were there before.
 
-    The plugin asks that of the tests that use its fixtures, and only about what is more: this is for all of ours.
+    The plugin's own check covers only network resources of tests that use its fixtures.
     """
-    before = holdings(request.node)
+    before = open_resources(request.node)
     yield
-    assert holdings(request.node) == before
+    assert open_resources(request.node) == before
 
 
 @pytest.fixture(scope="session")
 def need():
-    """`need("tshark")`: the program's path; its absence fails the test, for a skip would hide what is not tested."""
+    """Function that returns a program's path. A missing program fails the test: a skip would hide the gap."""
 
     def find(program: str) -> str:
-        # Debian's users do not have the administrator's directories in their PATH.
+        # On Debian, sbin is not in an unprivileged user's PATH.
         path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
         if path is None:
-            pytest.fail(f"there is no {program} on this machine: `make test` as root installs it", pytrace=False)
+            pytest.fail(f"{program} is not installed; `make test` as root installs it", pytrace=False)
         return path
 
     return find
@@ -130,14 +131,14 @@ def need():
 
 @pytest.fixture
 def pytester(pytester, monkeypatch):
-    """pytest's own; what it runs goes without Hypothesis's plugin, which loads for longer than all the rest."""
+    """pytest's fixture; nested runs do not load Hypothesis's plugin, which takes longer than everything else."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     return pytester
 
 
 @pytest.fixture
 def engine():
-    """The engine; where there is none the test fails in CI, and is skipped at a desk."""
+    """The Docker Engine. Without one the test fails in CI and is skipped elsewhere."""
     from tunlab.engines.connection import Engine  # only here: it is slow to load
     from tunlab.errors import EngineError
 
@@ -153,7 +154,7 @@ def engine():
 
 @pytest.fixture
 def run_directory(request, tmp_path, monkeypatch):
-    """Where this test's labs are; all are taken down after it, and nothing may be left."""
+    """Directory of this test's labs. Afterwards all are taken down, and no mount or file may remain."""
     directory = tmp_path / getattr(request.module, "BELOW", "") / "run"
     monkeypatch.setenv("TUNLAB_RUN", str(directory))
     monkeypatch.delenv("TUNLAB_LAB", raising=False)
@@ -166,28 +167,28 @@ def run_directory(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def without_capabilities(need):
-    """A prefix for a command: root with no capability at all."""
+    """Command prefix that runs a program as root without any capability."""
     return (need("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
 
 
 @pytest.fixture
 def without_tun_node(need):
-    """A prefix for a command: in a mount namespace of its own, in which an empty directory hides /dev/net."""
+    """Command prefix that runs a program in a mount namespace where /dev/net is empty."""
     return (need("unshare"), "--mount", "sh", "-ec", 'mount -t tmpfs none /dev/net; exec "$@"', "sh")
 
 
 @pytest.fixture
 def with_whole_proc(need):
-    """A prefix for a command: in a mount namespace of its own, whose /proc no container's runtime masks."""
+    """Command prefix that runs a program in a mount namespace whose /proc is writable, as outside a container."""
     whole = '[ -w /proc/sys/net/ipv4/ip_forward ] || mount -t proc none /proc; exec "$@"'
     return (need("unshare"), "--mount", "sh", "-ec", whole, "sh")
 
 
 @pytest.fixture
 def as_nobody(need, tmp_path):
-    """`as_nobody(mode="666", work=…)`, a prefix for a command: an unprivileged user, and a TUN node of that mode.
+    """Function that returns a command prefix: an unprivileged user, and a /dev/net/tun with the given mode.
 
-    The machine's own node and directories stay as they are: see as_nobody.sh.
+    It uses a mount namespace (see as_nobody.sh), so the machine's own device node does not change.
     """
 
     def prefix(mode: str = "666", work: Path = tmp_path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The error tree: sentences made of data, exit codes, second parents, and the way through pickle."""
+"""The error classes: messages, exit codes, base classes and pickling."""
 
 import copy
 import errno
@@ -39,8 +39,8 @@ TREE = {
 }
 
 ERRORS = [
-    (TunlabError("something of ours"), "something of ours"),
-    (PacketError("the payload holds no octets"), "the payload holds no octets"),
+    (TunlabError("ended by SIGTERM"), "ended by SIGTERM"),
+    (PacketError("the payload is empty"), "the payload is empty"),
     (
         TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="octets"),
         "IPv4 header needs 20 bytes, got 3 (input ended at offset 3)",
@@ -63,10 +63,13 @@ ERRORS = [
         "TCP.seq is -1: the field has 32 bits",
     ),
     (
-        MalformedError(layer="IPv4", field="version", value=6, rule="it begins with 4", offset=0),
-        "IPv4.version at offset 0 is 6: it begins with 4",
+        MalformedError(layer="IPv4", field="version", value=6, rule="IPv4 has version 4", offset=0),
+        "IPv4.version at offset 0 is 6: IPv4 has version 4",
     ),
-    (MalformedError(layer="address", field="", value="x", rule="no address"), "address is 'x': no address"),
+    (
+        MalformedError(layer="address", field="", value="x", rule="not an IPv4 address"),
+        "address is 'x': not an IPv4 address",
+    ),
     (TopologyError("no node"), "no node"),
     (
         TopologyError("no node", file="lab.toml", table="link.0", key="ends", hint="did you mean router?"),
@@ -75,15 +78,22 @@ ERRORS = [
     (TopologyError("empty", file="lab.toml"), "lab.toml: empty"),
     (TopologyError("unknown", key="mtu"), "mtu: unknown"),
     (
-        TopologyError(problems=[Problem("no", "a.toml", "nodes.a", "mtu", "give one"), Problem("not so", "b.toml")]),
-        "a.toml: nodes.a.mtu: no; give one\nb.toml: not so",
+        TopologyError(
+            problems=[Problem("is 20", "a.toml", "nodes.a", "mtu", "set 68 or more"), Problem("is empty", "b.toml")]
+        ),
+        "a.toml: nodes.a.mtu: is 20; set 68 or more\nb.toml: is empty",
     ),
     (KernelError(errno.EEXIST, "link add tun0"), "link add tun0: EEXIST"),
     (
         KernelError(
-            errno.EBUSY, "open tun0", reason="another has it", remedy="close that", netns="peer", ifname="tun0"
+            errno.EBUSY,
+            "open tun0",
+            reason="device in use",
+            remedy="close the other descriptor",
+            netns="peer",
+            ifname="tun0",
         ),
-        "open tun0: another has it (EBUSY); close that",
+        "open tun0: device in use (EBUSY); close the other descriptor",
     ),
     (KernelError(9999, "call"), "call: 9999"),
     (
@@ -94,8 +104,8 @@ ERRORS = [
         PrivilegeError(errno.ENOENT, "open", missing="/dev/net/tun", reason="there is no /dev/net/tun"),
         "open: there is no /dev/net/tun (ENOENT)",
     ),
-    (LabError("demo", "the lab demo is up already"), "the lab demo is up already"),
-    (LabError("demo", "it is not up", remedy="tunlab up demo"), "it is not up; tunlab up demo"),
+    (LabError("demo", "lab demo is already up"), "lab demo is already up"),
+    (LabError("demo", "lab demo is not up", remedy="run tunlab up demo"), "lab demo is not up; run tunlab up demo"),
     (
         ExpectationError(wanted="TCP(dst_port=80)", elapsed=1.5),
         "waited 1.500 s for TCP(dst_port=80)\nno packet arrived",
@@ -117,65 +127,67 @@ ERRORS = [
     ),
     (EngineError("no answer"), "no answer"),
     (
-        EngineError("it ended", engine="unix:///docker.sock", container="abc", log="last words", remedy="look there"),
-        "unix:///docker.sock: it ended; look there\nlast words",
+        EngineError(
+            "container ended", engine="unix:///docker.sock", container="abc", log="last line", remedy="see its log"
+        ),
+        "unix:///docker.sock: container ended; see its log\nlast line",
     ),
 ]
-each_error = pytest.mark.parametrize(("error", "sentence"), ERRORS, ids=lambda value: type(value).__name__)
+each_error = pytest.mark.parametrize(("error", "message"), ERRORS, ids=lambda value: type(value).__name__)
 
 
 @each_error
-def test_the_sentence(error, sentence):
-    assert str(error) == sentence
+def test_str_returns_the_message(error, message):
+    assert str(error) == message
 
 
-def test_every_class_has_its_sentence_here():
+def test_every_error_class_is_tested():
     assert {type(error) for error, _ in ERRORS} == set(TREE)
     classes = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
     assert classes == set(TREE)
 
 
 @pytest.mark.parametrize(("kind", "exit_code", "parent"), [(kind, *rest) for kind, rest in TREE.items()])
-def test_exit_codes_and_parents(kind, exit_code, parent):
+def test_error_class_has_exit_code_and_base_class(kind, exit_code, parent):
     assert kind.exit_code == exit_code
     assert issubclass(kind, parent)
     assert issubclass(kind, TunlabError)
     assert f"{exit_code}" in errors.__doc__
 
 
-def test_the_tree_in_the_docstring_is_the_tree():
+def test_module_docstring_lists_every_class():
     for kind in TREE:
         assert kind.__name__ in errors.__doc__
 
 
 @each_error
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_an_error_goes_through_pickle_whole(error, sentence, protocol):
+def test_pickle_and_copy_keep_message_and_attributes(error, message, protocol):
     twin = pickle.loads(pickle.dumps(error, protocol))
-    for one in (twin, copy.copy(error), copy.deepcopy(error)):
-        assert type(one) is type(error)
-        assert str(one) == sentence
-        assert (one.args, vars(one)) == (error.args, vars(error))
+    for copied in (twin, copy.copy(error), copy.deepcopy(error)):
+        assert type(copied) is type(error)
+        assert str(copied) == message
+        assert (copied.args, vars(copied)) == (error.args, vars(error))
         if isinstance(error, OSError):
-            assert (one.errno, one.strerror) == (error.errno, error.strerror)
+            assert (copied.errno, copied.strerror) == (error.errno, error.strerror)
 
 
 @each_error
-def test_a_packet_error_names_the_file_that_it_is_about(error, sentence):
+def test_packet_error_with_file_starts_with_its_path(error, message):
     if isinstance(error, PacketError):
-        about = copy.copy(error)
-        about.file = "x.pcapng"
-        assert str(about) == str(pickle.loads(pickle.dumps(about))) == f"x.pcapng: {sentence}"
-        assert str(error) == about.message == sentence
+        with_file = copy.copy(error)
+        with_file.file = "x.pcapng"
+        assert str(with_file) == str(pickle.loads(pickle.dumps(with_file))) == f"x.pcapng: {message}"
+        assert str(error) == with_file.message == message
 
 
-def test_notes_go_through_pickle():
+def test_pickle_keeps_notes():
     error = KernelError(errno.EPERM, "link add")
-    error.add_note("and this")
-    assert pickle.loads(pickle.dumps(error)).__notes__ == ["and this"]
+    error.add_note("a note")
+    assert pickle.loads(pickle.dumps(error)).__notes__ == ["a note"]
 
 
-def test_the_number_and_the_words_of_an_os_error_are_kept():
+def test_kernel_error_sets_errno_and_strerror():
     error = KernelError(errno.ENODEV, "link set tun0 up", reason="no such device")
     assert (error.errno, error.strerror, error.args) == (
         errno.ENODEV,
@@ -188,7 +200,7 @@ def test_the_number_and_the_words_of_an_os_error_are_kept():
     assert caught.value.errno == errno.ENODEV
 
 
-def test_the_data_are_attributes():
+def test_constructor_arguments_become_attributes():
     truncated = ERRORS[2][0]
     assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
     assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)

@@ -1,4 +1,4 @@
-"""Real pytest runs, as a user starts them."""
+"""Fixtures that run pytest in a subprocess, as a user would."""
 
 import sys
 
@@ -7,13 +7,23 @@ import pytest
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """A pytest run in a process of its own."""
+    """Function that runs pytest in a subprocess, started by the programs in `prefix`."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
 
-    def run(*arguments, warnings="error"):
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", warnings, *map(str, arguments)]
+    def run(*arguments, warnings="error", prefix=()):
+        command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            "-W",
+            warnings,
+            *map(str, arguments),
+        ]
         return pytester.run(*command, timeout=60)
 
     return run
@@ -21,5 +31,5 @@ def run(pytester, monkeypatch):
 
 @pytest.fixture(params=[(), ("-n", "2")], ids=["serial", "parallel"])
 def parallel(request):
-    """The options of a serial and of a parallel run."""
+    """pytest options for a serial and for a parallel run."""
     return request.param

@@ -1,7 +1,4 @@
-"""Deliberate failures, in a real pytest run: for each the text that a person needs is in its output.
-
-A row is a test that fails, and what must stand in its report.
-"""
+"""Deliberate test failures in a real pytest run: each report must contain the given texts."""
 
 import re
 import sys
@@ -18,7 +15,7 @@ from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build, parse
 from tunlab.packet.tcp_options import MSS
 
 SYN, ACK = TCPFlag.SYN, TCPFlag.ACK
-KEPT = []
+LEAKED = []
 
 
 def to(tun, **fields):
@@ -239,8 +236,8 @@ FAILURES = {
         ["KernelError", "tun0"],
     ),
     "a_leak": (
-        "KEPT.append(tun.netns.socket())",
-        ["test_a_leak left behind:", "a socket, AF_INET SOCK_STREAM", "close, join or wait for each"],
+        "LEAKED.append(tun.netns.socket())",
+        ["test_a_leak left open:", "socket AF_INET SOCK_STREAM", "Close sockets and wait for processes"],
     ),
     "equal_packets": (
         "ping(tun, 1); got = tun.expect(ICMP); assert got == parse(build(to(tun), ICMP.echo_reply(1, 1), b'hello'))",
@@ -251,22 +248,22 @@ FAILURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_each_failure_says_what_a_person_needs(pytester, monkeypatch, need, parallel):
+def test_failure_report_contains_the_cause(pytester, monkeypatch, need, parallel):
     need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
-    pytester.makeini("[pytest]\ntunlab_timeout = 0.05")
+    pytester.makeini("[pytest]\ntunlab_timeout = 0.05\ntunlab_leaks = error")
     tests = "".join(
         f"\n\ndef test_{name}(tun, make_tun):\n{indent(dedent(body), '    ')}\n" for name, (body, _) in FAILURES.items()
     )
     pytester.makepyfile(test_it=HEAD + tests)
     result = pytester.run(sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *parallel)
-    # One that leaves something behind passes, and its end does not.
+    # The test that leaks passes; its teardown fails.
     result.assert_outcomes(failed=len(FAILURES) - 1, passed=1, errors=1)
     parts = re.split(r"^_{3,} (?:ERROR at teardown of )?test_(\w+) _{3,}$", result.stdout.str(), flags=re.MULTILINE)
     reports = dict(zip(parts[1::2], parts[2::2], strict=True))
-    flowing = {name: report + " ".join(report.split()) for name, report in reports.items()}  # sentences are wrapped
-    missing = {name: [text for text in wanted if text not in flowing[name]] for name, (_, wanted) in FAILURES.items()}
+    unwrapped = {name: report + " ".join(report.split()) for name, report in reports.items()}  # long lines are wrapped
+    missing = {name: [text for text in wanted if text not in unwrapped[name]] for name, (_, wanted) in FAILURES.items()}
     missing = {name: texts for name, texts in missing.items() if texts}
     assert not missing, missing

@@ -1,4 +1,4 @@
-"""What a failing test shows, through pytest runs."""
+"""The section that tunlab adds to failed tests, in real pytest runs."""
 
 import pytest
 
@@ -10,7 +10,7 @@ PRELUDE = """
         return IPv4(**{"src": tun.peer, "dst": tun.address, **fields})
 """
 
-# The body of the test, and the lines that a person needs, in any order.
+# name: (body of the test, lines that the report must contain in any order)
 FAILURES = {
     "wrong port": (
         "tun.inject(to(tun), TCP(src_port=4000, dst_port=81, flags=TCPFlag.SYN)); tun.expect(UDP, timeout=0.05)",
@@ -25,7 +25,7 @@ FAILURES = {
         ["*nobody speaks its protocol; answered: ICMP 3/2*", "*· nobody asked for it*"],
     ),
     "rp_filter": (
-        "tun.netns.set_sysctl('net.ipv4.conf.all.rp_filter', 1); STRANGER; tun.expect(ICMP, timeout=0.05)",
+        "tun.netns.set_sysctl('net.ipv4.conf.all.rp_filter', 1); SPOOFED; tun.expect(ICMP, timeout=0.05)",
         ["*refused by rp_filter: the way back to 203.0.113.9*", "*net.ipv4.conf.all.rp_filter = 1*"],
     ),
     "to somebody else": (
@@ -51,13 +51,13 @@ FAILURES = {
 }  # fmt: skip
 
 
-def whole(body):
-    return body.replace("STRANGER", "tun.inject(to(tun, src='203.0.113.9'), ICMP.echo_request(1, 1))")
+def expand(body):
+    return body.replace("SPOOFED", "tun.inject(to(tun, src='203.0.113.9'), ICMP.echo_request(1, 1))")
 
 
 @pytest.mark.parametrize(("body", "lines"), FAILURES.values(), ids=FAILURES)
-def test_the_section_has_what_a_person_needs(pytester, run, body, lines):
-    pytester.makepyfile(PRELUDE + f"\n    def test_x(tun):\n        {whole(body)}\n")
+def test_section_contains_the_cause_and_fits_100_columns(pytester, run, body, lines):
+    pytester.makepyfile(PRELUDE + f"\n    def test_x(tun):\n        {expand(body)}\n")
     result = run()
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
@@ -69,9 +69,9 @@ def test_the_section_has_what_a_person_needs(pytester, run, body, lines):
 
 
 @pytest.mark.parametrize("parallel", [("-n", "2")], ids=["parallel"])
-def test_in_parallel_all_of_them(pytester, run, parallel):
+def test_failure_sections_under_xdist(pytester, run, parallel):
     bodies = "".join(
-        f"\n    def test_{number}(tun):\n        {whole(body)}\n" for number, (body, _) in enumerate(FAILURES.values())
+        f"\n    def test_{number}(tun):\n        {expand(body)}\n" for number, (body, _) in enumerate(FAILURES.values())
     )
     pytester.makepyfile(PRELUDE + bodies)
     result = run(*parallel)
@@ -81,14 +81,14 @@ def test_in_parallel_all_of_them(pytester, run, parallel):
             result.stdout.fnmatch_lines([line.replace("::test_x", "::test_*")])
 
 
-def test_a_test_without_tunlab_shows_nothing(pytester, run):
+def test_failure_without_tunlab_has_no_section(pytester, run):
     pytester.makepyfile("def test_x(): assert False\n")
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*- tunlab -*")
 
 
-def test_where_the_run_was_started_elsewhere_the_address_fits(pytester, run, monkeypatch):
+def test_again_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
     pytester.makeini("[pytest]\n")
     folder = pytester.mkdir("tests")
     (folder / "test_x.py").write_text("def test_y(tun): assert False\n")
@@ -96,7 +96,7 @@ def test_where_the_run_was_started_elsewhere_the_address_fits(pytester, run, mon
     run().stdout.fnmatch_lines(["again     pytest test_x.py::test_y"])
 
 
-def test_two_namespaces_have_their_own_headings(pytester, run):
+def test_two_namespaces_get_a_column_and_heading_each(pytester, run):
     pytester.makepyfile(
         PRELUDE
         + """
@@ -113,7 +113,7 @@ def test_two_namespaces_have_their_own_headings(pytester, run):
     )
 
 
-def test_what_is_no_traceback_has_its_section_too(pytester, run):
+def test_failures_without_traceback_have_a_section(pytester, run):
     pytester.makepyfile(
         """
         import pytest
@@ -130,9 +130,9 @@ def test_what_is_no_traceback_has_its_section_too(pytester, run):
     assert result.stdout.str().count("- tunlab -") == 2
 
 
-def test_the_list_at_the_end_begins_with_what_was_wanted(pytester, run, monkeypatch):
+def test_short_summary_starts_with_the_expected_packet(pytester, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("CI", raising=False)  # where it is set, pytest cuts nothing
+    monkeypatch.delenv("CI", raising=False)  # pytest does not truncate lines if CI is set
     pytester.makepyfile(
         test_x=PRELUDE
         + """
@@ -153,7 +153,7 @@ def test_the_list_at_the_end_begins_with_what_was_wanted(pytester, run, monkeypa
     result.stdout.fnmatch_lines(["E * waited 0.0* s for TCP(src_port=80, flags=SYN)"])
 
 
-def test_in_a_narrow_terminal_it_is_narrow(pytester, run, monkeypatch, parallel):
+def test_section_fits_a_narrow_terminal(pytester, run, monkeypatch, parallel):
     monkeypatch.setenv("COLUMNS", "72")
     pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); tun.expect(TCP, timeout=0.01)\n")
     shown = run(*parallel).stdout.str().split("- tunlab -")[1].split("\nrecorded ")[0].splitlines()[1:]
@@ -163,13 +163,13 @@ def test_in_a_narrow_terminal_it_is_narrow(pytester, run, monkeypatch, parallel)
 @pytest.mark.parametrize(
     "body",
     [
-        "tun.expect(ICMP.where(sequence_number=2), timeout=0.01)",  # as wanted is nothing
-        "tun.expect_none(ICMP)",  # nothing was wanted
-        "tun.expect(ICMP); tun.expect(ICMP, timeout=0.01)",  # the one that came has been taken
-        "other.expect(ICMP, timeout=0.01)",  # of another namespace
+        "tun.expect(ICMP.where(sequence_number=2), timeout=0.01)",  # no packet matches
+        "tun.expect_none(ICMP)",  # no packet was expected
+        "tun.expect(ICMP); tun.expect(ICMP, timeout=0.01)",  # the matching packet was already consumed
+        "other.expect(ICMP, timeout=0.01)",  # the packet is in another namespace
     ],
 )
-def test_a_packet_that_came_elsewhere_is_spoken_of_only_where_it_is_as_wanted(pytester, run, body):
+def test_remark_on_other_devices_needs_a_matching_packet(pytester, run, body):
     pytester.makepyfile(
         PRELUDE
         + f"""
@@ -184,7 +184,7 @@ def test_a_packet_that_came_elsewhere_is_spoken_of_only_where_it_is_as_wanted(py
     result.stdout.no_fnmatch_line("a packet as wanted*")
 
 
-def test_where_the_terminal_has_ascii_alone_the_ladder_is_drawn_in_it(pytester, run, monkeypatch, parallel):
+def test_ladder_is_ascii_on_an_ascii_terminal(pytester, run, monkeypatch, parallel):
     for name, value in {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}.items():
         monkeypatch.setenv(name, value)
     pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); assert False\n")

@@ -1,6 +1,6 @@
-"""The fixtures `lab` and `make_lab`, by real pytest runs inside pytest."""
+"""The fixtures `lab` and `make_lab`, in real pytest runs."""
 
-import sys
+import os
 
 import pytest
 
@@ -16,21 +16,8 @@ ends = ["a", "b"]
 """
 
 
-@pytest.fixture
-def run(pytester, monkeypatch):
-    """A pytest run in a process of its own, as a user would start it, behind a `prefix` of other programs."""
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-
-    def run(*arguments, prefix=()):
-        command = [*prefix, sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *arguments]
-        return pytester.run(*command)
-
-    return run
-
-
-class TestWhichLab:
-    def test_a_file_beside_the_test_goes_before_the_root_and_that_before_the_ready_ones(self, pytester, run):
+class TestLabSource:
+    def test_lab_file_is_searched_beside_the_test_then_root_then_ready_labs(self, pytester, run):
         pytester.makefile(".toml", router=TWO.replace('"two"', '"root"'), other=TWO.replace('"two"', '"other"'))
         folder = pytester.mkdir("folder")
         (folder / "router.toml").write_text(TWO.replace('"two"', '"beside"'))
@@ -43,7 +30,7 @@ class TestWhichLab:
         )
         run().assert_outcomes(passed=5)
 
-    def test_text_and_tables_and_another_name(self, pytester, run):
+    def test_lab_from_text_tables_or_with_another_name(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest
@@ -62,14 +49,14 @@ class TestWhichLab:
             def test_tables(lab):
                 assert lab["a"].run(["ping", "-c", "1", "c"]).returncode == 0
 
-            def test_a_factory_makes_many(make_lab):
+            def test_make_lab_makes_many(make_lab):
                 one, other = make_lab(TWO), make_lab("two-hosts")
                 assert one["a"].netns.identity != other["a"].netns.identity if "a" in other.nodes else True
             '''
         )
         run().assert_outcomes(passed=4)
 
-    def test_the_nearest_mark_is_the_one(self, pytester, run):
+    def test_closest_marker_wins(self, pytester, run):
         pytester.makefile(".toml", two=TWO)
         pytester.makepyfile(
             """
@@ -90,7 +77,7 @@ class TestWhichLab:
     @pytest.mark.parametrize(
         ("mark", "sentence"),
         [
-            ("", "*this test has no such mark*"),
+            ("", "*the lab fixture needs a lab. Add @pytest.mark.lab(*"),
             ("@pytest.mark.lab", "*takes one lab file*"),
             ("@pytest.mark.lab('a', 'b')", "*takes one lab file*"),
             ("@pytest.mark.lab(7)", "*takes one lab file*"),
@@ -103,7 +90,7 @@ class TestWhichLab:
             ("@pytest.mark.lab('[nodes]\\na = {')", "*no TOML*"),
         ],
     )
-    def test_a_mistake_is_one_sentence(self, pytester, run, mark, sentence):
+    def test_invalid_marker_is_one_sentence_without_traceback(self, pytester, run, mark, sentence):
         pytester.makepyfile(f"import pytest\n{mark}\ndef test_x(lab): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
@@ -111,15 +98,15 @@ class TestWhichLab:
         assert "Traceback" not in result.stdout.str()
         assert "tunlab/pytest_plugin" not in result.stdout.str()
 
-    def test_every_mistake_of_a_text_is_told(self, pytester, run):
+    def test_invalid_text_lists_every_mistake(self, pytester, run):
         text = "[nodes]\\na = { forwrad = true }\\nb = { knid = 'host' }\\n"
         pytester.makepyfile(f'import pytest\n@pytest.mark.lab("{text}")\ndef test_x(lab): pass\n')
         result = run()
         result.stdout.fnmatch_lines_random(["*nodes.a.forwrad*", "*nodes.b.knid*"])
 
 
-class TestALab:
-    def test_programs_reach_the_nodes_by_their_names(self, pytester, run):
+class TestLab:
+    def test_programs_resolve_node_names(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest
@@ -131,7 +118,7 @@ class TestALab:
         )
         run().assert_outcomes(passed=1)
 
-    def test_what_a_test_leaves_behind_goes_with_it(self, pytester, run):
+    def test_programs_and_namespaces_end_with_the_test(self, pytester, run):
         pytester.makefile(".toml", two=TWO)
         pytester.makepyfile(
             """
@@ -144,7 +131,7 @@ class TestALab:
                 lab["b"].popen(["sleep", "1000"])
 
             @pytest.mark.lab("two.toml")
-            def test_a_failing_one(lab):
+            def test_failing(lab):
                 lab["a"].popen(["sleep", "1000"])
                 assert False
 
@@ -158,7 +145,7 @@ class TestALab:
         )
         run().assert_outcomes(passed=2, failed=1)
 
-    def test_workers_make_the_same_lab_without_meeting(self, pytester, run):
+    def test_same_lab_in_parallel_workers_does_not_collide(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -171,7 +158,7 @@ class TestALab:
         )
         run("-n", "2").assert_outcomes(passed=10)
 
-    def test_without_rights_one_sentence_or_a_skip(self, pytester, run, without_capabilities):
+    def test_lab_without_capabilities_fails_in_one_sentence_or_skips(self, pytester, run, without_capabilities):
         pytester.makepyfile("import pytest\n@pytest.mark.lab('two-hosts')\ndef test_x(lab): pass\n")
         result = run(prefix=without_capabilities)
         result.assert_outcomes(errors=1)
@@ -179,7 +166,7 @@ class TestALab:
         assert "Traceback" not in result.stdout.str()
         run("--tunlab-skip-unprivileged", prefix=without_capabilities).assert_outcomes(skipped=1)
 
-    def test_without_root_in_a_user_namespace(self, pytester, run, as_nobody):
+    def test_lab_without_root_runs_in_a_user_namespace(self, pytester, run, as_nobody):
         pytester.makepyfile(
             """
             import os, pytest
@@ -194,18 +181,16 @@ class TestALab:
         )
         run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=1)
 
-    def test_a_users_own_fixture_of_that_name_needs_no_rights(self, pytester, run, as_nobody):
+    def test_own_fixture_named_lab_wins_and_needs_no_privileges(self, pytester, run, as_nobody):
         pytester.makeconftest("import pytest\n@pytest.fixture\ndef lab(): return 'mine'\n")
         pytester.makepyfile(
             "import os\ndef test_x(lab):\n    print(os.readlink('/proc/self/ns/user'))\n    assert lab == 'mine'\n"
         )
         result = run("-s", prefix=as_nobody(work=pytester.path))
         result.assert_outcomes(passed=1)
-        import os
-
         assert os.readlink("/proc/self/ns/user") in result.stdout.str()  # noqa: PTH115
 
-    def test_fixtures_and_marker_are_documented(self, run):
+    def test_lab_fixtures_and_marker_are_in_pytest_help(self, run):
         shown = run("--fixtures").stdout.str()
         assert "lab --" in shown
         assert "make_lab --" in shown

@@ -1,4 +1,4 @@
-"""Tests that fail by unittest's means, and tests that fail more than once, through pytest runs."""
+"""Failing unittest tests, and tests that fail more than once, in real pytest runs."""
 
 import re
 
@@ -24,7 +24,7 @@ HEAD = """
 
 @pytest.fixture
 def sections():
-    """The sections in what a run has said, each up to what stands after it."""
+    """Function that returns the tunlab sections of a run's output."""
 
     def sections(result):
         parts = re.split(r"^-+ tunlab -+$", result.stdout.str(), flags=re.MULTILINE)[1:]
@@ -39,16 +39,16 @@ def recording(pytester, name):
 
 
 def numbers(records):
-    """Of the echo requests that were injected."""
+    """Return the sequence numbers of the injected echo requests."""
     return [int.from_bytes(each.octets[26:28], "big") for each in records if each.direction == "in"]
 
 
-def test_a_failing_unittest_is_explained_like_any_other(pytester, run, parallel, sections):
+def test_failing_unittest_has_section_recording_and_junit_link(pytester, run, parallel, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
         def test_expecting(self):
-            left = socket.socket()  # of a test that fails, nobody asks
+            left_open = socket.socket()  # failing tests are not checked for leaks
             ping(self.tun, 1)
             self.tun.expect(TCP, timeout=0.01)
     """
@@ -62,7 +62,7 @@ def test_a_failing_unittest_is_explained_like_any_other(pytester, run, parallel,
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_a_strict_unittest_and_one_that_is_skipped(pytester, run, sections):
+def test_unittest_strict_fails_and_skip_or_expected_failure_is_not_recorded(pytester, run, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -101,7 +101,7 @@ UNITTEST_SUBTESTS = """
 
 
 @pytest.mark.parametrize(("name", "tests"), [("test_x.test_x", SUBTESTS), ("test_x.Case.test_x", UNITTEST_SUBTESTS)])
-def test_each_subtest_has_what_came_in_it_and_the_file_has_all(pytester, run, parallel, sections, name, tests):
+def test_subtest_sections_have_own_packets_and_recording_has_all(pytester, run, parallel, sections, name, tests):
     pytester.makepyfile(test_x=HEAD + tests)
     result = run(*parallel, "--junitxml=report.xml")
     first, second = sections(result)
@@ -114,11 +114,11 @@ def test_each_subtest_has_what_came_in_it_and_the_file_has_all(pytester, run, pa
     assert numbers(records) == [1, 2, 3]
     assert records[-1].comment.startswith("matched expectation 3")
     (page,) = pytester.path.rglob("*.html")
-    assert page.read_text().count("1 packet arrived") == 2, "the page has both"
+    assert page.read_text().count("1 packet arrived") == 2, "the page has both failures"
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_a_failure_and_one_in_the_teardown_after_it(pytester, run, parallel, sections):
+def test_failure_in_call_and_teardown_gives_two_sections(pytester, run, parallel, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -140,8 +140,7 @@ def test_a_failure_and_one_in_the_teardown_after_it(pytester, run, parallel, sec
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_of_one_that_failed_once_what_the_teardown_sends_is_not_in_it(pytester, run):
-    """What it is replayed from ends where it failed."""
+def test_recording_ends_at_the_failure_not_after_teardown(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -158,7 +157,7 @@ def test_of_one_that_failed_once_what_the_teardown_sends_is_not_in_it(pytester, 
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_an_expected_failure_that_passes_is_recorded(pytester, run, sections):
+def test_strict_xfail_that_passes_is_recorded(pytester, run, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -174,7 +173,7 @@ def test_an_expected_failure_that_passes_is_recorded(pytester, run, sections):
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_with_always_the_outcome_is_the_tests(pytester, run):
+def test_record_always_comment_has_the_tests_outcome(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """

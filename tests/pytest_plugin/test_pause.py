@@ -1,4 +1,4 @@
-"""A stop at a failure, at a terminal, with the namespaces alive."""
+"""--tunlab-pause in a pseudo-terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ SECONDS = 60
 
 
 class Terminal:
-    """A pytest run at the other end of a terminal."""
+    """A pytest run whose standard streams are a pseudo-terminal."""
 
     def __init__(self, *arguments, cwd):
         self.master, slave = pty.openpty()
@@ -24,16 +24,16 @@ class Terminal:
         self.text = ""
 
     def read_until(self, wanted):
-        """Everything up to `wanted`, or to the end."""
+        """Return the output once it contains `wanted`, or all of it when the run ends."""
         poll = select.poll()
         poll.register(self.master, select.POLLIN)
         while wanted not in self.text:
             assert poll.poll(SECONDS * 1000), self.text
             try:
-                octets = os.read(self.master, 65_536)
-            except OSError:  # EIO: the run has ended
+                data = os.read(self.master, 65_536)
+            except OSError:  # EIO: the run ended
                 break
-            self.text += octets.decode(errors="replace").replace("\r\n", "\n")
+            self.text += data.decode(errors="replace").replace("\r\n", "\n")
         return self.text
 
     def close(self):
@@ -44,6 +44,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(pytester):
+    """Function that starts pytest in a pseudo-terminal."""
     opened = []
 
     def start(*arguments):
@@ -56,7 +57,7 @@ def terminal(pytester):
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
-def test_the_lines_work_as_they_are_printed_and_enter_goes_on(pytester, terminal, need, capture):
+def test_printed_commands_work_and_enter_continues(pytester, terminal, need, capture):
     need("nsenter")
     pytester.makepyfile(
         """
@@ -67,14 +68,14 @@ def test_the_lines_work_as_they_are_printed_and_enter_goes_on(pytester, terminal
         """
     )
     run = terminal("--tunlab-pause", f"--capture={capture}")
-    text = run.read_until("Enter goes on: ")
+    text = run.read_until("Press Enter to continue: ")
     assert "assert '10.1.2.1' == 'nowhere'" in text
-    assert "test_x has failed, and stays as it is" in text
+    assert "test_x failed; its namespaces are still up" in text
     (enter,) = re.findall(r"^  (nsenter .*) bash$", text, re.MULTILINE)
     assert f"  {enter} tcpdump -ni tun0\n  {enter} ping -c 1 10.1.2.2\n" in text
     for kind, name in (("recorded", "test_x.pcapng"), ("page", "test_x.html")):
         (named,) = re.findall(rf"^{kind} +(\S*{name})$", text, re.MULTILINE)
-        assert (pytester.path / named).exists(), "what is named is there to be looked at"
+        assert (pytester.path / named).exists(), "the file exists while the run is paused"
     inside = subprocess.run([*enter.split(), "cat", "/proc/net/dev"], capture_output=True, text=True, check=True).stdout
     assert "tun0:" in inside
     os.write(run.master, b"\n")
@@ -84,17 +85,17 @@ def test_the_lines_work_as_they_are_printed_and_enter_goes_on(pytester, terminal
     assert run.run.wait(SECONDS) == 1
 
 
-def test_after_an_interruption_the_files_are_there(pytester, terminal):
+def test_interrupt_during_pause_keeps_the_recording(pytester, terminal):
     pytester.makepyfile("def test_x(tun):\n    tun.ping(tun.peer)\n    assert False\n")
     run = terminal("--tunlab-pause")
-    run.read_until("Enter goes on: ")
+    run.read_until("Press Enter to continue: ")
     run.run.send_signal(signal.SIGINT)
     run.read_until("no such text")
     assert run.run.wait(SECONDS) == pytest.ExitCode.INTERRUPTED
     assert sorted(path.suffix for path in (pytester.path / ".tunlab/records").glob("test_*")) == [".html", ".pcapng"]
 
 
-def test_in_a_subtest_what_is_printed_afterwards_is_captured_again(pytester, terminal):
+def test_output_after_a_paused_subtest_is_captured(pytester, terminal):
     pytester.makepyfile(
         """
         def test_x(tun, subtests):
@@ -106,23 +107,23 @@ def test_in_a_subtest_what_is_printed_afterwards_is_captured_again(pytester, ter
     )
     run = terminal("--tunlab-pause")
     for _ in range(2):
-        run.read_until("Enter goes on: ")
+        run.read_until("Press Enter to continue: ")
         run.text = ""
         os.write(run.master, b"\n")
     text = run.read_until("no such text")
     assert re.search(r"- Captured stdout call -+\nsaid said", text)
 
 
-def test_each_node_of_a_lab_has_its_line(pytester, terminal):
+def test_lab_prints_commands_for_each_node(pytester, terminal):
     pytester.makepyfile('import pytest\n@pytest.mark.lab("two-hosts")\ndef test_x(lab): assert False\n')
     run = terminal("--tunlab-pause")
-    text = run.read_until("Enter goes on: ")
+    text = run.read_until("Press Enter to continue: ")
     assert len(re.findall(r"^(\w+):\n  nsenter", text, re.MULTILINE)) == 2
     os.write(run.master, b"\n")
     run.read_until("no such text")
 
 
-def test_a_failure_of_the_teardown_can_be_entered_too(pytester, terminal, need):
+def test_teardown_failure_namespace_can_be_entered(pytester, terminal, need):
     need("nsenter")
     pytester.makepyfile(
         """
@@ -135,24 +136,24 @@ def test_a_failure_of_the_teardown_can_be_entered_too(pytester, terminal, need):
         """
     )
     run = terminal("--tunlab-pause")
-    text = run.read_until("Enter goes on: ")
+    text = run.read_until("Press Enter to continue: ")
     (enter,) = re.findall(r"^  (nsenter .*) bash$", text, re.MULTILINE)
     assert "tun0:" in subprocess.run([*enter.split(), "cat", "/proc/net/dev"], capture_output=True, text=True).stdout
     os.write(run.master, b"\n")
     run.read_until("no such text")
 
 
-def test_a_passing_run_does_not_stop(pytester, terminal):
+def test_passing_run_does_not_pause(pytester, terminal):
     pytester.makepyfile("def test_x(tun): pass\n")
     run = terminal("--tunlab-pause")
     assert "1 passed" in run.read_until("no such text")
 
 
-def test_in_parallel_and_without_a_terminal_it_is_refused(pytester, run):
+def test_pause_with_xdist_or_without_terminal_is_a_usage_error(pytester, run):
     pytester.makepyfile("def test_x(tun): pass\n")
     result = run("--tunlab-pause", "-n", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--tunlab-pause stops at one failure at a time: run without -n*"])
+    result.stderr.fnmatch_lines(["*--tunlab-pause does not work with parallel tests. Run without -n.*"])
     result = run("--tunlab-pause")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--tunlab-pause waits for Enter, and standard input is no terminal*"])
+    result.stderr.fnmatch_lines(["*--tunlab-pause waits for Enter, but standard input is not a terminal*"])

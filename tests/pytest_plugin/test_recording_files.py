@@ -1,4 +1,4 @@
-"""Where the recordings of tests go, and what is in them, through pytest runs."""
+"""Recordings of tests: which are written, where, and their contents, in real pytest runs."""
 
 import re
 import subprocess
@@ -37,8 +37,8 @@ def recordings(pytester):
     return {str(path.relative_to(folder)): path for path in folder.rglob("*.pcapng")}
 
 
-class TestWhichAreWritten:
-    def test_of_a_failing_test_in_a_file_that_explains_itself(self, pytester, run, parallel):
+class TestWriting:
+    def test_failing_test_is_recorded_with_comments(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel)
         result.assert_outcomes(passed=1, failed=3)
@@ -56,7 +56,7 @@ class TestWhichAreWritten:
         )
         assert (pytester.path / ".tunlab/records/.gitignore").read_text() == "*\n"
 
-    def test_always(self, pytester, run, parallel):
+    def test_record_always_writes_passing_tests(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(*parallel, "--tunlab-record=always").assert_outcomes(passed=1, failed=3)
         found = {name.rpartition("/")[2]: path for name, path in recordings(pytester).items()}
@@ -68,16 +68,16 @@ class TestWhichAreWritten:
         ]
         assert b"test_x.py::test_good: passed" in found["test_x.test_good.pcapng"].read_bytes()
 
-    def test_never(self, pytester, run, parallel):
+    def test_record_never_writes_no_file(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel, "--tunlab-record=never")
         result.assert_outcomes(passed=1, failed=3)
         assert recordings(pytester) == {}
         assert not (pytester.path / ".tunlab").exists()
         result.stdout.no_fnmatch_line("recorded *")
-        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # the ladder is there all the same
+        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # the ladder is still shown
 
-    def test_ini_options(self, pytester, run):
+    def test_ini_options_set_mode_and_directory(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makeini("[pytest]\ntunlab_record = always\ntunlab_record_dir = build/packets\n")
         run()
@@ -85,43 +85,43 @@ class TestWhichAreWritten:
         pytester.makeini("[pytest]\ntunlab_record = sometimes\n")
         result = run()
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["*tunlab_record = 'sometimes'*give one of failed, always, never"])
+        result.stderr.fnmatch_lines(["*tunlab_record is 'sometimes'. Set it to one of failed, always, never.*"])
 
-    def test_a_directory_of_the_command_line_is_below_where_it_was_given(self, pytester, run, tmp_path):
+    def test_record_dir_option_sets_the_directory(self, pytester, run, tmp_path):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(f"--tunlab-record-dir={tmp_path / 'elsewhere'}")
         assert (tmp_path / "elsewhere/test_x.test_bad.pcapng").exists()
 
-    def test_one_that_cannot_be_written_is_told_in_its_place_and_at_the_end(self, pytester, run, parallel):
+    def test_write_error_is_shown_in_the_section_and_the_summary(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
-        (pytester.path / ".tunlab").write_text("a file stands in the way")
+        (pytester.path / ".tunlab").write_text("a file where the directory should be")
         result = run(*parallel, "-p", "no:warnings")
         result.assert_outcomes(passed=1, failed=3)
         result.stdout.fnmatch_lines(
             [
                 "again     pytest test_x.py::test_bad",
-                "the recording could not be written: Not a directory",
-                "*= tunlab: not written =*",
-                "test_x.py::test_bad: the recording could not be written to *: Not a directory",
-                "make room, or give another directory: --tunlab-record-dir",
+                "could not write the recording: Not a directory",
+                "*= tunlab: files not written =*",
+                "test_x.py::test_bad: could not write the recording to *: Not a directory",
+                "Free some space, or give another directory with --tunlab-record-dir.",
             ]
         )
         for line in ("*recorded *", "page *", "look *"):
             result.stdout.no_fnmatch_line(line)
 
     @pytest.mark.parametrize("ending", ["pcapng", "html"])
-    def test_of_what_cannot_be_written_nothing_is_left(self, pytester, run, ending):
+    def test_write_error_leaves_no_partial_file(self, pytester, run, ending):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makeconftest(
             f"""
             import errno
             from pathlib import Path
-            whole = Path.write_bytes
-            def write_bytes(self, octets):
+            original = Path.write_bytes
+            def write_bytes(self, data):
                 if ".{ending}" in self.name:
-                    whole(self, octets[:9])
+                    original(self, data[:9])
                     raise OSError(errno.ENOSPC, "")
-                return whole(self, octets)
+                return original(self, data)
             Path.write_bytes = write_bytes
             """
         )
@@ -129,33 +129,31 @@ class TestWhichAreWritten:
         kind = {"pcapng": "recording", "html": "page"}[ending]
         result.stdout.fnmatch_lines(
             [
-                f"the {kind} could not be written: No space left on device",
-                f"test_x.py::test_bad: the {kind} could not be written to */test_x.test_bad.{ending}: No space*",
+                f"could not write the {kind}: No space left on device",
+                f"test_x.py::test_bad: could not write the {kind} to */test_x.test_bad.{ending}: No space*",
             ]
         )
-        left = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
-        assert left == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
-        said = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "look  "))]
-        assert said == (["recorded", "look"] if kind == "page" else [])
+        files = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
+        assert files == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
+        pointers = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "look  "))]
+        assert pointers == (["recorded", "look"] if kind == "page" else [])
 
-    def test_a_file_for_a_directory_is_refused_at_the_start(self, pytester, run):
+    def test_record_dir_that_is_a_file_is_a_usage_error(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         (pytester.path / "file").touch()
         result = run("--tunlab-record-dir=file")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(
-            ["*--tunlab-record-dir: */file is a file; name a directory, or one that is to be *"]
-        )
+        result.stderr.fnmatch_lines(["*--tunlab-record-dir: */file is a file. Give a directory*"])
         run("--tunlab-record-dir=file", "--tunlab-record=never").assert_outcomes(passed=1, failed=3)
 
-    def test_a_newer_one_takes_the_place_of_the_older(self, pytester, run):
+    def test_new_recording_replaces_the_old_one_of_any_worker(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run("-n", "2", "-k", "bad")
         run("-k", "bad")
         assert list(recordings(pytester)) == ["test_x.test_bad.pcapng"]
         assert [path.name for path in (pytester.path / ".tunlab").rglob("*.html")] == ["test_x.test_bad.html"]
 
-    def test_an_expected_failure_and_a_skip_leave_none(self, pytester, run):
+    def test_xfail_and_skip_are_not_recorded(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -172,7 +170,7 @@ class TestWhichAreWritten:
         assert recordings(pytester) == {}
 
     @pytest.mark.parametrize("phase", ["setup", "teardown"])
-    def test_of_a_test_that_fails_before_or_after(self, pytester, run, phase):
+    def test_setup_or_teardown_failure_is_recorded(self, pytester, run, phase):
         pytester.makepyfile(
             f"""
             import pytest
@@ -193,7 +191,7 @@ class TestWhichAreWritten:
         assert len(list(read_pcapng(path))) == 1
         result.stdout.fnmatch_lines(["*ICMP echo request*"])
 
-    def test_after_the_teardown_took_the_device_away(self, pytester, run):
+    def test_teardown_failure_after_device_removal_is_recorded(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -213,7 +211,7 @@ class TestWhichAreWritten:
 
 
 class TestLabs:
-    def test_every_node_is_recorded_from_the_first_packet(self, pytester, run, need):
+    def test_lab_recording_has_every_node_from_the_first_packet(self, pytester, run, need):
         pytester.makepyfile(
             """
             import pytest
@@ -233,7 +231,7 @@ class TestLabs:
         assert shown.count("client:eth0") == 2
         result.stdout.re_match_lines([r".*client +router +server", r".*├─+▶│ +│ +ARP who has"])
 
-    def test_the_tun_of_a_node_has_its_comments(self, pytester, run):
+    def test_lab_node_tun_shows_injection_comments(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -250,8 +248,8 @@ class TestLabs:
         )
 
 
-class TestLinked:
-    def test_junit_names_the_files_and_shows_the_ladder(self, pytester, run, parallel):
+class TestLinks:
+    def test_junit_report_names_the_files_and_has_the_ladder(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(*parallel, "--junitxml=report.xml")
         text = (pytester.path / "report.xml").read_text()
@@ -259,7 +257,7 @@ class TestLinked:
         assert "matched expectation 1 at test_x.py:6" in text
         assert text.count("tunlab_recorded") == 1
 
-    def test_a_page_stands_beside_it(self, pytester, run, parallel):
+    def test_page_is_written_next_to_the_recording(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel)
         ((_, path),) = recordings(pytester).items()
@@ -269,13 +267,13 @@ class TestLinked:
         assert "matched expectation 1 at test_x.py:6" in page
         result.stdout.fnmatch_lines([f"page      {path.with_suffix('.html').relative_to(pytester.path)}"])
 
-    def test_pytest_html_is_given_links_that_lead_there_from_its_own_file(self, pytester, run, parallel):
-        """As pytest-html asks for them: `extras` on the report, and its own option for where its file is."""
+    def test_pytest_html_links_are_relative_to_its_report(self, pytester, run, parallel):
+        """pytest-html reads `extras` of the report; its option htmlpath names its own file."""
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makepyfile(
             stand_in="""
             from importlib.util import find_spec
-            is_real = find_spec("pytest_html") is not None  # it stands in for nobody, and looks on
+            is_real = find_spec("pytest_html") is not None  # then this plugin only prints the links
             def pytest_addoption(parser):
                 if not is_real:
                     parser.addoption("--html", dest="htmlpath")
@@ -305,16 +303,16 @@ class TestNames:
             ("test_x.py::test_y[80-tcp]", "test_x.test_y-80-tcp"),
         ],
     )
-    def test_plain_ones_can_be_read(self, nodeid, name):
+    def test_simple_test_id_becomes_a_readable_name(self, nodeid, name):
         assert recording_name(SimpleNamespace(), nodeid) == name
 
     @pytest.mark.parametrize(
         "nodeid", ["x.py::t[a/b c]", "x.py::t[" + "y" * 400 + "]", "x.py::t[ü\0]", "x.py::t[../../etc]"]
     )
-    def test_others_are_safe_and_their_own(self, nodeid):
+    def test_special_characters_become_a_safe_unique_name(self, nodeid):
         name = recording_name(SimpleNamespace(), nodeid)
         assert re.fullmatch(r"[\w.+=,@-]{1,160}", name)
         assert name != recording_name(SimpleNamespace(), nodeid.replace("]", "-]"))
 
-    def test_a_worker_has_its_own_directory(self):
+    def test_worker_gets_its_own_subdirectory(self):
         assert recording_name(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"

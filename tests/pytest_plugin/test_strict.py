@@ -1,4 +1,4 @@
-"""Strict tests, by real pytest runs: what nobody expected fails the test itself, and hides nothing."""
+"""Strict tests, in real pytest runs: unexpected packets fail the test itself."""
 
 import sys
 
@@ -17,7 +17,7 @@ HEAD = """
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """A pytest run in a process of its own, as a user would start it."""
+    """Function that runs a test module in a pytest subprocess."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
@@ -30,7 +30,7 @@ def run(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_what_was_passed_over_or_never_read_fails_the_test_with_the_packets(run, parallel):
+def test_unread_or_skipped_packets_fail_the_test(run, parallel):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -52,7 +52,7 @@ def test_what_was_passed_over_or_never_read_fails_the_test_with_the_packets(run,
     result.stdout.no_fnmatch_line("*traceback*")
 
 
-def test_one_is_told_in_the_singular(run):
+def test_one_unexpected_packet_message_is_singular(run):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -75,7 +75,7 @@ def test_one_is_told_in_the_singular(run):
         "[tun.expect(ICMP) for _ in range(3)]; tun.emit(b'of my own'); tun.fence(); tun.unread()",
     ],
 )
-def test_what_was_read_in_any_way_is_well(run, read):
+def test_reading_every_packet_passes(run, read):
     source = f"""
     @pytest.mark.tun(strict=True)
     def test_it(tun):
@@ -85,7 +85,7 @@ def test_what_was_read_in_any_way_is_well(run, read):
     run(source).assert_outcomes(passed=1)
 
 
-def test_the_tests_own_failure_skip_and_expected_failure_stand(run):
+def test_own_failure_skip_or_xfail_takes_precedence(run):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -113,10 +113,10 @@ def test_the_tests_own_failure_skip_and_expected_failure_stand(run):
     result.assert_outcomes(failed=2, skipped=1, xfailed=1)
     text = result.stdout.str()
     assert "assert 'this' == 'that'" in text
-    assert text.count("strict: ") == 2  # test_closed, there and in the summary
+    assert text.count("strict: ") == 2  # test_closed, in its report and in the summary
 
 
-def test_for_all_by_the_configuration_for_one_by_its_call_and_not_unless_asked_for(run):
+def test_strict_is_set_by_ini_marker_or_call_and_off_by_default(run):
     source = """
     def test_ini(tun):
         ping(tun, 1)
@@ -135,7 +135,7 @@ def test_for_all_by_the_configuration_for_one_by_its_call_and_not_unless_asked_f
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_calls*"])
 
 
-def test_where_no_fence_holds_what_has_come_counts(run):
+def test_strict_without_fence_counts_packets_that_arrived(run):
     source = """
     @pytest.mark.tun(strict=True, address="")
     def test_it(tun):
@@ -145,7 +145,7 @@ def test_where_no_fence_holds_what_has_come_counts(run):
     run(source).assert_outcomes(failed=1)
 
 
-def test_where_the_device_is_gone_what_had_come_counts(run):
+def test_strict_after_device_removal_counts_packets_that_arrived(run):
     source = """
     @pytest.mark.tun(strict=True)
     @pytest.mark.parametrize("read", [True, False])
@@ -162,12 +162,12 @@ def test_where_the_device_is_gone_what_had_come_counts(run):
 @pytest.mark.parametrize(
     ("marker", "ini", "sentence"),
     [
-        ("strict='yes'", "", "*strict='yes' cannot be; it is True or False*"),
-        ("", "tunlab_strict = perhaps", "*tunlab_strict in the configuration is neither true nor false*"),
+        ("strict='yes'", "", "*strict='yes' is invalid. Give True or False.*"),
+        ("", "tunlab_strict = perhaps", "*tunlab_strict in the pytest configuration is invalid. Give true or false.*"),
         ("strikt=True", "", "*has no setting 'strikt'; did you mean strict[?]*"),
     ],
 )
-def test_a_setting_that_cannot_be_is_a_sentence(run, marker, ini, sentence):
+def test_invalid_strict_setting_is_one_sentence(run, marker, ini, sentence):
     source = f"""
     @pytest.mark.tun({marker})
     def test_it(tun):

@@ -1,17 +1,16 @@
-"""The pytest plugin: namespaces, TUN devices, traffic and whole labs as fixtures.
+"""The pytest plugin: fixtures for network namespaces, TUN devices and labs, and reports of their packets.
 
-    def test_the_kernel_answers(tun):
+    def test_kernel_answers_ping(tun):
         tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
         assert tun.expect(ICMP.where(type=0)).payload == b"payload"
 
-Settings → factory → per-test fixture: ini options and `@pytest.mark.tun(…)` set, `make_netns` and
-`make_tun` make, `netns` and `tun` are the test's own; so are `@pytest.mark.lab(…)`, `make_lab` and `lab`.
-A strict test, `@pytest.mark.tun(strict=True)`, fails by a packet that nobody expected; `assert a == b` of two packets
-shows the fields in which they differ.
-All of it is gone when the test ends; nothing has a name, so tests under pytest-xdist cannot meet.
+Fixtures: `tun`, `netns`, `ping` and `inject` give each test its own namespace and TUN device; `make_tun` and
+`make_netns` make more of them. `lab` starts the lab that `@pytest.mark.lab(…)` names; `make_lab` starts others.
+Settings come from ini options and `@pytest.mark.tun(…)`. Everything is removed when the test ends. Namespaces have no
+names, so parallel tests cannot collide. A fixture of the same name in your project replaces tunlab's.
 
-Rule for editors: every pytest run on a user's machine imports these modules, whether it uses tunlab or
-not. Import the rest of tunlab inside functions.
+For contributors: every pytest run on a user's machine imports these modules, even if it does not use tunlab.
+Import the rest of tunlab inside functions.
 """
 
 pytest_plugins = tuple(

@@ -1,6 +1,6 @@
-"""The drawing in ASCII, where the terminal can take no more: pytest would write every sign as its number, on one line.
+"""Draw tunlab's report sections in ASCII if the terminal's encoding has no box-drawing characters.
 
-It is the controller's terminal that decides, so it is done where the report is shown, and not where it is made.
+pytest would print escapes such as `\\u2502` instead. The controller translates, because only it has the terminal.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _ASCII = str.maketrans({
 
 
 class AsciiFallback:
-    """Takes the place of nothing but signs, in what tunlab has added to a report, and in the error above it."""
+    """A plugin that translates tunlab's sections, and the error above them, to ASCII."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -30,11 +30,11 @@ class AsciiFallback:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
-    if not hasattr(session.config, "workerinput") and not _takes_drawings(session.config):
-        session.config.pluginmanager.register(AsciiFallback(), "tunlab-plain")
+    if not hasattr(session.config, "workerinput") and not _has_box_drawing(session.config):
+        session.config.pluginmanager.register(AsciiFallback(), "tunlab-ascii-fallback")
 
 
-def _takes_drawings(config: pytest.Config) -> bool:
+def _has_box_drawing(config: pytest.Config) -> bool:
     file = getattr(config.get_terminal_writer(), "_file", sys.stdout)
     try:
         "├─▶".encode(codecs.lookup(getattr(file, "encoding", None) or "ascii").name)

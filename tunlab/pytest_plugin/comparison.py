@@ -1,7 +1,7 @@
-"""What `assert a == b` says of packets, headers, and octets that are parse_pair: the fields, not the representations.
+"""Explain failed comparisons of packets and headers by their fields, in `assert` with ==, !=, in and not in.
 
-Of other octets it says where they part, if one side is the payload of a packet that has crossed a Tun in this test.
-`!=`, `in` and `not in` of packets and headers, too.
+Bytes are explained as packets if they are IP packets, and as a hex dump if they are the payload of a packet that
+crossed a Tun during the test.
 """
 
 from __future__ import annotations
@@ -11,41 +11,43 @@ from typing import Any
 
 from tunlab.pytest_plugin.packet_recorder import is_recorded_payload
 
-_LONG = 16  # octets: where no side has more, pytest's own line shows all of both
+_MAX_INLINE = 16  # bytes; pytest itself shows shorter payloads in full
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
-    """None, which leaves it to pytest, where nothing of tunlab's is compared."""
+    """Return the explanation, or None to leave it to pytest."""
     packets: Any = sys.modules.get("tunlab.packet")
-    if packets is None:  # without it, neither of them is a packet
+    if packets is None:  # not imported, so neither side is a packet
         return None
     if op in ("in", "not in") and isinstance(right, list | tuple | set | frozenset):
-        return _membership(packets, op, left, right)
+        return _explain_membership(packets, op, left, right)
     if op == "!=" and isinstance(left, packets.Packet | packets.Header):
-        return [f"{_line(packets, left)} != {_line(packets, right)}", "they are the same in every field"]
+        return [f"{_line(packets, left)} != {_line(packets, right)}", "all fields are equal"]
     if op != "==":
         return None
     if isinstance(left, list | tuple) and type(left) is type(right):
-        return _sequences(packets, left, right)
-    return _two(packets, left, right)
+        return _explain_sequences(packets, left, right)
+    return _explain_pair(packets, left, right)
 
 
-def _membership(packets: Any, op: str, one: Any, others: Any) -> list[str] | None:
-    """Which of them it is; or each of them, and of the nearest how it differs."""
+def _explain_membership(packets: Any, op: str, one: Any, others: Any) -> list[str] | None:
+    """Return which element is equal, or every element and the differences of the closest one."""
     if not isinstance(one, packets.Packet | packets.Header):
         return None
     head = f"{_line(packets, one)} {op} {_counted(others)}"
     if op == "not in":
-        return [head, *(f"it is [{number}]" for number, each in enumerate(others) if each == one)]
+        return [head, *(f"it is equal to [{number}]" for number, each in enumerate(others) if each == one)]
     lines = [head, *(f"[{number}]: {_line(packets, each)}" for number, each in enumerate(others))]
-    told = [(number, rows) for number, each in enumerate(others) if (rows := _two(packets, one, each)) is not None]
-    if told:
-        number, nearest = min(told, key=lambda each: (len(each[1]), each[0]))
-        lines += [f"[{number}] is the nearest: {nearest[0]}", *nearest[1:]]
+    explained = [
+        (number, rows) for number, each in enumerate(others) if (rows := _explain_pair(packets, one, each)) is not None
+    ]
+    if explained:
+        number, closest = min(explained, key=lambda each: (len(each[1]), each[0]))
+        lines += [f"closest match is [{number}]: {closest[0]}", *closest[1:]]
     return lines
 
 
-def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
+def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
     from tunlab.packet.diagram import diff_bytes
     from tunlab.packet.diff import SIDES, diff, parse_pair
 
@@ -53,26 +55,26 @@ def _two(packets: Any, left: Any, right: Any) -> list[str] | None:
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
         both = parse_pair(bytes(left), bytes(right))
         if both is None:
-            # A test that compares octets that are nothing of ours has not asked for anybody's opinion on them.
-            is_long = kinds == {False} and max(len(left), len(right)) > _LONG
+            # Explain only payloads that a Tun has seen; any other bytes have nothing to do with tunlab.
+            is_long = kinds == {False} and max(len(left), len(right)) > _MAX_INLINE
             ours = is_long and (is_recorded_payload(left) or is_recorded_payload(right))
             return diff_bytes(left, right, "payload", SIDES) if ours else None
         lines = diff(*both)
-        if kinds == {True, False}:  # never equal, though nothing should differ
-            lines.insert(1, "one is a packet, the other is octets: compare bytes(packet)")
+        if kinds == {True, False}:  # never equal, even if all fields are
+            lines.insert(1, "one side is a packet, the other is bytes; compare bytes(packet)")
         return lines
     if isinstance(left, packets.Header) and type(left) is type(right):
         return diff(left, right)
     return None
 
 
-def _sequences(packets: Any, left: Any, right: Any) -> list[str] | None:
-    """The first place at which two sequences with packets differ, and how."""
+def _explain_sequences(packets: Any, left: Any, right: Any) -> list[str] | None:
+    """Return the first index at which two sequences of packets differ, and the differences."""
     if not any(isinstance(each, packets.Packet | packets.Header) for each in (*left, *right)):
         return None
     for number, (one, other) in enumerate(zip(left, right, strict=False)):
         if one != other:
-            lines = _two(packets, one, other)
+            lines = _explain_pair(packets, one, other)
             if lines is None:
                 return None
             lines[0] = f"{_counted(left)} == {_counted(right)}, at [{number}]: {lines[0]}"
@@ -80,7 +82,7 @@ def _sequences(packets: Any, left: Any, right: Any) -> list[str] | None:
     longer, side = (left, "left") if len(left) > len(right) else (right, "right")
     short = min(len(left), len(right))
     shown = [f"[{number}]: {_line(packets, each)}" for number, each in enumerate(longer) if number >= short]
-    return [f"{_counted(left)} == {_counted(right)}", f"those that only the {side} side has:", *shown]
+    return [f"{_counted(left)} == {_counted(right)}", f"only in the {side} side:", *shown]
 
 
 def _line(packets: Any, each: Any) -> str:

@@ -149,6 +149,7 @@ class EngineWorkers:
 
         What is on the terminal is in the junit file too: a Ctrl-C does not come between them.
         """
+        __tracebackhide__ = True
         if (node := getattr(report, "node", None)) is not None:
             self._remember(report, self._crew[node.gateway.id])
         with signals.held():

@@ -1,7 +1,7 @@
-"""What failing tests show of their packets, and what they leave to look at.
+"""Add a section with the packets to each failure, and send the recording to the process that writes it.
 
-A test may fail more than once: in each of its subtests, and in its teardown after all. Each failure has a section with
-what has passed since the one before; the file has all of it.
+A test may fail more than once: in each of its subtests, and again in its teardown. Each failure's section has the
+packets since the previous failure. The recording has all of them.
 """
 
 from __future__ import annotations
@@ -32,35 +32,37 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Told:
-    """What this test's reports have told so far.
+class _State:
+    """What the reports of the running test have shown so far.
 
-    shown    until when the sections have shown what passed, in nanoseconds since the epoch
-    kept     how many are in the recording that went home; None: there is none
-    outcome  of the test
-    texts    what it failed by, each time, and the last section
-    rest     what had passed when the teardown began, if more than `kept`
+    Attributes:
+        shown_until: Time up to which the sections have shown packets, in nanoseconds since the epoch.
+        sent: Number of packets in the recording that was sent; None if none was sent.
+        outcome: The test's outcome.
+        messages: Message of each failure.
+        section: The last section.
+        unsent: Everything recorded before the teardown, if it is more than was sent.
     """
 
-    shown: int = -1
-    kept: int | None = None
+    shown_until: int = -1
+    sent: int | None = None
     outcome: str = "passed"
-    texts: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
     section: str = ""
-    rest: Evidence | None = None
+    unsent: Evidence | None = None
 
 
-_told = pytest.StashKey[_Told]()
-_evidence = pytest.StashKey["Evidence"]()  # of the error that is being reported
+_state_key = pytest.StashKey[_State]()
+_evidence_key = pytest.StashKey["Evidence"]()  # of the failure that is being reported
 
 
 @pytest.hookimpl(specname="pytest_runtest_makereport")
-def pytest_error_is_known(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """After pytest's own for unittest, which puts the error there, and before the one that puts it into words."""
-    watch = item.stash.get(recorder_key, None)
-    if watch is None or call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
+def pytest_gather_evidence(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Gather the packets and name the recording in the error before pytest formats it."""
+    recorder = item.stash.get(recorder_key, None)
+    if recorder is None or call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
         return
-    evidence = item.stash[_evidence] = watch.gather()
+    evidence = item.stash[_evidence_key] = recorder.gather()
     _name_the_recording(item, call.excinfo.value, evidence)
 
 
@@ -68,42 +70,43 @@ def pytest_error_is_known(item: pytest.Item, call: pytest.CallInfo[None]) -> Non
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    watch = item.stash.get(recorder_key, None)
-    if watch is None:
+    __tracebackhide__ = True
+    recorder = item.stash.get(recorder_key, None)
+    if recorder is None:
         return (yield)
-    last = call.when == "teardown"
+    is_last = call.when == "teardown"
     report = yield
     try:
-        told = item.stash.setdefault(_told, _Told())
+        state = item.stash.setdefault(_state_key, _State())
         if report.failed:
-            _tell(item, report, call, watch, told)
-        elif last:
-            _complete(item, report, watch, told)
-        elif told.outcome != "failed":
-            told.outcome = report.outcome
-        if report.failed and pause.wanted(item.config):
+            _report_failure(item, report, call, recorder, state)
+        elif is_last:
+            _send_rest(item, report, recorder, state)
+        elif state.outcome != "failed":
+            state.outcome = report.outcome
+        if report.failed and pause.is_enabled(item.config):
             write_now(item.config, report)
-            pause.pause(item, report, watch.homes())
+            pause.pause(item, report, recorder.namespaces())
     finally:
-        if _evidence in item.stash:
-            del item.stash[_evidence]
-        if last:
-            watch.close()
-            del item.stash[recorder_key], item.stash[_told]
+        if _evidence_key in item.stash:
+            del item.stash[_evidence_key]
+        if is_last:
+            recorder.close()
+            del item.stash[recorder_key], item.stash[_state_key]
     return report
 
 
 def pytest_runtest_teardown(item: pytest.Item) -> None:
-    if (watch := item.stash.get(recorder_key, None)) is not None:
-        watch.settle()
-        told = item.stash.get(_told, None)
-        if told is not None and told.kept is not None:  # after a subtest that failed there may have been more
-            evidence = watch.gather()
-            told.rest = evidence if len(evidence.observations) > told.kept else None
+    if (recorder := item.stash.get(recorder_key, None)) is not None:
+        recorder.collect_lab_tuns()
+        state = item.stash.get(_state_key, None)
+        if state is not None and state.sent is not None:  # packets may have followed a failed subtest
+            evidence = recorder.gather()
+            state.unsent = evidence if len(evidence.observations) > state.sent else None
 
 
 def _name_the_recording(item: pytest.Item, error: BaseException, evidence: Evidence) -> None:
-    """Let an error that has a place for it say where the recording will be."""
+    """Set the recording's path on an ExpectationError."""
     from tunlab.errors import ExpectationError
 
     if isinstance(error, ExpectationError) and _is_written(item.config, evidence):
@@ -115,58 +118,63 @@ def _is_written(config: pytest.Config, evidence: Evidence) -> bool:
     return mode == "always" or (mode == "failed" and bool(evidence.observations))
 
 
-def _tell(
-    item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None], watch: TestRecorder, told: _Told
+def _report_failure(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    call: pytest.CallInfo[None],
+    recorder: TestRecorder,
+    state: _State,
 ) -> None:
     from tunlab.report.kernel_report import kernel_report
     from tunlab.report.other_devices import matches_on_other_devices
     from tunlab.report.terminal_section import render_section
 
-    evidence = item.stash.get(_evidence, None) or watch.gather()  # an expected failure that passed has no error
-    told.outcome = report.outcome
-    told.texts.append(_message(report))
-    octets = _octets(item, evidence, told) if _is_written(item.config, evidence) else None
-    files = {} if octets is None else _files(item.config, recording_name(item.config, item.nodeid), octets)
+    evidence = item.stash.get(_evidence_key, None) or recorder.gather()  # an XPASS(strict) failure has no exception
+    state.outcome = report.outcome
+    state.messages.append(_message(report))
+    recording = _pcapng(item, evidence, state) if _is_written(item.config, evidence) else None
+    files = {} if recording is None else _files(item.config, recording_name(item.config, item.nodeid), recording)
     pointers = [f"{kind:9} {path}" for kind, path in files.items()]
     if files:
         pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
-    pointers.append(f"{'again':9} pytest {shlex.quote(_address(item))}")
-    homes = watch.homes()
-    testimony = kernel_report(homes, evidence, watch.reasons())
+    pointers.append(f"{'again':9} pytest {shlex.quote(_test_argument(item))}")
+    namespaces = recorder.namespaces()
+    kernel = kernel_report(namespaces, evidence, recorder.drop_reasons())
     error = None if call.excinfo is None else call.excinfo.value
-    remarks = [] if error is None else list(matches_on_other_devices(error, homes, evidence))
-    if evidence.observations or testimony or report.when != "teardown":  # what a test left open has nothing to add
+    remarks = [] if error is None else list(matches_on_other_devices(error, namespaces, evidence))
+    if evidence.observations or kernel or report.when != "teardown":  # for a leak the section would be empty
         width = report_width(item.config)
-        told.section = render_section(evidence, testimony, pointers, remarks, width=width, since=told.shown)
-        _add_section(report, told.section)
-        told.shown = time.time_ns()
+        state.section = render_section(evidence, kernel, pointers, remarks, width=width, since=state.shown_until)
+        _add_section(report, state.section)
+        state.shown_until = time.time_ns()
     _shorten(report, error)
-    # The first failure's goes home at once, for it may be the last thing that is heard of this process.
-    if octets is not None and (told.kept is None or call.when == "teardown" or pause.wanted(item.config)):
-        _put(item, report, evidence, octets, told)
+    # Send the first failure's recording at once, in case this process crashes later.
+    if recording is not None and (state.sent is None or call.when == "teardown" or pause.is_enabled(item.config)):
+        _send(item, report, evidence, recording, state)
 
 
-def _complete(item: pytest.Item, report: pytest.TestReport, watch: TestRecorder, told: _Told) -> None:
-    """At the end, what is not in the recording yet: of a test that had no failure, or more to it after the last."""
-    evidence = told.rest
-    if told.kept is None and record_mode(item.config) == "always":
-        evidence = watch.gather()
+def _send_rest(item: pytest.Item, report: pytest.TestReport, recorder: TestRecorder, state: _State) -> None:
+    """Send the recording at the end of a passing test, or again if packets followed the last failure."""
+    evidence = state.unsent
+    if state.sent is None and record_mode(item.config) == "always":
+        evidence = recorder.gather()
     if evidence is not None:
-        _put(item, report, evidence, _octets(item, evidence, told), told)
+        _send(item, report, evidence, _pcapng(item, evidence, state), state)
 
 
-def _octets(item: pytest.Item, evidence: Evidence, told: _Told) -> bytes:
+def _pcapng(item: pytest.Item, evidence: Evidence, state: _State) -> bytes:
     from tunlab.report.evidence import to_pcapng
 
-    return to_pcapng(evidence, comment=f"{item.nodeid}: {told.outcome}")
+    return to_pcapng(evidence, comment=f"{item.nodeid}: {state.outcome}")
 
 
-def _put(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, octets: bytes, told: _Told) -> None:
-    """Send the recording home with this report, in place of one that went before."""
+def _send(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, recording: bytes, state: _State) -> None:
+    """Attach the recording to the report. It replaces one that was sent before."""
     name = recording_name(item.config, item.nodeid)
-    attach_recording(report, name, octets, "\n\n".join(filter(None, [*told.texts, told.section])), told.outcome)
-    _link(item, report, _files(item.config, name, octets))
-    told.kept = len(evidence.observations)
+    text = "\n\n".join(filter(None, [*state.messages, state.section]))
+    attach_recording(report, name, recording, text, state.outcome)
+    _link(item, report, _files(item.config, name, recording))
+    state.sent = len(evidence.observations)
 
 
 def _files(config: pytest.Config, name: str, recording: bytes) -> dict[str, str]:
@@ -174,8 +182,8 @@ def _files(config: pytest.Config, name: str, recording: bytes) -> dict[str, str]
     return files | ({"page": display_path(config, f"{name}.html")} if has_page(recording) else {})
 
 
-def _address(item: pytest.Item) -> str:
-    """The test as pytest takes it where the run was started."""
+def _test_argument(item: pytest.Item) -> str:
+    """Return the pytest argument that selects this test, relative to the directory where pytest was started."""
     here = item.config.invocation_params.dir
     if hasattr(item.config, "workerinput") or here == item.config.rootpath:
         return item.nodeid
@@ -184,14 +192,14 @@ def _address(item: pytest.Item) -> str:
 
 
 def _message(report: pytest.TestReport) -> str:
-    """What the test failed by, without the way there."""
+    """Return the failure's message without the traceback."""
     crash = getattr(report.longrepr, "reprcrash", None)
     message = str(crash.message if crash is not None else report.longrepr)
     return message.removeprefix("tunlab.errors.")
 
 
 def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
-    """In the list of failures at the end, which cuts each to a line, begin with what was wanted."""
+    """Start the entry in pytest's list of failures, which has one line each, with the expected packet."""
     from tunlab.errors import ExpectationError
 
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -201,7 +209,7 @@ def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
 
 
 def _add_section(report: pytest.TestReport, text: str) -> None:
-    # What is on longrepr is shown by the terminal and by junit; not every failure has one that takes sections.
+    # The terminal and junit both show sections of longrepr, but a plain-text longrepr cannot have any.
     add = getattr(report.longrepr, "addsection", None)
     if add is not None:
         add("tunlab", text)
@@ -210,7 +218,7 @@ def _add_section(report: pytest.TestReport, text: str) -> None:
 
 
 def _link(item: pytest.Item, report: pytest.TestReport, files: dict[str, str]) -> None:
-    """Name the files to junit, which asks the item, or the last report; and to pytest-html."""
+    """Name the files in the junit report, which reads the item or the teardown report, and in pytest-html."""
     properties = [(f"tunlab_{kind}", path) for kind, path in files.items()]
     properties = [each for each in properties if each not in item.user_properties]
     item.user_properties += properties
@@ -223,5 +231,5 @@ def _link(item: pytest.Item, report: pytest.TestReport, files: dict[str, str]) -
              "mime_type": None, "extension": None}
             for kind, path in files.items()
         ]  # fmt: skip
-        if properties:  # an earlier report has these links already
+        if properties:  # otherwise an earlier report has these links
             report.extras = [*getattr(report, "extras", []), *extras]  # type: ignore[attr-defined]

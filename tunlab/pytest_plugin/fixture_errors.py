@@ -1,4 +1,4 @@
-"""What a test is told in one sentence: a usage_error of its writer's, or a right that is missing."""
+"""Turn errors of tunlab's fixtures into one-sentence failures or skips, without a traceback through tunlab."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def usage_error(sentence: str) -> NoReturn:
-    """A user's usage_error is told in a sentence; a traceback through this file would help nobody."""
-    raise pytest.fail.Exception(f"tunlab: {sentence}", pytrace=False) from None
+def usage_error(message: str) -> NoReturn:
+    """Fail the test with a message about a mistake in its settings."""
+    raise pytest.fail.Exception(f"tunlab: {message}", pytrace=False) from None
 
 
 def fail_or_skip(config: pytest.Config, error: KernelError) -> NoReturn:
-    """One sentence that says what is missing, as a skip if that was asked for, else as a failure."""
+    """Fail the test because a privilege is missing, or skip it with --tunlab-skip-unprivileged."""
     text = f"tunlab: {error}"
-    if note := config.stash.get(no_user_namespace, ""):
-        text += f" (and without root, no user namespace: {note})"
+    if reason := config.stash.get(no_user_namespace, ""):
+        text += f" (a user namespace is not available either: {reason})"
     if hasattr(config, "workerinput") and not config.getoption("tunlab_rootless"):
-        text += " (or let pytest-xdist's workers have user namespaces: --tunlab-rootless)"
+        text += " (or run pytest-xdist's workers in user namespaces: --tunlab-rootless)"
     if config.getoption("tunlab_skip_unprivileged"):
         raise pytest.skip.Exception(text) from None
     raise pytest.fail.Exception(f"{text}; --tunlab-skip-unprivileged skips such tests", pytrace=False) from None
 
 
-def make_or_fail(make: Callable[..., T], **resources: object) -> T:
-    """What the settings say; one that cannot be, or that the kernel does not take, is the user's usage_error."""
+def make_or_fail(make: Callable[..., T], **arguments: object) -> T:
+    """Return `make(**arguments)`, or fail the test with the error's message if the settings are invalid."""
     from tunlab.errors import KernelError, LabError, TopologyError
 
     try:
-        return make(**resources)
+        return make(**arguments)
     except (KernelError, LabError, TopologyError) as error:
-        sentence = str(error)
-    usage_error(sentence)  # only now, so that pytest shows no error behind it
+        message = str(error)
+    usage_error(message)  # outside the except block, so that pytest shows no "During handling of"

@@ -1,4 +1,4 @@
-"""A test's own namespace and TUN, and what makes more of them."""
+"""Fixtures that make network namespaces and TUN devices, and send traffic through them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,29 @@ if TYPE_CHECKING:
     from tunlab.packet.packet import Layer
     from tunlab.traffic import Ping, Tun
 
-_ending = pytest.StashKey[set[tuple[int, int]]]()  # the namespaces that end with the test
+_closing_namespaces = pytest.StashKey[set[tuple[int, int]]]()  # identities of those that close when the test ends
 
 
 @pytest.fixture
 def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]:
-    """Makes network namespaces: `make_netns(ipv6=False, sysctls={})`; they end with the test."""
+    """Function that makes a network namespace: `make_netns(ipv6=False, sysctls={…})`.
+
+    The namespaces are removed when the test ends.
+    """
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
 
     settings = settings_of(request)
     end_with_the_controller(request.config)
-    watch = recorder_for(request.node)
+    recorder = recorder_for(request.node)
     with ExitStack() as resources:
 
         def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
             try:
-                made = watch.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
+                made = recorder.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
                 netns = resources.enter_context(made)
-                request.node.stash.setdefault(_ending, set()).add(netns.identity)
+                request.node.stash.setdefault(_closing_namespaces, set()).add(netns.identity)
             except PrivilegeError as error:
                 fail_or_skip(request.config, error)
             resources.callback(netns.end_programs)
@@ -49,13 +52,16 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
 
 @pytest.fixture
 def netns(make_netns: Callable[..., Netns]) -> Netns:
-    """A network namespace of the test's own, with only lo in it: `call`, `run`, `popen`, `socket`, `set_sysctl`."""
+    """A network namespace for this test, with only lo in it: `call`, `run`, `popen`, `socket`, `set_sysctl`."""
     return make_or_fail(make_netns)
 
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Makes TUN devices: `make_tun(address=…, mtu=…, strict=…, netns=…)`, in a namespace of its own unless given."""
+    """Function that makes a TUN device: `make_tun(address=…, mtu=…, strict=…, netns=…)`.
+
+    Without `netns` each device gets a namespace of its own. The devices are removed when the test ends.
+    """
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
@@ -66,15 +72,15 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
 
         def make(*, netns: Netns | None = None, **settings: Any) -> Tun:
             if netns is None:
-                own = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
-                netns = make_netns(**own)
+                netns_settings = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
+                netns = make_netns(**netns_settings)
             strict = settings.pop("strict", defaults["strict"])
-            wanted = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
+            settings = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
             try:
-                tun = Tun.create(**wanted, netns=netns)
+                tun = Tun.create(**settings, netns=netns)
                 recorder_for(request.node).add_tun(tun)
-                ending = request.node.stash.get(_ending, set())
-                resources.callback(tun.close, keep_device=netns.identity in ending)
+                closing = request.node.stash.get(_closing_namespaces, set())
+                resources.callback(tun.close, keep_device=netns.identity in closing)  # it goes with the namespace
                 if strict:
                     enable_strict(request.node, tun)
                 return tun
@@ -86,17 +92,17 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
 
 @pytest.fixture
 def tun(make_tun: Callable[..., Tun], netns: Netns) -> Tun:
-    """A TUN device that is up and has an address, in the test's own namespace; the test is its other end."""
+    """A TUN device in this test's namespace, up and with an address. The test is the other end of the link."""
     return make_or_fail(make_tun, netns=netns)
 
 
 @pytest.fixture
 def ping(tun: Tun) -> Callable[..., Ping]:
-    """`ping(address, count=1, payload=…, identifier=0)`: echo requests by the kernel behind this test's TUN."""
+    """Function that sends echo requests from the kernel: `ping(address, count=1, payload=…, identifier=0)`."""
     return tun.ping
 
 
 @pytest.fixture
 def inject(tun: Tun) -> Callable[[Layer | Packet], bytes]:
-    """`inject(IPv4(…), TCP(…), b"payload")`: a datagram that the kernel behind this test's TUN receives."""
+    """Function that sends a packet to the kernel through the TUN: `inject(IPv4(…), TCP(…), b"payload")`."""
     return tun.inject

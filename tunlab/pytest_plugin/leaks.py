@@ -1,7 +1,7 @@
-"""What a test leaves behind: descriptors, namespaces, sockets, threads and child processes, each by its name.
+"""Warn about sockets, network namespaces, TUN devices and child processes that a test leaves open.
 
-Asked of tests that use tunlab's fixtures, and only about what has come since they began; what a fixture of a wider
-scope has made meanwhile is the fixture's. Source: proc_pid_fd(5), proc_pid_task(5).
+Only tests that use tunlab's fixtures are checked. Resources that fixtures of a wider scope open during the test are
+not reported. Source: proc_pid_fd(5), proc_pid_task(5).
 """
 
 from __future__ import annotations
@@ -9,64 +9,53 @@ from __future__ import annotations
 import gc
 import os
 import socket
-import threading
+import sys
 import warnings
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 
-_MODES = ("error", "warn", "off")
-_GRACE = 0.2  # seconds in all for threads that are about to end
-# Of an event loop that somebody else owns, and of the machinery of multiprocessing: they are there for all tests.
-_SHARED_THREADS = ("asyncio_", "QueueFeederThread", "QueueManagerThread", "tunlab-netns")
-_WHAT = {
-    "net:": "a network namespace",
-    "pipe:": "one end of a pipe",
-    "anon_inode:[eventpoll]": "an epoll instance",
-    "anon_inode:[pidfd]": "a pidfd",
-    "anon_inode:[eventfd]": "an eventfd",
-    "/dev/net/tun": "a TUN device",
-}
+_MODES = ("warn", "error", "off")
+_NETWORK_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_PACKET, socket.AF_NETLINK)
 
 
 class LeakWarning(pytest.PytestWarning):
-    """A test left something behind (--tunlab-leaks=warn)."""
+    """A test left a socket, namespace, TUN device or process open."""
 
 
 @dataclass
 class ResourceSnapshot:
-    """What a process holds: descriptors with what they are, threads, and children by their ids."""
+    """The open descriptors and child processes of this process.
+
+    Attributes:
+        descriptors: Each descriptor with its device and inode numbers, because descriptor numbers are reused.
+        children: Process IDs.
+    """
 
     descriptors: set[tuple[int, int, int]]
-    threads: set[threading.Thread]
     children: set[int]
 
     @classmethod
-    def now(cls) -> ResourceSnapshot:
-        """Take stock."""
-        return cls(_descriptors(), set(threading.enumerate()), _children())
+    def take(cls) -> ResourceSnapshot:
+        """Return the current descriptors and children."""
+        return cls(_descriptors(), _children())
 
-    def less(self, other: ResourceSnapshot) -> ResourceSnapshot:
-        """What is here and not there."""
-        return ResourceSnapshot(
-            self.descriptors - other.descriptors, self.threads - other.threads, self.children - other.children
-        )
+    def __sub__(self, other: ResourceSnapshot) -> ResourceSnapshot:
+        return ResourceSnapshot(self.descriptors - other.descriptors, self.children - other.children)
 
     def add(self, other: ResourceSnapshot) -> None:
-        """Have it all be here."""
+        """Include the resources of another snapshot."""
         self.descriptors |= other.descriptors
-        self.threads |= other.threads
         self.children |= other.children
 
     def __bool__(self) -> bool:
-        return bool(self.descriptors or self.threads or self.children)
+        return bool(self.descriptors or self.children)
 
 
-_known = pytest.StashKey[Callable[[], set[int]]]()
-_before = pytest.StashKey[ResourceSnapshot]()  # of the running test, in the config's stash
+_own_descriptors = pytest.StashKey[Callable[[], set[int]]]()
+_before = pytest.StashKey[ResourceSnapshot]()  # in the config's stash: wider fixtures change it during the test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,128 +63,107 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tunlab-leaks",
         choices=_MODES,
         default=None,
-        help="What a test gets that leaves descriptors, threads or processes behind: error (the default), warn, off.",
+        help="If a test leaves network sockets, namespaces, TUN devices or child processes open: warn (default), fail"
+        " the test with an error, or do not check (off).",
     )
-    parser.addini("tunlab_leaks", "As --tunlab-leaks: error, warn or off.", default="error")
-    parser.addini(
-        "tunlab_leaks_ignore",
-        "What may stay, a pattern each: thread names (ThreadPoolExecutor-*), descriptors (/var/log/*), commands.",
-        type="linelist",
-    )
+    parser.addini("tunlab_leaks", "Default of --tunlab-leaks: warn, error or off.", default="warn")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if (mode := config.getini("tunlab_leaks")) not in _MODES:
-        raise pytest.UsageError(f"tunlab_leaks = {mode!r} in the configuration: give one of {', '.join(_MODES)}")
+        raise pytest.UsageError(f"tunlab_leaks is {mode!r}. Set it to one of {', '.join(_MODES)}.")
 
 
 def _mode(config: pytest.Config) -> str:
     return str(config.getoption("tunlab_leaks") or config.getini("tunlab_leaks"))
 
 
-def begin(item: pytest.Item, known: Callable[[], set[int]]) -> None:
-    """From now on, what comes and stays is the test's; `known` gives the descriptors that are not."""
-    item.stash[_known] = known
+def start_check(item: pytest.Item, own_descriptors: Callable[[], set[int]]) -> None:
+    """Check at the end of this test which resources opened since now are still open.
+
+    Args:
+        item: The running test.
+        own_descriptors: Function that returns the descriptors that tunlab itself keeps open.
+    """
+    item.stash[_own_descriptors] = own_descriptors
     if _mode(item.config) != "off":
-        item.config.stash[_before] = ResourceSnapshot.now()
+        item.config.stash[_before] = ResourceSnapshot.take()
 
 
-def pass_over(item: pytest.Item) -> None:
-    """Do not ask this test."""
-    if _before in item.config.stash:
-        del item.config.stash[_before]
+def cancel_check(config: pytest.Config) -> None:
+    """Do not check the running test."""
+    if _before in config.stash:
+        del config.stash[_before]
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> Generator[None]:
+    __tracebackhide__ = True
     stash = request.config.stash
     if fixturedef.scope == "function" or _before not in stash:
         return (yield)
-    before = ResourceSnapshot.now()
+    before = ResourceSnapshot.take()
     try:
         return (yield)
     finally:
         if _before in stash:
-            stash[_before].add(ResourceSnapshot.now().less(before))
+            stash[_before].add(ResourceSnapshot.take() - before)
 
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     if call.excinfo is not None:
-        pass_over(item)  # the traceback holds what the test had in its hands
+        cancel_check(item.config)  # the traceback keeps the test's local variables alive
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
+    __tracebackhide__ = True
     try:
         yield
         before = item.config.stash.get(_before, None)
-        if before is not None and (left := _left(item, before)):
-            text = f"{item.nodeid} left behind:\n" + "\n".join(f"  {line}" for line in left)
+        if before is not None and (leaks := _find_leaks(item, before)):
+            text = f"tunlab: {item.nodeid} left open:\n" + "\n".join(f"  {line}" for line in leaks)
             if _mode(item.config) == "warn":
-                warnings.warn(LeakWarning(f"tunlab: {text}"), stacklevel=1)
+                warnings.warn(LeakWarning(text), stacklevel=1)
             else:
-                remedy = (
-                    "close, join or wait for each before the test ends; what a wider fixture owns may be named in"
-                    " tunlab_leaks_ignore; --tunlab-leaks=warn says it more gently"
-                )
-                raise pytest.fail.Exception(f"tunlab: {text}\n{remedy}", pytrace=False)
+                advice = "Close sockets and wait for processes before the test ends, or use --tunlab-leaks=warn."
+                raise pytest.fail.Exception(f"{text}\n{advice}", pytrace=False)
     finally:
-        pass_over(item)
+        cancel_check(item.config)
 
 
-def _left(item: pytest.Item, before: ResourceSnapshot) -> list[str]:
-    """What the test left, a line each."""
-    if not _own(item, ResourceSnapshot.now().less(before)):
+def _find_leaks(item: pytest.Item, before: ResourceSnapshot) -> list[str]:
+    """Return one line for each resource that was opened since `before`."""
+    if not ResourceSnapshot.take() - before:
         return []
-    gc.collect()  # what hangs in a cycle is nobody's, and closes itself
-    for thread in set(threading.enumerate()) - before.threads:
-        thread.join(_GRACE)
-    found, ignored = _own(item, ResourceSnapshot.now().less(before)), item.config.getini("tunlab_leaks_ignore")
-    named = [(f"descriptor {fd}: {{}}", _describe(fd)) for fd, *_ in sorted(found.descriptors)]
-    named += [(f"thread {{!r}}{' (a daemon)' * thread.daemon}", thread.name) for thread in found.threads]
-    named += [(f"process {pid}: {{}}", _command(pid)) for pid in sorted(found.children)]
-    return [line.format(name) for line, name in named if not any(fnmatchcase(name, each) for each in ignored)]
+    gc.collect()  # closes sockets that are only referenced by a cycle
+    found, own = ResourceSnapshot.take() - before, item.stash[_own_descriptors]()
+    named = [(fd, _describe(fd)) for fd, *_ in sorted(found.descriptors) if fd not in own]
+    lines = [f"descriptor {fd}: {description}" for fd, description in named if description]
+    return lines + [f"process {pid}: {_command(pid)}" for pid in sorted(found.children - _shared_processes())]
 
 
-def _own(item: pytest.Item, found: ResourceSnapshot) -> ResourceSnapshot:
-    """Without what is tunlab's and Python's own."""
+def _shared_processes() -> set[int | None]:
+    """Return the IDs of processes that tunlab and multiprocessing start once for the whole run."""
     from tunlab.kernel.guardian import guardian_pid
 
-    if found.descriptors:
-        known = item.stash[_known]() | _of_multiprocessing()[0]
-        found.descriptors = {each for each in found.descriptors if each[0] not in known}
-    if found.children:
-        found.children -= {guardian_pid(), *_of_multiprocessing()[1]}
-    found.threads = {each for each in found.threads if not each.name.startswith(_SHARED_THREADS)}
-    return found
-
-
-def _of_multiprocessing() -> tuple[set[int], set[int]]:
-    """The descriptors and the processes that multiprocessing starts once and keeps: resource tracker, fork server."""
-    import sys
-
-    descriptors, children = set[int](), set[int]()
-    for module, name in (("resource_tracker", "_resource_tracker"), ("forkserver", "_forkserver")):
-        loaded = sys.modules.get(f"multiprocessing.{module}")
-        keeper = getattr(loaded, name, None)
-        for attribute in ("_fd", "_forkserver_alive_fd", "_inherited_fds"):
-            if isinstance(fd := getattr(keeper, attribute, None), int):
-                descriptors.add(fd)
-        for attribute in ("_pid", "_forkserver_pid"):
-            if isinstance(pid := getattr(keeper, attribute, None), int):
-                children.add(pid)
-    return descriptors, children
+    tracker: object = sys.modules.get("multiprocessing.resource_tracker")
+    server: object = sys.modules.get("multiprocessing.forkserver")
+    return {
+        guardian_pid(),
+        getattr(getattr(tracker, "_resource_tracker", None), "_pid", None),
+        getattr(getattr(server, "_forkserver", None), "_forkserver_pid", None),
+    }
 
 
 def _descriptors() -> set[tuple[int, int, int]]:
-    """Each with the device and inode behind it: half the time of asking for what it is called."""
     found = set()
-    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # half the time of Path's
+    for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # takes half the time of Path.iterdir
         fd = int(name)
-        if fd > 2:  # pytest's capture puts others in their places, and is not always on
+        if fd > 2:  # pytest's capture replaces the standard streams
             try:
                 status = os.fstat(fd)
-            except OSError:  # the listing's own
+            except OSError:  # the descriptor of the directory listing itself
                 continue
             found.add((fd, status.st_dev, status.st_ino))
     return found
@@ -207,31 +175,35 @@ def _children() -> set[int]:
         try:
             with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:  # noqa: PTH123
                 found.update(map(int, file.read().split()))
-        except OSError:  # a thread that has just ended; a kernel that lists no children
+        except OSError:  # the thread has ended, or the kernel has no CONFIG_PROC_CHILDREN
             continue
     return found
 
 
 def _describe(fd: int) -> str:
+    """Return a description of a socket, namespace or TUN device; "" for any other descriptor."""
     target = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
     if target.startswith("socket:"):
-        return f"{_socket(fd)} ({target})"
-    what = next((what for prefix, what in _WHAT.items() if target.startswith(prefix)), "")
-    return f"{what} ({target})" if what else target
+        return _describe_socket(fd)
+    if target.startswith("net:"):
+        return f"network namespace {target}"
+    return "TUN or TAP device" if target == "/dev/net/tun" else ""
 
 
-def _socket(fd: int) -> str:
+def _describe_socket(fd: int) -> str:
     try:
         with socket.socket(fileno=os.dup(fd)) as opened:
             family, kind = opened.family, opened.type
-            words = f"a socket, {getattr(family, 'name', family)} {getattr(kind, 'name', kind)}"
+            if family not in _NETWORK_FAMILIES:
+                return ""
+            text = f"socket {getattr(family, 'name', family)} {getattr(kind, 'name', kind)}"
             if family in (socket.AF_INET, socket.AF_INET6):
                 address, port, *_ = opened.getsockname()
                 listening = opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-                words += f"{', listening' if listening else ''} on {address} port {port}" if port else ""
-            return words
+                text += f"{', listening' if listening else ''} on {address} port {port}" if port else ""
+            return text
     except OSError:
-        return "a socket"
+        return ""
 
 
 def _command(pid: int) -> str:
@@ -241,5 +213,5 @@ def _command(pid: int) -> str:
             return b" ".join(words).decode(errors="replace")
         name = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return "has ended"
-    return f"{name}, which has ended, and nobody has waited for it"
+        return "ended"
+    return f"{name} (ended; call wait() on it)"

@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Generator[None]:
     """Say that the tests are distributed before pytest-cov asks: it decides here, from the options known so far."""
+    __tracebackhide__ = True
     known = early_config.known_args_namespace
     if known.tunlab_on and hasattr(known, "dist"):  # else there is no pytest-xdist
         typed = parser.parse_known_args([str(each) for each in early_config.invocation_params.args])
@@ -50,6 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
     """Pass over an -n of the ini file, for runs without --tunlab-on, before pytest-xdist makes workers of it."""
+    __tracebackhide__ = True
     if config.getoption("tunlab_on") and hasattr(config.option, "dist") and not hasattr(config, "workerinput"):
         config.option.numprocesses, config.option.tx = None, []
         if config.option.dist == "no":

@@ -1,4 +1,4 @@
-"""What a run is set by: command line options, ini options and the two markers."""
+"""Command-line options, ini options and markers for the tun, netns and lab fixtures."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import pytest
 
 MARKER = (
     "tun(address='10.1.2.1/24', ifname='tun0', mtu=1500, ipv6=False, sysctls={…}, timeout=2.0, strict=False): "
-    "settings of this test's tun and netns fixtures (tunlab)"
+    "settings of the test's tun and netns fixtures (tunlab)"
 )
 LAB_MARKER = (
-    "lab('router.toml'): the lab of this test's lab fixture: a lab file beside the test or in the root directory,"
-    " a ready lab's name, TOML text, or nodes={…}, links=[…] as a lab file has them (tunlab)"
+    "lab('router.toml'): the lab that the test's lab fixture starts: a lab file in the test's or the root directory,"
+    " the name of a ready lab, TOML text, or tables as in a lab file: nodes={…}, links=[…] (tunlab)"
 )
 
 
@@ -19,25 +19,29 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--tunlab-skip-unprivileged",
         action="store_true",
-        help="Skip tests that need rights this machine does not give, instead of failing them.",
+        help="Skip tests that need privileges which this process does not have, instead of failing them.",
     )
     group.addoption(
         "--tunlab-rootless",
         action="store_true",
-        help="Run pytest-xdist's workers in user namespaces where root is missing (without -n that is automatic).",
+        help="Without root, run pytest-xdist's workers in user namespaces. Without -n this is automatic.",
     )
-    parser.addini("tunlab_address", "Address of the tun fixture, with its prefix length.", default="10.1.2.1/24")
-    parser.addini("tunlab_ifname", "Device name of the tun fixture.", default="tun0")
-    parser.addini("tunlab_mtu", "MTU of the tun fixture in octets.", default="1500")
-    parser.addini("tunlab_timeout", "Seconds that expect() waits.", default="2.0")
+    parser.addini("tunlab_address", "IPv4 address and prefix length of the tun fixture.", default="10.1.2.1/24")
+    parser.addini("tunlab_ifname", "Interface name of the tun fixture.", default="tun0")
+    parser.addini("tunlab_mtu", "MTU of the tun fixture in bytes.", default="1500")
+    parser.addini("tunlab_timeout", "Seconds that expect() waits for a packet.", default="2.0")
     parser.addini(
         "tunlab_strict",
-        "Whether a packet that nobody expected, captured or read fails the test.",
+        "Fail a test if a packet arrives that the test neither expects nor reads.",
         type="bool",
         default=False,
     )
-    parser.addini("tunlab_ipv6", "Whether namespaces speak IPv6.", type="bool", default=False)
-    parser.addini("tunlab_sysctls", "Sysctls of every namespace, a line each: net.ipv4.tcp_sack = 0", type="linelist")
+    parser.addini("tunlab_ipv6", "Enable IPv6 in the namespaces.", type="bool", default=False)
+    parser.addini(
+        "tunlab_sysctls",
+        "Sysctls to set in every namespace, one per line, for example net.ipv4.tcp_sack = 0",
+        type="linelist",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,6 +1,6 @@
-"""What each test is watched by: a record of every device of every namespace that the fixtures make for it.
+"""Record every device of every namespace that the fixtures make for a test.
 
-Made with the namespaces, before anything is in them, and read by nobody unless the test fails.
+Recording starts before anything is in a namespace. The packets are only read if the test fails.
 """
 
 from __future__ import annotations
@@ -27,37 +27,43 @@ if TYPE_CHECKING:
 recorder_key = pytest.StashKey["TestRecorder"]()
 
 
-class _Process:
-    """What this process has one of: the kernel's reasons are asked by the thread that runs the tests.
+class _Session:
+    """State of the whole run.
 
-    watches   those that are there: that of the test that runs, which is one as long as no test runs others inside
+    Attributes:
+        drop_watch: The subscription to the kernel's drop reasons; None if the kernel refuses it.
+        subscribed: True after the first attempt to subscribe.
+        recorders: Recorders of the running tests; more than one if a test runs pytest in this process.
     """
 
-    drops: DropWatch | None = None
-    asked = False
-    watches: ClassVar[WeakSet[TestRecorder]] = WeakSet()
+    drop_watch: DropWatch | None = None
+    subscribed = False
+    recorders: ClassVar[WeakSet[TestRecorder]] = WeakSet()
 
 
 class TestRecorder:
-    """What watches one test.
+    """The recorder of one test: its namespaces, TUN devices and labs.
 
-    labs   those that it has made
+    Attributes:
+        labs: Labs that the test has started.
     """
+
+    __test__ = False  # the name starts with "Test", and pytest would collect it
 
     def __init__(self, *, recorded: bool) -> None:
         self.labs: list[LiveLab] = []
         self._recorded = recorded
-        self._homes: list[tuple[str, Netns, NamespaceRecord | None, bool]] = []  # name, namespace, record, is it an end
-        self._tuns: dict[tuple[int, int], list[Tun]] = {}
-        self._reasons: list[str] = []
-        _Process.watches.add(self)
-        if (drops := _drops()) is not None:
+        self._namespaces: list[tuple[str, Netns, NamespaceRecord | None, bool]] = []  # name, netns, record, is_endpoint
+        self._tuns: dict[tuple[int, int], list[Tun]] = {}  # by the namespace's identity
+        self._drop_reasons: list[str] = []
+        _Session.recorders.add(self)
+        if (drops := _drop_watch()) is not None:
             drops.forget()
 
-    # ---- while the test makes things -------------------------------------------------------------------------------
+    # ---- during the test -------------------------------------------------------------------------------------------
 
     def create(self, *, ipv6: bool, sysctls: Mapping[str, str | int]) -> Netns:
-        """Make a namespace, and its record from the first. Raises as Netns.create."""
+        """Make a namespace and start recording it. Raises the same errors as `Netns.create`."""
         from tunlab.kernel.namespace_record import NamespaceRecord
         from tunlab.kernel.netns import Netns
         from tunlab.kernel.throwaway import in_thread
@@ -66,19 +72,19 @@ class TestRecorder:
             netns = Netns.unshare(ipv6=ipv6, sysctls=sysctls)
             try:
                 return netns, NamespaceRecord.open_here() if self._recorded else None
-            except OSError:  # without CAP_NET_RAW; a Tun still knows its own traffic
+            except OSError:  # no CAP_NET_RAW; a Tun still records its own packets
                 return netns, None
 
         netns, record = in_thread(create)
-        self._homes.append(("kernel", netns, record, True))
+        self._namespaces.append(("kernel", netns, record, True))
         return netns
 
     def add_tun(self, tun: Tun) -> None:
-        """A Tun whose other end is the test."""
+        """Include a Tun that the test made."""
         self._tuns.setdefault(tun.netns.identity, []).append(tun)
 
     def add_lab(self, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-        """The namespaces of a lab, before anything is in them."""
+        """Start recording a lab's namespaces while they are still empty."""
         from tunlab.kernel.namespace_record import NamespaceRecord
 
         ends = {node.name for node in plan.nodes if not node.bridge and not node.implicit}
@@ -87,94 +93,93 @@ class TestRecorder:
                 record = NamespaceRecord.open(netns) if self._recorded else None
             except OSError:
                 record = None
-            self._homes.append((name, netns, record, name in ends))
+            self._namespaces.append((name, netns, record, name in ends))
 
-    def has_recorded_payload(self, octets: bytes) -> bool:
-        """Whether a packet with exactly this payload has crossed one of the test's Tuns."""
-        tuns = [tun for known in self._tuns.values() for tun in known]
+    def has_recorded_payload(self, payload: bytes) -> bool:
+        """Return True if a packet with exactly this payload crossed one of the test's Tuns."""
+        tuns = [tun for same_netns in self._tuns.values() for tun in same_netns]
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
         entries = chain.from_iterable(tun.record for tun in tuns)
-        return any(each.packet is not None and each.packet.payload == octets for each in entries)
+        return any(entry.packet is not None and entry.packet.payload == payload for entry in entries)
 
-    # ---- when it is over -------------------------------------------------------------------------------------------
+    # ---- after the test --------------------------------------------------------------------------------------------
 
-    def settle(self) -> None:
-        """Take hold of what the fixtures are about to let go of."""
+    def collect_lab_tuns(self) -> None:
+        """Keep references to the Tuns of the labs' nodes, because the fixtures are about to drop them."""
         for lab in self.labs:
             for node in lab:
                 for tun in node.attached:
-                    known = self._tuns.setdefault(tun.netns.identity, [])
-                    if tun not in known:
-                        known.append(tun)
+                    same_netns = self._tuns.setdefault(tun.netns.identity, [])
+                    if tun not in same_netns:
+                        same_netns.append(tun)
         self.labs.clear()
 
-    def homes(self) -> list[RecordedNetns]:
-        """The namespaces, each with a name of its own, those of plain fixtures by number where there are several."""
+    def namespaces(self) -> list[RecordedNetns]:
+        """Return the recorded namespaces. Equal names get a number: kernel, kernel2."""
         from tunlab.report.evidence import RecordedNetns
 
-        self.settle()
-        names: dict[str, int] = {}
-        homes = []
-        for name, netns, record, is_endpoint in self._homes:
-            names[name] = names.get(name, 0) + 1
-            own = name if names[name] == 1 else f"{name}{names[name]}"
-            homes.append(RecordedNetns(own, netns, record, self._tuns.get(netns.identity, []), is_endpoint))
-        return homes
+        self.collect_lab_tuns()
+        count: dict[str, int] = {}
+        namespaces = []
+        for name, netns, record, is_endpoint in self._namespaces:
+            count[name] = count.get(name, 0) + 1
+            unique = name if count[name] == 1 else f"{name}{count[name]}"
+            namespaces.append(RecordedNetns(unique, netns, record, self._tuns.get(netns.identity, []), is_endpoint))
+        return namespaces
 
     def gather(self) -> Evidence:
-        """Read the records out: once."""
+        """Return everything recorded so far."""
         from tunlab.report.evidence import gather_evidence
 
-        return gather_evidence(self.homes())
+        return gather_evidence(self.namespaces())
 
-    def reasons(self) -> list[str]:
-        """The kernel's reasons for the packets that it dropped in this test, as far as it told."""
-        if (drops := _drops()) is not None:
-            self._reasons += drops.take()
-        return self._reasons
+    def drop_reasons(self) -> list[str]:
+        """Return the kernel's reasons for the packets that it dropped during this test."""
+        if (drops := _drop_watch()) is not None:
+            self._drop_reasons += drops.take()
+        return self._drop_reasons
 
     def descriptors(self) -> set[int]:
-        """Those that this keeps open until the test has been reported, and the process for all tests."""
-        found = session_descriptors()
-        return found | {record.fileno() for _, _, record, _ in self._homes if record is not None}
+        """Return the descriptors that tunlab keeps open until the test is reported."""
+        return session_descriptors() | {record.fileno() for _, _, record, _ in self._namespaces if record is not None}
 
     def close(self) -> None:
-        """Let go of the records. May be repeated."""
-        for _, _, record, _ in self._homes:
+        """Stop recording. May be called more than once."""
+        for _, _, record, _ in self._namespaces:
             if record is not None:
                 record.close()
-        self._homes.clear()
+        self._namespaces.clear()
         self._tuns.clear()
 
 
 def recorder_for(item: pytest.Item) -> TestRecorder:
-    """What watches this test, from now on if it was not watched yet."""
-    watch = item.stash.get(recorder_key, None)
-    if watch is None:
-        watch = item.stash[recorder_key] = TestRecorder(recorded=record_mode(item.config) != "never")
-        leaks.begin(item, watch.descriptors)
-    return watch
+    """Return the test's recorder; the first call makes it and starts the leak check."""
+    recorder = item.stash.get(recorder_key, None)
+    if recorder is None:
+        recorder = item.stash[recorder_key] = TestRecorder(recorded=record_mode(item.config) != "never")
+        leaks.start_check(item, recorder.descriptors)
+    return recorder
 
 
-def is_recorded_payload(octets: bytes) -> bool:
-    """Whether it is the payload of a packet that has crossed a Tun in the test that runs."""
-    return any(watch.has_recorded_payload(octets) for watch in _Process.watches)
+def is_recorded_payload(payload: bytes) -> bool:
+    """Return True if a packet with this payload crossed a Tun during the running test."""
+    return any(recorder.has_recorded_payload(payload) for recorder in _Session.recorders)
 
 
 def session_descriptors() -> set[int]:
-    """What this process keeps open for all tests."""
+    """Return the descriptors that tunlab keeps open for the whole run."""
     from tunlab.kernel import guardian
 
-    return guardian.descriptors() | ({_Process.drops.descriptor} if _Process.drops is not None else set())
+    return guardian.descriptors() | ({_Session.drop_watch.descriptor} if _Session.drop_watch is not None else set())
 
 
-def _drops() -> DropWatch | None:
-    if not _Process.asked:
-        _Process.asked = True
+def _drop_watch() -> DropWatch | None:
+    if not _Session.subscribed:
+        _Session.subscribed = True
         from tunlab.kernel.drops import DropWatch
 
         try:
-            _Process.drops = DropWatch()
-        except OSError:  # the machine does not tell, or not us: the counters do
-            _Process.drops = None
-    return _Process.drops
+            _Session.drop_watch = DropWatch()
+        except OSError:  # not supported or not permitted; the report falls back to the counters
+            _Session.drop_watch = None
+    return _Session.drop_watch

@@ -1,6 +1,7 @@
-"""Where recordings go: options, one file's name for each test, and the controller, which writes them.
+"""Write each test's recording and HTML page to a file.
 
-Under pytest-xdist a worker may run on another machine: what it has recorded comes home on the report, as text.
+pytest-xdist's workers may run on another machine, so they send recordings to the controller as text in the reports,
+and the controller writes the files.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ import pytest
 
 _MODES = ("failed", "always", "never")
 _DIRECTORY = ".tunlab/records"
-_NARROWEST, _WIDEST = 60, 100  # columns
+_MIN_WIDTH, _MAX_WIDTH = 60, 100  # columns
 _width = pytest.StashKey[int]()
-_SAFE = re.compile(r"[^\w.+=,@-]+")
-_LONGEST = 150
+_UNSAFE = re.compile(r"[^\w.+=,@-]+")
+_MAX_NAME = 150  # a file name may have 255 bytes
 _WRITER = "tunlab-records"
-_LARGEST_PAGE = 1024 * 1024  # octets of a recording of some 9,000 packets: a page of it takes 2 seconds
+_MAX_PAGE_INPUT = 1024 * 1024  # bytes; about 9,000 packets, whose page takes 2 seconds to make
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -33,38 +34,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tunlab-record",
         choices=_MODES,
         default=None,
-        help="Write what passed each test's devices as pcapng: of tests that failed (the default), always, never.",
+        help="Write the packets of each test as pcapng: of failed tests (default), always, or never.",
     )
     group.addoption(
         "--tunlab-record-dir",
         metavar="DIR",
         default=None,
-        help=f"Where to write it: {_DIRECTORY} below the root directory by default, in a directory for each worker.",
+        help=f"Directory for the recordings. Default: {_DIRECTORY} in the root directory. Each pytest-xdist worker"
+        " has a subdirectory.",
     )
-    parser.addini("tunlab_record", "As --tunlab-record: failed, always or never.", default="failed")
-    parser.addini("tunlab_record_dir", "As --tunlab-record-dir, below the root directory.", default=_DIRECTORY)
+    parser.addini("tunlab_record", "Default of --tunlab-record: failed, always or never.", default="failed")
+    parser.addini(
+        "tunlab_record_dir", "Default of --tunlab-record-dir, relative to the root directory.", default=_DIRECTORY
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if (mode := config.getini("tunlab_record")) not in _MODES:
-        raise pytest.UsageError(f"tunlab_record = {mode!r} in the configuration: give one of {', '.join(_MODES)}")
+        raise pytest.UsageError(f"tunlab_record is {mode!r}. Set it to one of {', '.join(_MODES)}.")
     if not hasattr(config, "workerinput"):
-        # Now, while nothing is captured. Where there is no terminal, whoever reads the file has room.
-        config.stash[_width] = min(_WIDEST, max(_NARROWEST, shutil.get_terminal_size((_WIDEST, 24)).columns))
+        # Before output is captured. A file has no width, so it gets the maximum.
+        config.stash[_width] = min(_MAX_WIDTH, max(_MIN_WIDTH, shutil.get_terminal_size((_MAX_WIDTH, 24)).columns))
     if record_mode(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
-        place = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
-        raise pytest.UsageError(f"{place}: {directory} is a file; name a directory, or one that is to be made")
+        option = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
+        raise pytest.UsageError(f"{option}: {directory} is a file. Give a directory; it is made if it does not exist.")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker where the controller will write, for it says so in the report, and how wide that is shown."""
-    node.workerinput["tunlab_shown_dir"] = _shown_directory(node.config)
+    """Send the recordings' directory and the report width to the worker, which uses both in its reports."""
+    node.workerinput["tunlab_record_dir"] = _display_directory(node.config)
     node.workerinput["tunlab_width"] = report_width(node.config)
 
 
 def record_mode(config: pytest.Config) -> str:
-    """When recordings are written: "failed", "always" or "never"."""
+    """Return when recordings are written: "failed", "always" or "never"."""
     return str(config.getoption("tunlab_record") or config.getini("tunlab_record"))
 
 
@@ -74,65 +78,69 @@ def _directory(config: pytest.Config) -> Path:
     return config.rootpath / str(config.getini("tunlab_record_dir"))
 
 
-def _shown_directory(config: pytest.Config) -> str:
+def _display_directory(config: pytest.Config) -> str:
     directory, here = _directory(config), config.invocation_params.dir
     return str(directory.relative_to(here) if directory.is_relative_to(here) else directory)
 
 
 def report_width(config: pytest.Config) -> int:
-    """How wide what is drawn may be, in columns."""
-    told = getattr(config, "workerinput", {}).get("tunlab_width")
-    return int(told if told is not None else config.stash.get(_width, _WIDEST))
+    """Return the width of reports in columns."""
+    width = getattr(config, "workerinput", {}).get("tunlab_width")
+    return int(width if width is not None else config.stash.get(_width, _MAX_WIDTH))
 
 
 def recording_name(config: pytest.Config, nodeid: str) -> str:
-    """The name of a test's recording, without its ending: below the worker's directory where there is one."""
+    """Return the name of a test's recording without a suffix, in the worker's subdirectory if there is one."""
     file, _, rest = nodeid.partition("::")
-    plain = f"{file.removesuffix('.py')}.{rest}".replace("/", ".").replace("::", ".")
-    name = _SAFE.sub("-", plain).strip("-.")
-    # Parameters may differ in what no file name holds; and a file name has 255 octets.
-    if plain.replace("[", "-").rstrip("]") != name or len(name) > _LONGEST:
-        name = f"{name[:_LONGEST]}-{hashlib.blake2b(nodeid.encode(), digest_size=3).hexdigest()}"
+    dotted = f"{file.removesuffix('.py')}.{rest}".replace("/", ".").replace("::", ".")
+    name = _UNSAFE.sub("-", dotted).strip("-.")
+    # A hash keeps names unique if characters were replaced or the name was shortened.
+    if dotted.replace("[", "-").rstrip("]") != name or len(name) > _MAX_NAME:
+        name = f"{name[:_MAX_NAME]}-{hashlib.blake2b(nodeid.encode(), digest_size=3).hexdigest()}"
     worker = getattr(config, "workerinput", {}).get("workerid", "")
     return f"{worker}/{name}" if worker else name
 
 
 def display_path(config: pytest.Config, name: str) -> str:
-    """The path of a file of that name as whoever has started the run would write it."""
-    told = getattr(config, "workerinput", {}).get("tunlab_shown_dir")
-    return str(Path(told or _shown_directory(config), name))
+    """Return the path of a file, relative to the directory where pytest was started."""
+    directory = getattr(config, "workerinput", {}).get("tunlab_record_dir")
+    return str(Path(directory or _display_directory(config), name))
 
 
 def attach_recording(report: pytest.TestReport, name: str, recording: bytes, text: str, outcome: str) -> None:
-    """Send a recording home: what is on a report goes through pytest-xdist, as long as it is text.
+    """Attach a recording to a report as text, which pytest-xdist can send to the controller.
 
-    text, outcome   of the test, for the page
+    Args:
+        report: The test's report.
+        name: File name without a suffix.
+        recording: Contents of the pcapng file.
+        text: The test's messages, for the page.
+        outcome: The test's outcome, for the page.
     """
-    octets = base64.b64encode(recording).decode("ascii")
     report.tunlab_record = {  # type: ignore[attr-defined]
-        "name": name, "pcapng": octets, "text": text, "outcome": outcome,
+        "name": name, "pcapng": base64.b64encode(recording).decode("ascii"), "text": text, "outcome": outcome,
     }  # fmt: skip
 
 
 def write_now(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Write what is on a report of this very process, which is about to stop."""
+    """Write the report's recording before the run pauses."""
     writer: RecordingWriter | None = config.pluginmanager.getplugin(_WRITER)
     if writer is not None:
         writer.pytest_runtest_logreport(report)
 
 
 def has_page(recording: bytes) -> bool:
-    """Whether a page is made of it; of a larger one `tunlab report` makes it for whoever wants to wait."""
-    return len(recording) <= _LARGEST_PAGE
+    """Return True if the recording is small enough for a page. For others there is `tunlab report`."""
+    return len(recording) <= _MAX_PAGE_INPUT
 
 
 class RecordingWriter:
-    """Writes what the reports bring; in the controller, and in a run without workers."""
+    """A plugin that writes the recordings attached to reports; runs in the controller, or without pytest-xdist."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._written: set[Path] = set()
-        self._refused: list[str] = []
+        self._errors: list[str] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -155,25 +163,25 @@ class RecordingWriter:
             if has_page(recording):
                 page = render(recording, title=report.nodeid, outcome=record["outcome"], text=record["text"])
                 _write(page_path, page.encode())
-            else:  # there may be one of what it was before the test went on
+            else:  # an earlier, smaller recording of this test may have a page
                 page_path.unlink(missing_ok=True)
         except OSError as error:
-            why = os.strerror(error.errno or 0)
-            missing, where = ("page", page_path) if path in self._written else ("recording", path)
-            _correct(report, record["name"], missing, why)
-            self._refused.append(f"{report.nodeid}: the {missing} could not be written to {where}: {why}")
+            reason = os.strerror(error.errno or 0)
+            missing, target = ("page", page_path) if path in self._written else ("recording", path)
+            _remove_pointers(report, record["name"], missing, reason)
+            self._errors.append(f"{report.nodeid}: could not write the {missing} to {target}: {reason}")
         del report.tunlab_record
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Whoever looks for a recording that is not there, or not whole, learns why; whatever is done with warnings."""
-        if self._refused:
-            terminalreporter.section("tunlab: not written", yellow=True)
-            for line in self._refused:
+        """List files that could not be written. Warnings would not do: the user may turn them off."""
+        if self._errors:
+            terminalreporter.section("tunlab: files not written", yellow=True)
+            for line in self._errors:
                 terminalreporter.write_line(line)
-            terminalreporter.write_line("make room, or give another directory: --tunlab-record-dir")
+            terminalreporter.write_line("Free some space, or give another directory with --tunlab-record-dir.")
 
     def _remove_older(self, directory: Path, name: str) -> None:
-        """What a run before this one has recorded of the same test, in whichever worker that was."""
+        """Remove recordings of this test by earlier runs, in any worker's subdirectory."""
         own = f"{name.rpartition('/')[2]}.pcapng"
         for older in [directory / own, *directory.glob(f"*/{glob.escape(own)}")]:
             if older not in self._written:
@@ -181,11 +189,11 @@ class RecordingWriter:
                 older.with_suffix(".html").unlink(missing_ok=True)
 
 
-def _write(path: Path, octets: bytes) -> None:
-    """All of it or nothing."""
+def _write(path: Path, data: bytes) -> None:
+    """Write a file completely or not at all."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}"[-255:])
     try:
-        unfinished.write_bytes(octets)
+        unfinished.write_bytes(data)
         unfinished.replace(path)
     except OSError:
         with suppress(OSError):
@@ -193,13 +201,14 @@ def _write(path: Path, octets: bytes) -> None:
         raise
 
 
-def _correct(report: pytest.TestReport, name: str, missing: str, why: str) -> None:
-    """Take back what the report says of files that are not there."""
+def _remove_pointers(report: pytest.TestReport, name: str, missing: str, reason: str) -> None:
+    """Remove the lines of a report that name files which could not be written."""
     kinds = {"recording": ("recorded", "page", "look"), "page": ("page",)}[missing]
-    files = re.compile(rf"^(?:{'|'.join(kinds)}) +\S.*{re.escape(name)}\.(?:pcapng|html)'?$\n", re.MULTILINE)
+    pointers = re.compile(rf"^(?:{'|'.join(kinds)}) +\S.*{re.escape(name)}\.(?:pcapng|html)'?$\n", re.MULTILINE)
 
     def corrected(text: str) -> str:
-        return files.sub("", text) + f"\nthe {missing} could not be written: {why}" if files.search(text) else text
+        has_pointers = pointers.search(text) is not None
+        return pointers.sub("", text) + f"\ncould not write the {missing}: {reason}" if has_pointers else text
 
     sections = getattr(report.longrepr, "sections", [])
     sections[:] = [(title, corrected(text) if title == "tunlab" else text, *rest) for title, text, *rest in sections]

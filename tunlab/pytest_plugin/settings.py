@@ -1,4 +1,4 @@
-"""What `tun` and `netns` are made with: ini options, and markers over them, each checked."""
+"""Read and check the settings of the tun and netns fixtures, from ini options and markers."""
 
 from __future__ import annotations
 
@@ -13,68 +13,68 @@ from tunlab.pytest_plugin.options import MARKER
 
 
 def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What `tun` and `netns` are made with: the ini options, overridden by the markers, the nearest last."""
+    """Return the ini options, overridden by the test's `tun` markers; the marker closest to the test wins."""
     config = request.config
     settings: dict[str, Any] = {
         "address": config.getini("tunlab_address"),
         "ifname": config.getini("tunlab_ifname"),
         "mtu": _number(config, "tunlab_mtu", int),
         "timeout": _number(config, "tunlab_timeout", float),
-        "strict": _flag(config, "tunlab_strict"),
-        "ipv6": _flag(config, "tunlab_ipv6"),
+        "strict": _boolean(config, "tunlab_strict"),
+        "ipv6": _boolean(config, "tunlab_ipv6"),
         "sysctls": dict(_sysctl(line) for line in config.getini("tunlab_sysctls")),
     }
     for marker in reversed(list(request.node.iter_markers("tun"))):
         if marker.args:
-            usage_error(f"@pytest.mark.tun takes keywords: {MARKER}")
+            usage_error(f"@pytest.mark.tun takes keyword arguments only: {MARKER}")
         for name, value in marker.kwargs.items():
             if name not in settings:
                 close = get_close_matches(name, settings, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it takes {', '.join(settings)}"
+                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(settings)}"
                 usage_error(f"@pytest.mark.tun has no setting {name!r}; {hint}")
             _check("@pytest.mark.tun", name, value)
             settings[name] = {**settings[name], **value} if name == "sysctls" else value
     return settings
 
 
-_KINDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "address": (str, "text, as '10.1.2.1/24'"),
-    "ifname": (str, "text, as 'tun0'"),
-    "mtu": (int, "a number of octets, as 1500"),
-    "timeout": ((int, float), "a number of seconds, as 2.0"),
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "address": (str, "text, for example '10.1.2.1/24'"),
+    "ifname": (str, "text, for example 'tun0'"),
+    "mtu": (int, "a number of bytes, for example 1500"),
+    "timeout": ((int, float), "a number of seconds, for example 2.0"),
     "strict": (bool, "True or False"),
     "ipv6": (bool, "True or False"),
-    "sysctls": (dict, "a dictionary, as {'net.ipv4.tcp_sack': '0'}"),
+    "sysctls": (dict, "a dictionary, for example {'net.ipv4.tcp_sack': '0'}"),
 }
 
 
-def _check(place: str, name: str, value: object) -> None:
-    kind, form = _KINDS[name]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        usage_error(f"{place}: {name}={value!r} cannot be; it is {form}")
+def _check(source: str, name: str, value: object) -> None:
+    expected, form = _TYPES[name]
+    if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
+        usage_error(f"{source}: {name}={value!r} is invalid. Give {form}.")
     if name == "timeout" and isinstance(value, (int, float)) and not 0 <= value < float("inf"):
-        usage_error(f"{place}: {name}={value!r} cannot be; give seconds, from 0 on")
+        usage_error(f"{source}: {name}={value!r} is invalid. Give 0 or more seconds.")
 
 
-def _number(config: pytest.Config, name: str, kind: Callable[[str], Any]) -> Any:
+def _number(config: pytest.Config, name: str, convert: Callable[[str], Any]) -> Any:
     text = config.getini(name)
     try:
-        value = kind(text)
+        value = convert(text)
     except ValueError:
-        usage_error(f"{name} = {text!r} in the configuration: give a number")
-    _check("the configuration", name.removeprefix("tunlab_"), value)
+        usage_error(f"{name} is {text!r} in the pytest configuration. Give a number.")
+    _check("the pytest configuration", name.removeprefix("tunlab_"), value)
     return value
 
 
-def _flag(config: pytest.Config, name: str) -> Any:
+def _boolean(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (ValueError, TypeError, pytest.UsageError):  # as pytest grew older, it raised one after the other
-        usage_error(f"{name} in the configuration is neither true nor false")
+    except (ValueError, TypeError, pytest.UsageError):  # depends on pytest's version
+        usage_error(f"{name} in the pytest configuration is invalid. Give true or false.")
 
 
 def _sysctl(line: str) -> tuple[str, str]:
     name, equals, value = line.partition("=")
     if not equals:
-        usage_error(f"tunlab_sysctls: {line!r} is no line of the form net.ipv4.tcp_sack = 0")
+        usage_error(f"tunlab_sysctls: {line!r} has no value. Write it as net.ipv4.tcp_sack = 0.")
     return name.strip(), value.strip()

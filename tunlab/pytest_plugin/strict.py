@@ -1,7 +1,4 @@
-"""Strict tests: a packet that nobody expected, captured or read fails the test, when its body has ended well.
-
-A packet that `expect` passed over is one that nobody expected. A test that fails by itself fails by that alone.
-"""
+"""Strict tests: a packet that no expectation matched and nothing read fails the test after its body has passed."""
 
 from __future__ import annotations
 
@@ -13,23 +10,24 @@ import pytest
 if TYPE_CHECKING:
     from tunlab.traffic import Tun
 
-_tuns = pytest.StashKey[list["Tun"]]()
+_strict_tuns = pytest.StashKey[list["Tun"]]()
 
 
-def enable_strict(node: pytest.Item, tun: Tun) -> None:
-    """Let the test fail by what comes out of this Tun unexpected."""
-    node.stash.setdefault(_tuns, []).append(tun)
+def enable_strict(item: pytest.Item, tun: Tun) -> None:
+    """Fail the test if it ends without having read or expected every packet of this Tun."""
+    item.stash.setdefault(_strict_tuns, []).append(tun)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """As a part of the call, so that it is the test that fails, and not its teardown."""
+    """Check after the test's body and within the call phase, so that the test fails, not its teardown."""
+    __tracebackhide__ = True
     result = yield
-    for tun in item.stash.get(_tuns, ()):
+    for tun in item.stash.get(_strict_tuns, ()):
         if unmatched := tun.unmatched():
             from tunlab.traffic.failure_text import strict_error
 
-            # No traceback: the test ended well, and no line of it is to blame.
             error = strict_error(unmatched, tun.ifname)
+            # No traceback: no line of the test is at fault.
             raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
     return result
