@@ -53,6 +53,7 @@ def test_leaks_error_mode_fails_each_leaking_test(pytester, run, parallel):
     pytester.makepyfile(LEAKING)
     result = run("--tunlab-leaks=error", *parallel, *(["--dist", "loadfile"] if parallel else []), warnings="default")
     result.assert_outcomes(passed=4, errors=3)
+    result.stdout.no_fnmatch_line("*traceback*")
     for name in NAMES:
         result.stdout.fnmatch_lines([name])
 

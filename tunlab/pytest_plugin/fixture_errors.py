@@ -15,9 +15,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+def fail_without_traceback(text: str) -> NoReturn:
+    """Fail the test with a text only.
+
+    Hook wrappers hide their own frames, so they call this function: pytest adds a remark if every frame is hidden.
+    """
+    raise pytest.fail.Exception(text, pytrace=False) from None
+
+
 def usage_error(message: str) -> NoReturn:
     """Fail the test with a message about a mistake in its settings."""
-    raise pytest.fail.Exception(f"tunlab: {message}", pytrace=False) from None
+    fail_without_traceback(f"tunlab: {message}")
 
 
 def fail_or_skip(config: pytest.Config, error: KernelError) -> NoReturn:
@@ -29,7 +37,7 @@ def fail_or_skip(config: pytest.Config, error: KernelError) -> NoReturn:
         text += " (or run pytest-xdist's workers in user namespaces: --tunlab-rootless)"
     if config.getoption("tunlab_skip_unprivileged"):
         raise pytest.skip.Exception(text) from None
-    raise pytest.fail.Exception(f"{text}; --tunlab-skip-unprivileged skips such tests", pytrace=False) from None
+    fail_without_traceback(f"{text}; --tunlab-skip-unprivileged skips such tests")
 
 
 def make_or_fail(make: Callable[..., T], **arguments: object) -> T:

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tunlab.pytest_plugin.fixture_errors import fail_without_traceback
+
 _MODES = ("warn", "error", "off")
 _NETWORK_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_PACKET, socket.AF_NETLINK)
 
@@ -127,7 +129,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
                 warnings.warn(LeakWarning(text), stacklevel=1)
             else:
                 advice = "Close sockets and wait for processes before the test ends, or use --tunlab-leaks=warn."
-                raise pytest.fail.Exception(f"{text}\n{advice}", pytrace=False)
+                fail_without_traceback(f"{text}\n{advice}")
     finally:
         cancel_check(item.config)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tunlab.pytest_plugin.fixture_errors import fail_without_traceback
+
 if TYPE_CHECKING:
     from tunlab.traffic import Tun
 
@@ -28,6 +30,5 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             from tunlab.traffic.failure_text import strict_error
 
             error = strict_error(unmatched, tun.ifname)
-            # No traceback: no line of the test is at fault.
-            raise pytest.fail.Exception(f"{type(error).__name__}: {error}", pytrace=False)
+            fail_without_traceback(f"{type(error).__name__}: {error}")  # no line of the test is at fault
     return result
