@@ -1,8 +1,9 @@
-"""What every CLI test stands on: a directory of its own for its labs, and a check that nothing is left of them."""
+"""Fixtures of the command-line tests. Each test has its own directory of labs, which must be empty in the end."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -12,15 +13,17 @@ from typing import NamedTuple
 import pytest
 
 from tunlab.cli import main
+from tunlab.kernel.link_events import LinkEvents
 from tunlab.kernel.netns import Netns
 from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.tun import TunDevice
 from tunlab.lab import Lab
 
 ROOT = Path(__file__).parents[2]
 
 
-class Said(NamedTuple):
-    """What a command ended with and printed."""
+class Result(NamedTuple):
+    """The exit code and output of a command."""
 
     status: int
     out: str
@@ -28,78 +31,80 @@ class Said(NamedTuple):
 
 
 @pytest.fixture(autouse=True)
-def labs_of_its_own(run_directory):
-    """Every test here makes its labs below `run_directory`."""
+def separate_labs(run_directory):
+    """Every test creates its labs below its own `run_directory`."""
 
 
 @pytest.fixture
 def tunlab(capfd):
-    """`tunlab("up", "--name", "x")`: run the command line in this process; what it ended with and printed."""
+    """Return a function that runs the command line in this process: `tunlab("up", "--name", "x")`."""
 
-    def run(*arguments: str) -> Said:
+    def run(*arguments: str) -> Result:
         capfd.readouterr()
         status = main(list(arguments))
-        return Said(status, *capfd.readouterr())
+        return Result(status, *capfd.readouterr())
 
     return run
 
 
 @pytest.fixture
 def environment(run_directory):
+    """The environment of commands in their own process."""
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
-    # Output is buffered as for a user, whatever the one who runs the tests has set.
+    # Buffer output as for a user, whatever the environment of the test run says.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return {**inherited, "TUNLAB_RUN": str(run_directory), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture
 def command(environment):
-    """`command("ls", prefix=("strace", …))`: the same in a process of its own."""
+    """Return a function that runs a command in its own process: `command("ls", prefix=("strace", …))`."""
 
-    def run(*arguments: str, prefix=(), **keywords) -> Said:
+    def run(*arguments: str, prefix=(), **keywords) -> Result:
         keywords = {"stdin": subprocess.DEVNULL, "env": environment, **keywords}
         done = subprocess.run(
             [*prefix, sys.executable, "-W", "error", "-m", "tunlab", *arguments],
             capture_output=True, text=True, timeout=60, check=False, cwd=ROOT, **keywords,
         )  # fmt: skip
-        return Said(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, done.stdout, done.stderr)
 
     return run
 
 
-class Running:
-    """A command that runs beside the test."""
+class BackgroundCommand:
+    """A command that runs in the background."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
 
     def wait_for(self, text: str) -> str:
-        """Read standard error up to the line that contains `text`, which is returned."""
+        """Read standard error up to the line that contains `text`, and return that line."""
         seen = []
         for line in self.process.stderr:
             seen.append(line)
             if text in line:
                 return line
-        pytest.fail(f"it ended before it said {text!r}: {''.join(seen)}")
+        pytest.fail(f"the command ended before it printed {text!r}: {''.join(seen)}")
 
-    def end(self, signal: int | None = None) -> Said:
+    def end(self, signal: int | None = None) -> Result:
+        """Send the signal, if given, and wait for the command to end."""
         if signal is not None:
             self.process.send_signal(signal)
         out, err = self.process.communicate(timeout=60)
-        return Said(self.process.returncode, out, err)
+        return Result(self.process.returncode, out, err)
 
 
 @pytest.fixture
 def start(environment):
-    """`start("dump", "lab")`: begin a command in a process of its own; it is killed with the test at the latest."""
+    """Return a function that starts a command in the background: `start("dump", "lab")`. The test's end kills it."""
     started = []
 
-    def begin(*arguments: str, prefix=(), **keywords) -> Running:
+    def begin(*arguments: str, prefix=(), **keywords) -> BackgroundCommand:
         keywords = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "env": environment, **keywords}
         command = [*prefix, sys.executable, "-W", "error", "-m", "tunlab", *arguments]
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, **keywords)
         started.append(process)
-        return Running(process)
+        return BackgroundCommand(process)
 
     yield begin
     for process in started:
@@ -110,16 +115,16 @@ def start(environment):
 
 @pytest.fixture
 def lab(tunlab):
-    """A lab called "lab" that is up."""
+    """The default lab, up."""
     assert tunlab("up").status == 0
     return Lab("lab")
 
 
 @pytest.fixture
 def dump(start, lab):
-    """`dump("--count", "1")`: a reader of the lab, attached when it is returned."""
+    """Return a function that starts `tunlab dump lab` and waits until it listens: `dump("--count", "1")`."""
 
-    def begin(*options: str, **keywords) -> Running:
+    def begin(*options: str, **keywords) -> BackgroundCommand:
         running = start("dump", "lab", *options, **keywords)
         running.wait_for("listening on tun0 in lab lab")
         return running
@@ -127,26 +132,65 @@ def dump(start, lab):
     return begin
 
 
-def machine():
-    """What of this machine no lab may change; its counters and what expires are left out."""
-    sysctls = {}
-    for name in ("ipv4", "ipv6"):
-        for file in Path("/proc/sys/net", name, "conf").rglob("*"):
-            with contextlib.suppress(OSError):  # a directory, write-only, or an unset secret
-                sysctls[str(file)] = file.read_text()
-    for name in ("ip_forward", "ping_group_range", "icmp_ratemask", "tcp_invalid_ratelimit"):
-        sysctls[name] = Path("/proc/sys/net/ipv4", name).read_text()
-    named = Path("/run/netns")
-    with Netns.current() as netns, Rtnl(netns) as rtnl:
-        links = [(link.index, link.name, link.flags, link.mtu, link.txqueuelen, link.master) for link in rtnl.links()]
-        addresses = [(address.ifindex, address.cidr) for address in rtnl.addresses()]
-        names = sorted(path.name for path in named.iterdir()) if named.exists() else None
-        return links, addresses, rtnl.routes(0), rtnl.rules(), sysctls, names, Path("/dev/net/tun").stat().st_mode
+@pytest.fixture
+def router(tunlab):
+    """The ready lab `router`, up."""
+    result = tunlab("up", "router")
+    assert result.status == 0, result.err
+    return Lab.open("router")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def the_machine_is_unchanged():
-    """Links, addresses, routes, rules, sysctls, /run/netns and the TUN node are the same before and after."""
-    before = machine()
-    yield
-    assert machine() == before
+@pytest.fixture
+def foreign_reader(lab):
+    """The TUN of `lab`, opened as by a program that is not tunlab."""
+    with lab.netns() as netns, TunDevice.attach(netns, "tun0") as device:
+        yield device
+
+
+@pytest.fixture
+def list_labs(tunlab):
+    """Return a function that returns the output of `tunlab ls --json` by the labs' names."""
+
+    def run() -> dict[str, dict[str, object]]:
+        result = tunlab("ls", "--json")
+        assert result.status == 0
+        return {each["name"]: each for each in json.loads(result.out)}
+
+    return run
+
+
+@pytest.fixture
+def broken_file(tmp_path):
+    """A lab file with several mistakes."""
+    file = tmp_path / "broken.toml"
+    file.write_text(
+        "[nodes]\nclient = {}\nrouter = { forwrad = true }\n"
+        '[[links]]\nends = ["client", "ruoter"]\nmtu = 20\n'
+        '[[links]]\nends = ["client", "client"]\n'
+    )
+    return file
+
+
+@pytest.fixture
+def assert_released():
+    """Return a context manager that asserts that the kernel has freed the namespaces of a lab's nodes at its end.
+
+    It creates a veth pair between each node and a namespace of its own. The kernel deletes a pair when it frees either
+    namespace, which it does only when nothing holds it any more.
+    """
+
+    @contextlib.contextmanager
+    def watch(name, *nodes):
+        with contextlib.ExitStack() as stack:
+            here = stack.enter_context(Netns.create())
+            rtnl = stack.enter_context(Rtnl(here))
+            for number, node in enumerate(nodes):
+                with Lab(name).netns(node) as netns:
+                    rtnl.add_veth(f"w{number}", f"w{number}", peer_netns=netns)
+            events = stack.enter_context(LinkEvents({"here": here}))
+            yield
+            while len(rtnl.links()) > 1:
+                assert events.wait(20), rtnl.links()
+                events.take()
+
+    return watch

@@ -1,4 +1,4 @@
-"""A terminal for a command of tunlab, and what it shows."""
+"""Commands that run on a pseudo-terminal."""
 
 import os
 import pty
@@ -11,31 +11,31 @@ import pytest
 
 
 class PseudoTerminal:
-    """A command with a terminal for its output: `with PseudoTerminal("watch", …) as (process, shown)`."""
+    """A command whose output is a pseudo-terminal: `with PseudoTerminal("watch", …) as (process, terminal)`."""
 
     def __init__(self, *arguments, environment):
         self.arguments, self.environment = arguments, environment
 
     def __enter__(self):
-        self.shown, theirs = pty.openpty()
+        self.terminal, output = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tunlab", *self.arguments],
             stdin=subprocess.DEVNULL,
-            stdout=theirs,
-            stderr=theirs,
+            stdout=output,
+            stderr=output,
             env={**self.environment, "COLUMNS": "100", "LINES": "30"},
         )
-        os.close(theirs)
-        return self.process, self.shown
+        os.close(output)
+        return self.process, self.terminal
 
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        os.close(self.shown)
+        os.close(self.terminal)
 
 
 def read_until(fd, pattern):
-    """What a terminal shows up to a match; it fails when nothing more comes."""
+    """Read a pseudo-terminal until the text matches, and return the text."""
     text, poll = "", select.poll()
     poll.register(fd, select.POLLIN)
     while not re.search(pattern, text):
@@ -43,5 +43,5 @@ def read_until(fd, pattern):
         try:
             text += os.read(fd, 65_536).decode()
         except OSError:
-            pytest.fail(f"it ended before it showed {pattern!r}: {text!r}")
+            pytest.fail(f"the command ended before it printed {pattern!r}: {text!r}")
     return text

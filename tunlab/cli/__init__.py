@@ -1,7 +1,7 @@
-"""The command `tunlab`. Data goes to standard output, everything else to standard error; an error is a sentence.
+"""The command `tunlab`. It prints data to standard output and everything else to standard error.
 
-Rule for editors: nothing here, nor at the top of a command's module, imports more than click and tunlab.errors. What
-a command needs it imports when it runs, so that `tunlab --help` is quick.
+For contributors: this file and the top level of a command's module import only click and tunlab.errors. A command
+imports the rest when it runs, so that `tunlab --help` is fast.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import sys
 from collections.abc import Iterator, Sequence
 
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+"""Exit code after Ctrl-C, 128 + SIGINT, as in a shell."""
 
-_TOLD = 20
+_MAX_PROBLEMS = 20
+"""Problems that are printed of one lab file."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (sys.argv by default); returns the exit code, and raises nothing for a user's mistake."""
+    """Run a command line, by default sys.argv, and return its exit code."""
     try:
         return _run(arguments)
-    except KeyboardInterrupt:  # outside a command: while something is imported
+    except KeyboardInterrupt:  # during an import
         return INTERRUPTED
 
 
@@ -35,8 +36,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         status = tunlab.main(arguments, prog_name="tunlab", standalone_mode=False)
         sys.stdout.flush()
     except TunlabError as error:
-        return _say(error, error.exit_code)
-    except click.exceptions.Abort:  # Ctrl-C outside a command
+        return _print_error(error, error.exit_code)
+    except click.exceptions.Abort:  # Ctrl-C while click parses
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -45,34 +46,34 @@ def _run(arguments: Sequence[str] | None) -> int:
         discard_output()
         return 0
     except OSError as error:
-        discard_output()  # it may be the output that failed, and would fail once more at Python's end
-        what = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-        return _say(what, 71)  # EX_OSERR
+        discard_output()  # if the output failed, flushing it again at exit would print a traceback
+        message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+        return _print_error(message, 71)  # EX_OSERR
     return status if isinstance(status, int) else 0
 
 
 def _replace_closed_streams() -> None:
-    """Give each standard stream that we were started without (>&-) to /dev/null: else a socket would get its number."""
+    """Open /dev/null for each standard stream that is closed (>&-), so that no socket gets its number."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            os.dup2(nowhere, number)
-            if nowhere != number:
-                os.close(nowhere)
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8", closefd=False))
 
 
-def _say(error: object, status: int) -> int:
+def _print_error(error: object, exit_code: int) -> int:
     try:
-        for sentence in _sentences(error):
-            print(f"tunlab: {sentence}", file=sys.stderr)  # noqa: T201
-    except OSError:  # nobody listens; the exit code says it too
+        for line in _error_lines(error):
+            print(f"tunlab: {line}", file=sys.stderr)  # noqa: T201
+    except OSError:  # standard error is closed
         discard_output()
-    return status
+    return exit_code
 
 
-def _sentences(error: object) -> Iterator[object]:
-    """A lab file's mistakes are told all at once, a line each; of very many in one file the first."""
+def _error_lines(error: object) -> Iterator[object]:
+    """Yield the lines to print: one per problem of a lab file, at most _MAX_PROBLEMS of each file."""
     problems = getattr(error, "problems", None)
     if not problems:
         yield error
@@ -80,18 +81,18 @@ def _sentences(error: object) -> Iterator[object]:
     by_file: dict[str, list[object]] = {}
     for problem in problems:
         by_file.setdefault(problem.file, []).append(problem)
-    for file, told in by_file.items():
-        yield from told[:_TOLD]
-        if len(told) > _TOLD:
-            yield f"{file + ': ' if file else ''}… and {len(told) - _TOLD} more"
+    for file, found in by_file.items():
+        yield from found[:_MAX_PROBLEMS]
+        if len(found) > _MAX_PROBLEMS:
+            yield f"{file + ': ' if file else ''}… and {len(found) - _MAX_PROBLEMS} more"
 
 
 def discard_output() -> None:
-    """Let what is still buffered for a reader that has gone go nowhere: Python would complain of it at its end."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Discard output that is buffered for a closed pipe; Python would report it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError:
-            os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+            os.dup2(null, stream.fileno())
+    os.close(null)

@@ -12,15 +12,14 @@ if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan
 
 
-@click.command("check", short_help="Say what is wrong with lab files.")
+@click.command("check", short_help="Find mistakes in lab files.")
 @click.argument("files", nargs=-1, metavar="FILE…")
-@click.option("--schema", "schema_only", is_flag=True, help="Print the JSON schema of lab files instead, for editors.")
+@click.option("--schema", "schema_only", is_flag=True, help="Print the JSON schema of lab files, for editors.")
 def check_command(files: tuple[str, ...], schema_only: bool) -> None:
-    """Say what is wrong with lab files, all of it, before anything is made, and what this machine lacks for them:
-    programs that nodes run, files that they are given, netem, an engine, a container that is to run already. A ready
-    lab's name will do for a file.
+    """Print every mistake in lab files, and everything they need that this machine lacks: programs, files, netem, a
+    Docker Engine, running containers. FILE may be the name of a ready lab. Nothing is created.
 
-    Ends with 0 if nothing is, else with 78.
+    Exits with 0 if no problem is found, else with 78.
 
     Example: tunlab check mylab.toml
     """
@@ -35,27 +34,27 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
         click.echo(schema_text(), nl=False)
         return
     if not files:
-        raise click.UsageError("name a lab file: tunlab check FILE")
+        raise click.UsageError("no lab file given; write tunlab check FILE")
     problems: list[Problem] = []
-    for which in files:
+    for name in files:
         try:
-            file = find_lab_file(which)
+            file = find_lab_file(name)
             planned = plan(read_spec(file, here=True))
         except TopologyError as error:
             problems += error.problems
             continue
-        lacking = list(_lacking(planned, str(file)))
-        problems += lacking
-        if not lacking:
-            click.echo(f"{file}: nothing is wrong: lab {planned.name}, {size(planned)}")
-    for problem in problems:  # here all of them: `up` tells the first twenty
+        missing = list(_missing_requirements(planned, str(file)))
+        problems += missing
+        if not missing:
+            click.echo(f"{file}: no problems: lab {planned.name}, {size(planned)}")
+    for problem in problems:  # all of them, unlike other commands
         click.echo(f"tunlab: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(TopologyError.exit_code)
 
 
-def _lacking(plan: LabPlan, file: str) -> Iterator[Problem]:
-    """What the lab needs that is not here, as far as whoever asks may look."""
+def _missing_requirements(plan: LabPlan, file: str) -> Iterator[Problem]:
+    """Yield a problem for each requirement of the lab that this machine lacks, if this user may check it."""
     from tunlab.cli.containers import refuse_missing
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
     from tunlab.lab.build.namespaces import check_netem

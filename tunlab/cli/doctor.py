@@ -1,4 +1,4 @@
-"""`tunlab doctor`: what this machine can do, what is missing, and what to do about each."""
+"""`tunlab doctor`: check what tunlab needs from this machine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     from tunlab.kernel.probe import Probe
 
 _ENGINE_TIMEOUT = 2
-_NO_PERMISSION = 77  # EX_NOPERM, as PrivilegeError has it
+_NO_PERMISSION = 77  # EX_NOPERM, the exit code of PrivilegeError
 
 
-@click.command("doctor", short_help="Say what this machine can do.")
+@click.command("doctor", short_help="Check what tunlab needs from this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def doctor_command(as_json: bool) -> None:
-    """Say what this machine can do and what is missing, each with its remedy.
+    """Check what tunlab needs from this machine, and print how to install or allow what is missing.
 
-    Without root, what can be tried in a user namespace is tried there ("rootless"). Ends with 0 if a namespace with a
-    TUN device can be made here, one way or the other, else with 77.
+    As an unprivileged user, doctor runs its checks in a user namespace where possible ("rootless"). Exits with 0 if a
+    network namespace with a TUN device can be created, else with 77.
 
     Example: tunlab doctor --json
     """
@@ -38,15 +38,15 @@ def doctor_command(as_json: bool) -> None:
             click.echo(f"{verdict:<7}  {each.name:<{width}}  {each.detail}{', rootless' if each.rootless else ''}")
             if each.remedy and not each.ok:
                 click.echo(f"{'':<7}  {'':<{width}}  → {each.remedy}")
-        rootless = ", rootless; labs that stay (tunlab up) need root" if any(each.rootless for each in probes) else ""
-        does = f"works here{rootless}" if able else "does not work here: see what is MISSING"
-        click.echo(f"\ntunlab {does}", err=True)
+        rootless = ", rootless; tunlab up needs root" if any(each.rootless for each in probes) else ""
+        result = f"works on this machine{rootless}" if able else "does not work on this machine; see MISSING above"
+        click.echo(f"\ntunlab {result}", err=True)
     if not able:
         raise click.exceptions.Exit(_NO_PERMISSION)
 
 
 def _engine() -> Probe:
-    """Whether a Docker Engine answers: the suite runs in containers as well, and nothing else needs one."""
+    """Check that a Docker Engine answers."""
     from tunlab.errors import EngineError
     from tunlab.kernel.probe import Probe
 
@@ -59,5 +59,5 @@ def _engine() -> Probe:
     except ImportError:
         return Probe(name, ok=False, detail="the Docker SDK is not installed", remedy="pip install docker")
     except EngineError as error:
-        remedy = f"{error.remedy}; only the suite in containers and labs with containers need it"
+        remedy = f"{error.remedy}; only tunlab test, --tunlab-workers and labs with containers need it"
         return Probe(name, ok=False, detail=error.problem, remedy=remedy)

@@ -9,17 +9,17 @@ import click
 if TYPE_CHECKING:
     from tunlab.lab import Removed
 
-_SHOWN = 4
-"""TUNs that are named one by one."""
+_MAX_NAMED_TUNS = 4
+"""With more TUNs, only their number is printed."""
 
 
-@click.command("down", short_help="Remove a lab, whole or half-made.")
+@click.command("down", short_help="Remove a lab.")
 @click.argument("name", required=False, metavar="[LAB]")
-@click.option("--all", "everything", is_flag=True, help="Every lab there is.")
+@click.option("--all", "everything", is_flag=True, help="Remove all labs.")
 def down_command(name: str | None, everything: bool) -> None:
-    """Remove a lab, whole or half-made, and end what runs inside it.
+    """Remove a lab and kill the processes in it. An incomplete lab is removed, too.
 
-    LAB may be left out if there is only one.
+    LAB may be omitted if only one lab exists.
 
     Example: tunlab down vpn
     """
@@ -28,25 +28,25 @@ def down_command(name: str | None, everything: bool) -> None:
     from tunlab.lab.lab import Lab
 
     if everything and name:
-        raise click.UsageError("--all takes down every lab: name none")
+        raise click.UsageError("--all removes every lab; omit LAB")
     if name:
         labs = [Lab(name)]
     else:
         labs = Lab.all()
         if not labs:
             if everything:
-                click.echo("there is no lab", err=True)
+                click.echo("no lab exists", err=True)
                 return
-            raise LabError("", "there is no lab to take down")
+            raise LabError("", "no lab exists; there is nothing to remove")
         if len(labs) > 1 and not everything:
             names = ", ".join(lab.name for lab in labs)
-            remedy = f"name one of them, as tunlab down {labs[0].name}, or give --all"
-            raise LabError("", f"there are {len(labs)} labs: {names}", remedy=remedy)
+            remedy = f"name one of them, for example tunlab down {labs[0].name}, or give --all"
+            raise LabError("", f"{len(labs)} labs exist: {names}", remedy=remedy)
     failed: TunlabError | None = None
     for lab in labs:
         try:
-            click.echo(f"{lab.name} is down: {_removed(lab.down(remove_containers))}")
-        except TunlabError as error:  # the others are to go all the same
+            click.echo(f"{lab.name} is down: {_removal_text(lab.down(remove_containers))}")
+        except TunlabError as error:  # remove the others first
             if failed is not None:
                 click.echo(f"tunlab: {failed}", err=True)
             failed = error
@@ -54,11 +54,10 @@ def down_command(name: str | None, everything: bool) -> None:
         raise failed
 
 
-@click.command("gc", short_help="Remove what is left of labs that nobody made whole.")
+@click.command("gc", short_help="Remove broken and gone labs.")
 def gc_command() -> None:
-    """Remove every lab that is broken (its maker was killed half-way) or gone (its namespaces are no more).
-
-    What is up, or coming up, is left alone.
+    """Remove every lab that is broken (tunlab up was killed before it finished) or gone (its namespaces no longer
+    exist, for example after a reboot). Labs that are up or coming up stay.
 
     Example: tunlab gc
     """
@@ -66,17 +65,17 @@ def gc_command() -> None:
     from tunlab.lab.lab import Lab
 
     for removed in Lab.gc(remove_containers):
-        click.echo(f"{removed.name} is down: {_removed(removed)}")
+        click.echo(f"{removed.name} is down: {_removal_text(removed)}")
 
 
-def _removed(removed: Removed) -> str:
-    what = list(removed.tuns) if len(removed.tuns) <= _SHOWN else [f"{len(removed.tuns)} TUNs"]
+def _removal_text(removed: Removed) -> str:
+    parts = list(removed.tuns) if len(removed.tuns) <= _MAX_NAMED_TUNS else [f"{len(removed.tuns)} TUNs"]
     if removed.namespace:
-        what.append("its namespace" if len(removed.nodes) == 1 else f"{len(removed.nodes)} namespaces")
+        parts.append("its namespace" if len(removed.nodes) == 1 else f"{len(removed.nodes)} namespaces")
     if removed.containers:
         ids = ", ".join(each[:12] for each in removed.containers)
-        what.append(f"{len(removed.containers)} container{'s' * (len(removed.containers) > 1)} ({ids})")
+        parts.append(f"{len(removed.containers)} container{'s' * (len(removed.containers) > 1)} ({ids})")
     if removed.processes:
         many = "es" if len(removed.processes) > 1 else ""
-        what.append(f"{len(removed.processes)} process{many} ({', '.join(map(str, removed.processes))})")
-    return f"removed {', '.join(what)}" if what else "nothing of it was there but its directory"
+        parts.append(f"{len(removed.processes)} process{many} ({', '.join(map(str, removed.processes))})")
+    return f"removed {', '.join(parts)}" if parts else "only its directory was left"

@@ -32,7 +32,7 @@ class _DumpCommand(click.Command):
         separator = args.index("--") if "--" in args else len(args)
         ctx.obj = tuple(args[separator + 1 :])
         if separator == len(args) - 1:
-            raise click.UsageError("No command after --. Write tunlab dump LAB -- COMMAND.", ctx)
+            raise click.UsageError("no command after --; write tunlab dump LAB -- COMMAND", ctx)
         return super().parse_args(ctx, args[:separator])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -128,7 +128,7 @@ def dump_command(
     from tunlab.lab.persistent.down_watcher import DownWatcher
 
     if as_json and oneline:
-        raise click.UsageError("--json and --oneline exclude each other. Give one of them.")
+        raise click.UsageError("--json and --oneline exclude each other; give one of them")
     packet_filter = PacketFilter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, naming="tunlab dump")
     with ExitStack() as stack:
@@ -152,8 +152,8 @@ def dump_command(
         exit_code = child.wait() if child and loop.child_ended else 0
     click.echo(f"{shown} packet{'s' * (shown != 1)} shown", err=True)
     if count is not None and shown < count and signals.number is None:
-        end = "the command ended" if loop.child_ended else f"{timeout:g} s passed"
-        click.echo(f"tunlab: {end} before {count} packets were shown.", err=True)
+        reason = "the command ended" if loop.child_ended else f"timeout of {timeout:g} s"
+        click.echo(f"tunlab: {reason}: {shown} of {count} packets were shown", err=True)
         exit_code = exit_code or 1
     if exit_code:
         raise click.exceptions.Exit(exit_code)

@@ -15,33 +15,33 @@ _SUFFIXES: dict[str, Form] = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": 
 
 
 @click.command("graph", short_help="Draw a lab.")
-@click.argument("which", metavar="FILE|LAB")
-@click.option("--mermaid", is_flag=True, help="Mermaid, which GitHub shows in Markdown.")
-@click.option("--dot", is_flag=True, help="DOT, for Graphviz.")
-@click.option("--svg", is_flag=True, help="An SVG picture.")
+@click.argument("source", metavar="FILE|LAB")
+@click.option("--mermaid", is_flag=True, help="Draw as Mermaid, which GitHub renders in Markdown.")
+@click.option("--dot", is_flag=True, help="Draw as DOT, for Graphviz.")
+@click.option("--svg", is_flag=True, help="Draw as an SVG image.")
 @click.option(
     "-w", "--write", "file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-    help="Write it there; .mmd, .dot and .svg choose the form.",
+    help="Write to a file; the suffixes .mmd, .dot and .svg choose the format.",
 )  # fmt: skip
-def graph_command(which: str, mermaid: bool, dot: bool, svg: bool, file: Path | None) -> None:
-    """Draw a lab: in the terminal, or as Mermaid, DOT or SVG.
+def graph_command(source: str, mermaid: bool, dot: bool, svg: bool, file: Path | None) -> None:
+    """Draw a lab as text, Mermaid, DOT or SVG.
 
-    FILE is a lab file or the name of a ready lab, LAB one that is up.
+    FILE is a lab file or the name of a ready lab. LAB is a lab that is up.
 
     Example: tunlab graph router --svg --write router.svg
     """
     from tunlab.errors import KernelError
     from tunlab.topology import graph
 
-    wanted: dict[Form, bool] = {"mermaid": mermaid, "dot": dot, "svg": svg}
-    forms = [form for form, given in wanted.items() if given]
+    given: dict[Form, bool] = {"mermaid": mermaid, "dot": dot, "svg": svg}
+    forms = [form for form, chosen in given.items() if chosen]
     if len(forms) > 1:
-        raise click.UsageError(f"{' and '.join(f'--{each}' for each in forms)} are forms of one drawing: give one")
+        raise click.UsageError(f"{' and '.join(f'--{each}' for each in forms)} exclude each other; give one of them")
     if forms:
         form = forms[0]
     else:
         form = _SUFFIXES.get(file.suffix.lower(), "text") if file is not None else "text"
-    drawing = graph(_plan_of(which), form)
+    drawing = graph(_plan_of(source), form)
     if file is None:
         click.echo(drawing, nl=not drawing.endswith("\n"))
         return
@@ -49,18 +49,18 @@ def graph_command(which: str, mermaid: bool, dot: bool, svg: bool, file: Path | 
         file.write_text(drawing if drawing.endswith("\n") else f"{drawing}\n", encoding="utf-8")
     except OSError as error:
         raise KernelError(error.errno or 0, f"write {file}", reason=error.strerror or "") from error
-    click.echo(f"{file} is written", err=True)
+    click.echo(f"wrote {file}", err=True)
 
 
-def _plan_of(which: str) -> LabPlan:
+def _plan_of(source: str) -> LabPlan:
     from tunlab.errors import LabError, TopologyError
     from tunlab.lab.lab import Lab
     from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import plan
 
-    if not Path(which).is_file():
+    if not Path(source).is_file():
         try:
-            return Lab.open(which).plan
-        except (LabError, TopologyError):  # none that is up, or no name of a lab at all
+            return Lab.open(source).plan
+        except (LabError, TopologyError):  # no lab of this name is up, or no lab can have this name
             pass
-    return plan(read_spec(find_lab_file(which)))
+    return plan(read_spec(find_lab_file(source)))

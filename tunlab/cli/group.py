@@ -1,4 +1,4 @@
-"""The group of commands, each loaded from its module when it is asked for."""
+"""The command group `tunlab`, which imports a command's module when the command is used."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _MODULES = {
 }
 
 
-class _Closed(Exception):  # noqa: N818 - no error: the reader of our output has seen enough
-    """A BrokenPipeError that click does not take for its own: it would exit with 1."""
+class _OutputClosed(Exception):  # noqa: N818 - not an error
+    """Stands for BrokenPipeError while click runs, which would handle that itself and exit with 1."""
 
 
 class Commands(click.Group):
-    """Commands that are imported when they are used."""
+    """A command group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(_MODULES)
@@ -56,42 +56,47 @@ class Commands(click.Group):
             ctx.exit(INTERRUPTED)
         except OSError as error:
             if error.errno == errno.EPIPE:
-                raise _Closed from error
+                raise _OutputClosed from error
             raise
 
     def main(self, *args: object, **kwargs: object) -> object:  # type: ignore[override]
         try:
             return super().main(*args, **kwargs)  # type: ignore[call-overload]
-        except _Closed as closed:
+        except _OutputClosed as closed:
             raise BrokenPipeError from closed
 
 
-def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
-    if wanted:
+def _print_version(ctx: click.Context, _: click.Parameter, given: bool) -> None:
+    if given:
         from importlib.metadata import PackageNotFoundError, version
 
         try:
             click.echo(f"tunlab {version('tunlab')}")
         except PackageNotFoundError:
-            click.echo("tunlab, not installed: run from its source")
+            click.echo("tunlab (not installed, run from source)")
         ctx.exit()
 
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog='Completion for your shell: eval "$(_TUNLAB_COMPLETE=bash_source tunlab)" (or zsh_source, fish_source).',
+    epilog='To enable completion: eval "$(_TUNLAB_COMPLETE=bash_source tunlab)" (or zsh_source, fish_source).',
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
 )
 def tunlab() -> None:
-    """A lab on your kernel: a TUN device in a network namespace, and everything that crosses it.
+    """Create network labs on this machine's kernel: nodes, links and TUN devices in network namespaces.
 
     \b
-    tunlab demo                                see what it does, in one command
-    tunlab up                                  make a lab that stays
-    tunlab dump                                watch it
-    tunlab exec lab -- ping -c 1 10.1.2.2      let its kernel speak
-    tunlab down                                remove it
+    tunlab demo                                see what tunlab does, in one command
+    tunlab up                                  create a lab with a TUN device
+    tunlab exec lab -- ping -c 1 10.1.2.1      run a program in it
+    tunlab dump lab                            show its packets
+    tunlab down lab                            remove it
     """

@@ -1,4 +1,4 @@
-"""Octets as people give them: hexadecimal, with or without white space and offsets. Pure."""
+"""Hexadecimal input: digits, with or without white space and the offsets of a hex dump."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ import re
 from tunlab.errors import PacketError
 
 _OFFSET = re.compile(r"(0x)?[0-9a-fA-F]+:")
-_HINT = "give two hexadecimal digits for each octet, as 45 00 00 1c"
+_HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
 
 
 def looks_hexadecimal(text: str) -> bool:
-    """Whether there is nothing in it but hexadecimal digits and white space."""
+    """Return True if the text has only hexadecimal digits and white space."""
     return bool(re.fullmatch(r"[0-9a-fA-F\s]+", text))
 
 
-def parse_hex(text: str, what: str = "the text") -> bytes:
-    """The octets of "4500001c", "45 00 00 1c", "0x0000:  4500 001c" (a dump's line); may be none.
+def parse_hex(text: str, source: str = "the text") -> bytes:
+    """Return the bytes of "4500001c", "45 00 00 1c" or "0x0000:  4500 001c" (tcpdump -x).
 
-    what   whose text it is, for the errors
+    Args:
+        text: The input, possibly empty.
+        source: Name of the input in errors.
 
-    Raises PacketError with a sentence.
+    Raises:
+        PacketError: The text is not hexadecimal or has an odd number of digits.
     """
     digits = "".join(word.removeprefix("0x") for word in text.split() if not _OFFSET.fullmatch(word))
     wrong = re.search(r"[^0-9a-fA-F]", digits)
     if wrong:
-        raise PacketError(f"{what} is not hexadecimal: {wrong[0]!r} is no digit; {_HINT}")
+        raise PacketError(f"{source} is not hexadecimal: {wrong[0]!r} is not a digit; {_HINT}")
     if len(digits) % 2:
-        raise PacketError(f"{what} has an odd number of hexadecimal digits, {len(digits)}; {_HINT}")
+        raise PacketError(f"{source} has an odd number of hexadecimal digits, {len(digits)}; {_HINT}")
     return bytes.fromhex(digits)

@@ -1,4 +1,4 @@
-"""`tunlab inject`: datagrams into a lab."""
+"""`tunlab inject`: write packets to a lab's TUN."""
 
 from __future__ import annotations
 
@@ -12,20 +12,33 @@ if TYPE_CHECKING:
     from tunlab.errors import PacketError
 
 
-@click.command("inject", short_help="Hand a lab's kernel datagrams.")
+@click.command("inject", short_help="Inject packets into a lab's TUN.")
 @click.argument("source", metavar="HEX|FILE|-")
-@click.option("--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Which; not needed if one is up.")
-@click.option("-i", "--interface", "ifname", default="", metavar="NAME", help="Which TUN of the node.  [its first]")
-@click.option("--to-reader", is_flag=True, help="Put them before the program that reads the TUN instead.")
-@click.option("--as-is", is_flag=True, help="Also octets that begin with no IPv4 header.")
+@click.option(
+    "--lab",
+    "target",
+    default="",
+    metavar="LAB|NODE|LAB/NODE",
+    help="Lab or node.  [default: the only lab that is up]",
+)
+@click.option(
+    "-i",
+    "--interface",
+    "ifname",
+    default="",
+    metavar="NAME",
+    help="TUN of the node.  [default: the first]",
+)
+@click.option("--to-reader", is_flag=True, help="Send to the program that has the TUN open instead of to the kernel.")
+@click.option("--as-is", is_flag=True, help="Inject bytes that do not start with an IPv4 header, too.")
 def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is: bool) -> None:
-    """Hand the kernel of a lab datagrams as received on its TUN; malformed ones too.
+    """Inject packets into a lab's TUN, so that its kernel receives them. Malformed packets are allowed.
 
-    HEX is one datagram, FILE a recording (pcapng or pcap), and - reads either from standard input, hexadecimal with a
-    datagram a line. What the kernel sends in answer goes to the TUN's reader; if there is none, it is shown here.
+    HEX is one packet, FILE a pcapng or pcap file. "-" reads either from standard input, hexadecimal with one packet per
+    line. The kernel's answers go to the program that has the TUN open; if there is none, inject prints them.
 
-    While a program that is no tunlab holds the TUN, only that can write to it, and inject is refused; with --to-reader
-    the octets go to that program instead, as if the kernel had sent them.
+    While a program other than tunlab has the TUN open, only that program can write to it, and inject fails. With
+    --to-reader the bytes go to that program, as if the kernel had sent them.
 
     Example: tunlab inject "45 00 00 1c 00 00 00 00 40 01 62 dc 0a 01 02 03 0a 01 02 01 08 00 f7 fe 00 00 00 01"
     """
@@ -34,93 +47,98 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
     from tunlab.lab.tun.inject import inject
     from tunlab.packet import summary
 
-    datagrams, fault = _datagrams(source)
+    packets, error_at_end = _read_input(source)
     if not as_is and not to_reader:
-        _check(datagrams)
+        _check_ipv4(packets)
     lab, node = resolve(target, naming="--lab")
     tuns = [each.ifname for each in lab.plan.node(node).interfaces if each.link < 0]
     if not tuns or ifname not in ("", *tuns):
-        what = f"no TUN {ifname!r}; it has: {', '.join(tuns)}" if tuns else "no TUN, and datagrams come in by one only"
-        raise LabError(lab.name, f"node {node} of lab {lab.name!r} has {what}")
-    answers = inject(lab, datagrams, node=node, ifname=ifname, to_reader=to_reader)
-    for octets in datagrams:
-        click.echo(f"injected: {summary(octets)}")
-    for octets in answers:
-        click.echo(f"answered: {summary(octets)}")
-    if fault is not None:
-        raise fault
+        problem = f"node {node} of lab {lab.name!r} has no TUN {ifname}".rstrip()
+        raise LabError(
+            lab.name, problem, remedy=f"its TUNs are: {', '.join(tuns)}" if tuns else "choose a node with a TUN"
+        )
+    answers = inject(lab, packets, node=node, ifname=ifname, to_reader=to_reader)
+    for packet in packets:
+        click.echo(f"injected: {summary(packet)}")
+    for packet in answers:
+        click.echo(f"answered: {summary(packet)}")
+    if error_at_end is not None:
+        raise error_at_end
 
 
-def _check(datagrams: list[bytes]) -> None:
-    """Raises PacketError for what begins with no IPv4 header: it is more often a slip than meant."""
+def _check_ipv4(packets: list[bytes]) -> None:
+    """Raise PacketError for bytes that do not start with an IPv4 header: usually a mistake."""
     from tunlab.errors import PacketError
     from tunlab.packet import parse
 
-    for number, octets in enumerate(datagrams, 1):
+    for number, packet in enumerate(packets, 1):
         try:
-            parse(octets)
+            parse(packet)
         except PacketError as error:
-            which = f"datagram {number} of {len(datagrams)}" if len(datagrams) > 1 else "that"
-            raise PacketError(f"{which} is no IPv4 datagram: {error}; --as-is injects it all the same") from None
+            name = f"packet {number} of {len(packets)}" if len(packets) > 1 else "the input"
+            raise PacketError(f"{name} is not an IPv4 packet: {error}; give --as-is to inject it anyway") from None
 
 
-def _datagrams(source: str) -> tuple[list[bytes], PacketError | None]:
-    """What is to be injected, at least one datagram, and what is wrong with the recording behind it.
+def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
+    """Return the packets to inject, at least one, and the error after the last readable packet of a recording.
 
-    Raises PacketError, or KernelError for a file.
+    Raises:
+        PacketError: There is no packet.
+        KernelError: The file cannot be read.
     """
     from tunlab.cli.hex_input import looks_hexadecimal, parse_hex
     from tunlab.errors import PacketError
 
     if source == "-":
         given = sys.stdin.buffer.read()
-        if b"\0" in given:  # no text: a recording
-            return _recorded(given, "standard input")
+        if b"\0" in given:  # binary: a recording
+            return _read_recording(given, "standard input")
         lines = enumerate(given.decode("ascii", "replace").splitlines(), 1)
-        datagrams = [parse_hex(line, f"line {number}") for number, line in lines if line.strip()]
+        packets = [parse_hex(line, f"line {number}") for number, line in lines if line.strip()]
     elif not source.strip():
-        datagrams = []
+        packets = []
     elif looks_hexadecimal(source) or not (Path(source).exists() or "." in source or "/" in source):
-        datagrams = [parse_hex(source, f"{source!r}")]
+        packets = [parse_hex(source, f"{source!r}")]
     else:
-        return _recorded(source, source)
-    if not all(datagrams) or not datagrams:
-        what = "standard input" if source == "-" else repr(source)
-        raise PacketError(f"there is no octet in {what}; give a datagram in hexadecimal, a pcapng file, or - for lines")
-    return datagrams, None
+        return _read_recording(source, source)
+    if not all(packets) or not packets:
+        name = "standard input" if source == "-" else repr(source)
+        raise PacketError(f"{name} has no bytes; give a packet in hexadecimal, a pcapng file, or - for standard input")
+    return packets, None
 
 
-def _recorded(source: str | bytes, file: str) -> tuple[list[bytes], PacketError | None]:
+def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], PacketError | None]:
     from tunlab.errors import PacketError
     from tunlab.recorder import Record, datagram, read_pcapng
 
-    records, fault = list[Record](), None
+    records, error_at_end = list[Record](), None
     try:
-        records.extend(read_pcapng(source))  # what stands before a fault is kept
+        records.extend(read_pcapng(source))  # keeps the packets before an error
     except PacketError as error:
-        error.file, fault = file, error
-    found, passed_over = list[bytes](), list[int]()
+        error.file, error_at_end = file, error
+    found, skipped = list[bytes](), list[int]()
     for number, record in enumerate(records, 1):
-        octets = datagram(record)
-        if octets is None:
-            passed_over.append(record.interface.linktype)
+        packet = datagram(record)
+        if packet is None:
+            skipped.append(record.interface.linktype)
         elif record.wire_length > len(record.octets):
             raise PacketError(
-                f"packet {number} of {file} was cut when it was recorded: it had {record.wire_length} octets, and"
-                f" {len(record.octets)} were kept; record it whole"
+                f"packet {number} of {file} was truncated in the capture: the file has {len(record.octets)} of its"
+                f" {record.wire_length} bytes; capture without a snapshot length"
             )
         else:
-            found.append(octets)
-    count, links = len(passed_over), ", ".join(map(str, sorted(set(passed_over))))
-    if not found and fault is not None:
-        raise fault
+            found.append(packet)
+    count, links = len(skipped), ", ".join(map(str, sorted(set(skipped))))
+    if not found and error_at_end is not None:
+        raise error_at_end
     if not found:
-        why = f"none of the {count} packets of {file} holds an IPv4 datagram (link type {links})"
-        raise PacketError(f"{why if count else f'there is no packet in {file}'}; give a recording of IPv4")
-    if passed_over:
-        holds = "holds" if count == 1 else "hold"
-        click.echo(
-            f"{count} of {len(records)} packets of {file} {holds} no IPv4 datagram (link type {links}): passed over",
-            err=True,
+        problem = (
+            f"none of the {count} packets in {file} is IPv4 (link type {links})" if count else f"{file} has no packets"
         )
-    return found, fault
+        raise PacketError(f"{problem}; give a recording with IPv4 packets")
+    if skipped:
+        verb = "is" if count == 1 else "are"
+        click.echo(
+            f"skipped {count} of {len(records)} packets in {file}, which {verb} not IPv4 (link type {links})", err=True
+        )
+    return found, error_at_end

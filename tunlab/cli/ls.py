@@ -1,4 +1,4 @@
-"""`tunlab ls`: list the labs that are up, half-made or left over."""
+"""`tunlab ls`: list the labs."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ if TYPE_CHECKING:
 @click.command("ls", short_help="List the labs.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 def ls_command(as_json: bool) -> None:
-    """List the labs: what is up, since when, its addresses, who is inside.
+    """List the labs with their state, creation time, addresses and processes.
 
     \b
     up          ready
-    coming up   being made at this moment
-    broken      its maker was killed half-way: tunlab down removes it
-    gone        its namespaces are no more, as after a reboot: tunlab down removes it
+    coming up   being created
+    broken      tunlab up was killed before it finished; remove it with tunlab down
+    gone        its namespaces no longer exist, for example after a reboot; remove it with tunlab down
 
-    tunlab gc removes all that are broken or gone.
+    tunlab gc removes all labs that are broken or gone.
 
     Example: tunlab ls --json
     """
     from tunlab.lab.lab import Lab
 
-    looked = [(lab, lab.status()) for lab in Lab.all()]
-    statuses = [status for lab, status in looked if lab.directory.is_dir()]  # not taken down while we looked
+    found = [(lab, lab.status()) for lab in Lab.all()]
+    statuses = [status for lab, status in found if lab.directory.is_dir()]  # skip those removed meanwhile
     if as_json:
         import msgspec
 
         click.echo(msgspec.json.encode(statuses))
         return
     if not statuses:
-        click.echo("no lab is up; tunlab up makes one", err=True)
+        click.echo("no lab is up; tunlab up creates one", err=True)
         return
     rows = [("LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES"), *map(_row, statuses)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

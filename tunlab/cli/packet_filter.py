@@ -1,7 +1,7 @@
-"""Which packets `tunlab dump` shows. Pure.
+"""The packet filter of `tunlab dump`.
 
-By default IPv4 that is not UDP: the chatter of name lookups and discovery hides what one looks for. Naming a protocol
-or a port lifts that, for then it is known what is looked for.
+By default it passes IPv4 except UDP, because name lookups and service discovery would hide other packets. With a
+protocol or port it passes UDP, too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from tunlab.packet.text import PROTOCOL_NAMES
 
 
 class PacketFilter(Struct, frozen=True):
-    """What a packet must have, all of it; None: anything.
+    """Conditions that a packet must all meet; None means any value.
 
-    everything          also UDP, and also what is no IPv4 as long as nothing else is asked for
-    address, src, dst   networks: of either end, of the source, of the destination
-    port                of either end
+    Attributes:
+        everything: Pass UDP and, if there is no other condition, packets that are not IPv4.
+        protocol: IP protocol number.
+        address: Network of the source or the destination.
+        src: Network of the source.
+        dst: Network of the destination.
+        port: TCP or UDP port of the source or the destination.
     """
 
     everything: bool = False
@@ -30,10 +34,10 @@ class PacketFilter(Struct, frozen=True):
     port: int | None = None
 
     def matches(self, packet: Packet | None) -> bool:
-        """Whether it is to be shown; `packet` is None for octets that are no IPv4."""
-        wanted = (self.protocol, self.address, self.src, self.dst, self.port)
+        """Return True if the packet passes the filter. `packet` is None if the bytes are not IPv4."""
+        conditions = (self.protocol, self.address, self.src, self.dst, self.port)
         if packet is None:
-            return self.everything and wanted == (None,) * len(wanted)
+            return self.everything and conditions == (None,) * len(conditions)
         if self.protocol is not None:
             if packet.ip.protocol != self.protocol:
                 return False
@@ -52,23 +56,31 @@ class PacketFilter(Struct, frozen=True):
 
 
 def parse_protocol(text: str) -> int:
-    """The number of "icmp", "igmp", "tcp", "udp", or of a number from 0 to 255. Raises ValueError with a sentence."""
+    """Return the protocol number of "icmp", "igmp", "tcp", "udp" or a decimal number from 0 to 255.
+
+    Raises:
+        ValueError: The text is none of these; the message says what to give.
+    """
     for number, name in PROTOCOL_NAMES.items():
         if text.lower() == name.lower():
             return number
     if text.isascii() and text.isdecimal() and int(text) < 256:
         return int(text)
-    raise ValueError(f"{text!r} is no protocol: give icmp, igmp, tcp, udp or a number from 0 to 255")
+    raise ValueError(f"{text!r} is not a protocol; give icmp, igmp, tcp, udp or a number from 0 to 255")
 
 
 def parse_network(text: str) -> IPv4Network:
-    """The network of "10.1.2.0/24" or of one address, "10.1.2.3". Raises ValueError with a sentence."""
+    """Return the network of "10.1.2.0/24" or "10.1.2.3".
+
+    Raises:
+        ValueError: The text is not a network; the message says what to give.
+    """
     try:
         return IPv4Network(text)
     except ValueError:
         pass
     try:
-        meant = IPv4Network(text, strict=False)
+        network = IPv4Network(text, strict=False)
     except ValueError:
-        raise ValueError(f"{text!r} is no IPv4 address or network: give one like 10.1.2.3 or 10.1.2.0/24") from None
-    raise ValueError(f"{text!r} is an address inside a network: did you mean {meant}?")
+        raise ValueError(f"{text!r} is not an IPv4 address or network; give one like 10.1.2.3 or 10.1.2.0/24") from None
+    raise ValueError(f"{text!r} has host bits set; did you mean {network}?")

@@ -1,4 +1,4 @@
-"""What a command prints of a datagram that crossed the TUN: whole, as a line, as JSON."""
+"""The output formats of `tunlab dump`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from tunlab.traffic import TraceEntry
 
 
 def to_listing(entry: TraceEntry, *, verbose: bool = False) -> str:
-    """The listing and the hex dump; octets that are no IPv4 with the reason in the listing's place."""
+    """Return the listing and hex dump of a packet. If it is not IPv4, the parse error replaces the listing."""
     if entry.packet is not None:
         head = listing(entry.packet, verbose=verbose)
     else:
-        head = f"=== No IPv4 Packet ===\n{_reason(entry.octets)}"
+        head = f"=== Not an IPv4 Packet ===\n{_parse_error(entry.octets)}"
     return f"{head}\n\n{hexdump(entry.octets)}\n"
 
 
 def to_line(entry: TraceEntry) -> str:
-    """The time of day, and the packet as tcpdump would put it."""
+    """Return the time of day and a summary in the style of tcpdump."""
     time = datetime.fromtimestamp(entry.time_ns // 10**9)
     return f"{time:%H:%M:%S}.{entry.time_ns // 1000 % 10**6:06} {entry}"
 
 
 def to_json(entry: TraceEntry) -> bytes:
-    """One object: time, direction, octets, and the fields by their names or the error."""
+    """Return a JSON object with the time, direction, bytes and either the fields or the parse error."""
     seconds, nanoseconds = divmod(entry.time_ns, 10**9)
-    said: dict[str, object] = {
+    result: dict[str, object] = {
         "time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z",
         "time_ns": entry.time_ns,
         "direction": entry.direction,
-        "octets": entry.octets.hex(),
+        "bytes": entry.octets.hex(),
     }
-    said |= to_dict(entry.packet) if entry.packet is not None else {"error": _reason(entry.octets)}
-    return msgspec.json.encode(said)
+    result |= to_dict(entry.packet) if entry.packet is not None else {"error": _parse_error(entry.octets)}
+    return msgspec.json.encode(result)
 
 
-def _reason(octets: bytes) -> str:
+def _parse_error(data: bytes) -> str:
     try:
-        parse(octets)
+        parse(data)
     except PacketError as error:
         return str(error)
     return ""

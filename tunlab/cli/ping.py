@@ -1,4 +1,4 @@
-"""`tunlab ping`: echo requests of a lab's kernel."""
+"""`tunlab ping`: send ICMP echo requests from a lab's kernel."""
 
 from __future__ import annotations
 
@@ -15,21 +15,35 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
         return str(IPv4Address(value))
     except AddressValueError:
-        raise click.BadParameter(f"{value!r} is no IPv4 address: give one like 10.1.2.2", ctx, parameter) from None
+        raise click.BadParameter(f"{value!r} is not an IPv4 address; give one like 10.1.2.2", ctx, parameter) from None
 
 
-@click.command("ping", short_help="Have a lab's kernel send echo requests.")
+@click.command("ping", short_help="Send ICMP echo requests from a lab.")
 @click.argument("address", callback=_address)
-@click.option("--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Which; not needed if one is up.")
-@click.option("-c", "--count", type=click.IntRange(1), default=1, metavar="N", help="So many, one after another.  [1]")
-@click.option("--timeout", type=click.FloatRange(0.001), default=1.0, metavar="SECONDS", help="For each reply.  [1]")
-@click.option("--payload", metavar="HEX", help="What they carry.  [56 octets, 00 01 02 …]")
-@click.option("--json", "as_json", is_flag=True, help="An object a request.")
+@click.option(
+    "--lab", "target", default="", metavar="LAB|NODE|LAB/NODE", help="Lab or node.  [default: the only lab that is up]"
+)
+@click.option(
+    "-c",
+    "--count",
+    type=click.IntRange(1),
+    default=1,
+    metavar="N",
+    help="Send N requests, each after the reply to the last.  [default: 1]",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0.001),
+    default=1.0,
+    metavar="SECONDS",
+    help="Wait this long for each reply.  [default: 1]",
+)
+@click.option("--payload", metavar="HEX", help="Payload of the requests.  [default: 56 bytes, 00 01 02 …]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per request.")
 def ping_command(address: str, target: str, count: int, timeout: float, payload: str | None, as_json: bool) -> None:
-    """Have the kernel of a lab send echo requests, and show the replies.
+    """Send ICMP echo requests from a lab's kernel, without a ping program, and print the replies.
 
-    Ends with 0 if each was answered, else with 1. Who answers is whoever is attached to the TUN; nobody does by
-    itself, but for the lab's own address.
+    Exits with 0 if all requests were answered, else with 1. On a TUN, only a program that has it open can answer.
 
     Example: tunlab ping 10.1.2.2 --count 3
     """
@@ -44,36 +58,36 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     from tunlab.lab.tun.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
-    octets = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
+    data = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
     lab, node = resolve(target, naming="--lab")
     tun = lab.plan.node(node).tun
     answered = 0
     with ExitStack() as stack:
         netns = stack.enter_context(lab.netns(node))
-        # While nobody is attached there is no carrier, and the kernel refuses to send.
+        # The kernel sends on a TUN only while a program has it open.
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
-        door = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
+        sock = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
         with refusing(f"ping {address}", reasons=SOCKET_REASONS):
-            door.bind(("", 0))
-        ping = Ping(door, address)
+            sock.bind(("", 0))
+        ping = Ping(sock, address)
         for _ in range(count):
             started = time.monotonic()
-            number = ping.send(octets)
-            reply = _reply(ping, number, started + timeout)
+            sequence_number = ping.send(data)
+            reply = _wait_for_reply(ping, sequence_number, started + timeout)
             milliseconds = round((time.monotonic() - started) * 1000, 3)
             answered += reply is not None
             size = 8 + len(reply.payload) if reply else None
             if as_json:
-                said = {"address": address, "sequence_number": number, "answered": reply is not None}
-                click.echo(json.dumps({**said, "octets": size, "milliseconds": milliseconds if reply else None}))
+                result = {"address": address, "sequence_number": sequence_number, "answered": reply is not None}
+                click.echo(json.dumps({**result, "bytes": size, "milliseconds": milliseconds if reply else None}))
             elif reply is not None:
-                click.echo(f"{size} octets from {reply.address}: sequence number {number}, {milliseconds} ms")
+                click.echo(f"{size} bytes from {reply.address}: icmp_seq={sequence_number} time={milliseconds} ms")
             else:
-                click.echo(f"no reply from {address} to sequence number {number} within {timeout:g} s")
+                click.echo(f"no reply from {address} within {timeout:g} s: icmp_seq={sequence_number}")
     if answered < count:
         remedy = (
-            f"nobody is attached to {tun}: start what should answer"
+            f"no program has {tun} open; start the one that should answer"
             if device is not None
             else f"tunlab dump {lab.name if tun else f'{lab.name}/{node}'} shows the requests"
         )
@@ -81,8 +95,8 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
         raise click.exceptions.Exit(1)
 
 
-def _reply(ping: Ping, number: int, deadline: float) -> EchoReply | None:
-    """The reply to that request; earlier ones' that come late are passed over."""
+def _wait_for_reply(ping: Ping, sequence_number: int, deadline: float) -> EchoReply | None:
+    """Return the reply to a request, or None at the deadline. Late replies to earlier requests are skipped."""
     import time
 
     from tunlab.errors import ExpectationError
@@ -92,6 +106,6 @@ def _reply(ping: Ping, number: int, deadline: float) -> EchoReply | None:
             reply = ping.reply(remaining)
         except ExpectationError:
             return None
-        if reply.sequence_number == number:
+        if reply.sequence_number == sequence_number:
             return reply
     return None

@@ -1,4 +1,4 @@
-"""`tunlab ping-all`: who reaches whom, beside what the topology promises."""
+"""`tunlab ping-all`: compare which nodes reach each other with the topology."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import click
 Pair = tuple[str, str]
 
 
-@click.command("ping-all", short_help="See who reaches whom in a lab.")
+@click.command("ping-all", short_help="Test which nodes of a lab reach each other.")
 @click.argument("name", required=False, metavar="[LAB]")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of pairs.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of node pairs.")
 def ping_all_command(name: str | None, as_json: bool) -> None:
-    """Send echo requests from every node of a lab to every other, and hold the replies against the topology.
+    """Send an ICMP echo request from each node of a lab to every other, and compare the replies with the topology.
 
     \b
-    yes    it answers, as it should
-    no     it does not, as it should not: it is behind a NAT router, or there is no way to it
-    LOST   it should answer, and does not
-    OPEN   it should not answer, and does
+    yes    reachable, as expected
+    no     not reachable, as expected: behind a NAT router, or without a route
+    LOST   not reachable, but expected to be
+    OPEN   reachable, but not expected to be
 
-    Ends with 0 if all is as the topology says, else with 1. LAB may be left out if only one is up.
+    Exits with 0 if all results are as expected, else with 1. LAB may be omitted if only one lab is up.
 
     Example: tunlab ping-all router
     """
@@ -32,44 +32,47 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     from tunlab.topology import reachable
 
     lab = Lab.open(name)
-    promised: Mapping[Pair, bool] = reachable(lab.plan)
-    asked = [0, 0]
+    expected: Mapping[Pair, bool] = reachable(lab.plan)
+    progress = [0, 0]
 
-    def tell(*now: int) -> None:
-        asked[:] = now
+    def update(*done_and_total: int) -> None:
+        progress[:] = done_and_total
 
-    with lab.live() as live, Progress(lambda: f"{asked[0]} of {asked[1]} requests are answered or given up"):
-        reached: Mapping[Pair, bool] = live.ping_all(told=tell)
+    with lab.live() as live, Progress(lambda: f"{progress[0]} of {progress[1]} requests answered or timed out"):
+        reached: Mapping[Pair, bool] = live.ping_all(told=update)
     if as_json:
         pairs = [
-            {"from": a, "to": b, "reached": bool(reached.get((a, b))), "promised": due}
-            for (a, b), due in promised.items()
+            {"from": a, "to": b, "reached": bool(reached.get((a, b))), "expected": wanted}
+            for (a, b), wanted in expected.items()
         ]
         click.echo(json.dumps(pairs))
-    elif promised:
-        click.echo(matrix(promised, reached))
+    elif expected:
+        click.echo(matrix(expected, reached))
     else:
-        click.echo(f"lab {lab.name} has one node only, which reaches itself", err=True)
-    wrong = [(a, b) for (a, b), due in promised.items() if bool(reached.get((a, b))) != due]
+        click.echo(f"lab {lab.name} has only one node; there is nothing to test", err=True)
+    wrong = [(a, b) for (a, b), wanted in expected.items() if bool(reached.get((a, b))) != wanted]
     if wrong:
-        said = ", ".join(f"{a} → {b}" for a, b in wrong[:3]) + (" …" if len(wrong) > 3 else "")
-        remedy = f"tunlab dump {lab.name}/{wrong[0][1]} shows what arrives there"
-        click.echo(f"tunlab: {len(wrong)} of {len(promised)} are not as the topology says: {said}; {remedy}", err=True)
+        pairs_text = ", ".join(f"{a} → {b}" for a, b in wrong[:3]) + (" …" if len(wrong) > 3 else "")
+        remedy = f"see what arrives there: tunlab dump {lab.name}/{wrong[0][1]}"
+        click.echo(
+            f"tunlab: {len(wrong)} of {len(expected)} results differ from the topology: {pairs_text}; {remedy}",
+            err=True,
+        )
         raise click.exceptions.Exit(1)
 
 
-def matrix(promised: Mapping[Pair, bool], reached: Mapping[Pair, bool]) -> str:
-    """A row for each node that asks, a column for each that is asked."""
-    names = list(dict.fromkeys(name for pair in promised for name in pair))
-    rows = [["", *names], *([a, *(_cell((a, b), promised, reached) for b in names)] for a in names)]
+def matrix(expected: Mapping[Pair, bool], reached: Mapping[Pair, bool]) -> str:
+    """Return the results as a table with a row per sender and a column per target."""
+    names = list(dict.fromkeys(name for pair in expected for name in pair))
+    rows = [["", *names], *([a, *(_cell((a, b), expected, reached) for b in names)] for a in names)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
     )
 
 
-def _cell(pair: Pair, promised: Mapping[Pair, bool], reached: Mapping[Pair, bool]) -> str:
-    if pair not in promised:
+def _cell(pair: Pair, expected: Mapping[Pair, bool], reached: Mapping[Pair, bool]) -> str:
+    if pair not in expected:
         return "-"
     words = {(True, True): "yes", (False, False): "no", (True, False): "LOST", (False, True): "OPEN"}
-    return words[promised[pair], bool(reached.get(pair))]
+    return words[expected[pair], bool(reached.get(pair))]

@@ -1,4 +1,4 @@
-"""A line on the terminal that says how far a lab has come, while it takes more than a moment."""
+"""A progress line on the terminal for commands that take longer than a moment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-_A_MOMENT, _BETWEEN = 0.4, 0.1
-_ERASE = "\r\x1b[K"  # ECMA-48: back to the first column, and erase to the end of the line
+_DELAY, _INTERVAL = 0.4, 0.1  # seconds before the line is first shown, and between updates
+_ERASE = "\r\x1b[K"  # ECMA-48: go to the first column, erase to the end of the line
 
 
 class Progress:
-    """While entered, and after a moment, `say()` in one line of standard error, again and again; a terminal's only."""
+    """A context manager that shows `text()` in one line of standard error, repeatedly, if that is a terminal."""
 
-    def __init__(self, say: Callable[[], str]) -> None:
-        self._say = say
+    def __init__(self, text: Callable[[], str]) -> None:
+        self._text = text
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -35,8 +35,8 @@ class Progress:
 
     def _show(self) -> None:
         shown = False
-        while not self._done.wait(_BETWEEN if shown else _A_MOMENT):
-            sys.stderr.write(_ERASE + self._say())
+        while not self._done.wait(_INTERVAL if shown else _DELAY):
+            sys.stderr.write(_ERASE + self._text())
             sys.stderr.flush()
             shown = True
         if shown:

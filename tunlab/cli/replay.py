@@ -1,4 +1,4 @@
-"""`tunlab replay`: a recording played once more to a kernel."""
+"""`tunlab replay`: inject a recording's packets again and compare the kernel's answers."""
 
 from __future__ import annotations
 
@@ -17,28 +17,48 @@ if TYPE_CHECKING:
     from tunlab.traffic import Tun
 
 
-@click.command("replay", short_help="Play a recording to a kernel once more, and compare.")
+@click.command("replay", short_help="Replay a recording and compare the kernel's answers.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
-@click.option("-a", "--address", default="", metavar="A", help="The kernel's, as 10.1.2.1/24.  [worked out]")
-@click.option("-i", "--interface", "ifname", default="", metavar="NAME", help="Which of the recording.  [its TUN]")
-@click.option("--pace", is_flag=True, help="Keep the recorded times between packets.")
-@click.option("--exact", is_flag=True, help="Tolerate nothing: neither identifications nor sequence numbers.")
-@click.option("--timeout", type=click.FloatRange(0), default=1.0, metavar="SECONDS", help="For each packet.  [1]")
-@click.option("--json", "as_json", is_flag=True, help="An object a packet.")
+@click.option(
+    "-a",
+    "--address",
+    default="",
+    metavar="CIDR",
+    help="IPv4 address and prefix of the kernel.  [default: from the recording]",
+)
+@click.option(
+    "-i",
+    "--interface",
+    "ifname",
+    default="",
+    metavar="NAME",
+    help="Interface in the recording.  [default: its TUN]",
+)
+@click.option("--pace", is_flag=True, help="Keep the recorded intervals between packets.")
+@click.option("--exact", is_flag=True, help="Compare IP identifications, sequence numbers and timestamps, too.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0),
+    default=1.0,
+    metavar="SECONDS",
+    help="Wait this long for each packet.  [default: 1]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per packet.")
 def replay_command(
     file: Path, target: str, address: str, ifname: str, pace: bool, exact: bool, timeout: float, as_json: bool
 ) -> None:
-    """Inject what a recording has as injected, and hold what the kernel sends against what it sent then.
+    """Inject the packets that a recording marks as injected, and compare the kernel's answers with the recorded ones.
 
-    The kernel is that of a new namespace with a TUN, which has the recorded address, listens on the ports that were
-    open, and is gone afterwards; or that of a lab that is up. What programs in the namespace sent then, they do not
-    send again. Packets go out as fast as they are answered. The kernel's own choices (IP identification, initial
-    sequence numbers, timestamps) may differ, and what is injected follows them.
+    Without LAB, replay creates a temporary network namespace with a TUN, gives it the recorded address and opens the
+    ports that were open. Each packet is injected as soon as the last one was answered. Values that the kernel chooses
+    (IP identification, initial sequence numbers, timestamps) may differ; injected packets are adapted to them. Packets
+    that programs in the namespace sent are not sent again.
 
-    A recording has no routes, firewall rules or sysctls: of a kernel that was a router only a lab can play it.
+    A recording has no routes, firewall rules or sysctls. To replay the recording of a router, name a lab with the same
+    topology.
 
-    Ends with 0 if the same came out, else with 1.
+    Exits with 0 if the answers are the same, else with 1.
 
     Example: tunlab replay failure.pcapng
     """
@@ -47,7 +67,7 @@ def replay_command(
     from tunlab.lab.replay.player import Replay
     from tunlab.lab.replay.script import ifname_of, script
 
-    records, fault = _records(file)
+    records, error_at_end = _read_recording(file)
     try:
         played = script(records, ifname=ifname, address=address)
         if not target:
@@ -55,22 +75,22 @@ def replay_command(
     except PacketError as error:
         error.file = str(file)
         raise
-    different = came = 0
-    with _tun(target, played) as tun:
+    different = received = 0
+    with _open_tun(target, played) as tun:
         replay = Replay(tun, played, exact=exact, pace=pace, timeout=timeout, act=not target)
         for outcome in replay.outcomes():
-            click.echo(_json(outcome) if as_json else _lines(outcome))
-            came += outcome.direction == "out"
+            click.echo(_to_json(outcome) if as_json else _to_text(outcome))
+            received += outcome.direction == "out"
             different += outcome.direction == "out" and not outcome.same
-    click.echo(_verdict(len(played.steps), came, different, tun.ifname), err=True)
-    if fault is not None:
-        raise fault
+    click.echo(_verdict(len(played.steps), received, different, tun.ifname), err=True)
+    if error_at_end is not None:
+        raise error_at_end
     if different:
         raise click.exceptions.Exit(1)
 
 
-def _records(file: Path) -> tuple[list[Record], PacketError | None]:
-    """The recording's packets, and what is wrong with it behind them."""
+def _read_recording(file: Path) -> tuple[list[Record], PacketError | None]:
+    """Return the packets of a recording and the error after the last readable one."""
     from tunlab.errors import PacketError
     from tunlab.recorder import Record, read_pcapng
 
@@ -86,8 +106,8 @@ def _records(file: Path) -> tuple[list[Record], PacketError | None]:
 
 
 @contextmanager
-def _tun(target: str, played: Script) -> Iterator[Tun]:
-    """A TUN of our own, or a lab's, whose other end we are."""
+def _open_tun(target: str, played: Script) -> Iterator[Tun]:
+    """Open a TUN in a new namespace, or the TUN of a lab."""
     from tunlab.errors import LabError
     from tunlab.lab import resolve
     from tunlab.lab.replay.player import prepare
@@ -99,7 +119,7 @@ def _tun(target: str, played: Script) -> Iterator[Tun]:
             prepare(tun, played)
             ports = [f"TCP {port}" for port in played.tcp] + [f"UDP {port}" for port in played.udp]
             listening = f", listening on {', '.join(ports)}" if ports else ""
-            click.echo(f"a kernel with the address {played.address}{listening}", err=True)
+            click.echo(f"replaying to a new namespace with address {played.address}{listening}", err=True)
             yield tun
         return
     lab, node = resolve(target, naming="tunlab replay FILE")
@@ -107,13 +127,13 @@ def _tun(target: str, played: Script) -> Iterator[Tun]:
     with lab.netns(node) as netns:
         device = attach(netns, ifname)
         if device is None:
-            problem = f"another program is attached to {ifname} in lab {lab.name!r}, and reads what comes out"
+            problem = f"another program has {ifname} in lab {lab.name!r} open and would read the answers"
             raise LabError(lab.name, problem, remedy="end it, or replay without a lab")
         with Tun(netns, device) as tun:
             yield tun
 
 
-def _lines(outcome: Outcome) -> str:
+def _to_text(outcome: Outcome) -> str:
     from tunlab.packet import summary
     from tunlab.packet.match import format_value
 
@@ -132,31 +152,31 @@ def _lines(outcome: Outcome) -> str:
     return "\n".join(rows)
 
 
-def _json(outcome: Outcome) -> bytes:
+def _to_json(outcome: Outcome) -> bytes:
     import msgspec
 
     from tunlab.packet import summary
     from tunlab.packet.match import format_value
 
-    def told(octets: bytes | None) -> dict[str, str] | None:
-        return None if octets is None else {"octets": octets.hex(), "summary": summary(octets)}
+    def packet(data: bytes | None) -> dict[str, str] | None:
+        return None if data is None else {"bytes": data.hex(), "summary": summary(data)}
 
-    said = {
+    result = {
         "number": outcome.number,
         "direction": outcome.direction,
         "same": outcome.same,
-        "recorded": told(outcome.recorded),
-        "now": told(outcome.now),
+        "recorded": packet(outcome.recorded),
+        "now": packet(outcome.now),
         "differences": [
             {"field": field, "recorded": format_value(was), "now": format_value(got)}
             for field, was, got in outcome.differences
         ],
     }
-    return msgspec.json.encode(said)
+    return msgspec.json.encode(result)
 
 
-def _verdict(steps: int, came: int, different: int, ifname: str) -> str:
+def _verdict(steps: int, received: int, different: int, ifname: str) -> str:
     packets = f"{steps} packet{'s' * (steps != 1)} replayed"
-    if not came:
-        return f"{packets}: nothing came out of {ifname}, then and now"
-    return f"{packets}: {'the same came out' if not different else f'{different} of {came} that came out differ'}"
+    if not received:
+        return f"{packets}: no answer from {ifname}, as recorded"
+    return f"{packets}: {'the answers are the same' if not different else f'{different} of {received} answers differ'}"

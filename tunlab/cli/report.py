@@ -1,4 +1,4 @@
-"""`tunlab report`: a recording as one HTML file."""
+"""`tunlab report`: write a recording as an HTML page."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from pathlib import Path
 
 import click
 
-_HEAD = 400
-"""Octets of a file in which a page of ours has its mark."""
+_HEAD_SIZE = 400
+"""Bytes at the start of a file that are searched for the mark of tunlab's pages."""
 
 
-@click.command("report", short_help="Write a recording as a page for the browser.")
+@click.command("report", short_help="Write a recording as an HTML page.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="HTML",
-    help="Where to; - is standard output.  [FILE with .html]",
+    help="Output file; - is standard output.  [default: FILE with suffix .html]",
 )  # fmt: skip
-@click.option("--title", metavar="TEXT", help="What it is called.  [the file's name]")
-@click.option("--force", is_flag=True, help="Overwrite what is no page of tunlab's, too.")
-@click.option("--open", "browse", is_flag=True, help="Show it in your browser.")
+@click.option("--title", metavar="TEXT", help="Title of the page.  [default: the file's name]")
+@click.option("--force", is_flag=True, help="Overwrite the output file even if it is not a page of tunlab.")
+@click.option("--open", "browse", is_flag=True, help="Open the page in your browser.")
 def report_command(file: Path, output: Path | None, title: str | None, force: bool, browse: bool) -> None:
-    """Write any recording (pcapng or pcap) as one HTML file that needs no network and nothing else beside it.
+    """Write a recording (pcapng or pcap) as one self-contained HTML file.
 
-    It shows the ladder of packets between their ends, every field and every octet, which light together, and holds the
-    recording itself. By default it stands beside the recording; an earlier page is replaced, any other file is not.
+    The page shows the packets as a ladder diagram, with every field and byte, and contains the recording itself. An
+    existing page of tunlab is replaced; any other existing file is an error.
 
     Example: tunlab report failure.pcapng --open
     """
@@ -33,12 +33,12 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
 
     to_stdout = output is not None and str(output) == "-"
     if to_stdout and browse:
-        raise click.UsageError("--open needs a file: leave out -o -")
+        raise click.UsageError("--open needs a file; omit -o -")
     recording = _read(file)
     _check_source(recording, file)
     target = output if output is not None else file.with_suffix(".html")
     if not to_stdout:
-        _check(target, file, force)
+        _check_target(target, file, force)
     try:
         page = render(recording, title=title or file.name)
     except PacketError as error:
@@ -48,13 +48,13 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
         click.echo(page, nl=False)
     else:
         _write(target, page)
-        click.echo(f"{target} is written", err=True)
+        click.echo(f"wrote {target}", err=True)
     if browse:
         _browse(target)
     try:
         for _ in read_pcapng(recording):
             pass
-    except PacketError as error:  # the page shows what stands before the fault; who asked for it is told as well
+    except PacketError as error:  # the page shows the packets before the error
         error.file = str(file)
         raise
 
@@ -69,18 +69,18 @@ def _read(file: Path) -> bytes:
         raise KernelError(error.errno or 0, f"read {file}", reason=error.strerror or "", remedy=remedy) from error
 
 
-def _check_source(octets: bytes, file: Path) -> None:
-    """Nothing, if it is no page: whoever has many files of both kinds beside each other may name the wrong one."""
+def _check_source(content: bytes, file: Path) -> None:
+    """Raise LabError if the file is a page: pages and recordings lie in one directory, and their names are alike."""
     from tunlab.errors import LabError
     from tunlab.report.page import MARK
 
-    if MARK.encode() in octets[:_HEAD]:
-        remedy = f"open it in a browser, or give the recording beside it: {file.with_suffix('.pcapng').name}"
-        raise LabError("", f"{file} is a page already, and no recording", remedy=remedy)
+    if MARK.encode() in content[:_HEAD_SIZE]:
+        remedy = f"open it in a browser, or give its recording, {file.with_suffix('.pcapng').name}"
+        raise LabError("", f"{file} is a page, not a recording", remedy=remedy)
 
 
-def _check(target: Path, source: Path, force: bool) -> None:
-    """Nothing, if the file is not there, is a device or a pipe, or is a page that `tunlab report` has written."""
+def _check_target(target: Path, source: Path, force: bool) -> None:
+    """Raise LabError if writing the page would destroy a file that `tunlab report` did not write."""
     from tunlab.errors import LabError
     from tunlab.report.page import MARK
 
@@ -88,30 +88,30 @@ def _check(target: Path, source: Path, force: bool) -> None:
         raise LabError("", f"{target} is the recording itself", remedy="give another file with -o")
     if force or not target.is_file():
         return
-    with target.open("rb") as there:
-        if MARK.encode() in there.read(_HEAD):
+    with target.open("rb") as existing:
+        if MARK.encode() in existing.read(_HEAD_SIZE):
             return
-    remedy = "give another name with -o, or --force to replace it"
-    raise LabError("", f"{target} is there already, and is no page of tunlab's", remedy=remedy)
+    remedy = "give another file with -o, or replace it with --force"
+    raise LabError("", f"{target} exists and is not a page of tunlab", remedy=remedy)
 
 
 def _write(target: Path, page: str) -> None:
-    """All of it or nothing: a reader never sees half a page."""
+    """Write the page to a temporary file and rename it, so that no reader sees an incomplete page."""
     import os
     import tempfile
 
     from tunlab.errors import KernelError
 
-    octets = page.encode()
+    content = page.encode()
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(octets)  # a pipe, a terminal; a directory is refused by the system
+            target.write_bytes(content)  # a pipe or terminal; for a directory this fails
             return
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         try:
             with os.fdopen(descriptor, "wb") as opened:
-                opened.write(octets)
+                opened.write(content)
                 os.fchmod(opened.fileno(), mode)
             Path(name).replace(target)
         except BaseException:
@@ -135,5 +135,5 @@ def _browse(target: Path) -> None:
 
     address = target.resolve().as_uri()
     if not webbrowser.open(address):
-        click.echo(f"tunlab: no browser was found on this machine; open it in one: {address}", err=True)
+        click.echo(f"tunlab: no browser found; open this page: {address}", err=True)
         raise click.exceptions.Exit(1)

@@ -1,7 +1,4 @@
-"""What passes an interface of a lab's node, seen from beside: nobody there notices, and nothing is answered.
-
-Source: packet(7).
-"""
+"""A packet socket that observes an interface of a lab's node, as tcpdump does. See packet(7)."""
 
 from __future__ import annotations
 
@@ -12,36 +9,50 @@ from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
 from tunlab.lab.capture import to_trace_entry
 from tunlab.traffic import TraceEntry
 
-_AT_ONCE = 64
+_BATCH_SIZE = 64
 
 
 class Sniffer(Closing):
-    """As a Reader (tunlab.lab.tun.reader), for an interface with or without Ethernet; only IP is seen."""
+    """The IP packets on an interface, with the methods of tunlab.lab.tun.reader.Reader."""
 
     attached = False
 
-    def __init__(self, netns: Netns, ifname: str, where: str) -> None:
-        """Begin to look; `where` is the node, for errors. Raises KernelError (ENODEV), PrivilegeError."""
-        self.ifname, self._where = ifname, where
+    def __init__(self, netns: Netns, ifname: str, node: str) -> None:
+        """Open the socket.
+
+        Args:
+            netns: The node's namespace.
+            ifname: The interface.
+            node: Name of the node in errors, for example "lab router/client".
+
+        Raises:
+            KernelError: The interface does not exist.
+            PrivilegeError: CAP_NET_RAW is missing.
+        """
+        self.ifname, self._node = ifname, node
         self._socket = PacketSocket(netns, ifname, link_header=False)
 
     def filenos(self) -> list[int]:
-        """For poll(2): when it can be read, `take`."""
+        """Return the descriptors to poll; when one is readable, call `take`."""
         return [self._socket.fileno()]
 
     def take(self) -> list[TraceEntry]:
-        """What has passed since and was not taken yet. Raises LabError when the interface is gone, or down."""
+        """Return the packets since the last call.
+
+        Raises:
+            LabError: The interface is down or was deleted.
+        """
         try:
-            captured = self._socket.recv_all(_AT_ONCE)
+            captured = self._socket.recv_all(_BATCH_SIZE)
         except KernelError as error:
             raise self.gone() from error
         return [to_trace_entry(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
 
     def gone(self) -> LabError:
-        """The error when there is nothing to be read any more."""
-        problem = f"{self.ifname} of {self._where} is gone, or down"
-        return LabError(self._where, problem, remedy="tunlab ls shows what is up")
+        """Return the error for an interface that is down or was deleted."""
+        problem = f"{self.ifname} of {self._node} is down or was deleted"
+        return LabError(self._node, problem, remedy="tunlab ls lists the labs that are up")
 
     def close(self) -> None:
-        """Look no longer."""
+        """Close the socket."""
         self._socket.close()

@@ -1,4 +1,4 @@
-"""`tunlab up`: make a lab that stays."""
+"""`tunlab up`: create a lab that exists until `tunlab down`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from tunlab.topology import LabSpec
     from tunlab.topology.plan import LabPlan, NodePlan
 
-_SHOWN = 20
-"""Nodes of a lab that are told one by one."""
+_MAX_NODES = 20
+"""Nodes that are listed."""
 
 
-@click.command("up", short_help="Make a lab that stays.")
-@click.argument("which", required=False, metavar="[FILE|READY]")
-@click.option("--name", metavar="LAB", help="What to call it: 1 to 15 of a-z, 0-9 and -.  [default: lab]")
-@click.option("--address", metavar="ADDRESS/LENGTH", help="Of the TUN device.  [default: 10.1.2.1/24]")
-@click.option("--ifname", metavar="NAME", help="Of the TUN device.  [default: tun0]")
-@click.option("--mtu", type=int, metavar="OCTETS", help="Of the TUN device.  [default: 1500]")
-@click.option("--dry-run", is_flag=True, help="Say what would be made, and make nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was made as JSON.")
+@click.command("up", short_help="Create a lab.")
+@click.argument("source", required=False, metavar="[FILE|READY]")
+@click.option("--name", metavar="LAB", help="Name of the lab: 1 to 15 characters of a-z, 0-9 and -.  [default: lab]")
+@click.option("--address", metavar="CIDR", help="IPv4 address and prefix of the TUN device.  [default: 10.1.2.1/24]")
+@click.option("--ifname", metavar="NAME", help="Name of the TUN device.  [default: tun0]")
+@click.option("--mtu", type=int, metavar="BYTES", help="MTU of the TUN device.  [default: 1500]")
+@click.option("--dry-run", is_flag=True, help="Print what would be created, and create nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the created lab as JSON.")
 def up_command(
-    which: str | None,
+    source: str | None,
     name: str | None,
     address: str | None,
     ifname: str | None,
@@ -34,14 +34,14 @@ def up_command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Make a lab that stays until `tunlab down`: by default a namespace with a configured TUN device.
+    """Create a lab that exists until `tunlab down`: by default a network namespace with a TUN device.
 
-    FILE is a lab file (TOML), READY the name of one that comes with tunlab: two-hosts, router, nat, bridge,
-    dual-stack, two-stacks. Options go before what the file says; those of the TUN device are for labs of one node.
+    FILE is a lab file (TOML). READY is the name of a lab that comes with tunlab: two-hosts, router, nat, bridge,
+    dual-stack, two-stacks. Options override the file. --address, --ifname and --mtu need a lab with one node.
 
     Example: tunlab up router --name mine
     """
-    spec, file = _spec(which, name, address, ifname, mtu, here=not dry_run)
+    spec, file = _read_spec(source, name, address, ifname, mtu, here=not dry_run)
     from tunlab.topology import plan
 
     planned = plan(spec)
@@ -49,7 +49,7 @@ def up_command(
         from tunlab.cli.plan_text import plan_text
 
         click.echo(_json(planned) if as_json else plan_text(planned))
-        click.echo("nothing was made", err=True)
+        click.echo("dry run: nothing was created", err=True)
         return
     from tunlab.cli.containers import containers_of, remove_containers
     from tunlab.cli.progress import Progress
@@ -65,37 +65,37 @@ def up_command(
     with SignalPipe() as signals, Progress(progress), containers_of(planned) as containers:
         try:
             lab = Lab.up(planned, base=file.parent if file else "", containers=containers)
-        except TopologyError as error:  # what only the kernel knew
+        except TopologyError as error:  # a value that only the kernel could reject
             raise TopologyError(problems=[each._replace(file=str(file or "")) for each in error.problems]) from error
-    if signals.number is not None:  # Ctrl-C can wait, and finds a whole lab to remove
+    if signals.number is not None:  # removing a complete lab is simpler than undoing a part of it
         lab.down(remove_containers)
         raise click.exceptions.Exit(128 + signals.number)
     if len(spec.nodes) == 1 and spec.node.tun:
-        _say_tun(lab, spec, as_json)
+        _print_tun_lab(lab, spec, as_json)
     else:
-        _say_lab(lab, planned, as_json)
+        _print_lab(lab, planned, as_json)
     for failure in lab.failures:
         click.echo(f"tunlab: {failure}", err=True)
 
 
-def _say_tun(lab: Lab, spec: LabSpec, as_json: bool) -> None:
+def _print_tun_lab(lab: Lab, spec: LabSpec, as_json: bool) -> None:
     import json
 
     node = spec.node
     if as_json:
-        said = {"name": lab.name, "ifname": node.ifname, "address": node.tun, "mtu": node.mtu}
-        click.echo(json.dumps({**said, "directory": str(lab.directory)}))
+        result = {"name": lab.name, "ifname": node.ifname, "address": node.tun, "mtu": node.mtu}
+        click.echo(json.dumps({**result, "directory": str(lab.directory)}))
         return
     click.echo(f"{lab.name} is up: {node.ifname} {node.tun}")
     peer = _peer(node.tun)
-    _say_next(
-        (f"tunlab dump {lab.name}", "watch what its kernel sends"),
-        (f"tunlab exec {lab.name} -- ping -c 1 {peer}", "in another terminal: make it send"),
-        (f"tunlab down {lab.name}", "remove it"),
+    _print_next_steps(
+        (f"tunlab dump {lab.name}", "show packets on the TUN"),
+        (f"tunlab exec {lab.name} -- ping -c 1 {peer}", "send one, from another terminal"),
+        (f"tunlab down {lab.name}", "remove the lab"),
     )
 
 
-def _say_lab(lab: Lab, plan: LabPlan, as_json: bool) -> None:
+def _print_lab(lab: Lab, plan: LabPlan, as_json: bool) -> None:
     from tunlab.cli.plan_text import size
 
     if as_json:
@@ -103,61 +103,65 @@ def _say_lab(lab: Lab, plan: LabPlan, as_json: bool) -> None:
         return
     click.echo(f"{lab.name} is up: {size(plan)}")
     named = [node for node in plan.nodes if not node.implicit]
-    width = max(len(node.name) for node in named[:_SHOWN])
-    for node in named[:_SHOWN]:
+    width = max(len(node.name) for node in named[:_MAX_NODES])
+    for node in named[:_MAX_NODES]:
         addresses = [f"{each.ifname} {' '.join(each.addresses)}" for each in node.interfaces if each.addresses]
         click.echo(f"  {node.name:<{width}}  {', '.join(addresses) or node.kind}")
-    if len(named) > _SHOWN:
-        click.echo(f"  … and {len(named) - _SHOWN} more")
-    _say_next(
-        _use(lab.name, named),
-        (f"tunlab graph {lab.name}", "draw it"),
-        (f"tunlab ping-all {lab.name}", "see who reaches whom"),
-        (f"tunlab down {lab.name}", "remove it"),
+    if len(named) > _MAX_NODES:
+        click.echo(f"  … and {len(named) - _MAX_NODES} more")
+    _print_next_steps(
+        _first_step(lab.name, named),
+        (f"tunlab graph {lab.name}", "draw the lab"),
+        (f"tunlab ping-all {lab.name}", "test which nodes reach each other"),
+        (f"tunlab down {lab.name}", "remove the lab"),
     )
 
 
-def _use(name: str, nodes: list[NodePlan]) -> tuple[str, str]:
+def _first_step(name: str, nodes: list[NodePlan]) -> tuple[str, str]:
     linked = [node.name for node in nodes if any(each.link >= 0 and each.addresses for each in node.interfaces)]
     if len(linked) > 1:
         return f"tunlab exec {name}/{linked[0]} -- ping -c 1 {linked[-1]}", "run a program on a node"
     stack = next((node for node in nodes if node.tun), nodes[0])
-    return f"tunlab shell {name}/{stack.name}", "work on a node"
+    return f"tunlab shell {name}/{stack.name}", "start a shell on a node"
 
 
-def _say_next(*commands: tuple[str, str]) -> None:
+def _print_next_steps(*commands: tuple[str, str]) -> None:
     width = max(len(command) for command, _ in commands)
-    for command, what in commands:
-        click.echo(f"  {command:<{width}}  {what}", err=True)
+    for command, purpose in commands:
+        click.echo(f"  {command:<{width}}  {purpose}", err=True)
 
 
 def _json(plan: LabPlan, directory: str = "") -> str:
-    """The whole plan; where the lab is kept, once it is."""
+    """Return the plan as JSON, with the lab's directory if it has one."""
     import msgspec
 
-    said = {**({"directory": directory} if directory else {}), **msgspec.to_builtins(plan)}
-    return msgspec.json.encode(said).decode()
+    result = {**({"directory": directory} if directory else {}), **msgspec.to_builtins(plan)}
+    return msgspec.json.encode(result).decode()
 
 
-def _spec(
-    which: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
+def _read_spec(
+    source: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
 ) -> tuple[LabSpec, Path | None]:
-    """What is to be made, and the file that says so; `here` as read_spec has it."""
+    """Return the lab's specification, with the options applied, and its file.
+
+    Args:
+        here: Check what the file needs from this machine, as `spec_of_file` does.
+    """
     from tunlab.errors import Problem, TopologyError
     from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import LabSpec
 
-    file = find_lab_file(which) if which is not None else None
+    file = find_lab_file(source) if source is not None else None
     spec = read_spec(file, here=here) if file is not None else LabSpec()
     try:
         return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
-        # The keys are the options' here, and the file is not at fault.
-        said = [
+        # The options are wrong, not the file: name the option instead of the key.
+        problems = [
             Problem(each.problem, key=f"--{'address' if each.key == 'tun' else each.key}", hint=each.hint)
             for each in error.problems
         ]
-        raise TopologyError(problems=said) from None
+        raise TopologyError(problems=problems) from None
 
 
 def _peer(cidr: str) -> str:

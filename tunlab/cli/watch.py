@@ -1,4 +1,4 @@
-"""`tunlab watch`: the links of a lab as they are now, and what happens to them."""
+"""`tunlab watch`: show the state and traffic of a lab's links."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.topology.plan import LabPlan
 
-Ends: TypeAlias = "Mapping[tuple[str, str], Link]"
-"""The links of all nodes: by the node's name and the interface's."""
+Links: TypeAlias = "Mapping[tuple[str, str], Link]"
+"""The interfaces of all nodes, by (node, ifname)."""
 
-_BETWEEN = 1.0  # no more than tunlab.lab.persistent.down_watcher.LOOK
-_CLEAR = "\x1b[H\x1b[J"  # ECMA-48: to the first line, and erase all below
+_INTERVAL = 1.0  # seconds; at most tunlab.lab.persistent.down_watcher.LOOK
+_CLEAR = "\x1b[H\x1b[J"  # ECMA-48: go to the first line, erase everything below
 
 
-@click.command("watch", short_help="Watch the links of a lab.")
+@click.command("watch", short_help="Show the state and traffic of a lab's links.")
 @click.argument("name", required=False, metavar="[LAB]")
-@click.option("--json", "as_json", is_flag=True, help="Print what happens to links, an object a line.")
+@click.option("--json", "as_json", is_flag=True, help="Print link changes, one JSON object per line.")
 def watch_command(name: str | None, as_json: bool) -> None:
-    """Watch the links of a lab until Ctrl-C, or until it is taken down: who is up, and what each end sends.
+    """Show the state and traffic of a lab's links until Ctrl-C or tunlab down.
 
-    On a terminal a table, renewed each second and whenever a link changes. Elsewhere, and with --json, only the
-    changes are printed: a line each. LAB may be left out if only one is up.
+    On a terminal, watch shows a table and updates it every second and when a link changes. Otherwise, and with --json,
+    it prints one line per link change. LAB may be omitted if only one lab is up.
 
     Example: tunlab watch router --json
     """
@@ -40,23 +40,23 @@ def watch_command(name: str | None, as_json: bool) -> None:
 
     lab = Lab.open(name)
     with SignalPipe() as signals, DownWatcher(lab) as ending, lab.live() as live, live.events() as events:
-        # Said only now that nothing that happens from here on is missed: people and programs wait for it.
+        # From here on no change is missed. Scripts wait for this line.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
             _print_changes(events, signals, ending, as_json)
         else:
-            _renew_table(live, events, signals, ending)
-    if signals.number is None:  # what is held open in it is let go by now
+            _update_table(live, events, signals, ending)
+    if signals.number is None:  # printed after the namespaces were closed
         click.echo(f"lab {lab.name} is down", err=True)
 
 
 def _print_changes(events: LinkEvents, signals: SignalPipe, ending: DownWatcher, as_json: bool) -> None:
     while _wait(events, signals, ending):
         for event in events.take():
-            click.echo(_as_json(event) if as_json else _as_text(event))
+            click.echo(_to_json(event) if as_json else _to_text(event))
 
 
-def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> None:
+def _update_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> None:
     import time
     from shutil import get_terminal_size
 
@@ -68,7 +68,7 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending:
         if len(rows) > size.lines - 1:
             rows = [*rows[: size.lines - 2], f"… and {len(rows) - size.lines + 2} more"]
         click.echo(_CLEAR + "\n".join(row[: size.columns] for row in rows))
-        if at - since >= _BETWEEN:
+        if at - since >= _INTERVAL:
             before, since = now, at
         if not _wait(events, signals, ending):
             return
@@ -76,7 +76,7 @@ def _renew_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending:
 
 
 def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
-    """Wait for a change, a second at most; False when it is time to end."""
+    """Wait for a link change, at most a second. Return False on a signal or if the lab is down."""
     import errno
     import select
 
@@ -84,16 +84,16 @@ def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
     for fd in (*events.filenos(), signals.fileno()):
         poll.register(fd, select.POLLIN)
     output = sys.stdout.fileno()
-    poll.register(output, 0)  # an error there: a pipe whose reader has ended
+    poll.register(output, 0)  # reports an error if it is a pipe whose reader has ended
     poll.register(ending, 0)
-    ready = dict(poll.poll(_BETWEEN * 1000))
+    ready = dict(poll.poll(_INTERVAL * 1000))
     if output in ready:
         raise BrokenPipeError(errno.EPIPE, "")
     return signals.number is None and not ending.came
 
 
-def links_of(live: LiveLab) -> Ends:
-    """The links as they are now; what their queues have dropped is counted with what they themselves have."""
+def links_of(live: LiveLab) -> Links:
+    """Return the current links, with the drops of their queueing disciplines added to tx_dropped."""
     from msgspec.structs import replace
 
     from tunlab.kernel.qdisc import queue_drops
@@ -106,39 +106,49 @@ def links_of(live: LiveLab) -> Ends:
     return found
 
 
-def table(plan: LabPlan, before: Ends, now: Ends, seconds: float) -> list[str]:
-    """The lines of the table: what each end of each link sends, by two looks with so many seconds between them."""
-    ways = [(one, other) for link in plan.links for one, other in (link.ends, link.ends[::-1])]
+def table(plan: LabPlan, before: Links, now: Links, seconds: float) -> list[str]:
+    """Return the lines of the table, with rates from two snapshots taken `seconds` apart."""
+    directions = [(one, other) for link in plan.links for one, other in (link.ends, link.ends[::-1])]
     tuns = [(node.name, each.ifname) for node in plan.nodes for each in node.interfaces if each.link < 0]
     rows = [("FROM", "TO", "STATE", "BIT/S", "PACKETS/S", "PACKETS", "DROPPED")]
-    for one, other in [*ways, *((tun, None) for tun in tuns)]:
+    for one, other in [*directions, *((tun, None) for tun in tuns)]:
         link, old = now.get(one), before.get(one)
-        far = " ".join(other) if other else "its reader"
+        target = " ".join(other) if other else "TUN reader"
         if link is None:
-            rows.append((" ".join(one), far, "gone", "-", "-", "-", "-"))
+            rows.append((" ".join(one), target, "gone", "-", "-", "-", "-"))
             continue
-        arrives = now.get(other) if other else None
-        dropped = link.tx_dropped + (arrives.rx_dropped if arrives else 0)
+        receiver = now.get(other) if other else None
+        dropped = link.tx_dropped + (receiver.rx_dropped if receiver else 0)
         bits, packets = 0.0, 0.0
         if old is not None and seconds > 0:
             bits = max(0, link.tx_bytes - old.tx_bytes) * 8 / seconds
             packets = max(0, link.tx_packets - old.tx_packets) / seconds
         state = "up" if link.running else "no carrier" if link.up else "down"
-        rows.append((" ".join(one), far, state, short(bits), short(packets), str(link.tx_packets), str(dropped)))
+        rows.append(
+            (
+                " ".join(one),
+                target,
+                state,
+                format_number(bits),
+                format_number(packets),
+                str(link.tx_packets),
+                str(dropped),
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     nodes = sum(not node.implicit for node in plan.nodes)
-    head = f"lab {plan.name}: {nodes} node{'s' * (nodes != 1)}; Ctrl-C ends"
-    return [head, "", *(_laid_out(row, widths) for row in rows)]
+    head = f"lab {plan.name}: {nodes} node{'s' * (nodes != 1)}; press Ctrl-C to end"
+    return [head, "", *(_format_row(row, widths) for row in rows)]
 
 
-def _laid_out(row: Iterable[str], widths: Iterable[int]) -> str:
+def _format_row(row: Iterable[str], widths: Iterable[int]) -> str:
     cells = zip(row, widths, strict=True)
-    laid_out = (cell.ljust(width) if place < 3 else cell.rjust(width) for place, (cell, width) in enumerate(cells))
-    return "  ".join(laid_out).rstrip()
+    aligned = (cell.ljust(width) if column < 3 else cell.rjust(width) for column, (cell, width) in enumerate(cells))
+    return "  ".join(aligned).rstrip()
 
 
-def short(number: float) -> str:
-    """ "0", "950", "1.2 k", "34 M": two digits or more, and never more than six characters."""
+def format_number(number: float) -> str:
+    """Return at most six characters with a unit prefix: "0", "950", "1.2 k", "34 M"."""
     for unit in ("", " k", " M"):
         if number < 999.5:
             return f"{number:.1f}{unit}" if unit and number < 9.95 else f"{number:.0f}{unit}"
@@ -146,21 +156,21 @@ def short(number: float) -> str:
     return f"{number:.1f} G" if number < 9.95 else f"{number:.0f} G"
 
 
-def _as_json(event: LinkEvent) -> str:
+def _to_json(event: LinkEvent) -> str:
     import msgspec
 
     link = event.link
-    said = {"time_ns": event.time, "node": event.where, "event": event.kind, "ifname": link.name}
-    said |= {"up": link.up, "running": link.running, "mtu": link.mtu, "link": msgspec.to_builtins(link)}
-    return msgspec.json.encode(said).decode()
+    result = {"time_ns": event.time, "node": event.where, "event": event.kind, "ifname": link.name}
+    result |= {"up": link.up, "running": link.running, "mtu": link.mtu, "link": msgspec.to_builtins(link)}
+    return msgspec.json.encode(result).decode()
 
 
-def _as_text(event: LinkEvent) -> str:
+def _to_text(event: LinkEvent) -> str:
     from datetime import datetime
 
     link = event.link
     time = datetime.fromtimestamp(event.time // 10**9)
-    state = "up" if link.running else "up, without a carrier" if link.up else "down"
-    said = "is gone" if event.kind == "deleted" else f"{state}, mtu {link.mtu}"
+    state = "up" if link.running else "up, no carrier" if link.up else "down"
+    change = "deleted" if event.kind == "deleted" else f"{state}, mtu {link.mtu}"
     new = "new: " if event.kind == "new" else ""
-    return f"{time:%H:%M:%S}.{event.time // 1000 % 10**6:06} {event.where} {link.name} {new}{said}"
+    return f"{time:%H:%M:%S}.{event.time // 1000 % 10**6:06} {event.where} {link.name} {new}{change}"

@@ -1,4 +1,4 @@
-"""`tunlab up` killed at any of twenty points: it is shown as broken, refused a second time, and removed whole."""
+"""`tunlab up` and `down` killed at any point: the lab is broken, and `down` removes it."""
 
 import json
 import os
@@ -8,10 +8,13 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
+
+
 TUN = "/dev/net/tun"
 
-# The system call before which SIGKILL comes, which of them in its thread, and the file that it must be about.
+
 POINTS = [
     ("flock", 2, ""),  # the first comes before anything is made
     ("openat", 1, JSON),
@@ -50,7 +53,7 @@ def killed_up(command, need, run_directory):
 
 
 @pytest.mark.parametrize(("call", "when", "file"), POINTS, ids=[f"{call}-{when}-{file}" for call, when, file in POINTS])
-def test_what_is_left_is_removed_whole(tunlab, killed_up, run_directory, call, when, file):
+def test_killed_up_is_broken_and_removed_by_down(tunlab, killed_up, run_directory, call, when, file):
     killed_up(call, when, file)
     (seen,) = json.loads(tunlab("ls", "--json").out)
     assert (seen["name"], seen["condition"]) == ("lab", "broken")
@@ -65,17 +68,17 @@ def test_what_is_left_is_removed_whole(tunlab, killed_up, run_directory, call, w
     assert tunlab("up").status == 0
 
 
-def test_before_it_has_the_name_there_is_nothing_to_remove(tunlab, killed_up):
+def test_up_killed_before_creation_leaves_nothing(tunlab, killed_up):
     killed_up("mkdir", 2, "")
     assert tunlab("ls", "--json").out == "[]\n"
     assert tunlab("up").status == 0
 
 
 @pytest.mark.parametrize("call", ["umount2", "unlink", "rmdir"])
-def test_a_down_that_is_killed_is_finished_by_the_next(tunlab, command, need, lab, call):
+def test_killed_down_is_completed_by_the_next(tunlab, command, need, lab, call):
     strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
-    said = command("down", "lab", prefix=(*strace, "-e", f"inject={call}:signal=KILL:when=1"))
-    assert said.status == -signal.SIGKILL
+    result = command("down", "lab", prefix=(*strace, "-e", f"inject={call}:signal=KILL:when=1"))
+    assert result.status == -signal.SIGKILL
     assert tunlab("up").status == 73
     assert tunlab("down", "lab").status == 0
     assert tunlab("up").status == 0

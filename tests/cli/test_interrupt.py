@@ -1,7 +1,6 @@
-"""Ctrl-C while the command line is still being loaded: 130, and no traceback.
+"""Ctrl-C while the command line is being imported exits with 130 and prints no traceback.
 
-Before, while Python itself starts and looks for the package, the signal is Python's, and nothing here can catch it.
-"""
+Before that, while Python starts and searches for the package, only Python can handle the signal."""
 
 import importlib.util
 import os
@@ -13,12 +12,15 @@ import pytest
 
 import tunlab
 
-# Where the package is: the checkout, or in a container what was installed of it.
 ROOT = Path(tunlab.__file__).parents[1]
+
+
 CLICK = Path(importlib.util.find_spec("click").origin)
+
+
 SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
 
-# What is looked for when the signal comes, in the order in which it is.
+
 LOADED = [
     CLICK,
     CLICK.with_name("core.py"),
@@ -31,7 +33,7 @@ LOADED = [
 
 @pytest.fixture
 def interrupted(environment, need, tmp_path):
-    """Run a program with SIGINT before its first system call about a file; its end and what it said."""
+    """Run a program with SIGINT before its first system call about a file; return its exit code and output."""
 
     def run(file, program):
         log = tmp_path / "strace"
@@ -47,10 +49,10 @@ def interrupted(environment, need, tmp_path):
 
 
 @pytest.mark.parametrize("file", [ROOT / "tunlab/cli/__init__.py", *LOADED], ids=lambda file: file.name)
-def test_as_a_module(interrupted, file):
+def test_ctrl_c_during_import_exits_130_as_module(interrupted, file):
     assert interrupted(file, (sys.executable, "-m", "tunlab", "ls")) == (130, "", "")
 
 
 @pytest.mark.parametrize("file", LOADED, ids=lambda file: file.name)
-def test_as_the_installed_command(interrupted, file):
+def test_ctrl_c_during_import_exits_130_as_script(interrupted, file):
     assert interrupted(file, SCRIPT) == (130, "", "")

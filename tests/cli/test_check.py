@@ -1,0 +1,152 @@
+"""`tunlab check`: mistakes in lab files and missing requirements."""
+
+import os
+
+import pytest
+
+from tunlab.kernel.probe import probe
+from tunlab.lab.lab_files import ready_labs
+
+READY = sorted(ready_labs())
+
+
+def test_check_ready_labs_have_no_problems(tunlab):
+    assert {"default", "two-hosts", "router", "nat", "bridge", "dual-stack", "two-stacks"} <= set(READY)
+    result = tunlab("check", *READY, *map(str, ready_labs().values()))
+    assert (result.status, result.err) == (0, "")
+    assert result.out.count(": no problems: lab ") == 2 * len(READY)
+
+
+def test_check_prints_every_mistake_of_every_file(tunlab, broken_file, tmp_path):
+    absent = tmp_path / "absent.toml"
+    result = tunlab("check", str(broken_file), "router", str(absent))
+    lines = result.err.splitlines()
+    assert result.status == 78
+    assert result.out.count("no problems") == 1
+    assert all(line.startswith(f"tunlab: {tmp_path}/") for line in lines)
+    assert any("nodes.router.forwrad: no such key; did you mean forward?" in line for line in lines)
+    assert any("links[0].ends" in line and "did you mean router?" in line for line in lines)
+    assert any("links[0].mtu: 20 is no MTU" in line for line in lines)
+    assert any("links[1].ends" in line for line in lines)
+    assert any(str(absent) in line and "No such file or directory" in line for line in lines)
+
+
+def test_check_prints_missing_programs_and_files(tunlab, tmp_path):
+    file = tmp_path / "mine.toml"
+    (tmp_path / "here.conf").write_text("")
+    file.write_text(
+        '[nodes.a]\nrun = ["no-such --daemon", "sleep 1", "/bin/no-such", "/bin/mine x"]\n'
+        'files = { "/etc/here" = "here.conf", "/etc/gone" = "gone.conf", "/bin/mine" = "here.conf" }\n'
+    )
+    result = tunlab("check", str(file))
+    assert (result.status, result.out) == (78, "")
+    hint, beside = "install it, or give its full path", "a relative path begins where the lab file is"
+    gone = f"it is to be {tmp_path}/gone.conf, and there is no such file"
+    lines = [
+        f"tunlab: {file}: nodes.a.files./etc/gone: {gone}; {beside}",
+        f"tunlab: {file}: nodes.a.run[0]: there is no program 'no-such' on this machine; {hint}",
+        f"tunlab: {file}: nodes.a.run[2]: there is no program '/bin/no-such' on this machine; {hint}",
+    ]
+    assert result.err.splitlines() == lines
+    # With all else that is wrong.
+    file.write_text(file.read_text() + "[nodes.b]\nforwrad = true\n")
+    assert set(tunlab("check", str(file)).err.splitlines()) == {
+        *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
+    }  # fmt: skip
+
+
+def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path, broken_file):
+    file = tmp_path / "many.toml"
+    file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
+    lines = tunlab("up", str(file)).err.splitlines()
+    assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
+    assert lines[20:] == [f"tunlab: {file}: … and 280 more"]
+    # check is asked for nothing else.
+    result, others = tunlab("check", str(file), str(broken_file)), tunlab("check", str(broken_file)).err.splitlines()
+    assert (result.status, len(result.err.splitlines())) == (78, 300 + len(others))
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ('image = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
+        ('container = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
+    ],
+)
+def test_check_missing_engine_is_a_problem(tunlab, tmp_path, monkeypatch, node, message):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[nodes]\na = {{ {node} }}\n")
+    checked = tunlab("check", str(file), "router")
+    assert (checked.status, checked.err.count("\n")) == (78, 1)
+    assert f"tunlab: {file}: local: {message}" in checked.err
+    assert checked.out.count("no problems") == 1
+
+
+def test_check_missing_netem_is_a_problem(tunlab, tmp_path):
+    has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
+    file = tmp_path / "mine.toml"
+    file.write_text('[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "1ms"\n')
+    result = tunlab("check", str(file))
+    assert (result.status, "this kernel has no netem" in result.err) == ((0, False) if has_netem else (78, True))
+
+
+def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_directory):
+    (tmp_path / "x").write_text("")
+    file = tmp_path / "mine.toml"
+    paths = ["/new/dir/x", "/sys/x", "/etc", f"{tmp_path}/no/x", "/etc/new/dir/x", "/usr/new/x", f"{tmp_path}/y"]
+    files = ", ".join(f'"{path}" = "x"' for path in paths)
+    file.write_text(f"[nodes.a]\nfiles = {{ {files} }}\n")
+    result = tunlab("check", str(file))
+    other = "or take a path below /etc, /opt, /srv, /usr"
+    table, no = f"tunlab: {file}: nodes.a.files.", f"{tmp_path}/no"
+    assert (result.status, result.err.splitlines()) == (78, [
+        f"{table}/new/dir/x: this machine has no directory /new/dir; make it (mkdir -p /new/dir), {other}",
+        f"{table}/sys/x: a node has a /sys of its own, and no file is laid there; give it another path",
+        f"{table}/etc: there is a directory on this machine; name a file in it",
+        f"{table}{no}/x: this machine has no directory {no}; make it (mkdir -p {no}), {other}",
+    ])  # fmt: skip
+    assert tunlab("up", str(file)) == (78, "", result.err)
+    assert not run_directory.exists()
+
+
+def test_check_file_over_1_mib_is_refused(tunlab):
+    result = tunlab("check", "/dev/zero")
+    assert (result.status, result.err) == (
+        78, "tunlab: /dev/zero: it has more than 1 MiB, and no lab file is so large; give a lab file\n"
+    )  # fmt: skip
+
+
+def test_check_reads_pipe_with_timeout(tunlab, tmp_path, monkeypatch):
+    reading, writing = os.pipe()
+    os.write(writing, b"[nodes]\nxyz = { no = 1 }\n")
+    os.close(writing)
+    assert "nodes.xyz.no: no such key" in tunlab("check", f"/proc/self/fd/{reading}").err
+    os.close(reading)
+    monkeypatch.setattr("tunlab.lab.lab_files.PIPE_TIMEOUT", 0.01)
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    result = tunlab("check", str(fifo))
+    problem = "it is a pipe, and for 0.01 s nobody has written into it; give a lab file, or begin with who writes"
+    assert (result.status, result.err) == (78, f"tunlab: {fifo}: {problem}\n")
+
+
+def test_check_invalid_toml_names_the_line(tunlab, tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text("[nodes]\nclient = {\n")
+    result = tunlab("check", str(file))
+    assert result.status == 78
+    assert result.err.startswith(f"tunlab: {file}: no TOML: ")
+    assert "line 2" in result.err or "line 3" in result.err
+
+
+def test_check_unknown_name_suggests_ready_lab(tunlab):
+    result = tunlab("check", "ruoter")
+    assert result.status == 78
+    sentence = "tunlab: ruoter: there is no such file, and no ready lab of that name; did you mean router? the ready "
+    assert result.err.startswith(sentence)
+
+
+def test_check_creates_nothing(tunlab, broken_file, run_directory):
+    tunlab("check", str(broken_file), "router")
+    assert not run_directory.exists()

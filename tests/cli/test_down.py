@@ -1,0 +1,158 @@
+"""`tunlab down` and `gc`: what is removed and what is left alone."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tunlab.kernel.netns import Netns
+
+
+@pytest.mark.usefixtures("lab")
+def test_down_removes_everything(tunlab, run_directory):
+    result = tunlab("down", "lab")
+    assert (result.status, result.out) == (0, "lab is down: removed tun0, its namespace\n")
+    assert list(run_directory.iterdir()) == []
+    assert tunlab("up").status == 0
+
+
+def test_down_kills_processes_in_the_lab(tunlab, start, need, list_labs):
+    tunlab("up")
+    inside = start("exec", "lab", "--", need("sh"), "-c", "echo ready >&2; exec sleep 600")
+    inside.wait_for("ready")
+    assert list_labs()["lab"]["processes"] == [inside.process.pid]
+    result = tunlab("down")
+    assert result.out == f"lab is down: removed tun0, its namespace, 1 process ({inside.process.pid})\n"
+    assert inside.end().status == -signal.SIGKILL
+
+
+def test_down_ends_dump_with_error(tunlab, dump):
+    running = dump()
+    assert tunlab("down").status == 0
+    result = running.end()
+    assert (result.status, result.err) == (
+        73,
+        "tunlab: tun0 in lab 'lab' is gone, or down; tunlab ls shows what is up\n",
+    )
+
+
+def test_down_unknown_lab_exits_73(tunlab):
+    result = tunlab("down", "nosuch")
+    assert (result.status, result.err) == (
+        73,
+        "tunlab: there is no lab 'nosuch'; tunlab up --name nosuch makes it\n",
+    )
+    assert tunlab("down").err == "tunlab: no lab exists; there is nothing to remove\n"
+
+
+def test_down_without_name_and_several_labs_exits_73(tunlab, list_labs):
+    tunlab("up", "--name", "a")
+    tunlab("up", "--name", "b")
+    result = tunlab("down")
+    assert (result.status, result.err) == (
+        73,
+        "tunlab: 2 labs exist: a, b; name one of them, for example tunlab down a, or give --all\n",
+    )
+    assert tunlab("down", "--all").out.count("is down: removed tun0") == 2
+    assert (tunlab("down", "--all").status, list_labs()) == (0, {})
+
+
+@pytest.mark.usefixtures("lab")
+def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
+    inside = start("exec", "lab", sys.executable, "-m", "tunlab", "down", "lab").end()
+    assert (inside.status, inside.err) == (
+        73,
+        "tunlab: this process is inside lab 'lab'; leave it first (exit), then take it down\n",
+    )
+    assert list_labs()["lab"]["condition"] == "up"
+
+
+@pytest.mark.usefixtures("lab")
+def test_down_gone_lab_removes_directory(tunlab, run_directory, list_labs):
+    # What a reboot leaves where the run directory is no tmpfs: the files, without the mount.
+    subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
+    assert list_labs()["lab"]["condition"] == "gone"
+    assert tunlab("up").err == (
+        "tunlab: lab 'lab' is there, but its namespace is gone, as after a reboot; tunlab down lab removes it\n"
+    )
+    assert tunlab("exec", "lab", "true").err.startswith("tunlab: lab 'lab' is there, but its namespace is gone")
+    result = tunlab("down")
+    assert (result.status, result.out) == (0, "lab is down: only its directory was left\n")
+
+
+@pytest.mark.usefixtures("lab")
+def test_down_leaves_foreign_namespace_alone(tunlab, run_directory, list_labs):
+    pinned = run_directory / "lab" / "net"
+    subprocess.run(["umount", pinned], check=True)
+    with Netns.create() as other:
+        other.pin(pinned)
+        bystander = other.popen(["sleep", "600"])
+        assert list_labs()["lab"]["condition"] == "gone"
+        assert tunlab("down").status == 0
+        assert bystander.poll() is None
+        bystander.kill()
+        bystander.wait()
+
+
+@pytest.mark.usefixtures("lab")
+def test_down_foreign_file_in_directory_is_kept(tunlab, run_directory):
+    foreign = run_directory / "lab" / "notes.txt"
+    foreign.write_text("mine")
+    result = tunlab("down")
+    assert (result.status, result.err) == (
+        73,
+        (
+            f"tunlab: {run_directory / 'lab'} holds what tunlab has not put there: notes.txt;"
+            " take that away and try again\n"
+        ),
+    )
+    foreign.unlink()
+    assert tunlab("down").status == 0
+
+
+def test_down_unrecorded_namespace_asks_for_umount(tunlab, run_directory):
+    pinned = run_directory / "lab" / "net"
+    pinned.parent.mkdir(parents=True)
+    with Netns.create() as other:
+        other.pin(pinned)
+    (run_directory / "lab" / "lab.json").write_text("not what was recorded")
+    result = tunlab("down")
+    assert (result.status, f"; unmount what is mounted there (umount {pinned}) and try again" in result.err) == (
+        73,
+        True,
+    )
+    subprocess.run(["umount", pinned], check=True)
+    pinned.unlink()
+    assert tunlab("down").status == 0
+
+
+def test_down_names_every_tun(tunlab):
+    tunlab("up", "two-stacks")
+    assert tunlab("down", "two-stacks").out == "two-stacks is down: removed tun0, tun1, its namespace\n"
+
+
+def test_down_counts_namespaces_and_processes(tunlab):
+    tunlab("up", "bridge")
+    assert tunlab("down", "bridge").out == "bridge is down: removed 5 namespaces\n"
+    tunlab("up", "router")
+    result = tunlab("down", "router").out
+    assert re.fullmatch(r"router is down: removed tun0, 4 namespaces, 1 process \(\d+\)\n", result)
+
+
+def test_gc_removes_broken_and_gone_labs_only(tunlab, command, need, run_directory):
+    strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", "trace=mount")
+    killed = command("up", "bridge", prefix=(*strace, "-e", "inject=mount:signal=KILL:when=3"))
+    assert killed.status == -signal.SIGKILL
+    tunlab("up", "--name", "gone")
+    subprocess.run(["umount", run_directory / "gone" / "net"], check=True)
+    tunlab("up", "two-hosts")
+    result = tunlab("gc")
+    assert result.status == 0
+    assert [line.partition(":")[0] for line in result.out.splitlines()] == ["bridge is down", "gone is down"]
+    assert [each["name"] for each in json.loads(tunlab("ls", "--json").out)] == ["two-hosts"]
+    assert tunlab("gc") == (0, "", "")
+    assert tunlab("up", "bridge").status == 0

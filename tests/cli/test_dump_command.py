@@ -1,0 +1,88 @@
+"""`tunlab dump LAB -- COMMAND`: the command's packets, exit code and end."""
+
+import os
+import signal
+
+import pytest
+
+from tunlab.lab import Lab
+
+PEER = "10.1.2.3"
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_shows_all_its_packets(command, need):
+    result = command("dump", "lab", "--oneline", "--", need("ping"), "-c", "3", "-i", "0.01", "-W", "0.1", PEER)
+    assert result.status == 1  # of ping: nobody answers
+    assert [line.rsplit(", ", 1)[0][-5:] for line in result.out.splitlines() if "echo request" in line] == [
+        "seq 1", "seq 2", "seq 3",
+    ]  # fmt: skip
+    assert "3 packets transmitted, 0 received" in result.out
+    assert result.err == "listening on tun0 in lab lab\n3 packets shown\n"
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_exit_code_is_returned(command, need):
+    assert command("dump", "lab", "--", need("sh"), "-c", "exit 42").status == 42
+    assert command("dump", "lab", "--", need("sh"), "-c", "kill -KILL $$").status == 128 + signal.SIGKILL
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_runs_in_the_node(command, need):
+    namespace = Lab("lab").state.namespace[1]
+    assert command("dump", "--", need("readlink"), "/proc/self/ns/net").out == f"net:[{namespace}]\n"
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_options_are_passed_on(command, need):
+    result = command("dump", "--timeout", "30", "--", need("echo"), "--count", "x", "--", "-v")
+    assert (result.status, result.out) == (0, "--count x -- -v\n")
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_count_reached_waits_for_its_end(command, need):
+    result = command("dump", "lab", "--count", "1", "--oneline", "--", need("ping"), "-c", "2", "-W", "0.1", PEER)
+    assert result.out.count("echo request") == 1
+    assert "2 packets transmitted" in result.out
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_ends_before_count_exits_1(command, need):
+    result = command("dump", "lab", "--count", "1", "--", need("true"))
+    assert (result.status, result.out) == (1, "")
+    assert result.err.endswith("0 packets shown\ntunlab: the command ended: 0 of 1 packets were shown\n")
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_is_terminated_on_timeout(command, need):
+    assert command("dump", "lab", "--timeout", "0.1", "--", need("sleep"), "600").status == 0
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_gets_signals(dump, need):
+    running = dump("--", need("sh"), "-c", 'trap "exit 7" TERM; echo ready; while :; do read line <>/dev/ptmx; done')
+    assert running.process.stdout.readline() == "ready\n"
+    assert running.end(signal.SIGTERM).status == 7
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_command_is_terminated_on_closed_output(dump, need):
+    reading, writing = os.pipe()
+    running = dump("--oneline", "--", need("sleep"), "600", stdout=writing)
+    os.close(writing)
+    os.close(reading)
+    assert running.process.wait(60) == 0
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_unknown_command_exits_127(command):
+    result = command("dump", "lab", "--", "no-such-program")
+    assert result.status == 127
+    assert "there is no program 'no-such-program' on this machine" in result.err
+
+
+@pytest.mark.usefixtures("lab")
+def test_dump_separator_without_command_exits_2(tunlab):
+    result = tunlab("dump", "lab", "--")
+    assert (result.status, result.out) == (2, "")
+    assert "no command after --; write tunlab dump LAB -- COMMAND" in result.err

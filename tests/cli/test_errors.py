@@ -1,0 +1,108 @@
+"""Errors that several commands share: exit codes and messages."""
+
+import pytest
+
+
+def test_lab_name_over_15_characters_exits_78(tunlab):
+    sentence = "'sixteen-letters-' has 16 characters, and a lab's name has 15 at most; take 1 to 15 of a-z, 0-9 and -\n"
+    assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: --name: {sentence}")
+    assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: name: {sentence}")
+    # A node may be called so.
+    sentence = "no lab that is up has a node 'sixteen-letters-'; tunlab ls shows what is up\n"
+    assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
+
+
+def test_lab_name_with_path_exits_78(tunlab):
+    result = tunlab("down", "../x")
+    assert result == (78, "", "tunlab: name: a lab cannot be called '../x'; take 1 to 15 of a-z, 0-9 and -\n")
+
+
+def test_ifname_over_15_characters_exits_78(tunlab):
+    result = tunlab("up", "--ifname", "sixteen-letters-")
+    assert result == (
+        78,
+        "",
+        (
+            "tunlab: --ifname: 'sixteen-letters-' has 16 characters, and the kernel takes 15 at most;"
+            ' give one like "tun0"\n'
+        ),
+    )
+
+
+def test_up_invalid_address_exits_78(tunlab):
+    result = tunlab("up", "--address", "10.1.2.300/24")
+    assert result == (
+        78,
+        "",
+        (
+            "tunlab: --address: '10.1.2.300/24' is no address; give an IPv4 address and the prefix length of its"
+            ' network, as "10.1.2.1/24"\n'
+        ),
+    )
+
+
+def test_up_invalid_mtu_is_rejected(tunlab):
+    assert tunlab("up", "--mtu", "9").err == ("tunlab: --mtu: 9 is no MTU; give a number of octets from 68 to 65535\n")
+    assert tunlab("up", "--mtu", "x").status == 2
+
+
+def test_up_missing_lab_file_exits_78(tunlab, tmp_path):
+    result = tunlab("up", str(tmp_path / "no.toml"))
+    assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory; give a lab file, or none\n")
+
+
+def test_up_lab_file_mistake_names_file_and_key(tunlab, tmp_path):
+    file = tmp_path / "x.toml"
+    file.write_text('[nodes.stack]\ntnu = "10.1.2.1/24"')
+    assert tunlab("up", str(file)).err == f"tunlab: {file}: nodes.stack.tnu: no such key; did you mean tun?\n"
+    file.write_bytes(b"\xff\xfe")
+    assert tunlab("up", str(file)).err == f"tunlab: {file}: no text; give a lab file, TOML in UTF-8\n"
+
+
+def test_unknown_command_exits_2(tunlab):
+    result = tunlab("pign")
+    assert result.status == 2
+    assert "No such command 'pign'" in result.err
+
+
+def test_run_directory_is_a_file_exits_71(command, environment, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    result = command("up", env={**environment, "TUNLAB_RUN": str(file)})
+    assert (result.status, result.err) == (
+        71,
+        f"tunlab: make {file}/lab: {file} is no directory (ENOTDIR)\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [("ls",), ("up",), ("dump",)])
+def test_relative_run_directory_exits_73(command, environment, tmp_path, arguments):
+    result = command(*arguments, env={**environment, "TUNLAB_RUN": "labs"})
+    assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is relative; give a path that begins with /\n")
+
+
+@pytest.mark.parametrize("stream", [0, 1, 2])
+@pytest.mark.parametrize("arguments", [("ls",), ("dump", "--timeout", "0.01"), ("up", "--name", "other")])
+@pytest.mark.usefixtures("lab")
+def test_closed_standard_stream_does_not_matter(command, need, stream, arguments):
+    closed = (need("sh"), "-c", f'exec "$@" {stream}>&-', "sh")
+    result = command(*arguments, prefix=closed)
+    assert result.status == 0
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("lab")
+def test_full_output_exits_71(command, need):
+    result = command("ls", prefix=(need("sh"), "-c", 'exec "$@" >/dev/full', "sh"))
+    assert (result.status, result.err) == (71, "tunlab: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("down",), ("dump",), ("exec", "lab", "true"), ("ping", "10.1.2.1"), ("inject", "--as-is", "45")]
+)
+@pytest.mark.usefixtures("lab")
+def test_command_without_capabilities_exits_77(command, without_capabilities, arguments):
+    result = command(*arguments, prefix=without_capabilities)
+    assert (result.status, result.out) == (77, "")
+    assert "CAP_SYS_ADMIN is missing (EPERM); run as root" in result.err
+    assert result.err.count("\n") == 1

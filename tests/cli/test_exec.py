@@ -1,0 +1,127 @@
+"""`tunlab exec` and `shell`: exit codes, environment and targets."""
+
+import json
+import signal
+import sys
+
+import pytest
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_exits_as_the_command(command, need):
+    assert command("exec", "lab", "--", need("sh"), "-c", "exit 42").status == 42
+    assert command("exec", "lab", need("sh"), "-c", "kill -TERM $$").status == -signal.SIGTERM
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_ping_own_address_is_answered(command, need):
+    assert "1 received" in command("exec", "lab", "--", need("ping"), "-c", "1", "10.1.2.1").out
+
+
+def test_exec_enters_namespace_and_sets_tunlab_lab(command, lab, need):
+    result = command("exec", "lab", "--", need("sh"), "-c", "readlink /proc/self/ns/net; echo $TUNLAB_LAB")
+    assert result.out == f"net:[{lab.state.namespace[1]}]\nlab\n"
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_does_not_ignore_sigpipe(command, need):
+    result = command("exec", "lab", "--", need("sh"), "-c", "grep SigIgn /proc/self/status")
+    assert int(result.out.split()[1], 16) >> signal.SIGPIPE - 1 & 1 == 0
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_tunlab_uses_the_surrounding_lab(command):
+    result = command("exec", "lab", sys.executable, "-m", "tunlab", "ping", "10.1.2.1", "--json")
+    assert json.loads(result.out)["answered"] is True
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_unknown_lab_exits_73(tunlab):
+    result = tunlab("exec", "nosuch", "--", "true")
+    assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'; up are: lab\n")
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_unknown_program_exits_127(command):
+    result = command("exec", "lab", "--", "no-such-program")
+    assert (result.status, result.err) == (
+        127,
+        (
+            "tunlab: run no-such-program: there is no program 'no-such-program' on this machine (ENOENT);"
+            " install it, or give its full path\n"
+        ),
+    )
+
+
+@pytest.mark.usefixtures("lab")
+def test_exec_non_executable_file_exits_126(command, tmp_path):
+    (tmp_path / "program").write_text("")
+    result = command("exec", "lab", "--", str(tmp_path / "program"))
+    assert (result.status, "may not be executed (EACCES); give it the execute permission" in result.err) == (126, True)
+
+
+@pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
+@pytest.mark.usefixtures("lab")
+def test_exec_in_user_namespace_exits_77(command, arguments):
+    result = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.userns"))
+    assert (result.status, result.out) == (77, "")
+    assert "; run as root, or in a container with --cap-add NET_ADMIN" in result.err
+    assert "tunlab.kernel.userns" not in result.err
+
+
+@pytest.mark.parametrize("arguments", [("lab",), ("lab", "--")])
+@pytest.mark.usefixtures("lab")
+def test_exec_without_command_exits_2(command, arguments):
+    result = command("exec", *arguments)
+    assert result.status == 2
+    assert "Usage: tunlab exec" in result.err
+
+
+@pytest.mark.usefixtures("lab")
+def test_shell_runs_the_users_shell(command, environment, need):
+    result = command("shell", env={**environment, "SHELL": need("readlink")}, prefix=())
+    assert result.err.startswith("shell in lab lab; type exit to leave\n")
+    result = command("shell", env={**environment, "SHELL": need("env")})
+    assert "TUNLAB_LAB=lab\n" in result.out
+
+
+def test_exec_target_lab_and_node_or_node(command, router, need):
+    where = (need("sh"), "-c", "readlink /proc/self/ns/net; echo $TUNLAB_LAB $TUNLAB_NODE")
+    identity = router.state.namespaces["client"][1]
+    for target in ("router/client", "client"):
+        assert command("exec", target, "--", *where).out == f"net:[{identity}]\nrouter client\n"
+
+
+def test_exec_target_lab_means_its_tun_node(command, router, need):
+    assert command("exec", "router", "--", need("sh"), "-c", "echo $TUNLAB_NODE").out == "stack\n"
+
+
+def test_exec_target_lab_with_several_nodes_exits_73(tunlab):
+    tunlab("up", "two-hosts")
+    result = tunlab("exec", "two-hosts", "--", "true")
+    assert (result.status, result.err) == (
+        73,
+        "tunlab: lab 'two-hosts' has 2 nodes: a, b; say which, as two-hosts/a\n",
+    )
+
+
+@pytest.mark.usefixtures("router")
+def test_exec_unknown_node_suggests_similar(tunlab):
+    assert tunlab("exec", "router/clinet", "--", "true").err == (
+        "tunlab: lab 'router' has no node 'clinet'; did you mean client?\n"
+    )
+
+
+def test_exec_node_in_two_labs_exits_73(tunlab):
+    tunlab("up", "two-hosts")
+    tunlab("up", "bridge")
+    result = tunlab("exec", "a", "--", "true")
+    assert result.status == 73
+    assert result.err.startswith("tunlab: 2 labs have a node 'a': bridge, two-hosts; say which, as ")
+
+
+@pytest.mark.usefixtures("router")
+def test_shell_runs_on_a_node(command, environment):
+    result = command("shell", "router/server", env={**environment, "SHELL": "/bin/sh"}, input="hostname\n", stdin=None)
+    assert (result.status, result.out) == (0, "server\n")
+    assert result.err.startswith("shell in node server of lab router; type exit to leave\n")
