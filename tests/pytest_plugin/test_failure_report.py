@@ -57,7 +57,7 @@ def expand(body):
 
 @pytest.mark.parametrize(("body", "lines"), FAILURES.values(), ids=FAILURES)
 def test_section_contains_the_cause_and_fits_100_columns(pytester, run, body, lines):
-    pytester.makepyfile(PRELUDE + f"\n    def test_x(tun):\n        {expand(body)}\n")
+    pytester.makepyfile(test_x=PRELUDE + f"\n    def test_x(tun):\n        {expand(body)}\n")
     result = run()
     result.assert_outcomes(failed=1)
     text = result.stdout.str()
