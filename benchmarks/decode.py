@@ -38,7 +38,7 @@ NAME = "decode"
 FASTEST, SCAPY = at_least(2.5), at_least(100)
 
 Decoder = tuple[Callable[[bytes], Any], Callable[[Any], tuple[Any, ...]]]
-"""What reads every field of a datagram, timed; what brings that into the common form, not timed."""
+"""A function that reads every field of a datagram (timed), and one that converts the result for comparison (not)."""
 
 PEERS: dict[str, Callable[[], Decoder]] = {"scapy": scapy_reader, "dpkt": dpkt_reader, "pypacker": pypacker_reader}
 

@@ -136,7 +136,7 @@ def dpkt_reader() -> tuple[Reader, Common]:
 
 
 def dpkt_text_reader() -> tuple[Reader, Common]:
-    """As `dpkt_reader`, and both addresses as text besides, which tunlab and scapy hold anyway."""
+    """Like `dpkt_reader`, but with both addresses as text, which tunlab and scapy always provide."""
     from dpkt.utils import inet_to_str
 
     native, common = dpkt_reader()

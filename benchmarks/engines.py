@@ -36,10 +36,10 @@ def pytest_runtest_logreport(report):
 
 
 class Turn:
-    """Runs the suite once; keeps seconds to the first report, and from there to the last."""
+    """One run of the suite. Measures the seconds to the first report, and from there to the last."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        """Of pytest's options that say where the workers are."""
+        """Start pytest with the options that choose its workers."""
         self._when = folder / "when"
         # `when` is written in the directory that pytest is started in.
         start = python("-c", f"import os, sys; os.chdir({str(folder)!r}); os.execv(sys.executable, sys.argv[1:])")

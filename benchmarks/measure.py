@@ -33,12 +33,12 @@ class Goal:
     at_least: bool
 
     def met_by(self, value: float) -> bool:
-        """Whether `value` is on the right side."""
+        """Return True if `value` meets the goal."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 def at_least(bound: float) -> Goal:
-    """The goal of no less than `bound`."""
+    """Return the goal of at least `bound`."""
     return Goal(bound, at_least=True)
 
 
@@ -65,11 +65,11 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """Whether the goal is met; None where there is none."""
+        """True if the goal is met; None without a goal."""
         return None if self.goal is None else self.goal.met_by(self.value)
 
     def plain(self) -> dict[str, object]:
-        """As dictionaries and numbers, for JSON."""
+        """Return dictionaries and numbers, for JSON."""
         return {**asdict(self), "met": self.met}
 
 
@@ -88,10 +88,13 @@ Outcome = Row | Skipped
 def interleaved(
     turns: Mapping[str, Callable[[], float]], rounds: int, *, rotate: bool = True, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """What each turn answers in `rounds` rounds: seconds for one of whatever it does.
+    """Run each function once per round and return its results: seconds per operation.
 
-    rotate    each round begins with another turn, so that nobody always comes first
-    warm_up   a round goes before that does not count
+    Args:
+        turns: Functions by name. Each measures itself and returns seconds per operation.
+        rounds: Number of rounds.
+        rotate: Start each round with another function, so that none is always first.
+        warm_up: Run one round before that is not counted.
     """
     names = list(turns)
     times: dict[str, list[float]] = {name: [] for name in names}

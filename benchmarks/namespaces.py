@@ -48,7 +48,7 @@ ip netns del bench
 
 
 def by_tunlab() -> None:
-    """What every test with the `tun` fixture does."""
+    """Make and remove a TUN in a namespace, as every test with the `tun` fixture does."""
     Tun.create().close()
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from time import perf_counter
 
 KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "Percpu")
-"""What of /proc/meminfo counts the kernel's own memory (proc_meminfo(5)): that of the whole machine."""
+"""Rows of /proc/meminfo that count the kernel's own memory, for the whole machine (proc_meminfo(5))."""
 
 
 def star(hosts: int) -> str:
-    """A lab file: so many hosts on one bridge, each with an address."""
+    """Return a lab file with hosts on one bridge, each with an address."""
     names = [f"h{number}" for number in range(1, hosts + 1)]
     nodes = "".join(f"{name} = {{}}\n" for name in names)
     return f'name = "star"\n\n[nodes]\n{nodes}\n[[links]]\nends = {json.dumps(names)}\nsubnet = "10.0.0.0/16"\n'

@@ -1,6 +1,6 @@
-"""What a person and every pytest run wait for: imports, the command's help, a lab up and down, the idle plugin.
+"""Measure start-up times: imports, the command's help, a lab up and down, and the unused pytest plugin.
 
-The files are in the machine's cache and the byte code is compiled; processes are new.
+Each measurement starts a new process. Files are in the page cache and byte code is compiled.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def test_the_kernel_answers(tun, number):
 
 
 def plugin_options() -> list[str]:
-    """What makes pytest load the plugin where tunlab is not installed, only importable."""
+    """Return the pytest options that load the plugin if tunlab is importable but not installed."""
     installed = {each.value for each in entry_points(group="pytest11")}
     return [] if "tunlab.pytest_plugin" in installed else ["-p", "tunlab.pytest_plugin"]
 

@@ -1,4 +1,4 @@
-"""What the README claims, proven with real programs: why a TUN and not a raw socket, curl, scapy, no program run."""
+"""Proofs of the documentation's claims with real programs: TUN instead of raw socket, curl, scapy, no program run."""
 
 import re
 import socket

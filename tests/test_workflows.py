@@ -21,14 +21,14 @@ def test_bad(tun, ping):
 
 @pytest.fixture
 def script():
-    """What the action's second step runs: a block whose lines are folded into one (YAML 1.2 section 8.1.3)."""
+    """Command of the action's second step, from a folded block (YAML 1.2 section 8.1.3)."""
     folded = re.search(r"^ {6}run: >-\n((?: {8}.+\n)+)", ACTION.read_text(), re.MULTILINE)
     return " ".join(line.strip() for line in folded[1].splitlines())
 
 
 @pytest.fixture
 def python_image(engine):
-    """What TUNLAB_BASE_IMAGE is to be, so that an engine without a registry has an image for Python 3.11."""
+    """Value of TUNLAB_BASE_IMAGE with which an engine without a registry has an image for Python 3.11."""
     if base_image() == "":
         yield ""
         return

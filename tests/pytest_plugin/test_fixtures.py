@@ -35,6 +35,15 @@ class TestFixtures:
         result = run("-W", "error")
         result.assert_outcomes(passed=2, failed=1)
 
+    def test_own_fixture_of_the_same_name_wins(self, pytester, run, without_capabilities):
+        """tunlab's fixtures do not even run: without capabilities they would fail."""
+        names = ("tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")
+        fixtures = "".join(f"@pytest.fixture\ndef {name}(): return 'own {name}'\n" for name in names)
+        tests = "".join(f"def test_{name}({name}): assert {name} == 'own {name}'\n" for name in names)
+        pytester.makeconftest(f"import pytest\n{fixtures}")
+        pytester.makepyfile(tests)
+        run(prefix=without_capabilities).assert_outcomes(passed=len(names))
+
     def test_call_overrides_marker_overrides_ini(self, pytester, run):
         pytester.makeini(
             """

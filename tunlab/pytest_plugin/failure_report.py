@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class _State:
-    """What the reports of the running test have shown so far.
+    """State of the running test's reports.
 
     Attributes:
         shown_until: Time up to which the sections have shown packets, in nanoseconds since the epoch.
