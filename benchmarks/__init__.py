@@ -1,1 +1,1 @@
-"""tunlab beside its peers, in one run, as ratios: `python -m benchmarks`. README.md says what each one measures."""
+"""Benchmarks of tunlab against other tools, as ratios measured in one run: `python -m benchmarks`."""

@@ -1,6 +1,6 @@
-"""`python -m benchmarks [NAME…]`: tunlab beside its peers, one table at the end.
+"""`python -m benchmarks [NAME…]`: compare tunlab with other tools and print one table.
 
-Exit code 0; with --check 1 where a goal is missed; the error's own, or 70, where a benchmark cannot be run.
+Exit codes: 0; 1 if a goal is missed with --check; the error's own code, or 70, if a benchmark cannot run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAMES = ("decode", "namespaces", "reader", "startup", "suite", "labs", "engines"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what is named, all of it by default, and print the table; returns the exit code."""
+    """Run the named benchmarks, or all, and print the table. Return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="tunlab beside its peers, in one run.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all by default")
     parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as columns: what, value, goal, whether it is met, the times behind it."""
+    """Return the outcomes as columns: name, value, goal, met or missed, and the measured times."""
     lines = [("benchmark", "what", "value", "goal", "met", "medians")]
     for outcome in outcomes:
         if not isinstance(outcome, Row):
@@ -80,7 +80,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
-    """The rows for JSON, with what they were measured on."""
+    """Return the rows and a description of the machine, for JSON."""
     machine = {"python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine()}
     return {**machine, "rows": [row.plain() for row in outcomes if isinstance(row, Row)]}
 

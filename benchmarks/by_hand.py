@@ -1,6 +1,6 @@
-"""The floor of making a namespace with a TUN: system calls and octets packed by hand, nothing looked up or checked.
+"""The fastest way to make a namespace with a TUN: bare system calls and hand-packed netlink, without any checks.
 
-Same result as `Tun.create()` but for the sysctls: of tunlab's it sets disable_ipv6 alone.
+The result equals that of `Tun.create()`, except that disable_ipv6 is the only sysctl it sets.
 Source: netlink(7), rtnetlink(7), <linux/if_link.h>, <linux/if_addr.h>, <linux/if_tun.h>.
 """
 
@@ -47,7 +47,9 @@ def _make() -> list[int]:
         os.write(sysctl, b"1")
         os.close(sysctl)
     except OSError as error:
-        if error.errno != errno.EROFS:  # in a container with few rights it takes a mount, which is not what is measured
+        if (
+            error.errno != errno.EROFS
+        ):  # an unprivileged container would need a mount for it, not measured here
             raise
         write_sysctls([("net.ipv6.conf.all.disable_ipv6", 1)])
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE) as netlink:
@@ -76,7 +78,7 @@ def _make() -> list[int]:
 
 
 def namespace_by_hand() -> None:
-    """Make it in a throw-away thread, and let it go. Raises OSError."""
+    """Make the namespace in a temporary thread and drop it. Raises OSError."""
     descriptors: list[int] = []
     errors: list[BaseException] = []
 

@@ -1,8 +1,8 @@
-"""A full decode, from octets to every field, by tunlab, scapy, dpkt and pypacker.
+"""Decode bytes to every field with tunlab, scapy, dpkt and pypacker.
 
-Everybody gets the same five datagrams in equal shares and reads every field of every layer, the option lists
-included, the way its own documentation reads them, in the form that it keeps them: nobody is charged for turning an
-address into text. Before the clock starts all answers are brought into one form and must be equal.
+Each library decodes the same five datagrams equally often and reads every field of every layer, including options, in
+the way that its documentation recommends. Fields stay in the library's own form: addresses need not become text.
+Before the measurement all results are converted to a common form and must be equal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ PEERS: dict[str, Callable[[], Decoder]] = {"scapy": scapy_reader, "dpkt": dpkt_r
 
 
 def datagrams() -> dict[str, bytes]:
-    """The five datagrams. Ports that no peer has a parser for: only IPv4 and transport are compared."""
+    """Return the five datagrams. No library parses their ports, so only IPv4 and transport are compared."""
     ends = {"src": "10.1.2.2", "dst": "10.1.2.1"}
     ports = {"src_port": 40000, "dst_port": 40001}
     syn = [
@@ -68,14 +68,14 @@ def datagrams() -> dict[str, bytes]:
 
 
 def contenders() -> tuple[dict[str, Decoder], list[str]]:
-    """Who is installed, tunlab first, and which peers are not."""
+    """Return the decoders of the installed libraries, tunlab first, and the names of missing libraries."""
     absent = [name for name in PEERS if find_spec(name) is None]
     found = {name: make() for name, make in PEERS.items() if name not in absent}
     return {"tunlab": tunlab_reader(), **found}, absent
 
 
 def check_equal(decoders: dict[str, Decoder]) -> None:
-    """Raises BenchmarkError where somebody reads other values, or fewer, than tunlab."""
+    """Raise BenchmarkError if a library reads other values, or fewer, than tunlab."""
     for kind, octets in datagrams().items():
         wanted: tuple[Any, ...] = ()
         for name, (read, common) in decoders.items():
@@ -87,7 +87,7 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
                 )
 
 
-# So that turns take about as long, and a disturbance hits nobody oftener for having the longer one.
+# Equally long measurements are equally likely to be disturbed.
 NEVER_MET = "tunlab, addresses never met"
 SHARE = {
     NEVER_MET: 0.6,
@@ -101,7 +101,7 @@ SHARE = {
 
 
 def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
-    """The rows; in each turn tunlab decodes the five datagrams `repeats` times, the others their share of that."""
+    """Return the rows. Per round tunlab decodes the datagrams `repeats` times, slower libraries fewer times."""
     decoders, absent = contenders()
     check_equal(decoders)
     packets = list(datagrams().values())

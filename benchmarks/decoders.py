@@ -1,8 +1,8 @@
-"""How each library reads every field of a datagram, in its own idiom, and how its answer is brought into one form.
+"""Readers of every datagram field for each library, and conversions of their results to a common form.
 
 The common form: version, IHL, type of service, total length, identification, flags and offset, TTL, protocol,
 checksum, addresses as octets, IP options as (kind, data); then the transport's fields in the order of the wire, TCP's
-options as (kind, data); then the payload. A reader's own tuple may hold more than that, never less.
+options as (kind, data); then the payload. A reader's tuple may have more fields, never fewer.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ Common = Callable[[Any], tuple[Any, ...]]
 
 
 def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
-    """tunlab: `parse`, the structs' fields, and the options by kind and data, as dpkt gives them.
+    """tunlab: `parse`, the headers' fields, and the options by kind and data, like dpkt.
 
-    typed   the options as objects of their own types, as scapy gives them in its way
+    Args:
+        typed: Decode options to objects of their own types, like scapy, instead of kind and data.
     """
     from tunlab.packet import ICMP, TCP, UDP, parse
     from tunlab.packet.address import OCTETS
@@ -83,7 +84,7 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
 
 
 def tunlab_forgetful_reader() -> tuple[Reader, Common]:
-    """tunlab as it meets addresses for the first time: what it remembers of them is forgotten before each datagram."""
+    """tunlab with new addresses: the cache of formatted addresses is cleared before each datagram."""
     from tunlab.packet.address import ENDS, OCTETS, TEXT
 
     read, common = tunlab_reader()
@@ -128,7 +129,7 @@ def dpkt_reader() -> tuple[Reader, Common]:
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, tos, length, number, rf, df, mf, offset, *rest), upper, payload = values
         if len(upper) == 11:
-            # Nine bits of flags, as RFC 3540 had it; the three reserved ones only in the word that holds all.
+            # The library has nine flag bits, as in RFC 3540; the three reserved bits are only in the combined word.
             upper = (*upper[:5], upper[5] >> 8 & 15, upper[6] & 0xFF, *upper[7:])
         return (version, ihl, tos, length, number, rf << 2 | df << 1 | mf, offset, *rest, *upper, payload)
 

@@ -1,6 +1,6 @@
-"""A suite by workers in containers beside the same by workers on the machine: the start, and what each test costs more.
+"""A test suite run by workers in containers and by workers on the machine: start-up time and cost per test.
 
-TUNLAB_ENGINES   specs of the engines to use, with spaces between; `local` by default
+The environment variable TUNLAB_ENGINES lists the engines, separated by spaces. Default: `local`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ START, ADDED, SPLIT = "to the first test", "600 tests in containers / without", 
 PER_TEST = at_most(1.05)
 WORKERS = 2
 
-# The controller's clock, for the whole machine: when the first report of a test came, and when the last.
+# Times of the first and the last test report, by the controller's clock.
 CONFTEST = """
 import time
 
@@ -48,7 +48,7 @@ class Turn:
         self.starts: list[float] = []
 
     def __call__(self) -> float:
-        """Seconds from the first report to the last."""
+        """Return the seconds from the first report to the last."""
         self._when.unlink(missing_ok=True)
         began = monotonic()
         self._process()
@@ -58,7 +58,7 @@ class Turn:
 
 
 def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
-    """The rows; one that needs an engine, or a second one, is skipped where there is none."""
+    """Return the rows. Rows that need an engine, or a second one, are skipped if there is none."""
     specs = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
     with TemporaryDirectory() as directory:
         folder = Path(directory)
@@ -66,7 +66,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
         (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
         (folder / "test_generated.py").write_text(TESTS.format(count=tests), encoding="utf-8")
         try:
-            for spec in specs:  # what is measured starts from an image that is there
+            for spec in specs:  # build the image before measuring
                 with Engine.connect(spec) as engine:
                     image = Provision(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
         except EngineError as error:

@@ -1,7 +1,7 @@
-"""A star of hosts on one switch, up and down: tunlab beside Mininet (Linux bridge) and munet, whole processes.
+"""Start and stop a star of hosts on one switch with tunlab, Mininet (Linux bridge) and munet, as whole processes.
 
-Mininet kills processes by their names and touches the machine it runs on. So each contender runs alone in namespaces
-of its own (PIDs, mounts, network), with an empty /run, and the sysctls that belong to the whole machine read-only.
+Mininet kills processes by name and changes the machine. So each tool runs in PID, mount and network namespaces of its
+own, with an empty /run and machine-wide sysctls read-only.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from benchmarks.measure import (
 
 NAME = "labs"
 ROUNDS = {2: 7, 50: 5, 500: 1}
-"""Hosts, and how often: Mininet takes 20 s for 500."""
+"""Numbers of hosts and of rounds. Mininet takes 20 s for 500 hosts."""
 AGAINST_MININET, UP_EACH = {50: at_least(10)}, {500: at_most(5)}
-MUNET_UP_TO = 50  # it takes minutes for 500
-MUNET_TRIES = 5  # many of its runs end with an error: a process that it looks for is not there yet
+MUNET_UP_TO = 50  # 500 hosts take minutes
+MUNET_TRIES = 5  # many runs fail because munet looks for a process that has not started yet
 
 SANDBOX = """
 mount --make-rprivate /
@@ -52,7 +52,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 ip link set lo up
 """
-# Besides, /tmp is emptied for Mininet, which deletes *.log and *.out there.
+# /tmp is empty too, because Mininet deletes *.log and *.out there.
 MININET = """
 cat >/run/memory.py
 mount -t tmpfs none /tmp
@@ -78,11 +78,12 @@ CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/said; exec "$python
 
 
 class Contender:
-    """One who makes a star of so many hosts in a process of its own.
+    """A tool that starts and stops a star of hosts in a process of its own.
 
-    output      what each run has printed
-    failures    how many runs ended with an error, and were begun anew: `tries` in all for each turn
-    dispensable if none of them succeeds, the turn takes no number of seconds, and the others go on
+    Attributes:
+        output: Output of each run.
+        failures: Number of runs that failed and were repeated, up to `tries` runs per measurement.
+        dispensable: True if the benchmark continues without this tool after all tries have failed.
     """
 
     def __init__(self, command: list[str], *, given: str = "", tries: int = 1, dispensable: bool = False) -> None:
@@ -91,7 +92,7 @@ class Contender:
         self.failures = 0
 
     def turn(self) -> float:
-        """Once up and down: seconds for the whole process. Raises BenchmarkError where it fails."""
+        """Start and stop the star once. Return seconds for the whole process. Raises BenchmarkError if it fails."""
         for _ in range(self._tries):
             settle()
             start = perf_counter()
@@ -110,18 +111,18 @@ class Contender:
 
 
 def settle() -> None:
-    """Wait until the kernel has taken apart all namespaces of what has ended, so that nobody pays for another."""
+    """Wait until the kernel has destroyed the namespaces of ended processes, which would slow down the next tool."""
     subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-ec", SETTLED], check=True)
 
 
 def sandboxed(script: str, *arguments: str) -> list[str]:
-    """The command that runs a shell script alone, as the module says."""
+    """Return the command that runs a shell script in namespaces of its own."""
     isolation = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return [*isolation, "sh", "-ec", SANDBOX + script, "sh", *arguments]
 
 
 def run(*, rounds: Mapping[int, int] = ROUNDS) -> list[Outcome]:
-    """The rows for each number of hosts."""
+    """Return the rows for each number of hosts."""
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:
             raise BenchmarkError(f"there is no {program}: install util-linux and iproute2")
@@ -157,7 +158,7 @@ class _Star:
             self.absent.append(Skipped(NAME, f"{hosts} hosts, against munet", "there is no munet: pip install munet"))
 
     def rows(self) -> list[Outcome]:
-        """Measured and told."""
+        """Measure and return the rows."""
         turns = {name: each.turn for name, each in self.contenders.items()}
         times = interleaved({**turns, "looked at": self.looked_at.turn}, self.rounds, warm_up=False)
         seen = [json.loads(output.splitlines()[-1]) for output in self.looked_at.output]
@@ -208,7 +209,7 @@ class _Star:
 
 
 def _munet(program: str, directory: Path, hosts: int) -> Contender:
-    """munet with one bridge, which it leaves at once."""
+    """Return the command that starts munet with one bridge and quits at once."""
     nodes = [{"name": f"h{number}", "connections": ["net0"]} for number in range(1, hosts + 1)]
     topology = {"version": 1, "topology": {"networks": [{"name": "net0", "ip": "10.0.0.0/16"}], "nodes": nodes}}
     file = directory / f"munet{hosts}.json"
@@ -219,7 +220,7 @@ def _munet(program: str, directory: Path, hosts: int) -> Contender:
 
 
 def _completed(output: str) -> float:
-    """The seconds that mn says it took, from after its imports to its end."""
+    """Return the seconds that mn reports, from after its imports to its end."""
     said = re.search(r"completed in ([\d.]+) seconds", output)
     if said is None:
         raise BenchmarkError(f"mn has not said what it took: {output[-500:]}")

@@ -1,7 +1,7 @@
-"""Measuring side by side: everybody takes a turn in every round, so that what disturbs the machine disturbs all alike.
+"""Measure functions in rounds: each runs once per round, so that other load on the machine affects all alike.
 
-What is compared are ratios within a round, and of those the median: a time by itself moves by a factor of two between
-runs, and within one when the machine has other work.
+The result is the median of the ratios within each round. Absolute times vary by a factor of two between runs, and
+within a run if the machine has other work.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tunlab.errors import TunlabError
 
 
 class BenchmarkError(TunlabError):
-    """A benchmark that cannot be run, or whose contenders do not do the same."""
+    """A benchmark that cannot run, or whose tools give different results."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A bound on a row's value, itself included; `at_least` says which way."""
+    """An inclusive bound on a row's value: a minimum if `at_least`, else a maximum."""
 
     bound: float
     at_least: bool
@@ -43,7 +43,7 @@ def at_least(bound: float) -> Goal:
 
 
 def at_most(bound: float) -> Goal:
-    """The goal of no more than `bound`."""
+    """Return the goal of at most `bound`."""
     return Goal(bound, at_least=False)
 
 
@@ -51,9 +51,10 @@ def at_most(bound: float) -> Goal:
 class Row:
     """One line of the table.
 
-    value    in `unit`: "×" (a ratio), "ms" or "s"
-    detail   the times it was made of, with their units
-    goal     None: told for its own sake
+    Attributes:
+        value: The result in `unit`: "×" (a ratio), "ms" or "s".
+        detail: The measured times with their units.
+        goal: The goal; None if the row is only information.
     """
 
     benchmark: str
@@ -75,7 +76,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that cannot be measured here, and why."""
+    """A row that cannot be measured on this machine, with the reason."""
 
     benchmark: str
     what: str
@@ -110,7 +111,7 @@ def interleaved(
 
 @contextmanager
 def _settled_memory() -> Iterator[None]:
-    # The garbage collector stays on, as it is for users; but what a peer has only imported is nobody's to be walked.
+    # The garbage collector stays on, as for users, but skips objects that importing a library has made.
     gc.collect()
     gc.freeze()
     try:
@@ -120,9 +121,12 @@ def _settled_memory() -> Iterator[None]:
 
 
 def each_of(work: Callable[[], object], count: int, clock: Callable[[], float] = perf_counter) -> Callable[[], float]:
-    """A turn that does `work` `count` times: seconds for one by `clock`.
+    """Return a function that calls `work` `count` times and returns the seconds per call.
 
-    clock   `time.thread_time` for what only computes: it stands still while others have the processor
+    Args:
+        work: The measured function.
+        count: Number of calls.
+        clock: `time.thread_time` for pure computation, because it stops while other threads run.
     """
 
     def turn() -> float:
@@ -135,24 +139,24 @@ def each_of(work: Callable[[], object], count: int, clock: Callable[[], float] =
 
 
 def ratio(times: Mapping[str, Sequence[float]], upper: str, lower: str) -> float:
-    """How many times as long `upper` took as `lower` in the same round: the median of the rounds."""
+    """Return the median over all rounds of the ratio of `upper` to `lower` in the same round."""
     return median(one / other for one, other in zip(times[upper], times[lower], strict=True))
 
 
 def told(times: Mapping[str, Sequence[float]], names: Sequence[str], unit: str = "µs") -> str:
-    """The medians in words: "tunlab 3.4 µs, dpkt 9.9 µs"."""
+    """Return the medians as text: "tunlab 3.4 µs, dpkt 9.9 µs"."""
     factor = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9}[unit]
     return ", ".join(f"{name} {median(times[name]) * factor:.3g} {unit}" for name in names)
 
 
 def python_environment() -> dict[str, str]:
-    """The environment for a Python process with the same tunlab as this one, without what pytest or a lab set here."""
+    """Return the environment for a Python process with this tunlab, without variables that pytest or a lab have set."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_", "TUNLAB_"))}
     return {**kept, "PYTHONPATH": str(Path(tunlab.__file__).parents[1])}
 
 
 def process(command: Sequence[str], **more: str) -> Callable[[], float]:
-    """A turn that runs a program to its end: seconds. Its output is dropped; raises BenchmarkError where it fails."""
+    """Return a function that runs a program and returns its seconds, or raises BenchmarkError if it fails."""
     environment = {**python_environment(), **more}
 
     def turn() -> float:
@@ -168,5 +172,5 @@ def process(command: Sequence[str], **more: str) -> Callable[[], float]:
 
 
 def python(*arguments: str) -> list[str]:
-    """The command that runs this Python, warnings and all as it is by default."""
+    """Return the command that runs this Python with default settings."""
     return [sys.executable, *arguments]

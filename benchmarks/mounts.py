@@ -1,4 +1,4 @@
-"""A thread with a mount namespace of its own, so that what is mounted there is nowhere else, and goes with it."""
+"""A thread with a mount namespace of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 @contextmanager
 def private_run() -> Iterator[Callable[[Callable[[], T]], T]]:
-    """Gives what calls a function in that thread, and raises what it raises. /run is empty there, and is nobody else's.
+    """Yield a function that calls another in a thread with a private, empty /run, and raises its exceptions.
 
-    `ip netns add` and `tunlab up` mount below /run; the programs that the function starts see it as the thread does.
+    `ip netns add` and `tunlab up` mount below /run. Programs that the function starts see the thread's /run.
     Raises BenchmarkError without CAP_SYS_ADMIN.
     """
     with ThreadPoolExecutor(1) as thread:

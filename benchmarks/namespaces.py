@@ -1,4 +1,4 @@
-"""A namespace with a TUN, its address, up, and gone again: tunlab beside `ip` and beside hand-packed netlink."""
+"""Make and remove a namespace with a TUN that is up and has an address: tunlab, `ip` and hand-packed netlink."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def by_tunlab() -> None:
 
 
 def run(*, rounds: int = 15, repeats: int = 20) -> list[Outcome]:
-    """The rows; each turn makes and removes `repeats` namespaces, a quarter as many by `ip`."""
+    """Return the rows. Per round each makes and removes `repeats` namespaces, `ip` a quarter as many."""
     turns: dict[str, Callable[[], float]] = {
         "tunlab": each_of(by_tunlab, repeats),
         "by hand": each_of(namespace_by_hand, repeats),

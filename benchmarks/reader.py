@@ -1,4 +1,4 @@
-"""Reading a full TUN queue: tunlab's reader beside a loop of read(2) in C, in datagrams per second."""
+"""Read a full TUN queue with tunlab's reader and with a read(2) loop in C, in datagrams per second."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAME = "reader"
 KEPT, COUNTED = at_least(0.60), at_least(0.75)
 
 Drain = Callable[[TunDevice], tuple[int, int]]
-"""Empties the queue: datagrams, octets."""
+"""A function that empties the queue and returns the numbers of datagrams and bytes."""
 
 
 @contextmanager
 def c_drain() -> Iterator[Drain]:
-    """reader.c, compiled for this machine. Raises BenchmarkError without a C compiler."""
+    """Compile and load reader.c. Raises BenchmarkError without a C compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         raise BenchmarkError("there is no C compiler on this machine: install gcc, the reader is measured against C")
@@ -49,13 +49,13 @@ def c_drain() -> Iterator[Drain]:
 
 
 def kept(device: TunDevice) -> tuple[int, int]:
-    """By `read_all`: every datagram an object of its own, all of them held."""
+    """Read with `read_all`, which returns every datagram as an object."""
     datagrams = device.read_all()
     return len(datagrams), len(datagrams[0]) * len(datagrams)
 
 
 def run(*, rounds: int = 41, datagrams: int = 4000) -> list[Outcome]:
-    """The rows; each turn fills the queue with `datagrams` of 84 octets, not timed, and reads them all, timed."""
+    """Return the rows. Each round fills the queue with `datagrams` of 84 bytes and times only the reading."""
     datagram = build(IPv4(src="10.1.2.1", dst="10.1.2.2"), ICMP.echo_request(1, 1), bytes(56))
     with (
         c_drain() as in_c,
@@ -69,9 +69,7 @@ def run(*, rounds: int = 41, datagrams: int = 4000) -> list[Outcome]:
                 def fill_and_drain() -> float:
                     for _ in range(datagrams):
                         sender.send(datagram)
-                    start = (
-                        thread_time()
-                    )  # nothing here ever waits, and others' turns on the processor are not its cost
+                    start = thread_time()  # the work never waits, so time that other processes take is not counted
                     count, octets = drain(device)
                     took = thread_time() - start
                     if (count, octets) != (datagrams, datagrams * len(datagram)):

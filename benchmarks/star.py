@@ -1,7 +1,7 @@
-"""A star of hosts on one switch, up and down by tunlab: what benchmarks.labs starts in a process of its own.
+"""Start and stop a star of hosts on one switch with tunlab. benchmarks.labs runs it in a process of its own.
 
-`python -m benchmarks.star HOSTS` makes and removes it, and prints one line of JSON. With `--look`, the imports are
-done before, and the line has the seconds that `up` and `down` took and the octets that the lab takes meanwhile.
+`python -m benchmarks.star HOSTS` starts and stops the lab and prints one line of JSON. With `--look` it imports
+everything first, and the line has the seconds for `up` and `down` and the bytes of memory that the lab takes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def star(hosts: int) -> str:
 
 
 def memory() -> dict[str, int]:
-    """Octets that all processes in sight take (shared pages by parts), and those that the kernel takes."""
+    """Return the bytes used by all visible processes (proportional set size) and by the kernel."""
     taken = 0
     for rollup in Path("/proc").glob("[0-9]*/smaps_rollup"):
         try:
             text = rollup.read_text(encoding="ascii")
-        except OSError:  # it has ended meanwhile, or is a kernel thread
+        except OSError:  # the process has ended, or is a kernel thread
             continue
         taken += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     counted = re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
@@ -38,7 +38,7 @@ def memory() -> dict[str, int]:
 
 
 def main(hosts: int, *, look: bool) -> None:
-    """Make the star, look at it if asked to, remove it, and print what was seen."""
+    """Start the star, measure its memory with --look, stop it, and print the results."""
     text = star(hosts)
     if not look:
         up(text)()
@@ -55,7 +55,7 @@ def main(hosts: int, *, look: bool) -> None:
 
 
 def up(text: str) -> Callable[[], None]:
-    """Make the lab live, from its text on; gives what removes it."""
+    """Start the lab from its text. Return a function that stops it."""
     from tunlab.lab import Lab
 
     lab = Lab.from_text(text)

@@ -19,7 +19,7 @@ IMPORT, HELP = at_most(40), at_most(150)
 
 
 def run(*, rounds: int = 15) -> list[Outcome]:
-    """The rows; each turn is one process, or two for a lab up and down."""
+    """Return the rows. Each measurement is one process, or two for a lab up and down."""
     with TemporaryDirectory() as directory, private_run() as there:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         Path(directory, "test_nothing.py").write_text("def test_nothing():\n    pass\n", encoding="utf-8")
@@ -35,7 +35,7 @@ def run(*, rounds: int = 15) -> list[Outcome]:
             "pytest without the plugin": process([*pytest, "-p", "no:tunlab"]),
             "pytest with it": process([*pytest, *plugin_options()]),
         }
-        # `down` after `up`: here the order is the same in every round.
+        # `down` must follow `up`, so the order is the same in every round.
         times = interleaved(turns, rounds, rotate=False)
 
     def over(name: str, ground: str) -> float:

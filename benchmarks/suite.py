@@ -1,7 +1,7 @@
-"""A user's suite: 200 tests, each with a TUN and a namespace of its own, by pytest-xdist on two cores.
+"""A suite of 200 tests, each with its own TUN and namespace, run by pytest-xdist on two cores.
 
-And what a test that passes pays for what explains those that fail: the same tests one after the other, from the first's
-setup to the last's teardown, with recordings, the kernel's reasons and leak checks, and without.
+It also measures what recordings, kernel drop reasons and leak checks cost a passing test: the same tests run serially,
+with and without them, from the first setup to the last teardown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def plugin_options() -> list[str]:
 
 
 def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
-    """The row: seconds from starting pytest to its end; the same without the fixture, for what pytest itself takes."""
+    """Return the rows: seconds for the whole pytest run, with the fixture and, for comparison, without."""
     with TemporaryDirectory() as directory:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         file = Path(directory, "test_generated.py")
@@ -70,7 +70,7 @@ def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
 
 
 def _timed(directory: str, arguments: list[str]) -> Callable[[], float]:
-    """A run of pytest, by the stopwatch of its conftest."""
+    """Run pytest and return the time that its conftest measured."""
     run, shown = process(python("-m", "pytest", *arguments)), Path(directory, "took")
 
     def turn() -> float:
