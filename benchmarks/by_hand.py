@@ -47,9 +47,7 @@ def _make() -> list[int]:
         os.write(sysctl, b"1")
         os.close(sysctl)
     except OSError as error:
-        if (
-            error.errno != errno.EROFS
-        ):  # an unprivileged container would need a mount for it, not measured here
+        if error.errno != errno.EROFS:  # an unprivileged container would need a mount for it, not measured here
             raise
         write_sysctls([("net.ipv6.conf.all.disable_ipv6", 1)])
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE) as netlink:

@@ -15,8 +15,8 @@ from time import monotonic
 
 from benchmarks.measure import Outcome, Row, Skipped, at_most, interleaved, process, python, ratio
 from benchmarks.suite import TESTS, plugin_options
-from tunlab.engines.connection import Engine
-from tunlab.engines.provision import Provision
+from tunlab.engines.connection.engine import Engine
+from tunlab.engines.workers.provision import Provision
 from tunlab.errors import EngineError
 
 NAME = "engines"
@@ -73,10 +73,10 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
             return [Skipped(NAME, what, str(error).split("\n")[0]) for what in (START, ADDED, SPLIT)]
         turns = {
             "without": Turn(folder, ["-n", str(WORKERS)]),
-            "in containers": Turn(folder, ["--tunlab-image", image, "--tunlab-on", f"{specs[0]}*{WORKERS}"]),
+            "in containers": Turn(folder, ["--tunlab-image", image, "--tunlab-workers", f"{specs[0]}*{WORKERS}"]),
         }
         if len(specs) > 1:
-            each = [word for spec in specs[:2] for word in ("--tunlab-on", f"{spec}*{WORKERS // 2}")]
+            each = [word for spec in specs[:2] for word in ("--tunlab-workers", f"{spec}*{WORKERS // 2}")]
             turns["on two engines"] = Turn(folder, ["--tunlab-image", image, *each])
         callables: dict[str, Callable[[], float]] = dict(turns)
         times = interleaved(callables, rounds)

@@ -139,7 +139,7 @@ def pytester(pytester, monkeypatch):
 @pytest.fixture
 def engine():
     """The Docker Engine. Without one the test fails in CI and is skipped elsewhere."""
-    from tunlab.engines.connection import Engine  # only here: it is slow to load
+    from tunlab.engines.connection.engine import Engine  # only here: it is slow to load
     from tunlab.errors import EngineError
 
     try:

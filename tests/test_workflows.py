@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tunlab.engines.suite_image import base_image
+from tunlab.engines.images.suite_image import base_image
 
 ACTION = Path(__file__).parents[1] / ".github" / "actions" / "test" / "action.yml"
 SUITE = """

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.pages import BLOCKS, LANGUAGES, ROOT
-from tunlab.engines import settings
+from tunlab.engines.project import settings
 
 PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.engines.ssh_server import SSHServer
-from tunlab.engines import ownership, removal
-from tunlab.engines.connection import Engine
-from tunlab.engines.endpoint import endpoint
-from tunlab.engines.suite_image import base_image, ensure_suite_image
+from tunlab.engines.connection.endpoint import endpoint
+from tunlab.engines.connection.engine import Engine
+from tunlab.engines.containers import cleanup, container_labels
+from tunlab.engines.images.suite_image import base_image, ensure_suite_image
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
@@ -42,9 +42,9 @@ def suite_image(tmp_path_factory):
 @pytest.fixture
 def run_of(engine):
     """A run's name; nothing of it is left after the test."""
-    run = ownership.new_run()
+    run = container_labels.new_run_id()
     yield run
-    left = removal.remove_run(engine, run)
+    left = cleanup.remove_run_containers(engine, run)
     assert left == []
 
 
@@ -83,7 +83,12 @@ class Running:
 
     def containers(self) -> list[str]:
         """The ids of its containers."""
-        filters = {"label": [f"{ownership.PID}={self.process.pid}", f"{ownership.HOST}={ownership.host()}"]}
+        filters = {
+            "label": [
+                f"{container_labels.PID}={self.process.pid}",
+                f"{container_labels.HOST}={container_labels.host()}",
+            ]
+        }
         return [each["Id"] for each in self._engine.api.containers(all=True, filters=filters)]
 
     def wait_for_a_container(self) -> None:
@@ -138,5 +143,5 @@ def start(engine, child_environment, request):
             pass
     left = [each for running in started for each in running.containers()]
     for each in left:
-        removal.remove(engine, each)
+        cleanup.remove(engine, each)
     assert left == []

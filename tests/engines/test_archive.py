@@ -6,10 +6,10 @@ import tarfile
 
 import pytest
 
-from tunlab.engines import inside
-from tunlab.engines.archive import heavy, packed, project_files, unpacked
-from tunlab.engines.image import tag_of
-from tunlab.engines.suite import _Split
+from tunlab.engines.images.build import image_tag
+from tunlab.engines.project.archive import heavy, packed, project_files, unpacked
+from tunlab.engines.suite_run import container_runner
+from tunlab.engines.suite_run.runner import _Split
 
 
 def tar(*entries):
@@ -93,7 +93,7 @@ class TestWhatComesBack:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_the_end_is_found_wherever_the_output_is_cut(size):
-    end = inside.end_of_output("word")
+    end = container_runner.end_of_output("word")
     whole = b"out\0put \0tunlab-no " + end[:5] + b" more\n"
     split, shown, status = _Split(end), b"", None
     sent = whole + end + b"42\n"
@@ -105,7 +105,7 @@ def test_the_end_is_found_wherever_the_output_is_cut(size):
 
 
 def test_what_looked_like_the_end_is_shown_in_the_end():
-    split = _Split(inside.end_of_output("word"))
+    split = _Split(container_runner.end_of_output("word"))
     assert split.take(b"x\0tunlab-") == (b"x", None)
     assert split.rest() == b"\0tunlab-"
 
@@ -113,11 +113,11 @@ def test_what_looked_like_the_end_is_shown_in_the_end():
 def test_a_tag_is_the_content():
     context, arguments = {"a": b"1", "b": b"2"}, {"BASE_IMAGE": "x"}
     tags = {
-        tag_of("n", context, arguments),
-        tag_of("n", {"a": b"12", "b": b""}, arguments),
-        tag_of("n", {"a": b"1"}, arguments),
-        tag_of("n", context, {"BASE_IMAGE": "y"}),
-        tag_of("n", context, {}),
+        image_tag("n", context, arguments),
+        image_tag("n", {"a": b"12", "b": b""}, arguments),
+        image_tag("n", {"a": b"1"}, arguments),
+        image_tag("n", context, {"BASE_IMAGE": "y"}),
+        image_tag("n", context, {}),
     }
     assert len(tags) == 5
-    assert tag_of("n", dict(reversed(context.items())), arguments) in tags
+    assert image_tag("n", dict(reversed(context.items())), arguments) in tags

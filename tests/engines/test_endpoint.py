@@ -5,8 +5,8 @@ from hashlib import sha256
 
 import pytest
 
-from tunlab.engines.connection import Engine
-from tunlab.engines.endpoint import DEFAULT_SOCKET, Endpoint, endpoint
+from tunlab.engines.connection.endpoint import DEFAULT_SOCKET, Endpoint, endpoint
+from tunlab.engines.connection.engine import Engine
 from tunlab.errors import EngineError
 
 

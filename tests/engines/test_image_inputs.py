@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from tunlab.engines.image_inputs import decisive
+from tunlab.engines.images.image_inputs import decisive
 
 FILES = {
     "pyproject.toml": "",

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.engines.conftest import LIMIT
-from tunlab.engines.provision import Provision
+from tunlab.engines.workers.provision import Provision
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -54,7 +54,7 @@ def on_an_engine(child_environment):
     def run(directory) -> str:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
         done = subprocess.run(
-            [*command, "--tunlab-on", "local*1"],
+            [*command, "--tunlab-workers", "local*1"],
             cwd=directory, env=child_environment, capture_output=True, text=True, timeout=2 * LIMIT, check=False,
         )  # fmt: skip
         return done.stdout + done.stderr

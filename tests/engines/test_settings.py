@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from tunlab.cli.group import tunlab as group
-from tunlab.engines import project, settings
-from tunlab.engines.provision import Provision
+from tunlab.engines.project import discovery, settings
+from tunlab.engines.workers.provision import Provision
 from tunlab.errors import TopologyError
 
 TEST = "[tool.tunlab.test]\n"
@@ -25,8 +25,8 @@ def root(tmp_path, monkeypatch):
 
 def read_whole(root):
     """All that is read of a pyproject.toml."""
-    project.files(root, settings.of(root).get("include", ()))
-    return project.is_tunlab(root), project.needs(root)
+    discovery.files(root, settings.of(root).get("include", ()))
+    return discovery.is_tunlab(root), discovery.needs(root)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_an_option_that_cannot_be_is_one_too(arguments, sentence):
 @pytest.mark.parametrize("text", ["", "[tool]", "[project]", TEST])
 def test_a_project_that_says_nothing(root, text):
     (root / "pyproject.toml").write_text(text)
-    assert (settings.of(root), project.needs(root), project.is_tunlab(root)) == ({}, [], False)
+    assert (settings.of(root), discovery.needs(root), discovery.is_tunlab(root)) == ({}, [], False)
 
 
 class TestFilesThatGitIgnores:
@@ -110,7 +110,7 @@ class TestFilesThatGitIgnores:
         ],
     )
     def test_those_that_are_asked_for(self, root, include, more):
-        assert project.files(root, include) == sorted([".gitignore", "kept.py", *more])
+        assert discovery.files(root, include) == sorted([".gitignore", "kept.py", *more])
 
     def test_workers_are_given_them_too(self, root):
         (root / "pyproject.toml").write_text(TEST + "include = ['gen']")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tunlab
-from tunlab.engines.suite_image import base_image, source
+from tunlab.engines.images.suite_image import base_image, source
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(tunlab.__file__).parent
@@ -29,7 +29,7 @@ def test_an_installed_tunlab_has_the_source_that_a_checkout_has(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    told = "import tunlab.engines.suite_image as s; found = sorted((k, hash(v)) for k, v in s.source().items())"
+    told = "import tunlab.engines.images.suite_image as s; found = sorted((k, hash(v)) for k, v in s.source().items())"
     told += "; print(s.tunlab.__file__, found)"
     seen = []
     for place in (checkout, installed):

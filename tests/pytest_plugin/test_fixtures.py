@@ -121,7 +121,7 @@ class TestFixtures:
 
     def test_options_are_in_pytest_help(self, run):
         run("--help").stdout.fnmatch_lines(
-            ["*--tunlab-skip-unprivileged*", "*--tunlab-rootless*", "*--tunlab-on=SPEC*"]
+            ["*--tunlab-skip-unprivileged*", "*--tunlab-rootless*", "*--tunlab-workers=SPEC*"]
         )
 
     def test_marker_is_registered_for_strict_markers(self, pytester, run):

@@ -55,7 +55,7 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
 
 def _missing_requirements(plan: LabPlan, file: str) -> Iterator[Problem]:
     """Yield a problem for each requirement of the lab that this machine lacks, if this user may check it."""
-    from tunlab.cli.containers import refuse_missing
+    from tunlab.cli.lab_containers import refuse_missing
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
     from tunlab.lab.build.namespaces import check_netem
 

@@ -52,7 +52,7 @@ def _engine() -> Probe:
 
     name = "Docker Engine"
     try:
-        from tunlab.engines.connection import Engine
+        from tunlab.engines.connection.engine import Engine
 
         with Engine.connect(timeout=_ENGINE_TIMEOUT) as engine:
             return Probe(name, ok=True, detail=f"version {engine.version}")

@@ -23,7 +23,7 @@ def down_command(name: str | None, everything: bool) -> None:
 
     Example: tunlab down vpn
     """
-    from tunlab.cli.containers import remove_containers
+    from tunlab.cli.lab_containers import remove_containers
     from tunlab.errors import LabError, TunlabError
     from tunlab.lab.lab import Lab
 
@@ -61,7 +61,7 @@ def gc_command() -> None:
 
     Example: tunlab gc
     """
-    from tunlab.cli.containers import remove_containers
+    from tunlab.cli.lab_containers import remove_containers
     from tunlab.lab.lab import Lab
 
     for removed in Lab.gc(remove_containers):

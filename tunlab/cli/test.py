@@ -17,8 +17,8 @@ import click
 from tunlab.cli import discard_output
 
 if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
-    from tunlab.engines.container import Privileges
+    from tunlab.engines.connection.engine import Engine
+    from tunlab.engines.containers.container import Privileges
 
 _HANDED_ON = (
     "CI", "PYTEST_ADDOPTS", "PYTEST_XDIST_AUTO_NUM_WORKERS", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "TERM",
@@ -67,14 +67,15 @@ def test_command(
 
     Example: tunlab test -n auto --junitxml=junit.xml
     """
-    from tunlab.engines import project, removal, settings
-    from tunlab.engines.archive import heavy
-    from tunlab.engines.connection import Engine
-    from tunlab.engines.written import added, outside
+    from tunlab.engines.connection.engine import Engine
+    from tunlab.engines.containers import cleanup
+    from tunlab.engines.project import discovery, settings
+    from tunlab.engines.project.archive import heavy
+    from tunlab.engines.suite_run.output_paths import added, outside
 
     arguments = pytest_args[1:] if pytest_args[:1] == ("--",) else pytest_args
     here = Path.cwd()
-    root = project.root_of(here)
+    root = discovery.find_root(here)
     said = settings.of(root)
     _refuse("--install", install, settings.CHECKS["install"])
     _refuse("--env", env, settings.CHECKS["env"])
@@ -88,12 +89,12 @@ def test_command(
         raise click.UsageError("--pythons builds an image for each version, and --image names one")
     _refuse_to_wait([*added(environment), *arguments])
     wanted = install or said.get("install")
-    names = project.files(root, said.get("include", ()))
+    names = discovery.files(root, said.get("include", ()))
     if told := heavy(root, names):
         click.echo(f"tunlab: {told}", err=True)
 
     with _sigterm_ends_us(), Engine.connect(spec) as engine:
-        if abandoned := removal.remove_abandoned(engine):
+        if abandoned := cleanup.remove_abandoned_containers(engine):
             containers = "container" if len(abandoned) == 1 else "containers"
             click.echo(f"removed {len(abandoned)} {containers} of a tunlab that was killed", err=True)
 
@@ -105,9 +106,9 @@ def test_command(
             chosen = image or _build(engine, root, names, version, wanted, (*said.get("packages", ()), *packages))
             if image:
                 _pull(engine, image)
-            from tunlab.engines.suite import Suite, run
+            from tunlab.engines.suite_run.runner import Suite, run
 
-            own = project.is_tunlab(root)  # its package is the one that the image has installed
+            own = discovery.is_tunlab(root)  # its package is the one that the image has installed
             suite = Suite(
                 root=root, directory=here, arguments=its,
                 names=[name for name in names if not own or not name.startswith("tunlab/")],
@@ -148,16 +149,16 @@ def _build(
     packages: tuple[str, ...],
 ) -> str:
     """The image of tunlab with what the project needs; install: None where nobody says what that is."""
-    from tunlab.engines import project
-    from tunlab.engines.project_image import ensure_project_image
-    from tunlab.engines.suite_image import ensure_suite_image
+    from tunlab.engines.images.project_image import ensure_project_image
+    from tunlab.engines.images.suite_image import ensure_suite_image
+    from tunlab.engines.project import discovery
 
-    own = project.is_tunlab(root)
+    own = discovery.is_tunlab(root)
     with _telling("the image") as progress:
         base = ensure_suite_image(
             engine, python=version, packages=" ".join(packages), extras="test" if own else "", progress=progress
         )
-    asked = project.needs(root) if install is None and not own else install or ()
+    asked = discovery.needs(root) if install is None and not own else install or ()
     needed = [each for each in asked if each.strip()]
     if not needed:
         return base
@@ -166,7 +167,7 @@ def _build(
 
 
 def _pull(engine: Engine, image: str) -> None:
-    from tunlab.engines.image import pull_image
+    from tunlab.engines.images.build import pull_image
 
     with _telling(f"the image {image}", "fetching") as progress:
         pull_image(engine, image, progress=progress)

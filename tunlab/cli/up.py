@@ -51,7 +51,7 @@ def up_command(
         click.echo(_json(planned) if as_json else plan_text(planned))
         click.echo("dry run: nothing was created", err=True)
         return
-    from tunlab.cli.containers import containers_of, remove_containers
+    from tunlab.cli.lab_containers import containers_of, remove_containers
     from tunlab.cli.progress import Progress
     from tunlab.cli.signals import SignalPipe
     from tunlab.errors import TopologyError

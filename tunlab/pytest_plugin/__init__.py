@@ -17,8 +17,8 @@ pytest_plugins = tuple(
     f"tunlab.pytest_plugin.{name}"
     for name in (
         "options",
-        "workers",
-        "on_engines",
+        "worker_process",
+        "engine_options",
         "fixtures",
         "lab_fixtures",
         "strict",

@@ -20,11 +20,11 @@ from tunlab.errors import EngineError, TunlabError
 from tunlab.kernel import signals
 
 if TYPE_CHECKING:
-    from tunlab.engines.connection import Engine
-    from tunlab.engines.fleet import Fleet, Seat
-    from tunlab.engines.parity import Side
-    from tunlab.engines.provision import Provision
-    from tunlab.engines.worker_container import WorkerContainer
+    from tunlab.engines.connection.engine import Engine
+    from tunlab.engines.workers.compat import Environment
+    from tunlab.engines.workers.provision import Provision
+    from tunlab.engines.workers.worker_container import WorkerContainer
+    from tunlab.engines.workers.worker_pool import WorkerPool, WorkerSlot
 
 
 def end(error: TunlabError) -> NoReturn:
@@ -35,10 +35,10 @@ def end(error: TunlabError) -> NoReturn:
 class EngineWorkers:
     """The controller's side of a run: its fleet, and what became of each test."""
 
-    def __init__(self, config: pytest.Config, fleet: Fleet, provision: Provision) -> None:
+    def __init__(self, config: pytest.Config, fleet: WorkerPool, provision: Provision) -> None:
         """For `pytest_configure`."""
         self._config, self._fleet, self._provision = config, fleet, provision
-        self._crew: dict[str, Crew] = {}  # by the worker's id, as "gw3"
+        self._crew: dict[str, WorkerState] = {}  # by the worker's id, as "gw3"
         self._collected: dict[int, set[str]] = {}  # by the seat's number
         self._done: dict[int, set[str]] = {}
         self._ran: Counter[str] = Counter()
@@ -57,8 +57,8 @@ class EngineWorkers:
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
         """Start the containers side by side, for pytest-xdist opens its gateways one by one; compare both sides."""
-        from tunlab.engines import claim
-        from tunlab.engines.places import rootless
+        from tunlab.engines.workers import stream_bridge
+        from tunlab.engines.workers.worker_spec import rootless
 
         try:
             gate = self._fleet.start(self._provision.settings(), self._image)
@@ -67,26 +67,26 @@ class EngineWorkers:
             end(error)
         for seat, spec in zip(self._fleet.seats, specs, strict=True):
             # -I -S: it stands on the standard library, and starts in a few milliseconds.
-            inside = [sys.executable, "-I", "-S", claim.__file__, gate, str(seat.number)]
+            inside = [sys.executable, "-I", "-S", stream_bridge.__file__, gate, str(seat.number)]
             spec.python = shlex.join(rootless() if self._fleet.at(seat.number) is None else inside)
             spec.tunlab_seat = seat.number
 
     def _compare(self) -> None:
-        from tunlab.engines.parity import differences, refuse_mixed, refuse_unlike
+        from tunlab.engines.workers.compat import check_compatible, check_same_python, differences
 
         controller = self._here()
         workers = [worker for seat in self._fleet.in_containers if (worker := self._fleet.at(seat.number))]
         for worker in workers:
-            refuse_unlike(controller, worker.side, engine=worker.engine.name, image=worker.image)
+            check_compatible(controller, worker.side, engine=worker.engine.name, image=worker.image)
         sides = [(worker.engine.name, worker.side) for worker in workers]
         if self._config.option.dist != "each":
             alike = [("rootless", controller)] if len(workers) < len(self._fleet.seats) else []
-            refuse_mixed([*alike, *sides])
+            check_same_python([*alike, *sides])
         for line in differences(controller, sides):
             self._say(f"tunlab: {line}", even_quiet=True)
 
-    def _here(self) -> Side:
-        from tunlab.engines.parity import here
+    def _here(self) -> Environment:
+        from tunlab.engines.workers.compat import here
 
         return here({dist.project_name: dist.version for _, dist in self._config.pluginmanager.list_plugin_distinfo()})
 
@@ -109,12 +109,12 @@ class EngineWorkers:
     def pytest_xdist_newgateway(self, gateway: Any) -> None:
         """Remember which container the worker of this name is."""
         seat = self._fleet.seats[gateway.spec.tunlab_seat]
-        self._crew[gateway.id] = Crew(seat, self._fleet.at(seat.number))
+        self._crew[gateway.id] = WorkerState(seat, self._fleet.at(seat.number))
 
     @pytest.hookimpl
     def pytest_xdist_getremotemodule(self) -> Any:
         """Keep the container's own Python path and directories, and go on as pytest-xdist's."""
-        from tunlab.engines import worker_remote
+        from tunlab.engines.workers import worker_remote
 
         return worker_remote
 
@@ -155,7 +155,7 @@ class EngineWorkers:
         with signals.held():
             yield
 
-    def _remember(self, report: pytest.TestReport, crew: Crew) -> None:
+    def _remember(self, report: pytest.TestReport, crew: WorkerState) -> None:
         report.user_properties.append(("tunlab-engine", str(crew)))
         done = self._done.setdefault(crew.seat.number, set())
         if (report.when != "setup" or not report.passed) and report.nodeid not in done:
@@ -182,13 +182,13 @@ class EngineWorkers:
         except EngineError as none_left:
             self._stop(EngineError(f"{none_left.problem}, {self._not_run_text()}", log=none_left.log))
 
-    def _refuse(self, crew: Crew, traceback: str) -> NoReturn:
+    def _refuse(self, crew: WorkerState, traceback: str) -> NoReturn:
         """End the run by what a worker refuses, before its first test: another in its place would do the same."""
-        from tunlab.engines.parity import cannot_begin, lacking
+        from tunlab.engines.workers.compat import lacking, startup_error
 
         if (worker := crew.worker) is None:
-            self._stop(cannot_begin(traceback, (), engine=crew.place, image=""))
-        self._stop(cannot_begin(traceback, lacking(self._here(), worker.side), engine=crew.place, image=worker.image))
+            self._stop(startup_error(traceback, (), engine=crew.place, image=""))
+        self._stop(startup_error(traceback, lacking(self._here(), worker.side), engine=crew.place, image=worker.image))
 
     @pytest.hookimpl
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
@@ -256,10 +256,10 @@ class EngineWorkers:
             self._say(line, even_quiet=True)
 
 
-class Crew:
+class WorkerState:
     """A worker that pytest-xdist has a name for: its seat, and the container it is in; None without one."""
 
-    def __init__(self, seat: Seat, worker: WorkerContainer | None) -> None:
+    def __init__(self, seat: WorkerSlot, worker: WorkerContainer | None) -> None:
         """For a worker that begins."""
         self.seat, self.worker = seat, worker
         self.ready = False

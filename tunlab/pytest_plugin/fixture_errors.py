@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import pytest
 
-from tunlab.pytest_plugin.workers import no_user_namespace
+from tunlab.pytest_plugin.worker_process import no_user_namespace
 
 if TYPE_CHECKING:
     from tunlab.errors import KernelError

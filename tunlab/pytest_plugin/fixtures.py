@@ -11,7 +11,7 @@ from tunlab.pytest_plugin.fixture_errors import fail_or_skip, make_or_fail
 from tunlab.pytest_plugin.packet_recorder import recorder_for
 from tunlab.pytest_plugin.settings import settings_of
 from tunlab.pytest_plugin.strict import enable_strict
-from tunlab.pytest_plugin.workers import end_with_the_controller
+from tunlab.pytest_plugin.worker_process import die_with_controller
 
 if TYPE_CHECKING:
     from tunlab.kernel.netns import Netns
@@ -33,7 +33,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
     from tunlab.errors import PrivilegeError
 
     settings = settings_of(request)
-    end_with_the_controller(request.config)
+    die_with_controller(request.config)
     recorder = recorder_for(request.node)
     with ExitStack() as resources:
 

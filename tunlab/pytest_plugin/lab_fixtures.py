@@ -83,8 +83,8 @@ def _start_lab(
     lab_plan = plan(spec)
     containers = None
     if any(node.kind == "container" for node in lab_plan.nodes):
-        from tunlab.engines.nodes import Nodes
+        from tunlab.engines.lab_nodes import LabContainers
 
-        containers = resources.enter_context(Nodes(lab_plan, stays=False))
+        containers = resources.enter_context(LabContainers(lab_plan, stays=False))
     hold = partial(recorder.add_lab, lab_plan)
     return resources.enter_context(LiveLab.make(lab_plan, base=base, containers=containers, hold=hold))

@@ -1,0 +1,362 @@
+"""Containers as nodes of a lab, on a real engine: wired like any node, and gone with the lab however that ends."""
+
+import io
+import signal
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from tunlab.engines.containers import cleanup
+from tunlab.engines.containers.container import Container
+from tunlab.engines.lab_nodes import LabContainers, remove_recorded
+from tunlab.errors import EngineError, LabError
+from tunlab.kernel.link_events import LinkEvents
+from tunlab.kernel.netns import Netns
+from tunlab.kernel.rtnl import Rtnl
+from tunlab.lab import Lab
+from tunlab.lab.live_lab import LiveLab
+from tunlab.topology import parse_lab, plan
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+WEB = """
+name = "web"
+[nodes]
+client = {}
+router = { forward = true }
+web = { image = "IMAGE", env = { GREETING = "hello" }, files = { "/srv/page.txt" = "page.txt" }, run = [RUN] }
+[[links]]
+ends = ["client", "router"]
+[[links]]
+ends = ["router", "web"]
+"""
+SERVER = '{ command = "python3 -m http.server 80 --directory /srv", ready = { port = 80 } }'
+
+
+@pytest.fixture
+def text(image, engine):
+    return lambda run=SERVER: WEB.replace("IMAGE", image).replace("RUN", run)
+
+
+@pytest.fixture
+def directory(tmp_path, monkeypatch):
+    (tmp_path / "page.txt").write_text("a page of the container's")
+    monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
+    return tmp_path
+
+
+@pytest.fixture
+def tunlab(directory, child_environment):
+    """`tunlab("up", "web.toml")` in the directory: the finished process."""
+
+    def run(*arguments, prefix=(), **keywords):
+        return subprocess.run(
+            [*prefix, sys.executable, "-m", "tunlab", *arguments],
+            cwd=directory, env=child_environment, capture_output=True, text=True, timeout=60, check=False, **keywords,
+        )  # fmt: skip
+
+    yield run
+    for lab in Lab.all():
+        lab.down(lambda record: remove_recorded(record.engine, record.run))
+
+
+def interfaces_of(container):
+    with Netns.of_process(container.pid) as netns, Rtnl(netns) as rtnl:
+        return [link.name for link in rtnl.links()]
+
+
+def containers(engine, run):
+    return cleanup.of_run(engine, run)
+
+
+class TestOfATest:
+    def test_reached_by_ping_and_by_http_through_a_router(self, engine, text, directory, need):
+        planned = plan(parse_lab(text()))
+        with LabContainers(planned, stays=False) as nodes:
+            with LiveLab.make(planned, base=directory, containers=nodes) as lab:
+                assert len(containers(engine, nodes.record.run)) == 1
+                assert all(lab.ping_all().values())
+                curl = [need("curl"), "-sS", "http://web/page.txt"]
+                assert lab["client"].run(curl, capture_output=True, text=True, check=True).stdout == (
+                    "a page of the container's"
+                )
+                # Its own programs see the nodes' names, by the engine's hosts file.
+                said = subprocess.run(
+                    ["nsenter", "-t", str(nodes.pid("web")), "-a", "sh", "-c", "hostname; getent hosts client; env"],
+                    capture_output=True, text=True, check=True,
+                ).stdout  # fmt: skip
+                assert said.startswith("web\n10.0.1.1")
+            assert len(containers(engine, nodes.record.run)) == 1  # the lab lets it be
+        assert containers(engine, nodes.record.run) == []
+
+    def test_the_fixture(self, engine, text, pytester, monkeypatch):
+        for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
+            monkeypatch.delenv(name, raising=False)
+        (pytester.path / "page.txt").write_text("page")
+        (pytester.path / "web.toml").write_text(text())
+        pytester.makepyfile(
+            """
+            import pytest
+            @pytest.mark.lab("web.toml")
+            def test_x(lab):
+                assert lab.ping_all()["client", "web"]
+                assert lab["web"].run(["true"]).returncode == 0
+            """
+        )
+        pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+
+    def test_one_that_runs_already_stays_as_it_was(self, engine, image, run_of, need):
+        script = "import time; print('up', flush=True); time.sleep(1000)"
+        made = Container.create(engine, image, ["python3", "-c", script], run=run_of, role="test", privileges="none")
+        with made as running:
+            running.start()
+            toml = f'[nodes]\na = {{}}\nb = {{ container = "{running.id[:12]}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
+            planned = plan(parse_lab(toml))
+            with LabContainers(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+                assert lab.ping_all() == {("a", "b"): True, ("b", "a"): True}
+                program = lab["b"].popen(["sleep", "1000"])
+            assert program.wait() == -signal.SIGKILL
+            assert running.pid  # neither killed nor removed
+            assert containers(engine, run_of) == [running.id]
+
+    @pytest.mark.parametrize("network", ["host", "container"])
+    @pytest.mark.parametrize("prefix", [(), ("unshare", "--net")], ids=["from the machine's", "from another"])
+    def test_one_in_the_machines_namespace_is_refused(self, engine, image, run_of, tunlab, directory, network, prefix):
+        options = {"run": run_of, "role": "test", "privileges": "none"}
+        with Container.create(engine, image, ["sleep", "1000"], network="host", **options) as running:
+            running.start()
+            # One that has joined its namespace says no more of it than that.
+            mode = "host" if network == "host" else f"container:{running.id}"
+            with Container.create(engine, image, ["sleep", "1000"], network=mode, **options) as joined:
+                joined.start()
+                (directory / "x.toml").write_text(
+                    f'[nodes]\na = {{}}\nb = {{ container = "{joined.id}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
+                )
+                done = tunlab("up", "x.toml", prefix=prefix)
+        assert done.returncode == 69, done.stderr
+        assert "has no network namespace of its own: it is in the machine's; start it without --net" in done.stderr
+
+    def test_two_that_run_are_let_go_whole(self, engine, image, run_of):
+        made = [
+            Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test", privileges="none")
+            for _ in range(2)
+        ]
+        with made[0] as one, made[1] as other:
+            one.start()
+            other.start()
+            names = f'a = {{ container = "{one.id}" }}\nb = {{ container = "{other.id}" }}\n'
+            planned = plan(parse_lab(f'[nodes]\n{names}[[links]]\nends = ["a:lab0", "b:lab0"]\n'))
+            with LabContainers(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+                assert all(lab.ping_all().values())
+                with (
+                    LabContainers(planned, stays=False) as again,
+                    pytest.raises(LabError, match="is a node of a lab already"),
+                ):
+                    LiveLab.make(planned, containers=again)
+            assert interfaces_of(one) == interfaces_of(other) == ["lo"]
+
+    def test_killed_with_its_test(self, engine, text, directory, child_environment):
+        """The guardian ends it, and the engine removes what has ended."""
+        source = """
+            import os, signal, sys
+            from tunlab.engines.lab_nodes import LabContainers
+            from tunlab.lab.live_lab import LiveLab
+            from tunlab.topology import parse_lab, plan
+            planned = plan(parse_lab(sys.argv[1]))
+            nodes = LabContainers(planned, stays=False)
+            lab = LiveLab.make(planned, containers=nodes)
+            print(nodes.record.run, flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """.replace("\n            ", "\n")
+        done = subprocess.run(
+            [sys.executable, "-c", source, text()],
+            cwd=directory, env=child_environment, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        run = done.stdout.strip()
+        for each in containers(engine, run):
+            cleanup._wait_until_removed(engine, each)
+        assert containers(engine, run) == []
+
+    @pytest.mark.parametrize(
+        ("link", "keys", "said"),
+        [
+            ("b", "", r'has an interface eth0 already; give the lab\'s another name, as ends = \["…", "b:lab0"\]'),
+            ("b:lab0", "", r"has a default route already; give the node other routes, as routes = \[{ to = "),
+            ("b:lab0", ', routes = [{ to = "10.0.0.0/16", via = "10.0.1.1" }]', None),
+        ],
+    )
+    def test_one_that_runs_already_keeps_its_networks(self, engine, image, run_of, link, keys, said):
+        made = Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test")
+        # With what an engine gives a container, but not by the engine: its end would be a link of the machine's.
+        with made as running, Netns.create() as engines:
+            running.start()
+            with Netns.of_process(running.pid) as netns, Rtnl(netns) as rtnl:
+                rtnl.add_veth("eth0", "eth0", peer_netns=engines)
+                rtnl.add_address(rtnl.link_index("eth0"), "172.17.0.2/16")
+                rtnl.set_link(rtnl.link_index("eth0"), up=True)
+                rtnl.add_route("default", via="172.17.0.1")
+            before = netns_of(running)
+            toml = (
+                f'[nodes]\na = {{ forward = true }}\nb = {{ container = "{running.id[:12]}"{keys} }}\nc = {{}}\n'
+                f'[[links]]\nends = ["a", "{link}"]\n[[links]]\nends = ["a", "c"]\n'
+            )
+            planned = plan(parse_lab(toml))
+            with LabContainers(planned, stays=False) as nodes:
+                if said is None:
+                    with LiveLab.make(planned, containers=nodes) as lab:
+                        assert lab.ping_all()["c", "b"]
+                else:
+                    with pytest.raises(LabError, match=said):
+                        LiveLab.make(planned, containers=nodes)
+            assert netns_of(running) == before
+
+
+def netns_of(running):
+    """The names of the links in a container's namespace, when those of a lab that was there have gone."""
+    with Netns.of_process(running.pid) as netns, LinkEvents({"": netns}) as events, Rtnl(netns) as rtnl:
+        while any(link.name == "lab0" for link in rtnl.links()):
+            assert events.wait(20)
+            events.take()
+        return [(link.index, link.name) for link in rtnl.links()]
+
+
+class TestThatStays:
+    def test_up_exec_and_down(self, engine, text, tunlab, directory):
+        (directory / "web.toml").write_text(text())
+        done = tunlab("up", "web.toml")
+        assert done.returncode == 0, done.stderr
+        assert tunlab("ping-all", "web").returncode == 0
+        shown = tunlab("exec", "web/web", "--", "sh", "-c", "cat /srv/page.txt; echo; echo $GREETING; exit 5")
+        assert (shown.returncode, shown.stdout) == (5, "a page of the container's\nhello\n")
+        absent = tunlab("exec", "web/web", "--", "no-such-program")
+        assert (absent.returncode, "has no program 'no-such-program'" in absent.stderr) == (127, True)
+        run = Lab("web").state.containers.run
+        assert len(containers(engine, run)) == 1
+        (container,) = containers(engine, run)
+        done = tunlab("down", "web")
+        assert (done.returncode, containers(engine, run)) == (0, []), done.stderr
+        assert done.stdout == f"web is down: removed 2 namespaces, 1 container ({container[:12]})\n"
+
+    @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
+    def test_up_killed_at_any_time_and_gc(self, engine, text, tunlab, directory, child_environment, need, call):
+        (directory / "web.toml").write_text(text())
+        when = {"connect": 4, "setns": 2, "mount": 2}[call]
+        strace = [need("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={when}"]
+        killed = subprocess.run(
+            [*strace, sys.executable, "-m", "tunlab", "up", "web.toml"],
+            cwd=directory, env=child_environment, capture_output=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
+        state = Lab("web").state
+        left = ", ".join(each[:12] for each in containers(engine, state.containers.run))
+        done = tunlab("gc")
+        assert (done.returncode, f"1 container ({left})" in done.stdout) == (0, bool(left)), done.stdout
+        assert Lab.all() == []
+        assert containers(engine, state.containers.run) == []
+        assert tunlab("up", "web.toml").returncode == 0
+
+    def test_nobody_who_could_remove_it(self, text, tunlab, directory):
+        (directory / "web.toml").write_text(text())
+        assert tunlab("up", "web.toml").returncode == 0
+        with pytest.raises(LabError, match="nobody here can start or remove it"):
+            Lab("web").down()
+        assert tunlab("down", "web").returncode == 0
+
+
+class TestWhatIsWrong:
+    @pytest.mark.parametrize(
+        ("run", "said"),
+        [
+            ('"python3 -c pass"', "ended"),
+            ('{ command = "sleep 1000", ready = { port = 80 }, timeout = "100ms" }', "nothing listens on TCP port 80"),
+            ('{ command = "echo hello", ready = { line = "goodbye" } }', "ended"),
+            ('"no-such-program"', "no-such-program failed: No such file"),
+        ],
+    )
+    def test_a_program_that_is_not_as_it_should_be(self, engine, text, tunlab, directory, run, said):
+        (directory / "web.toml").write_text(text(run))
+        done = tunlab("up", "web.toml")
+        if "ready" in run or done.returncode:  # without `ready` it may have been there for a moment
+            assert (done.returncode in (69, 73), said in done.stderr) == (True, True), done.stderr
+            assert "Traceback" not in done.stderr
+            assert Lab.all() == []
+
+    @pytest.mark.parametrize(
+        ("node", "host", "said"),
+        [
+            ('image = "localhost/no-such-image:1"', None, "there is no image localhost/no-such-image:1"),
+            ('container = "no-such-container"', None, "there is no container 'no-such-container'; those that run: "),
+            ('image = "x"', "unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock"),
+        ],
+    )
+    def test_what_is_not_there(self, engine, tunlab, directory, monkeypatch, child_environment, node, host, said):
+        (directory / "x.toml").write_text(f"[nodes]\na = {{ {node} }}\n")
+        if host:
+            child_environment["DOCKER_HOST"] = host
+        done = tunlab("up", "x.toml")
+        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
+        assert Lab.all() == []
+        if not node.startswith('image = "localhost'):  # one that is not there may be had when it is wanted
+            checked = tunlab("check", "x.toml")
+            assert (checked.returncode, said in checked.stderr) == (78, True), checked.stderr
+
+    def test_an_image_without_a_program(self, engine, tunlab, directory, run_of):
+        engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_of)
+        name = f"localhost/tunlab-bare:{run_of}"
+        try:
+            (directory / "x.toml").write_text(f'[nodes]\na = {{ image = "{name}" }}\n')
+            done = tunlab("up", "x.toml")
+        finally:
+            engine.api.remove_image(name)
+        assert done.returncode == 69
+        assert 'the image has no program of its own: give the node one, as run = ["sleep infinity"]' in done.stderr
+        assert Lab.all() == []
+
+    def test_an_engine_elsewhere(self, engine, monkeypatch, tmp_path):
+        planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
+        with forwarded(engine, tmp_path) as address:
+            monkeypatch.setenv("DOCKER_HOST", address)
+            with pytest.raises(EngineError, match="its network namespace is there: name an engine of this machine"):
+                LabContainers(planned, stays=False)
+
+
+def empty_tar():
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w").close()
+    return archive.getvalue()
+
+
+class forwarded:  # noqa: N801 - a context manager
+    """The engine's socket as a TCP port of this machine."""
+
+    def __init__(self, engine, tmp_path):
+        source = """
+            import asyncio, sys
+            async def pump(reader, writer):
+                while piece := await reader.read(65536):
+                    writer.write(piece)
+                    await writer.drain()
+                writer.close()
+            async def serve(reader, writer):
+                its_reader, its_writer = await asyncio.open_unix_connection(sys.argv[1])
+                await asyncio.gather(pump(reader, its_writer), pump(its_reader, writer), return_exceptions=True)
+            async def main():
+                server = await asyncio.start_server(serve, "127.0.0.1", 0)
+                print(server.sockets[0].getsockname()[1], flush=True)
+                await server.serve_forever()
+            asyncio.run(main())
+        """.replace("\n            ", "\n")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", source, str(engine.endpoint.socket)], stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self):
+        return f"tcp://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def __exit__(self, *_):
+        self._process.kill()
+        with self._process:
+            pass

@@ -1,0 +1,1 @@
+"""Find a Docker Engine and connect to it."""

@@ -1,0 +1,1 @@
+"""Create, attach to, label and remove containers."""

@@ -1,0 +1,1 @@
+"""Build and pull the images that suites run in."""

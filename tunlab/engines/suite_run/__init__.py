@@ -1,0 +1,1 @@
+"""`tunlab test`: run a test suite in one container."""

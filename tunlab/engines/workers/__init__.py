@@ -1,0 +1,1 @@
+"""pytest-xdist workers in containers, for `--tunlab-workers`."""
