@@ -17,9 +17,12 @@ from typing import IO
 
 JUNK = frozenset((
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".pytest_cache", ".mypy_cache",
-    ".ruff_cache", ".hypothesis", ".import_linter_cache", ".eggs", "node_modules", "build", "dist",
+    ".ruff_cache", ".hypothesis", ".import_linter_cache", ".eggs", "node_modules",
 ))  # fmt: skip
-"""Directories that no project means, where git does not say what it has."""
+"""Directories that are never part of a project, for projects without git."""
+
+_BUILD_OUTPUT = frozenset(("build", "dist"))
+"""Ignored at the root only: further down, `build` may be a package."""
 
 HEAVY = 50_000_000
 """Octets of which carrying them is worth a word."""
@@ -45,7 +48,10 @@ def _by_git(root: Path) -> list[str]:
 
 def _by_looking(root: Path) -> Iterator[str]:
     for directory, below, files in os.walk(root):
-        below[:] = [name for name in below if name not in JUNK and not (Path(directory) / name / "pyvenv.cfg").exists()]
+        ignored = JUNK | _BUILD_OUTPUT if Path(directory) == root else JUNK
+        below[:] = [
+            name for name in below if name not in ignored and not (Path(directory) / name / "pyvenv.cfg").exists()
+        ]
         for name in files:
             path = Path(directory) / name
             if path.is_symlink() or path.is_file():  # no socket, no FIFO
@@ -58,10 +64,13 @@ def matching(root: Path, pattern: str) -> list[str]:
     Junk stays out, unless the pattern names it itself.
     """
     named = JUNK.difference(PurePosixPath(pattern).parts)
+    output = _BUILD_OUTPUT.difference(PurePosixPath(pattern).parts)
     found = set[str]()
     for match in root.glob(pattern):
         for path in match.rglob("*") if match.is_dir() else (match,):
             name = path.relative_to(root)
+            if name.parts[0] in output:
+                continue
             if named.isdisjoint(name.parts) and path.is_file() and not _in_an_environment(root, name):
                 found.add(name.as_posix())
     return sorted(found)
