@@ -1,6 +1,6 @@
-"""`python -m benchmarks [NAME…]`: compare tunlab with other tools and print one table.
+"""`python -m benchmarks [NAME…]`: compare the speed of tunlab with similar tools and print a table.
 
-Exit codes: 0; 1 if a goal is missed with --check; the error's own code, or 70, if a benchmark cannot run.
+Exits with 0; with --check, with 1 if a goal is missed; with the error's exit code if a benchmark cannot run.
 """
 
 from __future__ import annotations
@@ -20,15 +20,17 @@ NAMES = ("decode", "namespaces", "reader", "startup", "suite", "labs", "engines"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named benchmarks, or all, and print the table. Return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="tunlab beside its peers, in one run.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(NAMES)}; all by default")
-    parser.add_argument("--check", action="store_true", help="exit 1 where a goal is missed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there as well")
+    """Run the named benchmarks, by default all, print the table and return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Compare the speed of tunlab with similar tools."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benchmark to run: {', '.join(NAMES)}; default: all")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a goal is missed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows to a JSON file")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
-        parser.error(f"there is no benchmark {unknown[0]!r}; there are {', '.join(NAMES)}")
+        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}")
     outcomes: list[Outcome] = []
     status = 0
     for name in options.names or NAMES:
@@ -44,35 +46,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             options.json.write_text(json.dumps(report(outcomes), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
-            print(f"--json {options.json}: {error.strerror}; give a file that can be written", file=sys.stderr)
+            print(f"--json {options.json}: {error.strerror}; give a writable file", file=sys.stderr)
             return 74  # EX_IOERR
     missed = [row for row in outcomes if isinstance(row, Row) and row.met is False]
     return status or (1 if options.check and missed else 0)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as columns: name, value, goal, met or missed, and the measured times."""
-    lines = [("benchmark", "what", "value", "goal", "met", "medians")]
+    """Return the outcomes as a table with aligned columns."""
+    lines = [("benchmark", "measure", "value", "goal", "met", "medians")]
     for outcome in outcomes:
         if not isinstance(outcome, Row):
-            lines.append((outcome.benchmark, outcome.what, "-", "", "skipped", outcome.why))
+            lines.append((outcome.benchmark, outcome.measure, "-", "", "skipped", outcome.reason))
             continue
         goal = outcome.goal
         bound = "" if goal is None else f"{'≥' if goal.at_least else '≤'} {_amount(goal.bound, outcome.unit)}"
         met = {None: "", True: "yes", False: "NO"}[outcome.met]
         value = _amount(outcome.value, outcome.unit)
-        lines.append((outcome.benchmark, outcome.what, value, bound, met, outcome.detail))
+        lines.append((outcome.benchmark, outcome.measure, value, bound, met, outcome.detail))
     widths = [max(len(line[column]) for line in lines) for column in range(6)]
     numeric = (2, 3)
 
-    def laid_out(line: Sequence[str]) -> str:
+    def format_line(line: Sequence[str]) -> str:
         cells = (
             cell.rjust(width) if column in numeric else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         return "  ".join(cells).rstrip()
 
-    return "\n".join(map(laid_out, lines))
+    return "\n".join(map(format_line, lines))
 
 
 def _amount(value: float, unit: str) -> str:
@@ -82,7 +84,7 @@ def _amount(value: float, unit: str) -> str:
 def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
     """Return the rows and a description of the machine, for JSON."""
     machine = {"python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine()}
-    return {**machine, "rows": [row.plain() for row in outcomes if isinstance(row, Row)]}
+    return {**machine, "rows": [row.to_dict() for row in outcomes if isinstance(row, Row)]}
 
 
 if __name__ == "__main__":

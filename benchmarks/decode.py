@@ -27,10 +27,10 @@ from benchmarks.measure import (
     Row,
     Skipped,
     at_least,
-    each_of,
-    interleaved,
+    format_medians,
+    measure_in_turns,
     ratio,
-    told,
+    repeat,
 )
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, tcp_options
 
@@ -113,10 +113,10 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
             for each in octets:
                 read(each)
 
-        one = each_of(all_of_them, max(1, round(repeats * SHARE[name])), thread_time)
+        one = repeat(all_of_them, max(1, round(repeats * SHARE[name])), thread_time)
         return lambda: one() / len(octets)
 
-    times = interleaved({name: turn(name, packets) for name in decoders}, rounds)
+    times = measure_in_turns({name: turn(name, packets) for name in decoders}, rounds)
     rows: list[Outcome] = []
     peers = [name for name in decoders if name != "tunlab"]
     if peers:
@@ -148,9 +148,9 @@ def _against(
     rounds: int,
     ours: str = "tunlab",
 ) -> list[Outcome]:
-    times = interleaved({name: turn(name, packets) for name in (ours, peer)}, rounds)
-    return [Row(NAME, what, ratio(times, peer, ours), "×", told(times, (ours, peer)), None)]
+    times = measure_in_turns({name: turn(name, packets) for name in (ours, peer)}, rounds)
+    return [Row(NAME, what, ratio(times, peer, ours), "×", format_medians(times, (ours, peer)), None)]
 
 
 def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None) -> Row:
-    return Row(NAME, what, ratio(times, peer, "tunlab"), "×", told(times, ("tunlab", peer)), goal)
+    return Row(NAME, what, ratio(times, peer, "tunlab"), "×", format_medians(times, ("tunlab", peer)), goal)

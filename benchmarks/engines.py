@@ -1,6 +1,6 @@
-"""A test suite run by workers in containers and by workers on the machine: start-up time and cost per test.
+"""A suite with workers in containers, compared with workers on the machine: start-up time and time per test.
 
-The environment variable TUNLAB_ENGINES lists the engines, separated by spaces. Default: `local`.
+TUNLAB_ENGINES   engines to use, separated by spaces; default: local
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic
 
-from benchmarks.measure import Outcome, Row, Skipped, at_most, interleaved, process, python, ratio
+from benchmarks.measure import Outcome, Row, Skipped, at_most, measure_in_turns, process, python, ratio
 from benchmarks.suite import TESTS, plugin_options
 from tunlab.engines.connection.engine import Engine
 from tunlab.engines.workers.provision import Provision
@@ -24,7 +24,7 @@ START, ADDED, SPLIT = "to the first test", "600 tests in containers / without", 
 PER_TEST = at_most(1.05)
 WORKERS = 2
 
-# Times of the first and the last test report, by the controller's clock.
+# Writes the time of each test report, by the controller's monotonic clock.
 CONFTEST = """
 import time
 
@@ -36,19 +36,19 @@ def pytest_runtest_logreport(report):
 
 
 class Turn:
-    """One run of the suite. Measures the seconds to the first report, and from there to the last."""
+    """A run of the suite. Collects the seconds to the first report in `starts`."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        """Start pytest with the options that choose its workers."""
+        """Prepare a run with pytest's options for the workers."""
         self._when = folder / "when"
-        # `when` is written in the directory that pytest is started in.
+        # The conftest writes to the working directory.
         start = python("-c", f"import os, sys; os.chdir({str(folder)!r}); os.execv(sys.executable, sys.argv[1:])")
         more = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *plugin_options())
         self._process = process([*start, *python(*more, *options)])
         self.starts: list[float] = []
 
     def __call__(self) -> float:
-        """Return the seconds from the first report to the last."""
+        """Run the suite and return the seconds from the first report to the last."""
         self._when.unlink(missing_ok=True)
         began = monotonic()
         self._process()
@@ -58,7 +58,7 @@ class Turn:
 
 
 def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
-    """Return the rows. Rows that need an engine, or a second one, are skipped if there is none."""
+    """Return the rows. Rows that need more engines than there are, are skipped."""
     specs = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
     with TemporaryDirectory() as directory:
         folder = Path(directory)
@@ -66,7 +66,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
         (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
         (folder / "test_generated.py").write_text(TESTS.format(count=tests), encoding="utf-8")
         try:
-            for spec in specs:  # build the image before measuring
+            for spec in specs:  # build the images before the clock starts
                 with Engine.connect(spec) as engine:
                     image = Provision(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
         except EngineError as error:
@@ -79,18 +79,18 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
             each = [word for spec in specs[:2] for word in ("--tunlab-workers", f"{spec}*{WORKERS // 2}")]
             turns["on two engines"] = Turn(folder, ["--tunlab-image", image, *each])
         callables: dict[str, Callable[[], float]] = dict(turns)
-        times = interleaved(callables, rounds)
+        times = measure_in_turns(callables, rounds)
     starts = {name: turn.starts[1:] for name, turn in turns.items()}  # the first round warms up
     rows: list[Outcome] = [
-        Row(NAME, START, median(starts["in containers"]), "s", _told(starts)),
-        Row(NAME, ADDED, ratio(times, "in containers", "without"), "×", _told(times), PER_TEST),
+        Row(NAME, START, median(starts["in containers"]), "s", _medians(starts)),
+        Row(NAME, ADDED, ratio(times, "in containers", "without"), "×", _medians(times), PER_TEST),
     ]
     if len(specs) > 1:
-        rows.append(Row(NAME, SPLIT, ratio(times, "on two engines", "in containers"), "×", _told(times)))
+        rows.append(Row(NAME, SPLIT, ratio(times, "on two engines", "in containers"), "×", _medians(times)))
     else:
-        rows.append(Skipped(NAME, SPLIT, "there is one engine: name two in TUNLAB_ENGINES"))
+        rows.append(Skipped(NAME, SPLIT, "only one engine; name two in TUNLAB_ENGINES"))
     return rows
 
 
-def _told(times: dict[str, list[float]]) -> str:
+def _medians(times: dict[str, list[float]]) -> str:
     return ", ".join(f"{name} {median(each):.3g} s" for name, each in times.items())

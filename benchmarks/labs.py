@@ -1,7 +1,7 @@
-"""Start and stop a star of hosts on one switch with tunlab, Mininet (Linux bridge) and munet, as whole processes.
+"""Creating and removing a star of hosts on one switch: tunlab, compared with Mininet (Linux bridge) and munet.
 
-Mininet kills processes by name and changes the machine. So each tool runs in PID, mount and network namespaces of its
-own, with an empty /run and machine-wide sysctls read-only.
+Mininet kills processes by name and changes the machine it runs on. Each contender therefore runs in its own PID, mount
+and network namespaces, with an empty /run and read-only global sysctls.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from benchmarks.measure import (
     Skipped,
     at_least,
     at_most,
-    interleaved,
+    format_medians,
+    measure_in_turns,
     python,
     python_environment,
     ratio,
-    told,
 )
 
 NAME = "labs"
 ROUNDS = {2: 7, 50: 5, 500: 1}
-"""Numbers of hosts and of rounds. Mininet takes 20 s for 500 hosts."""
+"""Number of rounds by number of hosts. Mininet takes 20 s for 500 hosts."""
 AGAINST_MININET, UP_EACH = {50: at_least(10)}, {500: at_most(5)}
-MUNET_UP_TO = 50  # 500 hosts take minutes
-MUNET_TRIES = 5  # many runs fail because munet looks for a process that has not started yet
+MUNET_MAX_HOSTS = 50  # munet takes minutes for 500
+MUNET_TRIES = 5  # many runs of munet fail, because it looks for a process that has not started yet
 
 SANDBOX = """
 mount --make-rprivate /
@@ -52,7 +52,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 ip link set lo up
 """
-# /tmp is empty too, because Mininet deletes *.log and *.out there.
+# Mininet gets an empty /tmp as well, because it deletes *.log and *.out there.
 MININET = """
 cat >/run/memory.py
 mount -t tmpfs none /tmp
@@ -67,56 +67,65 @@ KERNEL = {star.KERNEL!r}
 {inspect.getsource(star.memory)}
 print("memory", json.dumps(memory()), flush=True)
 """
-# The kernel takes namespaces apart long after their processes have ended, and makes new ones slower meanwhile. Where a
-# user may have one only, a second can be made when the first, and all that ended before it, is gone.
-SETTLED = """
+# The kernel frees namespaces long after their processes have ended, and creates new ones more slowly meanwhile. With a
+# limit of one namespace, a second can be created only when the kernel has freed the first and all before it.
+WAIT_FOR_CLEANUP = """
 echo 1 >/proc/sys/user/max_net_namespaces
 unshare --net true
 until unshare --net true 2>/dev/null; do :; done
 """
-CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/said; exec "$python" -m tunlab down --all'
+CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/up-output; exec "$python" -m tunlab down --all'
 
 
 class Contender:
-    """A tool that starts and stops a star of hosts in a process of its own.
+    """A tool that creates and removes a star of hosts.
 
     Attributes:
-        output: Output of each run.
-        failures: Number of runs that failed and were repeated, up to `tries` runs per measurement.
-        dispensable: True if the benchmark continues without this tool after all tries have failed.
+        output: The output of each run.
+        failures: Number of failed runs.
     """
 
-    def __init__(self, command: list[str], *, given: str = "", tries: int = 1, dispensable: bool = False) -> None:
-        self._command, self._given, self._tries, self._dispensable = command, given, tries, dispensable
+    def __init__(self, command: list[str], *, stdin: str = "", tries: int = 1, optional: bool = False) -> None:
+        """Prepare the command.
+
+        Args:
+            tries: Number of runs per turn until one succeeds.
+            optional: If all tries fail, the turn returns NaN instead of raising an error.
+        """
+        self._command, self._stdin, self._tries, self._optional = command, stdin, tries, optional
         self.output: list[str] = []
         self.failures = 0
 
     def turn(self) -> float:
-        """Start and stop the star once. Return seconds for the whole process. Raises BenchmarkError if it fails."""
+        """Run the tool once and return the seconds for the whole process.
+
+        Raises:
+            BenchmarkError: All tries failed.
+        """
         for _ in range(self._tries):
-            settle()
+            wait_for_cleanup()
             start = perf_counter()
             done = subprocess.run(
-                self._command, input=self._given, env=python_environment(), capture_output=True, text=True, check=False
+                self._command, input=self._stdin, env=python_environment(), capture_output=True, text=True, check=False
             )
             took = perf_counter() - start
             if not done.returncode:
                 self.output.append(done.stdout + done.stderr)
                 return took
             self.failures += 1
-        if self._dispensable:
+        if self._optional:
             return math.nan
         end = (done.stdout + done.stderr).strip()[-500:]
-        raise BenchmarkError(f"{' '.join(self._command[-3:])} ended with {done.returncode}: {end}")
+        raise BenchmarkError(f"{' '.join(self._command[-3:])} exited with {done.returncode}: {end}")
 
 
-def settle() -> None:
-    """Wait until the kernel has destroyed the namespaces of ended processes, which would slow down the next tool."""
-    subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-ec", SETTLED], check=True)
+def wait_for_cleanup() -> None:
+    """Wait until the kernel has freed the namespaces of the last run, so that they do not slow down the next one."""
+    subprocess.run(["unshare", "--user", "--map-root-user", "sh", "-ec", WAIT_FOR_CLEANUP], check=True)
 
 
-def sandboxed(script: str, *arguments: str) -> list[str]:
-    """Return the command that runs a shell script in namespaces of its own."""
+def in_sandbox(script: str, *arguments: str) -> list[str]:
+    """Return the command that runs a shell script in its own namespaces."""
     isolation = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return [*isolation, "sh", "-ec", SANDBOX + script, "sh", *arguments]
 
@@ -125,7 +134,7 @@ def run(*, rounds: Mapping[int, int] = ROUNDS) -> list[Outcome]:
     """Return the rows for each number of hosts."""
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:
-            raise BenchmarkError(f"there is no {program}: install util-linux and iproute2")
+            raise BenchmarkError(f"{program} is not installed; install util-linux and iproute2")
     outcomes: list[Outcome] = []
     with TemporaryDirectory(prefix="tunlab-bench") as name:
         for hosts, number in rounds.items():
@@ -139,29 +148,31 @@ class _Star:
         module = python("-m", "benchmarks.star", str(hosts))
         lab_file = directory / f"star{hosts}.toml"
         lab_file.write_text(star.star(hosts), encoding="utf-8")
-        self.looked_at = Contender(sandboxed('exec "$@"', *module, "--look"))
+        self.measured = Contender(in_sandbox('exec "$@"', *module, "--look"))
         self.contenders = {
-            "tunlab": Contender(sandboxed('exec "$@"', *module)),
-            "tunlab up; tunlab down": Contender(sandboxed(CLI, sys.executable, str(lab_file))),
+            "tunlab": Contender(in_sandbox('exec "$@"', *module)),
+            "tunlab up; tunlab down": Contender(in_sandbox(CLI, sys.executable, str(lab_file))),
         }
-        self.absent: list[Outcome] = []
+        self.skipped: list[Outcome] = []
         if shutil.which("mn") is not None:
-            self.contenders["Mininet"] = Contender(sandboxed(MININET, str(hosts)))
+            self.contenders["Mininet"] = Contender(in_sandbox(MININET, str(hosts)))
         else:
-            self.absent.append(
-                Skipped(NAME, f"{hosts} hosts, against Mininet", "there is no mn: install Debian's mininet")
+            self.skipped.append(
+                Skipped(NAME, f"{hosts} hosts, against Mininet", "mn is not installed; install Debian's mininet")
             )
         munet = shutil.which("munet") or shutil.which("munet", path=str(Path(sys.executable).parent))
-        if hosts <= MUNET_UP_TO and munet is not None:
+        if hosts <= MUNET_MAX_HOSTS and munet is not None:
             self.contenders["munet"] = _munet(munet, directory, hosts)
-        elif hosts <= MUNET_UP_TO:
-            self.absent.append(Skipped(NAME, f"{hosts} hosts, against munet", "there is no munet: pip install munet"))
+        elif hosts <= MUNET_MAX_HOSTS:
+            self.skipped.append(
+                Skipped(NAME, f"{hosts} hosts, against munet", "munet is not installed; pip install munet")
+            )
 
     def rows(self) -> list[Outcome]:
-        """Measure and return the rows."""
+        """Measure all contenders and return the rows."""
         turns = {name: each.turn for name, each in self.contenders.items()}
-        times = interleaved({**turns, "looked at": self.looked_at.turn}, self.rounds, warm_up=False)
-        seen = [json.loads(output.splitlines()[-1]) for output in self.looked_at.output]
+        times = measure_in_turns({**turns, "measured": self.measured.turn}, self.rounds, warm_up=False)
+        seen = [json.loads(output.splitlines()[-1]) for output in self.measured.output]
         up, down = (median(each[part] for each in seen) for part in ("up", "down"))
         rows: list[Outcome] = []
 
@@ -172,35 +183,35 @@ class _Star:
             if peer not in self.contenders:
                 continue
             if any(map(math.isnan, times[peer])):
-                why = f"{self.contenders[peer].failures} of its runs have failed"
-                self.absent.append(Skipped(NAME, f"{self.hosts} hosts, against {peer}", why))
+                why = f"{self.contenders[peer].failures} runs failed"
+                self.skipped.append(Skipped(NAME, f"{self.hosts} hosts, against {peer}", why))
                 continue
-            row(f"whole process, against {peer}", ratio(times, peer, "tunlab"), "×", self._told(times, peer))
+            row(f"whole process, against {peer}", ratio(times, peer, "tunlab"), "×", self._medians(times, peer))
         if "Mininet" in self.contenders:
             command = "tunlab up; tunlab down"
-            detail = told(times, (command, "Mininet"), "s")
+            detail = format_medians(times, (command, "Mininet"), "s")
             row("two commands, against Mininet", ratio(times, "Mininet", command), "×", detail)
             inside = [_completed(output) for output in self.contenders["Mininet"].output]
-            detail = f"tunlab {up + down:.3g} s, mn {median(inside):.3g} s, as it says"
+            detail = f"tunlab {up + down:.3g} s, mn {median(inside):.3g} s (its own measurement)"
             goal = AGAINST_MININET.get(self.hosts)
             row("up and down, against Mininet", median(inside) / (up + down), "×", detail, goal)
         detail = f"up {up * 1e3:.3g} ms, down {down * 1e3:.3g} ms"
         row("up, each", up * 1e3 / self.hosts, "ms", detail, UP_EACH.get(self.hosts))
         if self.hosts >= 50:
-            taken = {"tunlab": {part: median(each[part] for each in seen) for part in ("processes", "kernel")}}
+            memory = {"tunlab": {part: median(each[part] for each in seen) for part in ("processes", "kernel")}}
             if "Mininet" in self.contenders:
-                taken["Mininet"] = _mininet_memory(self.hosts)
-            row("memory, each", sum(taken["tunlab"].values()) / self.hosts / 1024, "KiB", self._memory(taken))
-        return [*rows, *self.absent]
+                memory["Mininet"] = _mininet_memory(self.hosts)
+            row("memory, each", sum(memory["tunlab"].values()) / self.hosts / 1024, "KiB", self._memory(memory))
+        return [*rows, *self.skipped]
 
-    def _told(self, times: Mapping[str, list[float]], peer: str) -> str:
+    def _medians(self, times: Mapping[str, list[float]], peer: str) -> str:
         failures = self.contenders[peer].failures
         failed = f"; {failures} of {failures + self.rounds} runs of {peer} failed" if failures else ""
-        return told(times, ("tunlab", peer), "s") + failed
+        return format_medians(times, ("tunlab", peer), "s") + failed
 
-    def _memory(self, taken: Mapping[str, Mapping[str, float]]) -> str:
+    def _memory(self, memory: Mapping[str, Mapping[str, float]]) -> str:
         each = {
-            name: {part: octets / self.hosts / 1024 for part, octets in parts.items()} for name, parts in taken.items()
+            name: {part: size / self.hosts / 1024 for part, size in parts.items()} for name, parts in memory.items()
         }
         return "; ".join(
             f"{name}: processes {parts['processes']:.0f} KiB, kernel {parts['kernel']:.0f}"
@@ -209,30 +220,30 @@ class _Star:
 
 
 def _munet(program: str, directory: Path, hosts: int) -> Contender:
-    """Return the command that starts munet with one bridge and quits at once."""
+    """Return munet with one bridge; it exits when the topology is up."""
     nodes = [{"name": f"h{number}", "connections": ["net0"]} for number in range(1, hosts + 1)]
     topology = {"version": 1, "topology": {"networks": [{"name": "net0", "ip": "10.0.0.0/16"}], "nodes": nodes}}
     file = directory / f"munet{hosts}.json"
     file.write_text(json.dumps(topology), encoding="utf-8")
     script = 'mkdir /run/munet; cd /run/munet; exec "$@"'
-    command = sandboxed(script, program, "-c", str(file), "--no-cli", "--no-wait", "-d", "/run/munet/run")
-    return Contender(command, tries=MUNET_TRIES, dispensable=True)
+    command = in_sandbox(script, program, "-c", str(file), "--no-cli", "--no-wait", "-d", "/run/munet/run")
+    return Contender(command, tries=MUNET_TRIES, optional=True)
 
 
 def _completed(output: str) -> float:
-    """Return the seconds that mn reports, from after its imports to its end."""
-    said = re.search(r"completed in ([\d.]+) seconds", output)
-    if said is None:
-        raise BenchmarkError(f"mn has not said what it took: {output[-500:]}")
-    return float(said[1])
+    """Return the seconds that mn prints: from after its imports to its end."""
+    match = re.search(r"completed in ([\d.]+) seconds", output)
+    if match is None:
+        raise BenchmarkError(f"mn did not print its time: {output[-500:]}")
+    return float(match[1])
 
 
 def _mininet_memory(hosts: int) -> dict[str, float]:
     before = star.memory()["kernel"]
-    looked_at = Contender(sandboxed(LOOK, str(hosts), "--pre /run/commands"), given=MEMORY)
-    looked_at.turn()
-    said = re.search(r"memory ({.*})", looked_at.output[0])
-    if said is None:
-        raise BenchmarkError(f"mn has not run the commands: {looked_at.output[0][-500:]}")
-    during = json.loads(said[1])
+    measured = Contender(in_sandbox(LOOK, str(hosts), "--pre /run/commands"), stdin=MEMORY)
+    measured.turn()
+    match = re.search(r"memory ({.*})", measured.output[0])
+    if match is None:
+        raise BenchmarkError(f"mn did not run the commands: {measured.output[0][-500:]}")
+    during = json.loads(match[1])
     return {"processes": during["processes"], "kernel": during["kernel"] - before}

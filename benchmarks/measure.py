@@ -1,7 +1,7 @@
-"""Measure functions in rounds: each runs once per round, so that other load on the machine affects all alike.
+"""Measure several contenders in turns, so that other load on the machine affects all of them alike.
 
-The result is the median of the ratios within each round. Absolute times vary by a factor of two between runs, and
-within a run if the machine has other work.
+Results are medians of the ratios within each round: single times vary by a factor of two, between runs and when the
+machine has other work.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tunlab.errors import TunlabError
 
 
 class BenchmarkError(TunlabError):
-    """A benchmark that cannot run, or whose tools give different results."""
+    """A benchmark that cannot run, or whose contenders do different work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,33 +32,35 @@ class Goal:
     bound: float
     at_least: bool
 
-    def met_by(self, value: float) -> bool:
-        """Return True if `value` meets the goal."""
+    def is_met_by(self, value: float) -> bool:
+        """Return True if the value meets the goal."""
         return value >= self.bound if self.at_least else value <= self.bound
 
 
 def at_least(bound: float) -> Goal:
-    """Return the goal of at least `bound`."""
+    """Return the goal of a minimum."""
     return Goal(bound, at_least=True)
 
 
 def at_most(bound: float) -> Goal:
-    """Return the goal of at most `bound`."""
+    """Return the goal of a maximum."""
     return Goal(bound, at_least=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table.
+    """One line of the result table.
 
     Attributes:
-        value: The result in `unit`: "×" (a ratio), "ms" or "s".
-        detail: The measured times with their units.
-        goal: The goal; None if the row is only information.
+        measure: Description of the measured value.
+        value: The value, in `unit`.
+        unit: "×" for a ratio, "ms", "s" or "KiB".
+        detail: The medians from which the value was computed.
+        goal: The goal, or None.
     """
 
     benchmark: str
-    what: str
+    measure: str
     value: float
     unit: str
     detail: str = ""
@@ -66,11 +68,11 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """True if the goal is met; None without a goal."""
-        return None if self.goal is None else self.goal.met_by(self.value)
+        """True if the goal is met, None if there is no goal."""
+        return None if self.goal is None else self.goal.is_met_by(self.value)
 
-    def plain(self) -> dict[str, object]:
-        """Return dictionaries and numbers, for JSON."""
+    def to_dict(self) -> dict[str, object]:
+        """Return the row as dictionaries and numbers, for JSON."""
         return {**asdict(self), "met": self.met}
 
 
@@ -79,27 +81,27 @@ class Skipped:
     """A row that cannot be measured on this machine, with the reason."""
 
     benchmark: str
-    what: str
-    why: str
+    measure: str
+    reason: str
 
 
 Outcome = Row | Skipped
 
 
-def interleaved(
+def measure_in_turns(
     turns: Mapping[str, Callable[[], float]], rounds: int, *, rotate: bool = True, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Run each function once per round and return its results: seconds per operation.
+    """Call each function once per round and return the seconds that it reports, by its name.
 
     Args:
-        turns: Functions by name. Each measures itself and returns seconds per operation.
-        rounds: Number of rounds.
-        rotate: Start each round with another function, so that none is always first.
-        warm_up: Run one round before that is not counted.
+        turns: Functions that do their work and return the seconds it took.
+        rounds: Number of rounds that count.
+        rotate: Start each round with the next function, so that none is always first.
+        warm_up: Run an additional first round that does not count.
     """
     names = list(turns)
     times: dict[str, list[float]] = {name: [] for name in names}
-    with _settled_memory():
+    with _imports_frozen():
         for number in range(0 if warm_up else 1, rounds + 1):
             first = number % len(names) if rotate else 0
             for name in names[first:] + names[:first]:
@@ -110,8 +112,8 @@ def interleaved(
 
 
 @contextmanager
-def _settled_memory() -> Iterator[None]:
-    # The garbage collector stays on, as for users, but skips objects that importing a library has made.
+def _imports_frozen() -> Iterator[None]:
+    # The garbage collector stays on, as it does for users, but skips the objects that peers created by being imported.
     gc.collect()
     gc.freeze()
     try:
@@ -120,13 +122,11 @@ def _settled_memory() -> Iterator[None]:
         gc.unfreeze()
 
 
-def each_of(work: Callable[[], object], count: int, clock: Callable[[], float] = perf_counter) -> Callable[[], float]:
+def repeat(work: Callable[[], object], count: int, clock: Callable[[], float] = perf_counter) -> Callable[[], float]:
     """Return a function that calls `work` `count` times and returns the seconds per call.
 
     Args:
-        work: The measured function.
-        count: Number of calls.
-        clock: `time.thread_time` for pure computation, because it stops while other threads run.
+        clock: `time.thread_time` for pure computation; it excludes the time of other processes.
     """
 
     def turn() -> float:
@@ -139,24 +139,27 @@ def each_of(work: Callable[[], object], count: int, clock: Callable[[], float] =
 
 
 def ratio(times: Mapping[str, Sequence[float]], upper: str, lower: str) -> float:
-    """Return the median over all rounds of the ratio of `upper` to `lower` in the same round."""
+    """Return the median over the rounds of the time of `upper` divided by that of `lower`."""
     return median(one / other for one, other in zip(times[upper], times[lower], strict=True))
 
 
-def told(times: Mapping[str, Sequence[float]], names: Sequence[str], unit: str = "µs") -> str:
+def format_medians(times: Mapping[str, Sequence[float]], names: Sequence[str], unit: str = "µs") -> str:
     """Return the medians as text: "tunlab 3.4 µs, dpkt 9.9 µs"."""
     factor = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9}[unit]
     return ", ".join(f"{name} {median(times[name]) * factor:.3g} {unit}" for name in names)
 
 
 def python_environment() -> dict[str, str]:
-    """Return the environment for a Python process with this tunlab, without variables that pytest or a lab have set."""
+    """Return an environment in which Python imports this tunlab, without variables of pytest, coverage and tunlab."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_", "TUNLAB_"))}
     return {**kept, "PYTHONPATH": str(Path(tunlab.__file__).parents[1])}
 
 
 def process(command: Sequence[str], **more: str) -> Callable[[], float]:
-    """Return a function that runs a program and returns its seconds, or raises BenchmarkError if it fails."""
+    """Return a function that runs a program and returns the seconds it took.
+
+    The function raises BenchmarkError if the program fails.
+    """
     environment = {**python_environment(), **more}
 
     def turn() -> float:
@@ -165,12 +168,12 @@ def process(command: Sequence[str], **more: str) -> Callable[[], float]:
         took = perf_counter() - start
         if done.returncode:
             output = (done.stderr or done.stdout).strip()
-            raise BenchmarkError(f"{' '.join(command)} ended with {done.returncode}: {output}")
+            raise BenchmarkError(f"{' '.join(command)} exited with {done.returncode}: {output}")
         return took
 
     return turn
 
 
 def python(*arguments: str) -> list[str]:
-    """Return the command that runs this Python with default settings."""
+    """Return the command that runs this Python with the given arguments."""
     return [sys.executable, *arguments]

@@ -1,4 +1,4 @@
-"""A thread with a mount namespace of its own."""
+"""A thread with its own mount namespace, whose mounts no other process sees."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ T = TypeVar("T")
 
 @contextmanager
 def private_run() -> Iterator[Callable[[Callable[[], T]], T]]:
-    """Yield a function that calls another in a thread with a private, empty /run, and raises its exceptions.
+    """Yield a function that calls another one in a thread with its own, empty /run, where its programs run as well.
 
-    `ip netns add` and `tunlab up` mount below /run. Programs that the function starts see the thread's /run.
-    Raises BenchmarkError without CAP_SYS_ADMIN.
+    `ip netns add` and `tunlab up` mount below /run.
+
+    Raises:
+        BenchmarkError: CAP_SYS_ADMIN is missing.
     """
     with ThreadPoolExecutor(1) as thread:
         try:
-            thread.submit(_leave).result()
+            thread.submit(_enter_mount_namespace).result()
         except OSError as error:
-            raise BenchmarkError(f"a private /run cannot be mounted ({error.strerror}): run as root") from None
+            raise BenchmarkError(f"cannot mount a private /run ({error.strerror}); run as root") from None
         yield lambda function: thread.submit(function).result()
 
 
-def _leave() -> None:
+def _enter_mount_namespace() -> None:
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
     libc.mount("none", "/run", "tmpfs", 0)

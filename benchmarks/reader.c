@@ -1,15 +1,15 @@
-/* The floor of reading a TUN: a bare loop of read(2) until it would block. */
+/* The lower bound for reading a TUN: a loop of read(2) until it would block. */
 #include <unistd.h>
 
-/* Datagrams read from the non-blocking descriptor fd; their octets are added to *octets. */
-long drain(int fd, void *buffer, unsigned long size, unsigned long *octets)
+/* Return the number of packets read from the non-blocking descriptor fd, and add their bytes to *bytes. */
+long drain(int fd, void *buffer, unsigned long size, unsigned long *bytes)
 {
     long count = 0;
     ssize_t got;
 
     while ((got = read(fd, buffer, size)) > 0) {
         count++;
-        *octets += (unsigned long)got;
+        *bytes += (unsigned long)got;
     }
     return count;
 }

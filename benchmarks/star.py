@@ -1,7 +1,7 @@
-"""Start and stop a star of hosts on one switch with tunlab. benchmarks.labs runs it in a process of its own.
+"""Create and remove a star of hosts on one switch with tunlab. benchmarks.labs runs this module as a process.
 
-`python -m benchmarks.star HOSTS` starts and stops the lab and prints one line of JSON. With `--look` it imports
-everything first, and the line has the seconds for `up` and `down` and the bytes of memory that the lab takes.
+`python -m benchmarks.star HOSTS` prints one line of JSON. With `--look`, the line has the seconds for `up` and `down`,
+without imports, and the bytes of memory that the lab uses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "Percpu")
-"""Rows of /proc/meminfo that count the kernel's own memory, for the whole machine (proc_meminfo(5))."""
+"""Fields of /proc/meminfo that count kernel memory of the whole machine; see proc_meminfo(5)."""
 
 
 def star(hosts: int) -> str:
@@ -30,7 +30,7 @@ def memory() -> dict[str, int]:
     for rollup in Path("/proc").glob("[0-9]*/smaps_rollup"):
         try:
             text = rollup.read_text(encoding="ascii")
-        except OSError:  # the process has ended, or is a kernel thread
+        except OSError:  # the process has ended or is a kernel thread
             continue
         taken += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     counted = re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
@@ -38,7 +38,7 @@ def memory() -> dict[str, int]:
 
 
 def main(hosts: int, *, look: bool) -> None:
-    """Start the star, measure its memory with --look, stop it, and print the results."""
+    """Create the star, measure it with `look`, remove it, and print the result."""
     text = star(hosts)
     if not look:
         up(text)()
@@ -55,7 +55,7 @@ def main(hosts: int, *, look: bool) -> None:
 
 
 def up(text: str) -> Callable[[], None]:
-    """Start the lab from its text. Return a function that stops it."""
+    """Create the lab from its text and return a function that removes it."""
     from tunlab.lab import Lab
 
     lab = Lab.from_text(text)

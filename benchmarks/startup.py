@@ -1,6 +1,6 @@
-"""Measure start-up times: imports, the command's help, a lab up and down, and the unused pytest plugin.
+"""Start-up times of new processes: imports, `tunlab --help`, a lab up and down, pytest with the unused plugin.
 
-Each measurement starts a new process. Files are in the page cache and byte code is compiled.
+Byte code is compiled and files are in the page cache.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.measure import Goal, Outcome, Row, at_most, interleaved, process, python, told
+from benchmarks.measure import Goal, Outcome, Row, at_most, format_medians, measure_in_turns, process, python
 from benchmarks.mounts import private_run
 from benchmarks.suite import plugin_options
 
@@ -19,8 +19,8 @@ IMPORT, HELP = at_most(40), at_most(150)
 
 
 def run(*, rounds: int = 15) -> list[Outcome]:
-    """Return the rows. Each measurement is one process, or two for a lab up and down."""
-    with TemporaryDirectory() as directory, private_run() as there:
+    """Return the rows. Each turn runs one process."""
+    with TemporaryDirectory() as directory, private_run() as call_in_private_run:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         Path(directory, "test_nothing.py").write_text("def test_nothing():\n    pass\n", encoding="utf-8")
         up, down = (process(python("-m", "tunlab", verb, *more)) for verb, more in _LAB)
@@ -30,31 +30,39 @@ def run(*, rounds: int = 15) -> list[Outcome]:
             "import tunlab": process(python("-c", "import tunlab")),
             "import tunlab.packet": process(python("-c", "import tunlab.packet")),
             "tunlab --help": process(python("-m", "tunlab", "--help")),
-            "tunlab up": lambda: there(up),
-            "tunlab down": lambda: there(down),
+            "tunlab up": lambda: call_in_private_run(up),
+            "tunlab down": lambda: call_in_private_run(down),
             "pytest without the plugin": process([*pytest, "-p", "no:tunlab"]),
             "pytest with it": process([*pytest, *plugin_options()]),
         }
-        # `down` must follow `up`, so the order is the same in every round.
-        times = interleaved(turns, rounds, rotate=False)
+        # The order is fixed, because `down` must follow `up`.
+        times = measure_in_turns(turns, rounds, rotate=False)
 
-    def over(name: str, ground: str) -> float:
-        return (median(times[name]) - median(times[ground])) * 1e3
+    def difference_ms(name: str, base: str) -> float:
+        return (median(times[name]) - median(times[base])) * 1e3
 
     def row(what: str, value: float, names: tuple[str, ...], goal: Goal | None = None) -> Row:
-        return Row(NAME, what, value, "ms", told(times, names, "ms"), goal)
+        return Row(NAME, what, value, "ms", format_medians(times, names, "ms"), goal)
 
     bare, idle = "python -c pass", "pytest without the plugin"
     return [
-        row("import tunlab, above bare Python", over("import tunlab", bare), ("import tunlab", bare), IMPORT),
-        row("import tunlab.packet, above bare Python", over("import tunlab.packet", bare), ("import tunlab.packet",)),
+        row("import tunlab, above bare Python", difference_ms("import tunlab", bare), ("import tunlab", bare), IMPORT),
+        row(
+            "import tunlab.packet, above bare Python",
+            difference_ms("import tunlab.packet", bare),
+            ("import tunlab.packet",),
+        ),
         row("tunlab --help, the whole process", median(times["tunlab --help"]) * 1e3, ("tunlab --help",), HELP),
         row(
             "tunlab up, then down: two processes",
             (median(times["tunlab up"]) + median(times["tunlab down"])) * 1e3,
             ("tunlab up", "tunlab down"),
         ),
-        row("the plugin in a pytest run that never uses it", over("pytest with it", idle), ("pytest with it", idle)),
+        row(
+            "the plugin in a pytest run that never uses it",
+            difference_ms("pytest with it", idle),
+            ("pytest with it", idle),
+        ),
     ]
 
 

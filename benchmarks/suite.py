@@ -1,6 +1,6 @@
-"""A suite of 200 tests, each with its own TUN and namespace, run by pytest-xdist on two cores.
+"""A typical suite: 200 tests, each with its own TUN and namespace, with two pytest-xdist workers.
 
-It also measures what recordings, kernel drop reasons and leak checks cost a passing test: the same tests run serially,
+The second row is the cost of recordings, drop reasons and leak checks for passing tests: the same tests in one process,
 with and without them, from the first setup to the last teardown.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from benchmarks.measure import Outcome, Row, at_most, interleaved, process, python, ratio, told
+from benchmarks.measure import Outcome, Row, at_most, format_medians, measure_in_turns, process, python, ratio
 
 NAME = "suite"
 WALL, EXPLAINED = at_most(3), at_most(1.15)
@@ -32,13 +32,13 @@ def test_the_kernel_answers(tun, number):
 
 
 def plugin_options() -> list[str]:
-    """Return the pytest options that load the plugin if tunlab is importable but not installed."""
+    """Return the options that load the plugin if tunlab is importable but not installed."""
     installed = {each.value for each in entry_points(group="pytest11")}
     return [] if "tunlab.pytest_plugin" in installed else ["-p", "tunlab.pytest_plugin"]
 
 
 def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
-    """Return the rows: seconds for the whole pytest run, with the fixture and, for comparison, without."""
+    """Return the rows. Empty tests show the time that pytest itself takes."""
     with TemporaryDirectory() as directory:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         file = Path(directory, "test_generated.py")
@@ -50,27 +50,27 @@ def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
             name: process(python("-m", "pytest", *options, str(path)))
             for name, path in (("with the fixture", file), ("empty tests", bare))
         }
-        times = interleaved(turns, rounds, warm_up=False)
+        times = measure_in_turns(turns, rounds, warm_up=False)
         Path(directory, "conftest.py").write_text(STOPWATCH, encoding="utf-8")
         serial = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *plugin_options(), str(file)]
         names = ("explained", "without")
-        each = interleaved(
+        each = measure_in_turns(
             {name: _timed(directory, [*serial, *(WITHOUT if name == "without" else ())]) for name in names}, 2 * rounds
         )
     name = "with the fixture"
     what = f"{tests} tests with the tun fixture, -n 2"
     per_test = {which: [took / tests for took in each[which]] for which in names}
     return [
-        Row(NAME, what, median(times[name]), "s", told(times, tuple(times), "s"), WALL),
+        Row(NAME, what, median(times[name]), "s", format_medians(times, tuple(times), "s"), WALL),
         Row(
             NAME, "a test that passes, with what explains failures", ratio(each, *names), "×",
-            told(per_test, names, "ms"), EXPLAINED,
+            format_medians(per_test, names, "ms"), EXPLAINED,
         ),
     ]  # fmt: skip
 
 
 def _timed(directory: str, arguments: list[str]) -> Callable[[], float]:
-    """Run pytest and return the time that its conftest measured."""
+    """Return a function that runs pytest and returns the seconds measured by STOPWATCH."""
     run, shown = process(python("-m", "pytest", *arguments)), Path(directory, "took")
 
     def turn() -> float:
@@ -84,16 +84,16 @@ STOPWATCH = """
 from pathlib import Path
 from time import perf_counter
 
-began = []
+started = []
 
 
 def pytest_runtest_logstart():
-    began or began.append(perf_counter())
+    started or started.append(perf_counter())
 
 
 def pytest_sessionfinish(session):
-    if began:
-        Path(__file__).with_name("took").write_text(str(perf_counter() - began[0]))
+    if started:
+        Path(__file__).with_name("took").write_text(str(perf_counter() - started[0]))
 """
 
 

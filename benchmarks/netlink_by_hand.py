@@ -1,6 +1,6 @@
-"""The fastest way to make a namespace with a TUN: bare system calls and hand-packed netlink, without any checks.
+"""The lower bound for creating a namespace with a TUN: system calls and hand-packed netlink, without checks.
 
-The result equals that of `Tun.create()`, except that disable_ipv6 is the only sysctl it sets.
+The result is that of `Tun.create()`, except that of the sysctls only disable_ipv6 is set.
 Source: netlink(7), rtnetlink(7), <linux/if_link.h>, <linux/if_addr.h>, <linux/if_tun.h>.
 """
 
@@ -47,7 +47,7 @@ def _make() -> list[int]:
         os.write(sysctl, b"1")
         os.close(sysctl)
     except OSError as error:
-        if error.errno != errno.EROFS:  # an unprivileged container would need a mount for it, not measured here
+        if error.errno != errno.EROFS:  # an unprivileged container would need a mount for it
             raise
         write_sysctls([("net.ipv6.conf.all.disable_ipv6", 1)])
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE) as netlink:
@@ -76,7 +76,11 @@ def _make() -> list[int]:
 
 
 def namespace_by_hand() -> None:
-    """Make the namespace in a temporary thread and drop it. Raises OSError."""
+    """Create the namespace in a temporary thread, and release it.
+
+    Raises:
+        OSError: The kernel refused an operation.
+    """
     descriptors: list[int] = []
     errors: list[BaseException] = []
 
