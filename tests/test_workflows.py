@@ -1,4 +1,4 @@
-"""The action that users call in their own workflows: its script is run here, as a runner of GitHub's would."""
+"""The GitHub action `.github/actions/test`, whose script is run here as GitHub runs it."""
 
 import os
 import re
@@ -21,14 +21,14 @@ def test_bad(tun, ping):
 
 @pytest.fixture
 def script():
-    """Command of the action's second step, from a folded block (YAML 1.2 section 8.1.3)."""
+    """The command of the action's second step, read from a folded block (YAML 1.2 section 8.1.3)."""
     folded = re.search(r"^ {6}run: >-\n((?: {8}.+\n)+)", ACTION.read_text(), re.MULTILINE)
     return " ".join(line.strip() for line in folded[1].splitlines())
 
 
 @pytest.fixture
 def python_image(engine):
-    """Value of TUNLAB_BASE_IMAGE with which an engine without a registry has an image for Python 3.11."""
+    """A value of TUNLAB_BASE_IMAGE that gives engines without a registry an image for Python 3.11."""
     if base_image() == "":
         yield ""
         return
@@ -40,7 +40,7 @@ def python_image(engine):
 
 @pytest.mark.docker
 @pytest.mark.slow
-def test_it_runs_a_suite_and_leaves_the_report_and_the_packets_where_it_uploads_them(python_image, script, tmp_path):
+def test_action_runs_suite_and_leaves_report_and_packets_for_upload(python_image, script, tmp_path):
     project, programs = tmp_path / "project", tmp_path / "tunlab" / "bin"
     project.mkdir()
     programs.mkdir(parents=True)
