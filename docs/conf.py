@@ -25,6 +25,7 @@ myst_heading_anchors = 3
 
 # Docstrings are in Google style; a name in single backticks is code, as in Markdown.
 default_role = "code"
+smartquotes_action = "qe"  # quotes and ellipses; "--" is the beginning of an option
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"

@@ -75,12 +75,10 @@ def _help_paragraphs(text: str) -> Iterator[str]:
 
 
 def _escaped(text: str) -> str:
-    """Return text in which `[`, `<` and `*` outside of backticks stand for themselves."""
-    return "".join(part if number % 2 else re.sub(r"([\[\]<*_])", r"\\\1", part) for number, part in _by_code(text))
-
-
-def _by_code(text: str) -> Iterator[tuple[int, str]]:
-    yield from enumerate(re.split(r"(`[^`]*`)", text))
+    """Return text in which options are code, and `[`, `<` and `*` outside of code stand for themselves."""
+    text = re.sub(r"(?<![`\w-])--[a-z][\w-]*(?![`\w-])", r"`\g<0>`", text)
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if number % 2 else re.sub(r"([\[\]<*_])", r"\\\1", part) for number, part in enumerate(parts))
 
 
 def exit_codes() -> str:
