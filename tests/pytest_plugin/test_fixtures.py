@@ -35,6 +35,42 @@ class TestFixtures:
         result = run("-W", "error")
         result.assert_outcomes(passed=2, failed=1)
 
+    def test_make_tun_passes_device_options(self, pytester, run):
+        pytester.makepyfile(
+            """
+            import pytest
+            from tunlab.kernel.tun import TunDevice
+            from tunlab.packet import ICMP, IPv4
+
+            def echo(tun):
+                tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
+                tun.fence()
+                assert tun.expect(ICMP.where(type=0)).payload == b"payload"
+
+            def test_packet_information(make_tun):
+                tun = make_tun(packet_information=True)
+                echo(tun)
+                tun.ping(tun.peer, payload=b"x" * 8)
+                assert tun.device.read().startswith(b"\\0\\0\\x08\\0\\x45")
+
+            def test_multi_queue(make_tun):
+                tun = make_tun(multi_queue=True)
+                echo(tun)
+                tun.device.add_queue().close()
+
+            def test_owner_and_group(make_tun):
+                tun = make_tun(owner=65534, group=65534)
+                echo(tun)
+                status = tun.run(["ip", "-d", "link", "show", "tun0"], capture_output=True, text=True).stdout
+                assert " user " in status and " group " in status
+
+            def test_tap_is_refused(make_tun):
+                with pytest.raises(OSError, match="has no option mode .*; use TunDevice.create"):
+                    make_tun(mode="tap")
+            """
+        )
+        run().assert_outcomes(passed=4)
+
     def test_own_fixture_of_the_same_name_wins(self, pytester, run, without_capabilities):
         """tunlab's fixtures do not even run: without capabilities they would fail."""
         names = ("tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")

@@ -58,9 +58,10 @@ def netns(make_netns: Callable[..., Netns]) -> Netns:
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Function that makes a TUN device: `make_tun(address=…, mtu=…, strict=…, netns=…)`.
+    """Function that makes a TUN device: `make_tun(address=…, mtu=…, strict=…, netns=…, multi_queue=True, owner=…)`.
 
-    Without `netns` each device gets a namespace of its own. The devices are removed when the test ends.
+    Without `netns` each device gets a namespace of its own. The other arguments are those of `Tun.create`, with
+    `packet_information`, `multi_queue`, `owner` and `group`. The devices are removed when the test ends.
     """
     from contextlib import ExitStack
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 
 from tunlab.errors import KernelError
 from tunlab.kernel.counters import difference, read_counters
@@ -31,9 +32,9 @@ class Fence:
     mark   begins the payload of each request and its reply; no packet of a user's has it, for it is random
     """
 
-    def __init__(self, netns: Netns, device: TunDevice) -> None:
+    def __init__(self, netns: Netns, device: TunDevice, write: Callable[[bytes], None]) -> None:
         self.mark = b"tunlab fence " + os.urandom(12)
-        self._netns, self._device = netns, device
+        self._netns, self._device, self._write = netns, device, write
         self._number = 0
 
     def request(self, src: str, dst: str) -> tuple[bytes, bytes]:
@@ -63,7 +64,7 @@ class Fence:
     def unanswered(self, octets: bytes, waited: float) -> KernelError:
         """The error for a request whose reply did not come: what the kernel's counters say of one more of it."""
         before = read_counters(self._netns)
-        self._device.write(octets)
+        self._write(octets)
         moved = difference(before, read_counters(self._netns))
         if "TcpExt.IPReversePathFilter" in moved:
             why = "the echo request is dropped by reverse path filtering (net.ipv4.conf.*.rp_filter)"

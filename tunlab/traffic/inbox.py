@@ -6,6 +6,7 @@ There is one reader and no thread: datagrams wait in the kernel until somebody a
 from __future__ import annotations
 
 import errno
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,7 @@ from tunlab.traffic.failure_text import (
 from tunlab.traffic.fence import Fence
 from tunlab.traffic.trace import TraceEntry, caller_location
 
+PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # flags, ETH_P_IP: struct tun_pi of <linux/if_tun.h>
 _OFTEN = 16
 """After so many datagrams, at most, whatever records them is looked after."""
 
@@ -46,6 +48,7 @@ class Inbox:
         self.record: deque[TraceEntry] = deque(maxlen=100_000)
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
+        self.prefix = b""  # the packet information of each datagram, if the device has it
         self._unread: deque[TraceEntry] = deque()
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # somebody else may read the device
         self._expectations = self._remembered = 0
@@ -53,6 +56,10 @@ class Inbox:
         self._answers: deque[bytes] = deque()  # what came with the fence's mark
 
     # ---- in and out of the record ----------------------------------------------------------------------------------
+
+    def write(self, octets: bytes) -> None:
+        """Write a datagram to the device, after the packet information if the device has it."""
+        self._device.write(self.prefix + octets)
 
     def injected(self, octets: bytes) -> None:
         """Octets were written to the device."""
@@ -69,7 +76,8 @@ class Inbox:
 
     def _fetch(self) -> None:
         """Read what waits in the kernel: into the record, and to be asked for."""
-        for octets in self._device.read_all():
+        for data in self._device.read_all():
+            octets = data[len(self.prefix) :]
             if self._fence is not None and self._fence.mark in octets:
                 self._remember("out", octets, "fence").consumed = True
                 self._answers.append(octets)
@@ -274,11 +282,11 @@ class Inbox:
         if settle:
             self._wait(Deadline(settle), lambda _: False)
         if self._fence is None:
-            self._fence = Fence(self._netns, self._device)
+            self._fence = Fence(self._netns, self._device, self.write)
         fence = self._fence
         octets, payload = fence.request(src, dst)
         try:
-            self._device.write(octets)
+            self.write(octets)
         except KernelError as error:
             if error.errno != errno.EIO:
                 raise

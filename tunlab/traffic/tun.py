@@ -29,7 +29,7 @@ from tunlab.traffic import sockets
 from tunlab.traffic.counter_expectation import CounterExpectation, expect_counters
 from tunlab.traffic.deadlines import check_timeout
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
-from tunlab.traffic.inbox import Inbox
+from tunlab.traffic.inbox import PACKET_INFORMATION, Inbox
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
 from tunlab.traffic.trace import TraceEntry
 
@@ -71,14 +71,24 @@ class Tun(Closing):
         sysctls: Mapping[str, str | int] | None = None,
         netns: Netns | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        packet_information: bool = False,
+        **device_options: Any,
     ) -> Self:
         """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a namespace of its own, or in `netns`.
 
-        mtu   octets; None leaves the kernel's 1,500
-        ipv6  whether the namespace speaks IPv6, of its own accord too
+        Args:
+            mtu: Bytes; None keeps the kernel's default of 1,500.
+            ipv6: Enable IPv6 in the namespace.
+            packet_information: Put flags and protocol before each datagram (IFF_NO_PI not set). Packets are without.
+            device_options: `multi_queue`, `owner` and `group` of `TunDevice.create`.
 
-        Raises PrivilegeError where a right or /dev/net/tun is missing, KernelError for what the kernel refuses.
+        Raises:
+            PrivilegeError: A capability or /dev/net/tun is missing.
+            KernelError: The kernel refuses a setting, or the device is not a TUN.
         """
+        if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
+            reason = f"a Tun reads IP packets and has no option {min(unsupported)}"
+            raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy="use TunDevice.create")
         operation = f"give {ifname} the address {address}"
         if address and parse_interface(address, operation).version != 4:
             remedy = "make it with ipv6=True and an IPv4 address, and add this one: tun.device.add_address"
@@ -93,17 +103,17 @@ class Tun(Closing):
                 home = netns
                 for name, value in (sysctls or {}).items():
                     netns.set_sysctl(name, value)
-            device = undo.enter_context(TunDevice.create(home, ifname, exclusive=True))
+            device_options |= {"packet_information": packet_information, "exclusive": True}
+            device = undo.enter_context(TunDevice.create(home, ifname, **device_options))
             if netns is not None:
                 undo.callback(device.delete)  # one of its own goes with the namespace, and at no cost
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(home, device, address, timeout=timeout)
+            tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
             undo.pop_all()
             return tun
-
-    # ---- what it is ------------------------------------------------------------------------------------------------
 
     @property
     def ifname(self) -> str:
@@ -141,8 +151,6 @@ class Tun(Closing):
             )
         return self._interface
 
-    # ---- packets ---------------------------------------------------------------------------------------------------
-
     def inject(self, *layers: Layer | Packet) -> bytes:
         """Hand the kernel a datagram as received on the TUN; returns its octets.
 
@@ -152,7 +160,7 @@ class Tun(Closing):
         """
         octets = _octets(layers)
         self._check_open()
-        self.device.write(octets)
+        self._inbox.write(octets)
         self._inbox.injected(octets)
         return octets
 
@@ -293,8 +301,6 @@ class Tun(Closing):
         __tracebackhide__ = True
         return check_timeout("timeout", self.timeout if timeout is None else timeout)
 
-    # ---- what the kernel counts ------------------------------------------------------------------------------------
-
     @property
     def counters(self) -> dict[str, int]:
         """The kernel's counters in the namespace as they stand, by their names: "Ip.InHdrErrors", "Udp.NoPorts"."""
@@ -310,8 +316,6 @@ class Tun(Closing):
         __tracebackhide__ = True
         self._check_open()
         return expect_counters(self.netns, wanted)
-
-    # ---- what runs inside ------------------------------------------------------------------------------------------
 
     def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
         """Let the namespace's kernel send `count` echo requests at once, without a program; does not wait for replies.
@@ -356,8 +360,6 @@ class Tun(Closing):
         """Run a program inside the namespace to its end, as subprocess.run does."""
         self._check_open()
         return self.netns.run(args, **run_kwargs)
-
-    # ---- its end ---------------------------------------------------------------------------------------------------
 
     def close(self, *, keep_device: bool = False) -> None:
         """Close the sockets and remove the device; if the namespace is the Tun's own, end its programs and let it go.
