@@ -14,7 +14,7 @@ import struct
 import threading
 
 from tunlab.kernel.libc import CLONE_NEWNET, unshare
-from tunlab.kernel.sysctl import write as write_sysctls
+from tunlab.kernel.namespace.sysctl import write as write_sysctls
 
 _TUNSETIFF, _TUNSETPERSIST, _IFF_TUN_NO_PI = 0x400454CA, 0x400454CB, 0x1001
 _SIOCGIFINDEX = 0x8933

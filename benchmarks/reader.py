@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 from time import thread_time
 
 from benchmarks.measure import BenchmarkError, Goal, Outcome, Row, at_least, format_medians, measure_in_turns, ratio
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.tun import LARGEST_READ, TunDevice
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.device.tun import MAX_READ_SIZE, TunDevice
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import ICMP, IPv4, build
 
 NAME = "reader"
@@ -43,11 +43,11 @@ def c_drain() -> Iterator[Drain]:
         function = ctypes.CDLL(str(library)).drain
         function.restype = ctypes.c_long
         function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_ulong, ctypes.POINTER(ctypes.c_ulong)]
-        buffer = ctypes.create_string_buffer(LARGEST_READ)
+        buffer = ctypes.create_string_buffer(MAX_READ_SIZE)
 
         def drain(device: TunDevice) -> tuple[int, int]:
             size = ctypes.c_ulong(0)
-            return function(device.fd, buffer, LARGEST_READ, ctypes.byref(size)), size.value
+            return function(device.fd, buffer, MAX_READ_SIZE, ctypes.byref(size)), size.value
 
         yield drain
 
@@ -82,11 +82,11 @@ def run(*, rounds: int = 41, packets: int = 4000) -> list[Outcome]:
 
                 return fill_and_drain
 
-            drains = {"C": in_c, "read_all": read_all, "count_all": TunDevice.count_all}
+            drains = {"C": in_c, "read_all": read_all, "discard_all": TunDevice.discard_all}
             times = measure_in_turns({name: turn(drain) for name, drain in drains.items()}, rounds)
     return [
         _row(times, "read_all", "read_all: packets kept as bytes, rate against C", KEPT),
-        _row(times, "count_all", "count_all: packets counted, rate against C", COUNTED),
+        _row(times, "discard_all", "discard_all: packets counted, rate against C", COUNTED),
     ]
 
 

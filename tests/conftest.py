@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 import tunlab
-from tunlab.kernel import guardian
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace import guardian
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
 from tunlab.pytest_plugin.leaks import ResourceSnapshot
 from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descriptors

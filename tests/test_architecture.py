@@ -53,7 +53,7 @@ class TestImports:
             ("import tunlab", ("pyroute2", "docker", "pytest", "click", "msgspec", "tunlab.packet", "tunlab.kernel")),
             ("import tunlab.packet", ("pyroute2", "docker", "pytest", "click", "socket", "subprocess")),
             ("import tunlab.traffic", ("pyroute2", "docker", "pytest", "click")),
-            ("import tunlab.cli", ("pyroute2", "docker", "pytest", "tunlab.kernel.rtnl")),
+            ("import tunlab.cli", ("pyroute2", "docker", "pytest", "tunlab.kernel.network.rtnl")),
         ],
     )
     def test_what_is_heavy_is_not_loaded(self, statement, absent):

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
         TruncatedRecordingError,
         TunlabError,
     )
-    from tunlab.kernel.counters import read_counters
-    from tunlab.kernel.netns import Netns
-    from tunlab.kernel.packet_socket import PacketSocket
-    from tunlab.kernel.rtnl import Rtnl
-    from tunlab.kernel.tun import TunDevice
+    from tunlab.kernel.device.packet_socket import PacketSocket
+    from tunlab.kernel.device.tun import TunDevice
+    from tunlab.kernel.namespace.netns import Netns
+    from tunlab.kernel.network.counters import read_counters
+    from tunlab.kernel.network.rtnl import Rtnl
     from tunlab.lab import Lab, LiveLab, Node
     from tunlab.recorder import PcapngWriter, read_pcapng
     from tunlab.traffic import EchoReply, Ping, TraceEntry, Tun
@@ -72,11 +72,11 @@ _HOMES = {
         "TruncatedRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
         "PacketError", "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
     ),
-    "tunlab.kernel.counters": ("read_counters",),
-    "tunlab.kernel.netns": ("Netns",),
-    "tunlab.kernel.packet_socket": ("PacketSocket",),
-    "tunlab.kernel.rtnl": ("Rtnl",),
-    "tunlab.kernel.tun": ("TunDevice",),
+    "tunlab.kernel.network.counters": ("read_counters",),
+    "tunlab.kernel.namespace.netns": ("Netns",),
+    "tunlab.kernel.device.packet_socket": ("PacketSocket",),
+    "tunlab.kernel.network.rtnl": ("Rtnl",),
+    "tunlab.kernel.device.tun": ("TunDevice",),
     "tunlab.lab": ("Lab", "LiveLab", "Node"),
     "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
     "tunlab.traffic": ("TraceEntry", "EchoReply", "Ping", "Tun"),

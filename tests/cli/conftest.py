@@ -13,10 +13,10 @@ from typing import NamedTuple
 import pytest
 
 from tunlab.cli import main
-from tunlab.kernel.link_events import LinkEvents
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import LinkEvents
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +191,6 @@ def assert_released():
             yield
             while len(rtnl.links()) > 1:
                 assert events.wait(20), rtnl.links()
-                events.take()
+                events.read()
 
     return watch

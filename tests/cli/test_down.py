@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.namespace.netns import Netns
 
 
 @pytest.mark.usefixtures("lab")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab import Lab
 from tunlab.lab.tun.inject import inject
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, build, parse
@@ -260,7 +260,7 @@ def test_dump_write_is_readable_by_tshark(dump, send, need, tmp_path):
     fields = ["-T", "fields", "-e", "ip.src", "-e", "ip.dst", "-e", "ip.proto", "-e", "frame.interface_name"]
     seen = subprocess.run([need("tshark"), "-r", file, *fields], capture_output=True, text=True, check=True)
     assert seen.stdout.splitlines() == [f"{PEER}\t{OWN}\t1\ttun0", f"{OWN}\t192.0.2.7\t6\ttun0"]
-    assert [(each.octets, each.direction) for each in read_pcapng(file)] == [(ICMP_, "out"), (TCP_, "out")]
+    assert [(each.data, each.direction) for each in read_pcapng(file)] == [(ICMP_, "out"), (TCP_, "out")]
 
 
 @pytest.mark.usefixtures("lab")

@@ -63,10 +63,10 @@ def test_exec_non_executable_file_exits_126(command, tmp_path):
 @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
 @pytest.mark.usefixtures("lab")
 def test_exec_in_user_namespace_exits_77(command, arguments):
-    result = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.userns"))
+    result = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.namespace.userns"))
     assert (result.status, result.out) == (77, "")
     assert "; run as root, or in a container with --cap-add NET_ADMIN" in result.err
-    assert "tunlab.kernel.userns" not in result.err
+    assert "tunlab.kernel.namespace.userns" not in result.err
 
 
 @pytest.mark.parametrize("arguments", [("lab",), ("lab", "--")])

@@ -206,7 +206,7 @@ def test_inject_bad_checksum_is_marked(tunlab):
 def test_inject_through_dump_reports_kernel_error(dump, tunlab, lab):
     dump()
     with lab.netns() as netns:
-        from tunlab.kernel.rtnl import Rtnl
+        from tunlab.kernel.network.rtnl import Rtnl
 
         with Rtnl(netns) as rtnl:
             rtnl.set_link(rtnl.link_index("tun0"), up=False)

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.network.rtnl import Rtnl
 
 
 def test_ls_without_labs_is_empty(tunlab):

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from tests.report.recordings import KERNEL, PEER, framed, recorded
-from tunlab.kernel.namespace_record import NamespaceRecord
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.netns_capture import NetnsCapture
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, reply, tcp_options
 from tunlab.recorder import PcapngWriter, read_pcapng
 from tunlab.report.evidence import RecordedNetns, gather_evidence, to_pcapng
@@ -91,7 +91,7 @@ def record_router(tmp_path):
 
     def save(**fields):
         file = tmp_path / "router.pcapng"
-        with Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as netns, NamespaceRecord.open(netns) as record:
+        with Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as netns, NetnsCapture.open(netns) as record:
             first = Tun.create(f"{KERNEL}/24", netns=netns)
             with first, Tun.create("10.1.3.1/24", ifname="tun1", netns=netns) as second:
                 ip = IPv4(**{"src": PEER, "dst": "10.1.3.9", **fields})

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.pseudo_terminal import PseudoTerminal, read_until
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
 
 NEEDS_ROOT = (
@@ -126,7 +126,7 @@ def test_up_unprivileged_says_that_it_needs_root(command, as_nobody, environment
 
 
 def test_up_in_user_namespace_exits_77(command, as_nobody, environment, run_directory):
-    inside = (*as_nobody(), sys.executable, "-m", "tunlab.kernel.userns")
+    inside = (*as_nobody(), sys.executable, "-m", "tunlab.kernel.namespace.userns")
     result = command("up", prefix=inside, env={**environment, "TUNLAB_RUN": "/run/tunlab-of-root"})
     assert (result.status, result.err) == (
         77,

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.pseudo_terminal import PseudoTerminal, read_until
 from tunlab.cli.watch import format_number, links_of, table
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
 from tunlab.lab.live_lab import LiveLab
 from tunlab.topology import parse_lab, plan

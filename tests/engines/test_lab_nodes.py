@@ -12,9 +12,9 @@ from tunlab.engines.containers import cleanup
 from tunlab.engines.containers.container import Container
 from tunlab.engines.lab_nodes import LabContainers, remove_recorded
 from tunlab.errors import EngineError, LabError
-from tunlab.kernel.link_events import LinkEvents
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import LinkEvents
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
 from tunlab.lab.live_lab import LiveLab
 from tunlab.topology import parse_lab, plan
@@ -219,7 +219,7 @@ def netns_of(running):
     with Netns.of_process(running.pid) as netns, LinkEvents({"": netns}) as events, Rtnl(netns) as rtnl:
         while any(link.name == "lab0" for link in rtnl.links()):
             assert events.wait(20)
-            events.take()
+            events.read()
         return [(link.index, link.name) for link in rtnl.links()]
 
 

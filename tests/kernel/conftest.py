@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tunlab.kernel import libc
-from tunlab.kernel.throwaway import in_thread
+from tunlab.kernel.namespace.netns_thread import run_in_thread
 
 
 def test_unshare_gives_the_thread_a_namespace_of_its_own():
@@ -12,24 +12,24 @@ def test_unshare_gives_the_thread_a_namespace_of_its_own():
         libc.unshare(libc.CLONE_NEWNET)
         return Path("/proc/thread-self/ns/net").stat().st_ino
 
-    assert in_thread(inside) != Path("/proc/thread-self/ns/net").stat().st_ino
+    assert run_in_thread(inside) != Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def test_setns_refuses_a_descriptor_that_is_no_namespace():
     with Path("/dev/null").open() as file, pytest.raises(OSError) as raised:
-        in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
+        run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
 def test_setns_checks_the_kind():
     with Path("/proc/self/ns/uts").open() as file, pytest.raises(OSError) as raised:
-        in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
+        run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
 def test_unshare_of_a_user_namespace_with_threads_is_refused():
     with pytest.raises(OSError) as raised:
-        in_thread(lambda: libc.unshare(libc.CLONE_NEWUSER))
+        run_in_thread(lambda: libc.unshare(libc.CLONE_NEWUSER))
     assert raised.value.errno == errno.EINVAL
 
 
@@ -54,7 +54,7 @@ def test_a_mount_in_a_private_namespace_is_seen_by_its_thread_only(tmp_path):
         libc.mount("none", str(tmp_path), "tmpfs", 0)
         return list(tmp_path.iterdir())
 
-    assert in_thread(inside) == []
+    assert run_in_thread(inside) == []
     assert (tmp_path / "marker").exists()
 
 
@@ -73,9 +73,9 @@ def test_capset_and_ambient_capabilities_reach_an_executed_program(run_python):
 
 def test_an_ambient_capability_that_is_not_inheritable_is_refused():
     with pytest.raises(OSError) as raised:
-        in_thread(lambda: libc.raise_ambient(12))
+        run_in_thread(lambda: libc.raise_ambient(12))
     assert raised.value.errno == errno.EPERM
 
 
 def test_ctypes_is_not_loaded_by_the_import(run_python):
-    assert run_python("import sys, tunlab.kernel.netns; print('ctypes' in sys.modules)").strip() == "False"
+    assert run_python("import sys, tunlab.kernel.namespace.netns; print('ctypes' in sys.modules)").strip() == "False"

@@ -55,8 +55,8 @@ def test_a_missing_ping_is_said(run_python):
 
 MAKE = """
     from tunlab.errors import PrivilegeError
-    from tunlab.kernel.netns import Netns
-    from tunlab.kernel.tun import TunDevice
+    from tunlab.kernel.namespace.netns import Netns
+    from tunlab.kernel.device.tun import TunDevice
     try:
         with Netns.create() as netns, TunDevice.create(netns):
             print("ready")
@@ -77,7 +77,7 @@ def test_a_missing_capability_is_one_sentence(run_python, dropped, missing):
 
 
 def test_a_closed_node_is_one_sentence(run_python):
-    said = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.userns"), tun_mode=0o600)
+    said = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns"), tun_mode=0o600)
     assert said.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
 
 
@@ -88,7 +88,7 @@ def test_a_missing_node_is_one_sentence(run_python):
 
 
 def test_in_a_user_namespace_all_is_ready(run_python):
-    assert run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.userns")).strip() == "ready"
+    assert run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns")).strip() == "ready"
 
 
 HIDDEN = 'mount -t tmpfs none /dev/net; exec "$@"'

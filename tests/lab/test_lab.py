@@ -16,10 +16,10 @@ import pytest
 
 from tests.lab.labs import ROUTER
 from tunlab.errors import KernelError, LabError, TopologyError
-from tunlab.kernel.link_events import wait_for_link
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import wait_for_link
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab, LiveLab
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, findings
 from tunlab.topology import parse_lab, plan
@@ -327,16 +327,16 @@ class TestLinks:
 
     def test_events(self, router):
         with router.events() as events:
-            assert events.take() == []
+            assert events.read() == []
             router["client"].set_link(up=False)
-            seen = {(event.where, event.link.name, event.kind, event.link.running) for event in events.take()}
+            seen = {(event.where, event.link.name, event.kind, event.link.running) for event in events.read()}
             assert ("client", "eth0", "changed", False) in seen
             router["server"].rtnl.add_veth("new0", "new1")
             assert events.wait(5)
-            seen = {(event.where, event.link.name, event.kind) for event in events.take()}
+            seen = {(event.where, event.link.name, event.kind) for event in events.read()}
             assert {("server", "new0", "new"), ("server", "new1", "new")} <= seen
             router["server"].rtnl.delete_link(router["server"].rtnl.link_index("new0"))
-            seen = {(event.where, event.link.name, event.kind) for event in events.take()}
+            seen = {(event.where, event.link.name, event.kind) for event in events.read()}
             assert {("server", "new0", "deleted"), ("server", "new1", "deleted")} <= seen
 
 
@@ -347,6 +347,6 @@ with Lab.from_text({ROUTER!r}) as lab:
     print(all(lab.ping_all().values()))
     print(lab["client"].run(["getent", "hosts", "server"], capture_output=True, text=True).stdout.split()[0])
 """
-    program = [*as_nobody(), sys.executable, "-m", "tunlab.kernel.userns", sys.executable, "-c", script]
+    program = [*as_nobody(), sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, "-c", script]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("True\n10.0.2.2\n", "")

@@ -12,9 +12,9 @@ import pytest
 
 from tests.lab.labs import ROUTER
 from tunlab.errors import KernelError, LabError, TopologyError
-from tunlab.kernel.link_events import wait_for_link
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import wait_for_link
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab, resolve
 from tunlab.lab.persistent import state
 from tunlab.topology import parse_lab, reachable

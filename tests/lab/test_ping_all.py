@@ -5,9 +5,9 @@ from hypothesis import given
 
 from tests.topology.strategies import labs, sampled
 from tunlab.errors import KernelError
-from tunlab.kernel.neighbours import forget_neighbours
+from tunlab.kernel.network.neighbours import flush_neighbours
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.probe import probe
-from tunlab.kernel.rtnl import Rtnl
 from tunlab.lab import Lab, LiveLab
 from tunlab.packet import ICMP, IPv4
 from tunlab.topology import reachable
@@ -113,7 +113,7 @@ class TestMatrix:
             lab.ping_all()
             with Rtnl(lab["h0"].netns) as rtnl:
                 assert len(rtnl.neighbours()) == 2
-                assert forget_neighbours(rtnl) == 2
+                assert flush_neighbours(rtnl) == 2
                 assert rtnl.neighbours() == []
 
 

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from tunlab.errors import KernelError, LabError, MalformedError, TopologyError
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab import Lab
 from tunlab.lab.persistent import state
 from tunlab.lab.tun.inject import inject
@@ -139,7 +139,7 @@ class TestUpAndDown:
             lab.down()
 
     def test_a_device_that_was_deleted_inside(self, lab):
-        from tunlab.kernel.rtnl import Rtnl
+        from tunlab.kernel.network.rtnl import Rtnl
 
         with lab.netns() as netns, Rtnl(netns) as rtnl:
             rtnl.delete_link(rtnl.link_index("tun0"))

@@ -39,7 +39,7 @@ class TestFixtures:
         pytester.makepyfile(
             """
             import pytest
-            from tunlab.kernel.tun import TunDevice
+            from tunlab.kernel.device.tun import TunDevice
             from tunlab.packet import ICMP, IPv4
 
             def echo(tun):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.network.rtnl import Rtnl
 
 RTMGRP_LINK = 1  # <linux/rtnetlink.h>
 SOON = 5
@@ -24,7 +24,7 @@ class TestKilled:
             f"""
             import os
             from pathlib import Path
-            from tunlab.kernel.netns import Netns
+            from tunlab.kernel.namespace.netns import Netns
 
             def test_x(tun, make_tun):
                 with Netns.open("/proc/{os.getpid()}/fd/{netns.fd}") as witness:

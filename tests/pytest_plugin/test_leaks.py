@@ -4,7 +4,7 @@ import pytest
 
 LEAKING = """
     import socket, subprocess
-    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.namespace.netns import Netns
     leaked = []
 
     def test_descriptors(tun):

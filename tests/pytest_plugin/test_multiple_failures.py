@@ -40,7 +40,7 @@ def recording(pytester, name):
 
 def numbers(records):
     """Return the sequence numbers of the injected echo requests."""
-    return [int.from_bytes(each.octets[26:28], "big") for each in records if each.direction == "in"]
+    return [int.from_bytes(each.data[26:28], "big") for each in records if each.direction == "in"]
 
 
 def test_failing_unittest_has_section_recording_and_junit_link(pytester, run, parallel, sections):

@@ -3,9 +3,9 @@
 import pytest
 
 from tests.report.browser import Browser
-from tunlab.kernel.drops import DropWatch
-from tunlab.kernel.namespace_record import NamespaceRecord
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.device.netns_capture import NetnsCapture
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.drop_monitor import DropMonitor
 from tunlab.report.evidence import RecordedNetns
 from tunlab.report.page import render
 from tunlab.traffic import Tun
@@ -14,7 +14,7 @@ from tunlab.traffic import Tun
 @pytest.fixture
 def recorded_netns():
     """`recorded_netns.tuns[0]` is the Tun."""
-    with Netns.create() as netns, NamespaceRecord.open(netns) as record, Tun.create(netns=netns) as tun:
+    with Netns.create() as netns, NetnsCapture.open(netns) as record, Tun.create(netns=netns) as tun:
         yield RecordedNetns("kernel", netns, record, [tun])
 
 
@@ -25,7 +25,7 @@ def recorded_tun(recorded_netns):
 
 @pytest.fixture
 def drops():
-    with DropWatch() as drops:
+    with DropMonitor() as drops:
         yield drops
 
 

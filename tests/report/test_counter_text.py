@@ -2,8 +2,8 @@
 
 import pytest
 
-from tunlab.kernel.counters import read_counters
-from tunlab.kernel.drops import drop_event
+from tunlab.kernel.network.counters import read_counters
+from tunlab.kernel.network.drop_monitor import read_drop_tracepoint
 from tunlab.packet import UDP, IPv4
 from tunlab.report import counter_text
 from tunlab.report.counter_text import describe_counters, describe_drop_reasons
@@ -21,7 +21,7 @@ def test_every_counter_that_has_words_is_there(recorded_tun):
 
 
 def test_every_reason_that_has_words_is_one():
-    assert set(counter_text.REASONS) - set(drop_event().reasons.values()) == set()
+    assert set(counter_text.REASONS) - set(read_drop_tracepoint().reasons.values()) == set()
 
 
 def test_what_moves_together_is_told_as_one_and_the_rest_alone():

@@ -6,10 +6,10 @@ import subprocess
 import pytest
 
 from tests.report.test_ladder import PING, observation
-from tunlab.kernel.link_events import wait_until_running
-from tunlab.kernel.namespace_record import NamespaceRecord
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.device.netns_capture import NetnsCapture
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import wait_until_running
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.packet import ICMP, UDP, IPv4, build, findings
 from tunlab.recorder import read_pcapng
 from tunlab.report.evidence import Evidence, RecordedNetns, gather_evidence, loss_sentences, to_pcapng
@@ -166,7 +166,7 @@ class TestGathered:
     def test_a_checksum_that_was_left_to_the_device_is_finished(self):
         with (
             Netns.create() as one, Netns.create() as other,
-            NamespaceRecord.open(one) as here, NamespaceRecord.open(other) as there,
+            NetnsCapture.open(one) as here, NetnsCapture.open(other) as there,
         ):  # fmt: skip
             veth(one, other)
             with one.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

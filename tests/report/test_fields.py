@@ -11,7 +11,7 @@ import pytest
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
 from tunlab.errors import PacketError
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TruncatedHeader, build, findings, parse, tcp_options
-from tunlab.recorder import LINKTYPE_ETHERNET, Interface, Record, datagram_place, read_pcapng
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedInterface, RecordedPacket, locate_ipv4, read_pcapng
 from tunlab.report.page.fields import field_rows, link_summary
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
@@ -19,11 +19,11 @@ needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside t
 
 
 def rows_of(record):
-    place = datagram_place(record)
+    place = locate_ipv4(record)
     packet = None
     if place is not None:
         try:
-            packet = parse(record.octets[place], wire_length=len(record.octets[place]))
+            packet = parse(record.data[place], wire_length=len(record.data[place]))
         except PacketError:
             packet = None
     return field_rows(record, place, packet, findings(packet) if packet else []), packet
@@ -41,7 +41,7 @@ def number(value):
 def check(record):
     """Every fixed field of every header has its value in its place; what is below a row is inside it."""
     rows, packet = rows_of(record)
-    octets = record.octets
+    octets = record.data
     for row in rows:
         assert 0 <= row.start <= row.start + row.bits <= len(octets) * 8, row
     parents = []
@@ -56,7 +56,7 @@ def check(record):
     assert sum(row.bits for row in tops) == len(octets) * 8
     if packet is None:
         return 0
-    checked, at = 0, datagram_place(record).start * 8
+    checked, at = 0, locate_ipv4(record).start * 8
     for header in packet.headers:
         name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
         place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name)
@@ -86,13 +86,13 @@ def test_each_field_has_its_bits(which):
 @needs_corpus
 @pytest.mark.slow
 def test_each_field_of_the_corpus_has_its_bits():
-    interface = Interface(0, "corpus", 101)
+    interface = RecordedInterface(0, "corpus", 101)
     checked = 0
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         for line in lines:
             said = json.loads(line)
             octets = bytes.fromhex(said["hex"])
-            checked += check(Record(interface, 0, octets, max(said["wire_len"], len(octets))))
+            checked += check(RecordedPacket(interface, 0, octets, max(said["wire_len"], len(octets))))
     assert checked > 100_000
 
 
@@ -102,7 +102,7 @@ def test_flags_are_bits_of_their_own():
     flags = {row.name: row for row in rows if row.depth == 2 and row.bits == 1}
     assert [name for name, row in flags.items() if row.value == "1"] == ["DF", "ACK", "SYN"]
     for row in flags.values():
-        assert bits(record.octets, row) == int(row.value), row
+        assert bits(record.data, row) == int(row.value), row
     assert (flags["RESERVED"].start, flags["DF"].start, flags["MF"].start) == (48, 49, 50)
     assert (flags["CWR"].start, flags["FIN"].start) == (33 * 8, 33 * 8 + 7)
 
@@ -126,7 +126,7 @@ def test_a_quoted_datagram_is_decoded_in_its_place():
     quoted = next(row for row in rows if row.name == "IPv4" and row.depth == 1)
     assert (quoted.start, quoted.value) == (28 * 8, f"{PEER} → {KERNEL}")
     port = next(row for row in rows if row.name == "dst_port")
-    assert (port.value, bits(record.octets, port)) == ("9", 9)
+    assert (port.value, bits(record.data, port)) == ("9", 9)
 
 
 def test_igmp_sources_have_their_octets():
@@ -135,7 +135,7 @@ def test_igmp_sources_have_their_octets():
     sources = [row for row in rows if row.name == "source"]
     assert [row.value for row in sources] == ["192.0.2.1", "192.0.2.2"]
     for row in sources:
-        assert bits(record.octets, row) == int(IPv4Address(row.value))
+        assert bits(record.data, row) == int(IPv4Address(row.value))
     assert next(row for row in rows if row.name == "source_count").value == "2"
 
 
@@ -214,7 +214,7 @@ def test_arp_is_put_in_words_and_in_fields(message, said):
     assert link_summary(record) == said
     tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
     assert tops == [("Ethernet", 0, 14), ("ARP", 14, 28), ("padding", 42, 18)]
-    values = {row.name: (row.value, bits(record.octets, row)) for row in rows if row.depth == 1}
+    values = {row.name: (row.value, bits(record.data, row)) for row in rows if row.depth == 1}
     assert values["target_protocol"] == (f"10.0.1.{message[-1]}", int.from_bytes(message[-4:], "big"))
     assert values["sender_hardware"] == (message[8:14].hex(":"), int.from_bytes(message[8:14], "big"))
     assert values["operation"][1] == message[7]
@@ -228,7 +228,9 @@ def test_an_arp_message_that_is_cut_is_octets():
 
 
 def test_what_was_not_recorded_is_told():
-    record = Record(Interface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128)
+    record = RecordedPacket(
+        RecordedInterface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128
+    )
     rows, _ = rows_of(record)
     assert rows[-1][1:3] == ("cut", "88 octets more on the wire, not recorded")
 

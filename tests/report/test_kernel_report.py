@@ -3,7 +3,7 @@
 import pytest
 
 from tunlab.errors import KernelError
-from tunlab.kernel.counters import difference, read_counters
+from tunlab.kernel.network.counters import counter_changes, read_counters
 from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build
 from tunlab.report.evidence import gather_evidence
 from tunlab.report.kernel_report import kernel_report
@@ -81,11 +81,11 @@ VERDICTS = [
 @pytest.mark.parametrize(("octets", "moves", "words"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS])
 def test_what_moves_is_what_is_said(recorded_netns, recorded_tun, drops, octets, moves, words):
     before = read_counters(recorded_netns.netns)
-    drops.forget()
+    drops.clear()
     recorded_tun.inject(octets)
-    moved = difference(before, read_counters(recorded_netns.netns))
+    moved = counter_changes(before, read_counters(recorded_netns.netns))
     assert {name for name in moved if name.partition(".")[0] in COUNTED} - USUAL == moves
-    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
+    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
     assert [word for word in words if word not in said] == [], said
     if not words:
         assert "dropped" not in said
@@ -102,9 +102,9 @@ def test_what_the_device_refuses_is_its_drop(recorded_netns, recorded_tun, octet
 class TestWithOtherSettings:
     def test_a_router_whose_ttl_runs_out(self, recorded_netns, recorded_tun, drops):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
-        drops.forget()
+        drops.clear()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
-        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
+        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
         assert "the TTL ran out on the way; its sender was told (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
 
     def test_a_router_passes_it_on(self, recorded_netns, recorded_tun):
@@ -122,9 +122,9 @@ class TestWithOtherSettings:
     @pytest.mark.parametrize("mode", [1, 2])
     def test_rp_filter_is_named_with_its_settings(self, recorded_netns, recorded_tun, drops, mode):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
-        drops.forget()
+        drops.clear()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
-        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.take()))
+        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
         assert "refused by rp_filter: the way back to 203.0.113.5 is not known (ENETUNREACH)" in said
         assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in said
         assert "IP_RPFILTER" in said

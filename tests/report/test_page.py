@@ -61,7 +61,7 @@ def check_data(recording, page):
     assert len(records) == len(data["packets"])
     for record, packet in zip(records, data["packets"], strict=True):
         at, length, wire = packet[:3]
-        assert embedded[at : at + length] == record.octets
+        assert embedded[at : at + length] == record.data
         assert wire == record.wire_length
         tree, notes, differing, received, passed = packet[12:]
         assert max(tree[::2], default=0) < len(data["labels"])

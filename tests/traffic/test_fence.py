@@ -10,7 +10,7 @@ import pytest
 
 from tests.packet.golden import GOLDEN
 from tunlab.errors import ExpectationError, KernelError
-from tunlab.kernel.netlink import NLM_F_ACK, NLM_F_CREATE, NetlinkSocket, attribute, message
+from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_CREATE, NetlinkSocket, pack_attribute, pack_message
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build
 from tunlab.traffic import Tun
 
@@ -241,28 +241,28 @@ def drop_input(netns):
     import struct
 
     family, begin, end, table, chain = struct.pack("!BBH", 2, 0, 0), 16, 17, 10 << 8 | 0, 10 << 8 | 3
-    hook = [attribute(1, struct.pack("!I", 1)), attribute(2, struct.pack("!I", 0))]
+    hook = [pack_attribute(1, struct.pack("!I", 1)), pack_attribute(2, struct.pack("!I", 0))]
     subsystem = struct.pack("!BBH", 0, 0, 10)
     netlink = NetlinkSocket(netns.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, 12))
     flags = NLM_F_CREATE | NLM_F_ACK
     try:
         netlink.exchange_batch(
             [
-                message(begin, 0, subsystem),
-                message(table, flags, family, [attribute(1, "t")]),
-                message(
+                pack_message(begin, 0, subsystem),
+                pack_message(table, flags, family, [pack_attribute(1, "t")]),
+                pack_message(
                     chain,
                     flags,
                     family,
                     [
-                        attribute(1, "t"),
-                        attribute(3, "c"),
-                        attribute(4, hook),
-                        attribute(5, struct.pack("!I", 0)),
-                        attribute(7, "filter"),
+                        pack_attribute(1, "t"),
+                        pack_attribute(3, "c"),
+                        pack_attribute(4, hook),
+                        pack_attribute(5, struct.pack("!I", 0)),
+                        pack_attribute(7, "filter"),
                     ],
                 ),
-                message(end, 0, subsystem),
+                pack_message(end, 0, subsystem),
             ],
             "drop what comes in",
         )

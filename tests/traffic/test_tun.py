@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError, PrivilegeError
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, findings, parse, reply
 from tunlab.traffic import Tun
 

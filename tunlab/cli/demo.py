@@ -23,11 +23,11 @@ def demo_command() -> None:
     """
     import shutil
 
-    from tunlab.kernel import userns
-    from tunlab.kernel.refusal import holds
+    from tunlab.kernel.namespace import userns
+    from tunlab.kernel.os_errors import has_capability
     from tunlab.traffic import Tun
 
-    if not holds("CAP_SYS_ADMIN"):
+    if not has_capability("CAP_SYS_ADMIN"):
         userns.enter_user_namespace()
         click.echo("Entered a user namespace, because this user is not root.")
     with Tun.create() as tun:

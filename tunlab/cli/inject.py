@@ -109,21 +109,21 @@ def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
 
 def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], PacketError | None]:
     from tunlab.errors import PacketError
-    from tunlab.recorder import Record, datagram, read_pcapng
+    from tunlab.recorder import RecordedPacket, extract_ipv4, read_pcapng
 
-    records, error_at_end = list[Record](), None
+    records, error_at_end = list[RecordedPacket](), None
     try:
         records.extend(read_pcapng(source))  # keeps the packets before an error
     except PacketError as error:
         error.file, error_at_end = file, error
     found, skipped = list[bytes](), list[int]()
     for number, record in enumerate(records, 1):
-        packet = datagram(record)
+        packet = extract_ipv4(record)
         if packet is None:
             skipped.append(record.interface.linktype)
-        elif record.wire_length > len(record.octets):
+        elif record.wire_length > len(record.data):
             raise PacketError(
-                f"packet {number} of {file} was truncated in the capture: the file has {len(record.octets)} of its"
+                f"packet {number} of {file} was truncated in the capture: the file has {len(record.data)} of its"
                 f" {record.wire_length} bytes; capture without a snapshot length"
             )
         else:

@@ -53,7 +53,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     from contextlib import ExitStack
 
     from tunlab.cli.hex_input import parse_hex
-    from tunlab.kernel.refusal import SOCKET_REASONS, refusing
+    from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
     from tunlab.lab import resolve
     from tunlab.lab.tun.reader import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
@@ -68,7 +68,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
         sock = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
-        with refusing(f"ping {address}", reasons=SOCKET_REASONS):
+        with translate_os_errors(f"ping {address}", reasons=SOCKET_REASONS):
             sock.bind(("", 0))
         ping = Ping(sock, address)
         for _ in range(count):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tunlab.errors import PacketError
     from tunlab.lab.replay.player import Outcome
     from tunlab.lab.replay.script import Script
-    from tunlab.recorder import Record
+    from tunlab.recorder import RecordedPacket
     from tunlab.traffic import Tun
 
 
@@ -89,12 +89,12 @@ def replay_command(
         raise click.exceptions.Exit(1)
 
 
-def _read_recording(file: Path) -> tuple[list[Record], PacketError | None]:
+def _read_recording(file: Path) -> tuple[list[RecordedPacket], PacketError | None]:
     """Return the packets of a recording and the error after the last readable one."""
     from tunlab.errors import PacketError
-    from tunlab.recorder import Record, read_pcapng
+    from tunlab.recorder import RecordedPacket, read_pcapng
 
-    records = list[Record]()
+    records = list[RecordedPacket]()
     try:
         records.extend(read_pcapng(file))
     except PacketError as error:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tunlab.errors import KernelError, LabError
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.packet_socket import ETH_P_IP, ETH_P_IPV6, PacketSocket
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.capture import to_trace_entry
 from tunlab.traffic import TraceEntry
 
 _BATCH_SIZE = 64
 
 
-class Sniffer(Closing):
+class Sniffer(Closeable):
     """The IP packets on an interface, with the methods of tunlab.lab.tun.reader.Reader."""
 
     attached = False

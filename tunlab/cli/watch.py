@@ -10,8 +10,8 @@ import click
 
 if TYPE_CHECKING:
     from tunlab.cli.signals import SignalPipe
-    from tunlab.kernel.link_events import LinkEvent, LinkEvents
-    from tunlab.kernel.tables import Link
+    from tunlab.kernel.network.link_events import LinkEvent, LinkEvents
+    from tunlab.kernel.network.models import Link
     from tunlab.lab.live_lab import LiveLab
     from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.topology.plan import LabPlan
@@ -52,7 +52,7 @@ def watch_command(name: str | None, as_json: bool) -> None:
 
 def _print_changes(events: LinkEvents, signals: SignalPipe, ending: DownWatcher, as_json: bool) -> None:
     while _wait(events, signals, ending):
-        for event in events.take():
+        for event in events.read():
             click.echo(_to_json(event) if as_json else _to_text(event))
 
 
@@ -72,7 +72,7 @@ def _update_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending
             before, since = now, at
         if not _wait(events, signals, ending):
             return
-        events.take()
+        events.read()
 
 
 def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
@@ -96,11 +96,11 @@ def links_of(live: LiveLab) -> Links:
     """Return the current links, with the drops of their queueing disciplines added to tx_dropped."""
     from msgspec.structs import replace
 
-    from tunlab.kernel.qdisc import queue_drops
+    from tunlab.kernel.network.qdisc import read_queue_drops
 
     found = {}
     for node in (live[node.name] for node in live.plan.nodes):
-        drops = queue_drops(node.rtnl)
+        drops = read_queue_drops(node.rtnl)
         for link in node.rtnl.links():
             found[node.name, link.name] = replace(link, tx_dropped=link.tx_dropped + drops.get(link.index, 0))
     return found

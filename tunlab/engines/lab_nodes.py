@@ -19,8 +19,8 @@ from tunlab.engines.containers import cleanup, container_labels
 from tunlab.engines.containers.container import Container
 from tunlab.engines.images.build import pull_image
 from tunlab.errors import EngineError, KernelError
-from tunlab.kernel import guardian
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.namespace import guardian
+from tunlab.kernel.namespace.netns import Netns
 
 if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan

@@ -20,14 +20,14 @@ import msgspec
 from msgspec.structs import replace
 
 from tunlab.errors import KernelError, TunlabError
-from tunlab.kernel import userns
-from tunlab.kernel.netlink import NLM_F_ACK, NLM_F_REQUEST, NetlinkSocket
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.refusal import GRANT, TUN_NODE, holds
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.tun import TunDevice
-from tunlab.kernel.tun_node import IFF_MULTI_QUEUE, IFF_NAPI, IFF_VNET_HDR, tun_features
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.device.tun_ioctl import IFF_MULTI_QUEUE, IFF_NAPI, IFF_VNET_HDR, tun_features
+from tunlab.kernel.namespace import userns
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_REQUEST, NetlinkSocket
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, TUN_DEVICE_NODE, has_capability
 
 # <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>: NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
 _NETLINK_NETFILTER = 12
@@ -55,7 +55,7 @@ def probe() -> list[Probe]:
     Without CAP_SYS_ADMIN, in a user namespace where one can be entered.
     """
     entered = _user_namespace()
-    found = _rootless() if entered.ok and not holds("CAP_SYS_ADMIN") else []
+    found = _rootless() if entered.ok and not has_capability("CAP_SYS_ADMIN") else []
     return [*(found or [*_rights(), *_namespace()]), entered, _ping()]
 
 
@@ -69,16 +69,18 @@ def _rootless() -> list[Probe]:
 
 
 def _rights() -> Iterator[Probe]:
-    yield _tried(TUN_NODE, _describe_node, needed=True)
+    yield _tried(TUN_DEVICE_NODE, _describe_node, needed=True)
     for capability in ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW"):
-        held = holds(capability)
-        yield Probe(capability, held, "in effect" if held else "not in effect", "" if held else GRANT, needed=True)
+        held = has_capability(capability)
+        yield Probe(
+            capability, held, "in effect" if held else "not in effect", "" if held else PRIVILEGE_REMEDY, needed=True
+        )
 
 
 def _describe_node() -> str:
     features = tun_features()
     named = {"multi-queue": IFF_MULTI_QUEUE, "virtio headers": IFF_VNET_HDR, "NAPI": IFF_NAPI}
-    mode = os.stat(TUN_NODE).st_mode & 0o7777  # noqa: PTH116
+    mode = os.stat(TUN_DEVICE_NODE).st_mode & 0o7777  # noqa: PTH116
     return (
         f"mode {mode:04o}, with {', '.join(name for name, flag in named.items() if features & flag) or 'nothing more'}"
     )
@@ -136,7 +138,7 @@ def _try_qdisc(rtnl: Rtnl, kind: str) -> None:
 
 def _user_namespace() -> Probe:
     name = "user namespace"
-    obstacle = userns.obstacle()
+    obstacle = userns.find_obstacle()
     if obstacle is not None and os.geteuid() != 0:
         return Probe(name, ok=False, detail=obstacle[0], remedy=obstacle[1])
     try:
@@ -150,7 +152,7 @@ def _user_namespace() -> Probe:
 def _in_user_namespace(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run Python there; in a process of its own, for one with threads cannot try it in itself."""
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable, *arguments]
+    command = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": path}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 

@@ -10,8 +10,8 @@ import os
 import time
 
 from tunlab.errors import KernelError
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
 
 _CARRIER_TIMEOUT = 5.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunlab.errors import PacketError
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import Captured, PacketSocket
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.packet_socket import PacketSocket, ReceivedPacket
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
 from tunlab.traffic import DEFAULT_TIMEOUT, Expectation, TraceEntry
 from tunlab.traffic.checksum_offload import complete_packet_checksum
@@ -20,7 +20,7 @@ from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import Candidate, timeout_error
 
 
-class Capture(Closing):
+class Capture(Closeable):
     """What has passed an interface since this was made.
 
     record   all that was taken from it so far, in order; an ARP or IPv6 packet has its octets, from after the link
@@ -93,12 +93,12 @@ class Capture(Closing):
         self._socket.close()
 
 
-def to_trace_entry(captured: Captured) -> TraceEntry:
+def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
     """What passed, as a datagram: with the checksum that the kernel has left for the device to make.
 
     Between veths nobody makes it, for the other kernel knows that it was never needed; a cable would carry it.
     """
-    octets, packet = captured.octets, None
+    octets, packet = captured.data, None
     try:
         packet = parse(octets)
     except PacketError:

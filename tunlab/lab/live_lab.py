@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tunlab.errors import LabError
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.netns import end_programs_in
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.namespace.netns import kill_programs_in
 from tunlab.lab import resolver
 from tunlab.lab.build.cleanup import delete_links
 from tunlab.lab.build.containers import Containers, wait_ready
@@ -23,11 +23,11 @@ from tunlab.lab.node import Node
 from tunlab.topology.plan import LabPlan
 
 if TYPE_CHECKING:
-    from tunlab.kernel.link_events import LinkEvents
+    from tunlab.kernel.network.link_events import LinkEvents
     from tunlab.lab.ping_all import Pair
 
 
-class LiveLab(Closing):
+class LiveLab(Closeable):
     """The nodes of a lab that is up, by their names: `lab["client"]`.
 
     plan    what it was made from
@@ -125,7 +125,7 @@ class LiveLab(Closing):
 
     def events(self) -> LinkEvents:
         """The changes of links in all nodes from now on; a context manager."""
-        from tunlab.kernel.link_events import LinkEvents
+        from tunlab.kernel.network.link_events import LinkEvents
 
         return LinkEvents({name: node.netns for name, node in self._all.items()})
 
@@ -153,9 +153,9 @@ class LiveLab(Closing):
             if self._owned:
                 foreign = {node.name for node in self.plan.nodes if node.kind == "container"}
                 for name in foreign:  # their processes are their engine's to end
-                    stack.callback(self._namespaces[name].end_own_programs)
+                    stack.callback(self._namespaces[name].kill_children)
                 own = (netns for name, netns in self._namespaces.items() if name not in foreign)
-                stack.callback(end_programs_in, tuple(own))
+                stack.callback(kill_programs_in, tuple(own))
 
     @property
     def closed(self) -> bool:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from tunlab.errors import LabError
 from tunlab.kernel import libc
-from tunlab.kernel.mounts import View
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import refusing
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace.mount_overlay import MountOverlay
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.lab.build.namespaces import set_impairment, set_up
 from tunlab.lab.programs import Program
 from tunlab.lab.resolver import RESOLV_CONF
@@ -39,13 +39,13 @@ NODE_VARIABLE = "TUNLAB_NODE"
 """… and in which of its nodes they are."""
 
 
-def view_of(plan: LabPlan, node: NodePlan) -> View:
+def view_of(plan: LabPlan, node: NodePlan) -> MountOverlay:
     """What a program in a node sees: the node's name as the host's, all names in /etc/hosts, its files."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [" ".join((address, *names)) for address, names in plan.hosts]
     texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": RESOLV_CONF}
     given = dict(node.files)
-    return View(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
+    return MountOverlay(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
 
 
 class Node:
@@ -116,7 +116,7 @@ class Node:
     # ---- programs --------------------------------------------------------------------------------------------------
 
     @property
-    def view(self) -> View:
+    def view(self) -> MountOverlay:
         """What its programs see of the machine."""
         return view_of(self._lab, self.plan)
 
@@ -208,7 +208,7 @@ class Node:
     @property
     def counters(self) -> dict[str, int]:
         """The kernel's counters in the node as they stand: "Ip.ForwDatagrams", "Udp.NoPorts"."""
-        from tunlab.kernel.counters import read_counters
+        from tunlab.kernel.network.counters import read_counters
 
         return read_counters(self.netns)
 
@@ -284,7 +284,7 @@ class Node:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        with self._entered.stack.pop() as before, refusing(f"leave node {self.name}", needs="CAP_SYS_ADMIN"):
+        with self._entered.stack.pop() as before, translate_os_errors(f"leave node {self.name}", needs="CAP_SYS_ADMIN"):
             libc.setns(before.fd, libc.CLONE_NEWNET)
 
     def close(self) -> None:

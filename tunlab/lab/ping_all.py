@@ -14,11 +14,11 @@ from contextlib import ExitStack
 from itertools import combinations
 from typing import TypeAlias
 
-from tunlab.kernel.neighbours import forget_neighbours
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import SOCKET_REASONS, refusal
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.throwaway import in_thread
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.netns_thread import run_in_thread
+from tunlab.kernel.network.neighbours import flush_neighbours
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.kernel.os_errors import SOCKET_REASONS, kernel_error
 
 Pair: TypeAlias = tuple[str, str]
 """From whom, to whom."""
@@ -171,7 +171,9 @@ def _send(request: _Request, asking: Mapping[str, Netns]) -> bool:
     if code == errno.ENOBUFS and request.tries < _TRIES:
         return True
     if code and code not in _NO_WAY:
-        raise refusal(OSError(code, ""), f"ping {request.address} from node {request.pair[0]}", reasons=SOCKET_REASONS)
+        raise kernel_error(
+            OSError(code, ""), f"ping {request.address} from node {request.pair[0]}", reasons=SOCKET_REASONS
+        )
     return not code
 
 
@@ -180,6 +182,6 @@ def _forget(asking: Mapping[str, Netns]) -> None:
         for netns in asking.values():
             netns.enter()
             with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
-                forget_neighbours(rtnl)
+                flush_neighbours(rtnl)
 
-    in_thread(forget)  # one for all of them: a thread takes longer than the rest
+    run_in_thread(forget)  # one for all of them: a thread takes longer than the rest

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tunlab.errors import LabError
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.topology.plan import CommandPlan
 
 _TICK = 0.01

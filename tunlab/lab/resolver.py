@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.namespace.netns import Netns
     from tunlab.topology.plan import LabPlan
 
 ADDRESS, PORT = "127.0.0.53", 53
@@ -82,7 +82,7 @@ def start(plan: LabPlan, namespaces: Mapping[str, Netns]) -> subprocess.Popen[An
 
 
 def _bound(namespaces: Sequence[Netns]) -> list[socket.socket]:
-    from tunlab.kernel.throwaway import in_thread
+    from tunlab.kernel.namespace.netns_thread import run_in_thread
 
     doors = []
 
@@ -99,7 +99,7 @@ def _bound(namespaces: Sequence[Netns]) -> list[socket.socket]:
                     door.listen()
 
     try:
-        in_thread(inside)
+        run_in_thread(inside)
     except BaseException:
         for door in doors:
             door.close()

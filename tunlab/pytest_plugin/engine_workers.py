@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from tunlab.errors import EngineError, TunlabError
-from tunlab.kernel import signals
+from tunlab.kernel.process import defer_signals
 
 if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
@@ -152,7 +152,7 @@ class EngineWorkers:
         __tracebackhide__ = True
         if (node := getattr(report, "node", None)) is not None:
             self._remember(report, self._crew[node.gateway.id])
-        with signals.held():
+        with defer_signals():
             yield
 
     def _remember(self, report: pytest.TestReport, crew: WorkerState) -> None:

@@ -14,7 +14,7 @@ from tunlab.pytest_plugin.strict import enable_strict
 from tunlab.pytest_plugin.worker_process import die_with_controller
 
 if TYPE_CHECKING:
-    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.namespace.netns import Netns
     from tunlab.packet import Packet
     from tunlab.packet.packet import Layer
     from tunlab.traffic import Ping, Tun
@@ -44,7 +44,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
                 request.node.stash.setdefault(_closing_namespaces, set()).add(netns.identity)
             except PrivilegeError as error:
                 fail_or_skip(request.config, error)
-            resources.callback(netns.end_programs)
+            resources.callback(netns.kill_programs)
             return netns
 
         yield make

@@ -147,7 +147,7 @@ def _find_leaks(item: pytest.Item, before: ResourceSnapshot) -> list[str]:
 
 def _shared_processes() -> set[int | None]:
     """Return the IDs of processes that tunlab and multiprocessing start once for the whole run."""
-    from tunlab.kernel.guardian import guardian_pid
+    from tunlab.kernel.namespace.guardian import guardian_pid
 
     tracker: object = sys.modules.get("multiprocessing.resource_tracker")
     server: object = sys.modules.get("multiprocessing.forkserver")

@@ -16,9 +16,9 @@ from tunlab.pytest_plugin import leaks
 from tunlab.pytest_plugin.recording_files import record_mode
 
 if TYPE_CHECKING:
-    from tunlab.kernel.drops import DropWatch
-    from tunlab.kernel.namespace_record import NamespaceRecord
-    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.device.netns_capture import NetnsCapture
+    from tunlab.kernel.namespace.netns import Netns
+    from tunlab.kernel.network.drop_monitor import DropMonitor
     from tunlab.lab.live_lab import LiveLab
     from tunlab.report.evidence import Evidence, RecordedNetns
     from tunlab.topology.plan import LabPlan
@@ -31,12 +31,12 @@ class _Session:
     """State of the whole run.
 
     Attributes:
-        drop_watch: The subscription to the kernel's drop reasons; None if the kernel refuses it.
+        drop_monitor: The subscription to the kernel's drop reasons; None if the kernel refuses it.
         subscribed: True after the first attempt to subscribe.
         recorders: Recorders of the running tests; more than one if a test runs pytest in this process.
     """
 
-    drop_watch: DropWatch | None = None
+    drop_monitor: DropMonitor | None = None
     subscribed = False
     recorders: ClassVar[WeakSet[TestRecorder]] = WeakSet()
 
@@ -53,29 +53,29 @@ class TestRecorder:
     def __init__(self, *, recorded: bool) -> None:
         self.labs: list[LiveLab] = []
         self._recorded = recorded
-        self._namespaces: list[tuple[str, Netns, NamespaceRecord | None, bool]] = []  # name, netns, record, is_endpoint
+        self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []  # name, netns, record, is_endpoint
         self._tuns: dict[tuple[int, int], list[Tun]] = {}  # by the namespace's identity
         self._drop_reasons: list[str] = []
         _Session.recorders.add(self)
         if (drops := _drop_watch()) is not None:
-            drops.forget()
+            drops.clear()
 
     # ---- during the test -------------------------------------------------------------------------------------------
 
     def create(self, *, ipv6: bool, sysctls: Mapping[str, str | int]) -> Netns:
         """Make a namespace and start recording it. Raises the same errors as `Netns.create`."""
-        from tunlab.kernel.namespace_record import NamespaceRecord
-        from tunlab.kernel.netns import Netns
-        from tunlab.kernel.throwaway import in_thread
+        from tunlab.kernel.device.netns_capture import NetnsCapture
+        from tunlab.kernel.namespace.netns import Netns
+        from tunlab.kernel.namespace.netns_thread import run_in_thread
 
-        def create() -> tuple[Netns, NamespaceRecord | None]:
+        def create() -> tuple[Netns, NetnsCapture | None]:
             netns = Netns.unshare(ipv6=ipv6, sysctls=sysctls)
             try:
-                return netns, NamespaceRecord.open_here() if self._recorded else None
+                return netns, NetnsCapture.open_here() if self._recorded else None
             except OSError:  # no CAP_NET_RAW; a Tun still records its own packets
                 return netns, None
 
-        netns, record = in_thread(create)
+        netns, record = run_in_thread(create)
         self._namespaces.append(("kernel", netns, record, True))
         return netns
 
@@ -85,12 +85,12 @@ class TestRecorder:
 
     def add_lab(self, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
         """Start recording a lab's namespaces while they are still empty."""
-        from tunlab.kernel.namespace_record import NamespaceRecord
+        from tunlab.kernel.device.netns_capture import NetnsCapture
 
         ends = {node.name for node in plan.nodes if not node.bridge and not node.implicit}
         for name, netns in namespaces.items():
             try:
-                record = NamespaceRecord.open(netns) if self._recorded else None
+                record = NetnsCapture.open(netns) if self._recorded else None
             except OSError:
                 record = None
             self._namespaces.append((name, netns, record, name in ends))
@@ -136,7 +136,7 @@ class TestRecorder:
     def drop_reasons(self) -> list[str]:
         """Return the kernel's reasons for the packets that it dropped during this test."""
         if (drops := _drop_watch()) is not None:
-            self._drop_reasons += drops.take()
+            self._drop_reasons += drops.read()
         return self._drop_reasons
 
     def descriptors(self) -> set[int]:
@@ -168,18 +168,18 @@ def is_recorded_payload(payload: bytes) -> bool:
 
 def session_descriptors() -> set[int]:
     """Return the descriptors that tunlab keeps open for the whole run."""
-    from tunlab.kernel import guardian
+    from tunlab.kernel.namespace import guardian
 
-    return guardian.descriptors() | ({_Session.drop_watch.descriptor} if _Session.drop_watch is not None else set())
+    return guardian.descriptors() | ({_Session.drop_monitor.fd} if _Session.drop_monitor is not None else set())
 
 
-def _drop_watch() -> DropWatch | None:
+def _drop_watch() -> DropMonitor | None:
     if not _Session.subscribed:
         _Session.subscribed = True
-        from tunlab.kernel.drops import DropWatch
+        from tunlab.kernel.network.drop_monitor import DropMonitor
 
         try:
-            _Session.drop_watch = DropWatch()
+            _Session.drop_monitor = DropMonitor()
         except OSError:  # not supported or not permitted; the report falls back to the counters
-            _Session.drop_watch = None
-    return _Session.drop_watch
+            _Session.drop_monitor = None
+    return _Session.drop_monitor

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tunlab.kernel.netns import Netns
+    from tunlab.kernel.namespace.netns import Netns
     from tunlab.report.evidence import RecordedNetns
 
 _INITIAL_UID_MAP = "0 0 4294967295"  # /proc/self/uid_map outside of any user namespace
@@ -82,7 +82,7 @@ def _enter_commands(recorded: RecordedNetns, resources: ExitStack) -> list[str]:
     if netns.closed:  # the fixtures' teardown has closed it, but the packet socket still holds the namespace
         if recorded.record is None:
             return []
-        netns = resources.enter_context(recorded.record.home())
+        netns = resources.enter_context(recorded.record.open_netns())
     pid = os.getpid()
     enter = f"nsenter --net=/proc/{pid}/fd/{netns.fd}"
     if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _INITIAL_UID_MAP.split():

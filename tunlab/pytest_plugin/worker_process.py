@@ -21,13 +21,13 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Start the workers inside user namespaces: once they run they have threads, and may enter none any more."""
     if not config.getoption("tunlab_rootless"):
         return
-    from tunlab.kernel.refusal import holds
+    from tunlab.kernel.os_errors import has_capability
 
-    if holds("CAP_SYS_ADMIN"):
+    if has_capability("CAP_SYS_ADMIN"):
         return
     for spec in specs:
         if spec.popen and not spec.python:
-            spec.python = shlex.join([sys.executable, "-m", "tunlab.kernel.userns", sys.executable])
+            spec.python = shlex.join([sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -40,13 +40,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if not any(FIXTURES.intersection(getattr(item, "fixturenames", ())) for item in session.items):
         return
     from tunlab.errors import KernelError
-    from tunlab.kernel.refusal import holds
-    from tunlab.kernel.userns import enter_user_namespace
+    from tunlab.kernel.namespace.userns import enter_user_namespace
+    from tunlab.kernel.os_errors import has_capability
 
-    if holds("CAP_SYS_ADMIN") and holds("CAP_NET_ADMIN"):
+    if has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN"):
         return
     # In another process first: one that gets into the namespace but not any further cannot come back.
-    launcher = [sys.executable, "-m", "tunlab.kernel.userns", sys.executable, "-c", ""]
+    launcher = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, "-c", ""]
     trial = subprocess.run(launcher, capture_output=True, text=True, check=False)
     if trial.returncode:
         config.stash[no_user_namespace] = trial.stderr.strip()

@@ -15,10 +15,10 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from tunlab.errors import PacketError, TunlabError
-from tunlab.kernel.namespace_record import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, NamespaceRecord, Passed
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, CapturedPacket, NetnsCapture
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
-from tunlab.recorder import LARGEST_PACKET, LINKTYPE_ETHERNET, LINKTYPE_RAW, Direction, PcapngWriter
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
 from tunlab.traffic import TraceEntry, Tun
 from tunlab.traffic.checksum_offload import complete_checksum
 
@@ -38,7 +38,7 @@ class RecordedNetns(Struct, eq=False):
 
     name: str
     netns: Netns
-    record: NamespaceRecord | None = None
+    record: NetnsCapture | None = None
     tuns: list[Tun] = field(default_factory=list)
     is_endpoint: bool = True
 
@@ -102,7 +102,7 @@ def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
     several = len(namespaces) > 1
     observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
     for namespace in namespaces:
-        passed = namespace.record.passed() if namespace.record is not None else []
+        passed = namespace.record.packets() if namespace.record is not None else []
         found = [_sighting(namespace, each, several) for each in passed]
         for tun in namespace.tuns:
             tuns.append(_device(namespace, tun.ifname, several))
@@ -155,9 +155,9 @@ def _device(namespace: RecordedNetns, ifname: str, several: bool) -> str:
     return f"{namespace.name}:{ifname or _GONE}" if several else ifname or _GONE
 
 
-def _sighting(namespace: RecordedNetns, passed: Passed, several: bool) -> Observation:
-    captured, ethernet = passed.captured, passed.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
-    frame, head = captured.octets, 0
+def _sighting(namespace: RecordedNetns, passed: CapturedPacket, several: bool) -> Observation:
+    captured, ethernet = passed.packet, passed.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+    frame, head = captured.data, 0
     if ethernet:
         head = _ETHERNET_HEADER
         while frame[head - 2 : head] in _VLAN_TAGS:
@@ -240,7 +240,7 @@ def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
     writer = PcapngWriter(file, comment="\n".join([comment, *loss_sentences(evidence)]))
     numbers = {key: writer.add_interface(key[0], linktype=key[1]) for key in _interfaces(evidence)}
     for each in evidence.observations:
-        kept = each.frame[:LARGEST_PACKET]
+        kept = each.frame[:MAX_PACKET_SIZE]
         writer.write(
             numbers[each.device, each.linktype],
             kept,

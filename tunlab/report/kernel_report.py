@@ -1,6 +1,6 @@
 """The kernel as witness: what it counted since a namespace was made, in words, and what it would do with a packet.
 
-Source: tunlab.kernel.counters, tunlab.kernel.drops, tunlab.kernel.nftables_counters, tunlab.kernel.route_lookup.
+Source: the modules counters, drop_monitor, nftables_counters and route_lookup of tunlab.kernel.network.
 A namespace of the test's own begins at zero, so that nothing need be asked before the test.
 """
 
@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from tunlab.errors import KernelError, TunlabError
-from tunlab.kernel.counters import read_counters
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.nftables_counters import read_rules
-from tunlab.kernel.route_lookup import Way, find_way
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.tables import Link
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.counters import read_counters
+from tunlab.kernel.network.models import Link
+from tunlab.kernel.network.nftables_counters import read_rule_counters
+from tunlab.kernel.network.route_lookup import RouteLookup, lookup_route
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import Evidence, RecordedNetns
 
@@ -39,7 +39,7 @@ _MOST = 5  # ways that are asked for in one namespace
 def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reasons: Sequence[str]) -> list[str]:
     """What the kernel says, in lines; a heading for each namespace where there are several.
 
-    reasons   those that the kernel gave for its drops (tunlab.kernel.drops)
+    reasons   those that the kernel gave for its drops (tunlab.kernel.network.drop_monitor)
     """
     lines = list[str]()
     for namespace in namespaces:
@@ -76,7 +76,7 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
         if netns.closed:
             if namespace.record is None:
                 return
-            netns = opened = namespace.record.home()
+            netns = opened = namespace.record.open_netns()
         counted = list(_counters(netns))
         yield from counted
         with Rtnl(netns) as rtnl:
@@ -119,7 +119,7 @@ def _links(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
 
 def _firewall(netns: Netns) -> Iterator[str]:
     try:
-        rules = read_rules(netns)
+        rules = read_rule_counters(netns)
     except KernelError:  # there is no nf_tables
         return
     for rule in rules:
@@ -147,15 +147,15 @@ def _routes(
         if (dst, src) not in sent and (src, dst) not in sent:
             asked[src, dst, each.ifname] = None
     for src, dst, ifname in list(asked)[:_MOST]:
-        way = find_way(netns, dst, src=src, ifindex=indexes[ifname])
+        way = lookup_route(netns, dst, src=src, ifindex=indexes[ifname])
         yield f"way of {src} > {dst} in by {ifname}: {_route_text(way, netns, src, ifname, names)}", way.type == "local"
 
 
-def _route_text(way: Way, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    if way.refusal in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
+def _route_text(way: RouteLookup, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
+    if way.error in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
         return why
-    if way.refusal:
-        words = _REFUSALS.get(way.refusal, f"refused: {way.refusal}")
+    if way.error:
+        words = _REFUSALS.get(way.error, f"refused: {way.error}")
         return words.format(forward=_sysctl(netns, "net.ipv4.ip_forward"))
     if way.type == "local":
         return "delivered here"
@@ -167,11 +167,11 @@ def _rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> st
     """Why rp_filter refuses the source, if it does: ip-sysctl.rst, the greater of `all` and the device's counts."""
     settings = {name: _sysctl(netns, f"net.ipv4.conf.{name}.rp_filter") for name in ("all", ifname)}
     mode = max(settings.values())
-    back = find_way(netns, src)
-    leads_elsewhere = back.refusal or names.get(back.ifindex) != ifname
-    if mode not in "12" or back.type == "local" or not (leads_elsewhere if mode == "1" else back.refusal):
+    back = lookup_route(netns, src)
+    leads_elsewhere = back.error or names.get(back.ifindex) != ifname
+    if mode not in "12" or back.type == "local" or not (leads_elsewhere if mode == "1" else back.error):
         return ""
-    where = f"leads over {_device(back.ifindex, names)}" if not back.refusal else f"is not known ({back.refusal})"
+    where = f"leads over {_device(back.ifindex, names)}" if not back.error else f"is not known ({back.error})"
     said = ", ".join(f"net.ipv4.conf.{name}.rp_filter = {value}" for name, value in settings.items())
     return f"refused by rp_filter: the way back to {src} {where}, and it came in by {ifname} ({said})"
 

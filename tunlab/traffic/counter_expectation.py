@@ -1,6 +1,7 @@
 """What the kernel counts while a block runs, held against what it should count.
 
-Source: tunlab.kernel.counters. Two readings and the difference; a packet that is injected is counted when `inject`
+Source: tunlab.kernel.network.counters.
+Two readings and the difference; a packet that is injected is counted when `inject`
 returns.
 """
 
@@ -12,8 +13,8 @@ from difflib import get_close_matches
 from types import TracebackType
 
 from tunlab.errors import CountError, KernelError
-from tunlab.kernel.counters import difference, read_counters
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.counters import counter_changes, read_counters
 
 
 class CounterExpectation:
@@ -38,7 +39,7 @@ class CounterExpectation:
         __tracebackhide__ = True
         if error is not None:
             return
-        self.moved |= difference(self._before, read_counters(self._netns))
+        self.moved |= counter_changes(self._before, read_counters(self._netns))
         if any(self.moved.get(name, 0) != value for name, value in self._wanted.items()):
             raise CountError(wanted=self._wanted, moved=self.moved)
 

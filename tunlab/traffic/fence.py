@@ -17,9 +17,9 @@ import os
 from collections.abc import Callable
 
 from tunlab.errors import KernelError
-from tunlab.kernel.counters import difference, read_counters
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.counters import counter_changes, read_counters
 from tunlab.packet import ICMP, IPv4, build, parse, summary
 from tunlab.packet.icmp import ICMPType
 
@@ -65,7 +65,7 @@ class Fence:
         """The error for a request whose reply did not come: what the kernel's counters say of one more of it."""
         before = read_counters(self._netns)
         self._write(octets)
-        moved = difference(before, read_counters(self._netns))
+        moved = counter_changes(before, read_counters(self._netns))
         if "TcpExt.IPReversePathFilter" in moved:
             why = "the echo request is dropped by reverse path filtering (net.ipv4.conf.*.rp_filter)"
         elif "Icmp.InEchos" not in moved:

@@ -14,9 +14,9 @@ from itertools import islice
 from typing import Literal
 
 from tunlab.errors import ExpectationError, KernelError, PacketError, UnmetExpectation
-from tunlab.kernel import upkeep
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel import capture_drain
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
@@ -105,7 +105,7 @@ class Inbox:
         self.record.append(entry)
         self._remembered += 1
         if not self._remembered % _OFTEN:
-            upkeep.look_after()
+            capture_drain.drain_all()
         return entry
 
     def _entries(self, deadline: Deadline, *, extended: bool = True) -> Iterator[TraceEntry]:
@@ -115,7 +115,7 @@ class Inbox:
                 self._fetch()
             while self._unread:
                 yield self._unread.popleft()
-            upkeep.look_after()
+            capture_drain.drain_all()
             # Looked at only when all that waited was given: a late test has not missed a packet that came in time.
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not (extended and deadline.extend()):
@@ -239,7 +239,7 @@ class Inbox:
 
     def _wait(self, deadline: Deadline, is_wanted: Callable[[TraceEntry], bool]) -> TraceEntry | None:
         """Let come what comes, to be asked for later, until the window's end or something that is wanted."""
-        upkeep.look_after()
+        capture_drain.drain_all()
         looked_at = 0
         while True:
             self._fetch()

@@ -10,11 +10,11 @@ from typing import Self
 from msgspec import Struct
 
 from tunlab.errors import ExpectationError, KernelError, PacketError
-from tunlab.kernel import upkeep
-from tunlab.kernel.addressing import parse_address
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import SOCKET_REASONS, refusing
+from tunlab.kernel import capture_drain
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
+from tunlab.kernel.validation import parse_address
 from tunlab.packet.header import to_bytes
 from tunlab.traffic.sockets import open_ping_socket
 
@@ -42,7 +42,7 @@ _REASONS = {
 }
 
 
-class Ping(Closing):
+class Ping(Closeable):
     """Echo requests that a namespace's kernel has sent, and the door at which their replies arrive.
 
     identifier         as in the requests
@@ -66,7 +66,7 @@ class Ping(Closing):
         identifier: int = 0,
     ) -> Self:
         """Send `count` requests at once. Raises KernelError for no address, no route, a payload that is too long."""
-        upkeep.look_after()
+        capture_drain.drain_all()
         operation = f"ping {address}"
         parse_address(address, operation)
         if count < 1:
@@ -88,7 +88,7 @@ class Ping(Closing):
             raise PacketError(f"the payload holds {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
         # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
-        with refusing(f"ping {self.address}", reasons=_REASONS):
+        with translate_os_errors(f"ping {self.address}", reasons=_REASONS):
             self._door.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
         self.sequence_numbers.append(number)
         return number

@@ -7,16 +7,16 @@ import os
 import socket
 
 from tunlab.errors import KernelError
-from tunlab.kernel.addressing import parse_address
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import SOCKET_REASONS, refusing
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
+from tunlab.kernel.validation import parse_address
 
 
 def listen(netns: Netns, port: int, address: str, backlog: int, timeout: float) -> socket.socket:
     """A TCP socket that listens; "" is every address. Raises KernelError."""
     operation = f"listen on port {port}"
     listener = netns.socket()
-    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(listener):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(listener):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(_place(address, port, operation))
         listener.listen(backlog)
@@ -28,7 +28,7 @@ def connect(netns: Netns, address: str, port: int, src_port: int, timeout: float
     """A TCP socket that has sent its SYN and has not waited for the answer. Raises KernelError."""
     operation = f"connect to {address} port {port}"
     client = netns.socket()
-    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(client):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(client):
         client.setblocking(False)
         if src_port:
             client.bind(_place("", src_port, operation))
@@ -43,7 +43,7 @@ def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket
     """A UDP socket that receives on a port; "" is every address. Raises KernelError."""
     operation = f"bind to port {port}"
     receiver = netns.socket(type=socket.SOCK_DGRAM)
-    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(receiver):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(receiver):
         receiver.bind(_place(address, port, operation))
         receiver.settimeout(timeout)
     return receiver
@@ -53,7 +53,7 @@ def open_ping_socket(netns: Netns, identifier: int) -> socket.socket:
     """A socket through which the kernel sends echo requests, and gets their replies (icmp(7)). Raises KernelError."""
     operation = f"ping with the identifier {identifier}"
     door = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)
-    with refusing(operation, reasons=SOCKET_REASONS), _closing_on_error(door):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(door):
         door.bind(_place("", identifier, operation))
     return door
 

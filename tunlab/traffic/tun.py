@@ -16,12 +16,12 @@ from ipaddress import IPv4Interface, IPv4Network
 from typing import Any, Self, TypeAlias
 
 from tunlab.errors import KernelError, PacketError
-from tunlab.kernel.addressing import parse_interface
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.counters import read_counters
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.counters import read_counters
+from tunlab.kernel.validation import parse_interface
 from tunlab.packet import Header, Packet, build
 from tunlab.packet.header import to_bytes
 from tunlab.packet.packet import Layer
@@ -38,7 +38,7 @@ DEFAULT_ADDRESS = "10.1.2.1/24"
 Socket: TypeAlias = socket.socket
 
 
-class Tun(Closing):
+class Tun(Closeable):
     """A TUN device with an address in a network namespace, and the traffic over it.
 
     netns     the namespace; its `call`, `socket`, `set_sysctl` work inside it
@@ -372,7 +372,7 @@ class Tun(Closing):
             self._resources.callback(self.device.delete)
         self._resources.close()
         if self._owns_netns:
-            self.netns.end_programs()
+            self.netns.kill_programs()
             self.netns.close()
 
     @property

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from tunlab.engines.connection.api_errors import asking
 from tunlab.engines.connection.endpoint import Endpoint, endpoint
 from tunlab.errors import EngineError
-from tunlab.kernel.closing import Closing
+from tunlab.kernel.closeable import Closeable
 
 if TYPE_CHECKING:
     from docker.api.client import APIClient
@@ -23,7 +23,7 @@ _DOOR_TIMEOUT = 10.0
 _START = "start it, or say where it is, by DOCKER_HOST or a Docker context"
 
 
-class Engine(Closing):
+class Engine(Closeable):
     """An engine, by its spec; a context manager.
 
     endpoint   where it is

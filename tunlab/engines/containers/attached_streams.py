@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
-from tunlab.kernel.closing import Closing
+from tunlab.kernel.closeable import Closeable
 
 Stream: TypeAlias = Literal["out", "err"]
 
@@ -20,7 +20,7 @@ _HEADER = struct.Struct(">BxxxI")
 _LARGEST_READ = 65_536
 
 
-class AttachedStreams(Closing):
+class AttachedStreams(Closeable):
     """What a container prints, as pieces, and its standard input. Reading and writing may be two threads'."""
 
     def __init__(self, connection: Any) -> None:

@@ -15,7 +15,7 @@ from tunlab.engines.containers import container_labels
 from tunlab.engines.containers.attached_streams import AttachedStreams
 from tunlab.engines.containers.cleanup import remove
 from tunlab.errors import EngineError
-from tunlab.kernel import signals
+from tunlab.kernel.process import defer_signals
 
 if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
@@ -93,7 +93,7 @@ class Container:
         api = engine.api
         # No `binds`: the engine would make what is not there, as root, on its machine.
         bound = [Mount(path, source, type="bind", read_only=True) for path, source in (mounts or {}).items()]
-        with signals.held(), engine.asking(f"make a container from the image {image}"):
+        with defer_signals(), engine.asking(f"make a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
             if privileges == "least":
                 rights = {**LEAST, "cap_add": [*LEAST["cap_add"], *capabilities]}

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from tunlab.kernel.process import started
+from tunlab.kernel.process import process_start_time
 
 RUN, HOST, PID, STARTED, ROLE = (f"tunlab.{name}" for name in ("run", "host", "pid", "started", "role"))
 """Labels. run: one for all containers of a command; host: the machine's boot and its PID namespace; pid and started:
@@ -37,10 +37,10 @@ def labels(run: str, role: str) -> dict[str, str]:
     """The labels of a container that this process owns; of one that stays, of nobody's."""
     own = {RUN: run, HOST: host(), ROLE: role}
     pid = os.getpid()
-    return own if role == STAYS else {**own, PID: str(pid), STARTED: str(started(pid) or 0)}
+    return own if role == STAYS else {**own, PID: str(pid), STARTED: str(process_start_time(pid) or 0)}
 
 
 def is_abandoned(found: Mapping[str, str]) -> bool:
     """Whether labels of this `host` name a process that has gone."""
     pid, since = found.get(PID, ""), found.get(STARTED, "")
-    return pid.isdigit() and since.isdigit() and started(int(pid)) != int(since)
+    return pid.isdigit() and since.isdigit() and process_start_time(int(pid)) != int(since)

@@ -48,7 +48,7 @@ def places(specs: Sequence[str]) -> list[WorkerSpec]:
 
 def rootless() -> list[str]:
     """The "python" of a worker in a user namespace."""
-    return [sys.executable, "-m", "tunlab.kernel.userns", sys.executable]
+    return [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable]
 
 
 def check_rootless() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.topology.plan import NodePlan
 
 

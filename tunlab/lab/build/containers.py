@@ -15,7 +15,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct
 
 from tunlab.errors import LabError
-from tunlab.kernel.netns import Netns
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 

@@ -17,14 +17,14 @@ from contextlib import contextmanager
 from typing import TypeAlias
 
 from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
-from tunlab.kernel import sysctl
-from tunlab.kernel.link_events import wait_until_running
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.nftables import hide_behind
-from tunlab.kernel.qdisc import has_netem, impair, no_netem
-from tunlab.kernel.rtnl import Rtnl
-from tunlab.kernel.throwaway import in_thread
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace import sysctl
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.netns_thread import run_in_thread
+from tunlab.kernel.network.link_events import wait_until_running
+from tunlab.kernel.network.nftables import masquerade
+from tunlab.kernel.network.qdisc import has_netem, impair, netem_error
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab.build.containers import Containers, needed, nobody
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
 
@@ -77,10 +77,10 @@ def make(
         for node in plan.nodes:
             if node.kind == "container" and containers is not None:
                 adopted[node.name] = containers.adopt(node)
-        in_thread(create, to_the_end=True)
+        run_in_thread(create, uninterruptible=True)
         if hold is not None:  # by this thread: where /proc/sys is read-only the other has left our mount namespace
             hold(namespaces)
-        in_thread(fill, to_the_end=True)
+        run_in_thread(fill, uninterruptible=True)
     except BaseException:
         for netns in (*namespaces.values(), *adopted.values()):
             netns.close()
@@ -93,7 +93,7 @@ def _prepare(node: NodePlan, netns: Netns) -> None:
     is needed."""
     netns.enter()
     if node.image:
-        sysctl.prepare(ipv6=node.ipv6)
+        sysctl.write_defaults(ipv6=node.ipv6)
     elif node.ipv6:  # an engine switches it off where it gives no network
         sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
 
@@ -146,7 +146,7 @@ def check_netem(plan: LabPlan) -> None:
     (one, its), (other, others) = plan.links[interface.link].ends
     wanted = " and ".join(_netem_words(interface.impairment))
     more = f", and {len(delayed) - 1} more of its interfaces" if len(delayed) > 1 else ""
-    raise no_netem(f"give the link {one}:{its} - {other}:{others} its {wanted} ({node.name}{more})")
+    raise netem_error(f"give the link {one}:{its} - {other}:{others} its {wanted} ({node.name}{more})")
 
 
 def _refuse_what_is_too_large(plan: LabPlan) -> None:
@@ -240,7 +240,7 @@ def _configure(node: NodePlan, netns: Netns) -> None:
         for route in node.routes:
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
     if node.outside:
-        hide_behind(netns, node.outside)
+        masquerade(netns, node.outside)
 
 
 def _set_sysctls(node: NodePlan) -> None:

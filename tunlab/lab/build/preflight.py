@@ -9,7 +9,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tunlab.errors import Problem, TopologyError
-from tunlab.kernel.mounts import MADE_BELOW, directory_for
+from tunlab.kernel.namespace.mount_overlay import CREATABLE_BELOW, overlay_directory
 from tunlab.topology.plan import CommandPlan, LabPlan
 from tunlab.topology.spec import NodeSpec
 
@@ -64,10 +64,10 @@ def _no_place(target: Path) -> tuple[str, str] | None:
         return "a node has a /sys of its own, and no file is laid there", "give it another path"
     if target.is_dir():
         return "there is a directory on this machine", "name a file in it"
-    if target.exists() or directory_for(target) is not None:
+    if target.exists() or overlay_directory(target) is not None:
         return None
     problem = f"this machine has no directory {target.parent}"
-    return problem, f"make it (mkdir -p {target.parent}), or take a path below {', '.join(MADE_BELOW)}"
+    return problem, f"make it (mkdir -p {target.parent}), or take a path below {', '.join(CREATABLE_BELOW)}"
 
 
 def _programs(table: str, run: tuple[CommandPlan, ...], files: Mapping[str, str], file: str) -> Iterator[Problem]:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from tunlab.kernel import libc
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import refusing
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.lab.node import LAB_VARIABLE, NODE_VARIABLE, view_of
 from tunlab.lab.persistent.exec_container import exec_in_container
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
@@ -27,7 +27,7 @@ def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns)
     variables = {LAB_VARIABLE: plan.name, NODE_VARIABLE: node}
     if plan.node(node).kind == "container":
         exec_in_container(command, node, netns, variables)
-    with refusing(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
+    with translate_os_errors(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
         libc.setns(netns.fd, libc.CLONE_NEWNET)
     view_of(plan, plan.node(node)).enter()
     # Python ignores SIGPIPE, and what is ignored stays so across exec.
@@ -37,5 +37,5 @@ def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns)
         errno.ENOENT: (f"there is no program {program!r} on this machine", "install it, or give its full path"),
         errno.EACCES: (f"{program!r} may not be executed", "give it the execute permission (chmod +x)"),
     }
-    with refusing(f"run {program}", reasons=reasons):
+    with translate_os_errors(f"run {program}", reasons=reasons):
         os.execvpe(program, list(command), {**os.environ, **variables})

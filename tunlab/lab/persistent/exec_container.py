@@ -16,9 +16,9 @@ from typing import NoReturn
 
 from tunlab.errors import KernelError
 from tunlab.kernel import libc
-from tunlab.kernel.guardian import living_in
-from tunlab.kernel.netns import Netns
-from tunlab.kernel.refusal import refusing
+from tunlab.kernel.namespace.guardian import find_processes
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.os_errors import translate_os_errors
 
 _ALL = libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC | libc.CLONE_NEWPID | libc.CLONE_NEWNET
 _HANDED_ON = ("TERM", "LANG", "LC_ALL", "COLUMNS", "LINES")
@@ -32,7 +32,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, more: Map
     Raises KernelError: ESRCH if the container has ended; PrivilegeError.
     """
     pid = _process_of(node, netns)
-    with refusing(f"enter the container of node {node}", needs="CAP_SYS_ADMIN"):
+    with translate_os_errors(f"enter the container of node {node}", needs="CAP_SYS_ADMIN"):
         own = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         directory = str(Path(f"/proc/{pid}/cwd").readlink())
         handle = os.pidfd_open(pid)
@@ -58,7 +58,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, more: Map
 def _process_of(node: str, netns: Netns) -> int:
     """The container's oldest: one in another PID namespace than ours, in which all that we run in the node is."""
     ours = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
-    for pid in living_in((netns.identity,)):
+    for pid in find_processes((netns.identity,)):
         try:
             if os.stat(f"/proc/{pid}/ns/pid").st_ino != ours:  # noqa: PTH116
                 return pid

@@ -20,9 +20,9 @@ from typing import NoReturn, Self
 from msgspec.structs import replace
 
 from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
-from tunlab.kernel.guardian import living_in
-from tunlab.kernel.netns import Netns, kill_processes_in
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.namespace.guardian import find_processes
+from tunlab.kernel.namespace.netns import Netns, kill_processes_in
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import resolver
 from tunlab.lab.build.cleanup import delete_links, delete_tuns
 from tunlab.lab.build.containers import Containers, Remove, nobody, wait_ready
@@ -249,7 +249,7 @@ class PersistentLab:
         nodes, links = [node.name for node in state.plan.nodes if not node.implicit], len(state.plan.links)
         status = replace(status, since=state.created, nodes=nodes, links=links)
         if state.namespaces and condition != "gone":
-            living = living_in(set(state.namespaces.values()))
+            living = find_processes(set(state.namespaces.values()))
             status = replace(status, processes=[pid for pid in living if pid != state.resolver])
         stack = next((node for node in state.plan.nodes if node.tun), None)
         if stack is None:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 
 from tunlab.errors import PrivilegeError
-from tunlab.kernel.refusal import GRANT_ROOT, holds
+from tunlab.kernel.os_errors import ROOT_REMEDY, has_capability
 
-NEEDS_ROOT = f"{GRANT_ROOT}: labs that stay need that (tunlab demo and pytest do not)"
+NEEDS_ROOT = f"{ROOT_REMEDY}: labs that stay need that (tunlab demo and pytest do not)"
 """The remedy."""
 
 
 def check_privilege(operation: str) -> None:
     """Nothing, if this user may do that to a lab. Raises PrivilegeError without CAP_SYS_ADMIN."""
-    if not holds("CAP_SYS_ADMIN"):
+    if not has_capability("CAP_SYS_ADMIN"):
         raise PrivilegeError(errno.EPERM, operation, missing="CAP_SYS_ADMIN", remedy=NEEDS_ROOT)

@@ -24,9 +24,9 @@ from typing import Literal, Self
 import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
-from tunlab.kernel.guardian import Identity
-from tunlab.kernel.netns import unpin
-from tunlab.kernel.process import started
+from tunlab.kernel.namespace.guardian import Identity
+from tunlab.kernel.namespace.netns import unpin
+from tunlab.kernel.process import process_start_time
 from tunlab.lab.build.containers import ContainersRecord, Found
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
 from tunlab.topology import LabPlan, LabSpec, plan
@@ -70,7 +70,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
             plan=plan(lab) if isinstance(lab, LabSpec) else lab,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             owner=pid,
-            owner_started=started(pid) or 0,
+            owner_started=process_start_time(pid) or 0,
             containers=ContainersRecord(containers.engine, containers.run) if containers else None,
         )
 
@@ -81,7 +81,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     def owner_lives(self) -> bool:
         """Whether the process that makes the lab is still there."""
-        return started(self.owner) == self.owner_started
+        return process_start_time(self.owner) == self.owner_started
 
 
 def run_directory() -> Path:

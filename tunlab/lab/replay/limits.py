@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 from tunlab.errors import PacketError
 from tunlab.lab.replay.script import parsed
 from tunlab.packet import ICMP, Packet
-from tunlab.recorder import Record, datagram
+from tunlab.recorder import RecordedPacket, extract_ipv4
 
 _OF_ROUTERS = {
     (3, 0): "that it knows no way to a network",
@@ -25,7 +25,7 @@ _OF_ROUTERS = {
 }
 
 
-def check_replayable(records: Sequence[Record], ifname: str) -> None:
+def check_replayable(records: Sequence[RecordedPacket], ifname: str) -> None:
     """Nothing, if what came in by `ifname` was for the kernel itself, as far as the recording tells.
 
     Raises PacketError where the kernel was a router: it passed on what came in, or sent what routers and firewalls do.
@@ -33,7 +33,7 @@ def check_replayable(records: Sequence[Record], ifname: str) -> None:
     home = _home(ifname)
     came = dict[Hashable, int]()
     for number, record in enumerate(records, 1):
-        octets = datagram(record)
+        octets = extract_ipv4(record)
         packet = parsed(octets) if octets is not None else None
         if packet is None or _home(record.interface.name) != home:
             continue

@@ -11,9 +11,9 @@ from typing import Literal
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.kernel.addressing import parse_interface
+from tunlab.kernel.validation import parse_interface
 from tunlab.packet import ICMP, TCP, UDP, Packet, TCPFlag, Verdict, checksums, parse
-from tunlab.recorder import Record, datagram
+from tunlab.recorder import RecordedPacket, extract_ipv4
 
 SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 
@@ -44,7 +44,7 @@ class Script(Struct, frozen=True):
     udp: tuple[int, ...] = ()
 
 
-def script(records: Sequence[Record], *, ifname: str = "", address: str = "") -> Script:
+def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str = "") -> Script:
     """What a recording says that is to be played, on the interface `ifname`, by default the only one with packets "in".
 
     address   "10.1.2.1" or "10.1.2.1/24"; by default worked out from the recording. Where the recording has no
@@ -78,7 +78,7 @@ def script(records: Sequence[Record], *, ifname: str = "", address: str = "") ->
     return Script(tuple(steps), own, further, routes, *_listeners(packets))
 
 
-def ifname_of(records: Sequence[Record], address: str = "") -> str:
+def ifname_of(records: Sequence[RecordedPacket], address: str = "") -> str:
     """The only interface with packets "in"; raises PacketError where there are several."""
     names = list(dict.fromkeys(each.interface.name for each in records if each.direction == "in"))
     if not names and address:
@@ -88,10 +88,10 @@ def ifname_of(records: Sequence[Record], address: str = "") -> str:
     return names[0] if names else ""
 
 
-def _steps(records: Sequence[Record], ifname: str, host: str) -> list[Step]:
+def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[Step]:
     steps = list[Step]()
     for number, record in enumerate(records, 1):
-        octets = datagram(record)
+        octets = extract_ipv4(record)
         if record.interface.name != ifname or octets is None:
             continue
         direction = record.direction
@@ -100,10 +100,10 @@ def _steps(records: Sequence[Record], ifname: str, host: str) -> list[Step]:
             if packet is None or host not in (packet.ip.src, packet.ip.dst):
                 continue
             direction = "in" if packet.ip.dst == host else "out"
-        if direction == "in" and record.wire_length > len(record.octets):
+        if direction == "in" and record.wire_length > len(record.data):
             raise PacketError(
                 f"packet {number} was cut when it was recorded: it had {record.wire_length} octets, and"
-                f" {len(record.octets)} were kept; record it whole"
+                f" {len(record.data)} were kept; record it whole"
             )
         steps.append(Step(number, direction, octets, record.time_ns or 0))
     return steps

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tunlab.errors import LabError, MalformedError
-from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.rtnl import Rtnl
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab.lab import Lab
 from tunlab.lab.tun.inject_server import request_inject
 from tunlab.lab.tun.reader import attach

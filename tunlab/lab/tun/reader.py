@@ -12,9 +12,9 @@ from contextlib import ExitStack
 from typing import Literal
 
 from tunlab.errors import KernelError, LabError, PacketError
-from tunlab.kernel.closing import Closing
-from tunlab.kernel.packet_socket import PacketSocket
-from tunlab.kernel.tun import TunDevice
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab.attachment import attach
 from tunlab.lab.lab import Lab
 from tunlab.lab.tun.inject_server import InjectServer
@@ -26,7 +26,7 @@ __all__ = ["Reader", "attach"]
 _AT_ONCE = 64
 
 
-class Reader(Closing):
+class Reader(Closeable):
     """What crosses a lab's TUN.
 
     attached   True: we are the TUN's other end, and write what comes in by the door; what we read, nobody else does.
@@ -86,7 +86,7 @@ class Reader(Closing):
                     yield from self._read(self._device)
         if self._socket is not None:
             for captured in self._socket.recv_all(_AT_ONCE):
-                yield _trace_entry("out" if captured.outgoing else "in", captured.octets, captured.time)
+                yield _trace_entry("out" if captured.outgoing else "in", captured.data, captured.time)
 
     def _read(self, device: TunDevice) -> Iterator[TraceEntry]:
         return (_trace_entry("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from tunlab.errors import PacketError
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, Record, read_pcapng
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, RecordedPacket, read_pcapng
 from tunlab.report.page.data import DecodedRecording, decode_records, page_data
 from tunlab.report.page.fields import pluralize
 
@@ -39,7 +39,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
 
     Raises PacketError where the recording holds nothing but a fault.
     """
-    records, fault = list[Record](), ""
+    records, fault = list[RecordedPacket](), ""
     try:
         records.extend(read_pcapng(recording))
     except PacketError as error:
@@ -99,7 +99,7 @@ def _folded(text: str) -> str:
     return f'<details id="failure"><summary>What failed: {head}</summary><pre>{html.escape(text)}</pre></details>'
 
 
-def _facts(recording: bytes, records: Sequence[Record], lines: DecodedRecording) -> list[str]:
+def _facts(recording: bytes, records: Sequence[RecordedPacket], lines: DecodedRecording) -> list[str]:
     facts = [pluralize(len(lines.rows), "packet")]
     if len(records) > len(lines.rows):
         facts[0] += f", seen {len(records)} times"

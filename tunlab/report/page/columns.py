@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tunlab.packet import Packet
-from tunlab.recorder import LINKTYPE_ETHERNET, Record
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
 from tunlab.report.page.arrows import Arrow, Columns
 from tunlab.report.page.lab_columns import between_nodes, have_nodes
 
@@ -14,7 +14,7 @@ MOST = 5
 """Columns of addresses at most; what is beyond stands in one more, for all others."""
 
 
-def find_columns(records: Sequence[Record], packets: Sequence[Packet | None]) -> Columns:
+def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
     """Whose columns there are: of a lab its nodes, of a TUN the test and the kernel, of any other the addresses."""
     if have_nodes(records):
         return between_nodes(records, packets)
@@ -22,7 +22,7 @@ def find_columns(records: Sequence[Record], packets: Sequence[Packet | None]) ->
     return _by_direction(records) if records and directed else _by_address(packets)
 
 
-def _by_direction(records: Sequence[Record]) -> Columns:
+def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
     """A TUN's "in" was injected by the test, its "out" was sent by the kernel behind it."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from tunlab.errors import PacketError
 from tunlab.packet import Finding, Packet, findings, parse, summary
-from tunlab.recorder import Record, datagram_place
+from tunlab.recorder import RecordedPacket, locate_ipv4
 from tunlab.report.page.arrows import Columns
 from tunlab.report.page.columns import find_columns
 from tunlab.report.page.differences import read_back
@@ -19,7 +19,7 @@ from tunlab.traffic.trace import DECISIVE_COMMENTS
 class DecodedRecord(Struct, frozen=True):
     """A record with what is made of it; `place` of the datagram, `packet` where there is one."""
 
-    record: Record
+    record: RecordedPacket
     place: slice | None
     packet: Packet | None
     found: list[Finding]
@@ -39,7 +39,7 @@ class DecodedRecording(Struct, frozen=True):
     begin: int
 
 
-def decode_records(records: Sequence[Record]) -> DecodedRecording:
+def decode_records(records: Sequence[RecordedPacket]) -> DecodedRecording:
     """All that is to be known of the records."""
     lines = [_line(record) for record in records]
     drawn = find_columns(records, [line.packet for line in lines])
@@ -48,12 +48,12 @@ def decode_records(records: Sequence[Record]) -> DecodedRecording:
     return DecodedRecording(lines, drawn, rows, next((each.time_ns for each in records if each.time_ns is not None), 0))
 
 
-def _line(record: Record) -> DecodedRecord:
-    place = datagram_place(record)
+def _line(record: RecordedPacket) -> DecodedRecord:
+    place = locate_ipv4(record)
     if place is None:
         return DecodedRecord(record, None, None, [], link_summary(record))
-    octets = record.octets[place]
-    missing = record.wire_length - len(record.octets)
+    octets = record.data[place]
+    missing = record.wire_length - len(record.data)
     try:
         packet = parse(octets, wire_length=len(octets) + missing)
     except PacketError:
@@ -111,7 +111,7 @@ def page_data(recording: bytes, all_lines: DecodedRecording, outcome: str) -> Ma
     for place, (line, arrow) in enumerate(zip(all_lines.lines, all_lines.drawn.arrows, strict=True)):
         record, shown = line.record, place in lined
         # Records come in the file's order: this is found at its own place or before, and the same octets either way.
-        at = recording.index(record.octets, at)
+        at = recording.index(record.data, at)
         rows = field_rows(record, line.place, line.packet, line.found) if shown else []
         tree, notes = list[int](), list[int]()
         for number, row in enumerate(rows):
@@ -124,7 +124,7 @@ def page_data(recording: bytes, all_lines: DecodedRecording, outcome: str) -> Ma
         again = [all_lines.lines[number].record for number in (arrow.again if arrow is not None else ())]
         comment, differing = read_back(record.comment, line.packet, rows)
         packets.append([
-            at, len(record.octets), record.wire_length,
+            at, len(record.data), record.wire_length,
             None if record.time_ns is None else record.time_ns - all_lines.begin,
             texts.number(record.interface.name), record.direction or "",
             *((-1, None) if arrow is None else (arrow.origin, arrow.targets)), line.summary, comment,
@@ -132,7 +132,7 @@ def page_data(recording: bytes, all_lines: DecodedRecording, outcome: str) -> Ma
             [str(each) for each in line.found] if shown else [], tree, notes, differing,
             *(((), ()) if arrow is None else (arrow.received, arrow.passed)),
         ])  # fmt: skip
-        at += len(record.octets)
+        at += len(record.data)
     return {
         "chosen": initial_packet(all_lines, outcome),
         "columns": all_lines.drawn.columns,

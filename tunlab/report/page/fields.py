@@ -26,7 +26,7 @@ from tunlab.packet import (
 from tunlab.packet.header import Header
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Types, split_options
 from tunlab.packet.text import protocol_name
-from tunlab.recorder import LINKTYPE_ETHERNET, Record
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
 from tunlab.report import arp
 
 HEXADECIMAL = frozenset({"identification", "checksum"})
@@ -60,9 +60,11 @@ def pluralize(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
 
 
-def field_rows(record: Record, place: slice | None, packet: Packet | None, found: Iterable[Finding]) -> list[FieldRow]:
+def field_rows(
+    record: RecordedPacket, place: slice | None, packet: Packet | None, found: Iterable[Finding]
+) -> list[FieldRow]:
     """The tree of a record with an IPv4 packet at `place` and these findings; None: it holds none that can be read."""
-    octets = record.octets
+    octets = record.data
     start = len(octets) if place is None else place.start
     end = len(octets) if place is None else place.stop
     rows = list(_link(record, start))
@@ -81,9 +83,9 @@ def field_rows(record: Record, place: slice | None, packet: Packet | None, found
     return rows
 
 
-def _link(record: Record, end: int) -> Iterable[FieldRow]:
+def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
     """What stands before the datagram, of `end` octets; all there is, where no datagram was found."""
-    octets = record.octets
+    octets = record.data
     if record.interface.linktype != LINKTYPE_ETHERNET or len(octets) < 14:
         if end:
             yield FieldRow(0, "link", pluralize(end, "octet"), 0, end * 8)
@@ -118,9 +120,9 @@ def _ethertype(kind: int) -> str:
     return f"{kind:#06x} ({ETHERTYPES[kind]})" if kind in ETHERTYPES else f"{kind:#06x}"
 
 
-def link_summary(record: Record) -> str:
+def link_summary(record: RecordedPacket) -> str:
     """One line on a record without a datagram: what the link says that it is."""
-    octets = record.octets
+    octets = record.data
     if record.interface.linktype == LINKTYPE_ETHERNET and len(octets) >= 14:
         at = 12
         while int.from_bytes(octets[at : at + 2], "big") in TAGS:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tunlab.packet import Packet
-from tunlab.recorder import LINKTYPE_ETHERNET, Record, datagram_place
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket, locate_ipv4
 from tunlab.report.evidence import Evidence, Observation
 from tunlab.report.ladder import TEST, LadderRow, ladder_rows
 from tunlab.report.page.arrows import Arrow, Columns
@@ -24,12 +24,12 @@ MOST = 8
 _NAME = re.compile(r"([^:\s]+):([^:\s]+)")
 
 
-def have_nodes(records: Sequence[Record]) -> bool:
+def have_nodes(records: Sequence[RecordedPacket]) -> bool:
     """Whether every record says on which device of which node it was, and which way it went."""
     return bool(records) and all(each.direction and _NAME.fullmatch(each.interface.name) for each in records)
 
 
-def between_nodes(records: Sequence[Record], packets: Sequence[Packet | None]) -> Columns:
+def between_nodes(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
     """The nodes that packets went between, in the order of their interfaces, the test before them where it is one."""
     observations = [_observation(*each) for each in zip(records, packets, strict=True)]
     switches = _switches(observations)
@@ -49,9 +49,9 @@ def between_nodes(records: Sequence[Record], packets: Sequence[Packet | None]) -
     return Columns(columns, arrows)
 
 
-def _observation(record: Record, packet: Packet | None) -> Observation:
+def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
     node, _, ifname = record.interface.name.partition(":")
-    place = datagram_place(record)
+    place = locate_ipv4(record)
     return Observation(
         node=node,
         device=record.interface.name,
@@ -60,8 +60,8 @@ def _observation(record: Record, packet: Packet | None) -> Observation:
         linktype=record.interface.linktype,
         time=record.time_ns or 0,
         direction=record.direction or "in",
-        frame=record.octets,
-        octets=record.octets if place is None else record.octets[place],
+        frame=record.data,
+        octets=record.data if place is None else record.data[place],
         packet=packet,
     )
 

@@ -1,0 +1,305 @@
+import errno
+import socket
+import struct
+import time
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.device.packet_socket import PacketSocket, ReceivedPacket
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.network.link_events import wait_until_running
+from tunlab.kernel.network.rtnl import Rtnl
+
+
+@pytest.fixture
+def packets(netns, tun):
+    with PacketSocket(netns, "tun0") as packets:
+        yield packets
+
+
+@pytest.fixture
+def veth(netns, other_netns):
+    """Two ends, a in netns and b in other_netns, up, with addresses and neighbours known."""
+    with Rtnl(netns) as near, Rtnl(other_netns) as far:
+        near.add_veth(
+            "a", "b", peer_netns=other_netns, ifindex=10, peer_ifindex=10,
+            hardware_address="02:00:00:00:00:01", peer_hardware_address="02:00:00:00:00:02",
+        )  # fmt: skip
+        near.add_address(10, "10.3.0.1/24")
+        far.add_address(10, "10.3.0.2/24")
+        for rtnl in (near, far):
+            rtnl.set_link(10, up=True)
+        for rtnl in (near, far):
+            assert wait_until_running(rtnl, 10)
+        near.add_neighbour(10, "10.3.0.2", "02:00:00:00:00:02")
+        far.add_neighbour(10, "10.3.0.1", "02:00:00:00:00:01")
+        yield near, far
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        b"\x50",
+        b"\x45",
+        b"\0",
+        b"\xff" * 19,
+        b"\x55" * 1500,
+        b"\x46" + bytes(30),
+        b"\x60" + bytes(39),
+        b"\x45" + bytes(27),
+    ],
+)
+def test_octets_arrive_at_the_devices_reader_as_they_are(packets, tun, octets):
+    packets.send(octets)
+    assert tun.read() == octets
+    assert tun.read() is None
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_any_octets_are_sent(packets, tun, kind):
+    packets.send(kind(b"\x50octets"))
+    assert tun.read() == b"\x50octets"
+
+
+@pytest.mark.parametrize("link_header", [True, False])
+def test_on_a_tun_both_kinds_are_the_same(netns, tun, echo_request, link_header):
+    with PacketSocket(netns, "tun0", link_header=link_header) as packets:
+        packets.send(b"\x50raw")
+        assert tun.read() == b"\x50raw"
+        tun.write(echo_request())
+        assert packets.wait(5)
+        assert packets.recv().data == echo_request()
+
+
+@pytest.mark.parametrize(("octets", "wanted"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
+def test_the_protocol_follows_the_version(netns, octets, wanted):
+    with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
+        device.configure()
+        packets.send(octets)
+        assert struct.unpack(">HH", device.read()[:4]) == (0, wanted)
+
+
+def test_the_protocol_is_chosen(netns):
+    with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
+        device.configure()
+        packets.send(b"\x45", protocol=0x88B5)
+        assert struct.unpack(">HH", device.read()[:4]) == (0, 0x88B5)
+
+
+def test_both_directions_are_seen_and_told_apart(packets, tun, echo_request):
+    tun.write(echo_request())
+    assert tun.wait(5)
+    reply = tun.read()
+    seen = packets.recv_all()
+    assert [(packet.data, packet.outgoing, packet.packet_type) for packet in seen] == [
+        (echo_request(), False, 0),
+        (reply, True, 4),
+    ]
+    assert {packet.protocol for packet in seen} == {0x0800}
+    assert all(packet.checksum_ready for packet in seen)
+
+
+def test_its_own_packets_are_not_seen(packets, tun):
+    packets.send(b"\x50")
+    assert packets.recv() is None
+    assert tun.read() == b"\x50"
+
+
+def test_another_socket_sees_what_was_sent(netns, packets, tun):
+    with PacketSocket(netns, "tun0") as other:
+        packets.send(b"\x50")
+        assert other.wait(5)
+        assert (other.recv().data, packets.recv()) == (b"\x50", None)
+
+
+def test_times_are_the_kernels_and_go_up(packets, tun, echo_request):
+    before = time.time_ns()
+    for _ in range(5):
+        tun.write(echo_request())
+    seen = packets.recv_all()
+    times = [packet.time for packet in seen]
+    assert len(times) == 10
+    assert times == sorted(times)
+    # The same clock as ours: between two of our own readings.
+    assert before <= times[0] <= times[-1] <= time.time_ns()
+
+
+def test_other_devices_are_not_heard(netns, packets):
+    with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"to lo", ("127.0.0.1", 9))
+    assert packets.recv() is None
+
+
+def test_what_came_before_the_binding_is_not_heard(netns, tun, echo_request):
+    tun.write(echo_request())
+    with PacketSocket(netns, "tun0") as packets:
+        assert packets.recv() is None
+
+
+def test_recv_all_keeps_the_limit(packets, tun, echo_request):
+    for _ in range(3):
+        tun.write(echo_request())
+    assert len(packets.recv_all(limit=2)) == 2
+    assert packets.recv_all(limit=0) == []
+    assert len(packets.recv_all()) == 4
+    assert packets.recv_all() == []
+    assert packets.wait(0) is False
+
+
+@pytest.mark.parametrize("size", [28, 1500, 9000, 65535])
+def test_every_size_is_received_whole(packets, tun, datagram, size):
+    octets = datagram(size=size, protocol=253, dst="127.0.0.1")
+    tun.write(octets)
+    assert packets.wait(5)
+    assert packets.recv().data == octets
+
+
+def test_losses_are_counted(netns, tun, datagram):
+    with PacketSocket(netns, "tun0") as packets:
+        assert packets.dropped == 0
+        packets._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        octets = datagram(size=1000, protocol=253, dst="127.0.0.1")
+        for _ in range(50):
+            tun.write(octets)
+        received = len(packets.recv_all())
+        assert packets.dropped == 50 - received > 0
+        assert packets.dropped == 50 - received
+
+
+def test_ten_thousand_packets_wait(packets, tun, datagram):
+    octets = datagram(size=84, protocol=253, dst="127.0.0.1")
+    for _ in range(10_000):
+        tun.write(octets)
+    assert (len(packets.recv_all()), packets.dropped) == (10_000, 0)
+
+
+def test_a_socket_that_only_sends_hears_nothing(netns, tun, echo_request):
+    with PacketSocket(netns, "tun0", receive=False) as packets:
+        tun.write(echo_request())
+        assert packets.wait(0) is False
+        tun.read_all()
+        packets.send(b"\x50")
+        assert tun.read() == b"\x50"
+
+
+def test_a_frame_is_sent_and_seen_with_its_header(netns, other_netns, veth):
+    with PacketSocket(netns, "a") as near, PacketSocket(other_netns, "b") as far:
+        frame = bytes.fromhex("020000000002 020000000001 88b5") + b"anything"
+        near.send(frame)
+        assert far.wait(5)
+        packet = far.recv()
+        assert (packet.data, packet.outgoing, packet.protocol) == (frame, False, 0x88B5)
+
+
+def test_without_the_link_header_the_kernel_takes_it_off(netns, other_netns, veth):
+    with PacketSocket(other_netns, "b", link_header=False) as far, netns.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"hello", ("10.3.0.2", 9))
+        assert far.wait(5)
+        packet = far.recv()
+        assert (packet.data[0], packet.data[28:]) == (0x45, b"hello")
+
+
+def test_an_unfinished_checksum_is_marked(netns, other_netns, veth):
+    with PacketSocket(netns, "a") as near, netns.socket(type=socket.SOCK_DGRAM) as sender:
+        sender.sendto(b"hello", ("10.3.0.2", 9))
+        assert near.wait(5)
+        packet = near.recv()
+        assert (packet.outgoing, packet.checksum_ready) == (True, False)
+
+
+def test_a_vlan_tag_is_put_back(netns, other_netns, veth):
+    with PacketSocket(netns, "a") as near, PacketSocket(other_netns, "b") as far:
+        frame = bytes.fromhex("020000000002 020000000001 8100 0007 88b5") + b"tagged"
+        near.send(frame)
+        assert far.wait(5)
+        assert far.recv().data == frame
+
+
+def test_more_than_the_mtu_is_refused(packets, tun):
+    with pytest.raises(KernelError, match="longer than the device's MTU allows") as raised:
+        packets.send(bytes(1501))
+    assert raised.value.errno == errno.EMSGSIZE
+
+
+def test_no_octets_are_refused_or_nothing(packets, tun):
+    with pytest.raises(KernelError) as raised:
+        packets.send(b"")
+    assert raised.value.errno == errno.EINVAL
+    assert tun.read() is None
+
+
+def test_a_link_that_is_down_is_said(packets, tun):
+    tun.down()
+    with pytest.raises(KernelError, match=r"the link is down \(ENETDOWN\); set it up first"):
+        packets.recv()
+    with pytest.raises(KernelError, match="the link is down"):
+        packets.send(b"\x50")
+    tun.up()
+    packets.send(b"\x50")
+    assert tun.read() == b"\x50"
+
+
+def test_a_link_that_was_down_does_not_fail_the_next_send(packets, tun):
+    tun.down()
+    tun.up()
+    packets.send(b"\x50")
+    assert tun.read() == b"\x50"
+
+
+def test_a_socket_on_a_link_that_is_down_works_when_it_is_up(netns):
+    with TunDevice.create(netns) as device, PacketSocket(netns, "tun0") as packets:
+        device.configure()
+        assert packets.recv() is None
+        packets.send(b"\x50")
+        assert device.read() == b"\x50"
+
+
+def test_a_deleted_device_is_said(packets, tun):
+    tun.rtnl.delete_link(tun.ifindex)
+    assert packets.wait(5)
+    with pytest.raises(KernelError):
+        packets.recv()
+    with pytest.raises(KernelError, match="the device is gone"):
+        packets.send(b"\x50")
+
+
+def test_a_device_that_is_not_there_is_refused(netns):
+    with pytest.raises(KernelError, match="there is no such device in the namespace") as raised:
+        PacketSocket(netns, "nothing")
+    assert raised.value.errno == errno.ENODEV
+
+
+def test_close_may_be_repeated(packets):
+    packets.close()
+    packets.close()
+    assert packets.closed
+    assert packets.fileno() == -1
+    assert repr(packets).endswith("closed>")
+    with pytest.raises(ValueError, match="closed"):
+        packets.wait(0)
+    with pytest.raises(KernelError):
+        packets.recv()
+
+
+def test_what_was_captured_is_frozen(packets, tun, echo_request):
+    tun.write(echo_request())
+    packet = packets.recv()
+    assert isinstance(packet, ReceivedPacket)
+    with pytest.raises(AttributeError):
+        packet.time = 0
+
+
+def test_without_the_capability_the_sentence_names_it(run_python):
+    source = """
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.namespace.netns import Netns
+        from tunlab.kernel.device.packet_socket import PacketSocket
+        with Netns.create() as netns:
+            try:
+                PacketSocket(netns, "lo")
+            except PrivilegeError as error:
+                print(error.missing, error)
+    """
+    said = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
+    assert said.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); you are root, but without it")

@@ -1,0 +1,73 @@
+"""Many namespaces at once: made in one thread, their programs ended together."""
+
+import errno
+import signal
+import threading
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.namespace.netns import Netns, kill_processes_in, kill_programs_in
+from tunlab.kernel.namespace.netns_thread import run_in_thread
+
+
+@pytest.fixture
+def several():
+    made = []
+
+    def make():
+        made.extend(Netns.unshare(ipv6=number == 1) for number in range(3))
+
+    run_in_thread(make)
+    yield made
+    for netns in made:
+        netns.close()
+
+
+def test_each_is_another(several):
+    assert len({netns.identity for netns in several}) == 3
+    assert [netns.sysctl("net.ipv6.conf.all.disable_ipv6") for netns in several] == ["1", "0", "1"]
+
+
+def test_one_thread_goes_from_one_to_another(several):
+    seen = []
+
+    def visit():
+        for netns in several:
+            netns.enter()
+            with Netns.current() as here:
+                seen.append(here.identity)
+
+    run_in_thread(visit)
+    assert seen == [netns.identity for netns in several]
+
+
+def test_programs_end_together(several):
+    programs = [netns.popen(["sleep", "600"]) for netns in several]
+    assert kill_programs_in(several) == sorted(program.pid for program in programs)
+    assert [program.returncode for program in programs] == [-9, -9, -9]
+    assert kill_programs_in(several) == []
+
+
+def test_the_machines_own_is_refused_before_anybody_is_killed(several):
+    program = several[0].popen(["sleep", "600"])
+    with Netns.current() as own, pytest.raises(KernelError) as caught:
+        kill_processes_in([several[0], own])
+    assert caught.value.errno == errno.EBUSY
+    assert program.poll() is None
+    kill_programs_in(several)
+
+
+def test_a_signal_waits_for_what_must_be_done_to_the_end():
+    """Ctrl-C while a lab is made: the thread that makes it is not left alone."""
+    done = []
+
+    def work():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        asleep.wait(0.2)
+        done.append(True)
+
+    asleep = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        run_in_thread(work, uninterruptible=True)
+    assert done == [True]

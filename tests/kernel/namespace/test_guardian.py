@@ -1,0 +1,343 @@
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tunlab.kernel.namespace import guardian
+from tunlab.kernel.namespace.netns import Netns
+
+
+def gone(pidfd):
+    """Wait for the end of the process behind a pidfd; the bound is only there to fail."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(30_000))
+
+
+@pytest.fixture
+def tester():
+    """Start Python source that prints process ids in one line; gives (process, pidfds) and looks after both."""
+    started, pidfds = [], []
+
+    def start(source, *arguments):
+        path = str(Path(__file__).parents[3])
+        environment = {**os.environ, "PYTHONPATH": path}
+        command = [sys.executable, "-c", textwrap.dedent(source), *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, env=environment)
+        started.append(process)
+        pidfds.extend(os.pidfd_open(int(pid)) for pid in process.stdout.readline().split())
+        return process, pidfds
+
+    yield start
+    for pidfd in pidfds:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+    for process in started:
+        process.kill()
+        process.stdin.close()
+        process.stdout.close()  # not read to its end: a program that was let go holds it open
+        process.wait()
+
+
+FAMILY = """
+    import subprocess, sys
+    from tunlab.kernel.namespace import guardian
+    from tunlab.kernel.namespace.netns import Netns
+    netns = Netns.create()
+    child = netns.popen(["sleep", "1000"])
+    shell = netns.popen(["sh", "-c", "setsid sleep 1000 & echo $!; wait"], stdout=subprocess.PIPE)
+    grandchild = int(shell.stdout.readline())
+    print(child.pid, shell.pid, grandchild, guardian.guardian_pid(), flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+def test_programs_die_with_a_killed_tester(tester, number):
+    process, pidfds = tester(FAMILY + "    sys.stdin.read()")
+    assert len(pidfds) == 4
+    process.send_signal(number)
+    process.wait()
+    assert all(map(gone, pidfds))
+
+
+def test_programs_die_with_a_tester_that_ends_by_itself(tester):
+    process, pidfds = tester(FAMILY + "    sys.stdin.read()")
+    process.stdin.close()
+    assert process.wait() == 0
+    assert all(map(gone, pidfds))
+
+
+def test_programs_die_with_a_tester_that_leaves_by_os_exit(tester):
+    process, pidfds = tester(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
+    process.stdin.close()
+    assert process.wait() == 3
+    assert all(map(gone, pidfds))
+
+
+def test_a_forked_child_does_not_keep_the_programs_alive(tester):
+    source = FAMILY.replace(", flush=True)", ", end=' ', flush=True)") + textwrap.indent(
+        textwrap.dedent("""
+            import os
+            pid = os.fork()
+            if not pid:
+                os.close(1)
+                assert guardian.guardian_pid() == 0
+                while True:
+                    os.sched_yield() if False else __import__("signal").pause()
+            print(pid, flush=True)
+            sys.stdin.read()
+        """),
+        "    ",
+    )
+    process, pidfds = tester(source)
+    assert len(pidfds) == 5
+    process.kill()
+    process.wait()
+    assert all(map(gone, pidfds[:4]))
+    assert not select.select([pidfds[4]], [], [], 0)[0]  # the forked child itself is not in the namespace
+
+
+def test_a_forked_child_that_ends_takes_nothing_with_it(tester):
+    source = FAMILY + textwrap.indent(
+        textwrap.dedent("""
+            import os
+            pid = os.fork()
+            if not pid:
+                sys.exit(0)
+            os.waitpid(pid, 0)
+            sys.stdin.readline()
+            print(child.poll(), shell.poll(), len(netns.processes()), flush=True)
+        """),
+        "    ",
+    )
+    process, _ = tester(source)
+    process.stdin.write(b"\n")
+    process.stdin.flush()
+    assert process.stdout.readline().split() == [b"None", b"None", b"3"]
+
+
+def test_the_programs_of_a_closed_namespace_are_let_go(tester):
+    source = """
+        import sys
+        from tunlab.kernel.namespace.netns import Netns
+        netns = Netns.create()
+        child = netns.popen(["sleep", "1000"])
+        netns.close()
+        print(child.pid, flush=True)
+    """
+    process, pidfds = tester(source)
+    process.wait()
+    assert not select.select(pidfds, [], [], 0)[0]
+
+
+def test_the_programs_of_a_pinned_namespace_are_let_go(tester, tmp_path):
+    source = """
+        import sys
+        from tunlab.kernel.namespace.netns import Netns, unpin
+        netns = Netns.create()
+        first = netns.popen(["sleep", "1000"])
+        netns.pin(sys.argv[1])
+        second = netns.popen(["sleep", "1000"])
+        print(first.pid, second.pid, flush=True)
+        unpin(sys.argv[1])
+    """
+    process, pidfds = tester(source, tmp_path / "net")
+    process.wait()
+    assert not select.select(pidfds, [], [], 0)[0]
+
+
+def test_a_namespace_that_was_opened_is_not_watched(tester, netns):
+    with netns.popen(["sleep", "1000"]) as sleeper:
+        source = """
+            import sys
+            from tunlab.kernel.namespace import guardian
+            from tunlab.kernel.namespace.netns import Netns
+            netns = Netns.of_process(int(sys.argv[1]))
+            child = netns.popen(["sleep", "1000"])
+            assert guardian.guardian_pid() == 0
+            print(child.pid, flush=True)
+        """
+        process, pidfds = tester(source, sleeper.pid)
+        process.wait()
+        assert not select.select(pidfds, [], [], 0)[0]
+        assert sleeper.poll() is None
+        assert len(netns.kill_processes()) == 2
+
+
+def test_the_guardian_is_one_process_in_a_session_of_its_own(netns, other_netns):
+    for namespace in (netns, other_netns):
+        namespace.run(["true"])
+    pid = guardian.guardian_pid()
+    assert pid
+    assert os.getsid(pid) == pid
+    for namespace in (netns, other_netns):
+        assert pid not in namespace.processes()
+    netns.run(["true"])
+    assert guardian.guardian_pid() == pid
+
+
+def test_no_guardian_is_started_without_a_program(tester):
+    source = """
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        Netns.create().close()
+        assert guardian.guardian_pid() == 0
+        print()
+    """
+    process, _ = tester(source)
+    assert process.wait() == 0
+
+
+def test_stop_ends_the_programs_and_the_guardian(tester):
+    source = """
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        with Netns.create() as netns, netns.popen(["sleep", "1000"]) as sleeper:
+            pid = guardian.guardian_pid()
+            guardian.stop()
+            assert sleeper.wait() == -9
+            assert guardian.guardian_pid() == 0
+            guardian.stop()
+            with netns.popen(["sleep", "1000"]) as another:
+                assert guardian.guardian_pid() not in (0, pid)
+                assert netns.kill_processes() == [another.pid]
+        print()
+    """
+    process, _ = tester(source)
+    assert process.wait() == 0
+
+
+def test_a_guardian_that_somebody_killed_is_replaced(tester):
+    source = """
+        import os, signal
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        first, second = Netns.create(), Netns.create()
+        first.run(["true"])
+        pid = guardian.guardian_pid()
+        os.kill(pid, signal.SIGKILL)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        child = second.popen(["sleep", "1000"])
+        assert guardian.guardian_pid() not in (0, pid)
+        first.close()
+        print(child.pid, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process, pidfds = tester(source)
+    process.wait()
+    assert all(map(gone, pidfds))
+
+
+def test_the_guardian_holds_nothing_of_ours_open(tester):
+    source = """
+        import os, sys
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        os.set_inheritable(os.open("/etc/hostname", os.O_RDONLY), True)
+        with Netns.create() as netns:
+            netns.run(["true"])
+            pid = guardian.guardian_pid()
+            print(pid, flush=True)
+            sys.stdin.readline()
+    """
+    process, pidfds = tester(source)
+    pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
+    links = {}
+    # Only what concerns the guardian's start is waited for: it has closed the file when it waits in poll.
+    while not any(link.startswith("anon_inode:[pidfd]") for link in links.values()):
+        links = held_by(pid)
+    assert "/etc/hostname" not in links.values()
+    assert links["0"].startswith("socket:")
+    assert links["1"] == links["2"] == os.devnull
+    process.communicate(b"\n")
+
+
+def test_a_closed_namespace_is_given_back_by_the_guardian(tester):
+    source = """
+        import os, sys
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        namespaces = [Netns.create() for _ in range(30)]
+        for netns in namespaces:
+            netns.run(["true"])
+        for netns in namespaces:
+            netns.close()
+        last = Netns.create()
+        last.run(["true"])
+        assert guardian._state.watched == {last.identity}
+        print(guardian.guardian_pid(), flush=True)
+        sys.stdin.readline()
+    """
+    process, pidfds = tester(source)
+    pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
+    held = None
+    while held != 1:  # it follows in its own time, and in order
+        held = sum(link.startswith("net:") for link in held_by(pid).values())
+    process.communicate(b"\n")
+
+
+def held_by(pid):
+    links = {}
+    for fd in (entry.name for entry in Path(f"/proc/{pid}/fd").iterdir()):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links[fd] = str(Path(f"/proc/{pid}/fd/{fd}").readlink())
+    return links
+
+
+def test_living_in_finds_by_identity(netns):
+    assert guardian.find_processes(()) == []
+    with netns.popen(["sleep", "100"]) as sleeper:
+        assert guardian.find_processes({netns.identity}) == [sleeper.pid]
+        assert guardian.find_processes({(0, 0)}) == []
+        assert guardian.kill_processes({netns.identity}, spare={sleeper.pid}) == (set(), set())
+        assert guardian.kill_processes({netns.identity}) == ({sleeper.pid}, set())
+
+
+def test_a_zombie_is_in_no_namespace(netns):
+    process = netns.popen(["true"])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert netns.processes() == []
+    process.wait()
+
+
+def test_the_guardian_imports_nothing_of_tunlab():
+    source = Path(guardian.__file__).read_text()
+    assert "import tunlab" not in source
+    assert "from tunlab" not in source
+
+
+def test_a_namespace_made_by_the_parent_is_not_watched_by_its_forked_child(tester):
+    source = """
+        import os, sys
+        from tunlab.kernel.namespace import guardian
+        from tunlab.kernel.namespace.netns import Netns
+        netns = Netns.create()
+        sleeper = netns.popen(["sleep", "1000"])
+        pid = os.fork()
+        if not pid:
+            netns.run(["true"])
+            os._exit(guardian.guardian_pid() != 0)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), sleeper.poll(), flush=True)
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        check=True,
+    )
+    assert process.stdout.split() == [b"0", b"None"]
+
+
+def test_watch_of_one_namespace_is_told_once():
+    with Netns.create() as netns:
+        guardian.watch(netns.fd)
+        guardian.watch(netns.fd)
+        assert netns.identity in guardian._state.watched
+    assert netns.identity not in guardian._state.watched

@@ -1,0 +1,246 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.namespace import userns
+from tunlab.kernel.namespace.userns import enter_user_namespace
+
+LAUNCHER = ("-m", "tunlab.kernel.namespace.userns")
+
+# What a test does, as a user without any right: a namespace, a TUN, addresses, traffic, packet sockets, programs.
+EVERYTHING = """
+    import os, socket
+    from tunlab.kernel.network.counters import read_counters
+    from tunlab.kernel.namespace.netns import Netns
+    from tunlab.kernel.device.packet_socket import PacketSocket
+    from tunlab.kernel.device.tun import TunDevice
+    assert os.getuid() == 65534 and os.getgid() == 65534
+    with Netns.create() as netns, Netns.create() as other, TunDevice.create(netns) as tun:
+        tun.configure(["10.1.2.1/24"])
+        with PacketSocket(netns, "tun0") as packets:
+            packets.send(b"\\x50")
+            assert tun.read() == b"\\x50"
+        netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
+        netns.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP).close()
+        netns.set_sysctl("net.ipv4.ip_forward", 1)
+        tun.rtnl.add_veth("a", "b", peer_netns=other)
+        ping = netns.run(["ping", "-c1", "-W5", "10.1.2.1"], capture_output=True, text=True)
+        assert ping.returncode == 0, ping
+        assert read_counters(netns)["Icmp.InEchos"] == 1
+        status = netns.run(["grep", "CapEff", "/proc/self/status"], capture_output=True, text=True).stdout
+        assert int(status.split()[1], 16) >> 12 & 1
+        with netns.popen(["sleep", "1000"]) as sleeper:
+            assert netns.processes() == netns.kill_processes() == [sleeper.pid]
+    print("everything works")
+"""
+
+
+def test_everything_works_without_root_by_the_launcher(run_python):
+    assert run_python(EVERYTHING, nobody=True, launcher=LAUNCHER).strip() == "everything works"
+
+
+def test_everything_works_without_root_in_process(run_python):
+    enter = "\n    from tunlab.kernel.namespace.userns import enter_user_namespace\n    enter_user_namespace()"
+    assert run_python(enter + EVERYTHING, nobody=True).strip() == "everything works"
+
+
+def test_a_closed_node_is_all_that_is_left_for_root(run_python):
+    source = """
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.namespace.netns import Netns
+        from tunlab.kernel.device.tun import TunDevice
+        with Netns.create() as netns:
+            try:
+                TunDevice.create(netns)
+            except PrivilegeError as error:
+                print(error.missing, error.reason)
+    """
+    said = run_python(source, nobody=True, launcher=LAUNCHER, tun_mode=0o600)
+    assert (
+        said.strip()
+        == "/dev/net/tun /dev/net/tun has mode 0600, an owner outside this user namespace, and you are uid 65534"
+    )
+
+
+def test_without_the_launcher_nothing_works(run_python):
+    source = """
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.namespace.netns import Netns
+        try:
+            Netns.create()
+        except PrivilegeError as error:
+            print(error.missing, error.remedy)
+    """
+    said = run_python(source, nobody=True)
+    assert said.startswith("CAP_SYS_ADMIN run as root")
+    assert said.strip().endswith("python -m tunlab.kernel.namespace.userns PROGRAM")
+
+
+def test_programs_keep_the_capabilities(run_python):
+    source = """
+        import subprocess
+        print(subprocess.check_output(["grep", "Cap", "/proc/self/status"], text=True))
+    """
+    masks = run_python(source, nobody=True, launcher=LAUNCHER).split()[1::2]
+    inheritable, permitted, effective, _, ambient = (int(mask, 16) for mask in masks)
+    assert inheritable == permitted == effective == ambient
+    for capability in (12, 13, 21):
+        assert ambient >> capability & 1
+
+
+def test_root_may_enter_too(run_python, with_whole_proc):
+    source = """
+        import os
+        from tunlab.kernel.namespace.netns import Netns
+        print(os.getuid())
+        with Netns.create() as netns:
+            print(netns.sysctl("net.ipv4.ip_forward"))
+    """
+    assert run_python(source, prefix=with_whole_proc, launcher=LAUNCHER).split() == ["0", "0"]
+
+
+def test_a_process_with_threads_is_refused(run_python):
+    source = """
+        import threading
+        from tunlab.errors import KernelError
+        from tunlab.kernel.namespace.userns import enter_user_namespace
+        hold = threading.Event()
+        thread = threading.Thread(target=hold.wait)
+        thread.start()
+        try:
+            enter_user_namespace()
+        except KernelError as error:
+            print(error)
+        hold.set()
+        thread.join()
+    """
+    said = run_python(source)
+    assert said.strip() == (
+        "enter a user namespace: this process has 2 threads, and only one that has a single one may (EINVAL); "
+        "start it by: python -m tunlab.kernel.namespace.userns PROGRAM"
+    )
+
+
+def test_a_limit_of_none_is_explained(run_python, with_whole_proc):
+    # In a user namespace of its own, whose limit is its own.
+    source = """
+        from tunlab.errors import KernelError
+        from tunlab.kernel.namespace.userns import enter_user_namespace
+        enter_user_namespace()
+        with open("/proc/sys/user/max_user_namespaces", "w") as file:
+            file.write("0")
+        try:
+            enter_user_namespace()
+        except KernelError as error:
+            print(error)
+    """
+    said = run_python(source, prefix=with_whole_proc)
+    assert said.startswith(
+        "enter a user namespace: no user namespace may be made (user.max_user_namespaces=0) (ENOSPC)"
+    )
+    assert "sysctl -w user.max_user_namespaces=10000" in said
+
+
+@pytest.mark.parametrize("name", sorted(userns._SYSCTLS))
+def test_each_setting_that_forbids_it_has_its_sentence(name, tmp_path, monkeypatch):
+    bad, reason, remedy = userns._SYSCTLS[name]
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text(bad + "\n")
+    monkeypatch.setattr(userns, "_PROC_SYS", tmp_path)
+    assert userns.find_obstacle() == (reason, remedy)
+    assert name.replace("/", ".") in reason
+    (tmp_path / name).write_text({"0": "1", "1": "0"}[bad])
+    assert userns.find_obstacle() is None
+
+
+def test_this_machine_allows_it():
+    assert userns.find_obstacle() is None
+
+
+def test_the_launcher_needs_a_program(run_python, capfd):
+    assert userns.main([]) == 64
+    assert capfd.readouterr().err.startswith("usage: python -m tunlab.kernel.namespace.userns PROGRAM")
+
+
+def test_a_program_that_is_not_there_is_one_sentence(run_python):
+    source = "import sys; from tunlab.kernel.namespace import userns; sys.exit(userns.main(['no-such-program']))"
+    said = run_python(source, status=71)
+    assert said.strip() == (
+        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT); "
+        "install it, or give its full path"
+    )
+
+
+def test_the_launcher_hands_on_arguments_and_status(run_python):
+    assert (
+        run_python("import sys; print(sys.argv[1:]); sys.exit(0)", "a", "b c", launcher=LAUNCHER).strip()
+        == "['a', 'b c']"
+    )
+    run_python("import sys; sys.exit(9)", launcher=LAUNCHER, status=9)
+
+
+def test_this_process_stays_where_it_is():
+    before = Path("/proc/self/ns/user").readlink()
+    threads = len(list(Path("/proc/self/task").iterdir()))
+    if threads == 1:
+        pid = os.fork()
+        if not pid:
+            enter_user_namespace()
+            os._exit(Path("/proc/self/ns/user").readlink() == before)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    else:
+        with pytest.raises(KernelError):
+            enter_user_namespace()
+    assert Path("/proc/self/ns/user").readlink() == before
+
+
+REFUSED = """
+    from pathlib import Path
+    from tunlab.errors import KernelError
+    from tunlab.kernel.namespace.userns import enter_user_namespace
+    before = Path("/proc/self/ns/user").readlink()
+    try:
+        enter_user_namespace()
+    except KernelError as error:
+        print(type(error).__name__, Path("/proc/self/ns/user").readlink() == before, error, sep="|")
+"""
+
+
+def test_root_without_the_capability_to_map_user_0_is_refused_before_it_is_half_inside(run_python):
+    said = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
+    assert said.strip() == (
+        "PrivilegeError|True|enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is"
+        " missing (EPERM); run as another user, or in a container with --cap-add SETFCAP"
+    )
+
+
+def test_where_proc_is_read_only_it_is_refused_before_it_is_half_inside(run_python):
+    read_only = ["unshare", "--mount", "sh", "-ec", 'mount -o remount,bind,ro /proc; exec "$@"', "sh"]
+    said = run_python(REFUSED, prefix=read_only)
+    assert said.startswith("KernelError|True|map our user and group into the user namespace: Read-only file system")
+
+
+def test_a_map_that_is_refused_inside_is_no_refusal_to_enter(run_python, need):
+    # A security module that takes the capabilities away shows in the write of the map.
+    strace = [need("strace"), "-qq", "-o", "/dev/null", "-e", "trace=write"]
+    said = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
+    kind, stayed_outside, sentence = said.strip().split("|")
+    assert (kind, stayed_outside) == ("KernelError", "False")
+    assert sentence.startswith("map our user and group into the user namespace: the kernel lets us in, and a security")
+
+
+def test_what_a_namespace_of_roots_needs_is_no_user_namespace(run_python):
+    source = """
+        import errno
+        from tunlab.errors import PrivilegeError
+        from tunlab.kernel.namespace.netns import Netns, unpin
+        with Netns.current() as netns:
+            for attempt in (lambda: netns.call(int), lambda: netns.pin("/mnt/work/x"), lambda: unpin("/mnt/work")):
+                try:
+                    attempt()
+                except PrivilegeError as error:
+                    print(error.missing, error.remedy.startswith("run as root, or in"), "userns" in str(error))
+    """
+    assert run_python(source, nobody=True).split() == ["CAP_SYS_ADMIN", "True", "False"] * 3

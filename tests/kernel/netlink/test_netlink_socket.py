@@ -1,0 +1,166 @@
+import errno
+import socket
+import struct
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkSocket, _check
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_GETADDR = 16, 17, 18, 22
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+
+
+def link_message(command, flags, index=0):
+    return struct.pack("=IHHIIBxHiII", 32, command, NLM_F_REQUEST | flags, 0, 0, 0, 0, index, 0, 0)
+
+
+@pytest.fixture
+def netlink(netns):
+    netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))
+    yield netlink
+    netlink.close()
+
+
+def test_a_request_gets_its_reply_and_its_acknowledgement(netlink):
+    (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
+    length, kind, _, sequence, _ = struct.unpack_from("=IHHII", reply)
+    assert (length, kind, sequence) == (len(reply), RTM_NEWLINK, 1)
+    assert b"lo\0" in reply
+
+
+def test_a_change_gets_an_acknowledgement_only(netlink):
+    assert netlink.exchange(struct.pack("=IHHIIBxHiII", 32, 16, 5, 0, 0, 0, 0, 1, 1, 1), "set lo up") == []
+
+
+def test_a_dump_gets_every_part(netlink, rtnl):
+    for number in range(20):
+        rtnl.add_veth(f"near{number}", f"far{number}")
+    replies = netlink.exchange(link_message(RTM_GETLINK, NLM_F_DUMP), "list")
+    assert len(replies) == 41
+    assert sum(map(len, replies)) > 32768  # more than one datagram of the kernel's
+
+
+def test_sequence_numbers_go_up(netlink):
+    for expected in (1, 2, 3):
+        (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
+        assert struct.unpack_from("=I", reply, 8) == (expected,)
+
+
+def test_sequence_numbers_wrap_around_zero(netlink):
+    netlink._sequence = 0xFFFFFFFF
+    (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
+    assert struct.unpack_from("=I", reply, 8) == (1,)
+
+
+def test_stale_replies_are_skipped(netlink):
+    # Ask behind its back: the answer, the acknowledgement and a refusal lie there before the next request.
+    netlink._socket.send(link_message(RTM_GETLINK, NLM_F_ACK, 1))
+    netlink._socket.send(link_message(RTM_DELLINK, NLM_F_ACK, 99))
+    (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
+    assert struct.unpack_from("=I", reply, 8) == (1,)
+
+
+def test_a_refusal_carries_the_errno_and_the_kernels_sentence(netlink):
+    with pytest.raises(KernelError) as raised:
+        netlink.exchange(struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, 5, 0, 0, 0, 0, 0, 0, 0), "get nothing")
+    assert raised.value.errno == errno.EINVAL
+    assert str(raised.value).startswith("get nothing: ")
+
+
+def test_strict_checking_is_on(netlink):
+    # A dump of addresses with a field set that no dump may have: without strictness it would be passed over.
+    message = struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 0, 0, socket.AF_INET, 24, 0, 0, 0)
+    with pytest.raises(KernelError) as raised:
+        netlink.exchange(message, "list the addresses")
+    assert raised.value.errno == errno.EINVAL
+    assert "Invalid values in header for address dump request" in raised.value.reason
+
+
+def test_the_socket_works_on_after_a_refusal(netlink):
+    with pytest.raises(KernelError):
+        netlink.exchange(link_message(RTM_DELLINK, NLM_F_ACK, 99), "delete 99", ifname="gone")
+    assert len(netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")) == 1
+
+
+def test_a_refusal_names_the_device(netlink):
+    with pytest.raises(KernelError) as raised:
+        netlink.exchange(link_message(RTM_DELLINK, NLM_F_ACK, 99), "delete 99", ifname="gone")
+    assert (raised.value.errno, raised.value.ifname) == (errno.ENODEV, "gone")
+
+
+def test_the_request_is_left_as_it_was(netlink):
+    message = bytearray(link_message(RTM_GETLINK, NLM_F_ACK, 1))
+    before = bytes(message)
+    netlink.exchange(message, "get lo")
+    assert message == before
+
+
+def test_close_may_be_repeated(netlink):
+    netlink.close()
+    netlink.close()
+    assert netlink.fileno() == -1
+    with pytest.raises(KernelError) as raised:
+        netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
+    assert raised.value.errno == errno.EBADF
+
+
+def test_another_protocol_works_as_well(netns):
+    netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4))  # NETLINK_SOCK_DIAG
+    try:
+        # A dump of listening TCP sockets: there are none.
+        request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << 10) + bytes(48)
+        header = struct.pack("=IHHII", 16 + len(request), 20, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
+        assert netlink.exchange(header + request, "list the listeners") == []
+    finally:
+        netlink.close()
+
+
+# ---- acknowledgements, octet by octet
+
+
+def acknowledgement(code, *, flags_quote=b"", attributes=b""):
+    return struct.pack("=IHHIIi", 36, NLMSG_ERROR, 0, 1, 0, code) + struct.pack("=IHHII", 32, 16, 5, 1, 0) + attributes
+
+
+def sentence(text, kind=1):
+    octets = text + b"\0"
+    attribute = struct.pack("=HH", 4 + len(octets), kind) + octets
+    return attribute.ljust(len(attribute) + 3 & ~3, b"\0")
+
+
+@pytest.mark.parametrize("code", [0, 5])
+def test_no_error_is_no_error(code):
+    _check(NLMSG_ERROR, 0, acknowledgement(code))
+    _check(NLMSG_DONE, 0, struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, code))
+    _check(NLMSG_DONE, 0, struct.pack("=IHHII", 16, NLMSG_DONE, 0, 1, 0))
+
+
+def test_an_error_without_a_sentence_has_the_systems_words():
+    with pytest.raises(OSError, match="Invalid argument") as raised:
+        _check(NLMSG_ERROR, 0, acknowledgement(-errno.EINVAL))
+    assert raised.value.errno == errno.EINVAL
+
+
+def test_the_sentence_is_found_behind_a_capped_request():
+    message = acknowledgement(-errno.EINVAL, attributes=sentence(b"offset", 2) + sentence(b"it is so"))
+    with pytest.raises(OSError, match="it is so"):
+        _check(NLMSG_ERROR, 0x300, message)
+
+
+def test_the_sentence_is_found_behind_a_whole_request():
+    message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + sentence(b"it is so"))
+    with pytest.raises(OSError, match="it is so"):
+        _check(NLMSG_ERROR, 0x200, message)
+
+
+def test_the_sentence_at_the_end_of_a_dump_is_found():
+    message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + sentence(b"it is so")
+    with pytest.raises(OSError, match="it is so"):
+        _check(NLMSG_DONE, 0x200, message)
+
+
+@pytest.mark.parametrize("attributes", [b"\0\0\0\0", b"\x02\0", struct.pack("=HH", 200, 1) + b"cut", b"\1\0\1\0"])
+def test_broken_attributes_are_survived(attributes):
+    with pytest.raises(OSError):
+        _check(NLMSG_ERROR, 0x300, acknowledgement(-errno.EINVAL, attributes=attributes))

@@ -1,0 +1,100 @@
+"""Impairments: what the kernel has of them afterwards, and the octets where this kernel has none."""
+
+import json
+import socket
+import struct
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import wait_until_running
+from tunlab.kernel.network.qdisc import has_netem, impair, netem_options, read_queue_drops
+from tunlab.kernel.network.rtnl import Rtnl
+
+
+@pytest.fixture
+def link():
+    """A rtnetlink socket, and the index of a veth's end."""
+    with Netns.create() as netns, Rtnl(netns) as rtnl:
+        rtnl.add_veth("a", "b", ifindex=2, peer_ifindex=3)
+        yield rtnl, 2
+
+
+def shown(rtnl, need):
+    done = rtnl.netns.run([need("tc"), "-j", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
+    return [(each["kind"], each.get("options", {})) for each in json.loads(done.stdout) if each["kind"] != "noqueue"]
+
+
+class TestRate:
+    @pytest.mark.parametrize("rate", [64_000, 1_000_000, 10_000_000_000, 400_000_000_000])
+    def test_it_is_what_was_asked_for(self, link, need, rate):
+        rtnl, ifindex = link
+        impair(rtnl, ifindex, rate=rate)
+        ((kind, options),) = shown(rtnl, need)
+        assert (kind, options["rate"]) == ("tbf", rate // 8)
+        assert options["burst"] >= 3000
+
+    def test_the_burst_is_at_least_two_packets_of_the_mtu(self, link, need):
+        rtnl, ifindex = link
+        impair(rtnl, ifindex, rate=1_000_000, mtu=9000)
+        ((_, options),) = shown(rtnl, need)
+        assert options["burst"] >= 18_000
+
+    def test_it_is_changed_and_taken_away(self, link, need):
+        rtnl, ifindex = link
+        impair(rtnl, ifindex)
+        for rate in (1_000_000, 2_000_000):
+            impair(rtnl, ifindex, rate=rate)
+        ((_, options),) = shown(rtnl, need)
+        assert options["rate"] == 250_000
+        impair(rtnl, ifindex)
+        assert shown(rtnl, need) == []
+
+    def test_a_link_that_is_not_there(self, link):
+        with pytest.raises(KernelError, match="99"):
+            impair(link[0], 99, rate=1_000_000)
+
+
+class TestDrops:
+    def test_what_a_full_queue_drops_is_counted_there_alone(self, link, need):
+        rtnl, ifindex = link
+        assert ifindex not in read_queue_drops(rtnl)
+        impair(rtnl, ifindex, rate=64_000)
+        for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
+            rtnl.add_address(index, address)
+            rtnl.set_link(index, up=True)
+        # Until the link has its carrier what is sent passes no queue.
+        assert rtnl.is_running(ifindex) or wait_until_running(rtnl, ifindex, 60)
+        assert read_queue_drops(rtnl)[ifindex] == 0
+        rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")
+        with rtnl.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            for _ in range(20):
+                sender.sendto(bytes(1400), ("10.0.0.9", 9))
+        shown = rtnl.netns.run([need("tc"), "-j", "-s", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
+        (root,) = [each for each in json.loads(shown.stdout) if each["kind"] == "tbf"]
+        assert read_queue_drops(rtnl)[ifindex] == root["drops"] > 10
+        assert rtnl.link(ifindex).tx_dropped == 0
+
+
+class TestNetem:
+    def test_where_there_is_none_the_error_says_what_to_do(self, link, need):
+        rtnl, ifindex = link
+        if has_netem(rtnl):
+            impair(rtnl, ifindex, delay_us=20_000, loss=0.01, rate=1_000_000)
+            assert [kind for kind, _ in shown(rtnl, need)] == ["tbf", "netem"]
+            return
+        with pytest.raises(KernelError) as caught:
+            impair(rtnl, ifindex, delay_us=20_000)
+        assert "this kernel has no netem" in str(caught.value)
+        assert "modprobe sch_netem" in str(caught.value)
+
+    def test_its_options_in_octets(self):
+        """struct tc_netem_qopt, then TCA_NETEM_LATENCY64, _JITTER64 in nanoseconds, and _REORDER."""
+        octets = netem_options(20_000, 1_000, 0.5, 0.25, 1.0)
+        assert struct.unpack_from("=6I", octets) == (0, 10_000, 0x80000000, 1, 0xFFFFFFFF, 0)
+        assert struct.unpack_from("=HHq", octets, 24) == (12, 10, 20_000_000)
+        assert struct.unpack_from("=HHq", octets, 36) == (12, 11, 1_000_000)
+        assert struct.unpack_from("=HHII", octets, 48) == (12, 3, 0x40000000, 0)
+        assert len(octets) == 60
+        assert len(netem_options(20_000, 0, 0.0, 0.0, 0.0)) == 48

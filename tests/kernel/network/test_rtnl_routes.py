@@ -1,0 +1,122 @@
+import errno
+import socket
+
+import pytest
+
+from tunlab.errors import KernelError
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
+
+
+@pytest.fixture
+def bridge(rtnl):
+    return rtnl.add_link("br0", "bridge")
+
+
+@pytest.fixture
+def routed(rtnl, bridge):
+    rtnl.add_address(bridge, "10.1.2.1/24")
+    rtnl.set_link(bridge, up=True)
+    return bridge
+
+
+def test_an_address_brings_its_route(rtnl, routed):
+    (route,) = rtnl.routes()
+    assert (route.dst, route.ifindex, route.source, route.protocol) == ("10.1.2.0/24", routed, "10.1.2.1", 2)
+
+
+def test_a_route_by_a_next_hop(rtnl, routed):
+    rtnl.add_route("192.0.2.0/24", via="10.1.2.2", metric=5, mtu=1300, source="10.1.2.1")
+    route = next(route for route in rtnl.routes() if route.dst == "192.0.2.0/24")
+    assert (route.via, route.ifindex, route.metric, route.mtu, route.source) == (
+        "10.1.2.2", routed, 5, 1300, "10.1.2.1",
+    )  # fmt: skip
+
+
+def test_a_default_route(rtnl, routed):
+    rtnl.add_route("default", via="10.1.2.2")
+    assert "default" in [route.dst for route in rtnl.routes()]
+    rtnl.delete_route("default")
+    assert "default" not in [route.dst for route in rtnl.routes()]
+
+
+def test_a_route_to_a_device_and_one_address(rtnl, routed):
+    rtnl.add_route("192.0.2.7", ifindex=routed)
+    route = next(route for route in rtnl.routes() if route.dst == "192.0.2.7/32")
+    assert (route.scope, route.via) == (253, "")
+
+
+@pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
+def test_a_route_that_leads_nowhere(rtnl, kind):
+    rtnl.add_route("192.0.2.0/24", type=kind)
+    assert [(route.type, route.dst, route.ifindex) for route in rtnl.routes()] == [(kind, "192.0.2.0/24", 0)]
+
+
+def test_a_local_route(rtnl):
+    rtnl.add_route("192.0.2.0/24", ifindex=1, type="local", table=255)
+    with rtnl.netns.socket(type=socket.SOCK_DGRAM) as bound:
+        bound.bind(("192.0.2.99", 0))
+
+
+def test_a_route_in_another_table(rtnl, routed):
+    rtnl.add_route("192.0.2.0/24", via="10.1.2.2", table=1000)
+    assert [route.dst for route in rtnl.routes(1000)] == ["192.0.2.0/24"]
+    assert "192.0.2.0/24" not in [route.dst for route in rtnl.routes()]
+    assert {route.table for route in rtnl.routes(0)} == {254, 255, 1000}
+
+
+def test_a_route_twice_is_refused_or_replaced(rtnl, routed):
+    rtnl.add_route("192.0.2.0/24", via="10.1.2.2")
+    with pytest.raises(KernelError) as raised:
+        rtnl.add_route("192.0.2.0/24", via="10.1.2.3")
+    assert raised.value.errno == errno.EEXIST
+    rtnl.add_route("192.0.2.0/24", via="10.1.2.3", replace=True)
+    assert [route.via for route in rtnl.routes() if route.dst == "192.0.2.0/24"] == ["10.1.2.3"]
+
+
+def test_an_ipv6_route():
+    with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
+        index = rtnl.add_link("br0", "bridge", up=True)
+        rtnl.add_address(index, "fd00::1/64")
+        rtnl.add_route("fd01::/64", via="fd00::2")
+        rtnl.add_route("default", via="fd00::2")
+        routes = {route.dst: route.via for route in rtnl.routes(family=socket.AF_INET6)}
+        assert (routes["fd01::/64"], routes["default"]) == ("fd00::2", "fd00::2")
+        rtnl.delete_route("fd01::/64")
+        assert "fd01::/64" not in [route.dst for route in rtnl.routes()]
+
+
+def test_a_next_hop_that_is_not_reached_is_refused(rtnl, routed):
+    with pytest.raises(KernelError, match="Nexthop has invalid gateway") as raised:
+        rtnl.add_route("192.0.2.0/24", via="203.0.113.1")
+    assert raised.value.errno == errno.ENETUNREACH
+
+
+def test_a_route_that_is_not_there_cannot_be_deleted(rtnl, routed):
+    with pytest.raises(KernelError) as raised:
+        rtnl.delete_route("192.0.2.0/24")
+    assert raised.value.errno == errno.ESRCH
+
+
+def test_the_rules_are_listed_in_order():
+    with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
+        assert [(rule.family, rule.priority) for rule in rtnl.rules()] == [
+            (socket.AF_INET, 0), (socket.AF_INET, 32766), (socket.AF_INET, 32767),
+            (socket.AF_INET6, 0), (socket.AF_INET6, 32766),
+        ]  # fmt: skip
+
+
+def test_a_neighbour_is_added_and_deleted(rtnl, routed):
+    rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:02")
+    (neighbour,) = rtnl.neighbours(routed)
+    assert (neighbour.address, neighbour.hardware_address) == ("10.1.2.2", "02:00:00:00:00:02")
+    assert (neighbour.state, neighbour.ifindex, neighbour.family) == ("permanent", routed, socket.AF_INET)
+    rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:03")
+    assert [n.hardware_address for n in rtnl.neighbours()] == ["02:00:00:00:00:03"]
+    rtnl.delete_neighbour(routed, "10.1.2.2")
+    assert rtnl.neighbours(routed) == []
+
+
+def test_a_neighbours_hardware_address_is_checked(rtnl, routed):
+    with pytest.raises(KernelError, match="six octets"):
+        rtnl.add_neighbour(routed, "10.1.2.2", "02:00")

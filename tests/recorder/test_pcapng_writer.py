@@ -1,0 +1,324 @@
+"""Recordings against Wireshark's own programs, and against every way in which a file can be broken."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunlab.errors import MalformedError
+from tunlab.recorder import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_IPV4,
+    LINKTYPE_IPV6,
+    LINKTYPE_LINUX_SLL,
+    LINKTYPE_LINUX_SLL2,
+    LINKTYPE_LOOP,
+    LINKTYPE_NULL,
+    LINKTYPE_RAW,
+    MAX_PACKET_SIZE,
+    PcapngWriter,
+    RecordedInterface,
+    RecordedPacket,
+    extract_ipv4,
+    read_pcapng,
+)
+
+# 10.0.0.1 to 10.0.0.2, UDP port 1 to 9, "hello": as IPv4 alone, and in an Ethernet frame without its padding.
+DATAGRAM = bytes.fromhex("450000210001000040110000 0a000001 0a000002 0001000900 0d0000") + b"hello"
+FRAME = bytes.fromhex("020000000002 020000000001 0800") + DATAGRAM
+NOW = 1_700_000_000_123_456_789
+
+
+def run(*command):
+    """A program's output; a program that is missing, or fails, fails the test."""
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tshark(path, *fields):
+    """A row of fields for each packet."""
+    wanted = [word for field in fields for word in ("-e", field)]
+    out = run("tshark", "-n", "-r", path, "-T", "fields", "-E", "separator=|", *wanted)
+    return [tuple(line.split("|")) for line in out.splitlines()]
+
+
+def two_interfaces(path):
+    """A file with all that the writer can write, and the records that it holds."""
+    with PcapngWriter.create(path, comment="test_the_kernel_answers") as writer:
+        tun = writer.add_interface("tun0")
+        veth = writer.add_interface("Größe0", linktype=LINKTYPE_ETHERNET, snaplen=40)
+        writer.write(tun, DATAGRAM, time_ns=NOW, direction="in", comment="did not match: ttl 64, wanted 63")
+        writer.write(veth, FRAME, time_ns=NOW + 1, direction="out", comment="zwei — two", dropped=3)
+        writer.write(tun, DATAGRAM[:30], time_ns=NOW + 2, wire_length=1500)
+        writer.statistics(tun, time_ns=NOW + 3, received=70_000, dropped=5)
+    on_tun, on_veth = RecordedInterface(0, "tun0", 101, 0, 10**9), RecordedInterface(1, "Größe0", 1, 40, 10**9)
+    return [
+        RecordedPacket(on_tun, NOW, DATAGRAM, 33, "in", "did not match: ttl 64, wanted 63"),
+        RecordedPacket(on_veth, NOW + 1, FRAME[:40], 47, "out", "zwei — two", 3),
+        RecordedPacket(on_tun, NOW + 2, DATAGRAM[:30], 1500),
+    ]
+
+
+# ---- against Wireshark ---------------------------------------------------------------------------------------------
+
+
+def test_tshark_reads_what_is_written(tmp_path):
+    two_interfaces(path := tmp_path / "a.pcapng")
+    assert tshark(path, "frame.interface_name", "frame.time_epoch", "frame.len", "frame.cap_len", "ip.dst") == [
+        ("tun0", "1700000000.123456789", "33", "33", "10.0.0.2"),
+        ("Größe0", "1700000000.123456790", "47", "40", "10.0.0.2"),
+        ("tun0", "1700000000.123456791", "1500", "30", "10.0.0.2"),
+    ]
+    assert tshark(path, "frame.packet_flags_direction", "frame.drop_count", "frame.comment") == [
+        ("0x00000001", "", "did not match: ttl 64, wanted 63"),
+        ("0x00000002", "3", "zwei — two"),
+        ("", "", ""),
+    ]
+
+
+def test_tshark_reads_the_blocks_around_the_packets(tmp_path):
+    two_interfaces(path := tmp_path / "a.pcapng")
+    seen = run("tshark", "-X", "read_format:MIME Files Format", "-r", path, "-V")
+    system = os.uname()
+    for text in (
+        "Comment = test_the_kernel_answers",
+        f"OS Description = {system.sysname} {system.release}",
+        "User Application = tunlab",
+        "Timestamp Resolution = 10^-9 (nanoseconds)",
+        "Number of Received Packets = 70000",
+        "Number of Packets Dropped by OS = 5",
+    ):
+        assert f"Option: {text}" in seen
+    assert "Section Length: -1" in seen  # it grows while it is written
+    assert seen.count("Option: End of Options") == 6  # every block but the packet that has no option
+    assert "Expert Info" not in seen
+
+
+def test_capinfos_finds_the_order_strict(tmp_path):
+    two_interfaces(path := tmp_path / "a.pcapng")
+    report = run("capinfos", path)
+    assert "Strict time order:   True" in report
+    assert "Number of interfaces in file: 2" in report
+
+
+@pytest.mark.parametrize(("form", "tick"), [("pcap", 1000), ("nsecpcap", 1), ("pcapng", 1)])
+def test_what_editcap_rewrites_is_read(tmp_path, form, tick):
+    # Classic pcap holds one interface only, and neither directions nor comments.
+    with PcapngWriter.create(tmp_path / "a.pcapng") as writer:
+        tun = writer.add_interface("tun0")
+        for n in range(3):
+            octets = DATAGRAM[: 33 - n]
+            writer.write(tun, octets, time_ns=NOW + n * 10**9, direction="out", comment=f"no {n}", wire_length=33)
+    run("editcap", "-F", form, tmp_path / "a.pcapng", tmp_path / "b")
+    records = list(read_pcapng(tmp_path / "b"))
+    assert [(r.data, r.wire_length) for r in records] == [(DATAGRAM[: 33 - n], 33) for n in range(3)]
+    assert [r.time_ns for r in records] == [(NOW + n * 10**9) // tick * tick for n in range(3)]
+    assert {r.interface.linktype for r in records} == {LINKTYPE_RAW}
+    if form == "pcapng":
+        assert [(r.interface.name, r.direction, r.comment) for r in records] == [
+            ("tun0", "out", f"no {n}") for n in range(3)
+        ]
+
+
+def test_what_mergecap_merges_is_read(tmp_path):
+    written = two_interfaces(tmp_path / "a.pcapng")
+    with PcapngWriter.create(tmp_path / "b.pcapng") as writer:
+        writer.write(writer.add_interface("tun7"), DATAGRAM, time_ns=NOW - 1)
+    run("mergecap", "-w", tmp_path / "c.pcapng", tmp_path / "a.pcapng", tmp_path / "b.pcapng")
+    records = list(read_pcapng(tmp_path / "c.pcapng"))
+    assert [(r.interface.name, r.time_ns) for r in records] == [("tun7", NOW - 1)] + [
+        (r.interface.name, r.time_ns) for r in written
+    ]
+    assert [(r.data, r.wire_length, r.direction, r.comment, r.dropped) for r in records[1:]] == [
+        (r.data, r.wire_length, r.direction, r.comment, r.dropped) for r in written
+    ]
+
+
+# ---- round trips ---------------------------------------------------------------------------------------------------
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+packets = st.tuples(
+    st.integers(0, 2), st.binary(max_size=70), st.integers(0, 2**64 - 1), st.sampled_from(["in", "out", None]), texts,
+    st.integers(0, 2**32 - 71), st.none() | st.integers(0, 2**64 - 1),
+)  # fmt: skip
+
+
+@given(
+    st.lists(st.tuples(texts, st.integers(0, 65535), st.integers(0, 2**32 - 1)), min_size=3, max_size=3),
+    st.lists(packets, max_size=5),
+)
+def test_what_is_written_is_read(interfaces, packets):
+    writer = PcapngWriter(file := io.BytesIO())
+    for name, linktype, snaplen in interfaces:
+        writer.add_interface(name, linktype=linktype, snaplen=snaplen)
+    wanted = []
+    for index, octets, time_ns, direction, comment, more, dropped in packets:
+        wire_length = len(octets) + more
+        writer.write(
+            index, octets, time_ns=time_ns, direction=direction, comment=comment, wire_length=wire_length,
+            dropped=dropped,
+        )  # fmt: skip
+        interface = RecordedInterface(index, *interfaces[index], 10**9)
+        kept = octets[: interface.snaplen] if interface.snaplen else octets
+        wanted.append(RecordedPacket(interface, time_ns, kept, wire_length, direction, comment, dropped))
+    assert list(read_pcapng(file.getvalue())) == wanted
+
+
+def test_the_file_that_create_began_is_read_whole(tmp_path):
+    written = two_interfaces(path := tmp_path / "a.pcapng")
+    assert list(read_pcapng(path)) == list(read_pcapng(str(path))) == list(read_pcapng(path.read_bytes())) == written
+    with path.open("rb") as file:
+        assert list(read_pcapng(file)) == written
+        assert not file.closed
+
+
+def test_a_pipe_is_read_while_it_is_written():
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "wb", buffering=0) as sink:
+        writer = PcapngWriter(sink)
+        tun = writer.add_interface("tun0")
+        records = read_pcapng(source)
+        for n in range(3):
+            writer.write(tun, DATAGRAM, time_ns=n)
+            assert next(records).time_ns == n
+        assert not sink.closed
+
+
+def test_a_file_of_the_callers_has_each_packet_at_once(tmp_path):
+    with (tmp_path / "buffered").open("wb", buffering=1 << 20) as file:
+        writer = PcapngWriter(file)
+        writer.write(writer.add_interface("tun0"), DATAGRAM, time_ns=NOW)
+        assert [r.data for r in read_pcapng(file.name)] == [DATAGRAM]
+
+
+def test_a_killed_writer_leaves_every_packet(tmp_path):
+    script = """
+import os, signal, sys
+from tunlab.recorder import PcapngWriter
+with PcapngWriter.create(sys.argv[1]) as writer:
+    tun = writer.add_interface("tun0")
+    for n in range(50):
+        writer.write(tun, bytes(n), time_ns=n)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    path = tmp_path / "killed.pcapng"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", script, path], cwd=root).returncode == -signal.SIGKILL
+    assert [r.data for r in read_pcapng(path)] == [bytes(n) for n in range(50)]
+    assert len(tshark(path, "frame.number")) == 50
+
+
+def test_text_that_is_no_utf8_is_spelt_out():
+    writer = PcapngWriter(file := io.BytesIO())
+    writer.write(writer.add_interface(os.fsdecode(b"t\xff")), b"", time_ns=0)
+    assert next(read_pcapng(file.getvalue())).interface.name == r"t\udcff"
+
+
+# ---- what does not fit ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "sentence"),
+    [
+        ({"interface": 1}, "interface_id", "from 0 to 0; add_interface gives it"),
+        ({"interface": -1}, "interface_id", "from 0 to 0; add_interface gives it"),
+        ({"time_ns": -1}, "time_ns", "a whole number from 0"),
+        ({"time_ns": 1 << 64}, "time_ns", f"to {2**64 - 1}"),
+        ({"time_ns": 0.5}, "time_ns", "a whole number"),
+        ({"wire_length": 32}, "original_packet_length", "from 33"),
+        ({"wire_length": 1 << 32}, "original_packet_length", f"to {2**32 - 1}"),
+        ({"direction": "inbound"}, "direction", 'it is "in", "out" or None'),
+        ({"dropped": -1}, "dropped", "from 0"),
+        ({"comment": "x" * 65_536}, "option_length", "to 65535; shorten the text"),
+        ({"octets": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144; cut it by a snaplen"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_refused_and_nothing_written(arguments, field, sentence):
+    writer = PcapngWriter(file := io.BytesIO())
+    writer.add_interface("tun0")
+    before = file.getvalue()
+    with pytest.raises(MalformedError) as caught:
+        writer.write(**({"interface": 0, "octets": DATAGRAM, "time_ns": NOW} | arguments))
+    assert (caught.value.field, caught.value.exit_code) == (field, 65)
+    assert sentence in str(caught.value)
+    assert file.getvalue() == before
+
+
+def test_a_packet_before_any_interface_is_refused():
+    writer = PcapngWriter(io.BytesIO())
+    with pytest.raises(MalformedError) as caught:
+        writer.write(0, DATAGRAM, time_ns=NOW)
+    assert "add an interface first" in str(caught.value)
+
+
+def test_the_largest_packet_is_one_that_tshark_reads(tmp_path):
+    with PcapngWriter.create(path := tmp_path / "a") as writer:
+        writer.write(writer.add_interface("tun0"), bytes(MAX_PACKET_SIZE), time_ns=0)
+    assert tshark(path, "frame.len") == [(str(MAX_PACKET_SIZE),)]
+
+
+@pytest.mark.parametrize(("linktype", "snaplen"), [(-1, 0), (65_536, 0), (1, -1), (1, 1 << 32)])
+def test_an_interface_that_does_not_fit_is_refused(linktype, snaplen):
+    writer = PcapngWriter(io.BytesIO())
+    with pytest.raises(MalformedError):
+        writer.add_interface("tun0", linktype=linktype, snaplen=snaplen)
+
+
+# ---- the datagram in a frame ---------------------------------------------------------------------------------------
+
+MACS = FRAME[:12]
+CARRIERS = {
+    "raw": (LINKTYPE_RAW, DATAGRAM),
+    "ipv4": (LINKTYPE_IPV4, DATAGRAM),
+    "ethernet": (LINKTYPE_ETHERNET, FRAME),
+    "padded": (LINKTYPE_ETHERNET, FRAME + bytes(60 - len(FRAME))),
+    "802.1Q": (LINKTYPE_ETHERNET, MACS + b"\x81\x00\x00\x05\x08\x00" + DATAGRAM + bytes(9)),
+    "802.1ad": (LINKTYPE_ETHERNET, MACS + b"\x88\xa8\x00\x05\x81\x00\x00\x06\x08\x00" + DATAGRAM),
+    "before 802.1ad": (LINKTYPE_ETHERNET, MACS + b"\x91\x00\x00\x05\x08\x00" + DATAGRAM),
+    "null": (LINKTYPE_NULL, b"\x02\0\0\0" + DATAGRAM),
+    "null, swapped": (LINKTYPE_NULL, b"\0\0\0\x02" + DATAGRAM),
+    "loop": (LINKTYPE_LOOP, b"\0\0\0\x02" + DATAGRAM),
+    "sll": (LINKTYPE_LINUX_SLL, bytes.fromhex("0000 0001 0006 020000000001 0000 0800") + DATAGRAM),
+    "sll2": (LINKTYPE_LINUX_SLL2, bytes.fromhex("0800 0000 00000001 0001 00 06 020000000001 0000") + DATAGRAM),
+}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_the_datagram_is_found_where_tshark_finds_it(tmp_path, carrier):
+    linktype, octets = CARRIERS[carrier]
+    with PcapngWriter.create(path := tmp_path / "a") as writer:
+        writer.write(writer.add_interface("x", linktype=linktype), octets, time_ns=0)
+    assert tshark(path, "ip.src", "udp.dstport", "data.data") == [("10.0.0.1", "9", b"hello".hex())]
+    assert [extract_ipv4(record) for record in read_pcapng(path)] == [DATAGRAM]
+
+
+@pytest.mark.parametrize(
+    ("linktype", "octets", "wanted"),
+    [
+        (LINKTYPE_RAW, b"", None),
+        (LINKTYPE_RAW, b"\x60" + bytes(39), None),
+        (LINKTYPE_IPV6, b"\x60" + bytes(39), None),
+        (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),  # a wrong version is what somebody tests
+        (12, DATAGRAM, DATAGRAM),
+        (LINKTYPE_NULL, b"\x18\0\0\0" + DATAGRAM, None),
+        (LINKTYPE_NULL, b"\x02\0\0\0", None),
+        (LINKTYPE_ETHERNET, MACS + b"\x08\x06" + DATAGRAM, None),
+        (LINKTYPE_ETHERNET, MACS + b"\x08\x00", None),
+        (LINKTYPE_ETHERNET, MACS + b"\x81\x00\x00", None),
+        (LINKTYPE_ETHERNET, b"", None),
+        (LINKTYPE_ETHERNET, FRAME[:20], DATAGRAM[:6]),
+        (LINKTYPE_ETHERNET, MACS + b"\x08\x00\x45\0\0\x09" + bytes(16), b"\x45\0\0\x09" + bytes(16)),
+        (LINKTYPE_ETHERNET, FRAME + bytes(30), DATAGRAM + bytes(30)),  # too long to be padding
+        (LINKTYPE_LINUX_SLL, bytes(10), None),
+        (147, DATAGRAM, None),
+    ],
+)
+def test_what_holds_no_datagram_gives_none_and_a_broken_one_stays(linktype, octets, wanted):
+    assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, octets, len(octets))) == wanted

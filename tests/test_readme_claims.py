@@ -1,0 +1,138 @@
+"""Proofs of the documentation's claims with real programs: TUN instead of raw socket, curl, scapy, no program run."""
+
+import re
+import socket
+import sys
+import warnings
+
+import pytest
+from msgspec.structs import replace
+
+from tunlab.kernel.device.packet_socket import PacketSocket
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, findings, parse, reply
+
+SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
+
+
+class TestRawSocketsAreTheWrongTool:
+    """The same SYN to the same kernel's listening socket, sent both ways."""
+
+    def test_over_a_raw_socket_our_own_kernel_resets_the_connection(self, make_netns):
+        ours, theirs = make_netns(), make_netns()
+        with Rtnl(ours) as here, Rtnl(theirs) as there:
+            here.add_veth("eth0", "eth0", peer_netns=theirs)
+            for rtnl, address in ((here, "10.1.2.1/24"), (there, "10.1.2.2/24")):
+                rtnl.add_address(rtnl.link("eth0").index, address)
+                rtnl.set_link(rtnl.link("eth0").index, up=True)
+        segment = build(IPv4(src="10.1.2.1", dst="10.1.2.2"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
+        with (
+            theirs.socket() as server,
+            ours.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw,
+            PacketSocket(ours, "eth0") as wire,
+        ):
+            server.bind(("10.1.2.2", 80))
+            server.listen()
+            raw.sendto(segment[20:], ("10.1.2.2", 0))
+            seen = []
+            while not any(TCPFlag.RST in packet.tcp.flags for packet in seen):
+                assert wire.wait(20), f"no reset came; seen: {seen}"
+                frames = [frame.data for frame in wire.recv_all()]
+                seen += [parse(octets[14:]) for octets in frames if octets[12:14] == b"\x08\x00"]
+        flags = [packet.tcp.flags for packet in seen]
+        assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.RST]
+        reset = seen[2]
+        assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)  # in our name, and not by us
+
+    def test_over_the_tun_nobody_speaks_but_the_test(self, tun):
+        listener = tun.listen(80)
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
+        answer = tun.expect(TCP.where(flags=SYN_ACK))
+        tun.inject(*reply(answer))
+        accepted, _ = listener.accept()  # it would have been refused after a reset
+        accepted.close()
+        flags = [entry.packet.tcp.flags for entry in tun.record]
+        assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.ACK]
+
+
+class TestRealPrograms:
+    def test_curl_fetches_a_page_from_a_server_played_by_hand(self, tun, need):
+        curl = tun.popen([need("curl"), "--silent", "--show-error", "http://10.1.2.3/"], stdout=-1, stderr=-1)
+        page = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n"
+        here = IPv4.where(dst="10.1.2.3")
+
+        syn = tun.expect(here, TCP.where(dst_port=80, flags=TCPFlag.SYN))
+        ip, tcp = reply(syn)
+        tun.inject(ip, replace(tcp, seq=1000, flags=SYN_ACK))
+        tun.expect(here, TCP.where(flags=TCPFlag.ACK, ack=1001))
+        request = tun.expect(here, TCP.where(payload=lambda payload: payload.startswith(b"GET / HTTP/")))
+        assert b"\r\nHost: 10.1.2.3\r\n" in request.payload
+        ip, tcp = reply(request)
+        tun.inject(ip, replace(tcp, flags=TCPFlag.PSH | TCPFlag.ACK | TCPFlag.FIN), page)
+        end = tun.expect(here, TCP.where(flags=lambda flags: TCPFlag.FIN in flags))
+        assert end.tcp.ack == 1001 + len(page) + 1
+        tun.inject(*reply(end))
+
+        output, complaint = curl.communicate(timeout=20)
+        assert (curl.returncode, output, complaint) == (0, b"hello\n", b"")
+        assert all(findings(entry.packet) == [] for entry in tun.record)
+
+    def test_ping_and_the_parser_tell_the_same(self, tun, need):
+        ping = tun.popen(
+            [need("ping"), "-c", "1", "-s", "100", "-t", "9", "-Q", "0x28", "10.1.2.3"], stdout=-1, text=True
+        )
+        request = tun.expect(ICMP.where(type=8))
+        assert (request.ip.ttl, request.ip.dscp, len(request.payload), request.ip.total_length) == (9, 10, 100, 128)
+        ip, icmp = reply(request)
+        tun.inject(replace(ip, ttl=33), icmp, request.payload)
+        shown = ping.communicate(timeout=20)[0]
+        assert re.search(r"108 bytes from 10\.1\.2\.3: icmp_seq=1 ttl=33 ", shown)
+
+
+@pytest.fixture(scope="module")
+def inet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its imports warn of ciphers to come
+        from scapy.layers import inet
+    return inet
+
+
+@pytest.mark.slow
+class TestScapy:
+    def test_its_packets_are_injected_and_answered(self, tun, inet):
+        sent = inet.IP(src=tun.peer, dst=tun.address, ttl=7) / inet.ICMP(id=3, seq=4) / b"from scapy"
+        octets = tun.inject(sent)
+        assert (parse(octets).ip.ttl, parse(octets).payload, findings(octets)) == (7, b"from scapy", [])
+        answer = tun.expect(ICMP.where(type=0, identifier=3, sequence_number=4))
+        assert answer.payload == b"from scapy"
+        assert inet.IP(bytes(answer))[inet.ICMP].seq == 4
+
+    def test_both_read_a_segment_of_the_kernel_alike(self, tun, inet):
+        tun.listen(80)
+        tun.inject(
+            inet.IP(src=tun.peer, dst=tun.address) / inet.TCP(sport=4000, dport=80, seq=9, options=[("MSS", 1400)])
+        )
+        ours = tun.expect(TCP.where(flags=SYN_ACK))
+        theirs = inet.IP(bytes(ours))
+        assert (theirs[inet.TCP].ack, theirs[inet.TCP].seq) == (ours.tcp.ack, ours.tcp.seq)
+        assert dict(theirs[inet.TCP].options)["MSS"] == ours.tcp.mss
+        assert ours.tcp.ack == 10
+
+
+@pytest.mark.slow
+def test_a_test_with_the_tun_fixture_runs_no_program(pytester, need):
+    pytester.makepyfile(
+        """
+        from tunlab.packet import ICMP, IPv4
+
+        def test_x(tun):
+            tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+            tun.expect(ICMP.where(type=0))
+        """
+    )
+    trace = pytester.path / "trace"
+    command = [need("strace"), "-f", "-o", str(trace), "-e", "trace=execve", sys.executable, "-m", "pytest"]
+    pytester.run(*command, "-p", "no:cacheprovider").assert_outcomes(passed=1)
+    executed = re.findall(r'execve\("([^"]*)"', trace.read_text())
+    assert executed
+    assert set(executed) == {sys.executable}

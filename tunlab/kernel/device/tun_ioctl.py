@@ -1,0 +1,102 @@
+"""The device node of the TUN driver and its ioctls, below the objects of tunlab.kernel.device.tun.
+
+Source: Documentation/networking/tuntap.rst, <linux/if_tun.h>; the numbers are those of the asm-generic encoding.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import os
+import socket
+import stat
+import struct
+import sys
+
+from tunlab.errors import KernelError, PrivilegeError
+from tunlab.kernel.os_errors import TUN_DEVICE_NODE, translate_os_errors
+
+_TUNSETIFF, TUNSETPERSIST, TUNSETOWNER, TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
+_TUNGETFEATURES, TUNSETOFFLOAD = 0x800454CF, 0x400454D0
+TUNSETCARRIER = 0x400454E2
+_SIOCGIFINDEX = 0x8933  # <linux/sockios.h>
+
+IFF_NAPI = 0x10
+IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 1, 2, 0x100, 0x1000, 0x4000, 0x8000
+TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = 1, 2, 4, 8, 16, 32, 64
+
+_IFREQ = struct.Struct("16sH22x")
+_OVERFLOW_UID = 65_534  # user_namespaces(7)
+
+
+_HAVE_NODE = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NODE} to the container"
+
+
+def open_tun_node() -> io.FileIO:
+    """A descriptor of the TUN driver, non-blocking, in the calling thread's namespace. Raises PrivilegeError."""
+    try:
+        # FileIO: its read() answers None where os.read() raises BlockingIOError, which costs a drain loop 1 µs, and
+        # its readinto() is the fastest there is. The flags are its own: O_RDWR | O_CLOEXEC.
+        return io.FileIO(TUN_DEVICE_NODE, "r+", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
+    except OSError as error:
+        raise tun_node_error(error) from None
+
+
+def attach_interface(node: io.FileIO, ifname: str, flags: int) -> str:
+    """Make the device, or attach to it (TUNSETIFF); returns the kernel's name for it. Raises OSError."""
+    request = bytearray(_IFREQ.pack(ifname.encode(), flags))
+    fcntl.ioctl(node, _TUNSETIFF, request)
+    return request[:16].split(b"\0")[0].decode()
+
+
+def interface_index(any_socket: socket.socket, ifname: str) -> int:
+    """The index of a device of the socket's namespace. Raises OSError (ENODEV)."""
+    request = bytearray(_IFREQ.pack(ifname.encode(), 0))
+    fcntl.ioctl(any_socket, _SIOCGIFINDEX, request)
+    index: int
+    (index,) = struct.unpack_from("=i", request, 16)
+    return index
+
+
+def interface_flags(mode: str, packet_information: bool, multi_queue: bool, vnet_hdr: bool) -> int:
+    """The IFF_* of a device. Raises KernelError (EINVAL) for a mode that there is not."""
+    kinds = {"tun": IFF_TUN, "tap": IFF_TAP}
+    if mode not in kinds:
+        raise KernelError(errno.EINVAL, f"make a device of mode {mode!r}", reason='a mode is "tun" or "tap"')
+    flags = kinds[mode]
+    flags |= 0 if packet_information else IFF_NO_PI
+    flags |= IFF_MULTI_QUEUE if multi_queue else 0
+    return flags | (IFF_VNET_HDR if vnet_hdr else 0)
+
+
+def tun_features() -> int:
+    """What this kernel's TUN driver can do, IFF_* (TUNGETFEATURES). Raises PrivilegeError for /dev/net/tun."""
+    with open_tun_node() as file, translate_os_errors("ask the TUN driver for its features"):
+        answer = bytearray(4)
+        fcntl.ioctl(file, _TUNGETFEATURES, answer)
+        return int.from_bytes(answer, sys.byteorder)
+
+
+def tun_node_error(error: OSError) -> KernelError:
+    """The tunlab error for a failed open of /dev/net/tun."""
+    code, operation = error.errno or 0, f"open {TUN_DEVICE_NODE}"
+    if code == errno.ENOENT:
+        reason, remedy = f"{TUN_DEVICE_NODE} does not exist", _HAVE_NODE
+    elif code in (errno.ENODEV, errno.ENXIO):
+        reason, remedy = f"{TUN_DEVICE_NODE} has no driver behind it", _HAVE_NODE
+    elif code in (errno.EACCES, errno.EPERM):
+        node = os.stat(TUN_DEVICE_NODE)  # noqa: PTH116
+        mode = stat.S_IMODE(node.st_mode)
+        if code == errno.EPERM:
+            reason = f"{TUN_DEVICE_NODE} is kept from this process by a device cgroup"
+            remedy = f"pass --device {TUN_DEVICE_NODE} to the container"
+        else:
+            owner = f"owner {node.st_uid}:{node.st_gid}"
+            if node.st_uid == _OVERFLOW_UID:  # what a user namespace shows of a user that it has not
+                owner = "an owner outside this user namespace"
+            reason = f"{TUN_DEVICE_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
+            remedy = f"run as root, or let root do: chmod 0666 {TUN_DEVICE_NODE} (attaching still needs CAP_NET_ADMIN)"
+    else:
+        return KernelError(code, operation, reason=error.strerror or "")
+    return PrivilegeError(code, operation, missing=TUN_DEVICE_NODE, reason=reason, remedy=remedy)

@@ -1,0 +1,1 @@
+"""Network namespaces and the programs in them: creation, sysctls, mounts, user namespaces, cleanup."""

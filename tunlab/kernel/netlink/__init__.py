@@ -1,0 +1,1 @@
+"""The netlink protocol: sockets, messages and attributes, as bytes."""

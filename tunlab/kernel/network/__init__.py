@@ -1,0 +1,1 @@
+"""The network of a namespace: links, addresses, routes, neighbours, queues, firewall and counters."""

@@ -1,0 +1,228 @@
+"""What the kernel's tables hold: links, addresses, routes, rules, neighbours, each as it was at one instant.
+
+Source: rtnetlink(7), <linux/if_link.h>, <linux/rtnetlink.h>, <linux/fib_rules.h>, <linux/neighbour.h>.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import msgspec
+
+# <linux/if.h>
+IFF_UP = 0x1
+IFF_RUNNING = 0x40
+
+# <linux/rtnetlink.h>, RTN_*: the position is the number.
+ROUTE_TYPES = (
+    "unspec", "unicast", "local", "broadcast", "anycast", "multicast",
+    "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
+)  # fmt: skip
+
+# <linux/neighbour.h>, NUD_*
+_NEIGHBOUR_STATES = {
+    0x00: "none", 0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay",
+    0x10: "probe", 0x20: "failed", 0x40: "noarp", 0x80: "permanent",
+}  # fmt: skip
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True):
+    """A device.
+
+    kind              "tun", "veth", "bridge"; "" for lo and for hardware
+    running           up, and with a carrier (IFF_RUNNING)
+    carrier           whether the cable is in, as far as the driver knows
+    operstate         "up", "down", "lowerlayerdown", "dormant", "unknown", … (RFC 2863)
+    hardware_address  "02:00:00:00:00:01"; "" for a TUN, which has none
+    mtu, txqueuelen   octets; packets
+    master            the index of the bridge that it is a port of, 0 for none
+    peer_index        the index of a veth's other end, in that end's namespace; 0 for none
+    rx_*, tx_*        since the device was made; for a TUN, rx is what was written to its descriptor
+    """
+
+    index: int
+    name: str
+    kind: str
+    mtu: int
+    up: bool
+    running: bool
+    carrier: bool
+    operstate: str
+    hardware_address: str
+    txqueuelen: int
+    flags: int
+    master: int
+    peer_index: int
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+    rx_errors: int
+    tx_errors: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True):
+    """An address of a device.
+
+    family   socket.AF_INET or AF_INET6
+    peer     the other end's address on a point-to-point link, "" where none was given
+    scope    0 global, 253 link, 254 host (RT_SCOPE_*)
+    flags    IFA_F_*
+    """
+
+    ifindex: int
+    family: int
+    address: str
+    prefix_length: int
+    peer: str
+    scope: int
+    flags: int
+
+    @property
+    def cidr(self) -> str:
+        """As it was given: "10.1.2.1/24"."""
+        return f"{self.address}/{self.prefix_length}"
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A route.
+
+    dst      "192.0.2.0/24"; "default" for all there is
+    type     "unicast", "local", "broadcast", "multicast", "blackhole", "unreachable", "prohibit", "throw"
+    via      the next hop, "" for none
+    ifindex  0 where no one device is named (a blackhole, or several next hops)
+    mtu      the route's own, in octets; 0 for none
+    """
+
+    family: int
+    dst: str
+    type: str
+    via: str
+    ifindex: int
+    table: int
+    source: str
+    metric: int
+    scope: int
+    protocol: int
+    mtu: int
+
+
+class Rule(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of policy routing; `src`, `dst`, `iif` and `oif` are "" where it does not ask; `table` 0: no look-up."""
+
+    family: int
+    priority: int
+    src: str
+    dst: str
+    iif: str
+    oif: str
+    fwmark: int
+    table: int
+    action: int
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of the neighbour table (ARP, NDP); `state` is "reachable", "stale", "permanent", "failed", …"""
+
+    ifindex: int
+    family: int
+    address: str
+    hardware_address: str
+    state: str
+
+
+# ---- from pyroute2's decoded messages, which have their fields as keys and their attributes behind get_attr() -------
+
+
+def link_from_message(message: Any) -> Link:
+    """The link in an ifinfmsg."""
+    get, flags = message.get_attr, message["flags"]
+    counters = get("IFLA_STATS64") or get("IFLA_STATS") or {}
+    info = get("IFLA_LINKINFO")
+    kind = info.get_attr("IFLA_INFO_KIND") if info else None
+    return Link(
+        index=message["index"],
+        name=get("IFLA_IFNAME"),
+        kind=kind or "",
+        mtu=get("IFLA_MTU") or 0,
+        up=bool(flags & IFF_UP),
+        running=bool(flags & IFF_RUNNING),
+        carrier=bool(get("IFLA_CARRIER")),
+        operstate=(get("IFLA_OPERSTATE") or "unknown").lower(),
+        hardware_address=get("IFLA_ADDRESS") or "",
+        txqueuelen=get("IFLA_TXQLEN") or 0,
+        flags=flags,
+        master=get("IFLA_MASTER") or 0,
+        peer_index=(get("IFLA_LINK") or 0) if kind == "veth" else 0,
+        **{name: counters.get(name, 0) for name in COUNTERS},
+    )
+
+
+COUNTERS = tuple(name for name in Link.__struct_fields__ if name.startswith(("rx_", "tx_")))
+
+
+def address_from_message(message: Any) -> Address:
+    """The address in an ifaddrmsg."""
+    # IFA_ADDRESS is the other end's where there is IFA_LOCAL, and our own where there is not (<linux/if_addr.h>).
+    address, local = message.get_attr("IFA_ADDRESS"), message.get_attr("IFA_LOCAL")
+    flags = message.get_attr("IFA_FLAGS")
+    return Address(
+        ifindex=message["index"],
+        family=message["family"],
+        address=local or address,
+        prefix_length=message["prefixlen"],
+        peer=address if local and local != address else "",
+        scope=message["scope"],
+        flags=message["flags"] if flags is None else flags,
+    )
+
+
+def route_from_message(message: Any) -> Route:
+    """The route in a rtmsg."""
+    get, dst, metrics = message.get_attr, message.get_attr("RTA_DST"), message.get_attr("RTA_METRICS")
+    length, number = message["dst_len"], message["type"]
+    anywhere = "::" if message["family"] == socket.AF_INET6 else "0.0.0.0"
+    return Route(
+        family=message["family"],
+        dst=f"{dst or anywhere}/{length}" if length else "default",
+        type=ROUTE_TYPES[number] if number < len(ROUTE_TYPES) else str(number),
+        via=get("RTA_GATEWAY") or (get("RTA_VIA") or {}).get("addr", ""),
+        ifindex=get("RTA_OIF") or 0,
+        table=get("RTA_TABLE") or message["table"],
+        source=get("RTA_PREFSRC") or "",
+        metric=get("RTA_PRIORITY") or 0,
+        scope=message["scope"],
+        protocol=message["proto"],
+        mtu=(metrics.get_attr("RTAX_MTU") if metrics else 0) or 0,
+    )
+
+
+def rule_from_message(message: Any) -> Rule:
+    """The rule in a fibmsg."""
+    get = message.get_attr
+    src, dst = get("FRA_SRC"), get("FRA_DST")
+    return Rule(
+        family=message["family"],
+        priority=get("FRA_PRIORITY") or 0,
+        src=f"{src}/{message['src_len']}" if src else "",
+        dst=f"{dst}/{message['dst_len']}" if dst else "",
+        iif=get("FRA_IIFNAME") or "",
+        oif=get("FRA_OIFNAME") or "",
+        fwmark=get("FRA_FWMARK") or 0,
+        table=get("FRA_TABLE") or message["table"],
+        action=message["action"],
+    )
+
+
+def neighbour_from_message(message: Any) -> Neighbour:
+    """The entry in an ndmsg."""
+    return Neighbour(
+        ifindex=message["ifindex"],
+        family=message["family"],
+        address=message.get_attr("NDA_DST") or "",
+        hardware_address=message.get_attr("NDA_LLADDR") or "",
+        state=_NEIGHBOUR_STATES.get(message["state"], str(message["state"])),
+    )
