@@ -9,6 +9,7 @@ import socket
 import struct
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -136,19 +137,52 @@ def pytester(pytester, monkeypatch):
     return pytester
 
 
-@pytest.fixture
-def engine():
-    """The Docker Engine. Without one the test fails in CI and is skipped elsewhere."""
+ENGINE_SPECS = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
+"""The Docker Engines that tests use; by default the one that Docker's own client would use."""
+
+
+@cache
+def engine_problem():
+    """Return why the tests marked `docker` cannot run, "" if every engine answers; asked once per process."""
     from tunlab.engines.connection.engine import Engine  # only here: it is slow to load
     from tunlab.errors import EngineError
 
     try:
-        connected = Engine.connect()
+        for spec in ENGINE_SPECS:
+            Engine.connect(spec).close()
     except EngineError as error:
+        return str(error)
+    return ""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Skip the tests marked `docker` if no engine answers, or fail them if CI is set.
+
+    One `pytest.skip` with one text: pytest folds all of them into one line of the summary.
+    """
+    marked = item.get_closest_marker("docker") is not None
+    if not marked and "engine_specs" in item.fixturenames:
+        pytest.fail("the test uses a Docker Engine: mark it with `docker`", pytrace=False)
+    if marked and (problem := engine_problem()):
+        reason = f"needs a Docker Engine: {problem}"
         if os.environ.get("CI"):
-            pytest.fail(f"{error}", pytrace=False)
-        pytest.skip(f"{error}")
-    with connected:
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def engine_specs():
+    """The specs of the Docker Engines. Every fixture that uses an engine requests it: then unmarked tests fail."""
+    return ENGINE_SPECS
+
+
+@pytest.fixture
+def engine(engine_specs):
+    """The default Docker Engine."""
+    from tunlab.engines.connection.engine import Engine
+
+    with Engine.connect() as connected:
         yield connected
 
 

@@ -29,7 +29,7 @@ def image():
 
 
 @pytest.fixture(scope="session")
-def suite_image(tmp_path_factory):
+def suite_image(engine_specs, tmp_path_factory):
     """tunlab's own image, once for all of this run's workers: what a test then waits for builds none of its own."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:

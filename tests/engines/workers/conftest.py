@@ -26,15 +26,9 @@ PATIENCE = 120.0  # seconds; a bound for what hangs, not a measure
 
 
 @pytest.fixture(scope="session")
-def specs():
-    """The engines that are there; none is a failure, for a skip would hide what is not tested."""
-    found = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
-    for spec in found:
-        try:
-            Engine.connect(spec).close()
-        except EngineError as error:
-            pytest.fail(f"no engine for this test: {error}", pytrace=False)
-    return found
+def specs(engine_specs):
+    """The specs of the engines that tests use."""
+    return engine_specs
 
 
 @pytest.fixture(scope="session")
@@ -97,6 +91,13 @@ class Run:
             assert self._read(), f"ended before {pattern!r} came {times} times:\n{self.text}"
         return self
 
+    def until_waiting(self):
+        """Read on until a test has written "waiting" to its worker's standard error.
+
+        That may arrive within a line of the report: nothing is asked of what stands around it.
+        """
+        return self.until("waiting")
+
     def _read(self):
         readable, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
         assert readable, f"nothing came for {PATIENCE:g} s after:\n{self.text}"
@@ -137,7 +138,7 @@ class Run:
 
 
 @pytest.fixture
-def start(pytester, request):
+def start(pytester, engine_specs, request):
     """`start("unix://…*2", "-x")`: a run of the files in pytester's directory; specs first, then pytest's arguments."""
     runs = []
 

@@ -80,7 +80,7 @@ def waiting(pytester):
 
 class TestAContainerThatIsKilled:
     def test_costs_its_one_test_and_is_replaced(self, start, two, waiting, left_by):
-        run = start(f"{two[0]}*1", f"{two[1]}*1").until(r"\bwaiting$")
+        run = start(f"{two[0]}*1", f"{two[1]}*1").until_waiting()
         (container,) = re.findall(rf"container (\w+) on {re.escape(two[0])}$", run.text, re.MULTILINE)
         kill(two[0], container)
         run.ended()
@@ -150,7 +150,7 @@ class TestAContainerThatIsKilled:
 class TestAnEngineThatIsLost:
     def test_its_work_moves_to_the_others(self, start, specs, forwarder, waiting, left_by):
         here = specs[-1]
-        run = start(f"{forwarder.spec}*1", f"{here}*1").until(r"\bwaiting$")
+        run = start(f"{forwarder.spec}*1", f"{here}*1").until_waiting()
         forwarder.cut()
         run.ended()
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
@@ -162,7 +162,7 @@ class TestAnEngineThatIsLost:
     ):
         pytester.makeconftest(TELLING + IMPATIENT)
         here = specs[-1]
-        run = start(f"{forwarder.spec}*1", f"{here}*1").until(r"\bwaiting$")
+        run = start(f"{forwarder.spec}*1", f"{here}*1").until_waiting()
         forwarder.freeze()
         run.ended()
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
@@ -173,7 +173,7 @@ class TestAnEngineThatIsLost:
     def test_with_the_last_one_the_run_ends_red_and_says_what_was_not_run(
         self, start, specs, forwarder, waiting, left_by
     ):
-        run = start(f"{forwarder.spec}*1").until(r"\bwaiting$")
+        run = start(f"{forwarder.spec}*1").until_waiting()
         forwarder.cut()
         run.ended()
         assert run.status == 69, run.text

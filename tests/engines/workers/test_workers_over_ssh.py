@@ -81,7 +81,7 @@ class TestWorkers:
             """
         )
         run = start(f"{ssh_server.spec}*1", f"{specs[0]}*1", environment=ssh_server.environment)
-        run.until(r"\bwaiting$")
+        run.until_waiting()
         ssh_server.close()
         run.ended()
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 19}), run.text
