@@ -93,9 +93,7 @@ class TruncatedError(PacketError):
 class TruncatedRecordingError(TruncatedError):
     """A recording that ends inside a block, or is empty. All records before that offset have been returned.
 
-    Attributes:
-        layer: File format, "pcapng" or "pcap".
-        field: Part of the file that is incomplete.
+    `layer` is the file format, "pcapng" or "pcap", and `field` the incomplete part of the file.
     """
 
     @property
@@ -135,7 +133,7 @@ class MalformedError(PacketError):
 
 
 class Problem(NamedTuple):
-    """One mistake in a lab file, with its file, table and key."""
+    """One mistake in a lab file: its file, table ("nodes.server") and key, and a hint such as "did you mean mtu?"."""
 
     problem: str
     file: str = ""
@@ -152,12 +150,8 @@ class TopologyError(TunlabError, ValueError):
     """An invalid lab file. The message has one line per mistake.
 
     Attributes:
-        problems: Every mistake that was found. The attributes below are those of the first.
-        problem: Description of the mistake.
-        file: Path of the lab file.
-        table: Table in the file, for example "nodes.server".
-        key: Key in the table.
-        hint: Correction, for example "did you mean mtu?".
+        problems: Every mistake that was found.
+        problem, file, table, key, hint: The fields of the first mistake.
     """
 
     exit_code = 78
@@ -188,8 +182,7 @@ class KernelError(TunlabError, OSError):
         operation: The refused operation, for example "link set tun0 up".
         reason: The kernel's message (NLMSGERR_ATTR_MSG), or tunlab's own explanation of the error number.
         remedy: Advice, or "".
-        netns: The namespace of the operation, or "".
-        ifname: The interface of the operation, or "".
+        netns, ifname: The namespace and the interface of the operation, or "".
     """
 
     exit_code = 71
@@ -228,13 +221,9 @@ class PrivilegeError(KernelError):
         netns: str = "",
         ifname: str = "",
     ) -> None:
+        reason = reason or f"{missing} is missing"
         super().__init__(errno, operation, reason=reason, remedy=remedy, netns=netns, ifname=ifname)
         self.missing = missing
-
-    def __str__(self) -> str:
-        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
-        reason = self.reason or f"{self.missing} is missing"
-        return f"{self.operation}: {reason} ({name}){'; ' + self.remedy if self.remedy else ''}"
 
 
 class LabError(TunlabError, RuntimeError):
@@ -320,10 +309,7 @@ class ExpectationError(TunlabError, AssertionError):
         lines += [f"  {line}" for text in self.progress for line in text.splitlines()]
         lines += self._arrivals()
         if self.late_packets and self.late_by is None:
-            verb = "does" if self.late_packets == 1 else "do"
-            lines.append(
-                f"{_packets(self.late_packets, 'more ')} arrived after the timeout and {verb} not match either"
-            )
+            lines.append(f"{_packets(self.late_packets, 'more ')} arrived after the timeout, without a match")
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
@@ -334,9 +320,8 @@ class ExpectationError(TunlabError, AssertionError):
         return self.problem or f"wanted {self.wanted}, waited {self.elapsed:.3f} s"
 
     def _arrivals(self) -> list[str]:
-        lines = []
+        lines, others = [], "other " if self.progress else ""
         if not self.problem:
-            others = "other " if self.progress else ""
             ranked = ", closest match first" if self.count > 1 and any("\n" in text for text in self.seen) else ""
             arrived = f"{_packets(self.count, others)} arrived{ranked}:"
             lines.append(arrived if self.count else f"no {others}packet arrived")
@@ -397,8 +382,7 @@ class EngineError(TunlabError, RuntimeError):
 
     Attributes:
         problem: What happened.
-        engine: Address of the engine, or "".
-        container: Name of the container, or "".
+        engine, container: Address of the engine and name of the container, or "".
         log: Last lines of the container's output, or "".
         remedy: Advice, or "".
     """
@@ -410,6 +394,5 @@ class EngineError(TunlabError, RuntimeError):
         super().__init__(problem, engine, container, log, remedy)
 
     def __str__(self) -> str:
-        where = f"{self.engine}: " if self.engine else ""
-        tail = f"\n{self.log}" if self.log else ""
-        return f"{where}{self.problem}{'; ' + self.remedy if self.remedy else ''}{tail}"
+        text = f"{self.engine}: {self.problem}" if self.engine else self.problem
+        return text + (f"; {self.remedy}" if self.remedy else "") + (f"\n{self.log}" if self.log else "")
