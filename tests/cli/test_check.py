@@ -48,7 +48,7 @@ def test_check_prints_missing_programs_and_files(tunlab, tmp_path):
         f"tunlab: {file}: nodes.a.run[2]: there is no program '/bin/no-such' on this machine; {hint}",
     ]
     assert result.err.splitlines() == lines
-    # With all else that is wrong.
+    # Mistakes in the file are listed together with what is missing.
     file.write_text(file.read_text() + "[nodes.b]\nforwrad = true\n")
     assert set(tunlab("check", str(file)).err.splitlines()) == {
         *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
@@ -61,7 +61,6 @@ def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path,
     lines = tunlab("up", str(file)).err.splitlines()
     assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
     assert lines[20:] == [f"tunlab: {file}: … and 280 more"]
-    # check is asked for nothing else.
     result, others = tunlab("check", str(file), str(broken_file)), tunlab("check", str(broken_file)).err.splitlines()
     assert (result.status, len(result.err.splitlines())) == (78, 300 + len(others))
 

@@ -73,7 +73,7 @@ def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
 
 @pytest.mark.usefixtures("lab")
 def test_down_gone_lab_removes_directory(tunlab, run_directory, list_labs):
-    # What a reboot leaves where the run directory is no tmpfs: the files, without the mount.
+    # After a reboot, a run directory on disk still has the files, but not the mount.
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
     assert tunlab("up").err == (

@@ -15,8 +15,6 @@ from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, build, parse
 from tunlab.recorder import read_pcapng
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
-
-
 ECHO = build(IPv4(src=PEER, dst=OWN), ICMP.echo_request(7, 1), b"ping")
 
 
@@ -27,23 +25,11 @@ def send(lab):
 
 
 ICMP_ = ECHO
-
-
 IGMP_ = build(IPv4(src=OWN, dst="224.0.0.1", ttl=1), IGMP(type=0x11, group="0.0.0.0"))
-
-
 TCP_ = build(IPv4(src=OWN, dst="192.0.2.7"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
-
-
 UDP_ = build(IPv4(src=OWN, dst=PEER), UDP(src_port=5353, dst_port=53), b"query")
-
-
 OSPF = build(IPv4(src=OWN, dst="224.0.0.5", protocol=89), b"hello")
-
-
 IPV6 = b"\x60" + bytes(39)
-
-
 SENT = {"icmp": ICMP_, "igmp": IGMP_, "tcp": TCP_, "udp": UDP_, "ospf": OSPF, "ipv6": IPV6}
 
 
@@ -206,7 +192,6 @@ def test_dump_json_non_ipv4_has_parse_error(dump, send):
     ],
 )
 def test_dump_filter_options_select_packets(dump, send, tunlab, lab, options, shown):
-    # Its end is the device's: what was sent before that has all been read.
     running = dump("--json", *options)
     send(*SENT.values())
     wanted = [SENT[name].hex() for name in shown.split()]

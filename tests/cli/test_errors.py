@@ -7,7 +7,7 @@ def test_lab_name_over_15_characters_exits_78(tunlab):
     sentence = "'sixteen-letters-' has 16 characters, and a lab's name has 15 at most; take 1 to 15 of a-z, 0-9 and -\n"
     assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: --name: {sentence}")
     assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: name: {sentence}")
-    # A node may be called so.
+    # As a target it can be the name of a node, which may be longer.
     sentence = "no lab that is up has a node 'sixteen-letters-'; tunlab ls shows what is up\n"
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 

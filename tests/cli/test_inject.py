@@ -14,20 +14,10 @@ from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build
 from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
-
-
 ECHO = build(IPv4(src=PEER, dst=OWN), ICMP.echo_request(7, 1), b"ping")
-
-
-ANSWER = "answered: IP 10.1.2.1 > 10.1.2.3: ICMP echo reply, id 7, seq 1, length 12\n"
-
-
-SAID = "injected: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 7, seq 1, length 12\n"
-
-
+ANSWERED = "answered: IP 10.1.2.1 > 10.1.2.3: ICMP echo reply, id 7, seq 1, length 12\n"
+INJECTED = "injected: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 7, seq 1, length 12\n"
 HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
-
-
 NOTHING = "give a packet in hexadecimal, a pcapng file, or - for standard input"
 
 
@@ -66,13 +56,13 @@ def test_inject_node_without_tun_exits_73(tunlab):
 )
 @pytest.mark.usefixtures("lab")
 def test_inject_hexadecimal(tunlab, text):
-    assert tunlab("inject", text) == (0, SAID + ANSWER, "")
+    assert tunlab("inject", text) == (0, INJECTED + ANSWERED, "")
 
 
 @pytest.mark.usefixtures("lab")
 def test_inject_lines_from_stdin(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n\n{ECHO.hex(' ')}\n")
-    assert result == (0, SAID * 2 + ANSWER * 2, "")
+    assert result == (0, INJECTED * 2 + ANSWERED * 2, "")
 
 
 @pytest.mark.usefixtures("lab")
@@ -87,7 +77,7 @@ def test_inject_recording_skips_non_ipv4(tunlab, tmp_path):
     result = tunlab("inject", str(file))
     assert result == (
         0,
-        SAID * 2 + ANSWER * 2,
+        INJECTED * 2 + ANSWERED * 2,
         f"skipped 1 of 3 packets in {file}, which is not IPv4 (link type 1)\n",
     )
     assert file.read_bytes()
@@ -102,7 +92,7 @@ def test_inject_truncated_recording_injects_complete_packets_then_fails(tunlab, 
         writer.write(raw, ECHO, time_ns=0)
     file.write_bytes(file.read_bytes()[:-5])
     result = tunlab("inject", str(file))
-    assert (result.status, result.out) == (65, SAID + ANSWER)
+    assert (result.status, result.out) == (65, INJECTED + ANSWERED)
     assert result.err.startswith(f"tunlab: {file}: the pcapng file ends inside the block at offset ")
     assert result.err.count("\n") == 1
 
@@ -130,7 +120,7 @@ def test_inject_recording_reports_skipped_packets_in_one_line(tunlab, tmp_path):
     result = tunlab("inject", str(file))
     assert result == (
         0,
-        SAID + ANSWER,
+        INJECTED + ANSWERED,
         f"skipped 200 of 201 packets in {file}, which are not IPv4 (link type 1, 105)\n",
     )
 
@@ -144,7 +134,7 @@ def test_inject_recording_from_stdin(environment):
         [sys.executable, "-m", "tunlab", "inject", "-"],
         input=recording.getvalue(), env=environment, capture_output=True, check=True,
     )  # fmt: skip
-    assert done.stdout.decode() == SAID + ANSWER
+    assert done.stdout.decode() == INJECTED + ANSWERED
 
 
 @pytest.mark.usefixtures("lab")
@@ -152,7 +142,7 @@ def test_inject_bytes_printed_by_dump(command, dump, tunlab):
     running = dump("--json", "--count", "1")
     tunlab("inject", ECHO.hex())
     octets = json.loads(running.end().out)["bytes"]
-    assert command("inject", "-", stdin=None, input=octets).out == SAID + ANSWER
+    assert command("inject", "-", stdin=None, input=octets).out == INJECTED + ANSWERED
 
 
 @pytest.mark.usefixtures("lab")
@@ -164,7 +154,7 @@ def test_inject_without_reader_prints_answers(tunlab):
 
 def test_inject_with_dump_leaves_answers_to_it(tunlab, dump):
     dump()
-    assert tunlab("inject", ECHO.hex()) == (0, SAID, "")
+    assert tunlab("inject", ECHO.hex()) == (0, INJECTED, "")
 
 
 @pytest.mark.usefixtures("foreign_reader")

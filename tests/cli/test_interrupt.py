@@ -12,15 +12,11 @@ import pytest
 
 import tunlab
 
+# The checkout, or in a container the installed package.
 ROOT = Path(tunlab.__file__).parents[1]
-
-
 CLICK = Path(importlib.util.find_spec("click").origin)
-
-
 SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
-
-
+# Files that Python looks up during the import, in this order.
 LOADED = [
     CLICK,
     CLICK.with_name("core.py"),

@@ -10,13 +10,10 @@ pytestmark = pytest.mark.slow
 
 
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
-
-
 TUN = "/dev/net/tun"
-
-
+# Each point: a system call, its number in the thread, and the file that it is about. SIGKILL comes before the call.
 POINTS = [
-    ("flock", 2, ""),  # the first comes before anything is made
+    ("flock", 2, ""),  # the first call comes before anything is created
     ("openat", 1, JSON),
     ("write", 1, JSON),
     ("close", 1, JSON),

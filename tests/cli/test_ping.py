@@ -8,8 +8,6 @@ import pytest
 from tunlab.packet import build, parse, reply
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
-
-
 HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
 
 

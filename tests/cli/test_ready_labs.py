@@ -18,11 +18,7 @@ from tunlab.lab.lab_files import ready_labs
 from tunlab.packet import TCP, IPv4, TCPFlag, build, findings, parse
 
 ROOT = Path(__file__).parents[2]
-
-
 PACKAGE = Path(tunlab.__file__).parent
-
-
 READY = sorted(ready_labs())
 
 
@@ -130,7 +126,9 @@ def test_wheel_contains_ready_labs(tmp_path, environment):
     assert (result.returncode, result.stderr) == (0, "")
     assert f"{unpacked}/tunlab/labs/router.toml: no problems" in result.stdout
     files = [file.relative_to(source) for file in (source / "tunlab").rglob("*") if file.is_file()]
-    assert [file for file in files if not (unpacked / file).exists()] == []  # the page's style and scripts as well
+    assert [
+        file for file in files if not (unpacked / file).exists()
+    ] == []  # includes the HTML page's styles and scripts
 
 
 @pytest.mark.parametrize("name", READY)

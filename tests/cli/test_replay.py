@@ -19,8 +19,6 @@ OPTIONS = [tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Times
 
 
 SYN = TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN, options=OPTIONS)
-
-
 ECHO = (IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(7, 1), b"ping")
 
 

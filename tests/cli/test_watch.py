@@ -56,7 +56,7 @@ def test_watch_ends_with_the_lab_and_releases_namespaces(tunlab, assert_released
         watch = start("watch", "two-hosts", *option)
         watch.wait_for("watching lab two-hosts")
         tunlab("down", "two-hosts")
-        tunlab("up", "two-hosts")  # another lab of that name is not the one that was watched
+        tunlab("up", "two-hosts")  # a new lab of the same name is not watched
         assert watch.end()[::2] == (0, "lab two-hosts is down\n")
 
 
