@@ -24,11 +24,15 @@ test: root $(VENV)/.test programs
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "make test: the tests need root, because they create network namespaces and devices; run sudo make test" >&2; exit 1; }
 
+# Folders whose docstrings are checked for their first word; tunlab and tests will follow as a whole.
+WORDED := tunlab/cli tunlab/pytest_plugin tests/cli tests/pytest_plugin benchmarks docs .ci
+
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports
+	$(RUN)/python .ci/check_docstrings.py $(WORDED)
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(RUN)/check-jsonschema --builtin-schema vendor.github-actions .github/actions/*/action.yml
 

@@ -201,7 +201,7 @@ def _is_ci() -> bool:
 
 
 def _environment(given: Sequence[str]) -> dict[str, str]:
-    """What pytest sees of this environment, and what is given by --env."""
+    """Return the variables of this environment that pytest gets in the container, and those of --env."""
     found = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
     if sys.stdout.isatty():  # inside it is a pipe
         found.setdefault("PY_COLORS", "1")

@@ -10,7 +10,7 @@ from collections.abc import Generator
 import pytest
 
 RESTARTS_PER_WORKER = 4
-"""As pytest-xdist has it for -n; with workers that are named it would have no bound."""
+"""pytest-xdist's default for -n. With --tx, which tunlab sets, it would allow any number."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
