@@ -58,9 +58,7 @@ def up(text: str) -> Callable[[], None]:
     """Create the lab from its text and return a function that removes it."""
     from tunlab.lab import Lab
 
-    lab = Lab.from_text(text)
-    lab.__enter__()
-    return lambda: lab.__exit__(None, None, None)
+    return Lab.from_text(text).start().close
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ import tunlab
 from tunlab.kernel.namespace import guardian
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 from tunlab.pytest_plugin.leaks import ResourceSnapshot
 from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descriptors
 
@@ -193,7 +193,7 @@ def run_directory(request, tmp_path, monkeypatch):
     monkeypatch.setenv("TUNLAB_RUN", str(directory))
     monkeypatch.delenv("TUNLAB_LAB", raising=False)
     yield directory
-    for lab in Lab.all():
+    for lab in PersistentLab.ls():
         lab.down()
     assert str(directory) not in Path("/proc/self/mounts").read_text()
     assert not directory.exists() or not list(directory.iterdir())

@@ -32,30 +32,65 @@ if TYPE_CHECKING:
     from tunlab.kernel.device.tun import TunDevice
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.kernel.network.counters import read_counters
+    from tunlab.kernel.network.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.network.rtnl import Rtnl
-    from tunlab.lab import Lab, LiveLab, Node
+    from tunlab.lab import Lab, Node, PersistentLab, Removed, Status
+    from tunlab.lab.build.containers import Containers, ContainersRecord
+    from tunlab.lab.capture import Capture
+    from tunlab.lab.persistent.state import LabState
+    from tunlab.lab.programs import Program
     from tunlab.recorder import PcapngWriter, read_pcapng
+    from tunlab.topology.plan import (
+        CommandPlan,
+        Impairment,
+        InterfacePlan,
+        LabPlan,
+        LinkPlan,
+        NodePlan,
+        RoutePlan,
+    )
+    from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
     from tunlab.traffic import EchoReply, Ping, TraceEntry, Tun
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Capture",
+    "CommandPlan",
+    "Containers",
+    "ContainersRecord",
     "EchoReply",
+    "EndSpec",
     "EngineError",
     "ExpectationError",
+    "Impairment",
+    "InterfacePlan",
     "KernelError",
     "Lab",
     "LabError",
-    "LiveLab",
+    "LabPlan",
+    "LabSpec",
+    "LabState",
+    "LinkEvent",
+    "LinkEvents",
+    "LinkPlan",
+    "LinkSpec",
     "MalformedError",
     "Netns",
     "Node",
+    "NodePlan",
+    "NodeSpec",
     "PacketError",
     "PacketSocket",
     "PcapngWriter",
+    "PersistentLab",
     "Ping",
     "PrivilegeError",
+    "Program",
+    "Removed",
+    "RoutePlan",
     "Rtnl",
+    "Status",
     "TopologyError",
     "TraceEntry",
     "TruncatedError",
@@ -77,7 +112,16 @@ _HOMES = {
     "tunlab.kernel.device.packet_socket": ("PacketSocket",),
     "tunlab.kernel.network.rtnl": ("Rtnl",),
     "tunlab.kernel.device.tun": ("TunDevice",),
-    "tunlab.lab": ("Lab", "LiveLab", "Node"),
+    "tunlab.kernel.network.link_events": ("LinkEvent", "LinkEvents"),
+    "tunlab.lab": ("Lab", "Node", "PersistentLab", "Removed", "Status"),
+    "tunlab.lab.build.containers": ("Containers", "ContainersRecord"),
+    "tunlab.lab.capture": ("Capture",),
+    "tunlab.lab.persistent.state": ("LabState",),
+    "tunlab.lab.programs": ("Program",),
+    "tunlab.topology.plan": (
+        "CommandPlan", "Impairment", "InterfacePlan", "LabPlan", "LinkPlan", "NodePlan", "RoutePlan",
+    ),
+    "tunlab.topology.spec": ("EndSpec", "LabSpec", "LinkSpec", "NodeSpec"),
     "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
     "tunlab.traffic": ("TraceEntry", "EchoReply", "Ping", "Tun"),
 }  # fmt: skip

@@ -17,7 +17,7 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.link_events import LinkEvents
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 
 ROOT = Path(__file__).parents[2]
 
@@ -117,7 +117,7 @@ def start(environment):
 def lab(tunlab):
     """The default lab, up."""
     assert tunlab("up").status == 0
-    return Lab("lab")
+    return PersistentLab("lab")
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def router(tunlab):
     """The ready lab `router`, up."""
     result = tunlab("up", "router")
     assert result.status == 0, result.err
-    return Lab.open("router")
+    return PersistentLab.open("router")
 
 
 @pytest.fixture
@@ -185,7 +185,7 @@ def assert_released():
             here = stack.enter_context(Netns.create())
             rtnl = stack.enter_context(Rtnl(here))
             for number, node in enumerate(nodes):
-                with Lab(name).netns(node) as netns:
+                with PersistentLab(name).netns(node) as netns:
                     rtnl.add_veth(f"w{number}", f"w{number}", peer_netns=netns)
             events = stack.enter_context(LinkEvents({"here": here}))
             yield

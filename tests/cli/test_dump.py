@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tunlab.kernel.device.tun import TunDevice
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 from tunlab.lab.tun.inject import inject
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, build, parse
 from tunlab.recorder import read_pcapng
@@ -21,7 +21,7 @@ ECHO = build(IPv4(src=PEER, dst=OWN), ICMP.echo_request(7, 1), b"ping")
 @pytest.fixture
 def send(lab):
     """Return a function that delivers packets to the TUN's reader as if the kernel had sent them."""
-    return lambda *datagrams: inject(Lab("lab"), datagrams, to_reader=True)
+    return lambda *datagrams: inject(PersistentLab("lab"), datagrams, to_reader=True)
 
 
 ICMP_ = ECHO

@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 
 PEER = "10.1.2.3"
 
@@ -29,7 +29,7 @@ def test_dump_command_exit_code_is_returned(command, need):
 
 @pytest.mark.usefixtures("lab")
 def test_dump_command_runs_in_the_node(command, need):
-    namespace = Lab("lab").state.namespace[1]
+    namespace = PersistentLab("lab").state.namespace[1]
     assert command("dump", "--", need("readlink"), "/proc/self/ns/net").out == f"net:[{namespace}]\n"
 
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 
 
 @pytest.mark.usefixtures("router")
@@ -40,7 +40,7 @@ def test_ping_all_unexpected_replies_are_open(tunlab, tmp_path):
     )
     tunlab("up", str(file))
     assert tunlab("ping-all").status == 0
-    with Lab.open("closed").netns("m") as netns:
+    with PersistentLab.open("closed").netns("m") as netns:
         netns.set_sysctl("net.ipv4.ip_forward", 1)
     result = tunlab("ping-all")
     assert result.status == 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import tunlab
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 from tunlab.lab.attachment import attach
 from tunlab.lab.lab_files import ready_labs
 from tunlab.packet import TCP, IPv4, TCPFlag, build, findings, parse
@@ -132,7 +132,9 @@ def test_wheel_contains_ready_labs(tmp_path, environment):
 
 
 @pytest.mark.parametrize("name", READY)
-def test_ready_lab_up_ping_all_down(tunlab, up, run_directory, name):
+def test_ready_lab_up_ping_all_down(tunlab, up, run_directory, need, name):
+    if name == "dnsmasq":
+        need("dnsmasq")
     result = up(name)
     lab = re.match(r"[a-z0-9-]+", result.out)[0]
     assert matrix(tunlab, lab) == {
@@ -171,6 +173,17 @@ def test_router_forwards_http_by_name(up, inside, command, need):
     result = command("exec", "router/client", "--", need("ping"), "-c", "1", "-t", "1", "-W", "5", "server")
     assert "From router (10.0.1.2)" in result.out
     assert "Time to live exceeded" in result.out
+
+
+def test_dnsmasq_answers_for_nodes_and_its_own_names(up, inside, command, need):
+    need("dnsmasq")
+    up("dnsmasq")
+    lookup = (sys.executable, "-c", DNS_QUERY)
+    assert inside("dnsmasq/client", *lookup, "client.lab").split() == ["0", "10.0.1.1"]
+    assert inside("dnsmasq/client", *lookup, "www.lab").split() == ["0", "10.0.1.2"]
+    assert inside("dnsmasq/client", *lookup, "nobody.lab").split() == ["3"]
+    assert inside("dnsmasq/client", need("getent"), "ahostsv4", "www").split()[0] == "10.0.1.2"
+    assert command("exec", "dnsmasq/client", "--", need("getent"), "hosts", "nobody").status == 2
 
 
 def test_nat_hosts_share_one_outside_address(up, command, start, inside, need):
@@ -212,7 +225,11 @@ def test_dual_stack_traceroute_and_path_mtu(up, inside, command, need):
 def test_two_stacks_tcp_without_connection_tracking(up):
     """Two TCP endpoints in user space, one on each TUN: handshake, data both ways, close, and a stray segment."""
     up("two-stacks")
-    with Lab.open("two-stacks").netns() as netns, attach(netns, "tun0") as one, attach(netns, "tun1") as other:
+    with (
+        PersistentLab.open("two-stacks").netns() as netns,
+        attach(netns, "tun0") as one,
+        attach(netns, "tun1") as other,
+    ):
         client = TCPEndpoint(one, "10.1.2.2", 40000, "10.1.3.2", 7)
         server = TCPEndpoint(other, "10.1.3.2", 7, "10.1.2.2", 40000)
         client.send(TCPFlag.SYN)
@@ -234,3 +251,19 @@ def test_two_stacks_tcp_without_connection_tracking(up):
         assert one.read_all() == []
         tracked = Path("/proc/thread-self/net/nf_conntrack")
         assert not netns.call(lambda: tracked.exists() and tracked.read_text())
+
+
+# Ask 10.0.1.2 for the A record of argv[1]; print the response code and the addresses.
+DNS_QUERY = """
+import socket, struct, sys
+name = b"".join(bytes([len(each)]) + each.encode() for each in sys.argv[1].split(".")) + bytes(1)
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(10)
+    client.connect(("10.0.1.2", 53))
+    client.send(struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, 0) + name + struct.pack("!HH", 1, 1))
+    reply = client.recv(4096)
+_, flags, _, answers, _, _ = struct.unpack_from("!HHHHHH", reply)
+offset = 12 + len(name) + 4
+addresses = [socket.inet_ntoa(reply[offset + 16 * n + 12 : offset + 16 * n + 16]) for n in range(answers)]
+print(flags & 15, *addresses)
+"""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cli.pseudo_terminal import PseudoTerminal, read_until
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 
 NEEDS_ROOT = (
     "run as root, or in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
@@ -25,7 +25,7 @@ DEFAULT = Path(__file__).parents[2] / "lab" / "default.toml"
 def test_up_creates_configured_tun(tunlab):
     result = tunlab("up")
     assert (result.status, result.out) == (0, "lab is up: tun0 10.1.2.1/24\n")
-    with Lab.open("lab").netns() as netns, Rtnl(netns) as rtnl:
+    with PersistentLab.open("lab").netns() as netns, Rtnl(netns) as rtnl:
         link = rtnl.link("tun0")
         assert (link.kind, link.up, link.carrier, link.mtu) == ("tun", True, False, 1500)
         assert [address.cidr for address in rtnl.addresses(link.index)] == ["10.1.2.1/24"]
@@ -48,7 +48,7 @@ def test_up_options_configure_the_tun(tunlab, list_labs):
     result = tunlab("up", "--name", "vpn", "--address", "192.0.2.9/30", "--ifname", "wire", "--mtu", "1400", "--json")
     made = json.loads(result.out)
     assert (made["name"], made["ifname"], made["address"], made["mtu"]) == ("vpn", "wire", "192.0.2.9/30", 1400)
-    with Lab.open("vpn").netns() as netns, Rtnl(netns) as rtnl:
+    with PersistentLab.open("vpn").netns() as netns, Rtnl(netns) as rtnl:
         assert rtnl.link("wire").mtu == 1400
     assert list_labs()["vpn"]["addresses"] == ["192.0.2.9/30"]
 
@@ -59,7 +59,7 @@ def test_up_options_override_the_file(tunlab):
 
 def test_up_two_labs_have_separate_namespaces(tunlab):
     assert tunlab("up", "--name", "a").status == tunlab("up", "--name", "b").status == 0
-    identities = [Lab(name).state.namespace for name in "ab"]
+    identities = [PersistentLab(name).state.namespace for name in "ab"]
     assert identities[0] != identities[1]
 
 
@@ -76,7 +76,7 @@ def test_up_concurrent_same_name_creates_one(command):
         done = list(pool.map(lambda _: command("up", "--name", "race"), range(8)))
     assert sorted(result.status for result in done) == [0] + [73] * 7
     assert all(result.err.startswith("tunlab: lab 'race' is ") for result in done if result.status)
-    assert Lab.open("race").down().ifname == "tun0"
+    assert PersistentLab.open("race").down().ifname == "tun0"
 
 
 def test_up_starts_no_program(command, need, tmp_path):

@@ -10,16 +10,15 @@ import pytest
 from tests.cli.pseudo_terminal import PseudoTerminal, read_until
 from tunlab.cli.watch import format_number, links_of, table
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.lab import Lab
-from tunlab.lab.live_lab import LiveLab
-from tunlab.topology import parse_lab, plan
+from tunlab.lab import Lab, PersistentLab
+from tunlab.topology import parse_lab
 
 
 def test_watch_json_prints_link_changes(tunlab, start):
     tunlab("up", "two-hosts")
     watch = start("watch", "--json")
     watch.wait_for("watching lab two-hosts")
-    with Lab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
+    with PersistentLab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
         rtnl.set_link(rtnl.link_index("eth0"), up=False)
     seen = [json.loads(watch.process.stdout.readline()) for _ in range(2)]
     assert {(each["node"], each["ifname"], each["event"]) for each in seen} >= {("b", "eth0", "changed")}
@@ -31,7 +30,7 @@ def test_watch_without_terminal_prints_lines(tunlab, start):
     tunlab("up", "two-hosts")
     watch = start("watch", "two-hosts")
     watch.wait_for("watching lab two-hosts")
-    with Lab.open("two-hosts").netns("a") as netns, Rtnl(netns) as rtnl:
+    with PersistentLab.open("two-hosts").netns("a") as netns, Rtnl(netns) as rtnl:
         rtnl.set_link(rtnl.link_index("eth0"), mtu=1300)
     assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d{6} a eth0 up, mtu 1300\n", watch.process.stdout.readline())
     assert watch.end(signal.SIGTERM).status == 0
@@ -42,7 +41,7 @@ def test_watch_on_terminal_shows_table(tunlab, environment):
     with PseudoTerminal("watch", environment=environment) as (process, shown):
         result = read_until(shown, r"b eth0 +a eth0 +up +\S")
         assert "lab two-hosts: 2 nodes; press Ctrl-C to end" in result
-        with Lab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
+        with PersistentLab.open("two-hosts").netns("b") as netns, Rtnl(netns) as rtnl:
             rtnl.set_link(rtnl.link_index("eth0"), up=False)
         read_until(shown, r"a eth0 +b eth0 +no carrier")
         process.send_signal(signal.SIGINT)
@@ -71,7 +70,7 @@ def test_watch_on_terminal_ends_with_the_lab(tunlab, assert_released, environmen
 
 def test_table_rates_are_differences_of_snapshots(tunlab):
     tunlab("up", "two-hosts")
-    with Lab.open("two-hosts").live() as live:
+    with PersistentLab.open("two-hosts").live() as live:
         now = {(node.name, link.name): link for node in live for link in node.rtnl.links()}
         link = now["a", "eth0"]
         import msgspec
@@ -83,7 +82,7 @@ def test_table_rates_are_differences_of_snapshots(tunlab):
 
 def test_table_counts_queue_drops():
     spec = parse_lab('nodes = { a = {}, b = {} }\nlinks = [{ ends = ["a", "b"], rate = "64kbit" }]')
-    with LiveLab.make(plan(spec)) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+    with Lab.from_spec(spec) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         before = links_of(live)
         for _ in range(20):
             sender.sendto(bytes(1400), (live["b"].address, 9))

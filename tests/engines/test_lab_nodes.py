@@ -15,8 +15,7 @@ from tunlab.errors import EngineError, LabError
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.link_events import LinkEvents
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.lab import Lab
-from tunlab.lab.live_lab import LiveLab
+from tunlab.lab import Lab, PersistentLab
 from tunlab.topology import parse_lab, plan
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -58,7 +57,7 @@ def tunlab(directory, child_environment):
         )  # fmt: skip
 
     yield run
-    for lab in Lab.all():
+    for lab in PersistentLab.ls():
         lab.down(lambda record: remove_recorded(record.engine, record.run))
 
 
@@ -75,7 +74,7 @@ class TestOfATest:
     def test_reached_by_ping_and_by_http_through_a_router(self, engine, text, directory, need):
         planned = plan(parse_lab(text()))
         with LabContainers(planned, stays=False) as nodes:
-            with LiveLab.make(planned, base=directory, containers=nodes) as lab:
+            with Lab.from_plan(planned, base=directory).start(containers=nodes) as lab:
                 assert len(containers(engine, nodes.record.run)) == 1
                 assert all(lab.ping_all().values())
                 curl = [need("curl"), "-sS", "http://web/page.txt"]
@@ -114,7 +113,7 @@ class TestOfATest:
             running.start()
             toml = f'[nodes]\na = {{}}\nb = {{ container = "{running.id[:12]}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
             planned = plan(parse_lab(toml))
-            with LabContainers(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+            with LabContainers(planned, stays=False) as nodes, Lab.from_plan(planned).start(containers=nodes) as lab:
                 assert lab.ping_all() == {("a", "b"): True, ("b", "a"): True}
                 program = lab["b"].popen(["sleep", "1000"])
             assert program.wait() == -signal.SIGKILL
@@ -148,13 +147,13 @@ class TestOfATest:
             other.start()
             names = f'a = {{ container = "{one.id}" }}\nb = {{ container = "{other.id}" }}\n'
             planned = plan(parse_lab(f'[nodes]\n{names}[[links]]\nends = ["a:lab0", "b:lab0"]\n'))
-            with LabContainers(planned, stays=False) as nodes, LiveLab.make(planned, containers=nodes) as lab:
+            with LabContainers(planned, stays=False) as nodes, Lab.from_plan(planned).start(containers=nodes) as lab:
                 assert all(lab.ping_all().values())
                 with (
                     LabContainers(planned, stays=False) as again,
                     pytest.raises(LabError, match="is a node of a lab already"),
                 ):
-                    LiveLab.make(planned, containers=again)
+                    Lab.from_plan(planned).start(containers=again)
             assert interfaces_of(one) == interfaces_of(other) == ["lo"]
 
     def test_killed_with_its_test(self, engine, text, directory, child_environment):
@@ -162,11 +161,11 @@ class TestOfATest:
         source = """
             import os, signal, sys
             from tunlab.engines.lab_nodes import LabContainers
-            from tunlab.lab.live_lab import LiveLab
+            from tunlab.lab import Lab
             from tunlab.topology import parse_lab, plan
             planned = plan(parse_lab(sys.argv[1]))
             nodes = LabContainers(planned, stays=False)
-            lab = LiveLab.make(planned, containers=nodes)
+            lab = Lab.from_plan(planned).start(containers=nodes)
             print(nodes.record.run, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
         """.replace("\n            ", "\n")
@@ -206,11 +205,11 @@ class TestOfATest:
             planned = plan(parse_lab(toml))
             with LabContainers(planned, stays=False) as nodes:
                 if said is None:
-                    with LiveLab.make(planned, containers=nodes) as lab:
+                    with Lab.from_plan(planned).start(containers=nodes) as lab:
                         assert lab.ping_all()["c", "b"]
                 else:
                     with pytest.raises(LabError, match=said):
-                        LiveLab.make(planned, containers=nodes)
+                        Lab.from_plan(planned).start(containers=nodes)
             assert netns_of(running) == before
 
 
@@ -233,7 +232,7 @@ class TestThatStays:
         assert (shown.returncode, shown.stdout) == (5, "a page of the container's\nhello\n")
         absent = tunlab("exec", "web/web", "--", "no-such-program")
         assert (absent.returncode, "has no program 'no-such-program'" in absent.stderr) == (127, True)
-        run = Lab("web").state.containers.run
+        run = PersistentLab("web").state.containers.run
         assert len(containers(engine, run)) == 1
         (container,) = containers(engine, run)
         done = tunlab("down", "web")
@@ -250,11 +249,11 @@ class TestThatStays:
             cwd=directory, env=child_environment, capture_output=True, timeout=60, check=False,
         )  # fmt: skip
         assert killed.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
-        state = Lab("web").state
+        state = PersistentLab("web").state
         left = ", ".join(each[:12] for each in containers(engine, state.containers.run))
         done = tunlab("gc")
         assert (done.returncode, f"1 container ({left})" in done.stdout) == (0, bool(left)), done.stdout
-        assert Lab.all() == []
+        assert PersistentLab.ls() == []
         assert containers(engine, state.containers.run) == []
         assert tunlab("up", "web.toml").returncode == 0
 
@@ -262,7 +261,7 @@ class TestThatStays:
         (directory / "web.toml").write_text(text())
         assert tunlab("up", "web.toml").returncode == 0
         with pytest.raises(LabError, match="nobody here can start or remove it"):
-            Lab("web").down()
+            PersistentLab("web").down()
         assert tunlab("down", "web").returncode == 0
 
 
@@ -282,7 +281,7 @@ class TestWhatIsWrong:
         if "ready" in run or done.returncode:  # without `ready` it may have been there for a moment
             assert (done.returncode in (69, 73), said in done.stderr) == (True, True), done.stderr
             assert "Traceback" not in done.stderr
-            assert Lab.all() == []
+            assert PersistentLab.ls() == []
 
     @pytest.mark.parametrize(
         ("node", "host", "said"),
@@ -298,7 +297,7 @@ class TestWhatIsWrong:
             child_environment["DOCKER_HOST"] = host
         done = tunlab("up", "x.toml")
         assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
-        assert Lab.all() == []
+        assert PersistentLab.ls() == []
         if not node.startswith('image = "localhost'):  # one that is not there may be had when it is wanted
             checked = tunlab("check", "x.toml")
             assert (checked.returncode, said in checked.stderr) == (78, True), checked.stderr
@@ -313,7 +312,7 @@ class TestWhatIsWrong:
             engine.api.remove_image(name)
         assert done.returncode == 69
         assert 'the image has no program of its own: give the node one, as run = ["sleep infinity"]' in done.stderr
-        assert Lab.all() == []
+        assert PersistentLab.ls() == []
 
     def test_an_engine_elsewhere(self, engine, monkeypatch, tmp_path):
         planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))

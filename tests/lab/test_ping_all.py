@@ -8,7 +8,7 @@ from tunlab.errors import KernelError
 from tunlab.kernel.network.neighbours import flush_neighbours
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.probe import probe
-from tunlab.lab import Lab, LiveLab
+from tunlab.lab import Lab
 from tunlab.packet import ICMP, IPv4
 from tunlab.topology import reachable
 from tunlab.topology.plan import Impairment
@@ -59,7 +59,7 @@ def star(count):
     return "[nodes]\n" + "".join(f"{name} = {{}}\n" for name in names) + f"[[links]]\nends = {names}\n"
 
 
-def assert_as_promised(lab: LiveLab):
+def assert_as_promised(lab: Lab):
     promised = reachable(lab.plan)
     assert lab.ping_all() == promised
     return promised

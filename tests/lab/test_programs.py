@@ -3,14 +3,14 @@
 import pytest
 
 from tunlab.errors import KernelError, LabError
-from tunlab.lab import LiveLab
+from tunlab.lab import Lab
 from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import CommandPlan, LabPlan, NodePlan
 
 
 def lab_with(*arguments, **ready):
     command = CommandPlan(arguments=arguments, **ready)
-    return LiveLab.make(LabPlan(name="x", nodes=(NodePlan(name="server", kind="host", run=(command,)),)))
+    return Lab.from_plan(LabPlan(name="x", nodes=(NodePlan(name="server", kind="host", run=(command,)),))).start()
 
 
 class TestReady:
@@ -29,7 +29,7 @@ class TestReady:
             ipv6=True,
             run=(CommandPlan(arguments=("python3", "-c", script), ready_port=9000),),
         )
-        with LiveLab.make(LabPlan(name="x", nodes=(node,))) as lab:
+        with Lab.from_plan(LabPlan(name="x", nodes=(node,))) as lab:
             assert listening_ports(lab["server"].netns) == {9000}
 
     def test_a_line_on_either_stream(self):

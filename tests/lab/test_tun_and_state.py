@@ -14,7 +14,7 @@ import pytest
 
 from tunlab.errors import KernelError, LabError, MalformedError, TopologyError
 from tunlab.kernel.device.tun import TunDevice
-from tunlab.lab import Lab
+from tunlab.lab import PersistentLab
 from tunlab.lab.persistent import state
 from tunlab.lab.tun.inject import inject
 from tunlab.lab.tun.inject_server import InjectServer, request_inject
@@ -36,7 +36,7 @@ def labs_of_its_own(run_directory):
 
 @pytest.fixture
 def lab():
-    return Lab.up(SPEC)
+    return PersistentLab.up(SPEC)
 
 
 class TestRecord:
@@ -64,13 +64,13 @@ class TestRecord:
 
     def test_an_owner_whose_number_another_process_has_now(self):
         # Process 1 is there, but did not start when the record says.
-        with state.claimed("lab") as directory:
+        with state.create_directory("lab") as directory:
             pass
-        mine = state.State.first(SPEC)
+        mine = state.LabState.initial(SPEC)
         state.write(directory, mine)
-        assert Lab("lab").status().condition == "coming up"
+        assert PersistentLab("lab").status().condition == "coming up"
         state.write(directory, msgspec.structs.replace(mine, owner=1))
-        assert Lab("lab").status().condition == "broken"
+        assert PersistentLab("lab").status().condition == "broken"
 
     def test_the_directory_is_from_the_environment(self, monkeypatch):
         monkeypatch.delenv("TUNLAB_RUN")
@@ -79,16 +79,16 @@ class TestRecord:
 
 class TestOneAtATime:
     def test_a_lab_that_is_coming_up(self):
-        with state.claimed("lab") as directory:
-            assert Lab("lab").status().condition == "coming up"
-            state.write(directory, state.State.first(SPEC))
+        with state.create_directory("lab") as directory:
+            assert PersistentLab("lab").status().condition == "coming up"
+            state.write(directory, state.LabState.initial(SPEC))
             with pytest.raises(LabError) as caught:
-                Lab.up(SPEC)
+                PersistentLab.up(SPEC)
             assert str(caught.value) == (f"lab 'lab' is coming up right now (process {os.getpid()}); take another name")
             with pytest.raises(LabError, match="another tunlab is making or removing lab 'lab' right now"):
-                Lab("lab").down()
+                PersistentLab("lab").down()
             with pytest.raises(LabError, match="is coming up right now"):
-                Lab.open("lab")
+                PersistentLab.open("lab")
 
     def test_nobody_looks_between_the_directory_and_its_lock(self, run_directory):
         """Whoever holds the run directory's lock, as `claimed` does for that moment, keeps all others waiting."""
@@ -96,7 +96,7 @@ class TestOneAtATime:
         moment = os.open(run_directory, os.O_RDONLY)
         fcntl.flock(moment, fcntl.LOCK_EX)
         with ThreadPoolExecutor(2) as pool:
-            looking, removing = pool.submit(Lab("lab").status), pool.submit(Lab("lab").down)
+            looking, removing = pool.submit(PersistentLab("lab").status), pool.submit(PersistentLab("lab").down)
             lock = os.open(run_directory / "lab", os.O_RDONLY)
             fcntl.flock(lock, fcntl.LOCK_EX)
             assert not looking.done()
@@ -110,14 +110,14 @@ class TestOneAtATime:
     def test_of_many_threads_one_makes_it(self):
         def up(_):
             try:
-                return Lab.up(SPEC)
+                return PersistentLab.up(SPEC)
             except LabError as error:
                 return error
 
         with ThreadPoolExecutor(6) as pool:
             done = list(pool.map(up, range(6)))
-        assert sum(isinstance(each, Lab) for each in done) == 1
-        assert Lab.open().name == "lab"
+        assert sum(isinstance(each, PersistentLab) for each in done) == 1
+        assert PersistentLab.open().name == "lab"
 
 
 class TestUpAndDown:
@@ -125,7 +125,7 @@ class TestUpAndDown:
         # A spec that was not checked: the TUN driver takes no such MTU, when all but the last step is done.
         spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
         with pytest.raises(KernelError):
-            Lab.up(spec)
+            PersistentLab.up(spec)
         assert list(run_directory.iterdir()) == []
 
     def test_down_says_what_it_removed(self, lab):
@@ -149,18 +149,18 @@ class TestUpAndDown:
 
     @pytest.mark.usefixtures("lab")
     def test_the_only_lab_needs_no_name(self, monkeypatch):
-        assert Lab.open().name == "lab"
-        Lab.up(LabSpec("other"))
+        assert PersistentLab.open().name == "lab"
+        PersistentLab.up(LabSpec("other"))
         with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
-            Lab.open()
+            PersistentLab.open()
         monkeypatch.setenv("TUNLAB_LAB", "other")
-        assert Lab.open().name == "other"
-        assert Lab.open("lab").name == "lab"
+        assert PersistentLab.open().name == "other"
+        assert PersistentLab.open("lab").name == "lab"
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 16])
     def test_a_name_that_cannot_be(self, name):
         with pytest.raises(TopologyError):
-            Lab(name)
+            PersistentLab(name)
 
 
 def assert_ends(reader):

@@ -39,7 +39,7 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
     for name in files:
         try:
             file = find_lab_file(name)
-            planned = plan(read_spec(file, here=True))
+            planned = plan(read_spec(file, check_machine=True))
         except TopologyError as error:
             problems += error.problems
             continue
@@ -57,7 +57,7 @@ def _missing_requirements(plan: LabPlan, file: str) -> Iterator[Problem]:
     """Yield a problem for each requirement of the lab that this machine lacks, if this user may check it."""
     from tunlab.cli.lab_containers import refuse_missing
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
-    from tunlab.lab.build.namespaces import check_netem
+    from tunlab.lab.build.limits import check_netem
 
     for refuse in (check_netem, refuse_missing):
         try:

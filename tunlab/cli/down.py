@@ -25,14 +25,14 @@ def down_command(name: str | None, everything: bool) -> None:
     """
     from tunlab.cli.lab_containers import remove_containers
     from tunlab.errors import LabError, TunlabError
-    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.lab import PersistentLab
 
     if everything and name:
         raise click.UsageError("--all removes every lab; omit LAB")
     if name:
-        labs = [Lab(name)]
+        labs = [PersistentLab(name)]
     else:
-        labs = Lab.all()
+        labs = PersistentLab.ls()
         if not labs:
             if everything:
                 click.echo("no lab exists", err=True)
@@ -62,9 +62,9 @@ def gc_command() -> None:
     Example: tunlab gc
     """
     from tunlab.cli.lab_containers import remove_containers
-    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.lab import PersistentLab
 
-    for removed in Lab.gc(remove_containers):
+    for removed in PersistentLab.gc(remove_containers):
         click.echo(f"{removed.name} is down: {_removal_text(removed)}")
 
 

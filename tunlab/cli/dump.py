@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tunlab.cli.exec import ChildProcess
     from tunlab.cli.signals import SignalPipe
     from tunlab.cli.sniffer import Sniffer
-    from tunlab.lab import Lab
+    from tunlab.lab import PersistentLab
     from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.lab.tun.reader import Reader
     from tunlab.traffic import TraceEntry
@@ -130,10 +130,10 @@ def dump_command(
     if as_json and oneline:
         raise click.UsageError("--json and --oneline exclude each other; give one of them")
     packet_filter = PacketFilter(everything, protocol, address, src, dst, port)
-    lab, node = resolve(target, naming="tunlab dump")
+    lab, node = resolve(target, prefix="tunlab dump")
     with ExitStack() as stack:
         signals, watcher = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
-        record = _open_recorder(stack, file, ifname or lab.ifname_of(node))
+        record = _open_recorder(stack, file, ifname or lab.ifname(node))
         source, description = _open_source(stack, lab, node, ifname)
         click.echo(f"listening on {description}", err=True)  # from here on no packet is missed; scripts wait for this
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
@@ -159,14 +159,14 @@ def dump_command(
         raise click.exceptions.Exit(exit_code)
 
 
-def _open_source(stack: ExitStack, lab: Lab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
+def _open_source(stack: ExitStack, lab: PersistentLab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
     """Open a TUN's other end or a packet socket, and return it with its description for the user."""
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab.tun.reader import Reader
 
     plan = lab.plan.node(node)
     place = f"in lab {lab.name}" if len(lab.plan.nodes) == 1 else f"in node {node} of lab {lab.name}"
-    ifname = ifname or lab.ifname_of(node)
+    ifname = ifname or lab.ifname(node)
     if any(each.ifname == ifname and each.link < 0 for each in plan.interfaces):
         reader = stack.enter_context(Reader(lab, node, ifname))
         other_reader = "" if reader.attached else ", which another program has open"
@@ -236,7 +236,7 @@ class _Loop:
 
     def _wait(self) -> None:
         """Wait until there may be a packet or a reason to end."""
-        from tunlab.lab.persistent.down_watcher import LOOK
+        from tunlab.lab.persistent.down_watcher import CHECK_INTERVAL
 
         poll = select.poll()
         for fd in self._source.filenos():
@@ -247,13 +247,13 @@ class _Loop:
         poll.register(self._watcher, 0)
         if self._child is not None:
             poll.register(self._child, select.POLLIN)
-        ready = dict(poll.poll(min(LOOK, self._remaining()) * 1000))
+        ready = dict(poll.poll(min(CHECK_INTERVAL, self._remaining()) * 1000))
         if self._child is not None:
             self.child_ended = self._child.fileno() in ready
             if self._signals.fileno() in ready and not self.child_ended:
                 self._child.send_signal(self._signals.drain())
         # Two dumps at both ends of a link keep the link alive, and their sockets report nothing when the lab goes.
-        if (self._watcher.fileno() in ready or not ready) and self._watcher.came:
+        if (self._watcher.fileno() in ready or not ready) and self._watcher.is_down:
             raise self._source.gone()
         if output in ready:
             raise BrokenPipeError(errno.EPIPE, "")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, Self
 import click
 
 if TYPE_CHECKING:
-    from tunlab.lab import Lab
+    from tunlab.lab import PersistentLab
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 
@@ -54,13 +54,13 @@ def shell_command(target: str) -> None:
     """
     from tunlab.lab import resolve
 
-    lab, node = resolve(target, naming="tunlab shell")
+    lab, node = resolve(target, prefix="tunlab shell")
     where = f"node {node} of lab {lab.name}" if len(lab.plan.nodes) > 1 else f"lab {lab.name}"
     click.echo(f"shell in {where}; type exit to leave", err=True)
     replace_process(lab, node, [os.environ.get("SHELL") or "/bin/sh"])
 
 
-def replace_process(lab: Lab, node: str, command: Sequence[str]) -> NoReturn:
+def replace_process(lab: PersistentLab, node: str, command: Sequence[str]) -> NoReturn:
     """Execute the command in the node in place of this process.
 
     Raises:
@@ -84,7 +84,7 @@ class ChildProcess:
     As a context manager it terminates the command on exit if the command is still running.
     """
 
-    def __init__(self, lab: Lab, node: str, command: Sequence[str]) -> None:
+    def __init__(self, lab: PersistentLab, node: str, command: Sequence[str]) -> None:
         self._exit_code: int | None = None
         # Blocked across the fork: this process's handlers would take a signal that is meant for the command.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
@@ -122,7 +122,7 @@ class ChildProcess:
         return self._exit_code
 
 
-def _execute_after_fork(lab: Lab, node: str, command: Sequence[str]) -> NoReturn:
+def _execute_after_fork(lab: PersistentLab, node: str, command: Sequence[str]) -> NoReturn:
     from tunlab.errors import TunlabError
 
     code = 70  # EX_SOFTWARE, for an exception that is not expected

@@ -54,13 +54,13 @@ def graph_command(source: str, mermaid: bool, dot: bool, svg: bool, file: Path |
 
 def _plan_of(source: str) -> LabPlan:
     from tunlab.errors import LabError, TopologyError
-    from tunlab.lab.lab import Lab
     from tunlab.lab.lab_files import find_lab_file, read_spec
+    from tunlab.lab.persistent.lab import PersistentLab
     from tunlab.topology import plan
 
     if not Path(source).is_file():
         try:
-            return Lab.open(source).plan
+            return PersistentLab.open(source).plan
         except (LabError, TopologyError):  # no lab of this name is up, or no lab can have this name
             pass
     return plan(read_spec(find_lab_file(source)))

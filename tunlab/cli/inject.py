@@ -50,7 +50,7 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
     packets, error_at_end = _read_input(source)
     if not as_is and not to_reader:
         _check_ipv4(packets)
-    lab, node = resolve(target, naming="--lab")
+    lab, node = resolve(target, prefix="--lab")
     tuns = [each.ifname for each in lab.plan.node(node).interfaces if each.link < 0]
     if not tuns or ifname not in ("", *tuns):
         problem = f"node {node} of lab {lab.name!r} has no TUN {ifname}".rstrip()

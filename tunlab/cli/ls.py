@@ -25,9 +25,9 @@ def ls_command(as_json: bool) -> None:
 
     Example: tunlab ls --json
     """
-    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.lab import PersistentLab
 
-    found = [(lab, lab.status()) for lab in Lab.all()]
+    found = [(lab, lab.status()) for lab in PersistentLab.ls()]
     statuses = [status for lab, status in found if lab.directory.is_dir()]  # skip those removed meanwhile
     if as_json:
         import msgspec

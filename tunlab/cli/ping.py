@@ -55,11 +55,11 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     from tunlab.cli.hex_input import parse_hex
     from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
     from tunlab.lab import resolve
-    from tunlab.lab.tun.reader import attach
+    from tunlab.lab.attachment import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
 
     data = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
-    lab, node = resolve(target, naming="--lab")
+    lab, node = resolve(target, prefix="--lab")
     tun = lab.plan.node(node).tun
     answered = 0
     with ExitStack() as stack:

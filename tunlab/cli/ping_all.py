@@ -28,10 +28,10 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     import json
 
     from tunlab.cli.progress import Progress
-    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.lab import PersistentLab
     from tunlab.topology import reachable
 
-    lab = Lab.open(name)
+    lab = PersistentLab.open(name)
     expected: Mapping[Pair, bool] = reachable(lab.plan)
     progress = [0, 0]
 
@@ -39,7 +39,7 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
         progress[:] = done_and_total
 
     with lab.live() as live, Progress(lambda: f"{progress[0]} of {progress[1]} requests answered or timed out"):
-        reached: Mapping[Pair, bool] = live.ping_all(told=update)
+        reached: Mapping[Pair, bool] = live.ping_all(progress=update)
     if as_json:
         pairs = [
             {"from": a, "to": b, "reached": bool(reached.get((a, b))), "expected": wanted}

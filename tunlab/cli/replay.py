@@ -110,8 +110,8 @@ def _open_tun(target: str, played: Script) -> Iterator[Tun]:
     """Open a TUN in a new namespace, or the TUN of a lab."""
     from tunlab.errors import LabError
     from tunlab.lab import resolve
+    from tunlab.lab.attachment import attach
     from tunlab.lab.replay.player import prepare
-    from tunlab.lab.tun.reader import attach
     from tunlab.traffic import Tun
 
     if not target:
@@ -122,8 +122,8 @@ def _open_tun(target: str, played: Script) -> Iterator[Tun]:
             click.echo(f"replaying to a new namespace with address {played.address}{listening}", err=True)
             yield tun
         return
-    lab, node = resolve(target, naming="tunlab replay FILE")
-    ifname = lab.ifname_of(node)
+    lab, node = resolve(target, prefix="tunlab replay FILE")
+    ifname = lab.ifname(node)
     with lab.netns(node) as netns:
         device = attach(netns, ifname)
         if device is None:

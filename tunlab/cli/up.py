@@ -9,7 +9,7 @@ import click
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tunlab.lab import Lab
+    from tunlab.lab import PersistentLab
     from tunlab.topology import LabSpec
     from tunlab.topology.plan import LabPlan, NodePlan
 
@@ -55,16 +55,16 @@ def up_command(
     from tunlab.cli.progress import Progress
     from tunlab.cli.signals import SignalPipe
     from tunlab.errors import TopologyError
-    from tunlab.lab.lab import Lab
+    from tunlab.lab.persistent.lab import PersistentLab
 
-    pinned = Lab(spec.name).directory / "nodes"
+    pinned = PersistentLab(spec.name).directory / "nodes"
 
     def progress() -> str:
         return f"{spec.name} is coming up: {sum(1 for _ in pinned.glob('*'))} of {len(planned.nodes)} nodes"
 
     with SignalPipe() as signals, Progress(progress), containers_of(planned) as containers:
         try:
-            lab = Lab.up(planned, base=file.parent if file else "", containers=containers)
+            lab = PersistentLab.up(planned, base=file.parent if file else "", containers=containers)
         except TopologyError as error:  # a value that only the kernel could reject
             raise TopologyError(problems=[each._replace(file=str(file or "")) for each in error.problems]) from error
     if signals.number is not None:  # removing a complete lab is simpler than undoing a part of it
@@ -78,7 +78,7 @@ def up_command(
         click.echo(f"tunlab: {failure}", err=True)
 
 
-def _print_tun_lab(lab: Lab, spec: LabSpec, as_json: bool) -> None:
+def _print_tun_lab(lab: PersistentLab, spec: LabSpec, as_json: bool) -> None:
     import json
 
     node = spec.node
@@ -95,7 +95,7 @@ def _print_tun_lab(lab: Lab, spec: LabSpec, as_json: bool) -> None:
     )
 
 
-def _print_lab(lab: Lab, plan: LabPlan, as_json: bool) -> None:
+def _print_lab(lab: PersistentLab, plan: LabPlan, as_json: bool) -> None:
     from tunlab.cli.plan_text import size
 
     if as_json:
@@ -152,7 +152,7 @@ def _read_spec(
     from tunlab.topology import LabSpec
 
     file = find_lab_file(source) if source is not None else None
-    spec = read_spec(file, here=here) if file is not None else LabSpec()
+    spec = read_spec(file, check_machine=here) if file is not None else LabSpec()
     try:
         return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:

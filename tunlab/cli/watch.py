@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from tunlab.cli.signals import SignalPipe
     from tunlab.kernel.network.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.network.models import Link
-    from tunlab.lab.live_lab import LiveLab
+    from tunlab.lab.lab import Lab
     from tunlab.lab.persistent.down_watcher import DownWatcher
     from tunlab.topology.plan import LabPlan
 
 Links: TypeAlias = "Mapping[tuple[str, str], Link]"
 """The interfaces of all nodes, by (node, ifname)."""
 
-_INTERVAL = 1.0  # seconds; at most tunlab.lab.persistent.down_watcher.LOOK
+_INTERVAL = 1.0  # seconds; at most tunlab.lab.persistent.down_watcher.CHECK_INTERVAL
 _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: go to the first line, erase everything below
 
 
@@ -35,10 +35,10 @@ def watch_command(name: str | None, as_json: bool) -> None:
     Example: tunlab watch router --json
     """
     from tunlab.cli.signals import SignalPipe
-    from tunlab.lab.lab import Lab
     from tunlab.lab.persistent.down_watcher import DownWatcher
+    from tunlab.lab.persistent.lab import PersistentLab
 
-    lab = Lab.open(name)
+    lab = PersistentLab.open(name)
     with SignalPipe() as signals, DownWatcher(lab) as ending, lab.live() as live, live.events() as events:
         # From here on no change is missed. Scripts wait for this line.
         if as_json or not sys.stdout.isatty():
@@ -56,7 +56,7 @@ def _print_changes(events: LinkEvents, signals: SignalPipe, ending: DownWatcher,
             click.echo(_to_json(event) if as_json else _to_text(event))
 
 
-def _update_table(live: LiveLab, events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> None:
+def _update_table(live: Lab, events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> None:
     import time
     from shutil import get_terminal_size
 
@@ -89,10 +89,10 @@ def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
     ready = dict(poll.poll(_INTERVAL * 1000))
     if output in ready:
         raise BrokenPipeError(errno.EPIPE, "")
-    return signals.number is None and not ending.came
+    return signals.number is None and not ending.is_down
 
 
-def links_of(live: LiveLab) -> Links:
+def links_of(live: Lab) -> Links:
     """Return the current links, with the drops of their queueing disciplines added to tx_dropped."""
     from msgspec.structs import replace
 

@@ -1,11 +1,12 @@
-"""Labs: in code and in tests, and those that stay, for the hands; read (tunlab.lab.tun.reader), written (…injection).
+"""Labs: networks of namespaces, for one test (Lab) or until they are taken down (PersistentLab).
 
-Rule for editors: reading and writing are not imported here, so that `tunlab up` need not load the packets.
+Packets are not imported here, so that `tunlab up` starts fast: see tunlab.lab.tun and tunlab.lab.capture.
 """
 
-from tunlab.lab.lab import Lab, Removed, Status
-from tunlab.lab.live_lab import LiveLab
+from tunlab.lab.lab import Lab
 from tunlab.lab.node import Node
-from tunlab.lab.targets import resolve
+from tunlab.lab.persistent.lab import PersistentLab
+from tunlab.lab.persistent.status import Removed, Status
+from tunlab.lab.persistent.targets import resolve
 
-__all__ = ["Lab", "LiveLab", "Node", "Removed", "Status", "resolve"]
+__all__ = ["Lab", "Node", "PersistentLab", "Removed", "Status", "resolve"]

@@ -1,6 +1,6 @@
-"""Becoming the other end of a TUN that is there.
+"""Attaching this process to an existing TUN.
 
-Source: Documentation/networking/tuntap.rst; net/core/link_watch.c for why a carrier is waited for.
+Source: Documentation/networking/tuntap.rst; net/core/link_watch.c for the wait for a carrier.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CARRIER_TIMEOUT = 5.0
 
 
 def attach(netns: Netns, ifname: str) -> TunDevice | None:
-    """Attach to the device and wait until the kernel sends to it; None where somebody else is attached.
+    """Attach to a TUN and wait for its carrier; return None if another program is attached.
 
     Raises KernelError, PrivilegeError.
     """
@@ -28,12 +28,12 @@ def attach(netns: Netns, ifname: str) -> TunDevice | None:
             return None
         raise
     try:
-        # The carrier comes at once, but the queue behind it only when the kernel's link watch has run: what is sent
-        # before is dropped. Newer kernels settle that in answering; of others we ask again.
+        # The carrier is there at once, but packets are dropped until the kernel's link watch has run. Newer kernels run
+        # it when they answer; older ones have to be asked again.
         deadline = time.monotonic() + _CARRIER_TIMEOUT
         while (link := device.link).up and not link.running:
             if time.monotonic() > deadline:
-                reason = "the device got no carrier"
+                reason = f"no carrier after {_CARRIER_TIMEOUT:g} s"
                 raise KernelError(errno.ENETDOWN, f"attach to {ifname}", reason=reason, ifname=ifname)
             os.sched_yield()
     except BaseException:

@@ -1,7 +1,6 @@
-"""What passes an interface of a node, as packets, beside whoever sends and receives them.
+"""Capture: the packets that pass an interface of a node.
 
-Source: packet(7). What the kernel has left to the device to finish (a checksum that is not ready) is finished here, as
-the device would: it is no fault of the packet.
+Source: packet(7). The kernel may leave a checksum to the device; it is completed here, as the device would.
 """
 
 from __future__ import annotations
@@ -21,14 +20,16 @@ from tunlab.traffic.failure_text import Candidate, timeout_error
 
 
 class Capture(Closeable):
-    """What has passed an interface since this was made.
+    """The packets that pass an interface, from its creation on.
 
-    record   all that was taken from it so far, in order; an ARP or IPv6 packet has its octets, from after the link
-             header on, and no `packet`
+    Attributes:
+        timeout: seconds that `expect` waits by default.
+        record: all packets read so far, in order. ARP and IPv6 packets have bytes without the link header, and no
+            `packet`.
     """
 
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV)."""
+        """Start to capture. Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV)."""
         self.timeout = timeout
         self.record: list[TraceEntry] = []
         self._socket = PacketSocket(netns, ifname, link_header=False)
@@ -41,28 +42,29 @@ class Capture(Closeable):
 
     @property
     def dropped(self) -> int:
-        """How many packets were lost because nobody took them in time."""
+        """The number of packets lost because they were not read in time."""
         return self._socket.dropped
 
     def fileno(self) -> int:
-        """For poll(2)."""
+        """Return the descriptor for poll(2)."""
         return self._socket.fileno()
 
     def take(self) -> list[TraceEntry]:
-        """What has passed and was not taken yet; "out" is what the node has sent. Does not wait."""
+        """Return new packets without waiting; the node sent those with direction "out"."""
         self._read()
         taken = self.record[self._next :]
         self._next = len(self.record)
         return taken
 
     def packets(self) -> list[Packet]:
-        """As `take`, the IPv4 packets alone."""
+        """Return new IPv4 packets without waiting."""
         return [entry.packet for entry in self.take() if entry.packet is not None]
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
-        """The next packet that is as wanted in every respect, in either direction; those before it are passed over.
+        """Return the next packet that matches, in either direction; skip those before it.
 
-        Raises ExpectationError after `timeout` seconds, with every packet that passed meanwhile and how it differs.
+        Raises:
+            ExpectationError: after `timeout` seconds, with every packet seen and how it differs.
         """
         __tracebackhide__ = True
         expected = CombinedExpectation.of(wanted)
@@ -89,14 +91,14 @@ class Capture(Closeable):
         self.record += map(to_trace_entry, self._socket.recv_all())
 
     def close(self) -> None:
-        """Close it. May be repeated."""
+        """Stop the capture. May be repeated."""
         self._socket.close()
 
 
 def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
-    """What passed, as a datagram: with the checksum that the kernel has left for the device to make.
+    """Return a captured packet with the checksum that the kernel left to the device.
 
-    Between veths nobody makes it, for the other kernel knows that it was never needed; a cable would carry it.
+    Between veths the kernel never fills it in; on a cable it would be there.
     """
     octets, packet = captured.data, None
     try:

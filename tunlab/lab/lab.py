@@ -1,53 +1,64 @@
-"""Lab, the one name for both kinds: anonymous ones from a file or from code, and those that stay."""
+"""Lab: a network for one test, built in code or read from a file."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from tunlab.errors import LabError
-from tunlab.lab.live_lab import LiveLab
-from tunlab.lab.node import LAB_VARIABLE
-from tunlab.lab.persistent.lab import PersistentLab
-from tunlab.lab.persistent.status import Condition, Removed, Status
-from tunlab.topology import DEFAULT_NAME, LabSpec, check_lab_name, parse_lab, plan
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.namespace.netns import kill_programs_in
+from tunlab.lab.build.cleanup import delete_links
+from tunlab.lab.build.containers import Containers, wait_ready
+from tunlab.lab.build.namespaces import Namespaces, build
+from tunlab.lab.build.preflight import resolve_files
+from tunlab.lab.node import Node
+from tunlab.topology import DEFAULT_NAME, LabSpec, Topology, check_lab_name, parse_lab, plan
 from tunlab.topology.plan import LabPlan
 
 if TYPE_CHECKING:
-    from tunlab.topology import Topology
+    from tunlab.kernel.network.link_events import LinkEvents
+    from tunlab.lab.ping_all import Pair
 
-__all__ = ["LAB_VARIABLE", "Condition", "Lab", "Removed", "Status"]
 
-
-class Lab(PersistentLab):
-    """A lab.
-
-    One for a test has no name anywhere, and is gone with the block or the process:
+class Lab(Closeable):
+    """A network of nodes that exists while a `with` block runs; nothing of it is visible to the host.
 
         with Lab.from_file("router.toml") as lab:
             lab["client"].run(["ping", "-c", "1", "server"], check=True)
 
-    One for the hands stays when the process ends, until `down`: `Lab.up(spec)`, `Lab.open(name)`.
+    In code, add nodes and links first:
+
+        lab = Lab("pair")
+        lab.node("a")
+        lab.node("b")
+        lab.link("a", "b", delay="20ms")
+        with lab:
+            assert all(lab.ping_all().values())
+
+    The kernel removes a lab when its process ends, even by SIGKILL. `PersistentLab` makes one that stays.
     """
 
     def __init__(self, name: str = DEFAULT_NAME) -> None:
-        """A lab that stays, in any state that it may be in, or one that is to be built by `node` and `link`."""
-        super().__init__(check_lab_name(name))
-        self._spec: LabSpec | None = None
+        """Start an empty lab, to be filled by `node` and `link`. Raises TopologyError for an invalid name."""
+        self._name = check_lab_name(name)
         self._base = Path()
         self._topology: Topology | None = None
-        self._live: LiveLab | None = None
+        self._spec: LabSpec | None = None
+        self._plan: LabPlan | None = None
+        self._namespaces: Namespaces = {}
+        self._all: dict[str, Node] = {}
+        self._is_started = self._is_entered = self._is_closed = False
+        self._owns_namespaces = True
 
-    def __repr__(self) -> str:
-        return f"<Lab {self.name}>"
-
-    # ---- what it is to be ------------------------------------------------------------------------------------------
+    # ---- definition --------------------------------------------------------------------------------------------------
 
     @classmethod
     def from_file(cls, file: str | os.PathLike[str], *, name: str | None = None) -> Self:
-        """The lab that a lab file describes. Raises TopologyError with all that is wrong, and for no such file."""
+        """Read a lab file. Raises TopologyError with every error in it."""
         from tunlab.lab.lab_files import read_lab_file
 
         path = Path(file)
@@ -57,73 +68,210 @@ class Lab(PersistentLab):
     def from_text(
         cls, text: str, *, file: str = "", base: str | os.PathLike[str] = "", name: str | None = None
     ) -> Self:
-        """The lab that TOML text describes.
+        """Read a lab from TOML text.
 
-        file   its name, for the errors
-        base   where the relative paths of `files` begin; the working directory by default
+        Args:
+            text: the content of a lab file.
+            file: the file name to show in errors.
+            base: the directory of relative paths in `files`; by default the working directory.
+            name: the lab's name, in place of the one in the text.
 
-        Raises TopologyError with all that is wrong.
+        Raises:
+            TopologyError: with every error in the text.
         """
-        return cls.of(parse_lab(text, file).changed(name=name), base=base)
+        return cls.from_spec(parse_lab(text, file).changed(name=name), base=base)
 
     @classmethod
-    def of(cls, spec: LabSpec, *, base: str | os.PathLike[str] = "") -> Self:
-        """The lab of a spec."""
+    def from_spec(cls, spec: LabSpec, *, base: str | os.PathLike[str] = "") -> Self:
+        """Create a lab from a checked spec; `base` is the directory of relative paths in `files`."""
         lab = cls(spec.name)
         lab._spec, lab._base = spec, Path(base)
         return lab
 
+    @classmethod
+    def from_plan(cls, plan: LabPlan, *, base: str | os.PathLike[str] = "") -> Self:
+        """Create a lab from a plan; `base` is the directory of relative paths in `files`."""
+        lab = cls(plan.name)
+        lab._plan, lab._base = plan, Path(base)
+        return lab
+
     def node(self, name: str, **keys: Any) -> str:
-        """Write a node into a lab that is built in code, with the keys of its table; returns its name, for `link`.
+        """Add a node with the keys of a `[nodes]` table; return its name, for `link`.
 
-        Raises ValueError if it is there.
+        Raises:
+            ValueError: if the lab has a node of this name.
+            LabError: if the lab was read from a file.
         """
-        return self._written().node(name, **keys)
+        return self._builder().node(name, **keys)
 
-    def link(self, *ends: Any, **keys: Any) -> None:
-        """Write a link: each end "node", "node:ifname" or a table; delay="20ms" and the like."""
-        self._written().link(*ends, **keys)
+    def link(self, *ends: str | Mapping[str, Any], **keys: Any) -> None:
+        """Add a link with the keys of a `[[links]]` table: `lab.link("a", "b:eth1", delay="20ms")`.
 
-    def _written(self) -> Topology:
-        from tunlab.topology import Topology
+        Raises:
+            LabError: if the lab was read from a file.
+        """
+        self._builder().link(*ends, **keys)
 
-        if self._spec is not None:
-            problem = f"lab {self.name!r} was read from a file, and is complete"
-            raise LabError(self.name, problem, remedy="write into that, or begin with Lab(name)")
+    def _builder(self) -> Topology:
+        if self._spec is not None or self._plan is not None:
+            problem = f"lab {self.name!r} is already defined and takes no more nodes or links"
+            raise LabError(self.name, problem, remedy="change its lab file, or build one with Lab(name)")
         if self._topology is None:
             self._topology = Topology(self.name)
         return self._topology
 
     @property
+    def name(self) -> str:
+        """The lab's name."""
+        return self._name
+
+    @property
     def spec(self) -> LabSpec:
-        """What it is to be made from. Raises TopologyError for what was built wrong, LabError if nothing was."""
+        """The lab's definition. Raises TopologyError if `node` or `link` got invalid keys, LabError without nodes."""
         if self._spec is not None:
             return self._spec
         if self._topology is None:
-            problem = f"lab {self.name!r} has no nodes yet"
-            remedy = "add them by node() and link(); one that is up already is entered by Lab.open(name).live()"
-            raise LabError(self.name, problem, remedy=remedy)
+            raise LabError(self.name, f"lab {self.name!r} has no nodes", remedy="add them with node() and link()")
         return self._topology.spec()
 
     @property
     def plan(self) -> LabPlan:
-        """What it is made from, of the spec or, if it is up and has none, of its record. Raises LabError."""
-        if self._spec is None and self._topology is None:
-            return self.recorded_plan
-        return plan(self.spec)
+        """The lab with every interface, address and route. Raises as `spec`."""
+        return plan(self.spec) if self._plan is None else self._plan
 
-    # ---- anonymous -------------------------------------------------------------------------------------------------
+    # ---- start and end -----------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> LiveLab:
-        """Make it, without a name; gone at the end of the block. Raises as LiveLab.make."""
-        if self._live is not None:
-            raise LabError(self.name, f"lab {self.name!r} is being used already", remedy="make a second Lab")
-        self._live = LiveLab.make(plan(self.spec), base=self._base)
-        return self._live
+    def start(
+        self, *, containers: Containers | None = None, on_namespaces: Callable[[Namespaces], None] | None = None
+    ) -> Self:
+        """Build the lab and wait until its programs are ready; `with` calls this. Close the lab afterwards.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        live, self._live = self._live, None
-        if live is not None:
-            live.close()
+        Args:
+            containers: starts the nodes that are containers. The caller removes them after the lab.
+            on_namespaces: called with the empty namespaces, before interfaces are created.
+
+        Raises:
+            TopologyError: for files or sysctls that this machine does not have.
+            LabError: for a program that does not become ready.
+            PrivilegeError, KernelError: if the kernel refuses.
+        """
+        if self._is_started:
+            raise self._reuse_error()
+        planned = resolve_files(self.plan, self._base)
+        self._attach(planned, build(planned, containers=containers, on_namespaces=on_namespaces))
+        try:
+            for node in self._all.values():
+                node.start()
+            self.wait_ready()
+            if containers is not None:
+                wait_ready(containers, planned, self._namespaces)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    @classmethod
+    def attach(cls, plan: LabPlan, namespaces: Namespaces) -> Self:
+        """Return a lab over namespaces that already hold it. Closeable it closes their handles, and ends no program."""
+        lab = cls.from_plan(plan)
+        lab._owns_namespaces = False
+        lab._attach(plan, namespaces)
+        return lab
+
+    def _attach(self, plan: LabPlan, namespaces: Namespaces) -> None:
+        self._plan, self._namespaces, self._is_started = plan, namespaces, True
+        for node in plan.nodes:
+            self._all[node.name] = Node(plan, node, namespaces[node.name], self._all)
+
+    def __enter__(self) -> Self:
+        if self._is_entered or self._is_closed:
+            raise self._reuse_error()
+        if not self._is_started:
+            self.start()
+        self._is_entered = True
+        return self
+
+    def _reuse_error(self) -> LabError:
+        state = "closed" if self._is_closed else "already running"
+        return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a second Lab")
+
+    def wait_ready(self) -> None:
+        """Wait until the programs under `run` are ready. Raises LabError."""
+        for node in self._all.values():
+            node.wait_ready()
+
+    def close(self) -> None:
+        """End the lab's programs, close what was opened in its nodes, and release its namespaces. May be repeated."""
+        if self._is_closed or not self._is_started:
+            return
+        self._is_closed = True
+        planned = self.plan
+        with ExitStack() as stack:
+            for netns in self._namespaces.values():
+                stack.callback(netns.close)
+            if self._owns_namespaces:
+                for each in (node for node in planned.nodes if node.container):  # its namespace outlives the lab
+                    stack.callback(delete_links, each, self._namespaces[each.name])
+            for node in self._all.values():
+                stack.callback(node.close)
+            if self._owns_namespaces:
+                foreign = {node.name for node in planned.nodes if node.kind == "container"}
+                for name in foreign:  # the engine ends the container's own processes
+                    stack.callback(self._namespaces[name].kill_children)
+                own = (netns for name, netns in self._namespaces.items() if name not in foreign)
+                stack.callback(kill_programs_in, tuple(own))
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._is_closed
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed else "running" if self._is_started else "not started"
+        return f"<Lab {self.name}, {state}>"
+
+    # ---- nodes -------------------------------------------------------------------------------------------------------
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        """The running lab's nodes by name, in the order of the lab file, without bridges that stand for links."""
+        return {name: node for name, node in self._all.items() if not node.plan.implicit}
+
+    def __getitem__(self, name: str) -> Node:
+        """Return a node of the running lab. Raises LabError if there is none of this name."""
+        try:
+            return self._all[name]
+        except KeyError:
+            if not self._is_started:
+                problem = f"lab {self.name!r} is not running"
+                raise LabError(self.name, problem, remedy="use its nodes inside `with lab:`") from None
+            problem = f"lab {self.name!r} has no node {name!r}"
+            raise LabError(self.name, problem, remedy=f"its nodes are {', '.join(self.nodes)}") from None
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes.values())
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def ping_all(
+        self, *, timeout: float = 1.0, progress: Callable[[int, int], None] = lambda _sent, _total: None
+    ) -> dict[Pair, bool]:
+        """Ping every node from every other; return {(from, to): True if the second replied on any address}.
+
+        Runs no program and skips switches. A missing reply is requested four times.
+
+        Args:
+            timeout: seconds without any reply until the missing ones are requested again.
+            progress: called with the number of pings sent and their total.
+        """
+        from tunlab.lab.ping_all import ping_all
+
+        nodes = {node.name: (node.netns, node.addresses) for node in self if node.addresses}
+        return ping_all(nodes, timeout=timeout, progress=progress)
+
+    def events(self) -> LinkEvents:
+        """Watch the links of all nodes from now on; the result is a context manager."""
+        from tunlab.kernel.network.link_events import LinkEvents
+
+        return LinkEvents({name: node.netns for name, node in self._all.items()})

@@ -1,6 +1,6 @@
-"""Lab files on disk: those that somebody names, and the ready ones that come with tunlab.
+"""Finding and reading lab files, including the ready labs that come with tunlab.
 
-The ready labs are the folder lab/ of the project. A wheel carries them inside the package, as tunlab/labs.
+The ready labs are the folder lab/ of the repository. A wheel contains them as tunlab/labs.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tunlab.topology import LabSpec, parse_lab
 SUFFIX = ".toml"
 
 PIPE_TIMEOUT = 30.0
-"""Seconds for which the next octets of a pipe are waited for."""
+"""Seconds to wait for more data from a pipe."""
 
-_LARGEST = 1 << 20  # octets
+_LARGEST = 1 << 20  # bytes
 
 
 def ready_labs() -> dict[str, Path]:
-    """The files of the ready labs by their names, in the order of the alphabet."""
+    """Return the files of the ready labs by name, sorted."""
     package = Path(__file__).parents[1]
     for directory in (package / "labs", package.parent / "lab"):
         if files := sorted(directory.glob(f"*{SUFFIX}")):
@@ -32,73 +32,77 @@ def ready_labs() -> dict[str, Path]:
     return {}
 
 
-def find_lab_file(which: str, beside: Sequence[Path] = (Path(),)) -> Path:
-    """The file that is meant by a path, or by the name of a ready lab with or without ".toml".
+def find_lab_file(which: str, directories: Sequence[Path] = (Path(),)) -> Path:
+    """Return the file for a path or for the name of a ready lab, with or without ".toml".
 
-    beside   the folders in which a relative path is looked for, in that order, before the ready labs
+    Args:
+        which: the path or name.
+        directories: where to search for a relative path, before the ready labs.
 
-    Raises TopologyError for what is neither. A path with a "/" may lead to a file that is not there.
+    Raises:
+        TopologyError: if there is no such file or ready lab. A path that contains "/" is returned unchecked.
     """
-    for directory in beside:
+    for directory in directories:
         file = directory / which
-        if file.exists() and not file.is_dir():  # a pipe will do as well
+        if file.exists() and not file.is_dir():  # a pipe is accepted too
             return file
     ready = ready_labs()
     if (name := which.removesuffix(SUFFIX)) in ready:
         return ready[name]
     if "/" in which:
-        return beside[0] / which
+        return directories[0] / which
     close = get_close_matches(name, ready, n=1)
-    meant = f"did you mean {close[0]}? " if close else ""
-    problem = "there is no such file, and no ready lab of that name"
-    raise TopologyError(problem, file=which, hint=f"{meant}the ready labs are {', '.join(ready)}")
+    suggestion = f"Did you mean {close[0]}? " if close else ""
+    problem = "there is no such file or ready lab"
+    raise TopologyError(problem, file=which, hint=f"{suggestion}The ready labs are {', '.join(ready)}.")
 
 
 def read_lab_file(file: Path) -> str:
-    """Its text, also of a pipe. Raises TopologyError where it cannot be read, is too large, no text, or never ends."""
+    """Return the text of a file or pipe. Raises TopologyError if it is unreadable, too large, or not UTF-8."""
     try:
-        octets = _octets(file)
-        if len(octets) > _LARGEST:
-            problem = f"it has more than {_LARGEST >> 20} MiB, and no lab file is so large"
-            raise TopologyError(problem, file=str(file), hint="give a lab file")
-        return octets.decode()
+        data = _read(file)
+        if len(data) > _LARGEST:
+            raise TopologyError(f"larger than {_LARGEST >> 20} MiB", file=str(file), hint="Give a lab file.")
+        return data.decode()
     except TimeoutError:
-        problem = f"it is a pipe, and for {PIPE_TIMEOUT:g} s nobody has written into it"
-        raise TopologyError(problem, file=str(file), hint="give a lab file, or begin with who writes") from None
+        problem = f"no data from this pipe for {PIPE_TIMEOUT:g} s"
+        raise TopologyError(problem, file=str(file), hint="Start the program that writes to it first.") from None
     except OSError as error:
-        raise TopologyError(f"{error.strerror}", file=str(file), hint="give a lab file, or none") from error
+        raise TopologyError(f"{error.strerror}", file=str(file), hint="Give a lab file, or none.") from error
     except UnicodeDecodeError as error:
-        raise TopologyError("no text", file=str(file), hint="give a lab file, TOML in UTF-8") from error
+        raise TopologyError("not UTF-8 text", file=str(file), hint="Give a lab file: TOML in UTF-8.") from error
 
 
-def _octets(file: Path) -> bytes:
-    """What is in it, or more than _LARGEST octets of that. Raises OSError, TimeoutError."""
-    # Not blocking: else open(2) would wait for whoever writes into a pipe, for ever.
+def _read(file: Path) -> bytes:
+    """Return the file's content, or somewhat more than _LARGEST bytes of it. Raises OSError, TimeoutError."""
+    # Non-blocking: open(2) of a pipe would wait for a writer for ever.
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         limit = PIPE_TIMEOUT * 1000 if stat.S_ISFIFO(os.fstat(fd).st_mode) else None
         poll = select.poll()
         poll.register(fd, select.POLLIN)
-        octets = b""
-        while len(octets) <= _LARGEST:
+        data = b""
+        while len(data) <= _LARGEST:
             if not poll.poll(limit):
                 raise TimeoutError
             part = os.read(fd, _LARGEST + 1)
             if not part:
                 break
-            octets += part
-        return octets
+            data += part
+        return data
     finally:
         os.close(fd)
 
 
-def read_spec(file: Path, *, here: bool = False) -> LabSpec:
-    """What the file says. Raises TopologyError with all that is wrong with it.
+def read_spec(file: Path, *, check_machine: bool = False) -> LabSpec:
+    """Read a lab file. Raises TopologyError with every error in it.
 
-    here   whether it is to be made here: then what this machine lacks for it is wrong too
+    Args:
+        file: the lab file.
+        check_machine: report programs and files that this machine does not have as errors too.
     """
     text = read_lab_file(file)
-    if not here:
+    if not check_machine:
         return parse_lab(text, str(file))
     from tunlab.lab.build.preflight import missing_requirements
 

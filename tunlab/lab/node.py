@@ -1,4 +1,4 @@
-"""A node of a lab that is up: programs, sockets and packets in it."""
+"""Node: programs, sockets, packets and links in one node of a running lab."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
 from types import TracebackType
@@ -18,9 +18,8 @@ from tunlab.kernel.namespace.mount_overlay import MountOverlay
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import translate_os_errors
-from tunlab.lab.build.namespaces import set_impairment, set_up
+from tunlab.lab.build.links import set_impairment, set_up
 from tunlab.lab.programs import Program
-from tunlab.lab.resolver import RESOLV_CONF
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
 
 if TYPE_CHECKING:
@@ -33,27 +32,29 @@ if TYPE_CHECKING:
 Socket: TypeAlias = socket.socket
 
 LAB_VARIABLE = "TUNLAB_LAB"
-"""The environment variable by which programs inside a lab, and tunlab itself there, know which one it is."""
+"""The environment variable that holds the lab's name in programs of a persistent lab."""
 
 NODE_VARIABLE = "TUNLAB_NODE"
-"""… and in which of its nodes they are."""
+"""The environment variable that holds the node's name in programs of a lab."""
 
 
-def view_of(plan: LabPlan, node: NodePlan) -> MountOverlay:
-    """What a program in a node sees: the node's name as the host's, all names in /etc/hosts, its files."""
+def mount_overlay(plan: LabPlan, node: NodePlan) -> MountOverlay:
+    """Return what a node's programs see of the machine: its host name, /etc/hosts with all nodes, its `files`."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [" ".join((address, *names)) for address, names in plan.hosts]
-    texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": RESOLV_CONF}
+    # The host's name servers cannot be reached from a node: without them a lookup of an unknown name fails at once.
+    texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": "search lab\n"}
     given = dict(node.files)
     return MountOverlay(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
 
 
 class Node:
-    """A node; `LiveLab` makes it.
+    """A node of a running lab: `lab["client"]`.
 
-    plan       what it was made from
-    netns      its namespace
-    programs   those that run in it from the start
+    Attributes:
+        plan: the node's interfaces, addresses and routes.
+        netns: its network namespace.
+        programs: the programs under `run`.
     """
 
     def __init__(
@@ -61,14 +62,12 @@ class Node:
         lab: LabPlan,
         plan: NodePlan,
         netns: Netns,
-        others: Mapping[str, Node],
-        before_program: Callable[[], None],
+        nodes: Mapping[str, Node],
     ) -> None:
-        """For LiveLab: `others` are the nodes of the lab by their names; the last is called before a program starts."""
+        """Wrap a node's namespace; `nodes` are all nodes of the lab by name. Use `lab["client"]` instead."""
         self.plan, self.netns = plan, netns
-        self._before_program = before_program
         self.programs: list[Program] = []
-        self._lab, self._others = lab, others
+        self._lab, self._nodes = lab, nodes
         self._resources = ExitStack()
         self._rtnl: Rtnl | None = None
         self._tuns: dict[str, Tun] = {}
@@ -76,79 +75,78 @@ class Node:
 
     @property
     def name(self) -> str:
-        """As the lab file has it."""
+        """The node's name."""
         return self.plan.name
 
     def __repr__(self) -> str:
         return f"<Node {self.name} in {self.netns}>"
 
-    # ---- what it has -----------------------------------------------------------------------------------------------
+    # ---- addresses and interfaces ------------------------------------------------------------------------------------
 
     @property
     def addresses(self) -> list[str]:
-        """Its addresses without the prefix length, "10.0.1.1", as a resolver of this lab has them: the first first."""
+        """The node's addresses without prefix length, those of its links first."""
         own = [address for address, names in self._lab.hosts if self.name in names]
         return own or [each.partition("/")[0] for interface in self.plan.interfaces for each in interface.addresses]
 
     @property
     def address(self) -> str:
-        """The first of its addresses. Raises LabError where it has none, as a switch."""
+        """The node's first address. Raises LabError for a node without one, such as a switch."""
         for address in self.addresses:
             return address
-        raise LabError(self._lab.name, f"node {self.name} has no address", remedy="ask one that is no switch")
+        raise LabError(self._lab.name, f"node {self.name} has no address", remedy="ask a node with one: not a switch")
 
     def interface(self, ifname: str = "") -> InterfacePlan:
-        """The plan of an interface; without a name that of its first. Raises LabError."""
+        """Return the plan of an interface; without a name, of the first. Raises LabError."""
         for interface in self.plan.interfaces:
             if ifname in ("", interface.ifname):
                 return interface
         names = ", ".join(each.ifname for each in self.plan.interfaces) or "none"
         problem = f"node {self.name} has no interface {ifname!r}" if ifname else f"node {self.name} has no interface"
-        raise LabError(self._lab.name, problem, remedy=f"its interfaces are: {names}")
+        raise LabError(self._lab.name, problem, remedy=f"its interfaces are {names}")
 
     @property
     def rtnl(self) -> Rtnl:
-        """A rtnetlink socket of its namespace, closed with the lab."""
+        """A rtnetlink socket in the node's namespace, closed with the lab."""
         if self._rtnl is None:
             self._rtnl = self._resources.enter_context(Rtnl(self.netns))
         return self._rtnl
 
-    # ---- programs --------------------------------------------------------------------------------------------------
+    # ---- programs ----------------------------------------------------------------------------------------------------
 
     @property
-    def view(self) -> MountOverlay:
-        """What its programs see of the machine."""
-        return view_of(self._lab, self.plan)
+    def overlay(self) -> MountOverlay:
+        """The host name and files that the node's programs see."""
+        return mount_overlay(self._lab, self.plan)
 
     def popen(self, args: Sequence[str | os.PathLike[str]], **popen_kwargs: Any) -> subprocess.Popen[Any]:
-        """Start a program in the node, as subprocess.Popen does; it ends with the lab at the latest.
+        """Start a program in the node, like subprocess.Popen; it is killed when the lab ends.
 
-        It sees the lab's names in /etc/hosts, the files of the node, its own /sys, and the node's name as its host's.
-        Raises KernelError if it cannot be started.
+        The program sees all nodes in /etc/hosts, the node's `files`, its own /sys, and the node's name as host name.
+
+        Raises:
+            KernelError: if it cannot be started.
         """
-        self._before_program()
         popen_kwargs.setdefault("env", self.environment())
-        return self.netns.popen(args, prepare=self.view.enter, **popen_kwargs)
+        return self.netns.popen(args, prepare=self.overlay.enter, **popen_kwargs)
 
     def run(self, args: Sequence[str | os.PathLike[str]], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a program in the node to its end, as subprocess.run does."""
-        self._before_program()
+        """Run a program in the node and wait for it, like subprocess.run. Raises KernelError as `popen`."""
         run_kwargs.setdefault("env", self.environment())
-        return self.netns.run(args, prepare=self.view.enter, **run_kwargs)
+        return self.netns.run(args, prepare=self.overlay.enter, **run_kwargs)
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, with the node's name in TUNLAB_NODE."""
+        """Return this process's environment with TUNLAB_NODE set to the node's name."""
         return {**os.environ, NODE_VARIABLE: self.name}
 
     def start(self, logs: Sequence[Path] = ()) -> None:
-        """Start the programs that it is to run from the start, their output to these files. Raises KernelError."""
-        if self.plan.kind == "container":  # it runs them itself
+        """Start the programs under `run`, with their output in these files. Raises KernelError."""
+        if self.plan.kind == "container":  # the engine starts its program
             return
         for command, log in zip_longest(self.plan.run, logs):
-            self._before_program()
-            # Python would keep the line that we wait for in a buffer, as its output is no terminal.
+            # Without a terminal, a Python program buffers the line that `ready` waits for.
             environment = {"PYTHONUNBUFFERED": "1", **self.environment()}
-            prepare = self.view.enter
+            prepare = self.overlay.enter
             program = Program.start(
                 self._lab.name, self.name, self.netns, command, prepare=prepare, environment=environment, log=log
             )
@@ -156,25 +154,26 @@ class Node:
             self._resources.callback(program.close)
 
     def wait_ready(self) -> None:
-        """Wait until the programs that it runs from the start are ready. Raises LabError."""
+        """Wait until the programs under `run` are ready. Raises LabError."""
         for program in self.programs:
             program.wait_ready()
 
-    # ---- sockets and packets ---------------------------------------------------------------------------------------
+    # ---- sockets and packets -----------------------------------------------------------------------------------------
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
-        """An ordinary socket made inside the node, for use in any thread; closed with the lab at the latest."""
+        """Return a socket created in the node, for use in any thread; closed with the lab."""
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
     @property
     def tun(self) -> Tun:
-        """The traffic over its first TUN, to which this process is attached from now on: `open_tun`."""
+        """The node's first TUN, attached to this process: `open_tun()`."""
         return self.open_tun()
 
     def open_tun(self, ifname: str = "") -> Tun:
-        """Attach to a TUN of the node, and be its other end; the same object each time, closed with the lab.
+        """Attach this process to a TUN of the node; return the same object each time, closed with the lab.
 
-        Raises LabError where there is none, or another program is attached to it.
+        Raises:
+            LabError: if the node has no such TUN, or another program is attached to it.
         """
         from tunlab.lab.attachment import attach
         from tunlab.traffic import Tun
@@ -182,13 +181,13 @@ class Node:
         ifname = ifname or self.plan.tun
         if not ifname:
             problem = f"node {self.name} has no TUN"
-            raise LabError(self._lab.name, problem, remedy='give it one: tun = "10.9.0.1/24"')
+            raise LabError(self._lab.name, problem, remedy='add tun = "10.9.0.1/24" to the node')
         if ifname not in self._tuns:
             interface = self.interface(ifname)
             device = attach(self.netns, ifname)
             if device is None:
                 problem = f"another program is attached to {ifname} of node {self.name}"
-                raise LabError(self._lab.name, problem, remedy="end it first, or take a capture")
+                raise LabError(self._lab.name, problem, remedy="end that program, or use capture()")
             address = next((each for each in interface.addresses if ":" not in each), "")
             tun = Tun(self.netns, device, address)
             self._tuns[ifname] = self._resources.enter_context(tun)
@@ -196,33 +195,36 @@ class Node:
 
     @property
     def attached(self) -> list[Tun]:
-        """The TUNs that this process is the other end of, by `tun` and `open_tun`."""
+        """The TUNs that this process is attached to, by `tun` and `open_tun`."""
         return list(self._tuns.values())
 
     def capture(self, ifname: str = "") -> Capture:
-        """What passes an interface from now on, both ways, as packets; closed with the lab at the latest."""
+        """Capture an interface's packets from now on, in both directions; closed with the lab."""
         from tunlab.lab.capture import Capture
 
         return self._resources.enter_context(Capture(self.netns, self.interface(ifname).ifname))
 
     @property
     def counters(self) -> dict[str, int]:
-        """The kernel's counters in the node as they stand: "Ip.ForwDatagrams", "Udp.NoPorts"."""
+        """The node's kernel counters, such as "Ip.ForwDatagrams" and "Udp.NoPorts"."""
         from tunlab.kernel.network.counters import read_counters
 
         return read_counters(self.netns)
 
     def expect_counters(self, **wanted: int) -> CounterExpectation:
-        """A block within which the node's kernel counts just so: `with router.expect_counters(Ip__ForwDatagrams=2): …`.
+        """Assert that the node's kernel counters change by these numbers in a block.
 
-        Raises CountError, KernelError as `Tun.counts`.
+            with router.expect_counters(Ip__ForwDatagrams=2): ...
+
+        Raises:
+            CountError: at the end of the block, if a counter changed otherwise.
         """
         from tunlab.traffic.counter_expectation import expect_counters
 
         __tracebackhide__ = True
         return expect_counters(self.netns, wanted)
 
-    # ---- its links -------------------------------------------------------------------------------------------------
+    # ---- links -------------------------------------------------------------------------------------------------------
 
     def set_link(
         self,
@@ -232,13 +234,17 @@ class Node:
         carrier: bool | None = None,
         impairment: Impairment | None = None,
     ) -> None:
-        """Change an interface while the lab is up.
+        """Change an interface of the running lab.
 
-        up          set it up or down
-        carrier     put its cable in, or pull it out: a veth has one while its other end is up
-        impairment  what it does from now on to what leaves by it; Impairment() nothing
+        Args:
+            ifname: the interface; by default the first.
+            up: set it up or down.
+            carrier: plug in or pull its cable, by setting the other end up or down.
+            impairment: replaces the impairment of packets that leave by it; `Impairment()` removes it.
 
-        Raises LabError for no such interface and for the carrier of a TUN, KernelError.
+        Raises:
+            LabError: if there is no such interface, or for the carrier of a TUN.
+            KernelError: if the kernel refuses.
         """
         interface = self.interface(ifname)
         if up is not None:
@@ -250,29 +256,30 @@ class Node:
             set_impairment(self.rtnl, interface, impairment)
 
     def peer(self, ifname: str = "") -> tuple[Node, InterfacePlan]:
-        """The other end of a link. Raises LabError for a TUN, whose other end is its reader."""
+        """Return the node and interface at the other end of a link. Raises LabError for a TUN."""
         interface = self.interface(ifname)
         if interface.link < 0:
-            problem = f"{interface.ifname} of node {self.name} is a TUN: its other end is the program that reads it"
-            raise LabError(self._lab.name, problem, remedy="attach to it (node.tun); tun.device.set_carrier is there")
+            problem = f"{interface.ifname} of node {self.name} is a TUN, not on a link"
+            raise LabError(self._lab.name, problem, remedy="attach to it (node.tun) and use tun.device.set_carrier")
         own = self.name, interface.ifname
         (name, its) = next(end for end in self._lab.links[interface.link].ends if end != own)
-        return self._others[name], self._others[name].interface(its)
+        return self._nodes[name], self._nodes[name].interface(its)
 
-    # ---- inside ----------------------------------------------------------------------------------------------------
+    # ---- entering ----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Put the calling thread into the node's network namespace until the end of the block; may be nested.
+        """Move the calling thread into the node's network namespace for a block; blocks may be nested.
 
-        Of that alone: names of nodes do not resolve (`addresses` has them), and gethostname() is the machine's. What is
-        to see those is a program: `run`, `popen`.
+        Only the network changes: node names do not resolve (use `addresses`) and gethostname() is the host's. A program
+        started by `run` or `popen` sees both.
 
-        Raises PrivilegeError, and leaves the thread where it is, if the kernel would not let it come back.
+        Raises:
+            PrivilegeError: if the thread could not come back; it has not moved then.
         """
         stack = self._entered.__dict__.setdefault("stack", [])
         before = Netns.current()
         try:
-            # The way back first: in a user namespace the one to the machine's own network namespace is barred.
+            # Try the way back first: in a user namespace the host's network namespace cannot be entered.
             before.enter()
             self.netns.enter()
         except BaseException:
@@ -288,7 +295,7 @@ class Node:
             libc.setns(before.fd, libc.CLONE_NEWNET)
 
     def close(self) -> None:
-        """Close what was opened in it; its programs and its namespace are the lab's to end."""
+        """Close what was opened in the node; the lab ends its programs and its namespace."""
         self._tuns.clear()
         self._rtnl = None
         self._resources.close()

@@ -1,6 +1,6 @@
-"""Who reaches whom: echo requests from every node to every other, many under way at once, without a program.
+"""Pinging every node from every other by ping sockets, many at once.
 
-Source: icmp(7) for ping sockets; ip(7) for IP_RECVERR, by which an ICMP error comes to the socket that it is about.
+Source: icmp(7) for ping sockets; ip(7) for IP_RECVERR, which delivers ICMP errors to the socket that caused them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import SOCKET_REASONS, kernel_error
 
 Pair: TypeAlias = tuple[str, str]
-"""From whom, to whom."""
+"""The names of the node that pings and of the node that is pinged."""
 
 _SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
 _RECEIVE_BUFFER = 1024 * 1024
@@ -29,19 +29,19 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ECHO_REQUEST, _ECHO_REQUEST_IPV6 = 8, 128
 
 _AT_ONCE = 256
-"""Requests that are under way at one time. The kernel queues a thousand packets between two namespaces; and each may
-teach two nodes a neighbour, of which the whole machine has room for a thousand (arp(7), gc_thresh3): what so many have
-taught is forgotten before the next are sent, so that others who use the machine find room."""
+"""Requests in flight. The kernel queues 1,000 packets between two namespaces, and each request may create two entries
+in the neighbour table, which has room for 1,024 on the whole machine (arp(7), gc_thresh3): the entries are flushed
+before the next requests."""
 
 _TRIES = 4
-"""A link may lose packets on purpose; and others may have filled the machine's table of neighbours."""
+"""A link may lose packets on purpose, and other programs may have filled the neighbour table."""
 
-# No way there, as the sender's own routing table has it, or its neighbour.
-_NO_WAY = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
+# Errors that mean "unreachable", by the sender's routing table or neighbour table.
+_UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
 
 
 class _Request:
-    """One question: does `pair[0]` reach `pair[1]` at this address?"""
+    """An echo request from `pair[0]` to an address of `pair[1]`."""
 
     def __init__(self, pair: Pair, address: str, pinger: _Pinger) -> None:
         self.pair, self.address, self.pinger = pair, address, pinger
@@ -50,7 +50,7 @@ class _Request:
 
 
 class _Pinger:
-    """The ping socket of one node, of one address family."""
+    """A node's ping socket for one address family."""
 
     def __init__(self, netns: Netns, family: int) -> None:
         proto = socket.IPPROTO_ICMPV6 if family == socket.AF_INET6 else socket.IPPROTO_ICMP
@@ -72,34 +72,34 @@ class _Pinger:
         return len(self._requests) - 1
 
     def send(self, request: _Request) -> int:
-        """Ask; returns the error number where the kernel would not send it."""
-        octets = struct.pack("!BBHHH", self._kind, 0, 0, 0, request.number) + b"tunlab"
-        for _ in range(_TRIES):  # a call may tell of an earlier request's error, and send nothing
-            code = self._try(octets, request.address)
+        """Send an echo request; return the kernel's error number, 0 if sent."""
+        data = struct.pack("!BBHHH", self._kind, 0, 0, 0, request.number) + b"tunlab"
+        for _ in range(_TRIES):  # sendto(2) may report an earlier request's error and send nothing
+            code = self._try(data, request.address)
             if not code:
                 break
         return code
 
-    def _try(self, octets: bytes, address: str) -> int:
+    def _try(self, data: bytes, address: str) -> int:
         try:
-            self.socket.sendto(octets, (address, 0))
+            self.socket.sendto(data, (address, 0))
         except OSError as error:
             return error.errno or errno.EIO
         return 0
 
-    def answers(self) -> list[tuple[_Request, bool]]:
-        """The requests that were answered (True), and those of which an ICMP error has come (False)."""
+    def results(self) -> list[tuple[_Request, bool]]:
+        """Return requests that got a reply (True) or an ICMP error (False)."""
         settled = []
         for flags, reached in ((0, True), (socket.MSG_ERRQUEUE, False)):
             while True:
                 try:
-                    octets, _, _, _ = self.socket.recvmsg(512, 512, flags)
+                    data, _, _, _ = self.socket.recvmsg(512, 512, flags)
                 except BlockingIOError:
                     break
-                except OSError:  # the pending error: the error queue has it too, and what it is about
+                except OSError:  # the pending error; the error queue names its request
                     continue
-                if len(octets) >= 8:
-                    (number,) = struct.unpack_from("!H", octets, 6)
+                if len(data) >= 8:
+                    (number,) = struct.unpack_from("!H", data, 6)
                     settled.append((self._requests[number], reached))
         return settled
 
@@ -108,15 +108,17 @@ def ping_all(
     nodes: Mapping[str, tuple[Netns, Sequence[str]]],
     *,
     timeout: float = 1.0,
-    told: Callable[[int, int], None] = lambda _asked, _of: None,
+    progress: Callable[[int, int], None] = lambda _sent, _total: None,
 ) -> dict[Pair, bool]:
-    """For each two nodes, whether the second answers the first on any of the addresses that are given for it.
+    """Ping every node from every other; return {(from, to): True if the second replied on any address}.
 
-    nodes     by name: the namespace, and the addresses at which it is to be reached
-    timeout   seconds without any answer until those that are missing are asked for again, and in the end given up
-    told      told from time to time how many of how many have been asked
+    Args:
+        nodes: each node's namespace and addresses, by name.
+        timeout: seconds without any reply until the missing ones are requested again, four times in all.
+        progress: called with the number of requests sent and their total.
 
-    Raises KernelError for what is neither an answer nor a known reason for none.
+    Raises:
+        KernelError: if a request fails for another reason than an unreachable address.
     """
     reached = {(one, other): False for one in nodes for other in nodes if one != other}
     with ExitStack() as stack:
@@ -130,58 +132,58 @@ def ping_all(
                     stack.enter_context(pinger.socket)
                 requests.append(_Request((one, other), address, pingers[one, family]))
         for start in range(0, len(requests), _AT_ONCE):
-            told(start, len(requests))
-            asked = requests[start : start + _AT_ONCE]
-            asking = {name: nodes[name][0] for request in asked for name in request.pair}
-            _settle(asked, reached, asking, timeout)
+            progress(start, len(requests))
+            batch = requests[start : start + _AT_ONCE]
+            involved = {name: nodes[name][0] for request in batch for name in request.pair}
+            _ping_batch(batch, reached, involved, timeout)
             if start + _AT_ONCE < len(requests):
-                _forget(asking)
+                _flush_neighbours(involved)
     return reached
 
 
-def _settle(
-    requests: Sequence[_Request], reached: dict[Pair, bool], asking: Mapping[str, Netns], timeout: float
+def _ping_batch(
+    requests: Sequence[_Request], reached: dict[Pair, bool], involved: Mapping[str, Netns], timeout: float
 ) -> None:
-    """Ask until each is answered, or was asked often enough."""
+    """Send each request until it has a result or no tries are left."""
     by_fd = {request.pinger.socket.fileno(): request.pinger for request in requests}
     poll = select.poll()
     for fd in by_fd:
         poll.register(fd, select.POLLIN)
-    to_ask = list(requests)
-    while to_ask:
-        under_way = {request for request in to_ask if not reached[request.pair] and _send(request, asking)}
-        while under_way and (ready := poll.poll(timeout * 1000)):
+    to_send = list(requests)
+    while to_send:
+        in_flight = {request for request in to_send if not reached[request.pair] and _send(request, involved)}
+        while in_flight and (ready := poll.poll(timeout * 1000)):
             for fd, _ in ready:
-                for request, answered in by_fd[fd].answers():
-                    if request in under_way:
-                        under_way.remove(request)
-                        reached[request.pair] |= answered
-        if under_way:  # perhaps there was no room for a neighbour where the request came to
-            _forget(asking)
-        to_ask = [request for request in under_way if request.tries < _TRIES]
+                for request, replied in by_fd[fd].results():
+                    if request in in_flight:
+                        in_flight.remove(request)
+                        reached[request.pair] |= replied
+        if in_flight:  # the neighbour table may have been full at a receiver
+            _flush_neighbours(involved)
+        to_send = [request for request in in_flight if request.tries < _TRIES]
 
 
-def _send(request: _Request, asking: Mapping[str, Netns]) -> bool:
-    """Whether it is under way; what finds no room in the table of neighbours is, as if it had been lost."""
+def _send(request: _Request, involved: Mapping[str, Netns]) -> bool:
+    """Return True if the request is in flight; with a full neighbour table it counts as lost, to be sent again."""
     request.tries += 1
     code = request.pinger.send(request)
     if code == errno.ENOBUFS:
-        _forget(asking)
+        _flush_neighbours(involved)
         code = request.pinger.send(request)
     if code == errno.ENOBUFS and request.tries < _TRIES:
         return True
-    if code and code not in _NO_WAY:
+    if code and code not in _UNREACHABLE:
         raise kernel_error(
             OSError(code, ""), f"ping {request.address} from node {request.pair[0]}", reasons=SOCKET_REASONS
         )
     return not code
 
 
-def _forget(asking: Mapping[str, Netns]) -> None:
-    def forget() -> None:
-        for netns in asking.values():
+def _flush_neighbours(involved: Mapping[str, Netns]) -> None:
+    def flush() -> None:
+        for netns in involved.values():
             netns.enter()
             with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
                 flush_neighbours(rtnl)
 
-    run_in_thread(forget)  # one for all of them: a thread takes longer than the rest
+    run_in_thread(flush)  # one thread for all namespaces: starting it takes longest

@@ -1,7 +1,7 @@
-"""Programs that run in a node from the start, and how one knows that they are ready: a port, a line of output.
+"""The programs under a node's `run`, and how they become ready: an open port or a line of output.
 
-What a program prints goes to a file: of a lab that stays, beside its state; else one without a name. No pipe can fill
-up, nobody has to read, and the end of it is there to be shown when the program fails.
+A program's output goes to a file, beside the record of a persistent lab or in memory: a pipe that nobody reads would
+fill up, and the end of the output is shown when the program fails.
 
 Source: proc_pid_net(5) for the table of listening sockets, pidfd_open(2), memfd_create(2).
 """
@@ -23,21 +23,22 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.topology.plan import CommandPlan
 
 _TICK = 0.01
-"""Seconds between two looks at what tells of nothing: the kernel announces no socket that begins to listen."""
+"""Seconds between checks: the kernel sends no event when a socket starts to listen."""
 
-_TAIL = 20  # lines of output that an error shows
+_TAIL = 20  # lines of output in an error
 _LISTEN = "0A"  # <net/tcp_states.h>
 
 
 class Program:
-    """One program that was started in a node.
+    """A program started in a node.
 
-    command   as it was planned
-    process   its handle
+    Attributes:
+        command: its arguments and how it becomes ready.
+        process: its process.
     """
 
     def __init__(self, lab: str, node: str, netns: Netns, command: CommandPlan, output: int) -> None:
-        """For `start`: `output` is a descriptor of what it prints, and the program's own from now on."""
+        """Prepare a program; `output` is the file for its output, closed with it. Use `start` instead."""
         self.command = command
         self._lab, self._node, self._netns, self._output = lab, node, netns, output
         self.process: subprocess.Popen[Any]
@@ -54,7 +55,7 @@ class Program:
         environment: dict[str, str],
         log: Path | None = None,
     ) -> Program:
-        """Start it; returns at once. `log` is the file for its output. Raises KernelError if it cannot be started."""
+        """Start a program and return at once; `log` is the file for its output. Raises KernelError."""
         if log is None:
             output = os.memfd_create(f"{node}: {command.arguments[0]}")
         else:
@@ -68,7 +69,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C at our terminal is not for it
+                start_new_session=True,  # Ctrl-C in the terminal must not reach it
             )
         except BaseException:
             program.close()
@@ -77,15 +78,15 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What it has printed so far, on either stream."""
-        octets, offset = [], 0
+        """What the program has printed so far, on stdout and stderr."""
+        parts, offset = [], 0
         while part := os.pread(self._output, 1 << 20, offset):
-            octets.append(part)
+            parts.append(part)
             offset += len(part)
-        return b"".join(octets).decode(errors="replace")
+        return b"".join(parts).decode(errors="replace")
 
     def wait_ready(self) -> None:
-        """Wait until it is ready, for as long as it may take. Raises LabError if it ends before, or takes longer."""
+        """Wait until the program is ready. Raises LabError if it exits or its timeout expires first."""
         if not self.command.ready_port and not self.command.ready_line:
             return
         deadline = time.monotonic() + self.command.timeout
@@ -96,10 +97,10 @@ class Program:
             ended = False
             while not self._is_ready():
                 if ended:
-                    raise self._failure(f"{self._ending()} before it was ready", "run it by hand in the node")
+                    raise self._failure(f"{self._exit_text()} before it was ready", "run it in the node to see why")
                 if time.monotonic() >= deadline:
-                    problem = f"was not ready within {self.command.timeout:g} s: {self._missing()}"
-                    raise self._failure(problem, "give it more time (timeout), or look at what it waits for")
+                    problem = f"was not ready after {self.command.timeout:g} s: {self._missing()}"
+                    raise self._failure(problem, "raise its timeout, or check its ready condition")
                 ended = bool(poll.poll(_TICK * 1000))
         finally:
             os.close(handle)
@@ -113,60 +114,55 @@ class Program:
 
     def _missing(self) -> str:
         if self.command.ready_port and self.command.ready_port not in listening_ports(self._netns):
-            return f"nothing listens on TCP port {self.command.ready_port}"
+            return f"no socket listens on TCP port {self.command.ready_port}"
         return f"no line of its output matches {self.command.ready_line!r}"
 
-    def _ending(self) -> str:
+    def _exit_text(self) -> str:
         status = self.process.wait()
-        return f"ended with exit code {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
+        return f"exited with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
 
-    def _failure(self, what: str, remedy: str) -> LabError:
+    def _failure(self, problem: str, remedy: str) -> LabError:
         lines = self.output.splitlines()[-_TAIL:]
-        printed = "\nthe end of what it printed:" + "".join(f"\n  {line}" for line in lines) if lines else ""
+        printed = "\nthe end of its output:" + "".join(f"\n  {line}" for line in lines) if lines else ""
         command = " ".join(self.command.arguments)
-        return LabError(self._lab, f"{command!r} in node {self._node} {what}", remedy=remedy + printed)
+        return LabError(self._lab, f"{command!r} in node {self._node} {problem}", remedy=remedy + printed)
 
     def failure(self) -> LabError | None:
-        """Why it is not well: it has ended by now, and not with exit code 0. None else."""
+        """Return an error if the program has exited with a status other than 0."""
         if not self.process.poll():
             return None
-        return self._failure(self._ending(), "run it by hand in the node")
+        return self._failure(self._exit_text(), "run it in the node to see why")
 
-    def leave(self) -> None:
-        """Let it run when this process has ended; until then it is for `reap`."""
-        leave(self.process)
+    def detach(self) -> None:
+        """Let the program run on after this process; until then `reap` waits for it."""
+        # Popen warns about a process that was never waited for.
+        self.process.returncode = 0
+        _detached.add(self.process.pid)
         self.close()
 
     def close(self) -> None:
-        """Let go of its output; the program is ended with its namespace."""
+        """Close the program's output; the program itself ends with its namespace."""
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
 
 
-_left: set[int] = set()
-
-
-def leave(process: subprocess.Popen[Any]) -> None:
-    """Let a program run when this process has ended; until then it is for `reap`."""
-    # Popen warns of a program that nobody has waited for, and this one is not ours to wait for any more.
-    process.returncode = 0
-    _left.add(process.pid)
+_detached: set[int] = set()
 
 
 def reap() -> None:
-    """Wait for those that we have left and that are dead by now, whoever has ended them: they are our children."""
-    for pid in list(_left):
+    """Collect the exit status of detached programs that have ended, so that no zombies stay."""
+    for pid in list(_detached):
         try:
             ended, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # somebody's waitpid(-1) was faster; or we are a forked child, and they are not ours
+        except ChildProcessError:  # another waitpid(-1) was faster, or this is a forked child
             ended = pid
         if ended:
-            _left.discard(pid)
+            _detached.discard(pid)
 
 
 def listening_ports(netns: Netns) -> set[int]:
-    """The TCP ports on which somebody listens in a namespace, on any address."""
+    """Return the TCP ports that have a listening socket in a namespace."""
     ports = set()
     for line in netns.call(_read_tables):
         fields = line.split()
@@ -179,6 +175,6 @@ def _read_tables() -> Sequence[str]:
     lines = []
     for table in ("tcp", "tcp6"):
         path = Path("/proc/thread-self/net", table)
-        if path.exists():  # a kernel without IPv6 has no second
+        if path.exists():  # tcp6 is missing without IPv6
             lines += path.read_text(encoding="ascii").splitlines()[1:]
     return lines

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from tunlab.lab.live_lab import LiveLab
+    from tunlab.lab.lab import Lab
 
 
 @pytest.fixture
-def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]:
+def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
     """Function that starts a lab: `make_lab("router.toml")`, a ready lab's name, TOML text, or `nodes={…}`.
 
     The labs are removed when the test ends.
@@ -34,7 +34,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
     recorder = recorder_for(request.node)
     with ExitStack() as resources:
 
-        def make(source: str | os.PathLike[str] | None = None, **tables: Any) -> LiveLab:
+        def make(source: str | os.PathLike[str] | None = None, **tables: Any) -> Lab:
             try:
                 lab = _start_lab(source, directories, tables, recorder, resources)
                 recorder.labs.append(lab)
@@ -46,7 +46,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., LiveLab]]
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, make_lab: Callable[..., LiveLab]) -> LiveLab:
+def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
     """The lab of `@pytest.mark.lab("router.toml")`, running: `lab["client"].run(["ping", "-c1", "server"])`."""
     marker = request.node.get_closest_marker("lab")
     if marker is None:
@@ -65,10 +65,9 @@ def _start_lab(
     tables: dict[str, Any],
     recorder: TestRecorder,
     resources: ExitStack,
-) -> LiveLab:
+) -> Lab:
     """Start the lab of a file, a ready lab's name, TOML text (it contains a newline) or, without a source, tables."""
     from tunlab.lab.lab_files import find_lab_file, read_spec
-    from tunlab.lab.live_lab import LiveLab
     from tunlab.topology import parse_lab, plan
     from tunlab.topology.lab_file.reader import parse_tables
 
@@ -86,5 +85,6 @@ def _start_lab(
         from tunlab.engines.lab_nodes import LabContainers
 
         containers = resources.enter_context(LabContainers(lab_plan, stays=False))
-    hold = partial(recorder.add_lab, lab_plan)
-    return resources.enter_context(LiveLab.make(lab_plan, base=base, containers=containers, hold=hold))
+    lab = Lab.from_plan(lab_plan, base=base)
+    lab.start(containers=containers, on_namespaces=partial(recorder.add_lab, lab_plan))
+    return resources.enter_context(lab)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.device.netns_capture import NetnsCapture
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.kernel.network.drop_monitor import DropMonitor
-    from tunlab.lab.live_lab import LiveLab
+    from tunlab.lab.lab import Lab
     from tunlab.report.evidence import Evidence, RecordedNetns
     from tunlab.topology.plan import LabPlan
     from tunlab.traffic import Tun
@@ -51,7 +51,7 @@ class TestRecorder:
     __test__ = False  # the name starts with "Test", and pytest would collect it
 
     def __init__(self, *, recorded: bool) -> None:
-        self.labs: list[LiveLab] = []
+        self.labs: list[Lab] = []
         self._recorded = recorded
         self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []  # name, netns, record, is_endpoint
         self._tuns: dict[tuple[int, int], list[Tun]] = {}  # by the namespace's identity

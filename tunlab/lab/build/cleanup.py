@@ -1,4 +1,4 @@
-"""The devices of a lab that its end does not take with it, deleted one by one."""
+"""Deleting devices that do not disappear with the lab's namespaces."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from tunlab.topology.plan import NodePlan
 
 
 def delete_tuns(node: NodePlan, netns: Netns | None) -> list[str]:
-    """Delete a node's TUNs; returns their names.
+    """Delete a node's TUNs and return their names.
 
-    Not left to the end of the namespace: who reads such a device from outside holds that open, and learns from the
-    device's end that it is over.
+    A program outside the node may hold such a device open; it learns of the lab's end when the device is deleted.
     """
-    return _delete(netns, {(each.ifname, ""): None for each in node.interfaces if each.link < 0})
+    return _delete(netns, {(each.ifname, "") for each in node.interfaces if each.link < 0})
 
 
 def delete_links(node: NodePlan, netns: Netns | None) -> list[str]:
-    """Delete a node's ends of links, which stay in the namespace of a container that does; returns their names.
+    """Delete a node's ends of links from a container that goes on running; return their names.
 
-    Known by the name and the hardware address that they were given: what else is there is not ours.
+    Only interfaces with the planned name and hardware address are deleted; others belong to the container.
     """
-    return _delete(netns, {(each.ifname, each.hardware_address): None for each in node.interfaces if each.link >= 0})
+    return _delete(netns, {(each.ifname, each.hardware_address) for each in node.interfaces if each.link >= 0})
 
 
-def _delete(netns: Netns | None, wanted: dict[tuple[str, str], None]) -> list[str]:
+def _delete(netns: Netns | None, wanted: set[tuple[str, str]]) -> list[str]:
     deleted = list[str]()
     if netns is None or not wanted:
         return deleted

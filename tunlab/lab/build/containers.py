@@ -1,6 +1,6 @@
-"""What a lab asks of whoever starts its containers: tunlab.engines does, and is handed in from above.
+"""The interface between labs and the engine that starts their containers.
 
-Rule for editors: nothing here knows Docker. A lab and the engines stand side by side, and neither imports the other.
+Labs and engines do not import each other: tunlab.engines implements `Containers`, and the caller passes it in.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ _TAIL = 20
 
 
 class ContainersRecord(Struct, frozen=True):
-    """By what the containers of a lab are found when their maker is gone; recorded before the first is made.
+    """How to find a lab's containers after its creator has ended; recorded before the first is started.
 
-    engine   its address
-    run      the label that they all have
+    Attributes:
+        engine: the engine's address.
+        run: the label that all containers of the lab have.
     """
 
     engine: str
     run: str
 
 
-Remove: TypeAlias = Callable[[ContainersRecord], list[str]]
-"""Removes the containers of a lab, and says which those were. Raises EngineError."""
+RemoveContainers: TypeAlias = Callable[[ContainersRecord], list[str]]
+"""Removes the containers of a lab and returns their IDs. Raises EngineError."""
 
 
-class Found(Protocol):
-    """What a ContainersRecord is made from."""
+class EngineRecord(Protocol):
+    """The data for a ContainersRecord."""
 
     @property
     def engine(self) -> str:
@@ -47,45 +48,45 @@ class Found(Protocol):
 
     @property
     def run(self) -> str:
-        """The label."""
+        """The label of the containers."""
 
 
 class Containers(Protocol):
     """The containers of one lab."""
 
     @property
-    def record(self) -> Found:
-        """By what they are found."""
+    def record(self) -> EngineRecord:
+        """How to find the containers."""
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start a node's container, or find the one that is named; gives its network namespace."""
+        """Start a node's container, or find the running one it names; return its network namespace."""
 
     def pid(self, node: str) -> int:
-        """Its first process."""
+        """Return the PID of the container's first process."""
 
     def output(self, node: str) -> str:
-        """What it has printed."""
+        """Return what the container has printed."""
 
     def ending(self, node: str) -> str:
-        """How it has ended, in words."""
+        """Return how the container exited."""
 
     def remove(self) -> list[str]:
-        """Remove those that were started, on any ending; the others stay as they are. Returns the ids."""
+        """Remove the containers that were started, and return their IDs."""
 
 
-def needed(plan: LabPlan) -> list[str]:
-    """The nodes that are containers."""
+def container_nodes(plan: LabPlan) -> list[str]:
+    """Return the names of the nodes that are containers."""
     return [node.name for node in plan.nodes if node.kind == "container"]
 
 
-def nobody(plan: LabPlan) -> LabError:
-    """The error where nobody was handed in."""
-    problem = f"node {needed(plan)[0]} of lab {plan.name!r} is a container, and nobody here can start or remove it"
+def no_engine_error(plan: LabPlan) -> LabError:
+    """Return the error for a lab with containers and no engine to start or remove them."""
+    problem = f"node {container_nodes(plan)[0]} of lab {plan.name!r} is a container, which needs an engine"
     return LabError(plan.name, problem, remedy="use the command tunlab or the fixture lab, or make it a host")
 
 
 def wait_ready(containers: Containers, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-    """Wait until the programs of the containers are ready, as the lab file says. Raises LabError."""
+    """Wait until the programs of the containers are ready. Raises LabError."""
     for node in plan.nodes:
         if node.kind == "container":
             for command in node.run:
@@ -99,7 +100,7 @@ def _wait(containers: Containers, plan: LabPlan, node: NodePlan, netns: Netns) -
 
     def missing() -> str:
         if command.ready_port and command.ready_port not in listening_ports(netns):
-            return f"nothing listens on TCP port {command.ready_port}"
+            return f"no socket listens on TCP port {command.ready_port}"
         if command.ready_line and not re.search(command.ready_line, containers.output(node.name), re.MULTILINE):
             return f"no line of its output matches {command.ready_line!r}"
         return ""
@@ -107,24 +108,24 @@ def _wait(containers: Containers, plan: LabPlan, node: NodePlan, netns: Netns) -
     try:
         handle = os.pidfd_open(containers.pid(node.name))
     except ProcessLookupError:
-        raise _failure(containers, plan, node, "ended before it was ready") from None
+        raise _failure(containers, plan, node, "exited before it was ready") from None
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
         ended = False
-        while lacks := missing():
+        while reason := missing():
             if ended:
-                raise _failure(containers, plan, node, "ended before it was ready")
+                raise _failure(containers, plan, node, "exited before it was ready")
             if time.monotonic() >= deadline:
-                raise _failure(containers, plan, node, f"was not ready within {command.timeout:g} s: {lacks}")
+                raise _failure(containers, plan, node, f"was not ready after {command.timeout:g} s: {reason}")
             ended = bool(poll.poll(_TICK * 1000))
     finally:
         os.close(handle)
 
 
-def _failure(containers: Containers, plan: LabPlan, node: NodePlan, what: str) -> LabError:
+def _failure(containers: Containers, plan: LabPlan, node: NodePlan, problem: str) -> LabError:
     lines = containers.output(node.name).splitlines()[-_TAIL:]
-    printed = "\nthe end of what it printed:" + "".join(f"\n  {line}" for line in lines) if lines else ""
+    printed = "\nthe end of its output:" + "".join(f"\n  {line}" for line in lines) if lines else ""
     ending = containers.ending(node.name)
-    problem = f"the container of node {node.name} {what}{f' ({ending})' if ending else ''}"
-    return LabError(plan.name, problem, remedy="run the image by hand" + printed)
+    problem = f"the container of node {node.name} {problem}{f' ({ending})' if ending else ''}"
+    return LabError(plan.name, problem, remedy="run its image yourself to see why" + printed)

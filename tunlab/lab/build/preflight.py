@@ -1,4 +1,4 @@
-"""What a lab needs of the machine that makes it, looked for before anything is made: programs, files."""
+"""Checks before a lab is built: the programs and files that its nodes name."""
 
 from __future__ import annotations
 
@@ -17,11 +17,9 @@ _SYSTEM = Path("/sys")
 
 
 def missing_requirements(nodes: Mapping[str, NodeSpec], file: Path) -> list[Problem]:
-    """The files that nodes are given and the programs that they run, as far as this machine has them not.
+    """Return a problem for each file or program of the nodes that this machine does not have.
 
-    file   the lab file, beside which relative paths of files begin
-
-    A container has programs and directories of its own, and they are not looked for.
+    Paths in `files` are relative to the lab file. Programs and directories of containers are not checked.
     """
     found: list[Problem] = []
     for name, node in nodes.items():
@@ -33,9 +31,9 @@ def missing_requirements(nodes: Mapping[str, NodeSpec], file: Path) -> list[Prob
 
 
 def resolve_files(plan: LabPlan, base: Path) -> LabPlan:
-    """The plan with the paths of the files that its nodes are given made whole; `base` is where relative ones begin.
+    """Return the plan with absolute paths in `files`; `base` is the directory of relative ones.
 
-    Raises TopologyError with all those that are not there, or cannot be laid where they are to be.
+    Raises TopologyError with every file that does not exist or cannot be mounted at its path.
     """
     found: list[Problem] = []
     nodes = []
@@ -52,27 +50,27 @@ def _files(table: str, files: Mapping[str, str], base: Path, file: str, *, conta
     for target, source in files.items():
         path = (base / source).absolute()
         if not path.is_file():
-            problem = f"it is to be {path}, and there is no such file"
-            yield Problem(problem, file, f"{table}.files", target, "a relative path begins where the lab file is")
-        if not contained and (said := _no_place(Path(target))):
-            yield Problem(said[0], file, f"{table}.files", target, said[1])
+            problem = f"is {source!r}; there is no file {path}"
+            yield Problem(problem, file, f"{table}.files", target, "Give a path relative to the lab file.")
+        if not contained and (refused := _check_mount_point(Path(target))):
+            yield Problem(refused[0], file, f"{table}.files", target, refused[1])
 
 
-def _no_place(target: Path) -> tuple[str, str] | None:
-    """Why no file can be laid there, and what to do; None where one can be."""
+def _check_mount_point(target: Path) -> tuple[str, str] | None:
+    """Return why no file can be mounted there, and a hint; None if one can."""
     if target.is_relative_to(_SYSTEM):
-        return "a node has a /sys of its own, and no file is laid there", "give it another path"
+        return "is below /sys, which each node has for itself", "Choose another path."
     if target.is_dir():
-        return "there is a directory on this machine", "name a file in it"
+        return "is a directory on this machine", "Name a file in it."
     if target.exists() or overlay_directory(target) is not None:
         return None
-    problem = f"this machine has no directory {target.parent}"
-    return problem, f"make it (mkdir -p {target.parent}), or take a path below {', '.join(CREATABLE_BELOW)}"
+    problem = f"needs the directory {target.parent}, which this machine does not have"
+    return problem, f"Create it (mkdir -p {target.parent}), or choose a path below {', '.join(CREATABLE_BELOW)}."
 
 
 def _programs(table: str, run: tuple[CommandPlan, ...], files: Mapping[str, str], file: str) -> Iterator[Problem]:
     for place, command in enumerate(run):
         program = command.arguments[0]
         if program not in files and shutil.which(program) is None:
-            problem = f"there is no program {program!r} on this machine"
-            yield Problem(problem, file, table, f"run[{place}]", "install it, or give its full path")
+            problem = f"runs {program!r}, which is not on this machine"
+            yield Problem(problem, file, table, f"run[{place}]", "Install it, or give its full path.")

@@ -1,7 +1,7 @@
-"""How who looks at a lab that stays learns that it was taken down: what he holds open would keep it in the kernel.
+"""DownWatcher: tells a program that reads a persistent lab when the lab is taken down.
 
-A socket in a namespace holds that, and two that hold both ends of a link learn from neither that it is gone.
-Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI when something was mounted or unmounted.
+An open socket keeps a namespace alive, so a reader of both ends of a link would otherwise wait for ever.
+Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from tunlab.errors import LabError
 from tunlab.lab.persistent import state as states
 from tunlab.lab.persistent.lab import PersistentLab
 
-LOOK = 1.0
-"""Seconds after which to look again whatever poll(2) says: where mounts do not propagate, it says nothing."""
+CHECK_INTERVAL = 1.0
+"""Seconds after which to check `is_down` without an event: poll(2) reports none if mounts do not propagate."""
 
 
 class DownWatcher:
-    """The end of a lab, to be waited for; a context manager.
+    """A watch on a persistent lab; a context manager.
 
-    For poll(2): `fileno`, with no event asked for. Whenever that reports anything, and after LOOK seconds, ask `came`.
+    Register `fileno()` with poll(2) without events. After any event, and every CHECK_INTERVAL, check `is_down`.
     """
 
     def __init__(self, lab: PersistentLab) -> None:
-        """Of this lab as it is now: another of that name is not it. Raises LabError if it is not up."""
+        """Watch the lab as it is now; a later lab of the same name counts as another. Raises LabError if not up."""
         self._directory, self._state = lab.directory, lab.state
         self._mounts = open("/proc/self/mounts", "rb", buffering=0)  # noqa: PTH123, SIM115
-        if self.came:
+        if self.is_down:
             self._mounts.close()
-            raise LabError(lab.name, f"lab {lab.name!r} is not up any more", remedy="tunlab ls shows what is up")
+            raise LabError(lab.name, f"lab {lab.name!r} is no longer up", remedy="`tunlab ls` lists the running labs")
 
     def fileno(self) -> int:
-        """For poll(2)."""
+        """Return the descriptor for poll(2)."""
         return self._mounts.fileno()
 
     @property
-    def came(self) -> bool:
-        """Whether the lab is down, or another one by now."""
-        return self._state is None or not states.all_there(self._directory, self._state)
+    def is_down(self) -> bool:
+        """True if the lab was taken down."""
+        return self._state is None or not states.has_all_namespaces(self._directory, self._state)
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""Running a program inside a node that is a container: with its files, its processes and its environment.
+"""Running a program in a node that is a container, with the container's files, processes and environment.
 
-Nothing is asked of its engine: a process of the container is found by the network namespace, and its others are entered
-through it.
-Source: setns(2) for a pidfd, pid_namespaces(7): who enters one is in it only with its children.
+No engine is involved: one process of the container is found by its network namespace, and its other namespaces are
+entered through that process.
+Source: setns(2) for a pidfd; pid_namespaces(7): a process that enters a PID namespace is in it only with its children.
 """
 
 from __future__ import annotations
@@ -20,56 +20,62 @@ from tunlab.kernel.namespace.guardian import find_processes
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import translate_os_errors
 
-_ALL = libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC | libc.CLONE_NEWPID | libc.CLONE_NEWNET
-_HANDED_ON = ("TERM", "LANG", "LC_ALL", "COLUMNS", "LINES")
+_NAMESPACES = libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC | libc.CLONE_NEWPID | libc.CLONE_NEWNET
+_INHERITED = ("TERM", "LANG", "LC_ALL", "COLUMNS", "LINES")
 
 
-def exec_in_container(command: Sequence[str], node: str, netns: Netns, more: Mapping[str, str]) -> NoReturn:
-    """Run `command` in the container that has this network namespace, and end as it ends.
+def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables: Mapping[str, str]) -> NoReturn:
+    """Run `command` in the container that has this network namespace, and exit with its status.
 
-    more   variables beside those of the container and what the terminal needs
+    Args:
+        command: the program and its arguments.
+        node: the node's name, for errors.
+        netns: the container's network namespace.
+        variables: environment variables in addition to the container's and the terminal's.
 
-    Raises KernelError: ESRCH if the container has ended; PrivilegeError.
+    Raises:
+        KernelError: ESRCH if the container has exited.
+        PrivilegeError: without CAP_SYS_ADMIN.
     """
-    pid = _process_of(node, netns)
+    pid = _find_process(node, netns)
     with translate_os_errors(f"enter the container of node {node}", needs="CAP_SYS_ADMIN"):
         own = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         directory = str(Path(f"/proc/{pid}/cwd").readlink())
         handle = os.pidfd_open(pid)
         try:
-            libc.setns(handle, _ALL)
+            libc.setns(handle, _NAMESPACES)
         finally:
             os.close(handle)
     environment = {
         os.fsdecode(name): os.fsdecode(value) for name, _, value in (each.partition(b"=") for each in own) if name
     }
-    environment |= {name: os.environ[name] for name in _HANDED_ON if name in os.environ} | dict(more)
+    environment |= {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(variables)
     child = os.fork()
     if not child:
-        _become(command, directory, environment)
+        _exec(command, directory, environment)
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to both
+        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to both processes
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _process_of(node: str, netns: Netns) -> int:
-    """The container's oldest: one in another PID namespace than ours, in which all that we run in the node is."""
+def _find_process(node: str, netns: Netns) -> int:
+    """Return the container's oldest process: one in a PID namespace other than this process's."""
     ours = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
     for pid in find_processes((netns.identity,)):
         try:
             if os.stat(f"/proc/{pid}/ns/pid").st_ino != ours:  # noqa: PTH116
                 return pid
-        except OSError:  # it has ended
+        except OSError:  # the process has exited
             continue
-    reason, remedy = "it has ended", "tunlab down removes the lab; the container's log says why"
+    reason, remedy = "the container has exited", "`tunlab down` removes the lab; the container's log tells the cause"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)
 
 
-def _become(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> NoReturn:
-    """What the child does; it must not return."""
+def _exec(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> NoReturn:
+    """Execute the command in the child; never return, whatever fails."""
     status = 127
     try:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
@@ -78,8 +84,6 @@ def _become(command: Sequence[str], directory: str, environment: Mapping[str, st
         os.execvpe(command[0], list(command), environment)
     except OSError as error:
         status = 126 if error.errno == errno.EACCES else 127
-        os.write(
-            2, f"tunlab: the container has no program {command[0]!r} that can be run ({error.strerror})\n".encode()
-        )
+        os.write(2, f"tunlab: cannot run {command[0]!r} in the container: {error.strerror}\n".encode())
     finally:
         os._exit(status)

@@ -1,13 +1,13 @@
-"""What a lab leaves on disk: one small directory, with a file that says what there is to remove.
+"""The record of a persistent lab on disk.
 
-    /run/tunlab/NAME/lab.json     what was made so far, and by whom; replaced whole before each step
-    /run/tunlab/NAME/net          the namespace, bind-mounted
-    /run/tunlab/NAME/tun0.door    while a `tunlab dump` reads the device
-    /run/tunlab/NAME/program1.log  what the first of the node's own programs has printed
+    /run/tunlab/NAME/lab.json       the record: what was built so far and by which process; replaced as a whole
+    /run/tunlab/NAME/net            the node's namespace, bind-mounted
+    /run/tunlab/NAME/tun0.inject    the socket of `tunlab dump`, while it reads the TUN
+    /run/tunlab/NAME/program1.log   the output of the node's first program
 
-The last three are a node's. A lab of several has them in a directory for each: /run/tunlab/NAME/nodes/NODE/net.
+The last three belong to a node. A lab of several nodes has a directory for each: /run/tunlab/NAME/nodes/NODE/net.
 
-Source: rename(2) and mkdir(2) for what is atomic, flock(2).
+Source: rename(2), mkdir(2) and flock(2) for what is atomic.
 """
 
 from __future__ import annotations
@@ -27,28 +27,30 @@ from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.namespace.guardian import Identity
 from tunlab.kernel.namespace.netns import unpin
 from tunlab.kernel.process import process_start_time
-from tunlab.lab.build.containers import ContainersRecord, Found
+from tunlab.lab.build.containers import ContainersRecord, EngineRecord
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
 from tunlab.topology import LabPlan, LabSpec, plan
 
 RUN = "/run/tunlab"
 RUN_VARIABLE = "TUNLAB_RUN"
-"""The environment variable that names another directory than /run/tunlab."""
+"""The environment variable that replaces /run/tunlab."""
 
 _FILE, _NEW_FILE = "lab.json", "lab.json.new"
 NET, _NODES = "net", "nodes"
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
-    """What is recorded of a lab.
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
+    """The record of a lab.
 
-    plan                what it is made from
-    created             when it was asked for, UTC, as RFC 3339 has it
-    owner               the process that makes it, and
-    owner_started       when that started, in clock ticks after the machine did: the two name it for good
-    containers          by what those that were started for it are found; None for none
-    resolver            the process that answers for the nodes' names; 0 for none
-    namespaces          (st_dev, st_ino) of nsfs for each node; none before they are made
+    Attributes:
+        name: the lab's name.
+        plan: the plan it is built from.
+        created: when `up` started, UTC, in the format of RFC 3339.
+        owner: the PID of the process that builds the lab.
+        owner_started: when that process started, in clock ticks since boot; with the PID it identifies the process.
+        containers: how to find the containers started for the lab; None without any.
+        namespaces: (st_dev, st_ino) of each node's namespace; empty before they are created.
+        phase: "up" once the programs are ready.
     """
 
     name: str
@@ -57,13 +59,12 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     owner: int
     owner_started: int
     containers: ContainersRecord | None = None
-    resolver: int = 0
     namespaces: dict[str, Identity] = msgspec.field(default_factory=dict)
     phase: Literal["coming up", "up"] = "coming up"
 
     @classmethod
-    def first(cls, lab: LabSpec | LabPlan, containers: Found | None = None) -> Self:
-        """What is recorded before anything is made; this process is the owner."""
+    def initial(cls, lab: LabSpec | LabPlan, containers: EngineRecord | None = None) -> Self:
+        """Return the record to write before anything is created, with this process as owner."""
         pid = os.getpid()
         return cls(
             name=lab.name,
@@ -76,29 +77,42 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def namespace(self) -> Identity | None:
-        """That of its first node; None before it is made."""
+        """The namespace of the first node; None before it is created."""
         return next(iter(self.namespaces.values()), None)
 
-    def owner_lives(self) -> bool:
-        """Whether the process that makes the lab is still there."""
+    def is_owner_alive(self) -> bool:
+        """Return True if the process that builds the lab still runs."""
         return process_start_time(self.owner) == self.owner_started
 
 
+# ---- paths -----------------------------------------------------------------------------------------------------------
+
+
 def run_directory() -> Path:
-    """Where the labs' directories are."""
+    """Return the directory that holds the directories of all labs."""
     directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # from another working directory the labs would be gone
-        raise LabError("", f"{RUN_VARIABLE}={directory} is relative", remedy="give a path that begins with /")
+    if not directory.is_absolute():  # labs would vanish with a change of the working directory
+        raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
     return directory
 
 
+def lab_directory(name: str) -> Path:
+    """Return the directory of a lab's record."""
+    return run_directory() / name
+
+
 def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
-    """Where a node's part of what is on disk is: in the lab's directory if it is the only one."""
+    """Return the directory of a node's files: the lab's own, if it has one node."""
     return directory if len(plan.nodes) == 1 else directory / _NODES / node
 
 
-def all_there(directory: Path, state: State) -> bool:
-    """Whether the namespaces that are recorded are those that are pinned."""
+def log_path(directory: Path, number: int) -> Path:
+    """Return the file for the output of a node's program, counted from 1; `directory` is the node's."""
+    return directory / f"program{number}.log"
+
+
+def has_all_namespaces(directory: Path, state: LabState) -> bool:
+    """Return True if every recorded namespace is still pinned."""
     for node in state.plan.nodes:
         try:
             status = (node_directory(directory, state.plan, node.name) / NET).stat()
@@ -109,39 +123,38 @@ def all_there(directory: Path, state: State) -> bool:
     return True
 
 
-def log(directory: Path, number: int) -> Path:
-    """Where the output of a node's program goes, counted from 1; `directory` is the node's."""
-    return directory / f"program{number}.log"
+# ---- locks -----------------------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def claimed(name: str) -> Iterator[Path]:
-    """Make the lab's directory, and be the one who makes the lab: of two who try, one succeeds.
+def create_directory(name: str) -> Iterator[Path]:
+    """Create a lab's directory and hold its lock: of two processes that try, one succeeds.
 
-    Raises FileExistsError, PrivilegeError, KernelError.
+    Raises:
+        FileExistsError: if the lab exists.
+        PrivilegeError, KernelError: if the directory cannot be created.
     """
-    directory = run_directory() / name
+    directory = lab_directory(name)
     try:
         directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with _alone():
+        with _run_lock():
             directory.mkdir(mode=0o755)
             fd = _open(directory)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileExistsError:
         if not directory.parent.is_dir():
-            raise KernelError(
-                errno.ENOTDIR, f"make {directory}", reason=f"{directory.parent} is no directory"
-            ) from None
+            reason = f"{directory.parent} is not a directory"
+            raise KernelError(errno.ENOTDIR, f"create {directory}", reason=reason) from None
         raise
     except PermissionError as error:
         remedy = NEEDS_ROOT if os.geteuid() else f"name another directory in {RUN_VARIABLE}"
         reason = f"user {os.geteuid()} may not write to {directory.parent}"
-        operation = f"make {directory}"
+        operation = f"create {directory}"
         raise PrivilegeError(
             error.errno or 0, operation, missing=str(directory.parent), reason=reason, remedy=remedy
         ) from error
     except OSError as error:
-        raise KernelError(error.errno or 0, f"make {directory}", reason=error.strerror or "") from error
+        raise KernelError(error.errno or 0, f"create {directory}", reason=error.strerror or "") from error
     try:
         yield directory
     finally:
@@ -149,27 +162,28 @@ def claimed(name: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(directory: Path) -> Iterator[None]:
-    """Be the one process that makes or removes the lab. Raises LabError if another is."""
+def lock(directory: Path) -> Iterator[None]:
+    """Hold the lock of an existing lab. Raises LabError if another process holds it, or has removed the lab."""
     name = directory.name
     try:
-        with _alone():
+        with _run_lock():
             fd = _open(directory)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(fd)
-                problem = f"another tunlab is making or removing lab {name!r} right now"
+                problem = f"another process is creating or removing lab {name!r}"
                 raise LabError(name, problem, remedy="try again when it is done") from None
             try:
-                there = os.path.samestat(os.fstat(fd), directory.stat())
+                exists = os.path.samestat(os.fstat(fd), directory.stat())
             except FileNotFoundError:
-                there = False
-            if not there:  # whoever removed it had not let go of it when we opened it
+                exists = False
+            if not exists:  # removed between our open and our lock
                 os.close(fd)
                 raise FileNotFoundError(errno.ENOENT, "removed", str(directory))
     except FileNotFoundError:
-        raise LabError(name, f"lab {name!r} was removed meanwhile", remedy="tunlab ls shows what is up") from None
+        problem = f"lab {name!r} was removed by another process"
+        raise LabError(name, problem, remedy="`tunlab ls` lists the running labs") from None
     try:
         yield
     finally:
@@ -177,8 +191,8 @@ def locked(directory: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """For the moment between a directory's making and its lock, in which it would look like one left broken."""
+def _run_lock() -> Iterator[None]:
+    """Hold the run directory's lock while a lab's directory exists without a lock, and would look broken."""
     fd = _open(run_directory())
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -192,25 +206,19 @@ def _open(directory: Path) -> int:
 
 
 def is_locked(directory: Path) -> bool:
-    """Whether somebody makes or removes the lab at this moment."""
+    """Return True if another process is creating or removing the lab."""
     try:
-        with locked(directory):
+        with lock(directory):
             return False
     except LabError:
         return True
 
 
-def let_go(pinned: Path) -> None:
-    """Unpin a namespace, if it was pinned and still is. Raises KernelError."""
-    try:
-        unpin(pinned)
-    except KernelError as error:
-        if error.errno != errno.ENOENT:
-            raise
+# ---- files -----------------------------------------------------------------------------------------------------------
 
 
-def write(directory: Path, state: State) -> None:
-    """Record `state`, whole or not at all. Raises KernelError."""
+def write(directory: Path, state: LabState) -> None:
+    """Write the record atomically. Raises KernelError."""
     new = directory / _NEW_FILE
     try:
         new.write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
@@ -219,32 +227,41 @@ def write(directory: Path, state: State) -> None:
         raise KernelError(error.errno or 0, f"write {directory / _FILE}", reason=error.strerror or "") from error
 
 
-def read(directory: Path) -> State | None:
-    """What was recorded last; None where nothing was, or nothing that can be read. Raises KernelError."""
+def read(directory: Path) -> LabState | None:
+    """Read the record; None if there is none, or it is damaged. Raises KernelError."""
     try:
-        return msgspec.json.decode((directory / _FILE).read_bytes(), type=State)
+        return msgspec.json.decode((directory / _FILE).read_bytes(), type=LabState)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     except OSError as error:
         raise KernelError(error.errno or 0, f"read {directory / _FILE}", reason=error.strerror or "") from error
 
 
+def unpin_namespace(path: Path) -> None:
+    """Unmount a namespace's bind mount, if it exists. Raises KernelError."""
+    try:
+        unpin(path)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
 def remove(directory: Path) -> None:
-    """Delete the directory of a lab of which nothing else is left. Raises LabError if there are others' files in it."""
+    """Delete the directory of a lab of which nothing else is left. Raises LabError if it holds foreign files."""
     nodes = directory / _NODES
     for each in (*nodes.glob("*"), directory):
-        for ours in (*each.glob("*.door"), *each.glob("program*.log")):
+        for ours in (*each.glob("*.inject"), *each.glob("program*.log")):
             ours.unlink(missing_ok=True)
     (directory / _NEW_FILE).unlink(missing_ok=True)
     for each in (*nodes.glob("*"), nodes):
-        with contextlib.suppress(OSError):  # it holds what is not ours, is none, or is not there
+        with contextlib.suppress(OSError):  # it holds foreign files, or does not exist
             each.rmdir()
     leaves = [path for path in directory.rglob("*") if not (path.is_dir() and any(path.iterdir()))]
-    others = sorted(str(path.relative_to(directory)) for path in leaves if path != directory / _FILE)
-    if others:
-        problem = f"{directory} holds what tunlab has not put there: {', '.join(others)}"
-        pinned = [str(directory / each) for each in others if os.path.ismount(directory / each)]
-        away = f"unmount what is mounted there (umount {' '.join(pinned)})" if pinned else "take that away"
-        raise LabError(directory.name, problem, remedy=f"{away} and try again")
+    foreign = sorted(str(path.relative_to(directory)) for path in leaves if path != directory / _FILE)
+    if foreign:
+        problem = f"{directory} holds files that tunlab did not create: {', '.join(foreign)}"
+        mounts = [str(directory / each) for each in foreign if os.path.ismount(directory / each)]
+        action = f"unmount them (umount {' '.join(mounts)})" if mounts else "move them away"
+        raise LabError(directory.name, problem, remedy=f"{action} and try again")
     (directory / _FILE).unlink(missing_ok=True)
     directory.rmdir()

@@ -1,4 +1,4 @@
-"""What is said of a lab that stays: how it is, and what of it was removed. Data only."""
+"""What is reported of persistent labs: their status, and what `down` removed."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ Condition = Literal["up", "coming up", "broken", "gone"]
 
 
 class Removed(Struct, frozen=True):
-    """What `down` has removed.
+    """What `down` removed.
 
-    processes   those that lived in the lab, by id, killed
-    ifname      the TUN, the first one's name; "" if there was none (any more)
-    namespace   whether one was there
-    nodes       whose namespaces were there, and gone now: not those of containers, which are their engine's
-    tuns        all its TUNs, by name, node after node
-    containers  those that were started for it, by id
+    Attributes:
+        name: the lab's name.
+        processes: PIDs of the processes killed in the lab.
+        ifname: the first TUN; "" if there was none.
+        namespace: True if a namespace existed.
+        nodes: the nodes whose namespaces existed, without containers.
+        tuns: the names of all TUNs.
+        containers: IDs of the containers started for the lab.
     """
 
     name: str
@@ -30,17 +32,19 @@ class Removed(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """A lab as `tunlab ls` shows it.
+    """The status of a lab, as `tunlab ls` shows it.
 
-    condition   "up"; "coming up": its maker is at work; "broken": that ended half-way; "gone": it was up, and its
-                namespaces are no more, as after a reboot
-    since       UTC, as RFC 3339 has it; "" where it is not recorded
-    ifname      of its TUN, the first of the first node that has one; "" for none
-    addresses   of that device, as the kernel has them now; as recorded, without the right to ask
-    attached    whether somebody reads it; None without the right to ask, and where there is none
-    processes   those that live in the lab, by id
-    nodes       its nodes, but for the bridges that stand for links
-    links       how many it has
+    Attributes:
+        name: the lab's name.
+        condition: "up"; "coming up" while `up` runs; "broken" if `up` was killed; "gone" if the namespaces no longer
+            exist, as after a reboot.
+        since: when `up` started, UTC, in the format of RFC 3339; "" if unknown.
+        ifname: the TUN of the first node that has one; "" without one.
+        addresses: that TUN's addresses in the kernel; the recorded ones without CAP_SYS_ADMIN.
+        attached: True if a program reads that TUN; None if unknown.
+        processes: PIDs of the processes in the lab.
+        nodes: the names of its nodes.
+        links: the number of its links.
     """
 
     name: str

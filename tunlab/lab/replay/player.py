@@ -1,7 +1,8 @@
-"""A recording of a TUN played once more to a kernel: what was injected is injected, what comes out is compared.
+"""Replay: injects the recorded packets "in" into a kernel, and compares its replies with the recorded packets "out".
 
-What a kernel chooses anew each time is tolerated: the IP identification, its initial sequence numbers, its timestamps.
-Its choice is carried over into what is injected, or a connection would be answered by resets: RFC 9293 section 3.10.7.
+Values that a kernel chooses anew each time may differ: IP identification, initial sequence numbers, timestamps.
+Injected segments are adapted to the new sequence numbers; otherwise the kernel would reset the connection (RFC 9293
+section 3.10.7).
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from tunlab.packet import ICMP, TCP, Difference, ICMPType, Packet, TCPFlag, Verd
 from tunlab.traffic import Tun
 
 Flow = tuple[str, int | None, str, int | None]
-"""Addresses and ports, the sender's first."""
+"""Source address and port, destination address and port."""
 
 
 class Outcome(Struct, frozen=True):
-    """One line of what happened.
+    """One packet of a replay beside the recorded one.
 
-    number        of the recorded packet; None for one that was not recorded
-    recorded      its octets
-    now           what was injected, or what came out; None where nothing did
-    differences   fields that differ: `wanted` as recorded, `got` as they are now
+    Attributes:
+        number: the recorded packet's number; None if there is none.
+        direction: "in" if injected, "out" if sent by the kernel.
+        recorded: the recorded bytes.
+        now: the bytes injected or sent now; None if the kernel sent none.
+        differences: the fields that differ; `wanted` is recorded, `got` is now.
     """
 
     number: int | None
@@ -40,12 +43,12 @@ class Outcome(Struct, frozen=True):
 
     @property
     def same(self) -> bool:
-        """Whether what came out is as recorded; an injected packet always is."""
+        """True if the packet is as recorded; always true for an injected one."""
         return self.recorded is not None and self.now is not None and not self.differences
 
 
 def prepare(tun: Tun, played: Script) -> None:
-    """Give a TUN of our own what the recorded one had: further addresses, ways back, sockets that listen."""
+    """Give a TUN the recorded kernel's further addresses, routes and listening sockets."""
     for cidr in played.further:
         tun.device.add_address(cidr)
     for dst in played.routes:
@@ -57,12 +60,15 @@ def prepare(tun: Tun, played: Script) -> None:
 
 
 class Replay:
-    """One run of a script over a TUN.
+    """One run of a script on a TUN.
 
-    exact     inject octets as they are, and tolerate nothing
-    pace      keep the recorded times between packets
-    timeout   seconds to wait for what was recorded, beyond the time that it took then
-    act       let the namespace's kernel begin what it began then: connections, pings
+    Args:
+        tun: the TUN to inject into and read from.
+        played: the script.
+        exact: inject the recorded bytes unchanged and report every difference.
+        pace: keep the recorded intervals between packets.
+        timeout: seconds to wait for each recorded packet, in addition to the recorded interval.
+        act: start the connections and pings that the recorded kernel started.
     """
 
     def __init__(
@@ -77,82 +83,82 @@ class Replay:
     ) -> None:
         self._tun, self._script = tun, played
         self._exact, self._pace, self._timeout, self._act = exact, pace, timeout, act
-        self._came: deque[bytes] = deque()
-        self._begun: set[object] = set()
+        self._received: deque[bytes] = deque()
+        self._started: set[object] = set()
         self._isn: dict[Flow, int] = {}
         self._clock: dict[Flow, int] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Play it; each outcome as soon as it is known. Raises KernelError for what the kernel does not take."""
+        """Run the script and yield each outcome at once. Raises KernelError if the kernel refuses a packet."""
         steps = self._script.steps
-        began, first, before = time.monotonic(), steps[0].time_ns, steps[0].time_ns
-        for at, step in enumerate(steps):
+        started, first, before = time.monotonic(), steps[0].time_ns, steps[0].time_ns
+        for index, step in enumerate(steps):
             if step.direction == "in":
                 if self._pace:
-                    self._read_until(began + (step.time_ns - first) / 1e9)
-                octets = step.octets if self._exact else self._carried_over(step.octets)
+                    self._read_until(started + (step.time_ns - first) / 1e9)
+                octets = step.octets if self._exact else self._adapt(step.octets)
                 self._tun.device.write(octets)
                 yield Outcome(step.number, "in", step.octets, octets)
             else:
                 if self._act:
-                    self._begin(step, steps[at:])
-                later = [each for each in steps[at + 1 :] if each.direction == "out"]
+                    self._start(step, steps[index:])
+                later = [each for each in steps[index + 1 :] if each.direction == "out"]
                 yield from self._compare(step, later, self._timeout + max(0, step.time_ns - before) / 1e9)
             before = step.time_ns
-        self._came.extend(self._tun.device.read_all())
-        yield from (Outcome(None, "out", None, octets) for octets in self._came)
+        self._received.extend(self._tun.device.read_all())
+        yield from (Outcome(None, "out", None, octets) for octets in self._received)
 
     def _read_until(self, deadline: float) -> None:
-        """Wait for an instant; what comes meanwhile is kept."""
+        """Wait until a monotonic time, and keep the packets that arrive meanwhile."""
         while (left := deadline - time.monotonic()) > 0:
             if self._tun.device.wait(left):
-                self._came.extend(self._tun.device.read_all())
+                self._received.extend(self._tun.device.read_all())
 
-    def _compare(self, step: Step, later: Iterable[Step], patience: float) -> Iterator[Outcome]:
-        deadline = time.monotonic() + patience
-        while not self._came and (left := deadline - time.monotonic()) > 0:
+    def _compare(self, step: Step, later: Iterable[Step], timeout: float) -> Iterator[Outcome]:
+        deadline = time.monotonic() + timeout
+        while not self._received and (left := deadline - time.monotonic()) > 0:
             if self._tun.device.wait(left):
-                self._came.extend(self._tun.device.read_all())
-        self._came.extend(self._tun.device.read_all())
-        for place, octets in enumerate(self._came):
+                self._received.extend(self._tun.device.read_all())
+        self._received.extend(self._tun.device.read_all())
+        for place, octets in enumerate(self._received):
             if not self._differences(step.octets, octets):
                 for _ in range(place):
-                    yield Outcome(None, "out", None, self._came.popleft())
-                self._came.popleft()
+                    yield Outcome(None, "out", None, self._received.popleft())
+                self._received.popleft()
                 self._learn(step.octets, octets)
                 yield Outcome(step.number, "out", step.octets, octets)
                 return
-        if self._came and not any(not self._differences(each.octets, self._came[0]) for each in later):
-            octets = self._came.popleft()
+        if self._received and not any(not self._differences(each.octets, self._received[0]) for each in later):
+            octets = self._received.popleft()
             differences = tuple(self._differences(step.octets, octets))
             self._learn(step.octets, octets)
             yield Outcome(step.number, "out", step.octets, octets, differences)
             return
         yield Outcome(step.number, "out", step.octets, None)
 
-    # ---- what the kernel began by itself ---------------------------------------------------------------------------
+    # ---- connections and pings of the kernel -------------------------------------------------------------------------
 
-    def _begin(self, step: Step, rest: Sequence[Step]) -> None:
+    def _start(self, step: Step, rest: Sequence[Step]) -> None:
         packet = parsed(step.octets)
         if packet is None:
             return
         transport, dst = packet.transport, packet.ip.dst
         if isinstance(transport, TCP) and transport.flags & SYN_ACK == TCPFlag.SYN:
             key: object = _flow(packet)
-            if key not in self._begun:
-                self._begun.add(key)
+            if key not in self._started:
+                self._started.add(key)
                 self._tun.connect(dst, transport.dst_port, src_port=transport.src_port)
         elif isinstance(transport, ICMP) and transport.type == ICMPType.ECHO_REQUEST:
             key = (dst, transport.identifier)
-            if key not in self._begun:
-                self._begun.add(key)
+            if key not in self._started:
+                self._started.add(key)
                 count = sum(_is_echo_request(each, dst, transport.identifier) for each in rest)
                 self._tun.ping(dst, count=count, payload=packet.payload, identifier=transport.identifier)
 
-    # ---- what a kernel chooses anew --------------------------------------------------------------------------------
+    # ---- values that the kernel chooses ------------------------------------------------------------------------------
 
     def _learn(self, recorded: bytes, now: bytes) -> None:
-        """From a SYN of the kernel's how far its numbers are from the recorded ones."""
+        """Note the offsets of the kernel's sequence number and timestamp from the recorded ones."""
         before, after = parsed(recorded), parsed(now)
         if before is None or after is None or self._exact:
             return
@@ -164,8 +170,8 @@ class Replay:
         if one.timestamps and other.timestamps:
             self._clock[_flow(before)] = (other.timestamps[0] - one.timestamps[0]) % 2**32
 
-    def _carried_over(self, octets: bytes) -> bytes:
-        """A recorded segment to the kernel with the acknowledgements and echoes that fit the kernel's numbers now."""
+    def _adapt(self, octets: bytes) -> bytes:
+        """Return a recorded segment with acknowledgement and echoed timestamp adapted to the kernel's own numbers."""
         packet = parsed(octets)
         tcp = packet.get(TCP) if packet is not None else None
         if packet is None or tcp is None:
@@ -192,7 +198,7 @@ class Replay:
         return _field_differences(self._as_now(before, after), after)
 
     def _as_now(self, recorded: Packet, now: Packet) -> Packet:
-        """The recorded packet as the kernel would have sent it with the numbers that it has chosen now."""
+        """Return the recorded packet with the numbers that the kernel chose now."""
         ip = replace(recorded.ip, identification=now.ip.identification)
         headers = [ip, *recorded.headers[1:]]
         tcp, other = recorded.get(TCP), now.get(TCP)
@@ -208,7 +214,7 @@ class Replay:
         payload = recorded.payload
         if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _alike(recorded, now):
             payload = now.payload
-        # A checksum is right or wrong; which number that makes follows from the rest.
+        # Compare checksums by verdict: their value follows from the other fields.
         fresh = [
             replace(header, checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)
@@ -233,7 +239,7 @@ def _verdict(packet: Packet, header: object) -> Verdict | None:
 
 
 def _alike(one: Packet, other: Packet) -> bool:
-    """Whether two ICMP errors are about the same datagram: its addresses, protocol, ports and length."""
+    """Return True if two ICMP errors quote the same addresses, protocol, ports and length."""
     try:
         mine, its = one.quoted, other.quoted
     except PacketError:
@@ -242,7 +248,7 @@ def _alike(one: Packet, other: Packet) -> bool:
 
 
 def _shifted(tcp: TCP, shift: int, clock: int, own_clock: int = 0) -> bytes:
-    """The options with the edges of SACK, the echoed timestamp and the sender's own moved on by so much."""
+    """Return the TCP options with SACK edges, echoed timestamp and own timestamp shifted."""
     options = []
     for option in tcp.decoded_options:
         match option:

@@ -1,4 +1,4 @@
-"""What a recording of a TUN says that is to be played: the steps, and the kernel that they were played to."""
+"""The script of a replay: the recorded datagrams, and the kernel configuration they need."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 
 
 class Step(Struct, frozen=True):
-    """A recorded datagram: `number` in the recording from 1, `time_ns` 0 where it has none."""
+    """A recorded datagram; `number` counts from 1, `time_ns` is 0 without a timestamp."""
 
     number: int
     direction: Literal["in", "out"]
@@ -28,12 +28,15 @@ class Step(Struct, frozen=True):
 
 
 class Script(Struct, frozen=True):
-    """What is played.
+    """What a replay injects and expects.
 
-    address    the kernel's, with its prefix length
-    further    other addresses of the kernel's, with theirs
-    routes     networks beyond the TUN that the address does not cover
-    tcp, udp   ports on which the recorded kernel had somebody listening
+    Attributes:
+        steps: the datagrams, in order.
+        address: the kernel's address with prefix length.
+        further: more addresses of the kernel, with prefix length.
+        routes: networks behind the TUN outside the address's network.
+        tcp: TCP ports with a listener in the recorded kernel.
+        udp: UDP ports with a listener in the recorded kernel.
     """
 
     steps: tuple[Step, ...]
@@ -45,19 +48,24 @@ class Script(Struct, frozen=True):
 
 
 def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str = "") -> Script:
-    """What a recording says that is to be played, on the interface `ifname`, by default the only one with packets "in".
+    """Return the script of a recording.
 
-    address   "10.1.2.1" or "10.1.2.1/24"; by default worked out from the recording. Where the recording has no
-              directions, what goes to this address is "in", what comes from it "out"
+    Args:
+        records: the recorded packets.
+        ifname: the interface to replay; by default the only one with packets "in".
+        address: the kernel's address, "10.1.2.1" or "10.1.2.1/24"; by default found in the recording. If the recording
+            has no directions, packets to this address are "in" and packets from it "out".
 
-    Raises PacketError for a recording with nothing to inject, or with packets cut short; KernelError for no address.
+    Raises:
+        PacketError: if there is no packet to inject, or one was truncated.
+        KernelError: if `address` is invalid.
     """
     steps = _steps(records, ifname or ifname_of(records, address), address.partition("/")[0])
     if not any(step.direction == "in" for step in steps):
-        what = f"of the interface {ifname!r} " if ifname else ""
+        where = f" on interface {ifname!r}" if ifname else ""
         raise PacketError(
-            f'no packet {what}has the direction "in", and only those can be injected; '
-            "if the file keeps no directions, say which address was the kernel's: --address"
+            f'no packet{where} has the direction "in", so there is none to inject;'
+            " if the file has no directions, give the kernel's address with --address"
         )
     packets = [(step.direction, packet) for step in steps if (packet := parsed(step.octets)) is not None]
     sent = {packet.ip.src for direction, packet in packets if direction == "out"}
@@ -68,7 +76,7 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
     network = IPv4Network(own, strict=False)
     host = own.partition("/")[0]
     further = tuple(f"{each}/32" for each in wanted if each in sent and each != host)
-    # Only where something was sent: where nothing was, it may be for want of a route.
+    # Only for destinations of sent packets: silence may have been caused by a missing route.
     peers = dict.fromkeys(packet.ip.dst for direction, packet in packets if direction == "out")
     routes = tuple(
         f"{peer}/32"
@@ -79,12 +87,12 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
 
 
 def ifname_of(records: Sequence[RecordedPacket], address: str = "") -> str:
-    """The only interface with packets "in"; raises PacketError where there are several."""
+    """Return the only interface with packets "in". Raises PacketError if there are several."""
     names = list(dict.fromkeys(each.interface.name for each in records if each.direction == "in"))
     if not names and address:
         names = list(dict.fromkeys(each.interface.name for each in records))
     if len(names) > 1:
-        raise PacketError(f"packets came in on several interfaces: choose one by --interface: {', '.join(names)}")
+        raise PacketError(f"packets arrived on several interfaces ({', '.join(names)}); choose one with --interface")
     return names[0] if names else ""
 
 
@@ -102,22 +110,22 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
             direction = "in" if packet.ip.dst == host else "out"
         if direction == "in" and record.wire_length > len(record.data):
             raise PacketError(
-                f"packet {number} was cut when it was recorded: it had {record.wire_length} octets, and"
-                f" {len(record.data)} were kept; record it whole"
+                f"packet {number} was truncated: {len(record.data)} of its {record.wire_length} bytes were recorded;"
+                " record whole packets"
             )
         steps.append(Step(number, direction, octets, record.time_ns or 0))
     return steps
 
 
 def _own(address: str, wanted: Counter[str], sent: set[str]) -> str:
-    """The kernel's address: as given, else that to which most was sent of those that have answered."""
+    """Return the given address, else the most common destination among hosts that replied."""
     if not address:
         most = [each for each, _ in wanted.most_common()]
         answering = [each for each in most if each in sent]
         address = next(iter(answering or most), "")
         if not address:
-            raise PacketError("no packet goes to an address that a kernel can have: say which it had: --address")
-    return str(parse_interface(address if "/" in address else f"{address}/24", "play a recording"))
+            raise PacketError("no packet has a usable destination address; give the kernel's address with --address")
+    return str(parse_interface(address if "/" in address else f"{address}/24", "replay a recording"))
 
 
 def _is_host(address: IPv4Address) -> bool:
@@ -125,7 +133,7 @@ def _is_host(address: IPv4Address) -> bool:
 
 
 def _listeners(packets: Sequence[tuple[str, Packet]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """TCP ports that have answered a SYN, UDP ports that took a datagram and of which nobody said they are closed."""
+    """Return TCP ports that replied to a SYN, and UDP ports that received a datagram and no "port unreachable"."""
     tcp, udp, closed = dict[int, None](), dict[int, None](), set[int]()
     for direction, packet in packets:
         transport = packet.transport
@@ -144,7 +152,7 @@ def _is_intact(packet: Packet) -> bool:
 
 
 def parsed(octets: bytes) -> Packet | None:
-    """The packet; None for octets that begin with no IPv4 header."""
+    """Parse an IPv4 packet; return None if the bytes are not IPv4."""
     try:
         return parse(octets)
     except PacketError:

@@ -1,4 +1,4 @@
-"""Reading a lab's TUN: attached to it as its other end, or beside whoever is.
+"""Reader: the packets of a lab's TUN, read from the device or beside the program attached to it.
 
 Source: Documentation/networking/tuntap.rst, packet(7).
 """
@@ -16,54 +16,54 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab.attachment import attach
-from tunlab.lab.lab import Lab
+from tunlab.lab.persistent.lab import PersistentLab
 from tunlab.lab.tun.inject_server import InjectServer
 from tunlab.packet import parse
 from tunlab.traffic import TraceEntry
-
-__all__ = ["Reader", "attach"]
 
 _AT_ONCE = 64
 
 
 class Reader(Closeable):
-    """What crosses a lab's TUN.
+    """The packets that cross a persistent lab's TUN.
 
-    attached   True: we are the TUN's other end, and write what comes in by the door; what we read, nobody else does.
-               False: somebody else is, and we see what passes between that program and the kernel
+    If no program is attached to the TUN, the reader attaches to it and writes what `inject` sends. Otherwise it sees
+    the packets between that program and the kernel.
     """
 
-    def __init__(self, lab: Lab, node: str = "", ifname: str = "") -> None:
-        """Begin to read a TUN: of the node, by default the lab's only one with a TUN; by default its first.
+    def __init__(self, lab: PersistentLab, node: str = "", ifname: str = "") -> None:
+        """Start to read a TUN, by default the first of the only node that has one.
 
-        Raises LabError if the lab is not up, KernelError, PrivilegeError.
+        Raises:
+            LabError: if the lab is not up.
+            PrivilegeError, KernelError: if the kernel refuses.
         """
-        self._lab, self.ifname, self._closed = lab, ifname or lab.ifname_of(node), False
+        self._lab, self.ifname, self._closed = lab, ifname or lab.ifname(node), False
         with ExitStack() as undo:
             netns = undo.enter_context(lab.netns(node))
             self._device = attach(netns, self.ifname)
-            self._door: InjectServer | None = None
+            self._server: InjectServer | None = None
             self._socket: PacketSocket | None = None
             if self._device is not None:
                 undo.callback(self._device.close)
-                self._door = InjectServer(lab.directory_of(lab.node_name(node)), self.ifname)
-                undo.callback(self._door.close)
+                self._server = InjectServer(lab.node_directory(lab.node_name(node)), self.ifname)
+                undo.callback(self._server.close)
             else:
                 self._socket = undo.enter_context(PacketSocket(netns, self.ifname))
             self._resources = undo.pop_all()
 
     @property
     def attached(self) -> bool:
-        """Whether we are the TUN's other end."""
+        """True if this reader is attached to the TUN, so that no other program can be."""
         return self._device is not None
 
     def filenos(self) -> list[int]:
-        """For poll(2): when one can be read, `take`."""
-        sources = (self._device, self._door, self._socket)
+        """Return the descriptors for poll(2): call `take` when one is readable."""
+        sources = (self._device, self._server, self._socket)
         return [source.fileno() for source in sources if source is not None]
 
     def take(self) -> list[TraceEntry]:
-        """What has crossed since and was not taken yet, some tens at most. Raises LabError when the device is gone."""
+        """Return up to 64 new packets without waiting. Raises LabError if the TUN no longer exists."""
         try:
             return list(self._take())
         except KernelError as error:
@@ -72,16 +72,16 @@ class Reader(Closeable):
             raise
 
     def gone(self) -> LabError:
-        """The error when there is nothing to be read any more."""
-        problem = f"{self.ifname} in lab {self._lab.name!r} is gone, or down"
-        return LabError(self._lab.name, problem, remedy="tunlab ls shows what is up")
+        """Return the error for a TUN that no longer exists."""
+        problem = f"{self.ifname} in lab {self._lab.name!r} was deleted or is down"
+        return LabError(self._lab.name, problem, remedy="`tunlab ls` lists the running labs")
 
     def _take(self) -> Iterable[TraceEntry]:
         if self._device is not None:
-            # In the order of cause and effect: what waited, what is injected now, what the kernel sends on that.
+            # In the order of cause and effect: waiting packets, then each injected one with the kernel's replies.
             yield from self._read(self._device)
-            if self._door is not None:
-                for octets in self._door.answer(self._device.write):
+            if self._server is not None:
+                for octets in self._server.serve(self._device.write):
                     yield _trace_entry("in", octets, time.time_ns())
                     yield from self._read(self._device)
         if self._socket is not None:
@@ -92,13 +92,13 @@ class Reader(Closeable):
         return (_trace_entry("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
 
     def close(self) -> None:
-        """Let go of the device. May be repeated."""
+        """Detach from the TUN. May be repeated."""
         self._closed = True
         self._resources.close()
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True after `close`."""
         return self._closed
 
 

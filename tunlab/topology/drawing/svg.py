@@ -105,7 +105,7 @@ def _box(plan: LabPlan, node: NodePlan) -> _Box:
     return _Box(node, rows, width, HEADER + ROW * len(rows) + (8 if rows else 2))
 
 
-# ---- placed --------------------------------------------------------------------------------------------------------
+# ---- placed ----------------------------------------------------------------------------------------------------------
 
 
 def _place(plan: LabPlan, boxes: dict[str, _Box]) -> tuple[float, float]:
@@ -169,7 +169,7 @@ def _ends(plan: LabPlan) -> list[tuple[str, str]]:
     return [(link.ends[0][0], link.ends[1][0]) for link in plan.links]
 
 
-# ---- drawn ---------------------------------------------------------------------------------------------------------
+# ---- drawn -----------------------------------------------------------------------------------------------------------
 
 
 def _line(one: _Box, own: str, other: _Box, its: str, said: int) -> tuple[str, tuple[float, float]]:

@@ -171,7 +171,7 @@ def hardware_address(link: int, end: int, *, bridge: bool = False) -> str:
     return ":".join(f"{octet:02x}" for octet in octets)
 
 
-# ---- networks and addresses ----------------------------------------------------------------------------------------
+# ---- networks and addresses ------------------------------------------------------------------------------------------
 
 
 def _number_networks(spec: LabSpec, wiring: Wiring, problems: Problems, at: Sequence[int], version: Version) -> None:
@@ -290,7 +290,7 @@ def _overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: Versio
             widest = (place, network, whose, key)
 
 
-# ---- what nodes say of one another ---------------------------------------------------------------------------------
+# ---- what nodes say of one another -----------------------------------------------------------------------------------
 
 
 def _outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:

@@ -1,0 +1,55 @@
+"""Changing interfaces of a running lab: impairments, up and down."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tunlab.errors import KernelError
+from tunlab.kernel.network.qdisc import impair
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.topology.plan import Impairment, InterfacePlan, NodePlan
+
+
+def set_impairment(rtnl: Rtnl, interface: InterfacePlan, impairment: Impairment | None = None) -> None:
+    """Impair the packets that leave by an interface, by default as planned. Raises KernelError."""
+    wanted = interface.impairment if impairment is None else impairment
+    impair(
+        rtnl,
+        interface.ifindex,
+        rate=wanted.rate,
+        delay_us=wanted.delay_us,
+        jitter_us=wanted.jitter_us,
+        loss=wanted.loss,
+        reorder=wanted.reorder,
+        duplicate=wanted.duplicate,
+        mtu=interface.mtu,
+    )
+
+
+def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) -> None:
+    """Set an interface up or down. Raises KernelError.
+
+    The kernel drops the routes and IPv6 addresses of an interface that goes down; setting it up restores them.
+    """
+    rtnl.set_link(interface.ifindex, up=up)
+    if not up:
+        return
+    for cidr in interface.addresses:
+        if ":" in cidr:
+            with _ignoring(errno.EEXIST):
+                rtnl.add_address(interface.ifindex, cidr)
+    for route in node.routes:
+        with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):  # the last two: by another interface
+            rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
+
+
+@contextmanager
+def _ignoring(*codes: int) -> Iterator[None]:
+    """Ignore kernel errors with these numbers."""
+    try:
+        yield
+    except KernelError as error:
+        if error.errno not in codes:
+            raise

@@ -1,0 +1,161 @@
+"""Finding persistent labs: what is recorded, whether it is up, and the namespaces of its nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from difflib import get_close_matches
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
+from tunlab.kernel.namespace.guardian import find_processes
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.lab.build.namespaces import Namespaces
+from tunlab.lab.persistent import state as states
+from tunlab.lab.persistent.state import NET, LabState
+from tunlab.lab.persistent.status import Condition, Status
+from tunlab.lab.programs import reap
+from tunlab.topology import LabPlan, check_lab_name
+
+
+def lab_names() -> list[str]:
+    """Return the names of all labs that left anything on disk, sorted."""
+    reap()
+    try:
+        names = sorted(entry.name for entry in states.run_directory().iterdir() if entry.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    valid = []
+    for name in names:
+        with contextlib.suppress(TopologyError):  # another program's directory
+            valid.append(check_lab_name(name))
+    return valid
+
+
+def condition_of(name: str, state: LabState | None, *, locked: bool = False) -> Condition:
+    """Return whether the lab is up; `locked` tells that this process holds its lock."""
+    directory = states.lab_directory(name)
+    if state is None:
+        return "coming up" if not locked and states.is_locked(directory) else "broken"
+    if state.phase == "coming up":
+        return "coming up" if state.is_owner_alive() else "broken"
+    return "up" if states.has_all_namespaces(directory, state) else "gone"
+
+
+def running_labs() -> list[str]:
+    """Return the names of all labs that are up."""
+    return [name for name in lab_names() if condition_of(name, states.read(states.lab_directory(name))) == "up"]
+
+
+def read_running(name: str) -> LabState:
+    """Return the record of a lab that is up. Raises LabError for any other."""
+    state = states.read(states.lab_directory(name))
+    if condition_of(name, state) != "up" or state is None:
+        raise not_up_error(name)
+    return state
+
+
+# ---- nodes -----------------------------------------------------------------------------------------------------------
+
+
+def find_node(plan: LabPlan, name: str = "") -> str:
+    """Return a node's name; without one, that of the only node or the only one with a TUN. Raises LabError."""
+    named = [node.name for node in plan.nodes if not node.implicit]
+    if name:
+        if any(node.name == name for node in plan.nodes):
+            return name
+        close = get_close_matches(name, named, n=1)
+        remedy = f"did you mean {close[0]}?" if close else f"its nodes are {', '.join(named)}"
+        raise LabError(plan.name, f"lab {plan.name!r} has no node {name!r}", remedy=remedy)
+    candidates = named if len(named) == 1 else [node.name for node in plan.nodes if node.tun]
+    if len(candidates) == 1:
+        return candidates[0]
+    problem = f"lab {plan.name!r} has {len(named)} nodes: {', '.join(named)}"
+    raise LabError(plan.name, problem, remedy=f"name one of them: {plan.name}/{named[0]}")
+
+
+def pin_path(state: LabState, node: str) -> Path:
+    """Return where a node's namespace is bind-mounted."""
+    return states.node_directory(states.lab_directory(state.name), state.plan, node) / NET
+
+
+def open_namespace(state: LabState, node: str) -> Netns | None:
+    """Open the namespace pinned for a node; None if it is missing or not the recorded one."""
+    try:
+        netns = Netns.open(pin_path(state, node))
+    except KernelError as error:
+        if error.errno in (errno.ENOENT, errno.EINVAL, errno.ENOTDIR):
+            return None
+        raise
+    if netns.identity != state.namespaces.get(node):
+        netns.close()
+        return None
+    return netns
+
+
+def open_namespaces(state: LabState) -> Namespaces:
+    """Open the namespaces of all nodes, in the plan's order; close each."""
+    found = {name: open_namespace(state, name) for name in state.namespaces}
+    return {name: netns for name, netns in found.items() if netns is not None}
+
+
+# ---- reports ---------------------------------------------------------------------------------------------------------
+
+
+def status_of(name: str) -> Status:
+    """Return what `tunlab ls` shows of a lab."""
+    state = states.read(states.lab_directory(name))
+    condition = condition_of(name, state)
+    status = Status(name, condition, "", "", [], None, [])
+    if state is None:
+        return status
+    nodes, links = [node.name for node in state.plan.nodes if not node.implicit], len(state.plan.links)
+    status = replace(status, since=state.created, nodes=nodes, links=links)
+    if state.namespaces and condition != "gone":
+        status = replace(status, processes=list(find_processes(set(state.namespaces.values()))))
+    stack = next((node for node in state.plan.nodes if node.tun), None)
+    if stack is None:
+        return status
+    recorded = next(list(each.addresses) for each in stack.interfaces if each.ifname == stack.tun)
+    status = replace(status, ifname=stack.tun, addresses=recorded)
+    netns = open_namespace(state, stack.name)
+    if netns is None:
+        return status
+    # A program in the lab may have deleted or renamed the device.
+    with netns, contextlib.suppress(PrivilegeError), Rtnl(netns) as rtnl:
+        links_now = {link.name: link for link in rtnl.links()}
+        link = links_now.get(stack.tun)
+        addresses = [address.cidr for address in rtnl.addresses(link.index)] if link else []
+        status = replace(status, addresses=addresses, attached=bool(link and link.carrier))
+    return status
+
+
+def exists_error(name: str) -> LabError:
+    """Return the error for a lab whose name is taken."""
+    state = states.read(states.lab_directory(name))
+    remedy = f"`tunlab down {name}` removes it"
+    match condition_of(name, state):
+        case "up":
+            since = state.created if state else ""
+            return LabError(name, f"lab {name!r} is already up (since {since})", remedy=remedy)
+        case "coming up":
+            owner = f" (process {state.owner})" if state else ""
+            return LabError(name, f"lab {name!r} is coming up{owner}", remedy="wait for it, or choose another name")
+        case "gone":
+            are = "s no longer exist" if state and len(state.plan.nodes) > 1 else " no longer exists"
+            return LabError(name, f"lab {name!r} was up, but its namespace{are}, as after a reboot", remedy=remedy)
+        case _:
+            return LabError(name, f"lab {name!r} is broken: the process that built it was killed", remedy=remedy)
+
+
+def not_up_error(name: str) -> LabError:
+    """Return the error for a lab that is not up."""
+    directory = states.lab_directory(name)
+    if directory.is_dir() and condition_of(name, states.read(directory)) != "up":
+        return exists_error(name)
+    running = running_labs()
+    remedy = f"running labs: {', '.join(running)}" if running else f"`tunlab up --name {name}` creates it"
+    return LabError(name, f"there is no lab {name!r}", remedy=remedy)
