@@ -72,16 +72,16 @@ ERRORS = [
     ),
     (TopologyError("no node"), "no node"),
     (
-        TopologyError("no node", file="lab.toml", table="link.0", key="ends", hint="did you mean router?"),
-        "lab.toml: link.0.ends: no node; did you mean router?",
+        TopologyError("no node", file="lab.toml", table="link.0", key="ends", hint="Did you mean router?"),
+        "lab.toml: `link.0.ends` no node. Did you mean router?",
     ),
     (TopologyError("empty", file="lab.toml"), "lab.toml: empty"),
-    (TopologyError("unknown", key="mtu"), "mtu: unknown"),
+    (TopologyError("unknown", key="mtu"), "`mtu` unknown"),
     (
         TopologyError(
-            problems=[Problem("is 20", "a.toml", "nodes.a", "mtu", "set 68 or more"), Problem("is empty", "b.toml")]
+            problems=[Problem("is 20", "a.toml", "nodes.a", "mtu", "Set 68 or more."), Problem("is empty", "b.toml")]
         ),
-        "a.toml: nodes.a.mtu: is 20; set 68 or more\nb.toml: is empty",
+        "a.toml: `nodes.a.mtu` is 20. Set 68 or more.\nb.toml: is empty",
     ),
     (KernelError(errno.EEXIST, "link add tun0"), "link add tun0: EEXIST"),
     (

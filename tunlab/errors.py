@@ -142,8 +142,9 @@ class Problem(NamedTuple):
     hint: str = ""
 
     def __str__(self) -> str:
-        place = ": ".join(part for part in (self.file, ".".join(filter(None, (self.table, self.key)))) if part)
-        return f"{place + ': ' if place else ''}{self.problem}{'; ' + self.hint if self.hint else ''}"
+        key = ".".join(filter(None, (self.table, self.key)))
+        text = f"`{key}` {self.problem}" if key else self.problem
+        return f"{self.file + ': ' if self.file else ''}{text}{'. ' + self.hint if self.hint else ''}"
 
 
 class TopologyError(TunlabError, ValueError):

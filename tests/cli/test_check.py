@@ -24,9 +24,9 @@ def test_check_prints_every_mistake_of_every_file(tunlab, broken_file, tmp_path)
     assert result.status == 78
     assert result.out.count("no problems") == 1
     assert all(line.startswith(f"tunlab: {tmp_path}/") for line in lines)
-    assert any("nodes.router.forwrad: no such key; did you mean forward?" in line for line in lines)
-    assert any("links[0].ends" in line and "did you mean router?" in line for line in lines)
-    assert any("links[0].mtu: 20 is no MTU" in line for line in lines)
+    assert any("`nodes.router.forwrad` is not a known key. Did you mean forward?" in line for line in lines)
+    assert any("links[0].ends" in line and "Did you mean router?" in line for line in lines)
+    assert any("`links[0].mtu` is 20; the minimum is 68" in line for line in lines)
     assert any("links[1].ends" in line for line in lines)
     assert any(str(absent) in line and "No such file or directory" in line for line in lines)
 
@@ -40,18 +40,18 @@ def test_check_prints_missing_programs_and_files(tunlab, tmp_path):
     )
     result = tunlab("check", str(file))
     assert (result.status, result.out) == (78, "")
-    hint, beside = "install it, or give its full path", "a relative path begins where the lab file is"
-    gone = f"it is to be {tmp_path}/gone.conf, and there is no such file"
+    hint = "Install it, or give its full path."
+    gone = f"is 'gone.conf'; there is no file {tmp_path}/gone.conf. Give a path relative to the lab file."
     lines = [
-        f"tunlab: {file}: nodes.a.files./etc/gone: {gone}; {beside}",
-        f"tunlab: {file}: nodes.a.run[0]: there is no program 'no-such' on this machine; {hint}",
-        f"tunlab: {file}: nodes.a.run[2]: there is no program '/bin/no-such' on this machine; {hint}",
+        f"tunlab: {file}: `nodes.a.files./etc/gone` {gone}",
+        f"tunlab: {file}: `nodes.a.run[0]` runs 'no-such', which is not on this machine. {hint}",
+        f"tunlab: {file}: `nodes.a.run[2]` runs '/bin/no-such', which is not on this machine. {hint}",
     ]
     assert result.err.splitlines() == lines
     # Mistakes in the file are listed together with what is missing.
     file.write_text(file.read_text() + "[nodes.b]\nforwrad = true\n")
     assert set(tunlab("check", str(file)).err.splitlines()) == {
-        *lines, f"tunlab: {file}: nodes.b.forwrad: no such key; did you mean forward?",
+        *lines, f"tunlab: {file}: `nodes.b.forwrad` is not a known key. Did you mean forward?",
     }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path,
     file = tmp_path / "many.toml"
     file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
     lines = tunlab("up", str(file)).err.splitlines()
-    assert lines[19].startswith(f"tunlab: {file}: nodes.n19.no: no such key")
+    assert lines[19].startswith(f"tunlab: {file}: `nodes.n19.no` is not a known key")
     assert lines[20:] == [f"tunlab: {file}: … and 280 more"]
     result, others = tunlab("check", str(file), str(broken_file)), tunlab("check", str(broken_file)).err.splitlines()
     assert (result.status, len(result.err.splitlines())) == (78, 300 + len(others))
@@ -97,13 +97,14 @@ def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_direct
     files = ", ".join(f'"{path}" = "x"' for path in paths)
     file.write_text(f"[nodes.a]\nfiles = {{ {files} }}\n")
     result = tunlab("check", str(file))
-    other = "or take a path below /etc, /opt, /srv, /usr"
-    table, no = f"tunlab: {file}: nodes.a.files.", f"{tmp_path}/no"
+    other = "or choose a path below /etc, /opt, /srv, /usr."
+    table, no = f"tunlab: {file}: `nodes.a.files.", f"{tmp_path}/no"
+    lacking = ", which this machine does not have"
     assert (result.status, result.err.splitlines()) == (78, [
-        f"{table}/new/dir/x: this machine has no directory /new/dir; make it (mkdir -p /new/dir), {other}",
-        f"{table}/sys/x: a node has a /sys of its own, and no file is laid there; give it another path",
-        f"{table}/etc: there is a directory on this machine; name a file in it",
-        f"{table}{no}/x: this machine has no directory {no}; make it (mkdir -p {no}), {other}",
+        f"{table}/new/dir/x` needs the directory /new/dir{lacking}. Create it (mkdir -p /new/dir), {other}",
+        f"{table}/sys/x` is below /sys, which each node has for itself. Choose another path.",
+        f"{table}/etc` is a directory on this machine. Name a file in it.",
+        f"{table}{no}/x` needs the directory {no}{lacking}. Create it (mkdir -p {no}), {other}",
     ])  # fmt: skip
     assert tunlab("up", str(file)) == (78, "", result.err)
     assert not run_directory.exists()
@@ -112,7 +113,7 @@ def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_direct
 def test_check_file_over_1_mib_is_refused(tunlab):
     result = tunlab("check", "/dev/zero")
     assert (result.status, result.err) == (
-        78, "tunlab: /dev/zero: it has more than 1 MiB, and no lab file is so large; give a lab file\n"
+        78, "tunlab: /dev/zero: larger than 1 MiB. Give a lab file.\n"
     )  # fmt: skip
 
 
@@ -120,13 +121,13 @@ def test_check_reads_pipe_with_timeout(tunlab, tmp_path, monkeypatch):
     reading, writing = os.pipe()
     os.write(writing, b"[nodes]\nxyz = { no = 1 }\n")
     os.close(writing)
-    assert "nodes.xyz.no: no such key" in tunlab("check", f"/proc/self/fd/{reading}").err
+    assert "`nodes.xyz.no` is not a known key" in tunlab("check", f"/proc/self/fd/{reading}").err
     os.close(reading)
     monkeypatch.setattr("tunlab.lab.lab_files.PIPE_TIMEOUT", 0.01)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     result = tunlab("check", str(fifo))
-    problem = "it is a pipe, and for 0.01 s nobody has written into it; give a lab file, or begin with who writes"
+    problem = "no data from this pipe for 0.01 s. Start the program that writes to it first."
     assert (result.status, result.err) == (78, f"tunlab: {fifo}: {problem}\n")
 
 
@@ -135,14 +136,14 @@ def test_check_invalid_toml_names_the_line(tunlab, tmp_path):
     file.write_text("[nodes]\nclient = {\n")
     result = tunlab("check", str(file))
     assert result.status == 78
-    assert result.err.startswith(f"tunlab: {file}: no TOML: ")
+    assert result.err.startswith(f"tunlab: {file}: not valid TOML: ")
     assert "line 2" in result.err or "line 3" in result.err
 
 
 def test_check_unknown_name_suggests_ready_lab(tunlab):
     result = tunlab("check", "ruoter")
     assert result.status == 78
-    sentence = "tunlab: ruoter: there is no such file, and no ready lab of that name; did you mean router? the ready "
+    sentence = "tunlab: ruoter: there is no such file or ready lab. Did you mean router? The ready "
     assert result.err.startswith(sentence)
 
 

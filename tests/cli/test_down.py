@@ -36,7 +36,7 @@ def test_down_ends_dump_with_error(tunlab, dump):
     result = running.end()
     assert (result.status, result.err) == (
         73,
-        "tunlab: tun0 in lab 'lab' is gone, or down; tunlab ls shows what is up\n",
+        "tunlab: tun0 in lab 'lab' was deleted or is down; `tunlab ls` lists the running labs\n",
     )
 
 
@@ -44,7 +44,7 @@ def test_down_unknown_lab_exits_73(tunlab):
     result = tunlab("down", "nosuch")
     assert (result.status, result.err) == (
         73,
-        "tunlab: there is no lab 'nosuch'; tunlab up --name nosuch makes it\n",
+        "tunlab: there is no lab 'nosuch'; `tunlab up --name nosuch` creates it\n",
     )
     assert tunlab("down").err == "tunlab: no lab exists; there is nothing to remove\n"
 
@@ -66,7 +66,7 @@ def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
     inside = start("exec", "lab", sys.executable, "-m", "tunlab", "down", "lab").end()
     assert (inside.status, inside.err) == (
         73,
-        "tunlab: this process is inside lab 'lab'; leave it first (exit), then take it down\n",
+        "tunlab: this process is inside lab 'lab'; leave it (exit), then take it down\n",
     )
     assert list_labs()["lab"]["condition"] == "up"
 
@@ -77,9 +77,10 @@ def test_down_gone_lab_removes_directory(tunlab, run_directory, list_labs):
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
     assert tunlab("up").err == (
-        "tunlab: lab 'lab' is there, but its namespace is gone, as after a reboot; tunlab down lab removes it\n"
+        "tunlab: lab 'lab' was up, but its namespace no longer exists, as after a reboot;"
+        " `tunlab down lab` removes it\n"
     )
-    assert tunlab("exec", "lab", "true").err.startswith("tunlab: lab 'lab' is there, but its namespace is gone")
+    assert tunlab("exec", "lab", "true").err.startswith("tunlab: lab 'lab' was up, but its namespace no longer exists")
     result = tunlab("down")
     assert (result.status, result.out) == (0, "lab is down: only its directory was left\n")
 
@@ -106,8 +107,8 @@ def test_down_foreign_file_in_directory_is_kept(tunlab, run_directory):
     assert (result.status, result.err) == (
         73,
         (
-            f"tunlab: {run_directory / 'lab'} holds what tunlab has not put there: notes.txt;"
-            " take that away and try again\n"
+            f"tunlab: {run_directory / 'lab'} holds files that tunlab did not create: notes.txt;"
+            " move them away and try again\n"
         ),
     )
     foreign.unlink()
@@ -121,7 +122,7 @@ def test_down_unrecorded_namespace_asks_for_umount(tunlab, run_directory):
         other.pin(pinned)
     (run_directory / "lab" / "lab.json").write_text("not what was recorded")
     result = tunlab("down")
-    assert (result.status, f"; unmount what is mounted there (umount {pinned}) and try again" in result.err) == (
+    assert (result.status, f"; unmount them (umount {pinned}) and try again" in result.err) == (
         73,
         True,
     )

@@ -259,11 +259,11 @@ def test_dump_unwritable_file_exits_71(tunlab, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_dump_signal_exits_0(dump, send, number, run_directory):
     running = dump("--oneline")
-    assert (run_directory / "lab" / "tun0.door").stat().st_mode & 0o777 == 0o600
+    assert (run_directory / "lab" / "tun0.inject").stat().st_mode & 0o777 == 0o600
     send(ECHO)
     running.process.stdout.readline()
     assert running.end(number) == (0, "", "1 packet shown\n")
-    assert not (run_directory / "lab" / "tun0.door").exists()
+    assert not (run_directory / "lab" / "tun0.inject").exists()
 
 
 def test_dump_closed_pipe_exits_0(dump, send):
@@ -287,7 +287,7 @@ def test_dump_timeout_before_count_exits_1(tunlab):
 
 def test_dump_after_killed_dump_opens_the_tun(dump, start, tunlab, run_directory):
     dump().end(signal.SIGKILL)
-    assert (run_directory / "lab" / "tun0.door").exists()
+    assert (run_directory / "lab" / "tun0.inject").exists()
     assert tunlab("inject", ECHO.hex()).status == 0
     running = start("dump", "lab", "--count", "2", "--oneline")
     assert running.wait_for("listening") == "listening on tun0 in lab lab\n"
@@ -336,10 +336,10 @@ def test_dump_json_and_oneline_exit_2(tunlab):
 
 
 def test_dump_without_lab_exits_73(tunlab):
-    assert tunlab("dump") == (73, "", "tunlab: no lab is up; tunlab up makes one\n")
+    assert tunlab("dump") == (73, "", "tunlab: no lab is up; `tunlab up` creates one\n")
 
 
 def test_dump_several_labs_exit_73(tunlab):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
-    assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them, as tunlab dump a\n")
+    assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them: tunlab dump a\n")

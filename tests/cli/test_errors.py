@@ -2,19 +2,21 @@
 
 import pytest
 
+LAB_NAME_HINT = "Use 1 to 15 of a-z, 0-9 and -, not starting with -."
+
 
 def test_lab_name_over_15_characters_exits_78(tunlab):
-    sentence = "'sixteen-letters-' has 16 characters, and a lab's name has 15 at most; take 1 to 15 of a-z, 0-9 and -\n"
-    assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: --name: {sentence}")
-    assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: name: {sentence}")
+    problem = f"is 'sixteen-letters-', which has 16 characters; the maximum is 15. {LAB_NAME_HINT}\n"
+    assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: `--name` {problem}")
+    assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: `name` {problem}")
     # As a target it can be the name of a node, which may be longer.
-    sentence = "no lab that is up has a node 'sixteen-letters-'; tunlab ls shows what is up\n"
+    sentence = "no running lab has a node 'sixteen-letters-'; `tunlab ls` lists the running labs\n"
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 
 
 def test_lab_name_with_path_exits_78(tunlab):
     result = tunlab("down", "../x")
-    assert result == (78, "", "tunlab: name: a lab cannot be called '../x'; take 1 to 15 of a-z, 0-9 and -\n")
+    assert result == (78, "", f"tunlab: `name` is '../x', which is not a valid lab name. {LAB_NAME_HINT}\n")
 
 
 def test_ifname_over_15_characters_exits_78(tunlab):
@@ -23,8 +25,8 @@ def test_ifname_over_15_characters_exits_78(tunlab):
         78,
         "",
         (
-            "tunlab: --ifname: 'sixteen-letters-' has 16 characters, and the kernel takes 15 at most;"
-            ' give one like "tun0"\n'
+            "tunlab: `--ifname` is 'sixteen-letters-', which has 16 characters; the kernel's maximum is 15."
+            ' Choose a name such as "tun0".\n'
         ),
     )
 
@@ -35,28 +37,28 @@ def test_up_invalid_address_exits_78(tunlab):
         78,
         "",
         (
-            "tunlab: --address: '10.1.2.300/24' is no address; give an IPv4 address and the prefix length of its"
-            ' network, as "10.1.2.1/24"\n'
+            "tunlab: `--address` is '10.1.2.300/24', which is not an address."
+            ' Write an IPv4 address with prefix length, such as "10.1.2.1/24".\n'
         ),
     )
 
 
 def test_up_invalid_mtu_is_rejected(tunlab):
-    assert tunlab("up", "--mtu", "9").err == ("tunlab: --mtu: 9 is no MTU; give a number of octets from 68 to 65535\n")
+    assert tunlab("up", "--mtu", "9").err == ("tunlab: `--mtu` is 9; the minimum is 68. Set 68 to 65535.\n")
     assert tunlab("up", "--mtu", "x").status == 2
 
 
 def test_up_missing_lab_file_exits_78(tunlab, tmp_path):
     result = tunlab("up", str(tmp_path / "no.toml"))
-    assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory; give a lab file, or none\n")
+    assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory. Give a lab file, or none.\n")
 
 
 def test_up_lab_file_mistake_names_file_and_key(tunlab, tmp_path):
     file = tmp_path / "x.toml"
     file.write_text('[nodes.stack]\ntnu = "10.1.2.1/24"')
-    assert tunlab("up", str(file)).err == f"tunlab: {file}: nodes.stack.tnu: no such key; did you mean tun?\n"
+    assert tunlab("up", str(file)).err == f"tunlab: {file}: `nodes.stack.tnu` is not a known key. Did you mean tun?\n"
     file.write_bytes(b"\xff\xfe")
-    assert tunlab("up", str(file)).err == f"tunlab: {file}: no text; give a lab file, TOML in UTF-8\n"
+    assert tunlab("up", str(file)).err == f"tunlab: {file}: not UTF-8 text. Give a lab file: TOML in UTF-8.\n"
 
 
 def test_unknown_command_exits_2(tunlab):
@@ -71,14 +73,14 @@ def test_run_directory_is_a_file_exits_71(command, environment, tmp_path):
     result = command("up", env={**environment, "TUNLAB_RUN": str(file)})
     assert (result.status, result.err) == (
         71,
-        f"tunlab: make {file}/lab: {file} is no directory (ENOTDIR)\n",
+        f"tunlab: create {file}/lab: {file} is not a directory (ENOTDIR)\n",
     )
 
 
 @pytest.mark.parametrize("arguments", [("ls",), ("up",), ("dump",)])
 def test_relative_run_directory_exits_73(command, environment, tmp_path, arguments):
     result = command(*arguments, env={**environment, "TUNLAB_RUN": "labs"})
-    assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is relative; give a path that begins with /\n")
+    assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is a relative path; give an absolute path\n")
 
 
 @pytest.mark.parametrize("stream", [0, 1, 2])

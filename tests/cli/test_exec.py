@@ -38,7 +38,7 @@ def test_exec_tunlab_uses_the_surrounding_lab(command):
 @pytest.mark.usefixtures("lab")
 def test_exec_unknown_lab_exits_73(tunlab):
     result = tunlab("exec", "nosuch", "--", "true")
-    assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'; up are: lab\n")
+    assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'; running labs: lab\n")
 
 
 @pytest.mark.usefixtures("lab")
@@ -57,7 +57,7 @@ def test_exec_unknown_program_exits_127(command):
 def test_exec_non_executable_file_exits_126(command, tmp_path):
     (tmp_path / "program").write_text("")
     result = command("exec", "lab", "--", str(tmp_path / "program"))
-    assert (result.status, "may not be executed (EACCES); give it the execute permission" in result.err) == (126, True)
+    assert (result.status, "is not executable (EACCES); give it the execute permission" in result.err) == (126, True)
 
 
 @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
@@ -101,7 +101,7 @@ def test_exec_target_lab_with_several_nodes_exits_73(tunlab):
     result = tunlab("exec", "two-hosts", "--", "true")
     assert (result.status, result.err) == (
         73,
-        "tunlab: lab 'two-hosts' has 2 nodes: a, b; say which, as two-hosts/a\n",
+        "tunlab: lab 'two-hosts' has 2 nodes: a, b; name one of them: two-hosts/a\n",
     )
 
 
@@ -117,7 +117,7 @@ def test_exec_node_in_two_labs_exits_73(tunlab):
     tunlab("up", "bridge")
     result = tunlab("exec", "a", "--", "true")
     assert result.status == 73
-    assert result.err.startswith("tunlab: 2 labs have a node 'a': bridge, two-hosts; say which, as ")
+    assert result.err.startswith("tunlab: 2 labs have a node 'a': bridge, two-hosts; name the lab too: ")
 
 
 @pytest.mark.usefixtures("router")

@@ -164,8 +164,8 @@ def test_inject_with_foreign_reader_exits_73(tunlab):
         73,
         "",
         (
-            "tunlab: another program is attached to tun0 in lab 'lab', and writes for nobody else; end it, or put"
-            " the octets before it, as if the kernel had sent them: tunlab inject --to-reader\n"
+            "tunlab: a program other than tunlab is attached to tun0 in lab 'lab'; end it, or send it the bytes as if"
+            " from the kernel: tunlab inject --to-reader\n"
         ),
     )
 
@@ -181,7 +181,7 @@ def test_inject_to_reader_without_reader_exits_73(tunlab):
     result = tunlab("inject", "--to-reader", ECHO.hex())
     assert (result.status, result.err) == (
         73,
-        "tunlab: nobody reads tun0 in lab 'lab'; start your program, or tunlab dump lab\n",
+        "tunlab: no program reads tun0 in lab 'lab'; start yours, or `tunlab dump lab`\n",
     )
 
 
@@ -219,7 +219,7 @@ def test_inject_through_dump_reports_kernel_error(dump, tunlab, lab):
                 "; give --as-is to inject it anyway"
             ),
         ),
-        ("45" * 65_536, "IP.length is 65536: a datagram has 65535 octets at most (RFC 791 section 3.1)"),
+        ("45" * 65_536, "IP.length is 65536: a datagram has at most 65535 bytes (RFC 791 section 3.1)"),
     ],
     ids=["odd", "odd-spaced", "not-hex", "empty", "blank", "no-packet", "too-long"],
 )
@@ -235,8 +235,8 @@ def test_inject_as_is_accepts_truncated_header(tunlab):
     assert result.out.startswith("injected: 2 octets, no IPv4 datagram: ")
     result = tunlab("inject", "--as-is", "05 00")
     sentence = (
-        "tunlab: IP.version at offset 0 is 0: the kernel takes only 4 and 6 from a TUN; tunlab inject --to-reader"
-        " puts any octets before the TUN's reader\n"
+        "tunlab: IP.version at offset 0 is 0: the kernel accepts only 4 and 6 from a TUN; tunlab inject --to-reader"
+        " sends any bytes to the TUN's reader\n"
     )
     assert result == (65, "", sentence)
 
@@ -294,7 +294,7 @@ def test_inject_and_ping_several_labs_exit_73(tunlab, arguments):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab(*arguments)
-    assert result == (73, "", "tunlab: 2 labs are up: a, b; name one of them, as --lab a\n")
+    assert result == (73, "", "tunlab: 2 labs are up: a, b; name one of them: --lab a\n")
     assert tunlab(*arguments, "--lab", "a").status == 0
 
 

@@ -206,10 +206,10 @@ def test_replay_keeps_bad_checksum(tunlab, write_recording):
 @pytest.mark.parametrize(
     ("fields", "seen"),
     [
-        ({}, "packet 1 was not for this kernel: it was passed on, by tun1 as 2"),
-        ({"dst": "10.1.2.9"}, "packet 2 tells its sender of a better way"),
-        ({"ttl": 1}, "packet 2 tells its sender that the TTL ran out on the way"),
-        ({"dst": "192.0.2.1"}, "packet 2 tells its sender that it knows no way to a network"),
+        ({}, "packet 1 was forwarded to tun1 as packet 2"),
+        ({"dst": "10.1.2.9"}, "packet 2 is a router's ICMP message (redirect)"),
+        ({"ttl": 1}, "packet 2 is a router's ICMP message (TTL exceeded in transit)"),
+        ({"dst": "192.0.2.1"}, "packet 2 is a router's ICMP message (network unreachable)"),
     ],
     ids=["passed on", "passed back", "TTL", "no route"],
 )
@@ -218,7 +218,7 @@ def test_replay_router_recording_exits_65(tunlab, record_router, fields, seen):
     result = tunlab("replay", file)
     assert (result.status, result.out) == (65, "")
     assert result.err.startswith(f"tunlab: {file}: {seen}")
-    assert "only what one kernel with one TUN answers can be replayed" in result.err
+    assert "the recorded kernel was a router or firewall" in result.err
 
 
 def test_replay_router_recording_into_lab(tunlab, lab, record_router):
@@ -234,7 +234,7 @@ def test_replay_nat_recording_is_detected(tunlab, tmp_path):
         after = build(IPv4(src="10.1.3.1", dst="192.0.2.1", ttl=8), UDP(src_port=77, dst_port=2), b"x")
         writer.write(inside, before, time_ns=0, direction="in")
         writer.write(outside, after, time_ns=0, direction="out")
-    assert "it was passed on, by tun1" in tunlab("replay", str(file)).err
+    assert "was forwarded to tun1" in tunlab("replay", str(file)).err
 
 
 def test_replay_ignores_other_nodes_interfaces(tunlab, tmp_path):
@@ -270,10 +270,7 @@ def test_replay_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
     result = tunlab("replay", str(file))
     assert (result.status, result.err) == (
         65,
-        (
-            f"tunlab: {file}: packet 1 was cut when it was recorded: it had 32 octets, and 24 were kept;"
-            " record it whole\n"
-        ),
+        (f"tunlab: {file}: packet 1 was truncated: 24 of its 32 bytes were recorded; record whole packets\n"),
     )
 
 
@@ -284,7 +281,7 @@ def test_replay_several_interfaces_need_option(tunlab, tmp_path):
             writer.write(writer.add_interface(name), build(*ECHO), time_ns=0, direction="in")
     result = tunlab("replay", str(file))
     assert result.status == 65
-    assert "choose one by --interface: tun0, tun1" in result.err
+    assert "several interfaces (tun0, tun1); choose one with --interface" in result.err
     assert tunlab("replay", str(file), "-i", "tun1").out.count("injected") == 1
 
 

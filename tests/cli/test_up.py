@@ -15,7 +15,7 @@ from tunlab.lab import PersistentLab
 
 NEEDS_ROOT = (
     "run as root, or in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
-    " --device /dev/net/tun: labs that stay need that (tunlab demo and pytest do not)"
+    " --device /dev/net/tun: persistent labs need it (`tunlab demo` and pytest do not)"
 )
 
 
@@ -67,7 +67,7 @@ def test_up_existing_name_exits_73(tunlab, lab, list_labs):
     result = tunlab("up")
     since = lab.state.created
     assert result.status == 73
-    assert result.err == f"tunlab: lab 'lab' is up already (since {since}); tunlab down lab removes it\n"
+    assert result.err == f"tunlab: lab 'lab' is already up (since {since}); `tunlab down lab` removes it\n"
     assert list_labs()["lab"]["condition"] == "up"
 
 
@@ -113,7 +113,7 @@ def test_up_without_tun_node_leaves_nothing(command, run_directory, without_tun_
 def test_up_without_capabilities_exits_77(command, run_directory, without_capabilities):
     result = command("up", prefix=without_capabilities)
     assert result.status == 77
-    assert result.err.startswith("tunlab: make lab 'lab': CAP_SYS_ADMIN is missing (EPERM); run as root, or in a")
+    assert result.err.startswith("tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM); run as root, or in a")
     assert result.err.count("\n") == 1
     assert not run_directory.exists()
 
@@ -122,7 +122,7 @@ def test_up_without_capabilities_exits_77(command, run_directory, without_capabi
 def test_up_unprivileged_says_that_it_needs_root(command, as_nobody, environment, run):
     result = command("up", prefix=as_nobody(), env={**environment, "TUNLAB_RUN": run})
     assert (result.status, result.out) == (77, "")
-    assert result.err == f"tunlab: make lab 'lab': CAP_SYS_ADMIN is missing (EPERM); {NEEDS_ROOT}\n"
+    assert result.err == f"tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM); {NEEDS_ROOT}\n"
 
 
 def test_up_in_user_namespace_exits_77(command, as_nobody, environment, run_directory):
@@ -131,7 +131,7 @@ def test_up_in_user_namespace_exits_77(command, as_nobody, environment, run_dire
     assert (result.status, result.err) == (
         77,
         (
-            "tunlab: make /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES);"
+            "tunlab: create /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES);"
             f" {NEEDS_ROOT}\n"
         ),
     )
@@ -196,8 +196,8 @@ def test_up_reports_program_that_failed(tunlab, tmp_path):
     assert (result.status, result.out.splitlines()[0]) == (0, "x is up: 2 nodes")
     *_, first, head, printed = result.err.splitlines()
     assert first.startswith("tunlab: 'sh -c exec 9> ")
-    assert first.endswith(" in node a ended with exit code 3; run it by hand in the node")
-    assert (head, printed) == ("the end of what it printed:", "  oops")
+    assert first.endswith(" in node a exited with status 3; run it in the node to see why")
+    assert (head, printed) == ("the end of its output:", "  oops")
 
 
 def test_up_bridge_ctrl_c_leaves_nothing(command, need, run_directory):
@@ -269,7 +269,7 @@ def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('[nodes]\na = { sysctls = { "net.core.somaxconn" = "abc" } }\nb = {}\n')
     result = tunlab("up", str(file))
-    problem = "nodes.a.sysctls.net.core.somaxconn: 'abc': the kernel takes no such value for it; see Documentation/"
+    problem = "`nodes.a.sysctls.net.core.somaxconn` cannot be 'abc': the kernel takes no such value for it. See"
     assert (result.status, result.err.startswith(f"tunlab: {file}: {problem}")) == (78, True), result.err
     assert list(run_directory.iterdir()) == []
 
@@ -277,5 +277,5 @@ def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
 def test_up_tun_option_with_several_nodes_exits_78(tunlab, run_directory):
     result = tunlab("up", "router", "--address", "10.9.0.1/24")
     assert result.status == 78
-    assert result.err.startswith("tunlab: --address: the lab has 4 nodes")
+    assert result.err.startswith("tunlab: `--address` is ambiguous: the lab has 4 nodes")
     assert not run_directory.exists()

@@ -32,19 +32,19 @@ def read_whole(root):
 @pytest.mark.parametrize(
     ("text", "place", "problem"),
     [
-        ("tool = 3", "tool", "3 is no table; write [tool] and its keys below that"),
-        ("[tool]\ntunlab = 3", "tool.tunlab", "3 is no table; write [tool.tunlab] and its keys below that"),
+        ("tool = 3", "tool", "3 is no table. Write [tool] and its keys below that"),
+        ("[tool]\ntunlab = 3", "tool.tunlab", "3 is no table. Write [tool.tunlab] and its keys below that"),
         ('[tool.tunlab]\ntest = ["x"]', "tool.tunlab.test", "['x'] is no table"),
         ("[[tool.tunlab.test]]\nenv = []", "tool.tunlab.test", "[{'env': []}] is no table"),
         ("project = 3", "project", "3 is no table"),
         ("[project]\noptional-dependencies = 3", "project.optional-dependencies", "3 is no table"),
-        (TEST + "instal = []", "tool.tunlab.test.instal", "unknown key; did you mean install?"),
-        (TEST + "zzz = []", "tool.tunlab.test.zzz", "unknown key; its keys are: install, "),
+        (TEST + "instal = []", "tool.tunlab.test.instal", "unknown key. Did you mean install?"),
+        (TEST + "zzz = []", "tool.tunlab.test.zzz", "unknown key. Its keys are: install, "),
         (TEST + "install = '.'", "tool.tunlab.test.install", "'.' is no list of texts"),
         (TEST + "packages = [1]", "tool.tunlab.test.packages", "[1] is no list of texts"),
         (TEST + "image = []", "tool.tunlab.test.image", "[] is no text"),
         (TEST + """install = ["'"]""", "tool.tunlab.test.install", "cannot be split into words (no closing quotation)"),
-        (TEST + "env = ['A', '=B']", "tool.tunlab.test.env", "'=B' names no variable; write NAME or NAME=VALUE"),
+        (TEST + "env = ['A', '=B']", "tool.tunlab.test.env", "'=B' names no variable. Write NAME or NAME=VALUE"),
         (TEST + "mounts = ['data:/data']", "tool.tunlab.test.mounts", "'data:/data' is no pair of absolute paths"),
         (TEST + "include = ['/etc/*']", "tool.tunlab.test.include", "'/etc/*' is no pattern for files of the project"),
         (TEST + "include = ['src/../../x']", "tool.tunlab.test.include", "is no pattern for files of the project"),
@@ -57,7 +57,7 @@ def test_a_mistake_is_a_sentence(root, text, place, problem):
     (root / "pyproject.toml").write_text(text)
     with pytest.raises(TopologyError) as raised:
         read_whole(root)
-    assert str(raised.value).startswith(f"{root / 'pyproject.toml'}: {place}: ")
+    assert str(raised.value).startswith(f"{root / 'pyproject.toml'}: `{place}` is invalid: ")
     assert problem in str(raised.value)
     assert raised.value.exit_code == 78
 

@@ -151,7 +151,7 @@ class TestImpairments:
         with pytest.raises(KernelError) as caught, Lab.from_text(text):
             pass
         assert str(caught.value) == (
-            "give the link a:eth0 - b:eth0 its delay and loss (a, and 1 more of its interfaces):"
+            "set delay and loss of the link a:eth0 - b:eth0 (a, and 1 more interfaces):"
             " this kernel has no netem (ENOENT); load it (modprobe sch_netem), or leave out delay, jitter, loss,"
             " reorder and duplicate; rate works without"
         )

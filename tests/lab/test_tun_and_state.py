@@ -49,7 +49,7 @@ class TestRecord:
         started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
         assert recorded.pop("owner_started") == int(started)
         assert msgspec.convert(recorded.pop("plan"), LabPlan) == plan(SPEC)
-        assert recorded == {"name": "lab", "phase": "up", "containers": None, "resolver": 0}
+        assert recorded == {"name": "lab", "phase": "up", "containers": None}
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
 
@@ -84,10 +84,12 @@ class TestOneAtATime:
             state.write(directory, state.LabState.initial(SPEC))
             with pytest.raises(LabError) as caught:
                 PersistentLab.up(SPEC)
-            assert str(caught.value) == (f"lab 'lab' is coming up right now (process {os.getpid()}); take another name")
-            with pytest.raises(LabError, match="another tunlab is making or removing lab 'lab' right now"):
+            assert str(caught.value) == (
+                f"lab 'lab' is coming up (process {os.getpid()}); wait for it, or choose another name"
+            )
+            with pytest.raises(LabError, match="another process is creating or removing lab 'lab'"):
                 PersistentLab("lab").down()
-            with pytest.raises(LabError, match="is coming up right now"):
+            with pytest.raises(LabError, match="is coming up"):
                 PersistentLab.open("lab")
 
     def test_nobody_looks_between_the_directory_and_its_lock(self, run_directory):
@@ -103,7 +105,7 @@ class TestOneAtATime:
             assert not removing.done()
             os.close(moment)
             assert looking.result().condition == "coming up"
-            with pytest.raises(LabError, match="another tunlab is making or removing"):
+            with pytest.raises(LabError, match="another process is creating or removing"):
                 removing.result()
         os.close(lock)
 
@@ -168,7 +170,7 @@ def assert_ends(reader):
         while True:
             reader.take()
 
-    with pytest.raises(LabError, match="tun0 in lab 'lab' is gone, or down"):
+    with pytest.raises(LabError, match="tun0 in lab 'lab' was deleted or is down"):
         read()
 
 
@@ -238,11 +240,11 @@ class TestDoor:
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(request_inject, tmp_path, "tun0", b"one")
             select.select([door], [], [])
-            assert list(door.answer(write)) == [b"one"]
+            assert list(door.serve(write)) == [b"one"]
             assert first.result() is True
             second = pool.submit(request_inject, tmp_path, "tun0", b"x" * 65_535)
             select.select([door], [], [])
-            assert list(door.answer(write)) == []
+            assert list(door.serve(write)) == []
             with pytest.raises(KernelError) as caught:
                 second.result()
         assert caught.value.errno == errno.EIO
@@ -253,10 +255,10 @@ class TestDoor:
     def test_one_whose_owner_died_is_replaced(self, tmp_path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             here = os.open(tmp_path, os.O_RDONLY)
-            dead.bind(f"/proc/self/fd/{here}/tun0.door")
+            dead.bind(f"/proc/self/fd/{here}/tun0.inject")
             os.close(here)
         assert request_inject(tmp_path, "tun0", b"nobody") is False
         door = InjectServer(tmp_path, "tun0")
-        assert stat.S_IMODE((tmp_path / "tun0.door").stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "tun0.inject").stat().st_mode) == 0o600
         door.close()
         assert list(tmp_path.iterdir()) == []

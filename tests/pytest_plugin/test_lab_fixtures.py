@@ -81,13 +81,13 @@ class TestLabSource:
             ("@pytest.mark.lab", "*takes one lab file*"),
             ("@pytest.mark.lab('a', 'b')", "*takes one lab file*"),
             ("@pytest.mark.lab(7)", "*takes one lab file*"),
-            ("@pytest.mark.lab('ruoter')", "*ruoter*did you mean router[?]*"),
+            ("@pytest.mark.lab('ruoter')", "*ruoter*Did you mean router[?]*"),
             ("@pytest.mark.lab('./no.toml')", "*no.toml: No such file*"),
             ("@pytest.mark.lab('router', colour=1)", "*no setting 'colour'*"),
-            ("@pytest.mark.lab('router', name='UPPER')", "*a lab cannot be called 'UPPER'*"),
-            ("@pytest.mark.lab(nods={})", "*nods: no such key; did you mean nodes[?]*"),
-            ("@pytest.mark.lab('[nodes]\\na = { forwrad = true }')", "*nodes.a.forwrad*did you mean forward[?]*"),
-            ("@pytest.mark.lab('[nodes]\\na = {')", "*no TOML*"),
+            ("@pytest.mark.lab('router', name='UPPER')", "*'UPPER', which is not a valid lab name*"),
+            ("@pytest.mark.lab(nods={})", "*`nods` is not a known key. Did you mean nodes[?]*"),
+            ("@pytest.mark.lab('[nodes]\\na = { forwrad = true }')", "*nodes.a.forwrad*Did you mean forward[?]*"),
+            ("@pytest.mark.lab('[nodes]\\na = {')", "*not valid TOML*"),
         ],
     )
     def test_invalid_marker_is_one_sentence_without_traceback(self, pytester, run, mark, sentence):

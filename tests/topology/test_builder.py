@@ -52,8 +52,8 @@ def test_what_is_wrong_is_said_as_of_a_file():
     with pytest.raises(TopologyError) as caught:
         lab.spec()
     assert str(caught.value).splitlines() == [
-        "nodes.a.mut: no such key; did you mean mtu?",
-        "links[0].ends[1]: there is no node 'b'; there are a",
+        "`nodes.a.mut` is not a known key. Did you mean mtu?",
+        "`links[0].ends[1]` is 'b', which is not a node of the lab. Choose from a.",
     ]
 
 

@@ -7,7 +7,7 @@ import pytest
 from tunlab.topology import parse_lab, plan, reachable
 
 LABS = Path(__file__).parents[2] / "lab"
-NAMES = ["bridge", "default", "dual-stack", "nat", "router", "two-hosts", "two-stacks"]
+NAMES = ["bridge", "default", "dnsmasq", "dual-stack", "nat", "router", "two-hosts", "two-stacks"]
 
 
 def plan_of(name):

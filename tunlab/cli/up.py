@@ -37,7 +37,7 @@ def up_command(
     """Create a lab that exists until `tunlab down`: by default a network namespace with a TUN device.
 
     FILE is a lab file (TOML). READY is the name of a lab that comes with tunlab: two-hosts, router, nat, bridge,
-    dual-stack, two-stacks. Options override the file. --address, --ifname and --mtu need a lab with one node.
+    dual-stack, two-stacks, dnsmasq. Options override the file. --address, --ifname and --mtu need a lab with one node.
 
     Example: tunlab up router --name mine
     """

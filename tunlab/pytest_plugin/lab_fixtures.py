@@ -67,6 +67,7 @@ def _start_lab(
     resources: ExitStack,
 ) -> Lab:
     """Start the lab of a file, a ready lab's name, TOML text (it contains a newline) or, without a source, tables."""
+    from tunlab.lab.lab import Lab
     from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import parse_lab, plan
     from tunlab.topology.lab_file.reader import parse_tables

@@ -121,17 +121,17 @@ class LabSpec(Struct, frozen=True):
         if not given:
             return lab
         if len(self.nodes) != 1:
-            problem = f"the lab has {len(self.nodes)} nodes, and which one is meant is not said"
-            raise TopologyError(problem, key=next(iter(given)), hint="change the lab file")
+            problem = f"is ambiguous: the lab has {len(self.nodes)} nodes"
+            raise TopologyError(problem, key=next(iter(given)), hint="Change the lab file instead.")
         node = replace(self.node, **given)
         check_node(node)
         return replace(lab, nodes=dict.fromkeys(self.nodes, node))
 
 
 def check_node(node: NodeSpec, *, file: str = "", table: str = "") -> None:
-    """Nothing, if its TUN has values that it can have. Raises TopologyError, which names all other ones."""
+    """Raise TopologyError with every invalid value of the node's TUN."""
     problems = Problems(file)
     problems.take(table, "tun", lambda value: str(names.interface(value, 4)), node.tun, "")
     problems.take(table, "ifname", names.ifname, node.ifname, "")
     problems.take(table, "mtu", units.mtu, node.mtu, 0)
-    problems.settle()
+    problems.raise_if_any()

@@ -70,7 +70,13 @@ def files(root: Path, include: Sequence[str] = ()) -> list[str]:
 
 def wrong(root: Path, key: str, problem: str, hint: str) -> TopologyError:
     """The error for a setting of the project's that cannot be."""
-    return TopologyError(problem, file=str(root / FILE), table=".".join(TABLE), key=key, hint=hint)
+    return _error(root, ".".join(TABLE), key, problem, hint)
+
+
+def _error(root: Path, table: str, key: str, problem: str, hint: str) -> TopologyError:
+    """Return an error with `problem` after the key's name, and `hint` as a sentence."""
+    hint = f"{hint[:1].upper()}{hint[1:]}{'' if hint.endswith(('?', '.')) else '.'}" if hint else ""
+    return TopologyError(f"is invalid: {problem}", file=str(root / FILE), table=table, key=key, hint=hint)
 
 
 def section(root: Path, *path: str) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def section(root: Path, *path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             hint = f"write [{'.'.join(path[: depth + 1])}] and its keys below that"
             above = ".".join(path[:depth])
-            raise TopologyError(f"{value!r} is no table", file=str(root / FILE), table=above, key=key, hint=hint)
+            raise _error(root, above, key, f"{value!r} is no table", hint)
         found = value
     return found
 

@@ -1,4 +1,4 @@
-"""A table of [nodes] → the node's spec."""
+"""Reading a table of [nodes] into a NodeSpec."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 from tunlab.topology.plan import CommandPlan, NodeKind, RoutePlan
 from tunlab.topology.spec import Ip, NodeSpec
 from tunlab.topology.values import names, units
-from tunlab.topology.values.problems import InvalidValueError, Problems, meant
+from tunlab.topology.values.problems import InvalidValueError, Problems, suggest
 
 T = TypeVar("T")
 
@@ -24,7 +24,7 @@ _COMMAND_KEYS, _READY_KEYS, _ROUTE_KEYS = ("command", "ready", "timeout"), ("por
 
 
 def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> NodeSpec:
-    """The node that a table describes, its problems noted."""
+    """Read a node and add its errors."""
     problems.unknown_keys(table, values, NodeSpec.__struct_fields__)
 
     def take(key: str, read: Callable[[Any], T], instead: T) -> T:
@@ -34,11 +34,13 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
     if kind == "switch":
         for key in values:
             if key in NodeSpec.__struct_fields__ and key not in _OF_A_SWITCH:
-                problems.add(table, key, "a switch has ports and nothing else", "leave it out, or make it a router")
+                problems.add(table, key, "does not apply to a switch", "Remove it, or make the node a router.")
         return NodeSpec(kind="switch")
     forward = take("forward", _truth, kind in ("router", "nat"))
     if kind in ("router", "nat") and not forward:
-        problems.add(table, "forward", f"a {'NAT ' * (kind == 'nat')}router that does not forward", "make it a host")
+        problems.add(
+            table, "forward", f"is false for a {'NAT ' * (kind == 'nat')}router", "Remove it, or make the node a host."
+        )
     node = NodeSpec(
         kind=kind,
         forward=forward,
@@ -59,19 +61,19 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
     )
     _check_container(problems, table, values, node)
     if node.ifname in node.tuns and (node.tun or node.tun6):
-        problems.add(f"{table}.tuns", node.ifname, "tun is called so already", "give it another name, or tun an ifname")
+        problems.add(f"{table}.tuns", node.ifname, "is already the name of tun", "Choose another name, or set ifname.")
     if ip != "ipv4" and node.mtu < units.LEAST_MTU_IPV6:
-        problem = f"{node.mtu} is no MTU for IPv6 (RFC 8200 section 5)"
-        problems.add(table, "mtu", problem, f"give {units.LEAST_MTU_IPV6} at least")
+        problem = f"is {node.mtu}; the minimum for IPv6 is {units.LEAST_MTU_IPV6} (RFC 8200 section 5)"
+        problems.add(table, "mtu", problem, f"Set {units.LEAST_MTU_IPV6} or more.")
     return node
 
 
 def _kind(problems: Problems, table: str, values: Mapping[str, Any]) -> NodeKind:
-    """What it says it is; or what it must be, by what it has."""
+    """Return the node's kind, as given or implied by its other keys."""
     has = [key for key in ("image", "container") if key in values]
     if len(has) == 2:
-        problem = "image starts a container, and container names one that runs already"
-        problems.add(table, "container", problem, "give one of the two")
+        problem = "conflicts with image: it names a running container, and image starts one"
+        problems.add(table, "container", problem, "Give one of the two.")
     if "kind" not in values:
         if has:
             return "container"
@@ -81,47 +83,47 @@ def _kind(problems: Problems, table: str, values: Mapping[str, Any]) -> NodeKind
     host: NodeKind = "host"
     kind = problems.take(table, "kind", read_kind, values["kind"], host)
     if kind == "container" and not has:
-        problems.add(table, "kind", "which container it is is not said", 'give image = "…" or container = "…"')
+        problems.add(table, "kind", "is 'container' without image or container", 'Add image = "…" or container = "…".')
     if kind != "container" and has and kind != "switch":
-        problems.add(table, has[0], f"a {kind} is no container", 'leave out kind, or make it "container"')
+        problems.add(table, has[0], f"does not apply to a {kind}", 'Remove kind, or set it to "container".')
     if kind not in ("nat", "switch") and "outside" in values:
-        problems.add(table, "outside", f"a {kind} hides nothing", 'make it kind = "nat"')
+        problems.add(table, "outside", f"does not apply to a {kind}", 'Set kind = "nat".')
     return "router" if kind == "host" and values.get("forward") is True else kind
 
 
 def read_kind(value: Any) -> NodeKind:
-    """One of the kinds of nodes. Raises InvalidValueError."""
+    """Check the kind of a node. Raises InvalidValueError."""
     if value not in KINDS:
-        hint = meant(value, KINDS) if isinstance(value, str) else f"there are {', '.join(KINDS)}"
-        raise InvalidValueError(f"{value!r} is no kind of node", hint)
+        hint = suggest(value, KINDS) if isinstance(value, str) else f"Choose from {', '.join(KINDS)}."
+        raise InvalidValueError(f"is {value!r}, which is not a kind of node", hint)
     kind: NodeKind = value
     return kind
 
 
 def _truth(value: object) -> bool:
     if not isinstance(value, bool):
-        raise InvalidValueError(f"{value!r} is neither true nor false", "write true or false, without quotes")
+        raise InvalidValueError(f"is {value!r}, which is not a boolean", "Write true or false, without quotes.")
     return value
 
 
-def spoken(version: int, ip: Ip) -> None:
-    """Nothing, if the lab speaks this family. Raises InvalidValueError."""
+def check_family(version: int, ip: Ip) -> None:
+    """Raise InvalidValueError if the lab does not use this IP version."""
     if ip != "both" and ip != f"ipv{version}":
         here = "IPv4" if ip == "ipv4" else "IPv6"
         raise InvalidValueError(
-            f"the lab speaks {here} only", f'write ip = "both" at the top, or leave the IPv{version} out'
+            f"is IPv{version}; the lab uses {here} only", f'Set ip = "both" at the top, or remove the IPv{version}.'
         )
 
 
 def _own(value: object, version: names.Version, ip: Ip) -> str:
     own = names.interface(value, version)
-    spoken(version, ip)
+    check_family(version, ip)
     return str(own)
 
 
 def _either(value: object, ip: Ip) -> str:
     own = names.any_interface(value)
-    spoken(own.version, ip)
+    check_family(own.version, ip)
     return str(own)
 
 
@@ -131,21 +133,21 @@ def _loopback(value: object, ip: Ip) -> str:
     own = names.any_interface(value)
     if own.network.prefixlen != own.max_prefixlen:
         raise InvalidValueError(
-            f"{value!r} is a network, and an address belongs here", f'write "{own.ip}/{own.max_prefixlen}"'
+            f"is {value!r}, a network instead of an address", f'Write "{own.ip}/{own.max_prefixlen}".'
         )
-    spoken(own.version, ip)
+    check_family(own.version, ip)
     return str(own)
 
 
 def _each(
     problems: Problems, table: str, key: str, values: Mapping[str, Any], read: Callable[[Any], str]
 ) -> tuple[str, ...]:
-    """The texts of a list, or the one that stands alone."""
+    """Read a list of strings, or a single string."""
     given = values.get(key, [])
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, list):
-        problems.add(table, key, f"{given!r} is no list", 'write a list, as ["…"]')
+        problems.add(table, key, f"is {given!r}, which is not a list", 'Write a list such as ["…"].')
         return ()
     taken = [problems.take(table, f"{key}[{place}]", read, value, "") for place, value in enumerate(given)]
     return tuple(each for each in taken if each)
@@ -154,19 +156,19 @@ def _each(
 def _table(problems: Problems, table: str, key: str, values: object, hint: str) -> Mapping[str, Any]:
     if isinstance(values, dict):
         return values
-    problems.add(table, key, f"{values!r} is no table", hint)
+    problems.add(table, key, f"is {values!r}, which is not a table", hint)
     return {}
 
 
 def _tuns(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> dict[str, tuple[str, ...]]:
-    hint = 'write { tun0 = "10.1.2.1/24", tun1 = "10.1.3.1/24" }'
+    hint = 'Write { tun0 = "10.1.2.1/24", tun1 = "10.1.3.1/24" }.'
     given = _table(problems, table, "tuns", values.get("tuns", {}), hint)
     tuns = {}
     for name in given:
         problems.take(f"{table}.tuns", name, names.ifname, name, "")
         tuns[name] = _each(problems, f"{table}.tuns", name, given, lambda value: _either(value, ip))
         if given[name] == []:
-            problems.add(f"{table}.tuns", name, "no address", hint)
+            problems.add(f"{table}.tuns", name, "has no address", hint)
     return tuns
 
 
@@ -174,27 +176,27 @@ def _routes(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -
     hint = '{ to = "10.0.2.0/24", via = "10.0.1.1" }'
     given = values["routes"]
     if not isinstance(given, list):
-        problems.add(table, "routes", f"{given!r} is no list", f"write [{hint}]")
+        problems.add(table, "routes", f"is {given!r}, which is not a list", f"Write [{hint}].")
         return ()
     routes: list[RoutePlan] = []
     for place, route in enumerate(given):
         where = f"{table}.routes[{place}]"
         if not isinstance(route, dict):
-            problems.add(where, "", f"{route!r} is no table", f"write {hint}")
+            problems.add(where, "", f"is {route!r}, which is not a table", f"Write {hint}.")
             continue
         problems.unknown_keys(where, route, _ROUTE_KEYS)
         missing = [key for key in _ROUTE_KEYS if key not in route]
         for key in missing:
-            problems.add(where, key, "a route without it", f"write {hint}")
+            problems.add(where, key, "is missing", f"Write {hint}.")
         if missing:
             continue
         via = problems.take(where, "via", names.host_address, route["via"], None)
         if via is None:
             continue
-        problems.take(where, "via", partial(spoken, ip=ip), via.version, None)
+        problems.take(where, "via", partial(check_family, ip=ip), via.version, None)
         to = problems.take(where, "to", partial(_to, version=via.version), route["to"], "")
         if to and any(each.to == to for each in routes):
-            problems.add(where, "to", f"{route['to']!r} has a route already", "keep one of them")
+            problems.add(where, "to", f"is {route['to']!r}, which already has a route", "Remove one of them.")
         elif to:
             routes.append(RoutePlan(to=to, via=str(via)))
     return tuple(routes)
@@ -203,10 +205,10 @@ def _routes(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -
 def _to(value: object, version: names.Version) -> str:
     if value in ("default", "default6"):
         if value == "default6" and version == 4:
-            raise InvalidValueError("the default of IPv6 leads over an IPv6 address", 'write "default", or another via')
+            raise InvalidValueError("is 'default6' with an IPv4 via", 'Write "default", or an IPv6 via.')
         return "default" if version == 4 else "default6"
     if isinstance(value, str) and (":" in value) != (version == 6):
-        raise InvalidValueError(f"{value!r} is not of the family of via", "let both be IPv4, or both IPv6")
+        raise InvalidValueError(f"is {value!r}, which is not the IP version of via", "Use the same version for both.")
     network = names.subnet(value, version)
     if not network.prefixlen:
         return "default" if version == 4 else "default6"
@@ -217,7 +219,7 @@ def _run(problems: Problems, table: str, given: object) -> tuple[CommandPlan, ..
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, list | tuple):
-        problems.add(table, "run", f"{given!r} is no list", 'write ["python3 -m http.server 80"]')
+        problems.add(table, "run", f"is {given!r}, which is not a list", 'Write ["python3 -m http.server 80"].')
         return ()
     commands = [_command(problems, f"{table}.run[{place}]", each) for place, each in enumerate(given)]
     return tuple(command for command in commands if command is not None)
@@ -233,11 +235,11 @@ def _command(problems: Problems, table: str, given: object) -> CommandPlan | Non
     timeout = problems.take(table, "timeout", units.seconds, given.get("timeout", "10s"), 10.0)
     port, line = 0, ""
     if "ready" in given:
-        ready = _table(problems, table, "ready", given["ready"], 'write { port = 80 } or { line = "listening" }')
+        ready = _table(problems, table, "ready", given["ready"], 'Write { port = 80 } or { line = "listening" }.')
         problems.unknown_keys(f"{table}.ready", ready, _READY_KEYS)
         if isinstance(given["ready"], dict) and not set(_READY_KEYS) & set(ready):
-            hint = 'give port = 80, or line = "listening"'
-            problems.add(table, "ready", "by what it is known to be ready is not said", hint)
+            hint = 'Give port = 80 or line = "listening".'
+            problems.add(table, "ready", "is empty", hint)
         if "port" in ready:
             port = problems.take(f"{table}.ready", "port", _port, ready["port"], 0)
         if "line" in ready:
@@ -253,61 +255,68 @@ def _arguments(given: object) -> tuple[str, ...]:
             arguments = shlex.split(given)
         except ValueError as error:
             raise InvalidValueError(
-                f"{given!r} cannot be split into words: {error}", "close it, or give a list"
+                f"is {given!r}, which cannot be split into words: {error}", "Close the quotes, or write a list."
             ) from None
         if shell := [word for word in arguments if word in _SHELL]:
-            hint = f"write {['sh', '-c', given]}".replace("'", '"')
-            raise InvalidValueError(f"{shell[0]!r} is a shell's, and there is none", hint)
+            hint = f"Write {['sh', '-c', given]}.".replace("'", '"')
+            raise InvalidValueError(f"contains {shell[0]!r}, but there is no shell", hint)
     elif isinstance(given, list) and all(isinstance(each, str) for each in given):
         arguments = given
     else:
-        raise InvalidValueError(f"{given!r} is no program", 'write "python3 -m http.server 80", or a list of its words')
+        raise InvalidValueError(
+            f"is {given!r}, which is not a command", 'Write "python3 -m http.server 80", or a list of words.'
+        )
     if not arguments or not arguments[0].strip():
-        raise InvalidValueError("no program", 'write one, as "python3 -m http.server 80"')
+        raise InvalidValueError("is empty", 'Write a command such as "python3 -m http.server 80".')
     if any("\0" in each for each in arguments):
-        raise InvalidValueError(f"{given!r} contains a NUL", "no argument of a program can")
+        raise InvalidValueError(f"is {given!r}, which contains a NUL", "Remove the NUL.")
     return tuple(arguments)
 
 
 def _port(value: object) -> int:
     if type(value) is not int or not 1 <= value <= 65_535:
-        raise InvalidValueError(f"{value!r} is no TCP port", "give a number from 1 to 65535")
+        raise InvalidValueError(f"is {value!r}, which is not a TCP port", "Set 1 to 65535.")
     return value
 
 
 def _pattern(value: object) -> str:
-    pattern = names.text(value, 'give a regular expression, as "listening"')
+    pattern = names.text(value, 'Write a regular expression such as "listening".')
     try:
         re.compile(pattern)
     except re.error as error:
         raise InvalidValueError(
-            f"{value!r} is no regular expression: {error}", "put a \\ before what is meant as it is"
+            f"is {value!r}, which is not a regular expression: {error}", "Escape special characters with \\."
         ) from None
     return pattern
 
 
 def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
     sysctls = {}
-    hint = 'write { "net.ipv4.tcp_sack" = 0 }'
+    hint = 'Write { "net.ipv4.tcp_sack" = 0 }.'
     for name, value in _table(problems, table, "sysctls", given, hint).items():
         if isinstance(value, dict):
-            problems.add(f"{table}.sysctls", name, "a name with dots stands in quotes", hint)
+            problems.add(f"{table}.sysctls", name, "is a table: quote a sysctl's name", hint)
         elif not _SYSCTL.fullmatch(name):
-            whose = "only those that begin with net. are a node's own; others are the whole machine's"
-            problems.add(f"{table}.sysctls", name, "no sysctl of a network namespace", whose)
+            other = "Use names that begin with net.; all others belong to the whole machine."
+            problems.add(f"{table}.sysctls", name, "is not a sysctl of a network namespace", other)
         elif type(value) is int or (isinstance(value, str) and value.strip() and "\0" not in value):
             sysctls[name] = str(value)
         else:
-            problems.add(f"{table}.sysctls", name, f"{value!r} is no value", 'give a number or a text, as "4096 87380"')
+            problems.add(
+                f"{table}.sysctls",
+                name,
+                f"is {value!r}, which is not a value",
+                'Write a number or a string such as "4096 87380".',
+            )
     return sysctls
 
 
 def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
     files = {}
-    for path, source in _table(problems, table, "files", given, 'write { "/etc/motd" = "motd.txt" }').items():
+    for path, source in _table(problems, table, "files", given, 'Write { "/etc/motd" = "motd.txt" }.').items():
         where = f"{table}.files"
         if not path.startswith("/") or path.endswith("/") or {".", "..", ""} & set(path.split("/")[1:]) or "\0" in path:
-            problems.add(where, path, "no path of a file inside the node", 'begin with "/", and name the file itself')
+            problems.add(where, path, "is not an absolute path of a file", 'Write a path such as "/etc/motd".')
         elif problems.take(where, path, names.text, source, ""):
             files[path] = source
     return files
@@ -315,23 +324,25 @@ def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
 
 def _env(problems: Problems, table: str, given: object) -> dict[str, str]:
     env = {}
-    for name, value in _table(problems, table, "env", given, 'write { "MODE" = "test" }').items():
+    for name, value in _table(problems, table, "env", given, 'Write { "MODE" = "test" }.').items():
         if not name or "=" in name or "\0" in name:
-            problems.add(f"{table}.env", name, "no name of a variable", "it has no =")
+            problems.add(f"{table}.env", name, "is not a variable name", "Remove = and NUL.")
         elif type(value) is int or (isinstance(value, str) and "\0" not in value):
             env[name] = str(value)
         else:
-            problems.add(f"{table}.env", name, f"{value!r} is no value", "give a text or a number")
+            problems.add(f"{table}.env", name, f"is {value!r}, which is not a value", "Write a string or a number.")
     return env
 
 
 def _check_container(problems: Problems, table: str, values: Mapping[str, Any], node: NodeSpec) -> None:
-    """What only a container has, and what one that runs already cannot be given any more."""
+    """Add errors for keys that do not apply to the node's container."""
     if "env" in values and not node.image:
-        problems.add(table, "env", "only a container that is started is given variables", 'give it an image = "…"')
+        problems.add(table, "env", "applies only to a container with an image", 'Add image = "…".')
     if node.image and len(node.run) > 1:
-        problems.add(table, "run", "a container runs one program", "write one, or leave it out for the image's own")
+        problems.add(
+            table, "run", "has several commands; a container runs one", "Keep one, or none for the image's own."
+        )
     if node.container and not node.image:
         for key in ("run", "files"):
             if key in values:
-                problems.add(table, key, "the container runs already, as it is", 'leave it out, or give an image = "…"')
+                problems.add(table, key, "does not apply to a running container", 'Remove it, or use image = "…".')

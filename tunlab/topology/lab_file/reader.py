@@ -1,4 +1,4 @@
-"""TOML text → a lab's spec, or every problem that the text has.
+"""Reading a lab file: TOML text into a LabSpec, or every error in it.
 
     name = "router"
 
@@ -9,8 +9,7 @@
     [[links]]
     ends = ["client", "router"]
 
-Source: toml.io. Rule for editors: no function here stops at the first problem; a value that cannot be is noted, and
-stands as if it had not been written.
+Source: toml.io. No function here stops at the first error: it adds the error and treats the key as missing.
 """
 
 from __future__ import annotations
@@ -37,31 +36,34 @@ from tunlab.topology.spec import (
     NodeSpec,
 )
 from tunlab.topology.values import names
-from tunlab.topology.values.problems import InvalidValueError, Problems, meant
+from tunlab.topology.values.problems import InvalidValueError, Problems, suggest
 
 MachineCheck: TypeAlias = Callable[[Mapping[str, NodeSpec]], Iterable[Problem]]
-"""What is wrong with nodes that only the machine knows of: programs and files that it has not."""
+"""Returns errors that depend on this machine: missing programs and files."""
 
 _IPS = ("ipv4", "ipv6", "both")
 
 
 def parse_lab(text: str, file: str = "", look: MachineCheck | None = None) -> LabSpec:
-    """The lab that a lab file's text describes; what it leaves out is as in the default lab.
+    """Read the text of a lab file.
 
-    file   its name, for the errors, and for the lab's name where the text has none
-    look   asked for more that is wrong with its nodes, so that all is said at once
+    Args:
+        text: the TOML text.
+        file: the file name for errors, and for the lab's name if the text has none.
+        look: returns further errors of the nodes, to be reported together.
 
-    Raises TopologyError with all that is wrong, each with the file, the table and the key.
+    Raises:
+        TopologyError: with every error in the text.
     """
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise TopologyError(f"no TOML: {error}", file=file, hint="see https://toml.io") from None
+        raise TopologyError(f"not valid TOML: {error}", file=file, hint="See https://toml.io.") from None
     return parse_tables(document, file, look)
 
 
 def parse_tables(document: Mapping[str, Any], file: str = "", look: MachineCheck | None = None) -> LabSpec:
-    """The lab that the tables of a lab file describe, tuples being lists. Raises TopologyError as parse_lab does."""
+    """Read the tables of a lab file; tuples count as lists. Raises TopologyError as `parse_lab`."""
     document = plain(document)
     problems = Problems(file)
     problems.unknown_keys("", document, LabSpec.__struct_fields__)
@@ -78,39 +80,39 @@ def parse_tables(document: Mapping[str, Any], file: str = "", look: MachineCheck
     nodes = _nodes(problems, document.get("nodes", {"stack": {}}), ip)
     tables = document.get("links", [])
     if not isinstance(tables, list):
-        problems.add("", "links", "no list of tables", "write each link as [[links]]")
+        problems.add("", "links", "is not a list of tables", "Write each link as [[links]].")
         tables = []
     if not tables and len(nodes) == 1:
         nodes = {node_name: _with_tun(node, ip) for node_name, node in nodes.items()}
     _without_tun(problems, document, nodes)
     _one_each(problems, nodes)
-    # A link of which an end is missing says nothing about the others: nothing is worked out from it.
+    # Leave out links with an unknown end: errors that follow from them would mislead.
     links = [read_link(problems, f"links[{place}]", table, nodes, ip) for place, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))
     wire(lab, problems, places=[place for place, link in enumerate(links) if link is not None])
     if look is not None:
         problems.found += look(nodes)
-    problems.settle()
+    problems.raise_if_any()
     return lab
 
 
 def plain(value: Any) -> Any:
-    """Only what TOML has: a tuple is a list there."""
+    """Return the value with tuples as lists, as TOML has them."""
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def name_from(file: str) -> str:
-    """What a lab is called whose file does not say it: the file's stem, with "-" for what no name may contain."""
+    """Return a lab name from a file name, with "-" for invalid characters."""
     stem = re.split(r"[/\\]", file)[-1].removesuffix(".toml").lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[: names.LONGEST_NAME].strip("-") or DEFAULT_NAME
 
 
 def _ip(value: object) -> Ip:
     if value not in _IPS:
-        hint = meant(value, _IPS) if isinstance(value, str) else f"there are {', '.join(_IPS)}"
-        raise InvalidValueError(f"{value!r} is nothing that a lab can speak", hint)
+        hint = suggest(value, _IPS) if isinstance(value, str) else f"Choose from {', '.join(_IPS)}."
+        raise InvalidValueError(f"is {value!r}, which is not an IP version", hint)
     return cast("Ip", value)
 
 
@@ -121,10 +123,10 @@ def _pool(problems: Problems, document: Mapping[str, Any], key: str, instead: st
         network = names.subnet(value, cast("names.Version", version))
         if network.prefixlen > longest:
             raise InvalidValueError(
-                f"{value!r} is too small: each link gets a /{longest} of it", f"give a /{longest} or larger"
+                f"is {value!r}; each link needs a /{longest} of it", f"Write a /{longest} or larger."
             )
         if not network.prefixlen:
-            raise InvalidValueError(f"{value!r} is all there is", "give a smaller network")
+            raise InvalidValueError(f"is {value!r}, the whole address space", "Write a smaller network.")
         return str(network)
 
     return problems.take("", key, read, document.get(key, instead), instead)
@@ -132,24 +134,24 @@ def _pool(problems: Problems, document: Mapping[str, Any], key: str, instead: st
 
 def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
     if not isinstance(tables, dict):
-        problems.add("", "nodes", "no tables", "write a node as [nodes.stack]")
+        problems.add("", "nodes", "is not a table", "Write a node as [nodes.stack].")
         return {}
     if not tables:
-        problems.add("", "nodes", "a lab without a node", "write one, as [nodes.stack]")
+        problems.add("", "nodes", "is empty", "Add a node such as [nodes.stack].")
     nodes = {}
     for node_name, values in tables.items():
         table = f"nodes.{node_name}"
         problems.take(table, "", names.node_name, node_name, "")
         if not isinstance(values, dict):
-            problems.add(table, "", f"{values!r} is no table", f"write [{table}], or {node_name} = {{}}")
+            problems.add(table, "", f"is {values!r}, which is not a table", f"Write [{table}] or {node_name} = {{}}.")
             values = {}
-        # Kept under its own name: links that name it have no problem of their own.
+        # Keep the node even if its name is invalid: links that name it are not at fault.
         nodes[node_name] = read_node(problems, table, values, ip)
     return nodes
 
 
 def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping[str, NodeSpec]) -> None:
-    """What is said of a TUN that is not there would be lost without a word."""
+    """Add an error for TUN keys of a node without a TUN, which would have no effect."""
     for name, node in nodes.items():
         given = document.get("nodes", {"stack": {}})[name]
         if not isinstance(given, dict):
@@ -157,21 +159,21 @@ def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping
         if node.kind != "switch" and not node.devices and not {"tun", "tun6", "tuns"} & set(given):
             for key in ("ifname", "mtu"):
                 if key in given:
-                    hint = "give it to the link, or the node a tun"
-                    problems.add(f"nodes.{name}", key, "it is the TUN's, and there is none", hint)
+                    hint = "Set it on the link, or give the node a tun."
+                    problems.add(f"nodes.{name}", key, "applies to a TUN, and the node has none", hint)
 
 
 def _one_each(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None:
-    """A container has one namespace, and so is one node."""
+    """Add an error for a container named by two nodes: it has one namespace."""
     taken: dict[str, str] = {}
     for name, node in nodes.items():
         if node.container and (other := taken.setdefault(node.container, name)) != name:
-            problem = f"{node.container!r} is node {other} already"
-            problems.add(f"nodes.{name}", "container", problem, f"leave the node out, and give its links to {other}")
+            problem = f"is {node.container!r}, which is already node {other}"
+            problems.add(f"nodes.{name}", "container", problem, f"Remove this node and use {other} in its links.")
 
 
 def _with_tun(node: NodeSpec, ip: Ip) -> NodeSpec:
-    """A lab of one node and no link is there for its TUN."""
+    """Give the only node of a lab without links a TUN."""
     if node.kind in ("switch", "container") or node.devices:
         return node
     return replace(node, tun=DEFAULT_TUN if ip != "ipv6" else "", tun6=DEFAULT_TUN6 if ip != "ipv4" else "")

@@ -21,7 +21,7 @@ def plan(spec: LabSpec) -> LabPlan:
     """The lab worked out. Raises TopologyError, for a spec that no file was read for, with all that is wrong."""
     problems = Problems()
     wiring = wire(spec, problems)
-    problems.settle()
+    problems.raise_if_any()
     return _Planner(spec, wiring).plan()
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from tunlab.topology.planner.allocation import Pool, places
 from tunlab.topology.spec import EndSpec, LabSpec, NodeSpec
 from tunlab.topology.values.names import Interface, Network, Version
-from tunlab.topology.values.problems import Problems, meant
+from tunlab.topology.values.problems import Problems, suggest
 
 BRIDGE = "br0"
 """What the bridge of a switch is called."""
@@ -103,8 +103,8 @@ def _segments(spec: LabSpec, problems: Problems, at: Sequence[int]) -> Wiring:
         switches = [port.node for port in ports if spec.nodes[port.node].kind == "switch"]
         joined = [of_switch[switch] for switch in switches if switch in of_switch]
         if len(joined) > len({id(segment) for segment in joined}):
-            problem = f"{' and '.join(switches)} are joined already: a frame would go round for ever"
-            problems.add(f"links[{place}]", "ends", problem, "leave the link out")
+            problem = f"closes a loop: {' and '.join(switches)} are already joined, and frames would circulate for ever"
+            problems.add(f"links[{place}]", "ends", problem, "Remove the link.")
         segment = joined[0] if joined else Segment([])
         for other in joined[1:]:
             if other is not segment:
@@ -120,8 +120,8 @@ def _segments(spec: LabSpec, problems: Problems, at: Sequence[int]) -> Wiring:
         for port in ports:
             wiring.ports[port.node].append(port)
         if len(ports) > 2 and f"link{place + 1}" in spec.nodes:
-            problem = f"link{place + 1} is what the bridge of links[{place}] is called"
-            problems.add(f"nodes.link{place + 1}", "", problem, "call the node otherwise")
+            problem = f"is the name of the bridge of links[{place}]"
+            problems.add(f"nodes.link{place + 1}", "", problem, "Rename the node.")
     for segment in wiring.segments:
         segment.links.sort()
         segment.ports.sort(key=lambda port: (port.link, port.end))
@@ -129,8 +129,8 @@ def _segments(spec: LabSpec, problems: Problems, at: Sequence[int]) -> Wiring:
         seen: set[str] = set()
         for port in segment.ports:
             if port.node in seen:
-                problem = f"{port.node} is in the same network by another link already"
-                problems.add(f"links[{port.link}]", "ends", problem, "leave one of them out, or take another switch")
+                problem = f"joins {port.node} to a network that it is already in"
+                problems.add(f"links[{port.link}]", "ends", problem, "Remove one of the links, or use another switch.")
             seen.add(port.node)
     wiring.segments.sort(key=lambda segment: segment.links[0])
     return wiring
@@ -142,8 +142,8 @@ def _name_interfaces(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
         for port in ports:
             name = port.spec.ifname
             if name and name in taken:
-                problem = f"{node} has an interface {name} already"
-                problems.add(f"links[{port.link}]", f"ends[{port.end}]", problem, "give it another name, or none")
+                problem = f"is {name}, which {node} already has"
+                problems.add(f"links[{port.link}]", f"ends[{port.end}]", problem, "Choose another name, or none.")
             elif name:
                 port.ifname = name
                 taken.add(name)
@@ -160,8 +160,8 @@ def _number_hardware(wiring: Wiring, problems: Problems) -> None:
             other = owners.setdefault(port.mac, port)
             if other is not port:
                 given = port if port.spec.mac else other
-                problem = f"{port.mac} is the hardware address of {other.node} and of {port.node}"
-                problems.add(f"links[{given.link}].ends[{given.end}]", "mac", problem, "give each its own")
+                problem = f"is {port.mac}, the MAC address of both {other.node} and {port.node}"
+                problems.add(f"links[{given.link}].ends[{given.end}]", "mac", problem, "Give each its own.")
 
 
 def hardware_address(link: int, end: int, *, bridge: bool = False) -> str:
@@ -185,8 +185,8 @@ def _number_networks(spec: LabSpec, wiring: Wiring, problems: Problems, at: Sequ
             network = ipaddress.ip_network(written)
             known = segment.networks.setdefault(version, network)
             if known != network:
-                problem = f"{network} here, and {known} on another link of the same switch"
-                problems.add(f"links[{place}]", key, problem, "give it once")
+                problem = f"is {network}; another link of the same switch has {known}"
+                problems.add(f"links[{place}]", key, problem, "Give it once.")
         for port in segment.ports:
             written = port.spec.address if version == 4 else port.spec.address6
             if "/" in written:
@@ -197,8 +197,8 @@ def _number_networks(spec: LabSpec, wiring: Wiring, problems: Problems, at: Sequ
     waiting = [segment for segment in wiring.segments if segment.ports and version not in segment.networks]
     for segment, given in zip(waiting, pool.give([(s.links[0] + 1, len(s.ports)) for s in waiting]), strict=True):
         if given is None:
-            problem = f"{pool.network} has no room for the network of this link"
-            hint = f"give it {key}, or the lab a larger {key.replace('subnet', 'subnets')}"
+            problem = f"is missing, and {pool.network} is used up"
+            hint = f"Set {key}, or a larger {key.replace('subnet', 'subnets')} at the top."
             problems.add(f"links[{segment.links[0]}]", key, problem, hint)
         else:
             segment.networks[version] = given
@@ -211,8 +211,8 @@ def _number_addresses(segment: Segment, problems: Problems, version: Version) ->
     first, last = usable(network)
     if last - first + 1 < len(segment.ports):
         key = "subnet" if version == 4 else "subnet6"
-        problem = f"{network} has {last - first + 1} addresses, and there are {len(segment.ports)} ends"
-        problems.add(f"links[{segment.links[0]}]", key, problem, "give a larger network")
+        problem = f"is {network}, with {last - first + 1} addresses for {len(segment.ports)} ends"
+        problems.add(f"links[{segment.links[0]}]", key, problem, "Write a larger network.")
         return
     key = "address" if version == 4 else "address6"
     base = int(network.network_address)
@@ -225,15 +225,18 @@ def _number_addresses(segment: Segment, problems: Problems, version: Version) ->
             continue
         table, own = f"links[{port.link}].ends[{port.end}]", ipaddress.ip_interface(written)
         if own.ip not in network:
-            problems.add(table, key, f"{own.ip} is not in {network}", "take one of that network, or none")
+            problems.add(
+                table, key, f"is {own.ip}, which is not in {network}", "Choose an address in that network, or none."
+            )
         elif "/" in written and own.network != network:
-            problems.add(table, key, f"{written} is of another network than {network}", f'write "{own.ip}"')
+            problems.add(table, key, f"is {written}, but the link's network is {network}", f'Write "{own.ip}".')
         elif not first <= int(own.ip) <= last:
-            what = "the network itself" if int(own.ip) == base else "all in it"
-            problems.add(table, key, f"{own.ip} stands for {what}", f"take {network[first - base]} or a later one")
+            role = "network" if int(own.ip) == base else "broadcast"
+            problem = f"is {own.ip}, the {role} address of {network}"
+            problems.add(table, key, problem, f"Use {network[first - base]} to {network[last - base]}.")
         elif int(own.ip) in owners:
-            problem = f"{own.ip} is the address of {owners[int(own.ip)]} already"
-            problems.add(table, key, problem, "take another, or none")
+            problem = f"is {own.ip}, which {owners[int(own.ip)]} already has"
+            problems.add(table, key, problem, "Choose another address, or none.")
         else:
             owners[int(own.ip)] = port.node
             given[-1] = int(own.ip) - first
@@ -282,10 +285,10 @@ def _overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: Versio
             # The later one in the file is at fault.
             (_, one, whose_one, key_one), two = widest, (place, network, whose, key)
             if place > widest[0]:
-                problem = f"{network} overlaps {one} of {whose_one}"
-                problems.add(*key, problem, "give each its own")
+                problem = f"is {network}, which overlaps {one} of {whose_one}"
+                problems.add(*key, problem, "Give each its own network.")
             else:
-                problems.add(*key_one, f"{one} overlaps {network} of {two[2]}", "give each its own")
+                problems.add(*key_one, f"is {one}, which overlaps {network} of {two[2]}", "Give each its own network.")
         if widest is None or int(network.broadcast_address) > int(widest[1].broadcast_address):
             widest = (place, network, whose, key)
 
@@ -303,15 +306,15 @@ def _outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
             found = [port for port in ports if port.ifname == node.outside]
             found = found or [port for port in ports if node.outside in neighbours[id(port)]]
             known = [port.ifname for port in ports] + [each for port in ports for each in neighbours[id(port)]]
-            problem = f"{name} has no link {node.outside!r} and none to a node of that name"
-            hint = meant(node.outside, known) or "give it one in [[links]]"
+            problem = f"is {node.outside!r}, which is neither an interface nor a neighbour of {name}"
+            hint = suggest(node.outside, known) or "Add a link in [[links]]."
             if len(found) > 1:
-                problem, hint = f"{name} has {len(found)} links to {node.outside}", "name the interface"
+                problem, hint = f"is {node.outside!r}, to which {name} has {len(found)} links", "Name the interface."
         else:
             found = [port for port in ports if any(spec.nodes[each].forward for each in neighbours[id(port)])]
             found = ports if len(ports) == 1 else found
-            problem = "which of its links is the outside is not clear"
-            hint = f'write outside = "{ports[0].ifname}"' if ports else "give it one in [[links]]"
+            problem = "is missing, and no link is clearly the outside"
+            hint = f'Write outside = "{ports[0].ifname}".' if ports else "Add a link in [[links]]."
         if len(found) == 1:
             wiring.outside[name] = found[0]
         else:
@@ -342,7 +345,10 @@ def _neighbours(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
             behind = any(via in device.network and via != device.ip for device in devices)
             if (route.via in near and route.via not in own) or behind:
                 continue
-            whose = "its own" if route.via in own or any(via == device.ip for device in devices) else "no neighbour's"
+            is_own = route.via in own or any(via == device.ip for device in devices)
+            problem = (
+                f"is {route.via}, the node's own address" if is_own else f"is {route.via}, not a neighbour's address"
+            )
             others = [each for each in near if each and each not in own and (":" in each) == (via.version == 6)]
-            hint = f"its neighbours have {', '.join(others[:5])}" if others else "it has no neighbour"
-            problems.add(f"nodes.{name}.routes[{place}]", "via", f"{route.via} is {whose} address", hint)
+            hint = f"Choose from {', '.join(others[:5])}." if others else "Add a link first; the node has no neighbour."
+            problems.add(f"nodes.{name}.routes[{place}]", "via", problem, hint)

@@ -1,4 +1,4 @@
-"""All that is wrong with a lab file, gathered, so that its author learns it at once."""
+"""Collecting all errors of a lab file, so that they are reported together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class InvalidValueError(Exception):
-    """A value that cannot be: what is wrong with it, and what to write instead. Never leaves this package."""
+    """An invalid value, with a predicate for its key and a hint; `Problems.take` collects it."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem, self.hint = problem, hint
@@ -20,43 +20,43 @@ class InvalidValueError(Exception):
 
 
 class Problems:
-    """The problems found so far in one file."""
+    """The errors found in one lab file."""
 
     def __init__(self, file: str = "") -> None:
         self.file = file
         self.found: list[Problem] = []
 
     def add(self, table: str, key: str, problem: str, hint: str = "") -> None:
-        """Note a problem with a key of a table; the same one is noted once."""
+        """Add an error: `problem` is a predicate of the key ("is 20; the minimum is 68"). Ignore duplicates."""
         each = Problem(problem, self.file, table, key, hint)
         if each not in self.found:
             self.found.append(each)
 
     def take(self, table: str, key: str, read: Callable[[Any], T], value: object, instead: T) -> T:
-        """What `read` makes of the value; `instead`, and the problem noted, where it refuses."""
+        """Return `read(value)`; if that raises InvalidValueError, add the error and return `instead`."""
         try:
             return read(value)
         except InvalidValueError as error:
             self.add(table, key, error.problem, error.hint)
             return instead
 
-    def settle(self) -> None:
-        """Nothing, if nothing is wrong. Raises TopologyError with all that is."""
+    def raise_if_any(self) -> None:
+        """Raise TopologyError with all errors, if there are any."""
         if self.found:
             raise TopologyError(problems=self.found)
 
     def unknown_keys(self, table: str, values: Mapping[str, object], known: Iterable[str]) -> None:
-        """Note each key that is not among the known ones, with the one that was perhaps meant."""
+        """Add an error for each unknown key, with the closest known one."""
         known = list(known)
         for key in values:
             if key not in known:
-                self.add(table, key, "no such key", meant(key, known))
+                self.add(table, key, "is not a known key", suggest(key, known))
 
 
-def meant(word: str, known: Iterable[str]) -> str:
-    """A hint: the known word that is closest to this one, or all of them if none is close."""
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return a hint with the closest known word, or with all of them."""
     known = list(known)
     close = get_close_matches(word, known, n=1)
     if close:
-        return f"did you mean {close[0]}?"
-    return f"there are {', '.join(known)}" if known else ""
+        return f"Did you mean {close[0]}?"
+    return f"Choose from {', '.join(known)}." if known else ""

@@ -1,4 +1,4 @@
-"""Quantities as people write them: "20ms", "10mbit", "1%", octets.
+"""Parsing quantities: "20ms", "10mbit", "1%", bytes.
 
 Source: tc(8) for the words; RFC 791 section 3.2 and RFC 8200 section 5 for the least MTUs.
 """
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from tunlab.topology.values.problems import InvalidValueError
 
 LEAST_MTU, LEAST_MTU_IPV6, LARGEST_MTU = 68, 1280, 65_535
-"""Octets: "every internet module must be able to forward a datagram of 68 octets" (RFC 791), "IPv6 requires that every
+"""Bytes: "every internet module must be able to forward a datagram of 68 octets" (RFC 791), "IPv6 requires that every
 link in the Internet have an MTU of 1280 octets or greater" (RFC 8200), and what the TUN and veth drivers take."""
 
 LONGEST_DELAY = 240_000_000
@@ -23,71 +23,77 @@ _BITS = {"bit": 1, "kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 
 
 def duration(value: object) -> int:
-    """Microseconds from "20ms", "1.5s", "100us". Raises InvalidValueError."""
-    return _quantity(value, _MICROSECONDS, 'write a time as "20ms", "1.5s" or "100us"')
+    """Parse "20ms", "1.5s" or "100us" into microseconds. Raises InvalidValueError."""
+    return _quantity(value, _MICROSECONDS, 'Write a time such as "20ms", "1.5s" or "100us".')
 
 
 def delay(value: object) -> int:
-    """Microseconds that netem can hold a packet back. Raises InvalidValueError."""
+    """Parse a delay of at most 240 s into microseconds. Raises InvalidValueError."""
     microseconds = duration(value)
     if microseconds > LONGEST_DELAY:
-        raise InvalidValueError(f"{value!r} is longer than netem can hold a packet back", 'take "240s" at most')
+        raise InvalidValueError(f"is {value!r}; netem delays a packet by at most 240 s", 'Set "240s" or less.')
     return microseconds
 
 
 def seconds(value: object) -> float:
-    """Seconds, more than none, from "10s". Raises InvalidValueError."""
+    """Parse a time above zero into seconds. Raises InvalidValueError."""
     microseconds = duration(value)
     if microseconds == 0:
-        raise InvalidValueError("no time at all", 'write a time as "10s"')
+        raise InvalidValueError(f"is {value!r}; it must be more than 0", 'Write a time such as "10s".')
     return microseconds / 1_000_000
 
 
 def rate(value: object) -> int:
-    """Bits per second from "10mbit", "1gbit", "500kbit". Raises InvalidValueError."""
-    hint = 'write a rate as "500kbit", "10mbit" or "1gbit", in bits per second'
+    """Parse "500kbit", "10mbit" or "1gbit" into bits per second. Raises InvalidValueError."""
+    hint = 'Write bits per second, such as "500kbit", "10mbit" or "1gbit".'
     bits = _quantity(value, _BITS, hint)
     if not 8 <= bits <= 10**12:
-        raise InvalidValueError(f"{value!r} is no rate that a link can have", 'take "8bit" to "1000gbit"')
+        raise InvalidValueError(f"is {value!r}; a link has 8bit to 1000gbit", 'Set "8bit" to "1000gbit".')
     return bits
 
 
 def share(value: object) -> float:
-    """A part of the whole, from 0 to 1, from "1%" or 0.01. Raises InvalidValueError."""
-    hint = 'write a share as "1%" or 0.01'
+    """Parse "1%" or 0.01 into a number from 0 to 1. Raises InvalidValueError."""
+    hint = 'Write a share such as "1%" or 0.01.'
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
         if match is None or match[2] != "%":
-            raise InvalidValueError(f"{value!r} is no share", hint)
+            raise InvalidValueError(f"is {value!r}, which is not a share", hint)
         number = float(match[1]) / 100
     elif type(value) is float or (value == 0 and type(value) is int):
         number = float(value)
     elif type(value) is int:  # loss = 1: one percent, or all of it?
-        raise InvalidValueError(f"{value!r} may be percent or the whole", f'write "{value}%" or {value / 100}')
+        raise InvalidValueError(
+            f"is {value!r}, which could mean {value} % or all packets", f'Write "{value}%" or {value / 100}.'
+        )
     else:
-        raise InvalidValueError(f"{value!r} is no share", hint)
+        raise InvalidValueError(f"is {value!r}, which is not a share", hint)
     if not 0 <= number <= 1:
-        raise InvalidValueError(f"{value!r} is not between nothing and all", hint)
+        raise InvalidValueError(f"is {value!r}; a share is 0 to 100 %", hint)
     return number
 
 
 def mtu(value: object) -> int:
-    """Octets. Raises InvalidValueError."""
-    # True is an int to Python, and no number to TOML.
+    """Check an MTU in bytes. Raises InvalidValueError."""
+    # A TOML boolean is an int in Python.
     if type(value) is int and LEAST_MTU <= value <= LARGEST_MTU:
         return value
-    raise InvalidValueError(f"{value!r} is no MTU", f"give a number of octets from {LEAST_MTU} to {LARGEST_MTU}")
+    hint = f"Set {LEAST_MTU} to {LARGEST_MTU}."
+    if type(value) is int:
+        limit = f"minimum is {LEAST_MTU}" if value < LEAST_MTU else f"maximum is {LARGEST_MTU}"
+        raise InvalidValueError(f"is {value}; the {limit}", hint)
+    raise InvalidValueError(f"is {value!r}, which is not a whole number", hint)
 
 
 def _quantity(value: object, units: Mapping[str, int], hint: str) -> int:
     if not isinstance(value, str):
-        raise InvalidValueError(f"{value!r} has no unit", hint)
+        raise InvalidValueError(f"is {value!r}, which has no unit", hint)
     match = _QUANTITY.fullmatch(value)
     if match is None:
-        raise InvalidValueError(f"{value!r} is no number with a unit", hint)
+        raise InvalidValueError(f"is {value!r}, which is not a number with a unit", hint)
     number, unit = match[1], match[2].lower()
     if not unit:
-        raise InvalidValueError(f"{value!r} has no unit", hint)
+        raise InvalidValueError(f"is {value!r}, which has no unit", hint)
     if unit not in units:
-        raise InvalidValueError(f"{value!r} has an unknown unit", hint)
+        raise InvalidValueError(f"is {value!r}, which has an unknown unit", hint)
     return round(float(number) * units[unit])
