@@ -1,4 +1,4 @@
-"""What every test of a lab stands on: a directory of its own for the labs that stay, and nothing left of them."""
+"""Fixtures for tests of labs."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tunlab.lab import Lab
 
 @pytest.fixture(autouse=True)
 def labs_of_its_own(run_directory):
-    """Every test here makes its labs below `run_directory`."""
+    """Keep the labs of these tests below `run_directory`."""
 
 
 @pytest.fixture
 def router():
-    """The lab of three nodes in a row, client - router - server, anonymous."""
+    """A running lab: client - router - server."""
     with Lab.from_text(ROUTER) as lab:
         yield lab

@@ -59,7 +59,7 @@ def star(count):
     return "[nodes]\n" + "".join(f"{name} = {{}}\n" for name in names) + f"[[links]]\nends = {names}\n"
 
 
-def assert_as_promised(lab: Lab):
+def assert_matches_reachable(lab: Lab):
     promised = reachable(lab.plan)
     assert lab.ping_all() == promised
     return promised
@@ -67,21 +67,21 @@ def assert_as_promised(lab: Lab):
 
 class TestMatrix:
     @pytest.mark.parametrize("text", [star(4), TWO_SWITCHES, DUAL], ids=["bridge", "two switches", "both families"])
-    def test_everybody(self, text):
+    def test_ping_all_matches_reachable(self, text):
         with Lab.from_text(text) as lab:
-            promised = assert_as_promised(lab)
+            promised = assert_matches_reachable(lab)
             assert promised
             assert all(promised.values())
 
-    def test_each_family_alone(self):
+    def test_ping_all_with_one_ip_version(self):
         with Lab.from_text(DUAL) as lab:
             for address, family in (("10.0.3.2", "-4"), ("fd00:0:0:3::2", "-6")):
                 assert lab["b"].addresses.count(address) == 1
                 lab["a"].run(["ping", family, "-c", "1", "-W", "5", address], check=True, capture_output=True)
 
-    def test_nat_hides(self):
+    def test_ping_all_nat_inside_is_unreachable(self):
         with Lab.from_text(NAT) as lab:
-            promised = assert_as_promised(lab)
+            promised = assert_matches_reachable(lab)
             assert (promised["inside", "outside"], promised["outside", "inside"]) == (True, False)
             with lab["outside"].capture() as capture:
                 lab["inside"].run(["ping", "-c", "1", lab["outside"].address], check=True, capture_output=True)
@@ -90,7 +90,7 @@ class TestMatrix:
                 capture.expect(IPv4.where(dst=request.ip.src), ICMP.where(type=0))
 
     @pytest.mark.slow
-    def test_more_neighbours_than_the_machine_has_room_for(self):
+    def test_ping_all_exceeds_the_neighbour_table(self):
         with Lab.from_text(star(40)) as lab:
             assert len(reached := lab.ping_all()) == 40 * 39
             assert all(reached.values())
@@ -100,15 +100,15 @@ class TestMatrix:
     @pytest.mark.slow
     @given(labs(given=({}, {"mtu": 1400})))
     @sampled(60)
-    def test_any_lab_is_as_its_topology_promises(self, lab):
+    def test_ping_all_of_random_labs_matches_reachable(self, lab):
         with Lab.from_text(lab.text) as live:
-            assert_as_promised(live)
+            assert_matches_reachable(live)
 
-    def test_one_alone(self):
+    def test_ping_all_single_node_is_empty(self):
         with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:
             assert lab.ping_all() == {}
 
-    def test_what_is_forgotten(self):
+    def test_flush_neighbours_empties_the_table(self):
         with Lab.from_text(star(3)) as lab:
             lab.ping_all()
             with Rtnl(lab["h0"].netns) as rtnl:
@@ -118,8 +118,8 @@ class TestMatrix:
 
 
 class TestImpairments:
-    def test_rate_by_octets(self):
-        """Of a burst that comes at once, only what the bucket and the queue before it hold gets through."""
+    def test_rate_limits_bytes_per_second(self):
+        """Of a burst, only as many packets pass as the token bucket and its queue hold."""
         lab = Lab("slow")
         lab.node("a")
         lab.node("b")
@@ -129,11 +129,11 @@ class TestImpairments:
             receiver.bind(("", 9))
             receiver.setblocking(False)
             sender = live["a"].socket(type=2)
-            live.ping_all()  # the neighbour is known: nothing waits for it
+            live.ping_all()  # resolve the neighbour first, so that no packet waits for it
             for _ in range(200):
                 sender.sendto(bytes(1000), (live["b"].address, 9))
             link = live["a"].rtnl.link("eth0")
-            # 6,250 octets in the queue, 3,036 in the bucket, and what a bucket that fills meanwhile lets through.
+            # 6,250 bytes fit the queue and 3,036 the bucket, plus what the refilling bucket lets through.
             assert link.tx_packets < 100
             live["a"].set_link(impairment=Impairment())
             before = live["a"].rtnl.link("eth0").tx_packets
@@ -141,7 +141,7 @@ class TestImpairments:
                 sender.sendto(bytes(1000), (live["b"].address, 9))
             assert live["a"].rtnl.link("eth0").tx_packets == before + 50
 
-    def test_netem_where_there_is_none_is_told_before_anything_is_made(self, machine):
+    def test_start_without_netem_raises_before_creating(self, machine):
         has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
         text = '[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "20ms"\nloss = "1%"\n'
         if has_netem:

@@ -15,12 +15,12 @@ from tunlab.packet import TCP, tcp_options
         (tcp_options.MSS(1460), tcp_options.MSS(1460)),
     ],
 )
-def test_the_kernels_numbers_in_options_move_on(option, moved):
+def test_shifted_options_move_sack_and_timestamps(option, moved):
     padding = b"\1\1"
     assert _shifted(TCP(options=padding + bytes(option)), 10, 100, 1000) == padding + bytes(moved)
 
 
-def test_what_cannot_be_read_stays_as_it_is():
+def test_shifted_options_keep_malformed_bytes():
     broken = b"\1\x05\x00\xff"
     assert _shifted(TCP(options=broken), 10, 100) == broken
     after_the_end = bytes(tcp_options.MSS(9)) + b"\0\xde\xad\xbe"

@@ -17,25 +17,25 @@ def datagram(src, dst, *rest):
     return (IPv4(src=src, dst=dst), *(rest or (UDP(src_port=1, dst_port=2),)))
 
 
-def test_the_steps_are_the_packets_in_their_order():
+def test_script_steps_keep_recorded_order():
     played = read(*SESSION[:3])
     assert [(step.number, step.direction) for step in played.steps] == [(1, "in"), (2, "out"), (3, "in")]
-    assert [step.octets for step in played.steps] == [build(*layers) for _, *layers in SESSION[:3]]
+    assert [step.data for step in played.steps] == [build(*layers) for _, *layers in SESSION[:3]]
 
 
-def test_the_address_is_that_which_answers():
+def test_script_address_is_the_one_that_replies():
     played = read(
         *[("in", *datagram(PEER, "192.0.2.7"))] * 3, ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER))
     )
     assert played.address == "10.1.2.1/24"
 
 
-def test_where_none_answers_it_is_that_to_which_most_goes():
+def test_script_address_without_replies_is_the_most_common_destination():
     played = read(("in", *datagram(PEER, "192.0.2.7")), *[("in", *datagram(PEER, KERNEL))] * 2)
     assert (played.address, played.further) == ("10.1.2.1/24", ())
 
 
-def test_groups_and_broadcasts_are_no_address():
+def test_script_address_skips_multicast_and_broadcast():
     played = read(
         *[("in", *datagram(PEER, "224.0.0.1"))] * 2, *[("in", *datagram(PEER, "255.255.255.255"))] * 2,
         ("in", *datagram(PEER, KERNEL)),
@@ -45,7 +45,7 @@ def test_groups_and_broadcasts_are_no_address():
         read(("in", *datagram(PEER, "224.0.0.1")))
 
 
-def test_each_address_that_answers_is_the_kernels():
+def test_script_further_addresses_reply_too():
     played = read(
         ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER)),
         ("in", *datagram(PEER, "192.0.2.1")), ("out", *datagram("192.0.2.1", PEER)),
@@ -53,7 +53,7 @@ def test_each_address_that_answers_is_the_kernels():
     assert (played.address, played.further) == ("10.1.2.1/24", ("192.0.2.1/32",))
 
 
-def test_there_is_a_way_only_to_where_something_went():
+def test_script_routes_only_to_destinations_of_sent_packets():
     """Where nothing was sent, it may have been for want of a route."""
     played = read(
         ("in", *datagram("192.0.2.1", KERNEL)), ("out", *datagram(KERNEL, "192.0.2.1")),
@@ -62,7 +62,7 @@ def test_there_is_a_way_only_to_where_something_went():
     assert played.routes == ("192.0.2.1/32",)
 
 
-def test_the_ports_that_were_open_are_opened():
+def test_script_lists_ports_with_listeners():
     syn_ack = TCP(src_port=80, dst_port=9, flags=TCPFlag.SYN | TCPFlag.ACK)
     refused = build(*datagram(PEER, KERNEL, UDP(src_port=9, dst_port=54)))
     played = read(

@@ -1,4 +1,4 @@
-"""Lab: what is recorded of it, who may work on it, and how it is told what has become of it."""
+"""PersistentLab with one node: its record, locks, and the TUN's reader and inject server."""
 
 import errno
 import fcntl
@@ -23,7 +23,7 @@ from tunlab.packet import ICMP, IPv4, build, parse
 from tunlab.topology import LabPlan, LabSpec, NodeSpec, plan
 
 BELOW = "deep" * 25
-"""Where its labs are: deeper than a socket's address is long."""
+"""A directory name longer than a socket address."""
 
 SPEC = LabSpec("lab")
 ECHO = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"ping")
@@ -31,7 +31,7 @@ ECHO = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"pi
 
 @pytest.fixture(autouse=True)
 def labs_of_its_own(run_directory):
-    """Every test here makes its labs below `run_directory`."""
+    """Keep the labs of these tests below `run_directory`."""
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def lab():
 
 
 class TestRecord:
-    def test_what_is_up_is_recorded_whole(self, lab, run_directory):
+    def test_up_writes_the_complete_record(self, lab, run_directory):
         recorded = msgspec.json.decode((run_directory / "lab" / "lab.json").read_bytes())
         with lab.netns() as netns:
             assert recorded.pop("namespaces") == {"stack": list(netns.identity)}
@@ -53,7 +53,7 @@ class TestRecord:
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
 
-    def test_a_record_that_cannot_be_read_is_a_broken_lab(self, lab, run_directory):
+    def test_damaged_record_is_a_broken_lab(self, lab, run_directory):
         file = run_directory / "lab" / "lab.json"
         whole = file.read_bytes()
         for damaged in (b"", b"{", b"\xff", b'{"name": 1}'):
@@ -62,7 +62,7 @@ class TestRecord:
         file.write_bytes(whole)
         assert lab.status().condition == "up"
 
-    def test_an_owner_whose_number_another_process_has_now(self):
+    def test_reused_owner_pid_is_a_broken_lab(self):
         # Process 1 is there, but did not start when the record says.
         with state.create_directory("lab") as directory:
             pass
@@ -72,13 +72,13 @@ class TestRecord:
         state.write(directory, msgspec.structs.replace(mine, owner=1))
         assert PersistentLab("lab").status().condition == "broken"
 
-    def test_the_directory_is_from_the_environment(self, monkeypatch):
+    def test_run_directory_defaults_without_environment(self, monkeypatch):
         monkeypatch.delenv("TUNLAB_RUN")
         assert state.run_directory() == Path("/run/tunlab")
 
 
 class TestOneAtATime:
-    def test_a_lab_that_is_coming_up(self):
+    def test_lab_coming_up_refuses_up_down_and_open(self):
         with state.create_directory("lab") as directory:
             assert PersistentLab("lab").status().condition == "coming up"
             state.write(directory, state.LabState.initial(SPEC))
@@ -92,8 +92,8 @@ class TestOneAtATime:
             with pytest.raises(LabError, match="is coming up"):
                 PersistentLab.open("lab")
 
-    def test_nobody_looks_between_the_directory_and_its_lock(self, run_directory):
-        """Whoever holds the run directory's lock, as `claimed` does for that moment, keeps all others waiting."""
+    def test_status_and_down_wait_for_the_run_lock(self, run_directory):
+        """Hold the run directory's lock, as `create_directory` does between mkdir and flock."""
         (run_directory / "lab").mkdir(parents=True)
         moment = os.open(run_directory, os.O_RDONLY)
         fcntl.flock(moment, fcntl.LOCK_EX)
@@ -109,7 +109,7 @@ class TestOneAtATime:
                 removing.result()
         os.close(lock)
 
-    def test_of_many_threads_one_makes_it(self):
+    def test_up_in_six_threads_succeeds_once(self):
         def up(_):
             try:
                 return PersistentLab.up(SPEC)
@@ -123,14 +123,14 @@ class TestOneAtATime:
 
 
 class TestUpAndDown:
-    def test_what_the_kernel_refuses_leaves_nothing(self, run_directory):
-        # A spec that was not checked: the TUN driver takes no such MTU, when all but the last step is done.
+    def test_up_invalid_mtu_leaves_nothing(self, run_directory):
+        # An unchecked spec: the TUN driver rejects the MTU in the last step.
         spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
         with pytest.raises(KernelError):
             PersistentLab.up(spec)
         assert list(run_directory.iterdir()) == []
 
-    def test_down_says_what_it_removed(self, lab):
+    def test_down_kills_processes_and_returns_them(self, lab):
         with lab.netns() as netns:
             program = netns.popen(["sleep", "600"])
         removed = lab.down()
@@ -140,7 +140,7 @@ class TestUpAndDown:
         with pytest.raises(LabError, match="there is no lab 'lab'"):
             lab.down()
 
-    def test_a_device_that_was_deleted_inside(self, lab):
+    def test_deleted_tun_is_missing_in_status_and_down(self, lab):
         from tunlab.kernel.network.rtnl import Rtnl
 
         with lab.netns() as netns, Rtnl(netns) as rtnl:
@@ -150,7 +150,7 @@ class TestUpAndDown:
         assert lab.down().ifname == ""
 
     @pytest.mark.usefixtures("lab")
-    def test_the_only_lab_needs_no_name(self, monkeypatch):
+    def test_open_without_name_needs_a_single_lab(self, monkeypatch):
         assert PersistentLab.open().name == "lab"
         PersistentLab.up(LabSpec("other"))
         with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
@@ -160,7 +160,7 @@ class TestUpAndDown:
         assert PersistentLab.open("lab").name == "lab"
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 16])
-    def test_a_name_that_cannot_be(self, name):
+    def test_invalid_name_raises_topology_error(self, name):
         with pytest.raises(TopologyError):
             PersistentLab(name)
 
@@ -175,8 +175,8 @@ def assert_ends(reader):
 
 
 class TestReader:
-    def test_the_kernel_sends_as_soon_as_it_is_attached(self, lab):
-        # Attached to a device that had no carrier: what is sent in the same instant must not be lost.
+    def test_attach_returns_when_the_kernel_sends(self, lab):
+        # Packets sent right after the device gets its carrier must not be lost.
         with lab.netns() as netns:
             for number in range(50):
                 with attach(netns, "tun0") as device:
@@ -184,14 +184,14 @@ class TestReader:
                     assert device.wait(5)
                     assert parse(device.read()).icmp.sequence_number == number
 
-    def test_one_is_attached_and_the_next_watches(self, lab):
+    def test_second_reader_sees_the_same_packets(self, lab):
         with Reader(lab) as first, Reader(lab) as second:
             assert (first.attached, second.attached) == (True, False)
             assert inject(lab, [ECHO], to_reader=True) == []
             assert [each.octets for each in first.take()] == [ECHO]
             assert [each.octets for each in second.take()] == [ECHO]
 
-    def test_cause_comes_before_effect(self, lab):
+    def test_reader_orders_injected_packet_before_reply(self, lab):
         with Reader(lab) as reader, ThreadPoolExecutor(1) as pool:
             inject(lab, [ECHO], to_reader=True)
             done = pool.submit(inject, lab, [ECHO])
@@ -202,7 +202,7 @@ class TestReader:
         assert [each.direction for each in seen] == ["out", "in", "out"]
         assert [each.packet.icmp.type for each in seen] == [8, 8, 0]
 
-    def test_a_lab_that_is_taken_down_ends_it(self, lab):
+    def test_reader_raises_after_down(self, lab):
         with Reader(lab) as attached, Reader(lab) as beside:
             lab.down()
             for reader in (attached, beside):
@@ -210,26 +210,26 @@ class TestReader:
 
 
 class TestInject:
-    def test_the_answer_comes_back_if_nobody_else_reads(self, lab):
+    def test_inject_without_reader_returns_the_reply(self, lab):
         (answer,) = inject(lab, [ECHO])
         assert parse(answer).icmp.type == 0
 
-    def test_nothing_is_sent_if_one_is_no_ip(self, lab):
+    def test_inject_non_ip_sends_nothing(self, lab):
         with Reader(lab) as reader:
             with pytest.raises(MalformedError):
                 inject(lab, [ECHO, b"\x00"])
             assert reader.take() == []
 
-    def test_a_foreign_program_is_not_written_for(self, lab):
+    def test_inject_with_foreign_reader_raises_lab_error(self, lab):
         with lab.netns() as netns, TunDevice.attach(netns, "tun0"), pytest.raises(LabError) as caught:
             inject(lab, [ECHO])
         assert "tunlab inject --to-reader" in str(caught.value)
 
 
-class TestDoor:
-    def test_the_kernels_answer_goes_back(self, tmp_path):
+class TestInjectServer:
+    def test_request_inject_returns_the_kernels_error(self, tmp_path):
         refusals = iter([None, errno.EIO])
-        door = InjectServer(tmp_path, "tun0")
+        server = InjectServer(tmp_path, "tun0")
         written = []
 
         def write(octets):
@@ -239,26 +239,26 @@ class TestDoor:
 
         with ThreadPoolExecutor(1) as pool:
             first = pool.submit(request_inject, tmp_path, "tun0", b"one")
-            select.select([door], [], [])
-            assert list(door.serve(write)) == [b"one"]
+            select.select([server], [], [])
+            assert list(server.serve(write)) == [b"one"]
             assert first.result() is True
             second = pool.submit(request_inject, tmp_path, "tun0", b"x" * 65_535)
-            select.select([door], [], [])
-            assert list(door.serve(write)) == []
+            select.select([server], [], [])
+            assert list(server.serve(write)) == []
             with pytest.raises(KernelError) as caught:
                 second.result()
         assert caught.value.errno == errno.EIO
         assert written == [b"one", b"x" * 65_535]
-        door.close()
+        server.close()
         assert request_inject(tmp_path, "tun0", b"late") is False
 
-    def test_one_whose_owner_died_is_replaced(self, tmp_path):
+    def test_server_replaces_a_dead_socket(self, tmp_path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as dead:
             here = os.open(tmp_path, os.O_RDONLY)
             dead.bind(f"/proc/self/fd/{here}/tun0.inject")
             os.close(here)
         assert request_inject(tmp_path, "tun0", b"nobody") is False
-        door = InjectServer(tmp_path, "tun0")
+        server = InjectServer(tmp_path, "tun0")
         assert stat.S_IMODE((tmp_path / "tun0.inject").stat().st_mode) == 0o600
-        door.close()
+        server.close()
         assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from tunlab.errors import TopologyError
 from tunlab.topology import Topology, parse_lab
 
 
-def test_the_same_lab_in_code_and_in_a_file():
+def test_builder_spec_equals_the_lab_file():
     lab = Topology("router", ip="both")
     assert lab.node("client", files={"/etc/motd": 'a "quoted" \\ \x7f name'}) == "client"
     lab.node("router", forward=True, sysctls={"net.ipv4.tcp_sack": 0})
@@ -45,7 +45,7 @@ def test_the_same_lab_in_code_and_in_a_file():
     )
 
 
-def test_what_is_wrong_is_said_as_of_a_file():
+def test_builder_invalid_keys_raise_as_in_a_file():
     lab = Topology("x")
     lab.node("a", mut=1400)
     lab.link("a", "b")
@@ -57,7 +57,7 @@ def test_what_is_wrong_is_said_as_of_a_file():
     ]
 
 
-def test_a_node_twice():
+def test_builder_duplicate_node_raises_value_error():
     lab = Topology()
     lab.node("a")
     with pytest.raises(ValueError, match="there is a node 'a' already"):
@@ -66,5 +66,5 @@ def test_a_node_twice():
 
 @given(labs())
 @sampled(50)
-def test_the_text_of_any_lab_says_the_same(lab):
+def test_builder_text_parses_to_the_same_spec(lab):
     assert parse_lab(lab.text) == lab.spec()

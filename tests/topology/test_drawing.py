@@ -72,11 +72,11 @@ def plan_of(text):
     return plan(parse_lab(text))
 
 
-def test_the_tree():
+def test_graph_text_is_a_tree():
     assert graph(plan_of(CAMPUS)) == TREE
 
 
-def test_mermaid():
+def test_graph_mermaid_labels_nodes_and_links():
     lines = graph(plan_of(CAMPUS), "mermaid").splitlines()
     assert lines[0] == "graph LR"
     assert '    n4[["<b>web</b><br/>container · nginx:#quot;alpine#quot; <&><br/>eth0 10.0.4.3/24"]]' in lines
@@ -84,7 +84,7 @@ def test_mermaid():
     assert '    n6{{"<b>sw</b><br/>switch<br/>10.0.1.0/24"}}' in lines
 
 
-def test_dot():
+def test_graph_dot_labels_nodes_and_links():
     drawn = graph(plan_of(CAMPUS), "dot")
     assert drawn.startswith('graph "campus" {\n')
     assert '"web" [label="web\\ncontainer · nginx:\\"alpine\\" <&>\\neth0 10.0.4.3/24", shape=box3d];' in drawn
@@ -93,7 +93,7 @@ def test_dot():
 
 @FILES
 @pytest.mark.parametrize("form", ["text", "mermaid", "dot", "svg"])
-def test_every_ready_lab_is_drawn_whole(file, form):
+def test_graph_of_ready_labs_contains_every_node(file, form):
     planned = plan_of(file.read_text())
     drawn = graph(planned, form)
     assert drawn.endswith("\n")
@@ -104,15 +104,15 @@ def test_every_ready_lab_is_drawn_whole(file, form):
 
 
 @FILES
-def test_graphviz_takes_the_dot(file):
+def test_graphviz_accepts_the_dot(file):
     drawn = graph(plan_of(file.read_text()), "dot")
     laid_out = subprocess.run(["dot", "-Tplain"], input=drawn, capture_output=True, text=True, check=True)
     assert laid_out.stderr == ""
     assert len(re.findall(r"^edge ", laid_out.stdout, re.MULTILINE)) == len(plan_of(file.read_text()).links)
 
 
-def test_a_form_that_there_is_not():
-    with pytest.raises(ValueError, match="'png' is no form of a drawing: there are text, mermaid, dot, svg"):
+def test_graph_unknown_form_raises_value_error():
+    with pytest.raises(ValueError, match="'png' is not a drawing format; choose text, mermaid, dot or svg"):
         graph(plan_of(CAMPUS), "png")
 
 
@@ -121,7 +121,7 @@ class TestSvg:
         return [tuple(float(each.get(key)) for key in ("x", "y", "width", "height"))
                 for each in root.iter(f"{SVG}rect") if each.get("class") == kind]  # fmt: skip
 
-    def test_it_stands_alone_and_is_named(self):
+    def test_svg_is_self_contained_and_titled(self):
         drawn = graph(plan_of(CAMPUS), "svg")
         root = ElementTree.fromstring(drawn)
         assert root.find(f"{SVG}title").text == "campus: 7 nodes, 4 links"
@@ -131,7 +131,7 @@ class TestSvg:
 
     @given(labs())
     @sampled(50)
-    def test_nothing_lies_on_a_box_or_beyond_the_edge(self, lab):
+    def test_svg_boxes_do_not_overlap(self, lab):
         planned = plan(lab.spec())
         root = ElementTree.fromstring(graph(planned, "svg"))
         width, height = float(root.get("width")), float(root.get("height"))
@@ -150,24 +150,24 @@ class TestSvg:
 
 
 class TestLayout:
-    def test_a_path_is_a_row_from_the_first_node_on(self):
+    def test_path_is_one_row_from_the_first_node(self):
         neighbours = {"a": ["b"], "b": ["a", "c"], "c": ["b"]}
         assert columns(["a", "b", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
         assert columns(["b", "a", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
 
-    def test_a_star_has_two_sides(self):
+    def test_star_leaves_are_on_both_sides(self):
         neighbours = {"hub": list("abcd"), **{leaf: ["hub"] for leaf in "abcd"}}
         assert columns(["hub", *"abcd"], neighbours) == [[["a", "b"], ["hub"], ["c", "d"]]]
 
-    def test_few_leaves_do_not_need_two_sides(self):
+    def test_few_leaves_are_on_one_side(self):
         neighbours = {"hub": list("abc"), **{leaf: ["hub"] for leaf in "abc"}}
         assert columns(["hub", *"abc"], neighbours) == [[["a"], ["hub"], ["b", "c"]]]
 
-    def test_leaves_stand_where_the_rest_does_not(self):
+    def test_leaves_are_opposite_the_other_neighbours(self):
         neighbours = {"a": ["s"], "b": ["s"], "s": ["a", "b", "r"], "r": ["s", "c"], "c": ["r"]}
         assert columns(list("abscr"), neighbours) == [[["a", "b"], ["s"], ["r"], ["c"]]]
 
-    def test_lines_do_not_cross_where_they_need_not(self):
+    def test_layout_avoids_crossings(self):
         neighbours = {
             "s": ["a", "b"],
             "a": ["s", "y"],

@@ -35,7 +35,7 @@ def addresses(planned, node):
 
 
 class TestNumbers:
-    def test_a_router_to_the_last_number(self):
+    def test_plan_of_a_router_lab_is_complete(self):
         planned = plan_of(ROUTER)
         delay = Impairment(delay_us=20_000)
         assert planned.node("router") == NodePlan(
@@ -71,13 +71,13 @@ class TestNumbers:
             ("10.9.0.1", ("stack", "stack.lab")),
         )
 
-    def test_the_default_lab(self):
+    def test_plan_of_the_default_lab(self):
         (node,) = plan(LabSpec()).nodes
         assert (node.name, node.tun, node.ipv6, node.sysctls, node.routes) == ("stack", "tun0", False, (), ())
         (tun,) = node.interfaces
         assert (tun.ifname, tun.ifindex, tun.addresses, tun.mtu) == ("tun0", 2, ("10.1.2.1/24",), 1500)
 
-    def test_a_bridge(self):
+    def test_plan_link_with_many_ends_is_a_bridge(self):
         planned = plan_of('[nodes]\na={}\nb={}\nc={}\n[[links]]\nends=["a","b","c"]\nmtu=1400\ndelay="1ms"')
         bridge = planned.node("link1")
         assert (bridge.kind, bridge.implicit, bridge.bridge) == ("switch", True, "br0")
@@ -92,7 +92,7 @@ class TestNumbers:
         assert addresses(planned, "c") == {"eth0": ("10.0.1.3/24",)}
         assert planned.links[2] == LinkPlan(ends=(("c", "eth0"), ("link1", "eth2")))
 
-    def test_what_is_joined_by_switches_is_one_network(self):
+    def test_plan_links_joined_by_switches_share_a_network(self):
         text = """
             [nodes]
             a = {}
@@ -114,7 +114,7 @@ class TestNumbers:
         assert addresses(planned, "b") == {"eth0": ("10.0.2.1/24",), "eth1": ("10.0.1.2/24",)}
         assert addresses(planned, "s") == {"eth0": (), "eth1": ()}
 
-    def test_what_is_given_stays_and_the_others_go_round_it(self):
+    def test_plan_keeps_given_values_and_avoids_them(self):
         text = """
             [nodes]
             a = {}
@@ -141,14 +141,14 @@ class TestNumbers:
         assert addresses(planned, "b")["up"] == ("10.0.2.1/24",)
         assert planned.node("b").interfaces[1].hardware_address == "0a:00:00:00:00:01"
 
-    def test_a_network_of_two_addresses_has_room_for_two(self):
+    def test_plan_slash_31_has_two_addresses(self):
         planned = plan_of('[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\nsubnet="10.0.1.4/31"')
         assert (addresses(planned, "a"), addresses(planned, "b")) == (
             {"eth0": ("10.0.1.4/31",)},
             {"eth0": ("10.0.1.5/31",)},
         )
 
-    def test_a_large_bridge_gets_a_large_network(self):
+    def test_plan_large_bridge_gets_a_large_network(self):
         lab = Topology("large")
         names = [lab.node(f"n{number}") for number in range(300)]
         lab.link(*names)
@@ -158,14 +158,14 @@ class TestNumbers:
         assert planned.node("n299").interfaces[0].hardware_address == "02:00:01:00:01:2c"
 
     @pytest.mark.parametrize(("hosts", "network"), [(254, "10.0.1.0/24"), (255, "10.0.2.0/23"), (511, "10.0.4.0/22")])
-    def test_the_network_is_as_large_as_it_must_be(self, hosts, network):
+    def test_pool_network_size_fits_the_hosts(self, hosts, network):
         assert Pool("10.0.0.0/16").give([(1, hosts)]) == [ipaddress.ip_network(network)]
 
-    def test_what_is_worked_out_keeps_clear_of_what_is_given(self):
+    def test_plan_networks_avoid_given_networks(self):
         text = '[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\n[[links]]\nends=["a","b"]\nsubnet="10.0.0.0/22"'
         assert addresses(plan_of(text), "a") == {"eth0": ("10.0.4.1/24",), "eth1": ("10.0.0.1/22",)}
 
-    def test_both_families(self):
+    def test_plan_with_both_ip_versions(self):
         planned = plan_of('ip="both"\n[nodes]\na={}\nr={forward=true}\n[[links]]\nends=["a","r"]')
         assert addresses(planned, "a") == {"eth0": ("10.0.1.1/24", "fd00:0:0:1::1/64")}
         assert planned.node("a").routes == (
@@ -175,7 +175,7 @@ class TestNumbers:
         assert planned.node("r").sysctls == (("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"))
         assert planned.node("r").ipv6
 
-    def test_impairments_by_direction(self):
+    def test_plan_impairment_per_direction(self):
         text = """
             [nodes]
             a = {}
@@ -192,7 +192,7 @@ class TestNumbers:
         assert there.impairment == Impairment(rate=1_000_000, delay_us=20_000, jitter_us=100, loss=0.5, duplicate=0.001)
         assert back.impairment == Impairment(rate=10_000_000, delay_us=20_000, jitter_us=100, duplicate=0.001)
 
-    def test_several_tuns_on_a_node(self):
+    def test_plan_node_with_several_tuns(self):
         planned = plan_of('[nodes]\nk={forward=true, mtu=1400, tuns={a0="10.1.2.1/24",b0=["10.1.3.1/24"]}}')
         kernel = planned.node("k")
         assert (kernel.tun, kernel.kind) == ("a0", "router")
@@ -201,7 +201,7 @@ class TestNumbers:
             ("b0", 3, ("10.1.3.1/24",), 1400, -1),
         ]
 
-    def test_programs_files_and_sysctls(self):
+    def test_plan_keeps_programs_files_and_sysctls(self):
         text = """
             [nodes.a]
             loopback = "192.0.2.1"
@@ -218,7 +218,7 @@ class TestNumbers:
 
 
 class TestRoutes:
-    def test_the_shortest_way_and_the_first_of_two(self):
+    def test_routes_take_the_shortest_then_first_path(self):
         text = """
             [nodes]
             r1 = { forward = true }
@@ -243,7 +243,7 @@ class TestRoutes:
             RoutePlan(to="10.0.2.0/24", via="10.0.4.1"),
         )
 
-    def test_a_host_between_two_routers_knows_both_ways(self):
+    def test_host_between_two_routers_has_both_routes(self):
         text = '[nodes]\nh={}\nr={forward=true,tun="10.8.0.1/24"}\ns={forward=true,loopback="192.0.2.1"}\n' + "".join(
             f'[[links]]\nends=["h","{router}"]\n' for router in "rs"
         )
@@ -252,7 +252,7 @@ class TestRoutes:
             RoutePlan(to="192.0.2.1/32", via="10.0.2.2"),
         )
 
-    def test_the_network_of_a_tun_is_behind_its_node_though_that_forwards_nothing_else(self):
+    def test_route_to_a_tun_leads_to_its_host(self):
         text = '[nodes]\na={}\nr={forward=true}\nstack={tun="10.9.0.1/24"}\n' + "".join(
             f'[[links]]\nends=["{node}","r"]\n' for node in ("a", "stack")
         )
@@ -260,7 +260,7 @@ class TestRoutes:
         assert planned.node("r").routes == (RoutePlan(to="10.9.0.0/24", via="10.0.2.1"),)
         assert all(reachable(planned).values())
 
-    def test_what_is_beside_a_host_is_not_reached_over_its_router(self):
+    def test_host_reaches_its_neighbours_directly(self):
         text = """
             [nodes]
             h = {}
@@ -277,11 +277,11 @@ class TestRoutes:
             RoutePlan(to="default", via="10.0.1.2"),
         )
 
-    def test_given_routes_may_be_none(self):
+    def test_empty_routes_replace_computed_ones(self):
         text = '[nodes]\na = { routes = [] }\nr = { forward = true }\n[[links]]\nends = ["a", "r"]'
         assert plan_of(text).node("a").routes == ()
 
-    def test_given_routes_stand_in_the_place_of_all(self):
+    def test_given_routes_replace_computed_ones(self):
         text = """
             ip = "both"
             [nodes]
@@ -302,7 +302,7 @@ class TestRoutes:
             (RoutePlan(to="default", via="10.7.0.9"),),
         ]
 
-    def test_nobody_outside_has_a_route_to_what_a_nat_router_hides(self):
+    def test_no_route_from_outside_to_nat_inside(self):
         text = """
             [nodes]
             pc = {}
@@ -328,12 +328,12 @@ class TestRoutes:
         no = {pair for pair, reached in reachable(planned).items() if not reached}
         assert no == set(itertools.product(("isp", "web"), ("pc", "inner")))
 
-    def test_the_outside_of_a_nat_router_that_needs_not_be_said(self):
+    def test_nat_outside_is_derived_from_a_single_router(self):
         text = '[nodes]\npc={}\nn={kind="nat"}\nr={forward=true}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","r"]'
         assert plan_of(text).node("n").outside == "eth1"
         assert plan_of('[nodes]\nn={kind="nat"}\na={}\n[[links]]\nends=["n:x","a"]').node("n").outside == "x"
 
-    def test_nobody_takes_a_nat_router_for_a_router_from_outside(self):
+    def test_nat_router_is_not_a_gateway_from_outside(self):
         text = '[nodes]\npc={}\nn={outside="web"}\nweb={}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","web"]'
         assert plan_of(text).node("web").routes == ()
         assert plan_of(text).node("pc").routes == (RoutePlan(to="default", via="10.0.1.2"),)

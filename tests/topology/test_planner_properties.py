@@ -11,14 +11,14 @@ from tunlab.topology import parse_lab, plan, reachable
 
 @given(labs())
 @sampled(100)
-def test_the_same_lab_has_always_the_same_plan(lab):
+def test_plan_is_deterministic(lab):
     spec = lab.spec()
     assert plan(spec) == plan(spec) == plan(parse_lab(lab.text))
 
 
 @given(labs())
 @sampled(100)
-def test_every_number_is_there_once_and_every_address_in_its_network(lab):
+def test_plan_numbers_are_unique_and_addresses_in_network(lab):
     planned = plan(lab.spec())
     every = [each for node in planned.nodes for each in node.interfaces]
     macs = [each.hardware_address for each in every if each.link >= 0]
@@ -42,7 +42,7 @@ def test_every_number_is_there_once_and_every_address_in_its_network(lab):
 
 @given(labs())
 @sampled(100)
-def test_every_route_is_by_a_station_of_a_network_that_the_node_is_in(lab):
+def test_every_next_hop_is_a_neighbour(lab):
     for node in plan(lab.spec()).nodes:
         networks = [ipaddress.ip_interface(cidr).network for each in node.interfaces for cidr in each.addresses]
         for route in node.routes:
@@ -51,7 +51,7 @@ def test_every_route_is_by_a_station_of_a_network_that_the_node_is_in(lab):
 
 @given(labs())
 @sampled(100)
-def test_whoever_is_joined_by_routers_reaches_the_other_by_the_routes(lab):
+def test_nodes_joined_by_routers_reach_each_other(lab):
     planned = plan(lab.spec())
     nodes = {node.name: node for node in planned.nodes}
     beside = {name: {other for link in planned.links for other, _ in link.ends

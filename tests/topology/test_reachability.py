@@ -27,28 +27,28 @@ def lost(planned, family=""):
     return {f"{one}{other}" for (one, other), reached in reachable(planned, family).items() if not reached}
 
 
-def test_all_reach_all_over_a_path(path):
+def test_reachable_over_a_path_of_routers(path):
     assert lost(path) == lost(path, "ipv4") == lost(path, "ipv6") == set()
     assert list(reachable(path)) == list(itertools.permutations("arsb", 2))
 
 
-def test_a_host_without_routes_reaches_its_neighbour_and_is_reached_by_it(path):
+def test_reachable_neighbour_without_routes(path):
     assert lost(changed(path, "a", routes=())) == {"as", "ab", "sa", "ba"}
 
 
-def test_one_family_may_go_where_the_other_does_not(path):
+def test_reachable_differs_by_ip_version(path):
     four = tuple(route for route in path.node("a").routes if ":" not in route.via)
     assert lost(changed(path, "a", routes=four)) == set()
     assert lost(changed(path, "a", routes=four), "ipv6") == {"as", "ab", "sa", "ba"}
 
 
-def test_what_does_not_forward_passes_nothing_on(path):
+def test_reachable_not_through_a_host(path):
     # r's interface towards a answers s still; what is beyond r does not.
     assert lost(changed(path, "r", sysctls=())) == {"as", "ab", "sa", "ba"}
     assert lost(changed(path, "r", sysctls=(*path.node("r").sysctls, ("net.ipv4.ip_forward", "0"))), "ipv4") != set()
 
 
-def test_packets_that_go_round_end(path):
+def test_reachable_routing_loop_is_unreachable(path):
     routes = (RoutePlan(to="default", via="10.0.2.1"), RoutePlan(to="10.0.1.0/24", via="10.0.2.1"))
     circle = changed(path, "s", routes=routes)
     circle = changed(circle, "r", routes=(RoutePlan(to="default", via="10.0.2.2"),))
@@ -56,19 +56,19 @@ def test_packets_that_go_round_end(path):
     assert {"ab", "rb", "sb"} <= lost(elsewhere, "ipv4")
 
 
-def test_a_route_over_nobody_leads_nowhere(path):
+def test_reachable_unknown_next_hop_is_unreachable(path):
     assert {"as", "ab"} <= lost(changed(path, "a", routes=(RoutePlan(to="default", via="10.0.1.99"),)), "ipv4")
     assert {"as", "ab"} <= lost(changed(path, "a", routes=(RoutePlan(to="default", via="10.7.0.1"),)), "ipv4")
 
 
-def test_the_longest_prefix_counts(path):
+def test_reachable_uses_the_longest_prefix(path):
     routes = (RoutePlan(to="default", via="10.0.1.1"), RoutePlan(to="10.0.3.0/24", via="10.0.2.2"))
     assert lost(changed(path, "r", routes=routes), "ipv4") == set()
     nearer = (RoutePlan(to="10.0.3.0/24", via="10.0.2.2"), RoutePlan(to="10.0.3.2/32", via="10.0.1.1"))
     assert {"ab", "rb"} <= lost(changed(path, "r", routes=nearer), "ipv4")
 
 
-def test_behind_two_nat_routers():
+def test_reachable_through_two_nat_routers():
     lab = Topology("nat")
     for name, keys in (("a", {}), ("m", {"outside": "n"}), ("n", {"outside": "w"}), ("w", {})):
         lab.node(name, **keys)
@@ -77,7 +77,7 @@ def test_behind_two_nat_routers():
     assert lost(plan(lab.spec())) == {"na", "wa", "wm"}
 
 
-def test_the_address_that_is_pinged_is_one_that_answers():
+def test_ping_target_is_an_address_that_replies():
     text = (
         '[nodes]\npc={}\nn={kind="nat",outside="web"}\nweb={}\n[[links]]\nends=["n","pc"]\n[[links]]\nends=["n","web"]'
     )
@@ -90,7 +90,7 @@ def test_the_address_that_is_pinged_is_one_that_answers():
         ping_target(planned, "web", "nobody")
 
 
-def test_a_node_without_an_address_is_in_no_pair():
+def test_reachable_skips_nodes_without_address():
     planned = plan(parse_lab("[nodes]\na = {}\nb = {}\nlone = {}\n[[links]]\nends = ['a', 'b']"))
     assert set(reachable(planned)) == {("a", "b"), ("b", "a")}
     assert ping_target(planned, "a", "lone") == ""

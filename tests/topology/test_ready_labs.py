@@ -15,31 +15,31 @@ def plan_of(name):
     return plan(parse_lab(file.read_text(), str(file)))
 
 
-def test_these_there_are_and_each_is_introduced():
+def test_readme_lists_every_ready_lab():
     assert sorted(file.stem for file in LABS.glob("*.toml")) == NAMES
     readme = (LABS / "README.md").read_text()
     assert all(f"`{name}.toml`" in readme for name in NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_lab_is_called_as_its_file(name):
+def test_ready_lab_name_is_its_file_name(name):
     assert plan_of(name).name == ("lab" if name == "default" else name)
 
 
 @pytest.mark.parametrize("name", ["bridge", "dual-stack", "two-hosts"])
 @pytest.mark.parametrize("family", ["", "ipv4"])
-def test_all_reach_all(name, family):
+def test_ready_lab_nodes_reach_each_other(name, family):
     matrix = reachable(plan_of(name), family)
     assert matrix
     assert all(matrix.values())
 
 
-def test_the_dual_stack_lab_does_so_in_both_families():
+def test_dual_stack_reachable_over_ipv6():
     assert all(reachable(plan_of("dual-stack"), "ipv6").values())
     assert len(reachable(plan_of("dual-stack"), "ipv6")) == 20
 
 
-def test_the_stack_of_the_router_lab_stands_alone():
+def test_router_lab_stack_is_unreachable():
     assert {pair for pair, reached in reachable(plan_of("router")).items() if reached} == {
         (one, other)
         for one in ("client", "router", "server")
@@ -48,12 +48,12 @@ def test_the_stack_of_the_router_lab_stands_alone():
     }
 
 
-def test_nobody_outside_reaches_who_is_at_home():
+def test_nat_lab_inside_is_unreachable_from_outside():
     no = {pair for pair, reached in reachable(plan_of("nat")).items() if not reached}
     assert no == {("server", "laptop"), ("server", "phone")}
 
 
-def test_between_two_stacks_there_is_one_kernel_that_forwards():
+def test_two_stacks_node_forwards_between_tuns():
     (kernel,) = plan_of("two-stacks").nodes
     assert kernel.sysctls == (("net.ipv4.ip_forward", "1"),)
     assert {each.ifname: each.addresses for each in kernel.interfaces} == {

@@ -32,20 +32,20 @@ BEYOND = {
 }  # fmt: skip
 
 
-def test_the_published_file_is_what_the_code_says():
+def test_schema_file_is_current():
     assert (LABS / "lab.schema.json").read_text() == schema_text()
 
 
-def test_it_is_printed():
+def test_check_schema_prints_the_file():
     command = [sys.executable, "-m", "tunlab", "check", "--schema"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == schema_text()
 
 
-def test_it_is_a_schema():
+def test_schema_is_valid_draft_7():
     jsonschema.Draft7Validator.check_schema(schema())
 
 
-def test_it_has_the_keys_of_the_code():
+def test_schema_has_every_key():
     definitions = schema()["definitions"]
     assert set(schema()["properties"]) == set(LabSpec.__struct_fields__)
     assert set(definitions["node"]["properties"]) == set(NodeSpec.__struct_fields__)
@@ -55,13 +55,13 @@ def test_it_has_the_keys_of_the_code():
 
 
 @pytest.mark.parametrize("file", sorted(LABS.glob("*.toml")), ids=lambda file: file.stem)
-def test_every_ready_lab_is_valid_and_names_the_schema(file):
+def test_ready_labs_match_the_schema(file):
     assert file.read_text().startswith("#:schema ./lab.schema.json\n")
     VALIDATOR.validate(tomllib.loads(file.read_text()))
 
 
 @pytest.mark.parametrize(("title", "text", "said"), CASES, ids=[title for title, _, _ in CASES])
-def test_it_refuses_what_it_can(title, text, said):
+def test_schema_rejects_invalid_lab_files(title, text, said):
     try:
         valid = VALIDATOR.is_valid(tomllib.loads(text))
     except tomllib.TOMLDecodeError:
@@ -69,11 +69,11 @@ def test_it_refuses_what_it_can(title, text, said):
     assert valid == (title in BEYOND)
 
 
-def test_what_is_beyond_it_is_named_rightly():
+def test_errors_beyond_the_schema_are_listed():
     assert {title for title, _, _ in CASES} >= BEYOND
 
 
 @given(labs())
 @sampled(50)
-def test_any_lab_that_can_be_is_valid(lab):
+def test_schema_accepts_random_labs(lab):
     VALIDATOR.validate(tomllib.loads(lab.text))

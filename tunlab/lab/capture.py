@@ -100,13 +100,13 @@ def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
 
     Between veths the kernel never fills it in; on a cable it would be there.
     """
-    octets, packet = captured.data, None
+    data, packet = captured.data, None
     try:
-        packet = parse(octets)
+        packet = parse(data)
     except PacketError:
         pass
     else:
         if not captured.checksum_ready:
-            octets = complete_packet_checksum(packet)
-            packet = parse(octets)
-    return TraceEntry("out" if captured.outgoing else "in", captured.time, octets, packet)
+            data = complete_packet_checksum(packet)
+            packet = parse(data)
+    return TraceEntry("out" if captured.outgoing else "in", captured.time, data, packet)

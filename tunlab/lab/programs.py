@@ -78,7 +78,7 @@ class Program:
 
     @property
     def output(self) -> str:
-        """What the program has printed so far, on stdout and stderr."""
+        """The program's output so far, stdout and stderr together."""
         parts, offset = [], 0
         while part := os.pread(self._output, 1 << 20, offset):
             parts.append(part)

@@ -1,4 +1,4 @@
-"""Lab files: TOML text → a checked spec → a plan with every number in it. Pure; `tunlab.lab` makes it live."""
+"""Lab files: TOML text to a checked spec, and to a plan with every address and route. No I/O."""
 
 from tunlab.topology.drawing.formats import graph
 from tunlab.topology.lab_file.builder import Topology

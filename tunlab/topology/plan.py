@@ -1,10 +1,7 @@
-"""A lab worked out to the last number: what `tunlab.lab` makes, in the order in which it makes it. Data only.
+"""The plan of a lab: everything that `tunlab.lab` creates, in that order. Data only.
 
-A lab file says what its author cares about; the plan says everything: each interface with its name, index, hardware
-address and addresses, each route, each sysctl. The same file always gives the same plan.
-
-Rule for editors: no field here is optional in meaning. An empty one says that there is nothing to do, never "work it
-out": that is tunlab.topology.planner.planner's.
+It has each interface with its name, index, MAC address and addresses, each route and each sysctl. The same lab file
+always gives the same plan. An empty field means "none", never "compute it": tunlab.topology.planner computes.
 """
 
 from __future__ import annotations
@@ -17,11 +14,15 @@ NodeKind = Literal["host", "router", "switch", "nat", "container"]
 
 
 class Impairment(Struct, frozen=True, kw_only=True):
-    """What an interface does to what leaves through it; zeros do nothing.
+    """The impairment of packets that leave by an interface; 0 means none.
 
-    rate                      bits per second (tbf); 0: as fast as it goes
-    delay_us, jitter_us       microseconds (netem), as those below
-    loss, reorder, duplicate  a share from 0 to 1
+    Attributes:
+        rate: bits per second (tbf).
+        delay_us: delay in microseconds (netem, as all below).
+        jitter_us: variation of the delay in microseconds.
+        loss: share of dropped packets, 0 to 1.
+        reorder: share of packets sent without the delay, 0 to 1.
+        duplicate: share of duplicated packets, 0 to 1.
     """
 
     rate: int = 0
@@ -33,18 +34,21 @@ class Impairment(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_netem(self) -> bool:
-        """Whether the kernel has to have netem for it."""
+        """True if the kernel needs netem for it."""
         return bool(self.delay_us or self.jitter_us or self.loss or self.reorder or self.duplicate)
 
 
 class InterfacePlan(Struct, frozen=True, kw_only=True):
     """One interface of a node.
 
-    ifindex            from 2 on, in the order of the file; in a container that runs already from 100,001 on
-    hardware_address   "02:…", locally administered; "" for a TUN
-    addresses          with prefix length, "10.0.1.1/24", "fd00:0:0:1::1/64"; none for a switch's ports
-    mtu                octets
-    link               the place of its link in LabPlan.links; -1 for a TUN
+    Attributes:
+        ifname: the interface name.
+        ifindex: the interface index, from 2 on; in a running container from 100,001 on.
+        hardware_address: the MAC address, locally administered; "" for a TUN.
+        addresses: addresses with prefix length; none for the ports of a switch.
+        mtu: MTU in bytes.
+        link: index of its link in LabPlan.links; -1 for a TUN.
+        impairment: what happens to packets that leave by it.
     """
 
     ifname: str
@@ -57,19 +61,20 @@ class InterfacePlan(Struct, frozen=True, kw_only=True):
 
 
 class RoutePlan(Struct, frozen=True, kw_only=True):
-    """A route: `to` as "10.0.2.0/24" or "default"/"default6", over the address `via`."""
+    """A route to a network ("10.0.2.0/24", "default" or "default6") by the next hop `via`."""
 
     to: str
     via: str
 
 
 class CommandPlan(Struct, frozen=True, kw_only=True):
-    """A program that runs in a node from the start.
+    """A program under a node's `run`.
 
-    arguments    the program and its arguments; there is no shell
-    ready_port   a TCP port that it opens when it is ready; 0: none is waited for
-    ready_line   a regular expression that a line of its output matches when it is ready; "": none is waited for
-    timeout      seconds that it may take to be ready
+    Attributes:
+        arguments: the program and its arguments, run without a shell.
+        ready_port: a TCP port on which it listens when ready; 0 for none.
+        ready_line: a regular expression for a line of its output when ready; "" for none.
+        timeout: maximum seconds until it is ready.
     """
 
     arguments: tuple[str, ...]
@@ -79,18 +84,25 @@ class CommandPlan(Struct, frozen=True, kw_only=True):
 
 
 class NodePlan(Struct, frozen=True, kw_only=True):
-    """One node: a network namespace, and what is in it.
+    """One node: a network namespace with its interfaces and programs.
 
-    implicit    whether it is a bridge that stands for a link with more than two ends: it was not named in the file
-    ipv6        whether its kernel speaks IPv6
-    tun         the ifname of its first TUN; "" for none. All its TUNs are among its interfaces, their link being -1
-    loopback    addresses of lo beside its own, with prefix length, "192.0.2.1/32"
-    bridge      the ifname of the bridge to which a switch's ports belong; "" for others
-    outside     the ifname behind which a NAT router hides the others; "" for others
-    sysctls     name and value, in order, after tunlab's own
-    files       path inside the node, and the source file's path as the lab file has it
-    image       of a container that is started for it; container: the name of one that runs already
-    env         variables that such a container is started with; its program is the one of run, or the image's own
+    Attributes:
+        name: the node's name.
+        kind: "host", "router", "switch", "nat" or "container".
+        interfaces: its interfaces, TUNs included.
+        routes: its routes.
+        sysctls: names and values, set in order after tunlab's own.
+        run: programs to start.
+        files: paths in the node and their source files.
+        implicit: True for the bridge of a link with more than two ends, which the lab file does not name.
+        ipv6: True if IPv6 is enabled.
+        tun: the ifname of its first TUN; "" for none.
+        loopback: addresses of lo with prefix length, besides its own.
+        bridge: the ifname of a switch's bridge; "" for other nodes.
+        outside: the outside ifname of a NAT router; "" for other nodes.
+        image: the image of a container to start.
+        container: the name of a running container.
+        env: environment variables of a container to start.
     """
 
     name: str
@@ -112,15 +124,19 @@ class NodePlan(Struct, frozen=True, kw_only=True):
 
 
 class LinkPlan(Struct, frozen=True, kw_only=True):
-    """A veth between two interfaces: each end is (node, ifname). A link of more ends has become a switch's several."""
+    """A veth pair; each end is (node, ifname). A link with more ends becomes several, to a bridge."""
 
     ends: tuple[tuple[str, str], tuple[str, str]]
 
 
 class LabPlan(Struct, frozen=True, kw_only=True):
-    """The whole lab.
+    """The plan of a lab.
 
-    hosts   address and name of every interface that has both, for each node's hosts file: (address, (name, …))
+    Attributes:
+        name: the lab's name.
+        nodes: its nodes, in the order of the lab file.
+        links: its veth pairs.
+        hosts: the entries of every node's hosts file: (address, (name, …)).
     """
 
     name: str
@@ -129,7 +145,7 @@ class LabPlan(Struct, frozen=True, kw_only=True):
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def node(self, name: str) -> NodePlan:
-        """The node of this name. Raises KeyError."""
+        """Return the node of this name. Raises KeyError."""
         for node in self.nodes:
             if node.name == name:
                 return node

@@ -1,8 +1,6 @@
-"""What a lab file says, checked and frozen, before anything is worked out from it.
+"""The checked content of a lab file. Each key of the file is a field here.
 
-Source: toml.io for the text.
-Rule for editors: every key that a file may have is a field of a spec here; any other is an error that says which one
-was meant.
+Source: toml.io.
 """
 
 from __future__ import annotations
@@ -27,19 +25,25 @@ Ip = Literal["ipv4", "ipv6", "both"]
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
-    """A node: a network namespace and what is in it.
+    """A table of [nodes].
 
-    forward         whether it passes on what is not for it: a router and a NAT router always do
-    tun, tun6       its TUN's IPv4 and IPv6 address with the prefix length of their networks; "" and "": it has none
-    tuns            more TUNs: their addresses by their names
-    ifname, mtu     the TUN's name, and the MTU of all its TUNs in octets
-    loopback        addresses of its own that belong to no link, with the prefix length 32 or 128
-    routes          in place of those that are worked out; None: they are worked out
-    outside         the link behind which a NAT router hides the others: the name of the node there or of the interface
-    run             programs that it starts with
-    files           path inside the node, and the source file's path as the lab file has it
-    image           of a container that is started for it; container: the name of one that runs already
-    env             variables that such a container is started with; its program is the first of run, or the image's own
+    Attributes:
+        kind: the kind of node.
+        forward: True if it forwards packets; always for a router or NAT router.
+        tun: IPv4 address of its TUN, with prefix length; "" for none.
+        tun6: IPv6 address of its TUN, with prefix length; "" for none.
+        tuns: further TUNs, each name with its addresses.
+        ifname: the TUN's name.
+        mtu: MTU of its TUNs in bytes.
+        loopback: addresses on lo, with prefix length 32 or 128.
+        routes: its routes; None to compute them.
+        outside: the outside of a NAT router, as an interface or a neighbour.
+        run: programs to start.
+        sysctls: sysctls of its network namespace.
+        files: paths in the node and their source files.
+        image: the image of a container to start.
+        container: the name of a running container.
+        env: environment variables of a container to start.
     """
 
     kind: NodeKind = "host"
@@ -61,16 +65,21 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
     @property
     def devices(self) -> Mapping[str, tuple[str, ...]]:
-        """All its TUNs: their addresses by their names, in order."""
+        """All TUNs of the node: each name with its addresses."""
         own = tuple(address for address in (self.tun, self.tun6) if address)
         return {**({self.ifname: own} if own else {}), **self.tuns}
 
 
 class EndSpec(Struct, frozen=True, kw_only=True):
-    """An end of a link; "" for what is worked out.
+    """An end of a link; "" for values to compute.
 
-    address, address6  with or without the prefix length of the link's network
-    impairment         what happens to what leaves the node by this end
+    Attributes:
+        node: the node's name.
+        ifname: the interface name.
+        address: IPv4 address, with or without prefix length.
+        address6: IPv6 address, with or without prefix length.
+        mac: the MAC address.
+        impairment: what happens to packets that leave by this end.
     """
 
     node: str
@@ -82,7 +91,7 @@ class EndSpec(Struct, frozen=True, kw_only=True):
 
 
 class LinkSpec(Struct, frozen=True, kw_only=True):
-    """A link of two ends, or a bridge of more; "" for a network that is worked out. MTU in octets."""
+    """A link between two ends, or a bridge of more; "" for a network to compute. The MTU is in bytes."""
 
     ends: tuple[EndSpec, ...]
     subnet: str = ""
@@ -91,9 +100,15 @@ class LinkSpec(Struct, frozen=True, kw_only=True):
 
 
 class LabSpec(Struct, frozen=True):
-    """A lab: its name, its nodes by theirs, and its links.
+    """The content of a lab file.
 
-    subnets   where the links without a network get theirs: /24 each; subnets6: /64 each
+    Attributes:
+        name: the lab's name.
+        nodes: the nodes by name.
+        links: the links.
+        ip: the IP versions.
+        subnets: the network from which links get a /24 each.
+        subnets6: the network from which links get a /64 each.
     """
 
     name: str = DEFAULT_NAME
@@ -105,16 +120,17 @@ class LabSpec(Struct, frozen=True):
 
     @property
     def node(self) -> NodeSpec:
-        """The lab's one node. Raises ValueError if there are more."""
+        """The lab's only node. Raises ValueError if there are more."""
         (node,) = self.nodes.values()
         return node
 
     def changed(
         self, *, name: str | None = None, tun: str | None = None, ifname: str | None = None, mtu: int | None = None
     ) -> LabSpec:
-        """This lab with what is given in the place of what it has, checked.
+        """Return a copy with the given values replaced and checked.
 
-        Raises TopologyError, also where the TUN is to change and the lab has not one node.
+        Raises:
+            TopologyError: for an invalid value, or a TUN's value if the lab has several nodes.
         """
         lab = self if name is None else replace(self, name=check_lab_name(name))
         given = {key: value for key, value in (("tun", tun), ("ifname", ifname), ("mtu", mtu)) if value is not None}

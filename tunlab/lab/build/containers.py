@@ -24,7 +24,7 @@ _TAIL = 20
 
 
 class ContainersRecord(Struct, frozen=True):
-    """How to find a lab's containers after its creator has ended; recorded before the first is started.
+    """The data to find a lab's containers later; recorded before the first is started.
 
     Attributes:
         engine: the engine's address.
@@ -56,7 +56,7 @@ class Containers(Protocol):
 
     @property
     def record(self) -> EngineRecord:
-        """How to find the containers."""
+        """The data to find the containers later."""
 
     def adopt(self, node: NodePlan) -> Netns:
         """Start a node's container, or find the running one it names; return its network namespace."""

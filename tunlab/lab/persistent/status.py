@@ -1,4 +1,4 @@
-"""What is reported of persistent labs: their status, and what `down` removed."""
+"""The status of persistent labs, and the result of `down`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Condition = Literal["up", "coming up", "broken", "gone"]
 
 
 class Removed(Struct, frozen=True):
-    """What `down` removed.
+    """The result of `down`: everything it removed.
 
     Attributes:
         name: the lab's name.

@@ -31,8 +31,8 @@ def check_replayable(records: Sequence[RecordedPacket], ifname: str) -> None:
     netns = _netns_of(ifname)
     received = dict[Hashable, int]()
     for number, record in enumerate(records, 1):
-        octets = extract_ipv4(record)
-        packet = parsed(octets) if octets is not None else None
+        data = extract_ipv4(record)
+        packet = parsed(data) if data is not None else None
         if packet is None or _netns_of(record.interface.name) != netns:
             continue
         if record.direction == "in" and record.interface.name == ifname:

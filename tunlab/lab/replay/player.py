@@ -96,9 +96,9 @@ class Replay:
             if step.direction == "in":
                 if self._pace:
                     self._read_until(started + (step.time_ns - first) / 1e9)
-                octets = step.octets if self._exact else self._adapt(step.octets)
-                self._tun.device.write(octets)
-                yield Outcome(step.number, "in", step.octets, octets)
+                data = step.data if self._exact else self._adapt(step.data)
+                self._tun.device.write(data)
+                yield Outcome(step.number, "in", step.data, data)
             else:
                 if self._act:
                     self._start(step, steps[index:])
@@ -106,7 +106,7 @@ class Replay:
                 yield from self._compare(step, later, self._timeout + max(0, step.time_ns - before) / 1e9)
             before = step.time_ns
         self._received.extend(self._tun.device.read_all())
-        yield from (Outcome(None, "out", None, octets) for octets in self._received)
+        yield from (Outcome(None, "out", None, data) for data in self._received)
 
     def _read_until(self, deadline: float) -> None:
         """Wait until a monotonic time, and keep the packets that arrive meanwhile."""
@@ -120,26 +120,26 @@ class Replay:
             if self._tun.device.wait(left):
                 self._received.extend(self._tun.device.read_all())
         self._received.extend(self._tun.device.read_all())
-        for place, octets in enumerate(self._received):
-            if not self._differences(step.octets, octets):
+        for place, data in enumerate(self._received):
+            if not self._differences(step.data, data):
                 for _ in range(place):
                     yield Outcome(None, "out", None, self._received.popleft())
                 self._received.popleft()
-                self._learn(step.octets, octets)
-                yield Outcome(step.number, "out", step.octets, octets)
+                self._learn(step.data, data)
+                yield Outcome(step.number, "out", step.data, data)
                 return
-        if self._received and not any(not self._differences(each.octets, self._received[0]) for each in later):
-            octets = self._received.popleft()
-            differences = tuple(self._differences(step.octets, octets))
-            self._learn(step.octets, octets)
-            yield Outcome(step.number, "out", step.octets, octets, differences)
+        if self._received and not any(not self._differences(each.data, self._received[0]) for each in later):
+            data = self._received.popleft()
+            differences = tuple(self._differences(step.data, data))
+            self._learn(step.data, data)
+            yield Outcome(step.number, "out", step.data, data, differences)
             return
-        yield Outcome(step.number, "out", step.octets, None)
+        yield Outcome(step.number, "out", step.data, None)
 
     # ---- connections and pings of the kernel -------------------------------------------------------------------------
 
     def _start(self, step: Step, rest: Sequence[Step]) -> None:
-        packet = parsed(step.octets)
+        packet = parsed(step.data)
         if packet is None:
             return
         transport, dst = packet.transport, packet.ip.dst
@@ -170,16 +170,16 @@ class Replay:
         if one.timestamps and other.timestamps:
             self._clock[_flow(before)] = (other.timestamps[0] - one.timestamps[0]) % 2**32
 
-    def _adapt(self, octets: bytes) -> bytes:
+    def _adapt(self, data: bytes) -> bytes:
         """Return a recorded segment with acknowledgement and echoed timestamp adapted to the kernel's own numbers."""
-        packet = parsed(octets)
+        packet = parsed(data)
         tcp = packet.get(TCP) if packet is not None else None
         if packet is None or tcp is None:
-            return octets
+            return data
         back = (packet.ip.dst, tcp.dst_port, packet.ip.src, tcp.src_port)
         shift, clock = self._isn.get(back, 0), self._clock.get(back, 0)
         if not shift and not clock:
-            return octets
+            return data
         changed = replace(tcp, options=_shifted(tcp, shift, clock))
         if TCPFlag.ACK in tcp.flags:
             changed = replace(changed, ack=(tcp.ack + shift) % 2**32)
@@ -194,7 +194,7 @@ class Replay:
             return []
         before, after = parsed(recorded), parsed(now)
         if before is None or after is None or self._exact:
-            return _field_differences(before, after) or [Difference("octets", recorded, now)]
+            return _field_differences(before, after) or [Difference("bytes", recorded, now)]
         return _field_differences(self._as_now(before, after), after)
 
     def _as_now(self, recorded: Packet, now: Packet) -> Packet:
@@ -229,7 +229,7 @@ def _flow(packet: Packet) -> Flow:
 
 
 def _is_echo_request(step: Step, dst: str, identifier: int) -> bool:
-    packet = parsed(step.octets) if step.direction == "out" else None
+    packet = parsed(step.data) if step.direction == "out" else None
     icmp = packet.get(ICMP) if packet is not None and packet.ip.dst == dst else None
     return icmp is not None and (icmp.type, icmp.identifier) == (ICMPType.ECHO_REQUEST, identifier)
 

@@ -23,12 +23,12 @@ class Step(Struct, frozen=True):
 
     number: int
     direction: Literal["in", "out"]
-    octets: bytes
+    data: bytes
     time_ns: int
 
 
 class Script(Struct, frozen=True):
-    """What a replay injects and expects.
+    """The packets that a replay injects and expects.
 
     Attributes:
         steps: the datagrams, in order.
@@ -67,7 +67,7 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
             f'no packet{where} has the direction "in", so there is none to inject;'
             " if the file has no directions, give the kernel's address with --address"
         )
-    packets = [(step.direction, packet) for step in steps if (packet := parsed(step.octets)) is not None]
+    packets = [(step.direction, packet) for step in steps if (packet := parsed(step.data)) is not None]
     sent = {packet.ip.src for direction, packet in packets if direction == "out"}
     wanted = Counter(
         packet.ip.dst for direction, packet in packets if direction == "in" and _is_host(IPv4Address(packet.ip.dst))
@@ -99,12 +99,12 @@ def ifname_of(records: Sequence[RecordedPacket], address: str = "") -> str:
 def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[Step]:
     steps = list[Step]()
     for number, record in enumerate(records, 1):
-        octets = extract_ipv4(record)
-        if record.interface.name != ifname or octets is None:
+        data = extract_ipv4(record)
+        if record.interface.name != ifname or data is None:
             continue
         direction = record.direction
         if direction is None:
-            packet = parsed(octets)
+            packet = parsed(data)
             if packet is None or host not in (packet.ip.src, packet.ip.dst):
                 continue
             direction = "in" if packet.ip.dst == host else "out"
@@ -113,7 +113,7 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
                 f"packet {number} was truncated: {len(record.data)} of its {record.wire_length} bytes were recorded;"
                 " record whole packets"
             )
-        steps.append(Step(number, direction, octets, record.time_ns or 0))
+        steps.append(Step(number, direction, data, record.time_ns or 0))
     return steps
 
 
@@ -151,9 +151,9 @@ def _is_intact(packet: Packet) -> bool:
     return all(each.verdict is not Verdict.BAD for each in checksums(packet))
 
 
-def parsed(octets: bytes) -> Packet | None:
+def parsed(data: bytes) -> Packet | None:
     """Parse an IPv4 packet; return None if the bytes are not IPv4."""
     try:
-        return parse(octets)
+        return parse(data)
     except PacketError:
         return None

@@ -18,14 +18,14 @@ _LARGEST = 65_535
 TO_READER = "tunlab inject --to-reader"
 
 
-def check(octets: bytes) -> None:
+def check(datagram: bytes) -> None:
     """Raise MalformedError if the kernel would not accept these bytes from a TUN."""
-    if len(octets) > _LARGEST:
+    if len(datagram) > _LARGEST:
         rule = f"a datagram has at most {_LARGEST} bytes (RFC 791 section 3.1)"
-        raise MalformedError(layer="IP", field="length", value=len(octets), rule=rule)
-    if not octets or octets[0] >> 4 not in (4, 6):
+        raise MalformedError(layer="IP", field="length", value=len(datagram), rule=rule)
+    if not datagram or datagram[0] >> 4 not in (4, 6):
         rule = f"the kernel accepts only 4 and 6 from a TUN; {TO_READER} sends any bytes to the TUN's reader"
-        value = octets[0] >> 4 if octets else None
+        value = datagram[0] >> 4 if datagram else None
         raise MalformedError(layer="IP", field="version", value=value, rule=rule, offset=0)
 
 
@@ -51,19 +51,19 @@ def inject(
     if to_reader:
         _to_reader(lab, datagrams, node, ifname)
         return []
-    for octets in datagrams:
-        check(octets)
+    for datagram in datagrams:
+        check(datagram)
     with lab.netns(node) as netns:
         device = attach(netns, ifname)
         if device is not None:
             with device:
                 answers = list[bytes]()
-                for octets in datagrams:
-                    device.write(octets)
+                for datagram in datagrams:
+                    device.write(datagram)
                     answers += device.read_all()
                 return answers
-    for octets in datagrams:
-        if not request_inject(lab.node_directory(node), ifname, octets):
+    for datagram in datagrams:
+        if not request_inject(lab.node_directory(node), ifname, datagram):
             problem = f"a program other than tunlab is attached to {ifname} in lab {lab.name!r}"
             remedy = f"end it, or send it the bytes as if from the kernel: {TO_READER}"
             raise LabError(lab.name, problem, remedy=remedy)
@@ -78,5 +78,5 @@ def _to_reader(lab: PersistentLab, datagrams: Sequence[bytes], node: str, ifname
                 problem = f"no program reads {ifname} in lab {lab.name!r}"
                 raise LabError(lab.name, problem, remedy=f"start yours, or `tunlab dump {lab.name}`")
         with PacketSocket(netns, ifname, receive=False) as opened:
-            for octets in datagrams:
-                opened.send(octets)
+            for datagram in datagrams:
+                opened.send(datagram)

@@ -81,15 +81,15 @@ class Reader(Closeable):
             # In the order of cause and effect: waiting packets, then each injected one with the kernel's replies.
             yield from self._read(self._device)
             if self._server is not None:
-                for octets in self._server.serve(self._device.write):
-                    yield _trace_entry("in", octets, time.time_ns())
+                for data in self._server.serve(self._device.write):
+                    yield _trace_entry("in", data, time.time_ns())
                     yield from self._read(self._device)
         if self._socket is not None:
             for captured in self._socket.recv_all(_AT_ONCE):
                 yield _trace_entry("out" if captured.outgoing else "in", captured.data, captured.time)
 
     def _read(self, device: TunDevice) -> Iterator[TraceEntry]:
-        return (_trace_entry("out", octets, time.time_ns()) for octets in device.read_all(_AT_ONCE))
+        return (_trace_entry("out", data, time.time_ns()) for data in device.read_all(_AT_ONCE))
 
     def close(self) -> None:
         """Detach from the TUN. May be repeated."""
@@ -102,9 +102,9 @@ class Reader(Closeable):
         return self._closed
 
 
-def _trace_entry(direction: Literal["in", "out"], octets: bytes, time_ns: int) -> TraceEntry:
+def _trace_entry(direction: Literal["in", "out"], data: bytes, time_ns: int) -> TraceEntry:
     try:
-        packet = parse(octets)
+        packet = parse(data)
     except PacketError:
         packet = None
-    return TraceEntry(direction, time_ns, octets, packet)
+    return TraceEntry(direction, time_ns, data, packet)

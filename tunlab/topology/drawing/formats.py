@@ -1,4 +1,4 @@
-"""A planned lab as a picture: as text for the terminal, as Mermaid, as DOT for Graphviz, or as SVG.
+"""Drawing a plan as text, Mermaid, DOT (Graphviz) or SVG.
 
 Source: mermaid.js.org for its flow charts, graphviz.org/doc/info/lang.html for DOT.
 """
@@ -15,7 +15,7 @@ Form = Literal["text", "mermaid", "dot", "svg"]
 
 
 def graph(plan: LabPlan, form: Form = "text") -> str:
-    """The lab drawn, ending in a newline. Raises ValueError for a form that there is not."""
+    """Return the drawing of a lab, ending in a newline. Raises ValueError for an unknown form."""
     match form:
         case "text":
             return text(plan)
@@ -25,14 +25,14 @@ def graph(plan: LabPlan, form: Form = "text") -> str:
             return dot(plan)
         case "svg":
             return svg(plan)
-    raise ValueError(f"{form!r} is no form of a drawing: there are text, mermaid, dot, svg")
+    raise ValueError(f"{form!r} is not a drawing format; choose text, mermaid, dot or svg")
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------
 
 
 def text(plan: LabPlan) -> str:
-    """A tree of nodes and interfaces, with what is at the other end of each."""
+    """Return a tree of nodes and interfaces, with the other end of each."""
     lines = [f"{plan.name}: {counted(plan)}"]
     rows = {node.name: [_row(plan, node, each) for each in node.interfaces] for node in plan.nodes}
     every = [row for each in rows.values() for row in each]
@@ -70,9 +70,9 @@ _MERMAID_SHAPES = {
 
 
 def mermaid(plan: LabPlan) -> str:
-    """A flow chart, as Markdown shows it in a block called mermaid."""
+    """Return a Mermaid flow chart."""
     lines = ["graph LR"]
-    # Names of their own: a node may be called as a word of Mermaid's, "end" or "graph".
+    # A node's name may be a keyword of Mermaid, such as "end" or "graph".
     ids = {node.name: f"n{number}" for number, node in enumerate(plan.nodes)}
     for node in plan.nodes:
         opening, closing = _MERMAID_SHAPES[node.kind]
@@ -87,7 +87,7 @@ def mermaid(plan: LabPlan) -> str:
 
 
 def _entities(said: str) -> str:
-    """Mermaid's own escapes; the tags are ours."""
+    """Escape # and quotes for Mermaid."""
     return said.replace("#", "#35;").replace('"', "#quot;")
 
 
@@ -103,7 +103,7 @@ _DOT_STYLES = {
 
 
 def dot(plan: LabPlan) -> str:
-    """An undirected graph for Graphviz."""
+    """Return an undirected graph in DOT."""
     lines = [
         f"graph {_quoted(plan.name)} {{",
         '    graph [rankdir=LR, fontname="sans-serif", nodesep=0.4, ranksep=1.2];',

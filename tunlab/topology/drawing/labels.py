@@ -1,4 +1,4 @@
-"""What a drawing says about nodes and links, in few words."""
+"""The labels of nodes and links in drawings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tunlab.topology.plan import Impairment, LabPlan, NodePlan
 
 
 def counted(plan: LabPlan) -> str:
-    """How large the lab is: "4 nodes, 2 links". A bridge that stands for a link is counted as that link."""
+    """Return the size, such as "4 nodes, 2 links". An implicit bridge counts as one link."""
     bridges = [node for node in plan.nodes if node.implicit]
     nodes = len(plan.nodes) - len(bridges)
     links = len(plan.links) - sum(len(node.interfaces) - 1 for node in bridges)
@@ -16,7 +16,7 @@ def counted(plan: LabPlan) -> str:
 
 
 def facts(node: NodePlan) -> list[str]:
-    """What a node is, and what it has beside its interfaces."""
+    """Return a node's kind and what it has besides interfaces."""
     said = ["bridge" if node.implicit else {"nat": "NAT router"}.get(node.kind, node.kind)]
     if node.outside:
         said.append(f"outside {node.outside}")
@@ -27,14 +27,14 @@ def facts(node: NodePlan) -> list[str]:
 
 
 def address_texts(plan: LabPlan, node: NodePlan) -> list[str]:
-    """A line for each interface that has addresses; for a switch, the networks that it carries."""
+    """Return a line per interface and address; for a switch, its networks."""
     if node.bridge:
         return networks_of(plan, node)
     return [f"{each.ifname} {cidr}" for each in node.interfaces for cidr in each.addresses or ("",)]
 
 
 def networks_of(plan: LabPlan, switch: NodePlan) -> list[str]:
-    """The networks of those that are on a switch."""
+    """Return the networks of the nodes connected to a switch."""
     nodes = {node.name: node for node in plan.nodes}
     found: dict[str, None] = {}
     waiting, seen = [switch.name], {switch.name}
@@ -48,7 +48,7 @@ def networks_of(plan: LabPlan, switch: NodePlan) -> list[str]:
 
 
 def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]]]:
-    """Each interface that is on a link, and the node and interface at the other end."""
+    """Return each interface on a link with the node and interface at its other end."""
     found = []
     for each in node.interfaces:
         if each.link >= 0:
@@ -58,7 +58,7 @@ def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]
 
 
 def link_texts(plan: LabPlan, number: int) -> list[str]:
-    """The network of a link, unless a switch says it, and what it does to packets, by direction where that differs."""
+    """Return a link's network (unless a switch shows it) and its impairment, per direction if different."""
     nodes = [plan.node(name) for name, _ in plan.links[number].ends]
     (_, own), (_, other) = plan.links[number].ends
     said = [] if any(node.bridge for node in nodes) else _networks(nodes[0], own)
@@ -77,7 +77,7 @@ def link_texts(plan: LabPlan, number: int) -> list[str]:
 
 
 def impairment_texts(impairment: Impairment) -> list[str]:
-    """What happens to packets: ["10 Mbit/s", "20 ms ± 2 ms", "loss 1 %"]."""
+    """Return the impairment as texts: ["10 Mbit/s", "20 ms ± 2 ms", "loss 1 %"]."""
     said = []
     if impairment.rate:
         said.append(_rate(impairment.rate))

@@ -1,6 +1,6 @@
-"""Where the nodes of a drawing stand: in columns from left to right, so that each link leads to the next column.
+"""Arranging the nodes of a drawing in columns, so that links lead from column to column.
 
-The way of Sugiyama, Tagawa and Toda (1981) in short: layers by distance, and in each the order that crosses least.
+A short form of Sugiyama, Tagawa and Toda (1981): layers by distance, ordered to reduce crossings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SWEEPS = 8
 
 
 def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
-    """For each part of the lab that hangs together: its columns, and in each the nodes from top to bottom."""
+    """Return the columns of each connected part, each with its nodes from top to bottom."""
     parts, seen = [], set[str]()
     for node in nodes:
         if node not in seen:
@@ -25,7 +25,7 @@ def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
 
 
 def _part(nodes: Sequence[str], neighbours: Neighbours) -> Columns:
-    # From one end to the other: a client on the left, a server on the right.
+    # From one end of the lab to the other: a client on the left, a server on the right.
     away = _distances(nodes[0], neighbours)
     far = max(nodes, key=lambda node: away[node])
     back = _distances(far, neighbours)
@@ -50,7 +50,7 @@ def _distances(start: str, neighbours: Neighbours) -> dict[str, int]:
 
 
 def _both_sides(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, int]) -> None:
-    """A hub's leaves stand where the rest of the lab does not; on both sides, if that is on both or there is none."""
+    """Place a hub's leaves on the side without other neighbours, else on both sides."""
     for hub in nodes:
         leaves = [each for each in nodes if set(neighbours[each]) == {hub}]
         others = {layer[each] - layer[hub] for each in neighbours[hub] if each not in leaves} - {0}
@@ -63,12 +63,12 @@ def _both_sides(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, i
 
 
 def _least_crossings(found: Columns, neighbours: Neighbours) -> Columns:
-    """Each node goes to the middle of its neighbours in the column before, there and back, some times."""
+    """Order each column by the mean position of its neighbours, in sweeps back and forth."""
     for sweep in range(SWEEPS):
         order = range(1, len(found)) if sweep % 2 == 0 else range(len(found) - 2, -1, -1)
         for column in order:
             beside = found[column - 1 if sweep % 2 == 0 else column + 1]
-            # As shares of the height: two columns of different length stand centred beside each other.
+            # Positions relative to the height: columns of different length are centred.
             place = {node: (number + 0.5) / len(beside) for number, node in enumerate(beside)}
             own = {node: (number + 0.5) / len(found[column]) for number, node in enumerate(found[column])}
 

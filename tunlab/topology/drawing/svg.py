@@ -1,7 +1,7 @@
-"""A planned lab as SVG: a box for each node with its interfaces in it, a line from interface to interface.
+"""Drawing a plan as SVG: a box per node with its interfaces, and lines between interfaces.
 
-It stands alone (no font, script or picture from elsewhere), follows the reader's light or dark colours, and reads
-itself aloud by its title. Source: W3C SVG 1.1; Media Queries 5 for prefers-color-scheme.
+It is self-contained (no external font, script or image), follows light or dark mode, and has a title for screen
+readers. Source: W3C SVG 1.1; Media Queries 5 for prefers-color-scheme.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tunlab.topology.plan import LabPlan, NodePlan
 
 MARGIN, GAP, HEADER, ROW, PADDING = 28, 26, 46, 20, 14
 CHARACTER, TITLE, LABEL = 7.3, 9.2, 6.8
-"""Pixels that a character takes at most: in a row, in a title, in a label."""
+"""Maximum width of a character in pixels: in a row, a title and a label."""
 LABEL_LINE, BEND, STUB = 14, 40, 24
 
 STYLE = """\
@@ -47,7 +47,7 @@ svg { color-scheme: light dark; }
 
 
 class _Box(Struct, eq=False):
-    """A node's box: its rows of text, each with the interface that it is about, "" for none; where it stands."""
+    """The box of a node: its rows as (ifname or "", text), size and position."""
 
     node: NodePlan
     rows: list[tuple[str, str]]
@@ -58,7 +58,7 @@ class _Box(Struct, eq=False):
     column: int = 0
 
     def height_of(self, ifname: str) -> float:
-        """Where the line to an interface begins; at a switch, whose ports have no row, in the middle."""
+        """Return the y of an interface's line; the middle for the ports of a switch."""
         for number, (own, _) in enumerate(self.rows):
             if own == ifname:
                 return self.y + HEADER + ROW * number + ROW / 2 - 2
@@ -66,7 +66,7 @@ class _Box(Struct, eq=False):
 
 
 def svg(plan: LabPlan) -> str:
-    """The picture, as wide and as high as it must be, ending in a newline."""
+    """Return the drawing as SVG, ending in a newline."""
     boxes = {node.name: _box(plan, node) for node in plan.nodes}
     width, height = _place(plan, boxes)
     size = f'width="{width:.0f}" height="{height:.0f}"'
@@ -105,15 +105,15 @@ def _box(plan: LabPlan, node: NodePlan) -> _Box:
     return _Box(node, rows, width, HEADER + ROW * len(rows) + (8 if rows else 2))
 
 
-# ---- placed ----------------------------------------------------------------------------------------------------------
+# ---- placement -------------------------------------------------------------------------------------------------------
 
 
 def _place(plan: LabPlan, boxes: dict[str, _Box]) -> tuple[float, float]:
-    """Put every box in its place; returns the width and the height of all."""
+    """Place every box; return the total width and height."""
     neighbours = {node.name: [other for _, (other, _) in node_links(plan, node)] for node in plan.nodes}
     parts = columns([node.name for node in plan.nodes], neighbours)
     top, right = float(MARGIN), 0.0
-    # What hangs on nothing stands in a row below the rest.
+    # Place nodes without links in rows below the rest.
     for part in (each for each in parts if len(each) > 1):
         width, height = _place_part(plan, boxes, part, top)
         right, top = max(right, width), top + height + GAP
@@ -148,7 +148,7 @@ def _place_part(plan: LabPlan, boxes: dict[str, _Box], part: Columns, top: float
 
 
 def _between(plan: LabPlan, column: list[str], after: list[str]) -> float:
-    """The room that the labels of the links between two columns need."""
+    """Return the width needed for labels between two columns."""
     pair = {*column, *after}
     found = [
         number
@@ -159,7 +159,7 @@ def _between(plan: LabPlan, column: list[str], after: list[str]) -> float:
 
 
 def _beside(plan: LabPlan, column: list[str]) -> float:
-    """The room that links within a column need, which bend out to the right."""
+    """Return the width needed for links within a column, which bend to the right."""
     found = [number for number, (one, other) in enumerate(_ends(plan)) if one in column and other in column]
     said = [len(line) for number in found for line in link_texts(plan, number)]
     return BEND + max(said, default=0) * LABEL if found else 0.0
@@ -169,15 +169,15 @@ def _ends(plan: LabPlan) -> list[tuple[str, str]]:
     return [(link.ends[0][0], link.ends[1][0]) for link in plan.links]
 
 
-# ---- drawn -----------------------------------------------------------------------------------------------------------
+# ---- shapes ----------------------------------------------------------------------------------------------------------
 
 
 def _line(one: _Box, own: str, other: _Box, its: str, said: int) -> tuple[str, tuple[float, float]]:
-    """The line from interface to interface, and where the middle of its label is, which is `said` characters wide."""
+    """Return the line of a link and the centre of its label, which is `said` characters wide."""
     if one.column > other.column:
         one, own, other, its = other, its, one, own
     y1, y2 = one.height_of(own), other.height_of(its)
-    if one.column == other.column:  # out on the right, and back in
+    if one.column == other.column:  # same column: bend to the right
         x1, x2 = one.x + one.width, other.x + other.width
         bend = max(x1, x2) + BEND
         path = f"M{x1:.1f} {y1:.1f} C{bend:.1f} {y1:.1f} {bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
@@ -206,7 +206,7 @@ def _drawn(box: _Box) -> str:
     node, x, y = box.node, box.x, box.y
     parts = [f"<g><title>{escape(' · '.join((node.name, *facts(node))))}</title>"]
     for each in node.interfaces:
-        if each.link < 0:  # a program of somebody's goes on from here
+        if each.link < 0:  # the end for the program that reads the TUN
             end, at = x + box.width, box.height_of(each.ifname)
             parts.append(f'<path class="tun" d="M{end:.1f} {at:.1f} h18"/>')
             parts.append(f'<circle class="end" cx="{end + 20:.1f}" cy="{at:.1f}" r="3.5"/>')

@@ -1,4 +1,4 @@
-"""A lab in code: the same tables that a lab file has, written by calls.
+"""Topology: a lab built in code with the keys of a lab file.
 
 lab = Topology("router")
 lab.node("client")
@@ -21,29 +21,29 @@ End = str | Mapping[str, Any]
 
 
 class Topology:
-    """A lab that is being written; the keywords are the keys of the file, and `spec` says what is wrong with them."""
+    """A lab under construction. Keyword arguments are keys of the lab file; `spec` checks them."""
 
     def __init__(self, name: str = DEFAULT_NAME, **keys: object) -> None:
         self._document: dict[str, Any] = {"name": name, **keys, "nodes": {}, "links": []}
 
     def node(self, name: str, **keys: object) -> str:
-        """A node, with the keys of its table; returns its name, for `link`. Raises ValueError if it is there."""
+        """Add a node with the keys of its table; return its name, for `link`. Raises ValueError for a duplicate."""
         if name in self._document["nodes"]:
-            raise ValueError(f"there is a node {name!r} already: call the other one otherwise")
+            raise ValueError(f"there is a node {name!r} already; choose another name")
         self._document["nodes"][name] = plain(keys)
         return name
 
     def link(self, *ends: End, **keys: object) -> None:
-        """A link between nodes, with the keys of its table: each end "node", "node:ifname" or a table."""
+        """Add a link with the keys of its table; each end is "node", "node:ifname" or a table."""
         self._document["links"].append({"ends": [plain(end) for end in ends], **plain(keys)})
 
     def spec(self) -> LabSpec:
-        """The lab that a file with these tables describes. Raises TopologyError with all that is wrong."""
+        """Return the checked lab. Raises TopologyError with every error."""
         return parse_tables(self._document)
 
     @property
     def text(self) -> str:
-        """The lab file."""
+        """The lab as the text of a lab file."""
         return _text(self._document)
 
 
@@ -60,7 +60,7 @@ def _key(key: str) -> str:
 
 
 def _value(value: object) -> str:
-    """A TOML value; what TOML has not (None, bytes) goes as its text, for `spec` to refuse."""
+    """Format a TOML value; types that TOML lacks become strings, which `spec` rejects."""
     if isinstance(value, Mapping):
         return (
             "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }" if value else "{}"
@@ -71,5 +71,5 @@ def _value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    # JSON's escapes are among TOML's, but DEL stands bare in JSON and may not in TOML.
+    # TOML allows JSON's escapes, but must escape DEL, which JSON does not.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,7 +1,7 @@
-"""The JSON schema of a lab file, by which editors complete it: `tunlab check --schema` prints it.
+"""The JSON schema of lab files, for completion in editors; `tunlab check --schema` prints it.
 
 It describes each value alone; rules between values are checked by tunlab.topology.lab_file.reader.
-Source: json-schema.org/draft-07, which the editors of TOML know.
+Source: json-schema.org/draft-07, which TOML editors support.
 """
 
 from __future__ import annotations
@@ -71,149 +71,162 @@ def _mtu(description: str) -> Schema:
 def _impairments(whose: str) -> Schema:
     rate = rf"{_NUMBER}[KkMmGg]?[Bb][Ii][Tt]\s*"
     return {
-        "rate": _text(f"Bits per second {whose}.", rate, examples=["500kbit", "10mbit", "1gbit"]),
-        "delay": _time(f"How long each packet is held back {whose}."),
-        "jitter": _time("By how much the delay varies, either way."),
-        "loss": _share(f"The share of packets that is lost {whose}."),
-        "reorder": _share("The share of packets that is not held back, and so overtakes others."),
-        "duplicate": _share(f"The share of packets that comes twice {whose}."),
+        "rate": _text(f"Bandwidth in bits per second {whose}.", rate, examples=["500kbit", "10mbit", "1gbit"]),
+        "delay": _time(f"Delay of each packet {whose}."),
+        "jitter": _time("Variation of the delay, in both directions."),
+        "loss": _share(f"Share of packets dropped {whose}."),
+        "reorder": _share("Share of packets sent without the delay, before earlier ones."),
+        "duplicate": _share(f"Share of packets sent twice {whose}."),
     }
 
 
 def _node() -> Schema:
-    cidr = _text("An address with its prefix length.", f"{_IPV4_CIDR}|{_IPV6_CIDR}")
+    cidr = _text("An address with prefix length.", f"{_IPV4_CIDR}|{_IPV6_CIDR}")
     words = _list({"type": "string"}, minItems=1)
     program = _either(
-        "A program and its arguments; there is no shell.",
-        _text("In one text.", examples=["python3 -m http.server 80"]),
+        "A program and its arguments, run without a shell.",
+        _text("As one string, split like a shell command line.", examples=["python3 -m http.server 80"]),
         words,
     )
     ready = _table(
-        "How it is known to be ready.",
+        "The condition under which the program is ready; `tunlab up` waits for it.",
         {
-            "port": {"description": "A TCP port that it opens.", "type": "integer", "minimum": 1, "maximum": 65535},
-            "line": _text("A regular expression that a line of its output matches.", format="regex"),
+            "port": {
+                "description": "A TCP port on which the program listens.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 65535,
+            },
+            "line": _text("A regular expression that matches a line of its output.", format="regex"),
         },
     )
     command = _table(
-        "A program that says when it is ready.",
-        {"command": program, "ready": {**ready, "minProperties": 1}, "timeout": _time("How long that may take.")},
+        "A program with its ready condition.",
+        {
+            "command": program,
+            "ready": {**ready, "minProperties": 1},
+            "timeout": _time("Maximum time to wait for it."),
+        },
         ("command",),
     )
     route = _table(
         "A route.",
         {
-            "to": _either("A network, or all.", {"enum": ["default", "default6"]}, cidr),
-            "via": _text("The address of a neighbour.", r"[0-9A-Fa-f:.]+"),
+            "to": _either("The destination network, or default.", {"enum": ["default", "default6"]}, cidr),
+            "via": _text("The address of the next hop, a neighbour.", r"[0-9A-Fa-f:.]+"),
         },
         ("to", "via"),
     )
     ifname = {"pattern": f"^({_IFNAME})$", "maxLength": LONGEST_NAME}
     tuns = {
-        "description": "More TUN devices: their addresses by their names.",
+        "description": "Several TUN devices: each interface name with its addresses.",
         "type": "object",
         "propertyNames": ifname,
         "additionalProperties": {"anyOf": [cidr, _list(cidr, minItems=1)]},
         "examples": [{"tun0": "10.1.2.1/24", "tun1": "10.1.3.1/24"}],
     }
     properties = {
-        "kind": {"description": "What it is; by default, what its other keys make of it.", "enum": list(KINDS)},
-        "forward": {"description": "Whether it passes on what is not for it.", "type": "boolean", "default": False},
-        "tun": _text("The IPv4 address of a TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
-        "tun6": _text("The IPv6 address of that TUN device.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
+        "kind": {"description": "The kind of node; by default derived from its other keys.", "enum": list(KINDS)},
+        "forward": {
+            "description": "True if the node forwards packets.",
+            "type": "boolean",
+            "default": False,
+        },
+        "tun": _text("IPv4 address and prefix length of the node's TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
+        "tun6": _text("IPv6 address and prefix length of that TUN device.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
         "tuns": tuns,
-        "ifname": _text("The TUN device's name.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"),
-        "mtu": _mtu("The TUN devices' MTU in octets."),
+        "ifname": _text("Interface name of that TUN device.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"),
+        "mtu": _mtu("MTU of the node's TUN devices in bytes."),
         "loopback": _either(
-            "Addresses of its own, on no link.", _list({"type": "string", "minLength": 1}), _text("One.")
+            "Addresses on the loopback interface.", _list({"type": "string", "minLength": 1}), _text("One address.")
         ),
-        "routes": {**_list(route), "description": "Its routes, in place of those that are worked out."},
-        "outside": _text("Of a NAT router: the link, by node or interface, behind which it hides the others."),
+        "routes": {**_list(route), "description": "The node's routes, instead of the computed ones."},
+        "outside": _text("The outside of a NAT router: an interface, or the node at its other end."),
         "run": _either(
-            "Programs that it starts with.", _list({"anyOf": [program, command]}), _text("One, in one text.")
+            "Programs to start with the node.",
+            _list({"anyOf": [program, command]}),
+            _text("One program."),
         ),
         "sysctls": {
-            "description": "Sysctls of its network namespace.",
+            "description": "Sysctls of the network namespace, set after tunlab's own.",
             "type": "object",
             "propertyNames": {"pattern": r"^net[./]"},
             "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]},
             "examples": [{"net.ipv4.tcp_sack": 0}],
         },
         "files": {
-            "description": "Files to mount: the path inside the node, and the file beside the lab file.",
+            "description": "Files to mount: the path in the node, and the source file relative to the lab file.",
             "type": "object",
             "propertyNames": {"pattern": "^/"},
             "additionalProperties": {"type": "string", "minLength": 1},
             "examples": [{"/etc/motd": "motd.txt"}],
         },
-        "image": _text("The image of a container to start.", examples=["nginx:alpine"]),
-        "container": _text("The name of a container that runs already."),
+        "image": _text("The image of a container to start as this node.", examples=["nginx:alpine"]),
+        "container": _text("The name of a running container to use as this node."),
         "env": {
-            "description": "Variables for the container that is started.",
+            "description": "Environment variables of the container that is started.",
             "type": "object",
             "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
             "examples": [{"MODE": "test"}],
         },
     }
-    node = _table("A node: a network namespace and what is in it.", properties)
+    node = _table("A node: a network namespace with its interfaces and programs.", properties)
     return {**node, "not": {"required": ["image", "container"]}}
 
 
 def _link() -> Schema:
     end = _table(
-        "An end, exactly.",
+        "An end with its settings.",
         {
             "node": _text("The node's name.", _NODE_NAME, maxLength=LONGEST_NODE_NAME),
-            "ifname": _text("The interface's name.", _IFNAME, maxLength=LONGEST_NAME),
-            "address": _text("Its IPv4 address.", r"[0-9.]+(/[0-9]{1,2})?"),
-            "address6": _text("Its IPv6 address.", r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
-            "mac": _text("Its hardware address.", "[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}"),
-            **_impairments("on the way out of this end"),
+            "ifname": _text("The interface name.", _IFNAME, maxLength=LONGEST_NAME),
+            "address": _text("The interface's IPv4 address.", r"[0-9.]+(/[0-9]{1,2})?"),
+            "address6": _text("The interface's IPv6 address.", r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
+            "mac": _text("The interface's MAC address.", "[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}"),
+            **_impairments("sent by this end"),
         },
         ("node",),
     )
-    brief = _text(
-        "A node, or a node and the name of its interface.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"]
-    )
+    brief = _text("A node, or a node and an interface name.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"])
     properties = {
         "ends": {
             **_list({"anyOf": [brief, end]}, minItems=2),
-            "description": "The nodes that it joins; three or more make a bridge.",
+            "description": "The ends of the link; three or more make a bridge.",
         },
-        "subnet": _text("Its IPv4 network.", _IPV4_CIDR, examples=["10.0.2.0/24"]),
-        "subnet6": _text("Its IPv6 network.", _IPV6_CIDR, examples=["fd00:0:0:2::/64"]),
-        "mtu": _mtu("Its MTU in octets."),
+        "subnet": _text("The link's IPv4 network.", _IPV4_CIDR, examples=["10.0.2.0/24"]),
+        "subnet6": _text("The link's IPv6 network.", _IPV6_CIDR, examples=["fd00:0:0:2::/64"]),
+        "mtu": _mtu("MTU in bytes."),
         **_impairments("in each direction"),
     }
-    return _table("A link.", properties, ("ends",))
+    return _table("A link between two or more nodes.", properties, ("ends",))
 
 
 def schema() -> Schema:
-    """The schema, as a document for `json`."""
+    """Return the schema as a JSON document."""
     nodes = {
-        "description": "The nodes, by their names.",
+        "description": "The nodes by name. A name is also a host name in the lab.",
         "type": "object",
         "minProperties": 1,
         "propertyNames": {"pattern": f"^{_NODE_NAME}$", "maxLength": LONGEST_NODE_NAME},
         "additionalProperties": {"$ref": "#/definitions/node"},
     }
     properties = {
-        "name": _text("What the lab is called.", "[a-z0-9][a-z0-9-]*", maxLength=LONGEST_NAME, default=DEFAULT_NAME),
-        "ip": {"description": "What it speaks.", "enum": ["ipv4", "ipv6", "both"], "default": "ipv4"},
-        "subnets": _text("Where links get their IPv4 networks, a /24 each.", _IPV4_CIDR, default=DEFAULT_SUBNETS),
-        "subnets6": _text("Where links get their IPv6 networks, a /64 each.", _IPV6_CIDR, default=DEFAULT_SUBNETS6),
+        "name": _text("The lab's name.", "[a-z0-9][a-z0-9-]*", maxLength=LONGEST_NAME, default=DEFAULT_NAME),
+        "ip": {"description": "The IP versions of the lab.", "enum": ["ipv4", "ipv6", "both"], "default": "ipv4"},
+        "subnets": _text("The network from which links get a /24 each.", _IPV4_CIDR, default=DEFAULT_SUBNETS),
+        "subnets6": _text("The network from which links get a /64 each.", _IPV6_CIDR, default=DEFAULT_SUBNETS6),
         "nodes": nodes,
-        "links": {**_list({"$ref": "#/definitions/link"}), "description": "The links."},
+        "links": {**_list({"$ref": "#/definitions/link"}), "description": "The links between nodes."},
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "https://raw.githubusercontent.com/tunlab/tunlab/main/lab/lab.schema.json",
-        "title": "A lab file of tunlab",
-        **_table("A network of namespaces, TUN devices and links: tunlab up makes it.", properties),
+        "title": "tunlab lab file",
+        **_table("A network of nodes and links, created by `tunlab up`.", properties),
         "definitions": {"node": _node(), "link": _link()},
     }
 
 
 def schema_text() -> str:
-    """The schema as it is published, ending in a newline."""
+    """Return the schema as text, ending in a newline."""
     return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"

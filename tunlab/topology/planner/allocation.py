@@ -1,4 +1,4 @@
-"""Numbers given out: each taker gets its own place where that is free, so that no change elsewhere renumbers it."""
+"""Allocating numbers and networks: by position if free, so that an edit elsewhere renumbers nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tunlab.topology.values.names import Network
 
 
 def places(given: Sequence[int | None]) -> list[int]:
-    """A number for each, from 0: the given one; its own place; if somebody was given that, the lowest that is left."""
+    """Return a number for each: the given one, else its position, else the lowest free one."""
     taken = {number for number in given if number is not None}
     numbers = [place if number is None and place not in taken else number for place, number in enumerate(given)]
     taken.update(number for number in numbers if number is not None)
@@ -19,7 +19,7 @@ def places(given: Sequence[int | None]) -> list[int]:
 
 
 class Pool:
-    """A network that is given out in parts: /24 of IPv4, /64 of IPv6, numbered from 0."""
+    """A network to allocate from, in parts of /24 (IPv4) or /64 (IPv6), numbered from 0."""
 
     def __init__(self, network: str) -> None:
         self.network: Network = ipaddress.ip_network(network)
@@ -31,7 +31,7 @@ class Pool:
         self._taken: set[int] = set()
 
     def take(self, network: Network) -> None:
-        """Never give out what overlaps this one."""
+        """Reserve a network, so that no allocation overlaps it."""
         first = (int(network.network_address) >> self._shift) - self._first
         last = (int(network.broadcast_address) >> self._shift) - self._first
         if first == last:
@@ -40,7 +40,7 @@ class Pool:
             self._ranges.append((first, last))
 
     def give(self, wanted: Sequence[tuple[int, int]]) -> list[Network | None]:
-        """A network for each (its number, hosts in it), larger than usual where it must be; None where none is left."""
+        """Allocate a network for each (number, hosts), larger if needed; None if the pool is used up."""
         given: list[Network | None] = [None] * len(wanted)
         parts = [self._parts(hosts) for _, hosts in wanted]
         for again in (False, True):
@@ -54,7 +54,7 @@ class Pool:
         return given
 
     def _parts(self, hosts: int) -> int:
-        """How many parts one after the other it takes, a power of two: the first and the last address are none."""
+        """Return the number of consecutive parts, a power of two, that hold so many hosts."""
         return 1 << max(0, (hosts + 1).bit_length() - self._shift)
 
     def _free(self, number: int, parts: int) -> bool:

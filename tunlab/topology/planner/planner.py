@@ -1,4 +1,4 @@
-"""A lab's spec → its plan: every name, number, address and route in it. The same spec always gives the same plan."""
+"""Planning a lab: from its spec to every name, address and route. The same spec always gives the same plan."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tunlab.topology.spec import LabSpec, NodeSpec
 from tunlab.topology.values.problems import Problems
 
 DOMAIN = "lab"
-"""Each node is also called so: "server.lab"."""
+"""The domain of node names: "server.lab"."""
 
 FORWARDING = ("net.ipv4.ip_forward", "1")
 FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
 
-_FIRST_BESIDE = 100_001  # past the indexes of the interfaces that a container has when it is adopted
+_FIRST_BESIDE = 100_001  # above the indexes of a container's own interfaces
 
 
 def plan(spec: LabSpec) -> LabPlan:
-    """The lab worked out. Raises TopologyError, for a spec that no file was read for, with all that is wrong."""
+    """Return the plan of a lab. Raises TopologyError with every error of a spec built in code."""
     problems = Problems()
     wiring = wire(spec, problems)
     problems.raise_if_any()
@@ -32,7 +32,7 @@ class _Planner:
         self.versions = versions(spec)
         self.routes = {version: routes(spec, wiring, version) for version in self.versions}
         self.links: list[LinkPlan] = []
-        # By link and end: the place of its veth in the plan.
+        # The index of each end's veth in the plan, by link and end.
         self.veths: dict[tuple[int, int], int] = {}
         for number, ports in enumerate(wiring.links):
             if len(ports) == 2:
@@ -94,7 +94,7 @@ class _Planner:
         )
 
     def _bridge(self, ports: list[Port]) -> NodePlan:
-        """The switch that stands for a link of many ends. What leaves it is not impaired again."""
+        """Return the switch of a link with many ends; its own ports have no impairment."""
         return NodePlan(
             name=f"link{ports[0].link + 1}",
             kind="switch",
@@ -116,7 +116,7 @@ class _Planner:
         )
 
     def _hosts(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """A node's links go first: the first address is what a resolver takes."""
+        """Return the hosts entries, with the addresses of links first: programs use the first."""
         hosts = []
         for name, node in self.spec.nodes.items():
             addresses = [str(port.addresses[v].ip) for port in self.wiring.ports[name] for v in port.addresses]

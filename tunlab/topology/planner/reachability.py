@@ -1,6 +1,6 @@
-"""Who reaches whom in a planned lab: each packet is carried from node to node by the plan's own routes.
+"""Predicting which nodes of a plan reach which, by following its routes hop by hop.
 
-It is what `tunlab ping-all` compares the living lab with: nothing here knows how the routes were worked out.
+`tunlab ping-all` compares the running lab with it. It does not use the code that computes the routes.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from tunlab.topology.values.names import Network
 Family = Literal["", "ipv4", "ipv6"]
 
 Hop = tuple[str, str, str]
-"""The interface by which a packet goes, the node to which it comes, and the interface by which it comes there."""
+"""The outgoing interface, the next node, and its incoming interface."""
 
 Key = int
-"""An address, as a number; those of IPv6 above all of IPv4."""
+"""An address as a number; IPv6 addresses are above all IPv4 ones."""
 _IPV6 = 1 << 128
 
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
 
 
 def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]:
-    """Whether the first node's ping of the second is answered, for each two nodes that have addresses, in order.
+    """Return {(from, to): True if a ping gets a reply} for each pair of nodes with addresses.
 
-    family   over "ipv4" or "ipv6" alone; "": over either
+    Args:
+        plan: the lab.
+        family: "ipv4" or "ipv6" to use one alone; "" for either.
     """
     carrier = _Carrier(plan)
     names = [node.name for node in plan.nodes if carrier.addresses(node.name, family)]
@@ -39,15 +41,15 @@ def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]
 
 
 def ping_target(plan: LabPlan, one: str, other: str, family: Family = "") -> str:
-    """The address by which the first node is to ping the second: the first that answers, or the first; "" for none.
+    """Return the second node's address to ping: the first that replies, else the first; "" without one.
 
-    Raises KeyError for a node that is not there.
+    Raises KeyError for an unknown node.
     """
     return ping_targets(plan, family).get((plan.node(one).name, plan.node(other).name), "")
 
 
 def ping_targets(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], str]:
-    """That address for each two nodes that have addresses."""
+    """Return the address to ping for each pair of nodes with addresses."""
     carrier = _Carrier(plan)
     own = {node.name: carrier.addresses(node.name, family) for node in plan.nodes}
     return {
@@ -59,14 +61,14 @@ def ping_targets(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], st
 
 
 class _Carrier:
-    """Carries packets: from a node's routes to the next node, until one keeps it or none takes it."""
+    """Follows packets by the routes of each node until one receives or drops them."""
 
     def __init__(self, plan: LabPlan) -> None:
         self._nodes = {node.name: node for node in plan.nodes}
-        # Where each address lives: the node, and the interface unless it is the loopback's.
+        # The node and interface of each address.
         self._home: dict[Key, tuple[str, str]] = {}
         self._own: dict[str, list[tuple[str, Key]]] = {}
-        # What a node calls itself on an interface, by family: its first address there.
+        # The source address by node, interface and IP version: the first one there.
         self._source: dict[tuple[str, str, int], Key] = {}
         for node in plan.nodes:
             own = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _in_order(node)]
@@ -81,16 +83,16 @@ class _Carrier:
         self._table = {node.name: _table(node) for node in plan.nodes}
 
     def addresses(self, node: str, family: Family) -> list[tuple[str, Key]]:
-        """Those of a node, the links' first, as text and as a key."""
+        """Return a node's addresses as text and number, those of its links first."""
         version = {"ipv4": 4, "ipv6": 6}.get(family)
         return [each for each in self._own[node] if version in (None, _version(each[1]))]
 
     def answers(self, node: str, to: Key) -> bool:
-        """Whether an echo request finds the address, and its answer the way back."""
+        """Return True if an echo request reaches the address and the reply comes back."""
         hidden: list[tuple[str, Key]] = []
         source: Key | None = None
         for at, came_in, goes_out in self._way(node, to):
-            if not goes_out:  # it keeps the packet
+            if not goes_out:  # the packet has arrived
                 return source is None or self._comes_back(at, source, hidden)
             here = self._source.get((at, goes_out, _version(to)))
             if source is None:
@@ -103,7 +105,7 @@ class _Carrier:
         return False
 
     def _comes_back(self, node: str, to: Key, hidden: list[tuple[str, Key]]) -> bool:
-        """The answer goes to whom the request seemed to come from; there, a NAT router knows whom it was from."""
+        """Return True if the reply arrives, undoing each NAT on its way."""
         while True:
             _, _, goes_out = self._way(node, to)[-1]
             if goes_out:
@@ -113,9 +115,9 @@ class _Carrier:
             node, to = hidden.pop()
 
     def _way(self, node: str, to: Key) -> list[tuple[str, str, str]]:
-        """The nodes to which a packet comes, each with the interfaces by which it comes and goes.
+        """Return each node on a packet's path with its incoming and outgoing interface.
 
-        The last one keeps it where it goes by no interface (""), and drops it where it goes by none that there is.
+        The last outgoing interface is "" if the packet arrives, "nowhere" if it is dropped.
         """
         home, came_in = self._home[to][0], ""
         way: list[tuple[str, str, str]] = []
@@ -128,7 +130,7 @@ class _Carrier:
         return [*way, (node, came_in, "")]
 
     def _hop(self, node: str, to: Key) -> Hop | None:
-        """None for no route, or where no neighbour answers."""
+        """Return the next hop; None without a route or neighbour."""
         for shift, networks in self._table[node]:
             found = networks.get(to >> shift)
             if found is not None:
@@ -140,8 +142,8 @@ class _Carrier:
 
 
 def _key(address: str) -> Key:
-    octets = ipaddress.ip_address(address)
-    return int(octets) if octets.version == 4 else int(octets) + _IPV6
+    parsed = ipaddress.ip_address(address)
+    return int(parsed) if parsed.version == 4 else int(parsed) + _IPV6
 
 
 def _version(key: Key) -> int:
@@ -149,7 +151,7 @@ def _version(key: Key) -> int:
 
 
 def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
-    """A number for each interface on a link: those between which frames go have the same."""
+    """Return a segment number for each interface on a link."""
     number = list(range(len(plan.links)))
 
     def root(place: int) -> int:
@@ -166,7 +168,7 @@ def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
 
 
 def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]]:
-    """By prefix length, the longest first: the bits after the prefix, and for each prefix where a packet goes."""
+    """Return a routing table, longest prefix first: (host bits, {prefix: (ifname, next hop)})."""
     connected = [
         (ipaddress.ip_interface(cidr).network, interface.ifname, None)
         for interface in node.interfaces
@@ -190,7 +192,7 @@ def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]
 
 
 def _in_order(node: NodePlan) -> list[tuple[str, str]]:
-    """A node's interfaces and addresses as the hosts file has them: the links', the loopback's, the TUNs'."""
+    """Return (ifname, address) in the order of the hosts file: links, loopback, TUNs."""
 
     def of(tun: bool) -> list[tuple[str, str]]:
         return [(each.ifname, cidr) for each in node.interfaces if (each.link < 0) == tun for cidr in each.addresses]
@@ -199,5 +201,5 @@ def _in_order(node: NodePlan) -> list[tuple[str, str]]:
 
 
 def _forwards(node: NodePlan, version: int) -> bool:
-    """The last word on a sysctl counts."""
+    """Return True if the node forwards; the last value of a sysctl counts."""
     return dict(node.sysctls).get(FORWARDING[version]) == "1"

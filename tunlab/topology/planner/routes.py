@@ -1,7 +1,7 @@
-"""The routes of a whole lab: the shortest way from each node to each network, over nodes that forward.
+"""Computing the routes of a lab: the shortest path from each node to each network, over nodes that forward.
 
-Where two ways are equally short, that over the node's first interface is taken, and there over the first neighbour.
-A NAT router passes nothing on that comes in by its outside, so nothing outside has a route to what is behind it.
+Of paths with equal length, the one by the first interface and its first neighbour wins. A NAT router forwards nothing
+from its outside, so nodes outside have no routes to networks inside.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from tunlab.topology.values.names import Network, Version
 
 
 class _Target(Struct, eq=False):
-    """A network to go to: the segment that has it, or the one node whose own it is.
+    """A destination network: on a segment, or local to one node.
 
-    hidden   whether it is not to be reached from that node's outside
+    Attributes:
+        network: the network.
+        segment: the segment, if it is on links.
+        owner: the node, if it is local to one.
+        hidden: True if it is unreachable from that node's NAT outside.
     """
 
     network: Network
@@ -30,18 +34,18 @@ class _Target(Struct, eq=False):
 
 
 def routes(spec: LabSpec, wiring: Wiring, version: Version) -> dict[str, list[RoutePlan]]:
-    """Each node's routes, worked out; also of those that have given ones."""
+    """Return the computed routes of each node, even if its lab file lists its own."""
     return _Router(spec, wiring, version).routes()
 
 
 class _Router:
     def __init__(self, spec: LabSpec, wiring: Wiring, version: Version) -> None:
         self.nodes, self.wiring, self.version = spec.nodes, wiring, version
-        # The ports on each segment by which something is passed on.
+        # The forwarding ports on each segment.
         self.gateways = {
             id(segment): [port for port in segment.ports if self._passes_on(port)] for segment in wiring.segments
         }
-        # What is on no link: the TUNs' networks and the loopbacks' addresses.
+        # Networks of TUNs and addresses of loopbacks.
         self.own = [_Target(*each) for name in spec.nodes for each in self._own(name)]
         self.owners = {target.owner for target in self.own}
 
@@ -58,7 +62,7 @@ class _Router:
 
     def routes(self) -> dict[str, list[RoutePlan]]:
         found: dict[str, list[RoutePlan]] = {node: [] for node in self.nodes}
-        # A switch has no address, and so nowhere to route from.
+        # A switch has no address and no routes.
         defaults = {name: self._default(name) for name, node in self.nodes.items() if node.kind != "switch"}
         lonely = {node for node, gateway in defaults.items() if gateway and self._is_lonely(node, gateway)}
         segments = [each for each in self.wiring.segments if each.ports and self.version in each.networks]
@@ -78,21 +82,21 @@ class _Router:
         return found
 
     def _default(self, node: str) -> Port | None:
-        """The router over which a host reaches all else: the only one that it has beside it."""
+        """Return a host's default gateway: its only neighbour that forwards."""
         if self.nodes[node].forward:
             return None
         gateways = [port for own in self.wiring.ports[node] for port in self.gateways[id(self.wiring.segment(own))]]
         return gateways[0] if len({port.node for port in gateways}) == 1 else None
 
     def _is_lonely(self, node: str, gateway: Port) -> bool:
-        """Whether all that this host reaches beyond its links it reaches over its gateway."""
+        """Return True if the host needs no route but the default one."""
         if not self.owners - {node, gateway.node}:
             return True
         near = {port.node for own in self.wiring.ports[node] for port in self.wiring.segment(own).ports}
         return near.isdisjoint(self.owners - {node, gateway.node})
 
     def _ways(self, target: _Target, segment: Segment) -> list[Port]:
-        """The ports on a segment over which a packet for the target may leave it."""
+        """Return the ports by which a packet for the target may leave a segment."""
         ways = self.gateways[id(segment)]
         if not target.owner:
             return ways
@@ -101,7 +105,7 @@ class _Router:
         return ways + [port for port in own if port not in ways and port is not outside]
 
     def _distances(self, target: _Target) -> dict[str, int]:
-        """How many nodes pass a packet on from each node to the target; 0 for those that are there."""
+        """Return the number of hops from each node to the target."""
         nodes = [port.node for port in target.segment.ports] if target.segment else [target.owner]
         distance = dict.fromkeys(nodes, 0)
         reached = {id(target.segment)}

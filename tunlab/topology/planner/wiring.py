@@ -1,7 +1,7 @@
-"""A lab's spec → who is connected with whom, under which names and addresses, or why that cannot be.
+"""Connecting a lab's nodes: interfaces, MAC addresses, networks and addresses, and their errors.
 
-A segment is what an Ethernet frame can reach: a link, or several that switches join. Its members share one network.
-Source: RFC 3021 for networks of two addresses; RFC 4291 section 2.6.1 for the address that an IPv6 network keeps.
+A segment is an Ethernet broadcast domain: a link, or several joined by switches. Its ports share one network.
+Source: RFC 3021 for networks of two addresses; RFC 4291 section 2.6.1 for the reserved first IPv6 address.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tunlab.topology.values.names import Interface, Network, Version
 from tunlab.topology.values.problems import Problems, suggest
 
 BRIDGE = "br0"
-"""What the bridge of a switch is called."""
+"""The interface name of a switch's bridge."""
 
-# What of a link says nothing about who is where: wrong, it hides nothing of what else is wrong.
+# Errors in these keys of a link do not cause further errors elsewhere.
 _ALONE = frozenset({"mtu", "mac", "rate", "delay", "jitter", "loss", "reorder", "duplicate"})
 
 
 class Port(Struct, eq=False):
-    """An interface on a link, as it is worked out: end `end` of link `link`, both counted from 0."""
+    """An interface on a link: end `end` of link `link`, both counted from 0."""
 
     node: str
     link: int
@@ -37,12 +37,12 @@ class Port(Struct, eq=False):
     addresses: dict[Version, Interface] = field(default_factory=dict)
 
     def address(self, version: Version) -> str:
-        """Without the prefix length; "" for none."""
+        """Return the address without prefix length; "" for none."""
         return str(self.addresses[version].ip) if version in self.addresses else ""
 
 
 class Segment(Struct, eq=False):
-    """Links that switches join, and the ports on them that have addresses."""
+    """Links joined by switches, and their ports that have addresses."""
 
     links: list[int]
     ports: list[Port] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Segment(Struct, eq=False):
 
 
 class Wiring(Struct, eq=False):
-    """The whole lab: each node's ports and each port's segment, in the order of the file."""
+    """The ports of each node and the segment of each port, in the order of the lab file."""
 
     segments: list[Segment]
     links: list[list[Port]]
@@ -59,21 +59,24 @@ class Wiring(Struct, eq=False):
     on: dict[int, Segment] = field(default_factory=dict)
 
     def segment(self, port: Port) -> Segment:
-        """That on which the port is."""
+        """Return the segment of a port."""
         return self.on[port.link]
 
 
 def versions(spec: LabSpec) -> tuple[Version, ...]:
-    """The families that the lab speaks."""
+    """Return the IP versions of a lab."""
     both: tuple[Version, ...] = (4, 6)
     return both if spec.ip == "both" else (cast("Version", int(spec.ip[-1])),)
 
 
 def wire(spec: LabSpec, problems: Problems, places: Sequence[int] | None = None) -> Wiring:
-    """The lab's wiring, what is wrong with it noted.
+    """Connect the nodes of a lab and add errors.
 
-    places   the place in the file of each link, from 0; None: they are all there. Where one is missing, nothing is
-             said that may be due to that.
+    Args:
+        spec: the lab.
+        problems: collects the errors.
+        places: the index of each link in the lab file, if invalid links were left out; errors that may follow from
+            those are not added.
     """
     at = list(range(len(spec.links))) if places is None else list(places)
     wiring = _segments(spec, problems, at)
@@ -165,10 +168,10 @@ def _number_hardware(wiring: Wiring, problems: Problems) -> None:
 
 
 def hardware_address(link: int, end: int, *, bridge: bool = False) -> str:
-    """That of a link's end, both counted from 0, or of the bridge's port to which that end leads."""
+    """Return the MAC address of a link's end, both counted from 0, or of its bridge port."""
     link, end = link + 1, end + 1
-    octets = (2, bridge, end >> 8, link >> 8 & 255, link & 255, end & 255)
-    return ":".join(f"{octet:02x}" for octet in octets)
+    parts = (2, bridge, end >> 8, link >> 8 & 255, link & 255, end & 255)
+    return ":".join(f"{part:02x}" for part in parts)
 
 
 # ---- networks and addresses ------------------------------------------------------------------------------------------
@@ -246,7 +249,7 @@ def _number_addresses(segment: Segment, problems: Problems, version: Version) ->
 
 
 def usable(network: Network) -> tuple[int, int]:
-    """The first and the last address that a host may have."""
+    """Return the first and last usable address of a network."""
     first, last = int(network.network_address), int(network.broadcast_address)
     if network.num_addresses <= 2:
         return first, last
@@ -254,7 +257,7 @@ def usable(network: Network) -> tuple[int, int]:
 
 
 def _networks(spec: LabSpec, wiring: Wiring, version: Version) -> Iterator[tuple[Network, str, tuple[str, str]]]:
-    """Each network of the lab so far: whose it is, and the table and key that say so."""
+    """Yield each network with its owner, and the table and key that define it."""
     for segment in wiring.segments:
         if version in segment.networks:
             key = "subnet" if version == 4 else "subnet6"
@@ -282,7 +285,7 @@ def _overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: Versio
     widest = None
     for place, (network, whose, key) in order:
         if widest is not None and int(network.network_address) <= int(widest[1].broadcast_address):
-            # The later one in the file is at fault.
+            # Report the later one in the lab file.
             (_, one, whose_one, key_one), two = widest, (place, network, whose, key)
             if place > widest[0]:
                 problem = f"is {network}, which overlaps {one} of {whose_one}"
@@ -293,7 +296,7 @@ def _overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: Versio
             widest = (place, network, whose, key)
 
 
-# ---- what nodes say of one another -----------------------------------------------------------------------------------
+# ---- NAT and routes --------------------------------------------------------------------------------------------------
 
 
 def _outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
@@ -322,13 +325,13 @@ def _outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
 
 
 def _reached(wiring: Wiring, port: Port) -> list[Port]:
-    """The other ends of its link, the switch too, and then who is in its network by a switch."""
+    """Return the other ports on a port's link, then those on its segment."""
     ends = next(ports for ports in wiring.links if port in ports)
     return [other for other in dict.fromkeys((*ends, *wiring.segment(port).ports)) if other is not port]
 
 
 def _neighbours(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
-    """Each given route leads over a neighbour; behind a TUN, any address may be one."""
+    """Add an error for routes whose next hop is not a neighbour; behind a TUN any address may be one."""
     for name, node in spec.nodes.items():
         if not node.routes:
             continue
