@@ -9,10 +9,10 @@ from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, T
 from tunlab.packet.diagram import (
     diff_bytes,
     difference_lines,
-    difference_text,
     differing_fields,
     explain,
     header_diagram,
+    short_values,
 )
 from tunlab.packet.match import Difference
 from tunlab.packet.tcp_options import MSS, Timestamps
@@ -169,18 +169,19 @@ def test_octets_that_are_missing_are_dashes():
     [
         (TCPFlag.SYN, TCPFlag.RST, "wanted SYN, got RST"),
         (b"hello", b"hullO", "wanted 65 at 1 and 6f at 4, got 75 at 1 and 4f at 4"),
-        (b"GET /", b"GET", "wanted 5 octets, 20 2f at 3–4, got 3 octets, nothing at 3–4"),
-        (b"", b"a", "wanted 0 octets, nothing at 0, got 1 octet, 61 at 0"),
+        (b"GET /", b"GET", "wanted 5 bytes, 20 2f at 3–4, got 3 bytes, nothing at 3–4"),
+        (b"", b"a", "wanted 0 bytes, nothing at 0, got 1 byte, 61 at 0"),
         (bytes(9), b"\1" * 9, "wanted 00 00 00 00 00 00 00 00 … at 0–8, got 01 01 01 01 01 01 01 01 … at 0–8"),
     ],
 )
-def test_a_difference_in_short_has_of_octets_those_that_differ(wanted, got, said):
-    assert difference_text(Difference("X.payload", wanted, got)) == f"X.payload: {said}"
+def test_short_values_of_bytes_are_those_that_differ(wanted, got, said):
+    shown_wanted, shown_got = short_values(Difference("X.payload", wanted, got))
+    assert f"wanted {shown_wanted}, got {shown_got}" == said
 
 
-def test_a_difference_in_short_is_short():
-    """A pcapng comment has 65,535 octets."""
-    assert len(difference_text(Difference("TCP.src_port", frozenset(range(65536)), 0))) < 200
-    many = difference_text(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
+def test_short_values_fit_a_comment():
+    """A pcapng comment has at most 65,535 bytes."""
+    assert len("".join(short_values(Difference("TCP.src_port", frozenset(range(65536)), 0)))) < 200
+    _, many = short_values(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
     assert many.endswith("42 at 11 and 29994 more places")
     assert len(many) < 250

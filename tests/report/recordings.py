@@ -1,4 +1,4 @@
-"""Recordings made by hand, for what shows them."""
+"""Handmade recordings for the tests of reports."""
 
 from __future__ import annotations
 
@@ -33,27 +33,34 @@ SESSION = [
      IGMP.query("239.1.2.3", sources=["192.0.2.1", "192.0.2.2"])),
     ("in", b"\x60not IPv4"),
 ]  # fmt: skip
-"""Of a TUN: direction and layers. The third's checksum is wrong, the fourth's payload is markup."""
+"""Packets of a TUN: direction and layers. The third has a wrong checksum, the payload of the fourth is markup."""
 
 
-def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, step=1_000_000):
-    """A pcapng of (direction, layers…), a millisecond apart; the comment of number 1 is `comments[1]`."""
+def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, annotations=None, step=1_000_000):
+    """Return a pcapng file of (direction, *layers), 1 ms apart; packet 1 has `comments[1]` and `annotations[1]`."""
     file = io.BytesIO()
     writer = PcapngWriter(file)
     interface = writer.add_interface(name, linktype=linktype)
     for number, (direction, *layers) in enumerate(packets, 1):
         octets = layers[0] if len(layers) == 1 and isinstance(layers[0], bytes) else build(*layers)
-        comment = (comments or {}).get(number, "")
-        writer.write(interface, octets, time_ns=BEGIN + number * step, direction=direction, comment=comment)
+        comment, annotation = (comments or {}).get(number, ""), (annotations or {}).get(number)
+        writer.write(
+            interface,
+            octets,
+            time_ns=BEGIN + number * step,
+            direction=direction,
+            comment=annotation.comment if annotation else comment,
+            annotation=annotation.to_json() if annotation else "",
+        )
     return file.getvalue()
 
 
 def session():
-    """SESSION with comments, one of which is markup."""
+    """Return SESSION as a recording with comments, one of which is markup."""
     return recorded(SESSION, comments={1: "injected at test_x.py:42", 4: HARM})
 
 
 def framed(*datagrams, kind=b"\x08\x00", tags=b""):
-    """A recording of Ethernet frames, padded to 60 octets."""
+    """Return a recording of Ethernet frames, padded to 60 bytes."""
     head = bytes.fromhex("020000000001020000000002") + tags + kind
     return recorded([(None, (head + each).ljust(60, b"\0")) for each in datagrams], linktype=LINKTYPE_ETHERNET)

@@ -1,4 +1,4 @@
-"""The words for counters and reasons: of this kernel's, and each thing said once."""
+"""Sentences about counters and drop reasons of this kernel."""
 
 import pytest
 
@@ -10,37 +10,37 @@ from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import gather_evidence
 from tunlab.report.kernel_report import kernel_report
 
-# Of a kernel with another configuration, or another age.
+# Counters of newer kernels or other configurations.
 MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotFound", "TcpExt.BeyondWindow",
                  "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
 
 
-def test_every_counter_that_has_words_is_there(recorded_tun):
+def test_events_name_existing_counters(recorded_tun):
     named = {name for names, _ in counter_text._EVENTS for name in names}
     assert named - set(read_counters(recorded_tun.netns)) - MAY_BE_ABSENT == set()
 
 
-def test_every_reason_that_has_words_is_one():
+def test_reasons_name_existing_drop_reasons():
     assert set(counter_text.REASONS) - set(read_drop_tracepoint().reasons.values()) == set()
 
 
-def test_what_moves_together_is_told_as_one_and_the_rest_alone():
+def test_describe_counters_combines_counters_of_one_event():
     said, rest = describe_counters({"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64})
     assert said == [
-        "dropped 2 datagrams: bad UDP checksum (Udp.InCsumErrors, Udp.InErrors)",
-        "dropped 1 datagram: its UDP length cannot be, or the socket did not take it (Udp.InErrors)",
+        "dropped 2 packets: bad UDP checksum (Udp.InCsumErrors, Udp.InErrors)",
+        "dropped 1 packet: invalid UDP length, or the socket refused it (Udp.InErrors)",
     ]
     assert rest == {"Ip.InReceives": 9}
 
 
-def test_fragments_wait_only_where_none_was_put_together_or_given_up():
-    said = ["keeps 2 datagrams: a fragment that waits for the rest (Ip.ReasmReqds)"]
+def test_describe_counters_waiting_fragments_only_without_reassembly():
+    said = ["keeps 2 packets until the other fragments arrive (Ip.ReasmReqds)"]
     assert describe_counters({"Ip.ReasmReqds": 2}) == (said, {})
     assert describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1}) == ([], {"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1})
     assert "Ip.ReasmReqds" in describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmFails": 1})[1]
 
 
-def test_what_is_of_no_use_is_left_out():
+def test_describe_counters_omits_byte_counts_and_settings():
     assert describe_counters(
         {"IpExt.InOctets": 500, "IcmpMsg.InType8": 1, "Tcp.RtoMin": 200, "IpExt.InNoECTPkts": 4}
     ) == (
@@ -50,14 +50,14 @@ def test_what_is_of_no_use_is_left_out():
 
 
 @pytest.mark.parametrize("names", [names for names, _ in counter_text._EVENTS], ids=lambda names: names[0])
-def test_each_can_be_reached(names):
+def test_describe_counters_reaches_every_event(names):
     said, rest = describe_counters(dict.fromkeys(names, 1))
     assert len(said) == 1
     assert said[0].endswith(f"({', '.join(names)})")
     assert rest == {}
 
 
-def test_reasons_that_are_more_than_the_packets_are_a_strangers(recorded_netns, recorded_tun):
+def test_kernel_report_omits_reasons_given_more_often_than_packets(recorded_netns, recorded_tun):
     def said(*reasons):
         return "\n".join(kernel_report([recorded_netns], evidence, reasons))
 
@@ -68,11 +68,11 @@ def test_reasons_that_are_more_than_the_packets_are_a_strangers(recorded_netns, 
     shown = said("IP_CSUM", *["CPU_BACKLOG"] * 2)
     assert "IP_CSUM" in shown
     assert "CPU_BACKLOG" not in shown
-    recorded_netns.record = None  # nobody knows how many there were
+    recorded_netns.record = None  # the number of packets is unknown
     assert "CPU_BACKLOG, 2 times" in said(*["CPU_BACKLOG"] * 2)
 
 
-def test_reasons_with_and_without_words():
+def test_describe_drop_reasons_known_and_unknown():
     assert describe_drop_reasons({"IP_CSUM": 1, "NEW_ONE": 3}) == [
         "bad IP header checksum (IP_CSUM)",
         "NEW_ONE (NEW_ONE, 3 times)",

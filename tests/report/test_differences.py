@@ -1,13 +1,17 @@
-"""What an expectation says of the nearest packet, read back from its comment: the rows and bits that it is about."""
+"""Differences of the closest match: their way through the recording, and the rows and bits of their fields."""
 
 import pytest
 
 from tests.report.recordings import KERNEL, PEER, recorded
 from tests.report.test_fields import rows_of
+from tunlab.errors import ExpectationError
 from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, parse, tcp_options
-from tunlab.packet.diagram import difference_text
-from tunlab.recorder import read_pcapng
-from tunlab.report.page.differences import read_back
+from tunlab.recorder import LINKTYPE_RAW, RecordedInterface, RecordedPacket, read_pcapng
+from tunlab.report.annotation import Annotation, from_recording
+from tunlab.report.evidence import gather_evidence, to_pcapng
+from tunlab.report.page.differences import locate_differences
+from tunlab.traffic.failure_text import Candidate, describe_candidates
+from tunlab.traffic.trace import FieldDifference, TraceEntry
 
 SYN = build(
     IPv4(src=PEER, dst=KERNEL),
@@ -16,19 +20,24 @@ SYN = build(
 )
 
 
-def read(match, octets=SYN):
-    """What is read back of what would be written; the rows by their names, and where the bits are."""
-    notes = [difference_text(each) for each in match.difference(parse(octets))]
-    (record,) = read_pcapng(recorded([("out", octets)], comments={1: "; ".join(["passed over", *notes])}))
+def located(match, octets=SYN):
+    """Return the names of the rows and the bits of each difference, after a way through a recording."""
+    packet = parse(octets)
+    entry = TraceEntry("out", 0, octets, packet)
+    describe_candidates([Candidate(entry, match.difference(packet))], 0)
+    annotation = Annotation("skipped", entry.decisive, differences=entry.differences)
+    (record,) = read_pcapng(recorded([("out", octets)], annotations={1: annotation}))
+    assert from_recording(record) == annotation
     rows, packet = rows_of(record)
-    rest, found = read_back(record.comment, packet, rows)
-    assert rest == "passed over"
-    assert [f"{each.field}: wanted {each.wanted}, got {each.got}" for each in found] == notes
-    return [([rows[number].name for number in each.rows], each.places) for each in found]
+    found = locate_differences(annotation.differences, packet, rows)
+    assert [f"{each.field}: wanted {each.wanted}, got {each.got}" for each in found] == list(
+        map(str, annotation.differences)
+    )
+    return [([rows[number].name for number in each.rows], each.bits) for each in found]
 
 
 @pytest.mark.parametrize(
-    ("match", "names", "places"),
+    ("match", "names", "bits"),
     [
         (TCP.where(flags=TCPFlag.ACK), ["flags"], [(33 * 8, 8)]),
         (IPv4.where(ihl=6), ["ihl"], [(4, 4)]),
@@ -40,30 +49,41 @@ def read(match, octets=SYN):
         (TCP.where(payload=b"hel"), ["payload"], [(47 * 8, 16)]),
         (TCP.where(payload=b"hello, you"), ["payload"], []),
         (IPv4.where(is_fragment=True), ["flags", "fragment_offset"], [(48, 3), (51, 13)]),
-        (UDP, [], []),
+        (UDP.where(), [], []),
     ],
     ids=lambda value: str(value) if isinstance(value, list) else None,
 )
-def test_a_field_has_its_row_and_its_bits(match, names, places):
-    assert read(match if match is not UDP else UDP.where()) == [(names, places)]
+def test_locate_differences_finds_rows_and_bits(match, names, bits):
+    assert located(match) == [(names, bits)]
 
 
-def test_several_are_several():
-    found = read(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
+def test_locate_differences_keeps_several_in_order():
+    found = located(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
     assert [names for names, _ in found] == [["ttl"], ["dst"], ["dst_port"]]
 
 
-def test_the_field_is_that_of_its_own_header():
+def test_locate_differences_uses_the_outer_header():
     octets = build(IPv4(src=KERNEL, dst=PEER), ICMP.unreachable(3), SYN)
-    assert read(IPv4.where(dst=KERNEL), octets) == [(["dst"], [(16 * 8, 32)])]
+    assert located(IPv4.where(dst=KERNEL), octets) == [(["dst"], [(16 * 8, 32)])]
 
 
-@pytest.mark.parametrize("comment", ["", "injected at x.py:1", "what was wanted, got lost", "TCP.flags", "a: b; c"])
-def test_what_is_no_difference_is_a_comment(comment):
-    (record,) = read_pcapng(recorded([("out", SYN)]))
-    rows, packet = rows_of(record)
-    assert read_back(comment, packet, rows) == (comment, [])
+def test_locate_differences_without_packet_is_empty():
+    assert locate_differences((FieldDifference("TCP.flags", "1", "2"),), None, []) == []
 
 
-def test_of_what_is_no_packet_nothing_differs():
-    assert read_back("TCP.flags: wanted 1, got 2", None, []) == ("TCP.flags: wanted 1, got 2", [])
+@pytest.mark.parametrize("text", ["", "no JSON", "{}x", '{"note": 5}', "[]"])
+def test_annotation_broken_or_missing_is_the_comment(text):
+    interface = RecordedInterface(0, "tun0", LINKTYPE_RAW)
+    record = RecordedPacket(interface, 0, SYN, len(SYN), "out", "a comment", annotation=text)
+    assert from_recording(record) == Annotation("a comment")
+
+
+def test_annotation_of_many_differing_bytes_fits_an_option(recorded_netns, recorded_tun):
+    wanted, got = b"ab" * 700, b"aB" * 700
+    recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), ICMP.echo_request(1, 1), got)
+    with pytest.raises(ExpectationError):
+        recorded_tun.expect(ICMP.where(payload=wanted), timeout=0.0)
+    packets = list(read_pcapng(to_pcapng(gather_evidence([recorded_netns]), comment="")))
+    (difference,) = from_recording(packets[-1]).differences
+    assert len(difference.byte_ranges) == 100
+    assert difference.byte_ranges[:2] == ((1, 1), (3, 3))

@@ -25,8 +25,8 @@ def seen(evidence):
     return [(each.device, each.direction, each.comment.split(" at ")[0]) for each in evidence.observations]
 
 
-class TestGathered:
-    def test_each_packet_is_there_once_with_its_comment(self, recorded_netns, recorded_tun):
+class TestGatherEvidence:
+    def test_gather_has_each_packet_once_with_comment(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_tun.inject(*echo(recorded_tun, 2))
@@ -35,34 +35,34 @@ class TestGathered:
             ("tun0", "in", "injected"),
             ("tun0", "out", "matched expectation 1"),
             ("tun0", "in", "injected"),
-            ("tun0", "out", "nobody asked for it"),
+            ("tun0", "out", "not read by the test"),
         ]
         assert "test_evidence.py:" in evidence.observations[0].comment
         assert [each.time for each in evidence.observations] == sorted(each.time for each in evidence.observations)
 
-    def test_the_same_datagram_twice_keeps_its_order(self, recorded_netns, recorded_tun):
+    def test_gather_identical_packets_keep_their_order(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.inject(*echo(recorded_tun))
         lines = [each.comment for each in gather_evidence([recorded_netns]).observations if each.direction == "in"]
         assert lines == sorted(lines, key=lambda line: int(line.rpartition(":")[2]))
         assert len(set(lines)) == 2
 
-    def test_what_goes_past_the_tun_is_there_too(self, recorded_netns, recorded_tun):
+    def test_gather_has_packets_written_past_the_tun(self, recorded_netns, recorded_tun):
         recorded_tun.device.write(b"\x45" + bytes(19))
         assert [
             (each.direction, each.packet is not None) for each in gather_evidence([recorded_netns]).observations
         ] == [("in", True)]
 
-    def test_without_a_record_the_tuns_own_will_do(self, recorded_netns, recorded_tun):
+    def test_gather_without_capture_uses_the_tun(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_netns.record = None
         assert seen(gather_evidence([recorded_netns])) == [
             ("tun0", "in", "injected"),
-            ("tun0", "out", "nobody asked for it"),
+            ("tun0", "out", "not read by the test"),
         ]
 
     @pytest.mark.slow
-    def test_what_the_record_lost_the_tun_still_has(self, recorded_netns, recorded_tun):
+    def test_gather_lost_packets_are_taken_from_the_tun(self, recorded_netns, recorded_tun):
         payload = b"x" * 1400
         for number in range(15_000):
             recorded_tun.inject(
@@ -76,13 +76,13 @@ class TestGathered:
         assert (evidence.lost, evidence.notes) == ({}, [])
 
     @pytest.mark.slow
-    def test_what_nobody_has_is_counted_and_said_where_it_is_missing(self, recorded_netns, recorded_tun):
+    def test_gather_counts_lost_packets_and_notes_the_gap(self, recorded_netns, recorded_tun):
         first, last = IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), echo(recorded_tun)
         recorded_tun.inject(first, b"first")
         octets = build(first, bytes(60_000))
-        for _ in range(700):  # past the Tun, which would have them
+        for _ in range(700):  # past the Tun, which would record them
             recorded_tun.device.write(octets)
-        recorded_tun.capture()  # a moment for the record
+        recorded_tun.capture()  # gives the capture time
         recorded_tun.inject(*last)
         recorded_tun.expect(ICMP)
         evidence = gather_evidence([recorded_netns])
@@ -92,17 +92,17 @@ class TestGathered:
         (gap,) = [each for each in evidence.observations if each.lost]
         assert gap.lost == lost
         assert [(each.time, each.text) for each in evidence.notes] == [
-            (gap.time, f"kernel: {lost} packets of its devices are missing here")
+            (gap.time, f"kernel: {lost} packets are missing here")
         ]
-        assert f"– kernel: {lost} packets of its devices are missing here" in "\n".join(draw_ladder(evidence))
+        assert f"– kernel: {lost} packets are missing here" in "\n".join(draw_ladder(evidence))
         (sentence,) = loss_sentences(evidence)
-        assert sentence.startswith(f"kernel: {lost} packets of its devices were not recorded")
+        assert sentence.startswith(f"kernel: {lost} packets were not recorded")
         octets = to_pcapng(evidence, comment="a test")
         assert sentence.encode() in octets
         assert [each.dropped for each in read_pcapng(octets) if each.dropped is not None] == [lost]
 
-    def test_where_little_finds_room_it_is_read_out_in_time(self, recorded_netns, recorded_tun):
-        """As without root, where a few hundred packets fill it."""
+    def test_gather_small_buffer_is_drained_in_time(self, recorded_netns, recorded_tun):
+        """Use the small buffer that a user without root gets; a few hundred packets fill it."""
         recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(600):
             recorded_tun.inject(*echo(recorded_tun, number))
@@ -111,7 +111,7 @@ class TestGathered:
         assert recorded_netns.record.dropped == 0
         assert [each.recorded for each in evidence.observations] == [True] * 1200
 
-    def test_what_a_program_did_before_leaves_room_for_the_next(self, recorded_netns, recorded_tun, need):
+    def test_gather_buffer_is_drained_before_a_program_runs(self, recorded_netns, recorded_tun, need):
         recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(300):
             recorded_tun.device.write(build(*echo(recorded_tun, number)))
@@ -121,7 +121,7 @@ class TestGathered:
         assert any(bytes.fromhex("deadbeef") in each.octets for each in gather_evidence([recorded_netns]).observations)
 
     @pytest.mark.slow
-    def test_what_is_missing_at_the_end_is_said_there(self, recorded_netns, recorded_tun):
+    def test_gather_notes_loss_at_the_end(self, recorded_netns, recorded_tun):
         octets = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
         for _ in range(600):
             recorded_tun.device.write(octets)
@@ -132,9 +132,9 @@ class TestGathered:
         assert evidence.lost["kernel"] == recorded_netns.record.dropped - 2
         (note,) = evidence.notes
         assert note.time > evidence.observations[-3].time
-        assert note.text == f"kernel: {evidence.lost['kernel']} packets of its devices are missing from here on"
+        assert note.text == f"kernel: {evidence.lost['kernel']} packets are missing from here on"
 
-    def test_a_tun_that_was_closed_has_its_packets_once(self, recorded_netns, recorded_tun):
+    def test_gather_closed_tun_has_each_packet_once(self, recorded_netns, recorded_tun):
         with Tun.create("192.0.2.1/24", netns=recorded_netns.netns, ifname="tun1") as other:
             other.inject(*echo(other))
             other.expect(ICMP)
@@ -144,26 +144,26 @@ class TestGathered:
             ("tun1", "out", "matched expectation 1"),
         ]
 
-    def test_it_can_be_gathered_again_with_what_has_come_since(self, recorded_netns, recorded_tun):
+    def test_gather_again_adds_new_packets(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         assert seen(gather_evidence([recorded_netns])) == [
             ("tun0", "in", "injected"),
-            ("tun0", "out", "nobody asked for it"),
+            ("tun0", "out", "not read by the test"),
         ]
         recorded_tun.expect(ICMP)
         recorded_tun.inject(*echo(recorded_tun, 2))
         assert [comment for *_, comment in seen(gather_evidence([recorded_netns]))] == [
-            "injected", "matched expectation 1", "injected", "nobody asked for it",
+            "injected", "matched expectation 1", "injected", "not read by the test",
         ]  # fmt: skip
 
-    def test_lo_beside_the_tun(self, recorded_netns):
+    def test_gather_has_packets_on_lo(self, recorded_netns):
         recorded_netns.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
         assert [(each.device, each.on_link) for each in gather_evidence([recorded_netns]).observations] == [
             ("lo", True),
             ("lo", True),
         ]
 
-    def test_a_checksum_that_was_left_to_the_device_is_finished(self):
+    def test_gather_completes_offloaded_checksum(self):
         with (
             Netns.create() as one, Netns.create() as other,
             NetnsCapture.open(one) as here, NetnsCapture.open(other) as there,
@@ -180,8 +180,8 @@ class TestGathered:
         assert sent[0].frame == sent[1].frame
 
 
-class TestWritten:
-    def test_comments_names_directions_and_times(self, recorded_netns, recorded_tun):
+class TestToPcapng:
+    def test_to_pcapng_keeps_comments_names_directions_and_times(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_netns.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
@@ -192,7 +192,7 @@ class TestWritten:
         assert [r.comment for r in records] == [each.comment for each in evidence.observations]
         assert [r.direction for r in records[:2]] == ["in", "out"]
 
-    def test_tshark_reads_it_and_decodes_the_same(self, recorded_netns, recorded_tun, need, tmp_path):
+    def test_to_pcapng_is_decoded_equally_by_tshark(self, recorded_netns, recorded_tun, need, tmp_path):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), UDP(src_port=7, dst_port=9), b"x")
@@ -214,7 +214,7 @@ class TestWritten:
         assert "tests/test_x.py::test_y: failed" in info
         assert "nanosecond" in info
 
-    def test_the_interfaces_stand_in_the_order_of_the_ends(self):
+    def test_to_pcapng_orders_interfaces_by_endpoints(self):
         sent = [
             observation(node, "out", PING, on_link=True, ifname=ifname, several=True)
             for node, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
@@ -223,7 +223,7 @@ class TestWritten:
         numbers = {record.interface.index: record.interface.name for record in read_pcapng(octets)}
         assert numbers == {0: "router:lan0", 1: "router:eth0", 2: "server:eth0", 4: "switch:eth0"}
 
-    def test_a_tun_over_which_nothing_passed_is_named(self, recorded_netns):
+    def test_to_pcapng_names_unused_tun(self, recorded_netns):
         octets = to_pcapng(gather_evidence([recorded_netns]), comment="nothing")
         assert list(read_pcapng(octets)) == []
         assert b"tun0" in octets

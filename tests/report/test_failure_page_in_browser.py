@@ -1,4 +1,4 @@
-"""What the page of a failure shows in Chromium: a lab's packets between its nodes, and what differs, lit."""
+"""The HTML page of a failure in Chromium: packets between the nodes of a lab, and highlighted differences."""
 
 import os
 import re
@@ -8,6 +8,8 @@ import pytest
 from tests.report.page_queries import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS
 from tests.report.recordings import SESSION, recorded
 from tests.report.test_lab_columns import ARP, TO_ROUTER, TO_SERVER, between
+from tunlab.report.annotation import Annotation
+from tunlab.traffic.trace import FieldDifference
 
 pytestmark = pytest.mark.slow
 CORPUS = os.environ.get("TUNLAB_CORPUS")
@@ -19,7 +21,7 @@ LAB = [
 ]  # fmt: skip
 
 
-def test_of_a_lab_each_packet_is_one_arrow_between_its_nodes(show):
+def test_page_lab_has_one_arrow_per_packet_and_link(show):
     page = show(between(*LAB))
     assert page.run("[...document.querySelectorAll('#head svg text')].map((each) => each.textContent)") == [
         "client", "router", "server",
@@ -32,12 +34,12 @@ def test_of_a_lab_each_packet_is_one_arrow_between_its_nodes(show):
     spans = [tuple(map(int, re.fullmatch(r"M(-?\d+) \d+H(-?\d+)", line).groups())) for line in lines]
     assert [start for start, _ in spans[:3]] == lives
     assert all(lives[at] < spans[at][1] < lives[at + 1] for at in (0, 1))
-    assert spans[3][0] < spans[3][1] < lives[0], "from nowhere that is recorded"
+    assert spans[3][0] < spans[3][1] < lives[0], "the sender is not recorded"
     beside = page.run(f"{ROWS}.map((row) => row.querySelector('.beside').textContent)")
     assert beside[0] == "client:eth0 → router:eth0"
-    assert beside[2] == "server:eth0 out · ✗ nobody received it"
+    assert beside[2] == "server:eth0 out · ✗ not received"
     assert page.run(f"{ROWS}.map((row) => Boolean(row.querySelector('.cross')))") == [False, False, True, False]
-    assert page.run(f"{ROWS}[2].querySelector('.summary').textContent") == "ARP who has 10.0.1.2? asks 10.0.1.1"
+    assert page.run(f"{ROWS}[2].querySelector('.summary').textContent") == "ARP who has 10.0.1.2? tell 10.0.1.1"
     assert page.run("document.getElementById('count').textContent") == "4 packets"
     page.press("Home")
     assert page.run("document.getElementById('about').textContent").endswith(
@@ -47,7 +49,7 @@ def test_of_a_lab_each_packet_is_one_arrow_between_its_nodes(show):
     assert page.run(CHOSEN) == "3"
 
 
-def test_a_lab_of_many_nodes_leaves_room_for_the_packets(show):
+def test_page_many_nodes_leaves_room_for_packets(show):
     nodes = [(f"a-node-with-a-long-name-{number}:eth0", "out", ARP) for number in range(20)]
     page = show(between(*nodes))
     for width, least in ((1280, 400), (768, 160), (360, 110)):
@@ -57,13 +59,18 @@ def test_a_lab_of_many_nodes_leaves_room_for_the_packets(show):
         assert page.run("document.querySelector('.said').getBoundingClientRect().width") >= least
 
 
-NEAREST = "passed over at x.py:1; the nearest to what was wanted"
-DIFFERING = "TCP.flags: wanted SYN, got SYN|ACK; IPv4.ttl: wanted 63, got 64; UDP: wanted present, got IPv4/TCP"
+CLOSEST = "skipped at x.py:1; closest match"
+DIFFERENCES = (
+    FieldDifference("TCP.flags", "SYN", "SYN|ACK"),
+    FieldDifference("IPv4.ttl", "63", "64"),
+    FieldDifference("UDP", "present", "IPv4/TCP"),
+)
+DIFFERING = Annotation(CLOSEST, decisive=True, differences=DIFFERENCES)
 FRAMED = "[...document.querySelectorAll('#octets .x.differs')].map((each) => each.dataset.at)"
 
 
-def test_what_differs_from_what_was_wanted_is_lit_and_says_so(show):
-    page = show(recorded(SESSION, comments={2: f"{NEAREST}; {DIFFERING}"}), outcome="failed")
+def test_page_highlights_differing_fields(show):
+    page = show(recorded(SESSION, annotations={2: DIFFERING}), outcome="failed")
     assert page.run(CHOSEN) == "2"
     assert page.run(LIT_FIELDS) == ["ttl", "flags"]
     assert page.run(LIT_OCTETS) == ["8hl", "33hl"]
@@ -74,9 +81,9 @@ def test_what_differs_from_what_was_wanted_is_lit_and_says_so(show):
         "▶flagsACK | SYNwanted SYN",
     ]
     assert page.run("[...document.querySelectorAll('#about .differing')].map((each) => each.textContent)") == [
-        f"≠ {each}" for each in DIFFERING.split("; ")
+        f"≠ {each}" for each in DIFFERENCES
     ]
-    assert page.run("document.querySelector('#about .comment').textContent") == NEAREST
+    assert page.run("document.querySelector('#about .comment').textContent") == CLOSEST
     assert "wanted SYN, got SYN|ACK" in page.run(f"{ROWS}[1].querySelector('.beside').textContent")
     page.run("document.getElementById('f2').click()")
     assert (page.run(LIT_OCTETS), page.run(FRAMED)) == (["0l"], ["8", "33"])
@@ -86,17 +93,18 @@ def test_what_differs_from_what_was_wanted_is_lit_and_says_so(show):
     assert page.run(FRAMED) == []
 
 
-def test_of_octets_only_those_that_differ_are_lit(show):
-    comment = f"{NEAREST}; TCP.payload: wanted 50 at 0 and 0a at 6, got 47 at 0 and 0d at 5–6"
-    page = show(recorded(SESSION, comments={3: comment}))
+def test_page_highlights_only_differing_bytes(show):
+    difference = FieldDifference("TCP.payload", "50 at 0 and 0a at 6", "47 at 0 and 0d at 5–6", ((0, 0), (5, 6)))
+    annotation = Annotation(CLOSEST, decisive=True, differences=(difference,))
+    page = show(recorded(SESSION, annotations={3: annotation}))
     assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["payload"], ["40hl", "45hl", "46hl"])
     page.point("#tree .item:last-child")
     page.point("h1")
     assert page.run(LIT_OCTETS) == ["40hl", "45hl", "46hl"]
 
 
-def test_a_key_goes_from_one_field_that_differs_to_the_next(show):
-    page = show(recorded(SESSION, comments={2: f"{NEAREST}; {DIFFERING}"}))
+def test_page_key_d_visits_differing_fields(show):
+    page = show(recorded(SESSION, annotations={2: DIFFERING}))
     page.press("d")
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["flags"])
     page.press("d")
@@ -105,7 +113,7 @@ def test_a_key_goes_from_one_field_that_differs_to_the_next(show):
     assert page.run(CHOSEN) == "1"
 
 
-def test_it_opens_on_the_packet_by_which_the_test_failed(show):
-    browser = show(recorded(SESSION, comments={5: "passed over at x.py:1; the nearest to what was wanted"}))
+def test_page_opens_at_decisive_packet(show):
+    browser = show(recorded(SESSION, annotations={5: Annotation(CLOSEST, decisive=True)}))
     assert browser.run(CHOSEN) == "5"
     assert browser.run("document.querySelector('#about strong').textContent") == "Packet 5"

@@ -78,14 +78,14 @@ def check(record):
 
 
 @pytest.mark.parametrize("which", range(len(SESSION)))
-def test_each_field_has_its_bits(which):
+def test_field_rows_bits_have_the_value(which):
     record = list(read_pcapng(session()))[which]
     assert check(record) >= (0 if which == len(SESSION) - 1 else 17)
 
 
 @needs_corpus
 @pytest.mark.slow
-def test_each_field_of_the_corpus_has_its_bits():
+def test_field_rows_corpus_bits_have_the_value():
     interface = RecordedInterface(0, "corpus", 101)
     checked = 0
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
@@ -96,7 +96,7 @@ def test_each_field_of_the_corpus_has_its_bits():
     assert checked > 100_000
 
 
-def test_flags_are_bits_of_their_own():
+def test_field_rows_flags_are_single_bits():
     (record,) = read_pcapng(recorded([SESSION[1]]))
     rows, _ = rows_of(record)
     flags = {row.name: row for row in rows if row.depth == 2 and row.bits == 1}
@@ -107,7 +107,7 @@ def test_flags_are_bits_of_their_own():
     assert (flags["CWR"].start, flags["FIN"].start) == (33 * 8, 33 * 8 + 7)
 
 
-def test_options_have_their_octets():
+def test_field_rows_options_have_their_bytes():
     (record,) = read_pcapng(recorded([SESSION[0]]))
     rows, _ = rows_of(record)
     options = [row for row in rows if row.depth == 2 and row.start >= 40 * 8 and row.bits >= 8]
@@ -120,7 +120,7 @@ def test_options_have_their_octets():
     ]
 
 
-def test_a_quoted_datagram_is_decoded_in_its_place():
+def test_field_rows_quoted_packet_is_decoded():
     (record,) = read_pcapng(recorded([SESSION[4]]))
     rows, _ = rows_of(record)
     quoted = next(row for row in rows if row.name == "IPv4" and row.depth == 1)
@@ -129,7 +129,7 @@ def test_a_quoted_datagram_is_decoded_in_its_place():
     assert (port.value, bits(record.data, port)) == ("9", 9)
 
 
-def test_igmp_sources_have_their_octets():
+def test_field_rows_igmp_sources_have_their_bytes():
     (record,) = read_pcapng(recorded([SESSION[6]]))
     rows, _ = rows_of(record)
     sources = [row for row in rows if row.name == "source"]
@@ -150,7 +150,7 @@ def test_igmp_sources_have_their_octets():
         ((TCP(data_offset=4),), "data_offset", "less than the fixed fields"),
     ],
 )
-def test_a_finding_stands_at_its_field(layers, noted, note):
+def test_field_rows_finding_is_at_its_field(layers, noted, note):
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), *layers)]))
     rows, _ = rows_of(record)
     found = [(row.name, row.note) for row in rows if row.note]
@@ -158,7 +158,7 @@ def test_a_finding_stands_at_its_field(layers, noted, note):
     assert note in found[0][1]
 
 
-def test_a_header_that_is_cut_short_shows_what_is_there():
+def test_field_rows_truncated_header_shows_present_fields():
     octets = build(IPv4(src=PEER, dst=KERNEL, protocol=6), b"\0\x50\x1f\x90\0\0")
     (record,) = read_pcapng(recorded([("in", octets)]))
     rows, _ = rows_of(record)
@@ -168,7 +168,7 @@ def test_a_header_that_is_cut_short_shows_what_is_there():
     check(record)
 
 
-def test_an_ethernet_frame_with_tags_and_padding():
+def test_field_rows_ethernet_tags_and_padding():
     octets = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
     (record,) = read_pcapng(framed(octets, tags=bytes.fromhex("88a80005 8100e00a")))
     rows, _ = rows_of(record)
@@ -189,7 +189,7 @@ def test_an_ethernet_frame_with_tags_and_padding():
         (b"\x88\xcc", "Ethernet type 0x88cc, length 60"),
     ],
 )
-def test_a_frame_without_ipv4_says_what_it_is(kind, said):
+def test_link_summary_names_the_ethertype(kind, said):
     (record,) = read_pcapng(framed(b"octets", kind=kind))
     assert link_summary(record) == said
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
@@ -203,12 +203,12 @@ TELLS = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 020000000101 0a
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        (ASKS, "ARP who has 10.0.1.2? asks 10.0.1.1"),
+        (ASKS, "ARP who has 10.0.1.2? tell 10.0.1.1"),
         (TELLS, "ARP 10.0.1.2 is at 02:00:00:00:01:02"),
         (ASKS[:7] + b"\3" + ASKS[8:], "ARP"),
     ],
 )
-def test_arp_is_put_in_words_and_in_fields(message, said):
+def test_field_rows_and_summary_of_arp(message, said):
     (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
     rows, _ = rows_of(record)
     assert link_summary(record) == said
@@ -221,21 +221,21 @@ def test_arp_is_put_in_words_and_in_fields(message, said):
     check(record)
 
 
-def test_an_arp_message_that_is_cut_is_octets():
+def test_field_rows_truncated_arp_is_bytes():
     (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ASKS[:27])], linktype=LINKTYPE_ETHERNET))
     assert link_summary(record) == "Ethernet ARP, length 41"
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
 
 
-def test_what_was_not_recorded_is_told():
+def test_field_rows_tells_unrecorded_bytes():
     record = RecordedPacket(
         RecordedInterface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128
     )
     rows, _ = rows_of(record)
-    assert rows[-1][1:3] == ("cut", "88 octets more on the wire, not recorded")
+    assert rows[-1][1:3] == ("missing", "88 bytes on the wire were not recorded")
 
 
-def test_an_option_of_another_length_is_told_as_octets():
+def test_field_rows_option_of_wrong_length_is_bytes():
     assert tcp_options.MSS.read(b"\4") is None
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), TCP(options=b"\2\3\4\0"))]))
     assert ("option 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]

@@ -1,4 +1,4 @@
-"""The kernel's verdicts: handcrafted packets against the counters that move and the words that are said of them."""
+"""The kernel report: handmade packets, the counters that they change, and the sentences about them."""
 
 import pytest
 
@@ -19,67 +19,67 @@ def ip(**fields):
     return IPv4(**{"src": "10.1.2.2", "dst": "10.1.2.1", "ttl": 64, **fields})
 
 
-# What it is, the packet, which counters move beside the usual ones, and words of which each is said.
+# Name, packet, counters that change beside the usual ones, and parts of the report.
 VERDICTS = [
     ("good echo", build(ip(), *ECHO), ANSWERED, []),
-    ("octets after the total length", build(ip(), *ECHO) + b"junk", ANSWERED, []),
+    ("bytes after the total length", build(ip(), *ECHO) + b"junk", ANSWERED, []),
     ("reserved bit of the fragment field", build(ip(flags=IPFlag.RESERVED), *ECHO), ANSWERED, []),
     ("TTL 0, to us", build(ip(ttl=0), *ECHO), ANSWERED, []),
     (
         "bad IP checksum", build(ip(checksum=1), *ECHO), HEADER | {"IpExt.InCsumErrors"},
-        ["dropped 1 datagram: bad IP header checksum (IpExt.InCsumErrors, Ip.InHdrErrors)", "IP_CSUM", "delivered"],
+        ["dropped 1 packet: bad IP header checksum (IpExt.InCsumErrors, Ip.InHdrErrors)", "IP_CSUM", "delivered"],
     ),
     (
         "bad ICMP checksum", build(ip(), ICMP(type=8, checksum=7)),
         {"Ip.InDelivers", "Icmp.InErrors", "Icmp.InCsumErrors"},
-        ["dropped 1 datagram: bad ICMP checksum (Icmp.InCsumErrors, Icmp.InErrors)", "ICMP_CSUM"],
+        ["dropped 1 packet: bad ICMP checksum (Icmp.InCsumErrors, Icmp.InErrors)", "ICMP_CSUM"],
     ),
-    ("IHL 4", build(ip(ihl=4), *ECHO), HEADER, ["dropped 1 datagram: no IP header can be so", "IP_INHDR"]),
-    ("total length below the header's", build(ip(total_length=9), *ECHO), HEADER, ["no IP header can be so"]),
-    ("19 octets", build(ip(protocol=1))[:19], HEADER, ["no IP header can be so"]),
-    ("IHL 15, and short", build(ip(ihl=15, protocol=1), b"1234"), HEADER, ["no IP header can be so"]),
+    ("IHL 4", build(ip(ihl=4), *ECHO), HEADER, ["dropped 1 packet: invalid IP header", "IP_INHDR"]),
+    ("total length below the header's", build(ip(total_length=9), *ECHO), HEADER, ["invalid IP header"]),
+    ("19 bytes", build(ip(protocol=1))[:19], HEADER, ["invalid IP header"]),
+    ("IHL 15, and short", build(ip(ihl=15, protocol=1), b"1234"), HEADER, ["invalid IP header"]),
     (
         "total length beyond the data", build(ip(total_length=500), *ECHO), {"IpExt.InTruncatedPkts"},
-        ["dropped 1 datagram: shorter than its total length says (IpExt.InTruncatedPkts)"],
+        ["dropped 1 packet: shorter than its total length (IpExt.InTruncatedPkts)"],
     ),
     (
         "unknown protocol", build(ip(protocol=253), b"?"), {"Ip.InUnknownProtos", "Icmp.OutDestUnreachs"},
-        ["dropped 1 datagram: nobody speaks its protocol; answered: ICMP 3/2", "IP_NOPROTO"],
+        ["dropped 1 packet: unknown protocol; answered with ICMP 3/2", "IP_NOPROTO"],
     ),
     ("fragment alone", build(ip(flags=IPFlag.MF, protocol=1), b"x" * 8), {"Ip.ReasmReqds"},
-     ["keeps 1 datagram: a fragment that waits for the rest (Ip.ReasmReqds)"]),
+     ["keeps 1 packet until the other fragments arrive (Ip.ReasmReqds)"]),
     (
         "to somebody else", build(ip(dst="10.9.9.9"), *ECHO), {"Ip.InAddrErrors"},
-        ["addressed to nobody here, and this is no router", "IP_INADDRERRORS", "net.ipv4.ip_forward = 0"],
+        ["destination is not local and forwarding is off", "IP_INADDRERRORS", "net.ipv4.ip_forward = 0"],
     ),
     (
         "from 127.0.0.1", build(ip(src="127.0.0.1"), *ECHO), set(),
-        ["IP_LOCALNET", "way of 127.0.0.1 > 10.1.2.1 in by tun0: refused: the source or the destination cannot be"],
+        ["IP_LOCALNET", "route of 127.0.0.1 > 10.1.2.1 received on tun0: refused: invalid source"],
     ),
     (
         "to no UDP socket", build(ip(), UDP(src_port=1, dst_port=2)),
         {"Ip.InDelivers", "Udp.NoPorts", "Icmp.OutDestUnreachs"},
-        ["dropped 1 datagram: no socket has that UDP port; answered: ICMP 3/3", "NO_SOCKET"],
+        ["dropped 1 packet: no socket on the UDP port; answered with ICMP 3/3", "NO_SOCKET"],
     ),
     (
         "bad UDP checksum", build(ip(), UDP(src_port=1, dst_port=2, checksum=7)),
-        {"Ip.InDelivers", "Udp.InErrors", "Udp.InCsumErrors"}, ["dropped 1 datagram: bad UDP checksum", "UDP_CSUM"],
+        {"Ip.InDelivers", "Udp.InErrors", "Udp.InCsumErrors"}, ["dropped 1 packet: bad UDP checksum", "UDP_CSUM"],
     ),
     (
         "bad TCP checksum", build(ip(), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN, checksum=7)),
         {"Ip.InDelivers", "Tcp.InSegs", "Tcp.InErrs", "Tcp.InCsumErrors"},
-        ["dropped 1 datagram: bad TCP checksum", "TCP_CSUM"],
+        ["dropped 1 packet: bad TCP checksum", "TCP_CSUM"],
     ),
     (
         "to no TCP socket", build(ip(), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN)),
         {"Ip.InDelivers", "Tcp.InSegs", "Tcp.OutSegs", "Tcp.OutRsts"},
-        ["sent 1 datagram with RST (Tcp.OutRsts)", "NO_SOCKET"],
+        ["sent 1 packet with RST (Tcp.OutRsts)", "NO_SOCKET"],
     ),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("octets", "moves", "words"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS])
-def test_what_moves_is_what_is_said(recorded_netns, recorded_tun, drops, octets, moves, words):
+def test_kernel_report_explains_handmade_packet(recorded_netns, recorded_tun, drops, octets, moves, words):
     before = read_counters(recorded_netns.netns)
     drops.clear()
     recorded_tun.inject(octets)
@@ -92,44 +92,44 @@ def test_what_moves_is_what_is_said(recorded_netns, recorded_tun, drops, octets,
 
 
 @pytest.mark.parametrize("octets", [b"", build(ip(version=5), *ECHO)], ids=["nothing", "version 5"])
-def test_what_the_device_refuses_is_its_drop(recorded_netns, recorded_tun, octets):
+def test_kernel_report_write_refused_by_device_is_its_drop(recorded_netns, recorded_tun, octets):
     with pytest.raises(KernelError):
         recorded_tun.device.write(octets)
     said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
-    assert "tun0 dropped 1 packet that came in (rx_dropped)" in said, said
+    assert "tun0 dropped 1 packet on receipt (rx_dropped)" in said, said
 
 
 class TestWithOtherSettings:
-    def test_a_router_whose_ttl_runs_out(self, recorded_netns, recorded_tun, drops):
+    def test_kernel_report_router_ttl_expired(self, recorded_netns, recorded_tun, drops):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         drops.clear()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
         said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
-        assert "the TTL ran out on the way; its sender was told (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
+        assert "TTL expired; answered with ICMP 11/0 (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
 
-    def test_a_router_passes_it_on(self, recorded_netns, recorded_tun):
+    def test_kernel_report_forwarded_packet_has_no_route_line(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         recorded_tun.inject(ip(dst="10.9.9.9"), *ECHO)
-        assert "way of 10.1.2.2 > 10.9.9.9 in by tun0: refused" in "\n".join(
+        assert "route of 10.1.2.2 > 10.9.9.9 received on tun0: refused" in "\n".join(
             kernel_report([recorded_netns], gather_evidence([recorded_netns]), [])
         )
         recorded_tun.device.rtnl.add_route("10.9.0.0/16", via="10.1.2.7")
         recorded_tun.inject(ip(dst="10.9.9.9", src="10.1.2.3"), *ECHO)
         assert "10.1.2.3 > 10.9.9.9" not in "\n".join(
             kernel_report([recorded_netns], gather_evidence([recorded_netns]), [])
-        ), "it was passed on"
+        ), "the packet was forwarded"
 
     @pytest.mark.parametrize("mode", [1, 2])
-    def test_rp_filter_is_named_with_its_settings(self, recorded_netns, recorded_tun, drops, mode):
+    def test_kernel_report_rp_filter_shows_settings(self, recorded_netns, recorded_tun, drops, mode):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
         drops.clear()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
         said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
-        assert "refused by rp_filter: the way back to 203.0.113.5 is not known (ENETUNREACH)" in said
+        assert "received on tun0, but the route to 203.0.113.5 does not exist (ENETUNREACH)" in said
         assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in said
         assert "IP_RPFILTER" in said
 
-    def test_a_way_back_over_another_device(self, recorded_netns, recorded_tun):
+    def test_kernel_report_rp_filter_names_other_device(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
         with recorded_netns.netns.socket() as other:
             other.close()
@@ -137,9 +137,9 @@ class TestWithOtherSettings:
         with second:
             recorded_tun.inject(ip(src="10.5.0.7"), *ECHO)
             said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
-        assert "the way back to 10.5.0.7 leads over tun1, and it came in by tun0" in said
+        assert "the packet was received on tun0, but the route to 10.5.0.7 uses tun1" in said
 
-    def test_a_full_socket(self, recorded_netns, recorded_tun):
+    def test_kernel_report_full_socket_buffer(self, recorded_netns, recorded_tun):
         with recorded_tun.bind(53) as sink:
             sink.setsockopt(1, 8, 2304)  # SOL_SOCKET, SO_RCVBUF
             for _ in range(20):

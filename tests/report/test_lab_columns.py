@@ -11,7 +11,7 @@ from tunlab.report.evidence import to_pcapng
 from tunlab.report.ladder import ladder_rows
 from tunlab.report.page.arrows import Arrow
 from tunlab.report.page.data import decode_records
-from tunlab.report.page.lab_columns import MOST, have_nodes
+from tunlab.report.page.lab_columns import MAX_COLUMNS, have_nodes
 
 TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
 TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # a router writes other Ethernet addresses
@@ -32,18 +32,18 @@ def between(*observations, interfaces=()):
 
 
 def drawn(*observations, interfaces=()):
-    lines = decode_records(list(read_pcapng(between(*observations, interfaces=interfaces))))
-    return [title for title, _ in lines.drawn.columns], lines.drawn.arrows, lines.rows
+    decoded = decode_records(list(read_pcapng(between(*observations, interfaces=interfaces))))
+    return [title for title, _ in decoded.ladder.columns], decoded.ladder.arrows, decoded.rows
 
 
-def test_a_packet_that_a_router_drops_ends_at_the_router():
+def test_arrow_dropped_packet_ends_at_router():
     columns, arrows, rows = drawn(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
     assert columns == ["client", "router"]
     assert arrows == [Arrow(0, (1,), (1,)), None]
     assert rows == [0]
 
 
-def test_a_packet_that_is_routed_is_an_arrow_on_each_link():
+def test_arrow_routed_packet_has_one_per_link():
     columns, arrows, rows = drawn(
         ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
         ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
@@ -52,23 +52,23 @@ def test_a_packet_that_is_routed_is_an_arrow_on_each_link():
     assert [arrows[row] for row in rows] == [Arrow(0, (1,), (1,)), Arrow(1, (2,), (3,))]
 
 
-def test_a_node_that_passes_frames_on_as_they_came_is_no_end():
+def test_switch_has_no_column():
     columns, arrows, rows = drawn(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
         ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
     )  # fmt: skip
     assert columns == ["a", "b", "c"]
-    assert arrows[0] == Arrow(0, (1, 2), received=(3, 5), passed=(1, 2, 4))
+    assert arrows[0] == Arrow(0, (1, 2), received=(3, 5), forwarded=(1, 2, 4))
     assert rows == [0]
 
 
-def test_what_a_switch_says_of_its_own_has_a_line_and_no_arrow():
+def test_switch_own_packet_has_row_without_arrow():
     own = bytes(12) + b"\x08\x00" + PING
     columns, arrows, rows = drawn(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
     )
     assert columns == ["a"]
-    assert arrows == [Arrow(0, (), passed=(1, 2)), None, None, None]
+    assert arrows == [Arrow(0, (), forwarded=(1, 2)), None, None, None]
     assert rows == [0, 3]
 
 
@@ -83,40 +83,40 @@ def test_what_a_switch_says_of_its_own_has_a_line_and_no_arrow():
     ],
     ids=["nobody received it", "from nowhere", "over lo", "injected", "to the test"],
 )
-def test_a_packet_that_is_seen_once(observation, columns, arrow):
+def test_arrow_of_packet_with_one_record(observation, columns, arrow):
     assert drawn(observation) == (columns, [arrow], [0])
 
 
-def test_the_same_again_is_another_arrow():
+def test_arrow_repeated_packet_has_its_own():
     twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
     assert drawn(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
-def test_columns_stand_in_the_order_of_the_interfaces_and_only_those_that_have_an_arrow():
+def test_columns_follow_interfaces_and_need_an_arrow():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
     observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
     assert drawn(*observation, interfaces=named)[0] == ["client", "server"]
 
 
-def test_of_a_great_many_nodes_those_with_most_packets_have_a_column():
-    busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MOST)] * 2
+def test_columns_many_nodes_keeps_most_frequent():
+    busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MAX_COLUMNS)] * 2
     columns, arrows, _ = drawn(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
-    assert columns == [*(f"n{number}" for number in range(MOST)), "others"]
-    assert arrows[0] == Arrow(MOST, ())
+    assert columns == [*(f"n{number}" for number in range(MAX_COLUMNS)), "others"]
+    assert arrows[0] == Arrow(MAX_COLUMNS, ())
 
 
 @pytest.mark.parametrize(
     ("name", "direction"), [("tun0", "in"), ("a:eth0", None), (r"C:\Device one", "in"), ("", "in")]
 )
-def test_a_recording_that_does_not_name_nodes_and_ways_is_drawn_by_addresses(name, direction):
+def test_recording_without_node_names_is_drawn_by_addresses(name, direction):
     assert not have_nodes(list(read_pcapng(between((name, direction, TO_SERVER)))))
 
 
-def test_no_record_has_no_nodes():
+def test_have_nodes_without_records_is_false():
     assert not have_nodes([])
 
 
-def test_the_page_of_a_recording_has_the_arrows_that_the_terminal_has_of_the_evidence():
+def test_page_and_terminal_ladder_have_the_same_arrows():
     passed = [
         ("client", "eth0", "out"), ("link1", "port0", "in"), ("link1", "port1", "out"), ("router", "eth0", "in"),
         ("router", "lan0", "out"), ("server", "eth0", "in"), ("server", "lo", "in"), ("stack", "tun0", "in"),
@@ -132,11 +132,11 @@ def test_the_page_of_a_recording_has_the_arrows_that_the_terminal_has_of_the_evi
         ),
         ends=ends,
     )  # fmt: skip
-    lines = decode_records(list(read_pcapng(to_pcapng(all_of_it, comment="x"))))
-    names = dict(enumerate(title for title, _ in lines.drawn.columns))
+    decoded = decode_records(list(read_pcapng(to_pcapng(all_of_it, comment="x"))))
+    names = dict(enumerate(title for title, _ in decoded.ladder.columns))
     arrows = [
         (number + 1, names.get(arrow.origin, ""), names.get(target, ""))
-        for number, arrow in enumerate(lines.drawn.arrows)
+        for number, arrow in enumerate(decoded.ladder.arrows)
         if arrow is not None
         for target in arrow.targets or [None]
     ]

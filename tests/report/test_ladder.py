@@ -1,8 +1,9 @@
-"""The ladder, drawn of evidence made by hand: what points where, what is left out, how wide it is."""
+"""The ladder of handmade evidence: arrows, omitted rows and width."""
 
 import pytest
 
 from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse
+from tunlab.report.annotation import Annotation
 from tunlab.report.evidence import Evidence, Note, Observation
 from tunlab.report.ladder import WIDTH, draw_ladder, ladder_rows
 
@@ -16,13 +17,25 @@ ARP = bytes.fromhex(
 )
 
 
-def observation(node, direction, octets, *, time=0, on_link=False, ifname="tun0", comment="", several=False):
+def observation(
+    node, direction, octets, *, time=0, on_link=False, ifname="tun0", note="", decisive=False, several=False
+):
     frame = bytes(12) + b"\x08\x00" + octets if on_link and octets is not ARP else octets
     packet = None if octets is ARP else parse(octets)
     inner = octets[14:] if octets is ARP else octets
     device = f"{node}:{ifname}" if several else ifname
     return Observation(
-        node, device, ifname, on_link, 1 if on_link else 101, time, direction, frame, inner, packet, comment
+        node,
+        device,
+        ifname,
+        on_link,
+        1 if on_link else 101,
+        time,
+        direction,
+        frame,
+        inner,
+        packet,
+        Annotation(note, decisive),
     )
 
 
@@ -30,10 +43,10 @@ def evidence(*observations, ends=("kernel",), test_is_endpoint=True):
     return Evidence(list(observations), list(ends), test_is_endpoint, {}, [])
 
 
-def test_a_tun_has_the_test_at_its_other_end():
+def test_ladder_tun_is_between_test_and_kernel():
     lines = draw_ladder(
         evidence(
-            observation("kernel", "in", SYN, comment="injected at test_x.py:5"),
+            observation("kernel", "in", SYN, note="injected at test_x.py:5"),
             observation("kernel", "out", SYN, time=1_500_000),
         )
     )
@@ -45,7 +58,7 @@ def test_a_tun_has_the_test_at_its_other_end():
     ]
 
 
-def test_nothing_is_no_line():
+def test_ladder_without_packets_is_empty():
     assert draw_ladder(evidence()) == []
 
 
@@ -58,23 +71,23 @@ class TestBetweenNodes:
     def at(self, node, direction, octets=PING, time=0):
         return observation(node, direction, octets, time=time, on_link=True, ifname="eth0", several=True)
 
-    def test_sent_and_received_is_one_arrow(self):
+    def test_ladder_sent_and_received_is_one_arrow(self):
         lines = self.draw(self.at("client", "out"), self.at("router", "in", time=1000))
         assert len(lines) == 2
         assert "├────────▶│" in lines[1]
 
-    def test_over_a_switch_that_is_recorded_too(self):
+    def test_ladder_skips_switch(self):
         found = ladder_rows(evidence(self.at("client", "out"), self.at("link1", "in", time=1),
                               self.at("link1", "out", time=2),
                               self.at("server", "in", time=3), ends=self.ends, test_is_endpoint=False))  # fmt: skip
         assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
 
-    def test_a_broadcast_goes_to_everybody(self):
+    def test_ladder_broadcast_has_an_arrow_per_receiver(self):
         observations = self.at("client", "out", ARP), self.at("router", "in", ARP, 1), self.at("server", "in", ARP, 2)
         found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
         assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
 
-    def test_the_same_packet_again_is_another_arrow(self):
+    def test_ladder_repeated_packet_is_another_arrow(self):
         twice = [("client", "out"), ("router", "in")] * 2
         observations = [self.at(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
         found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
@@ -83,24 +96,24 @@ class TestBetweenNodes:
             (3, "client", "router"),
         ]
 
-    def test_what_nobody_received_says_so(self):
+    def test_ladder_unreceived_packet_is_marked(self):
         lines = self.draw(self.at("router", "out"))
         assert "├───✗" in lines[1]
-        assert "nobody received it" in " ".join(" ".join(lines).replace("│", " ").split())
+        assert "not received" in " ".join(" ".join(lines).replace("│", " ").split())
 
-    def test_what_came_from_nowhere(self):
+    def test_ladder_unknown_sender_has_arrow_head_only(self):
         assert "▶  IP 10.0.1.1" in self.draw(self.at("server", "in"))[1]
 
-    def test_arp_is_put_in_words(self):
-        assert "ARP who has 10.0.1.2? asks 10.0.1.1" in "\n".join(self.draw(self.at("client", "out", ARP)))
+    def test_ladder_summarizes_arp(self):
+        assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.at("client", "out", ARP)))
 
 
-def test_lo_is_a_turn():
+def test_ladder_loopback_is_a_circle():
     lines = draw_ladder(evidence(observation("kernel", "in", PING, on_link=True, ifname="lo"), test_is_endpoint=False))
     assert "↻" in lines[1]
 
 
-def test_several_tuns_are_named():
+def test_ladder_names_several_tuns():
     first, second = (observation("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
     text = "\n".join(draw_ladder(evidence(first, second)))
     assert "tun0: IP" in text
@@ -108,56 +121,54 @@ def test_several_tuns_are_named():
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
-def test_no_line_is_wider_than_a_hundred_columns(count):
+def test_ladder_lines_are_at_most_100_columns(count):
     ends = [f"a-node-with-a-long-name-{number}" for number in range(count)]
-    each = [observation(end, "out", PING, on_link=True, ifname="eth0", several=True, comment="x" * 150) for end in ends]
+    each = [observation(end, "out", PING, on_link=True, ifname="eth0", several=True, note="x" * 150) for end in ends]
     lines = draw_ladder(evidence(*each, observation(ends[0], "in", SYN), ends=ends))
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_of_a_long_test_the_middle_is_left_out():
+def test_ladder_long_test_omits_the_middle():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(100))))
-    assert [line for line in lines if "…" in line] == ["      … 40 more packets, all of them in the recording …"]
+    assert [line for line in lines if "…" in line] == ["      … 40 more packets in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
 
 
-class TestOfALongTest:
+class TestLongLadder:
     @staticmethod
-    def drawn(comments, count=200, **options):
-        each = [
-            observation("kernel", "in", PING, time=number, comment=comments.get(number, "")) for number in range(count)
-        ]
+    def drawn(decisive, count=200, **options):
+        each = [observation("kernel", "in", PING, time=number, decisive=number in decisive) for number in range(count)]
         return draw_ladder(evidence(*each), **options)
 
     @staticmethod
     def numbers(lines):
         return [int(line.split()[0]) for line in lines[1:] if line.split()[0].isdigit()]
 
-    def test_what_is_around_the_decisive_packets_is_drawn_too(self):
-        lines = self.drawn({100: "passed over at x.py:1; the nearest to what was wanted"})
+    def test_ladder_draws_rows_around_decisive_packet(self):
+        lines = self.drawn({100})
         assert self.numbers(lines) == [*range(1, 21), *range(98, 105), *range(161, 201)]
         assert [line for line in lines if "…" in line] == [
-            "      … 77 more packets, all of them in the recording …",
-            "      … 56 more packets, all of them in the recording …",
+            "      … 77 more packets in the recording …",
+            "      … 56 more packets in the recording …",
         ]
 
-    def test_of_a_great_many_decisive_ones_the_first_and_the_last(self):
-        lines = self.drawn(dict.fromkeys(range(50, 150), "not expected"))
+    def test_ladder_many_decisive_packets_draws_first_and_last(self):
+        lines = self.drawn(range(50, 150))
         assert self.numbers(lines) == [*range(1, 21), *range(48, 56), *range(147, 154), *range(161, 201)]
 
-    def test_one_that_is_left_out_is_no_more_than_one(self):
-        assert "      … 1 more packet, it is in the recording …" in self.drawn({}, count=61)
+    def test_ladder_one_omitted_packet_is_singular(self):
+        assert "      … 1 more packet in the recording …" in self.drawn((), count=61)
 
-    def test_what_was_shown_before_is_not_shown_again(self):
-        lines = self.drawn({}, count=30, since=27)
-        assert lines[1] == "      … 28 packets before, shown above …"
+    def test_ladder_since_omits_earlier_packets(self):
+        lines = self.drawn((), count=30, since=27)
+        assert lines[1] == "      … 28 packets shown above …"
         assert self.numbers(lines) == [29, 30]
 
 
 class TestNotes:
     packets = tuple(observation("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
 
-    def test_they_stand_between_the_packets(self):
+    def test_notes_are_between_packets(self):
         given = evidence(*self.packets)
         given.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
         lines = draw_ladder(given)
@@ -166,13 +177,13 @@ class TestNotes:
         assert lines[5].startswith("        9.000  │         │  – late late")
         assert lines[6].startswith("               │         │      late")
 
-    def test_beside_many_ends_they_have_lines_of_their_own(self):
+    def test_notes_with_many_columns_have_their_own_lines(self):
         ends = [f"a-node-with-a-long-name-{number}" for number in range(9)]
         given = evidence(*(observation(end, "out", PING, on_link=True) for end in ends), ends=ends)
-        given.notes = [Note(5, "given up")]
-        assert draw_ladder(given)[-1].strip() == "– given up"
+        given.notes = [Note(5, "timed out")]
+        assert draw_ladder(given)[-1].strip() == "– timed out"
 
-    def test_those_of_before_are_not_told_again(self):
+    def test_notes_since_omits_earlier_ones(self):
         given = evidence(*self.packets)
         given.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
         assert [line for line in draw_ladder(given, since=1_000_000) if "–" in line] == [
@@ -181,15 +192,15 @@ class TestNotes:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_a_narrow_terminal_is_not_overrun(count):
+def test_ladder_fits_narrow_terminal(count):
     ends = [f"node-{number}" for number in range(count)]
-    each = [observation(end, "out", PING, on_link=True, several=True, comment="x" * 150) for end in ends]
+    each = [observation(end, "out", PING, on_link=True, several=True, note="x" * 150) for end in ends]
     given = evidence(*each, observation(ends[0], "in", SYN), ends=ends)
     given.notes = [Note(0, "y" * 150)]
     assert max(map(len, draw_ladder(given, width=80))) <= 80
 
 
-def test_large_numbers_move_everything():
+def test_ladder_large_numbers_widen_the_column():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(10_000))))
     assert lines[-1].startswith("10000     0.010  ├────────▶│  IP")
     assert lines[1].startswith("    1     0.000  ├────────▶│  IP")

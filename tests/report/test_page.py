@@ -1,4 +1,4 @@
-"""The page as a file: what is in it, and that nothing of a packet can be more than text."""
+"""The HTML page as a file: its content, and that bytes of packets never become markup."""
 
 import base64
 import gzip
@@ -18,13 +18,14 @@ from tests.report.recordings import HARM, SESSION, framed, recorded, session
 from tunlab.errors import MalformedError, TruncatedRecordingError
 from tunlab.packet import UDP
 from tunlab.recorder import PcapngWriter, read_pcapng
-from tunlab.report.page import MARK, PLAIN, render
+from tunlab.report.annotation import Annotation
+from tunlab.report.page import MARK, MAX_PLAIN_PACKETS, render
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
 class Parsed(HTMLParser):
-    """Elements with their attributes, and the text in each that has an id."""
+    """The elements of a page with their attributes, and the text of each element with an id."""
 
     def __init__(self, page):
         super().__init__()
@@ -46,7 +47,7 @@ class Parsed(HTMLParser):
 
 
 def data_of(page):
-    """What the script is given, and the recording in the page."""
+    """Return the data for the script, and the recording in the page."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     recording = re.search(r'<script type="text/plain" id="recording">(.*?)</script>', page, re.DOTALL)
     assert not set("<>&") & set(found[1])
@@ -54,7 +55,7 @@ def data_of(page):
 
 
 def check_data(recording, page):
-    """The octets of each packet are found in the recording, and every number in the rows names something."""
+    """Check that each packet's bytes are in the recording and that all indexes are valid. Return the data."""
     data, embedded = data_of(page)
     assert embedded == recording
     records = list(read_pcapng(recording))
@@ -63,17 +64,17 @@ def check_data(recording, page):
         at, length, wire = packet[:3]
         assert embedded[at : at + length] == record.data
         assert wire == record.wire_length
-        tree, notes, differing, received, passed = packet[12:]
+        tree, notes, differences, received, forwarded = packet[12:]
         assert max(tree[::2], default=0) < len(data["labels"])
         assert max(tree[1::2], default=0) < len(data["texts"])
         assert bool(packet[11]) == bool(notes)
         assert all(row < len(tree) // 2 for row in notes[::2])
-        assert all(row < len(tree) // 2 for _, _, _, rows, _ in differing for row in rows)
-        assert all(at in range(len(records)) and at not in data["rows"] for at in (*received, *passed))
+        assert all(row < len(tree) // 2 for _, _, _, rows, _ in differences for row in rows)
+        assert all(at in range(len(records)) and at not in data["rows"] for at in (*received, *forwarded))
     return data
 
 
-def test_it_is_one_file_that_names_nothing_else():
+def test_page_references_no_other_file():
     page = render(session(), title="x.pcapng")
     assert page.startswith("<!doctype html>")
     assert MARK in page[:400]
@@ -83,7 +84,7 @@ def test_it_is_one_file_that_names_nothing_else():
         assert not [name for name in attributes if name.startswith("on")]
 
 
-def test_its_policy_lets_only_its_own_script_and_style_run():
+def test_page_policy_allows_only_own_script_and_style():
     page = render(session(), title="x")
     policy = next(each["content"] for tag, each in Parsed(page).elements if each.get("http-equiv"))
     assert policy.startswith("default-src 'none'; ")
@@ -95,7 +96,7 @@ def test_its_policy_lets_only_its_own_script_and_style_run():
 
 
 @pytest.mark.parametrize("where", ["title", "outcome", "text", "comment", "payload", "interface"])
-def test_markup_is_only_text(where):
+def test_page_escapes_markup(where):
     def page(text):
         packets = [(*SESSION[2][:2], UDP(), text.encode())] if where == "payload" else SESSION[:1]
         name, comments = text if where == "interface" else "tun0", {1: text if where == "comment" else "a comment"}
@@ -112,7 +113,7 @@ def test_markup_is_only_text(where):
         assert HARM in (data["packets"][0][9], *data["texts"])
 
 
-def test_the_facts_are_told():
+def test_page_lists_facts():
     page = render(session(), title="test_x", outcome="failed", text="E   AssertionError: no\n")
     parsed = Parsed(page)
     facts = parsed.texts["li"]
@@ -120,12 +121,12 @@ def test_the_facts_are_told():
         assert fact in facts
     assert parsed.texts["title"] == parsed.texts["h1"] == "test_x"
     assert ("strong", {"class": "outcome failed"}) in parsed.elements
-    assert parsed.texts["summary"] == "What failed: "
+    assert parsed.texts["summary"] == "Failure: "
     assert "AssertionError: no" in parsed.texts["span"]
     assert "details" not in {tag for tag, _ in Parsed(render(session(), title="x")).elements}
 
 
-def test_the_script_is_given_every_packet():
+def test_page_data_has_every_packet():
     data = check_data(session(), render(session(), title="x"))
     first = data["packets"][0]
     assert data["columns"] == [["test", ""], ["kernel", "tun0"]]
@@ -136,8 +137,8 @@ def test_the_script_is_given_every_packet():
     assert data["packets"][2][11][0].startswith("TCP checksum 0x1234 is bad, should be ")
 
 
-def test_where_no_script_may_run_the_packets_are_there_as_text():
-    packets = [SESSION[0]] * (PLAIN + 5)
+def test_page_without_script_lists_packets_as_text():
+    packets = [SESSION[0]] * (MAX_PLAIN_PACKETS + 5)
     text = Parsed(render(recorded(packets, comments={1: "the first"}), title="x")).texts["plain"]
     assert "    1     0.000000 tun0 in IP 10.1.2.2.4000 > 10.1.2.1.80: Flags [S]" in text
     assert "the first" in text
@@ -146,7 +147,7 @@ def test_where_no_script_may_run_the_packets_are_there_as_text():
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
 @pytest.mark.slow
-def test_every_packet_of_the_corpus_is_shown():
+def test_page_shows_every_corpus_packet():
     file = io.BytesIO()
     writer = PcapngWriter(file)
     interface = writer.add_interface("corpus")
@@ -160,7 +161,7 @@ def test_every_packet_of_the_corpus_is_shown():
     assert len(page) < 4 * len(file.getvalue())
 
 
-def test_classic_pcap_is_shown_too():
+def test_page_of_classic_pcap():
     octets = b"".join(
         struct.pack("<IIII", 5, number, len(each), len(each)) + each
         for number, each in enumerate([bytes(SESSION[3][1]), b"", bytes(SESSION[3][1])])
@@ -172,19 +173,19 @@ def test_classic_pcap_is_shown_too():
     assert "pcap, " in Parsed(page).texts["li"]
 
 
-def test_ethernet_is_shown_too():
+def test_page_of_ethernet():
     recording = framed(bytes(SESSION[3][1]), b"arp")
     check_data(recording, render(recording, title="x"))
 
 
-def test_nothing_recorded_is_a_page_as_well():
+def test_page_without_packets():
     recording = recorded([])
     page = render(recording, title="x")
     assert data_of(page)[0]["packets"] == []
     assert "0 packets" in page
 
 
-def test_a_recording_that_ends_early_shows_what_is_there_and_says_so():
+def test_page_truncated_recording_shows_packets_and_error():
     recording = session()[:-20]
     page = render(recording, title="x")
     assert len(data_of(page)[0]["packets"]) == len(SESSION) - 1
@@ -192,13 +193,13 @@ def test_a_recording_that_ends_early_shows_what_is_there_and_says_so():
 
 
 @pytest.mark.parametrize(("octets", "error"), [(b"", TruncatedRecordingError), (b"no recording", MalformedError)])
-def test_what_is_no_recording_is_refused(octets, error):
+def test_page_invalid_recording_raises(octets, error):
     with pytest.raises(error):
         render(octets, title="x")
 
 
 @pytest.mark.slow
-def test_tshark_reads_the_recording_in_the_page_the_same(need, tmp_path):
+def test_page_recording_is_read_by_tshark(need, tmp_path):
     file, embedded = tmp_path / "a.pcapng", tmp_path / "b.pcapng"
     file.write_bytes(session())
     embedded.write_bytes(data_of(render(session(), title="x"))[1])
@@ -213,21 +214,21 @@ def test_tshark_reads_the_recording_in_the_page_the_same(need, tmp_path):
     assert len(read(file).splitlines()) == len(SESSION)
 
 
-class TestWhatIsShownFirst:
-    def chosen(self, packets, outcome="failed", **comments):
-        recording = recorded(packets, comments={int(name[1:]): text for name, text in comments.items()})
+class TestInitialPacket:
+    def chosen(self, packets, *decisive, outcome="failed", comments=None):
+        annotations = {number: Annotation(f"note {number}", decisive=True) for number in decisive}
+        recording = recorded(packets, comments=comments, annotations=annotations)
         return data_of(render(recording, title="x", outcome=outcome))[0]["chosen"]
 
-    def test_the_packet_by_which_the_test_failed(self):
-        marks = {"_1": "passed over at x.py:1; the nearest to what was wanted", "_2": "passed over at x.py:1"}
-        assert self.chosen(SESSION, **marks) == 0
-        assert self.chosen(SESSION, **marks, _4="not wanted") == 3
-        assert self.chosen(SESSION, outcome="", **marks, _5="read at x.py:1; not expected") == 4
+    def test_initial_packet_is_decisive(self):
+        assert self.chosen(SESSION, 1, comments={2: "skipped at x.py:1"}) == 0
+        assert self.chosen(SESSION, 1, 4) == 3
+        assert self.chosen(SESSION, 1, 5, outcome="") == 4
 
-    def test_else_the_first_suspicious_one(self):
-        assert self.chosen(SESSION, _2="this was not wanted") == 2
+    def test_initial_packet_is_else_suspicious(self):
+        assert self.chosen(SESSION, comments={2: "unwanted"}) == 2
 
-    def test_else_the_last_of_a_failure_and_the_first_of_what_is_none(self):
+    def test_initial_packet_is_else_last_of_failure(self):
         good = [SESSION[number] for number in (0, 1, 3, 4)]
         assert self.chosen(good) == 3
         assert self.chosen(good, outcome="") == 0

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
-def test_it_renders(show):
+def test_page_renders(show):
     page = show(session(), outcome="failed", text="E   AssertionError: nothing came\n")
     assert page.run("document.title") == "test_x"
     assert page.run(f"{ROWS}.length") == len(SESSION)
@@ -29,7 +29,7 @@ def test_it_renders(show):
     assert page.run(LIT_OCTETS) == ["36hl", "37hl"]
 
 
-def test_the_ladder_goes_from_end_to_end(show):
+def test_page_ladder_spans_sender_to_receiver(show):
     page = show(session())
     assert page.run("[...document.querySelectorAll('#head svg text')].map((each) => each.textContent)") == [
         "test", "kernel", "tun0",
@@ -46,7 +46,7 @@ def test_the_ladder_goes_from_end_to_end(show):
     ) == ["3"]
 
 
-def test_a_click_on_any_field_lights_its_octets_and_no_others(show):
+def test_page_field_click_highlights_its_bytes(show):
     page = show(session())
     for number, record in enumerate(read_pcapng(session())):
         rows, _ = rows_of(record)
@@ -58,7 +58,7 @@ def test_a_click_on_any_field_lights_its_octets_and_no_others(show):
         assert lit == [[row.name, digits(row), 1] for row in rows]
 
 
-def test_a_real_click_lights_too_and_pointing_only_for_as_long(show):
+def test_page_hover_highlights_until_it_ends(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#f5")
@@ -70,7 +70,7 @@ def test_a_real_click_lights_too_and_pointing_only_for_as_long(show):
     assert page.run(LIT_OCTETS) == ["2hl", "3hl"]
 
 
-def test_each_digit_of_an_octet_lights_its_field(show):
+def test_page_hex_digit_highlights_its_field(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#o0", across=0.25)
@@ -86,7 +86,7 @@ def test_each_digit_of_an_octet_lights_its_field(show):
     assert "SACKPermitted" in page.run("document.getElementById('lit').textContent")
 
 
-def test_keys_walk_through_all_of_it(show):
+def test_page_keys_navigate(show):
     page = show(session())
     assert page.run(FOCUSED) == "list"
     page.press("Home")
@@ -120,7 +120,7 @@ def test_keys_walk_through_all_of_it(show):
     assert page.run(CHOSEN) == "7"
 
 
-def test_the_help_tells_the_keys(show):
+def test_page_help_lists_keys(show):
     page = show(session())
     page.press("?")
     assert page.run("document.getElementById('keys').open") is True
@@ -130,7 +130,7 @@ def test_the_help_tells_the_keys(show):
     assert page.run("document.getElementById('keys').open") is False
 
 
-def test_what_is_focused_can_be_seen(show):
+def test_page_focus_is_visible(show):
     page = show(session())
     for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("octets", ".octets")):
         page.press("Tab")  # from here on the keyboard is in use
@@ -139,7 +139,7 @@ def test_what_is_focused_can_be_seen(show):
         assert "solid 2px" in outline, (selector, outline)
 
 
-def test_roles_and_names_for_who_does_not_see_it(show):
+def test_page_has_accessible_roles_and_names(show):
     page = show(session())
     page.call("Accessibility.enable")
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
@@ -150,7 +150,7 @@ def test_roles_and_names_for_who_does_not_see_it(show):
     assert all(name for role, name in named if role in ("listbox", "tree", "grid", "searchbox", "button", "option"))
 
 
-def test_the_filter_leaves_what_is_wanted(show):
+def test_page_filter_selects_packets(show):
     page = show(session())
     page.press("/")
     page.call("Input.insertText", text="ICMP -unreachable")
@@ -199,7 +199,7 @@ CONTRASTS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_in_light_and_dark(show, scheme):
+def test_page_text_contrast_is_sufficient(show, scheme):
     """The least contrast is that of WCAG 2.1, 1.4.3."""
     comments = {3: "the nearest to what was wanted; TCP.flags: wanted SYN, got PSH|ACK"}
     page = show(recorded(SESSION, comments=comments)[:-20], outcome="failed", text="E  no")
@@ -211,7 +211,7 @@ def test_every_text_can_be_read_in_light_and_dark(show, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, ground)
 
 
-def test_the_button_turns_light_to_dark_and_back(show):
+def test_page_theme_button_toggles(show):
     page = show(session())
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.run(ground)
@@ -222,7 +222,7 @@ def test_the_button_turns_light_to_dark_and_back(show):
     assert page.run(ground) == light
 
 
-def test_nothing_of_a_packet_runs(show):
+def test_page_packet_markup_does_not_run(show):
     page = show(session(), title=HARM, outcome=HARM, text=HARM)
     page.run(f"{ROWS}[3].click()")
     assert page.run("window.harm") is None
@@ -230,7 +230,7 @@ def test_nothing_of_a_packet_runs(show):
     assert page.run("document.querySelector('#about .comment').textContent") == HARM
 
 
-def test_the_recording_is_saved_as_it_was(show, browser, tmp_path):
+def test_page_saves_identical_recording(show, browser, tmp_path):
     page = show(session(), title="tests/test_x.py::test_[a/b]")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
     page.click("#save")
@@ -241,7 +241,7 @@ def test_the_recording_is_saved_as_it_was(show, browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])
-def test_nothing_stands_out_at_any_width(show, width):
+def test_page_has_no_overflow_at_any_width(show, width):
     page = show(session(), title="tests/test_handshake.py::TestHandshake::test_a_long_name[with-parameters]")
     page.window(width, 800)
     page.run("dispatchEvent(new Event('resize'))")
@@ -249,7 +249,7 @@ def test_nothing_stands_out_at_any_width(show, width):
     assert page.run("document.querySelector('.said').getBoundingClientRect().width") >= 120
 
 
-def test_of_thousands_only_what_is_in_view_is_there(show):
+def test_page_renders_only_visible_rows(show):
     count = 10_000
     page = show(recorded([SESSION[number % 2] for number in range(count)]))
     assert page.run("document.querySelectorAll('*').length") < 3000
@@ -261,7 +261,7 @@ def test_of_thousands_only_what_is_in_view_is_there(show):
     assert page.run("document.getElementById('count').textContent") == f"1 of {count} packets"
 
 
-def test_on_paper_every_packet_stands(show):
+def test_page_print_has_every_packet(show):
     page = show(recorded([SESSION[number % 4] for number in range(300)]))
     page.run(
         "addEventListener('beforeprint', () => { window.printed = document.querySelectorAll('#list .row').length; })"
@@ -271,7 +271,7 @@ def test_on_paper_every_packet_stands(show):
     assert page.run(f"{ROWS}.length") < 100
 
 
-def test_a_large_packet_is_shown_as_far_as_is_asked(show):
+def test_page_large_packet_is_shown_in_parts(show):
     octets = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
     page = show(recorded([("in", octets)]))
     shown = "document.querySelectorAll('#octets .x[data-at]').length"
@@ -282,14 +282,14 @@ def test_a_large_packet_is_shown_as_far_as_is_asked(show):
     assert (page.run(shown), page.run(f"{LIT_OCTETS}.length")) == (20_028, 20_000)
 
 
-def test_recordings_of_every_kind_open(show):
+def test_page_opens_every_kind_of_recording(show):
     for recording in (recorded([]), framed(bytes(SESSION[3][1]), b"arp"), session()[:-20], recorded([("in", b"")])):
         page = show(recording)
         assert page.complaints() == []
 
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
-def test_packets_of_all_kinds_light_up(show):
+def test_page_highlights_every_kind_of_packet(show):
     """Some of the corpus, chosen one after another: no exception, and no octet without a field."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]

@@ -1,4 +1,4 @@
-"""Packets to expectations: as many as can be met at once are, in whatever order the packets come."""
+"""The assignment of packets to expectations is as large as possible, whatever the order of arrival."""
 
 from itertools import permutations
 
@@ -12,8 +12,8 @@ offers = st.integers(1, 5).flatmap(
 )
 
 
-def most(count, choices):
-    """The most expectations that can be met, by trying every way."""
+def max_matching(count, choices):
+    """Return the size of the largest assignment, by trying all of them."""
     padded = [*range(len(choices)), *[None] * count]
     return max(
         sum(packet is not None and number in choices[packet] for number, packet in enumerate(way))
@@ -22,46 +22,46 @@ def most(count, choices):
 
 
 @given(offers)
-def test_as_many_as_can_be_are_met_each_by_a_packet_of_its_own_that_meets_it(offer):
+def test_assignment_any_order_is_a_maximum_matching(offer):
     count, choices = offer
     assignment = Assignment(count)
     for each in choices:
         assignment.offer(each)
-    held = [packet for packet in assignment.holders if packet is not None]
-    assert len(held) == len(set(held)) == most(count, choices)
-    assert all(packet is None or number in choices[packet] for number, packet in enumerate(assignment.holders))
-    assert assignment.complete == (len(held) == count)
+    assigned = [packet for packet in assignment.packets if packet is not None]
+    assert len(assigned) == len(set(assigned)) == max_matching(count, choices)
+    assert all(packet is None or number in choices[packet] for number, packet in enumerate(assignment.packets))
+    assert assignment.complete == (len(assigned) == count)
 
 
 @given(offers)
-def test_in_order_the_packets_of_the_expectations_come_one_after_another(offer):
+def test_assignment_ordered_is_the_longest_prefix(offer):
     count, choices = offer
     assignment = Assignment(count, ordered=True)
     for each in choices:
         assignment.offer(each)
-    held = [packet for packet in assignment.holders if packet is not None]
-    assert held == sorted(set(held)) == assignment.holders[: len(held)]
+    assigned = [packet for packet in assignment.packets if packet is not None]
+    assert assigned == sorted(set(assigned)) == assignment.packets[: len(assigned)]
     longest, at = 0, 0
-    for each in choices:  # the earliest that fits is never worse
+    for each in choices:  # the first match is never worse than a later one
         if at < count and at in each:
             at += 1
     longest = at
-    assert len(held) == longest
+    assert len(assigned) == longest
     free = Assignment(count)
     for each in choices:
         free.offer(each)
     assert assignment.in_any_order().complete == free.complete
 
 
-def test_who_could_meet_two_gives_way_to_who_can_meet_one():
+def test_assignment_moves_packet_that_fits_two_expectations():
     assignment = Assignment(2)
     assert assignment.offer([0, 1])
-    assert assignment.holders == [0, None]
+    assert assignment.packets == [0, None]
     assert assignment.offer([0])
-    assert assignment.holders == [1, 0]
+    assert assignment.packets == [1, 0]
     assert not assignment.offer([0, 1])
 
 
-def test_of_nothing_all_is_met():
+def test_assignment_without_expectations_is_complete():
     assert Assignment(0).complete
     assert not Assignment(0, ordered=True).offer([])

@@ -1,4 +1,4 @@
-"""What the kernel counts, as an assertion."""
+"""Assertions about kernel counters."""
 
 import pytest
 
@@ -10,13 +10,13 @@ def bad(tun):
     return IPv4(src=tun.peer, dst=tun.address, checksum=1), ICMP.echo_request(1, 1)
 
 
-def test_the_counters_as_they_stand(tun):
+def test_counters_count_bad_checksum(tun):
     assert tun.counters["IpExt.InCsumErrors"] == 0
     tun.inject(*bad(tun))
     assert tun.counters["IpExt.InCsumErrors"] == 1
 
 
-def test_a_block_that_is_counted_right_gives_all_that_moved(tun):
+def test_expect_counters_returns_all_changes(tun):
     tun.inject(*bad(tun))
     with tun.expect_counters(IpExt__InCsumErrors=1, Icmp__InEchos=0) as moved:
         tun.inject(*bad(tun))
@@ -24,7 +24,7 @@ def test_a_block_that_is_counted_right_gives_all_that_moved(tun):
     assert "Icmp.InEchos" not in moved
 
 
-def test_a_block_that_is_not_says_what_was_wanted_and_what_else_moved(tun):
+def test_expect_counters_error_lists_wanted_and_other_changes(tun):
     with pytest.raises(CountError) as caught, tun.expect_counters(Icmp__InEchos=1, IpExt__InCsumErrors=1):
         tun.inject(*bad(tun))
     assert isinstance(caught.value, ExpectationError)
@@ -39,12 +39,12 @@ def test_a_block_that_is_not_says_what_was_wanted_and_what_else_moved(tun):
     assert lines[3].startswith("other counters that changed: Ip.InReceives 1, Ip.InHdrErrors 1")
 
 
-def test_nothing_else_moved(tun):
+def test_expect_counters_error_without_other_changes(tun):
     with pytest.raises(CountError, match="no other counter changed"), tun.expect_counters(Icmp__InEchos=1):
         pass
 
 
-def test_more_than_wanted_is_wrong_too(tun):
+def test_expect_counters_zero_refuses_a_change(tun):
     with (
         pytest.raises(CountError, match=r"IpExt\.InCsumErrors: wanted 0, got 1"),
         tun.expect_counters(IpExt__InCsumErrors=0),
@@ -52,7 +52,7 @@ def test_more_than_wanted_is_wrong_too(tun):
         tun.inject(*bad(tun))
 
 
-def test_an_error_in_the_block_is_not_hidden(tun):
+def test_expect_counters_error_in_block_propagates(tun):
     with pytest.raises(ZeroDivisionError), tun.expect_counters(Icmp__InEchos=1):
         _ = 1 / 0
 
@@ -67,12 +67,12 @@ def test_an_error_in_the_block_is_not_hidden(tun):
         ("Qqq__Zzz", "write Ip__InHdrErrors"),
     ],
 )
-def test_an_unknown_name_is_refused_before_the_block(tun, name, meant):
+def test_expect_counters_unknown_name_suggests_another(tun, name, meant):
     with pytest.raises(KernelError, match=meant):
         tun.expect_counters(**{name: 1})
 
 
-def test_a_closed_tun_counts_nothing(make_tun):
+def test_expect_counters_closed_tun_raises(make_tun):
     tun = make_tun()
     tun.close()
     with pytest.raises(KernelError, match="closed"):
@@ -82,7 +82,7 @@ def test_a_closed_tun_counts_nothing(make_tun):
 
 
 @pytest.mark.lab("two-hosts")
-def test_a_node_counts_too(lab):
+def test_expect_counters_on_lab_node(lab):
     one, other = list(lab)[:2]
     with other.expect_counters(Icmp__InEchos=1, Icmp__OutEchoReps=1):
         one.run(["ping", "-c", "1", other.name], check=True, capture_output=True)

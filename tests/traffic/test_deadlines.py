@@ -1,4 +1,4 @@
-"""Windows: never shorter than asked for, longer by what this machine needs, and watched on for what comes too late."""
+"""Deadlines: never early, extended by the machine's jitter, and followed by a watch for late packets."""
 
 import re
 import threading
@@ -9,12 +9,12 @@ import pytest
 from tunlab.errors import ExpectationError
 from tunlab.packet import ICMP, TCP, IPv4, build
 from tunlab.traffic import deadlines
-from tunlab.traffic.deadlines import LONGEST_GRACE, Deadline, jitter, margin
+from tunlab.traffic.deadlines import MAX_GRACE, Deadline, jitter, margin
 
 
 @pytest.fixture
 def later(tun):
-    """`later(seconds, octets)`: they come out of the TUN after that time."""
+    """`later(seconds, *layers)` makes the kernel send an answer to a packet after that time."""
     timers = []
 
     def put(seconds, *layers):
@@ -29,7 +29,7 @@ def later(tun):
 
 @pytest.fixture
 def too_late(tun, monkeypatch):
-    """`too_late(octets)`: they come out of the TUN when the next deadline is over, and the look behind it begins."""
+    """`too_late(*layers)` injects a packet when the next timeout has expired and the watch for late packets begins."""
 
     def put(*layers, and_then=(), watched=60.0):
         def grace(_):
@@ -46,7 +46,7 @@ def echo(tun, number=1):
     return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(7, number), b"hello"
 
 
-def test_jitter_is_measured_once_and_cheaply():
+def test_jitter_is_measured_once():
     jitter.cache_clear()
     before = time.process_time()
     measured = jitter()
@@ -56,14 +56,14 @@ def test_jitter_is_measured_once_and_cheaply():
     assert jitter.cache_info().misses == 1
 
 
-def test_the_margin_is_four_times_the_jitter_and_bounded(monkeypatch):
+def test_margin_is_four_times_jitter_up_to_limit(monkeypatch):
     for measured, wanted in ((0.0, 0.0), (0.001, 0.004), (9.0, 0.1)):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         assert margin(1) == pytest.approx(wanted)
         assert margin(0) == 0
 
 
-def test_a_window_is_widened_once_and_one_of_no_length_never(monkeypatch):
+def test_deadline_extends_once_and_never_for_zero(monkeypatch):
     for measured in (0.0, 0.005):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         deadline = Deadline(10)
@@ -75,14 +75,14 @@ def test_a_window_is_widened_once_and_one_of_no_length_never(monkeypatch):
     assert not Deadline(0).extend()
 
 
-def test_watching_on_is_bounded():
-    assert Deadline(60).grace().timeout == LONGEST_GRACE
+def test_grace_is_bounded():
+    assert Deadline(60).grace().timeout == MAX_GRACE
     assert Deadline(0.01).grace().timeout == 0.01
     assert Deadline(0).grace().timeout == 0
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.03])
-def test_a_window_that_runs_out_was_as_long_as_asked_for_at_least(tun, seconds):
+def test_expect_timeout_waits_at_least_that_long(tun, seconds):
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=seconds)
     error = caught.value
@@ -93,7 +93,7 @@ def test_a_window_that_runs_out_was_as_long_as_asked_for_at_least(tun, seconds):
 
 
 @pytest.mark.parametrize(("margin", "said"), [(0.002, False), (0.0123, True)])
-def test_a_margin_that_matters_beside_the_window_is_told(tun, monkeypatch, margin, said):
+def test_expect_error_shows_margin_only_if_large(tun, monkeypatch, margin, said):
     monkeypatch.setattr(deadlines, "margin", lambda _: margin)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.05)
@@ -101,32 +101,32 @@ def test_a_margin_that_matters_beside_the_window_is_told(tun, monkeypatch, margi
     assert (line in str(caught.value)) == said
 
 
-def test_a_window_of_no_length_takes_what_is_there_and_waits_for_nothing(tun):
+def test_expect_zero_timeout_does_not_wait(tun):
     tun.inject(*echo(tun))
     assert tun.expect(ICMP, timeout=0)
     with pytest.raises(ExpectationError, match=r"^waited \d+\.\d+ s for ICMP\(\)\nno packet arrived$"):
         tun.expect(ICMP, timeout=0)
 
 
-def test_a_packet_within_the_margin_is_in_time(tun, later, monkeypatch):
+def test_expect_packet_within_margin_matches(tun, later, monkeypatch):
     monkeypatch.setattr(deadlines, "margin", lambda _: 60.0)
     later(0.03, *echo(tun))
     assert tun.expect(ICMP, timeout=0.001)
 
 
-def test_a_capture_of_all_that_comes_waits_as_long_as_it_was_told_to(tun, monkeypatch):
-    monkeypatch.setattr(deadlines, "margin", lambda _: pytest.fail("no deadline is missed here"))
+def test_capture_without_count_has_no_margin(tun, monkeypatch):
+    monkeypatch.setattr(deadlines, "margin", lambda _: pytest.fail("the margin is not needed here"))
     assert tun.capture(timeout=0.001) == []
 
 
-class TestTooLate:
-    """The margin is small, and what comes after the timeout is watched for."""
+class TestLatePacket:
+    """Packets that arrive after the timeout and its margin."""
 
     @pytest.fixture(autouse=True)
     def margin(self, monkeypatch):
         monkeypatch.setattr(deadlines, "margin", lambda _: 0.001)
 
-    def test_is_said_to_be_time_and_not_behaviour_and_fails_all_the_same(self, tun, too_late):
+    def test_late_match_raises_with_its_delay(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError) as caught:
             tun.expect(ICMP.where(type=0), timeout=0.05)
@@ -137,42 +137,42 @@ class TestTooLate:
         assert "raise the timeout or find the delay" in text
         assert error.seen == ()
 
-    def test_it_stays_unread(self, tun, too_late):
+    def test_late_match_stays_unread(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
         assert tun.expect(ICMP, timeout=0)
 
-    def test_the_record_says_so_and_when_it_was_given_up(self, tun, too_late):
+    def test_late_match_is_noted_in_record_and_timeouts(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
         assert re.fullmatch(
-            r"as wanted, but too late; \S+ ms after test_deadlines.py:\d+ gave up", tun.record[-1].comment
+            r"matches, but arrived \S+ ms after test_deadlines.py:\d+ timed out", tun.record[-1].comment
         )
         assert not tun.record[-1].consumed
         ((ended_ns, text),) = tun.timeouts
         assert re.fullmatch(r"test_deadlines.py:\d+ waited \S+ ms for ICMP\(\)", text)
         assert ended_ns < tun.record[-1].time_ns
 
-    def test_of_several_each_that_was_lacking(self, tun, too_late):
+    def test_expect_all_marks_every_late_match(self, tun, too_late):
         too_late(*echo(tun, 1), and_then=[echo(tun, 7), echo(tun, 2)])
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
-        assert [each.comment.partition(";")[0] for each in tun.record if each.direction == "out"] == [
-            "as wanted, but too late", "", "as wanted, but too late",
+        assert [each.comment[:20] for each in tun.record if each.direction == "out"] == [
+            "matches, but arrived", "", "matches, but arrived",
         ]  # fmt: skip
 
-    def test_several(self, tun, too_late):
+    def test_expect_all_late_match_is_reported(self, tun, too_late):
         tun.inject(*echo(tun, 1))
         too_late(*echo(tun, 2))
         with pytest.raises(ExpectationError, match="a matching packet arrived") as caught:
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
-        assert "1 came, 1 did not" in str(caught.value)
+        assert "1 arrived, 1 did not" in str(caught.value)
 
-    def test_reading_and_capturing(self, tun, too_late):
+    def test_read_and_capture_report_late_packet(self, tun, too_late):
         too_late(*echo(tun))
-        with pytest.raises(ExpectationError, match=r"waited .* for any datagram.*\n.*a matching packet arrived"):
+        with pytest.raises(ExpectationError, match=r"waited .* for any packet.*\n.*a matching packet arrived"):
             tun.read(timeout=0.02)
         tun.capture()
         too_late(*echo(tun))
@@ -197,10 +197,10 @@ def test_other_packet_after_the_timeout_is_counted_as_late(tun, too_late):
         lambda tun, time: tun.read(timeout=time),
     ],
 )  # fmt: skip
-def test_a_time_that_cannot_be_waited_for_is_refused_in_a_sentence(tun, wait):
+def test_invalid_timeout_is_refused(tun, wait):
     for wrong in (-1, float("nan"), float("inf"), -float("inf")):
-        with pytest.raises(ValueError, match=r"=-?(1|nan|inf) cannot be waited for; give seconds, from 0 on"):
+        with pytest.raises(ValueError, match=r"=-?(1|nan|inf) is not a finite time; give 0 or more seconds"):
             wait(tun, wrong)
     for wrong in ("1", True, b"1"):
-        with pytest.raises(TypeError, match="is no number; give seconds, as "):
+        with pytest.raises(TypeError, match="is not a number; give seconds, as "):
             wait(tun, wrong)

@@ -1,9 +1,9 @@
-"""Functions in messages: named ones by their name, lambdas by their source, of several on a line the right one."""
+"""Names of functions in messages; lambdas are shown by their source."""
 
 import functools
 import linecache
 
-from tunlab.traffic.function_names import LONGEST, function_name
+from tunlab.traffic.function_names import MAX_LENGTH, function_name
 
 
 def even(number):
@@ -22,26 +22,26 @@ def over_lines():
     )  # fmt: skip
 
 
-def test_names():
+def test_function_name_of_named_functions():
     assert function_name(even) == "even"
     assert function_name(int) == "int"
     assert function_name(functools.partial(even, 2)).startswith("functools.partial(<function even")
 
 
-def test_a_lambda_is_its_source():
+def test_function_name_lambda_is_its_source():
     assert function_name(ONE) == "lambda packet: packet.ip.ttl > 1"
     assert function_name(over_lines()) == "lambda packet: packet.identification == 1111111111 and packet.is_fragment"
     assert function_name(NESTED) == "lambda packets: any(each > 3 for each in packets)"
 
 
-def test_of_several_on_a_line_each_is_its_own():
+def test_function_name_tells_lambdas_on_one_line_apart():
     assert {side: function_name(function) for side, function in SEVERAL.items()} == {
         "left": "lambda n: n > 1",
         "right": "lambda n: n > 2",
     }
 
 
-def test_two_that_are_the_same_to_the_letter_and_one_in_another():
+def test_function_name_identical_and_nested_lambdas():
     first, second = lambda n: n, lambda n: n
     outer = lambda n: lambda m: m + n  # noqa: E731
     assert function_name(first) == function_name(second) == "lambda n: n"
@@ -49,13 +49,13 @@ def test_two_that_are_the_same_to_the_letter_and_one_in_another():
     assert function_name(outer(1)) == "lambda m: m + n"
 
 
-def test_a_long_one_is_cut():
+def test_function_name_long_lambda_is_shortened():
     long = lambda n: n + 1111111111 + 2222222222 + 3333333333 + 4444444444 + 5555555555 + 6666666666 + 77777  # noqa: E731
     assert function_name(long).endswith("…")
-    assert len(function_name(long)) == LONGEST
+    assert len(function_name(long)) == MAX_LENGTH
 
 
-def test_without_its_source_it_is_called_what_python_calls_it():
+def test_function_name_without_source_is_lambda():
     assert function_name(eval("lambda n: n")) == "<lambda>"
     linecache.cache["gone.py"] = (1, None, ["lambda (\n"], "gone.py")
     try:

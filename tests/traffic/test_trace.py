@@ -1,4 +1,4 @@
-"""What the record says of each datagram: where the test was that sent it, and what became of it."""
+"""The trace of a Tun: the line of the test that sent a packet, and what the test did with it."""
 
 import sys
 
@@ -18,11 +18,11 @@ def echo(tun, number=1):
     return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(7, number)
 
 
-def test_a_place_is_the_line_that_called():
+def test_caller_location_is_line_of_call():
     assert caller_location() == here()
 
 
-def test_injected_and_matched_with_the_number_of_the_expectation(tun):
+def test_comments_number_the_expectations(tun):
     tun.inject(*echo(tun))
     injected = here(-1)
     tun.expect(ICMP.where(type=0))
@@ -39,7 +39,7 @@ def test_injected_and_matched_with_the_number_of_the_expectation(tun):
     assert all(each.consumed for each in tun.record)
 
 
-def test_passed_over_captured_read_and_waiting(tun):
+def test_comments_skipped_captured_read_unread(tun):
     for number in range(1, 6):
         tun.inject(*echo(tun, number))
     tun.expect(ICMP.where(sequence_number=2))
@@ -47,7 +47,7 @@ def test_passed_over_captured_read_and_waiting(tun):
     tun.read()
     replies = [each for each in tun.record if each.direction == "out"]
     assert [each.comment.partition(" at ")[0] for each in replies] == [
-        "passed over",
+        "skipped",
         "matched expectation 1",
         "captured",
         "read",
@@ -56,24 +56,24 @@ def test_passed_over_captured_read_and_waiting(tun):
     assert [each.consumed for each in replies] == [False, True, True, True, False]
 
 
-def test_what_a_failed_expectation_saw_is_passed_over(tun):
+def test_failed_expectation_marks_the_closest_match(tun):
     tun.inject(*echo(tun))
     with pytest.raises(ExpectationError):
         tun.expect(ICMP.where(type=3), timeout=0.0)
-    passed = f"passed over at {here(-1)}"
-    assert tun.record[-1].comment == f"{passed}; the nearest to what was wanted; ICMP.type: wanted 3, got 0"
+    skipped = f"skipped at {here(-1)}"
+    assert tun.record[-1].comment == f"{skipped}; closest match; ICMP.type: wanted 3, got 0"
 
 
-def test_emitted_octets_keep_their_place_where_the_kernel_sends_between(tun):
+def test_emitted_bytes_keep_their_comment_among_kernel_packets(tun):
     tun.inject(*echo(tun))
-    tun.emit(b"\x55 no datagram")
+    tun.emit(b"\x55 not a packet")
     emitted = here(-1)
     tun.expect(ICMP)
-    assert tun.read() == b"\x55 no datagram"
+    assert tun.read() == b"\x55 not a packet"
     assert tun.record[-1].comment == f"emitted at {emitted}; read at {here(-1)}"
 
 
-def test_the_fixtures_that_inject_and_a_function_of_the_test_are_places_too(tun, inject):
+def test_caller_location_inject_fixture_names_the_test_line(tun, inject):
     def send():
         inject(*echo(tun))
 
@@ -81,7 +81,7 @@ def test_the_fixtures_that_inject_and_a_function_of_the_test_are_places_too(tun,
     assert tun.record[0].comment == f"injected at {here(-3)}"
 
 
-def test_what_waits_is_in_the_record_once_it_was_looked_at_and_is_read_later_all_the_same(tun):
+def test_unread_keeps_packets_for_later_expect(tun):
     tun.inject(*echo(tun))
     assert len(tun.record) == 1
     (waiting,) = tun.unread()

@@ -1,4 +1,4 @@
-"""Tun: what is injected reaches the kernel, what the kernel sends is read, and both are the same octets."""
+"""Tun: packets that a test injects, and packets that the kernel sends."""
 
 import errno
 import socket
@@ -17,32 +17,32 @@ def echo(tun, number=1, payload=b"payload"):
     return IPv4(src=PEER, dst=tun.address), ICMP.echo_request(7, number), payload
 
 
-class TestWhatItIs:
-    def test_the_defaults_are_those_of_the_documentation(self, tun):
+class TestCreate:
+    def test_create_defaults(self, tun):
         assert (tun.ifname, tun.address, str(tun.network), tun.device.mtu) == ("tun0", "10.1.2.1", "10.1.2.0/24", 1500)
 
-    def test_the_peer_is_the_first_other_address_of_the_network(self, make_tun):
+    def test_peer_is_first_other_address_of_network(self, make_tun):
         assert make_tun(address="10.1.2.1/24").peer == "10.1.2.2"
         assert make_tun(address="10.9.0.7/29").peer == "10.9.0.1"
 
-    def test_its_own_address_is_ipv4_and_others_are_added(self, make_tun):
-        with pytest.raises(KernelError, match=r"own is an IPv4 address .EINVAL.; make it with ipv6=True") as caught:
+    def test_create_ipv6_address_is_refused_and_can_be_added(self, make_tun):
+        with pytest.raises(KernelError, match=r"must be IPv4 .EINVAL.; pass ipv6=True") as caught:
             make_tun(address="fd00::1/64")
         assert not isinstance(caught.value, PrivilegeError)
         tun = make_tun(ipv6=True)
         tun.device.add_address("fd00::1/64")
         assert "fd00::1/64" in [address.cidr for address in tun.device.rtnl.addresses()]
 
-    def test_a_tun_without_an_address_says_how_to_give_one(self, make_tun):
+    def test_address_of_tun_without_one_raises(self, make_tun):
         tun = make_tun(address="")
         with pytest.raises(KernelError, match="give one: address="):
             _ = tun.address
 
-    def test_settings_reach_the_device(self, make_tun):
+    def test_create_settings_reach_the_device(self, make_tun):
         tun = make_tun(address="192.0.2.9/31", ifname="wire", mtu=9000)
         assert (tun.ifname, tun.address, tun.device.mtu, tun.device.link.up) == ("wire", "192.0.2.9", 9000, True)
 
-    def test_several_share_a_namespace(self, make_tun, netns):
+    def test_two_tuns_share_a_namespace(self, make_tun, netns):
         first = make_tun(netns=netns, ifname="tun0", address="10.1.2.1/24")
         second = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.ip_forward", 1)
@@ -59,23 +59,23 @@ class TestWhatItIs:
             ({"ifname": "two words"}, "two words"),
         ],
     )
-    def test_settings_that_cannot_be_are_refused_in_a_sentence(self, make_tun, settings, sentence):
+    def test_create_invalid_setting_is_refused(self, make_tun, settings, sentence):
         with pytest.raises(KernelError) as caught:
             make_tun(**settings)
         assert sentence in str(caught.value)
         assert caught.value.errno == errno.EINVAL
 
-    def test_a_network_of_one_has_no_peer(self, make_tun):
-        with pytest.raises(KernelError, match="no second address"):
+    def test_peer_single_address_network_raises(self, make_tun):
+        with pytest.raises(KernelError, match="has only one address"):
             _ = make_tun(address="255.255.255.255/32").peer
 
-    def test_settings_of_the_namespace_reach_one_that_is_given_or_are_refused(self, make_tun, netns):
+    def test_create_in_given_namespace_sets_sysctls_and_refuses_ipv6(self, make_tun, netns):
         make_tun(netns=netns, sysctls={"net.ipv4.ip_forward": "1"})
         assert netns.sysctl("net.ipv4.ip_forward") == "1"
-        with pytest.raises(KernelError, match="make it with ipv6=True"):
+        with pytest.raises(KernelError, match="make the namespace with ipv6=True"):
             make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24", ipv6=True)
 
-    def test_a_closed_one_says_so_and_is_gone_from_a_namespace_that_stays(self, netns):
+    def test_closed_tun_raises_and_its_device_is_gone(self, netns):
         with Tun.create() as own, Tun.create(netns=netns) as given:
             pass
         for tun in (own, given):
@@ -95,13 +95,13 @@ class TestWhatItIs:
         with Tun.create("192.0.2.1/24", netns=netns) as again:
             assert [address.cidr for address in again.device.addresses] == ["192.0.2.1/24"]
 
-    def test_a_device_that_is_there_is_not_taken_over(self, tun, netns):
+    def test_create_existing_device_raises_ebusy(self, tun, netns):
         with pytest.raises(KernelError) as caught:
             Tun.create("192.0.2.1/24", netns=netns)
         assert caught.value.errno == errno.EBUSY
         assert [address.cidr for address in tun.device.addresses] == ["10.1.2.1/24"]
 
-    def test_one_that_could_not_be_made_leaves_no_device(self, netns):
+    def test_create_failure_leaves_no_device(self, netns):
         with pytest.raises(KernelError):
             Tun.create(netns=netns, mtu=3)
         with Rtnl(netns) as rtnl:
@@ -112,14 +112,14 @@ class TestWhatItIs:
         [{"address": 5}, {"ifname": 7}, {"sysctls": {"net.ipv4.ip_forward": None}}, {"sysctls": {1: "1"}}],
         ids=str,
     )
-    def test_settings_of_another_type_are_refused_in_a_sentence(self, settings):
+    def test_create_setting_of_wrong_type_is_refused(self, settings):
         with pytest.raises(KernelError, match=r"; give|named as in"):
             Tun.create(**settings)
 
-    def test_numbers_are_values_of_sysctls(self, make_tun):
+    def test_create_sysctl_takes_a_number(self, make_tun):
         assert make_tun(sysctls={"net.ipv4.ip_forward": 1}).netns.sysctl("net.ipv4.ip_forward") == "1"
 
-    def test_closing_twice_is_closing_once(self):
+    def test_close_twice_is_allowed(self):
         tun = Tun.create()
         tun.close()
         tun.close()
@@ -127,7 +127,7 @@ class TestWhatItIs:
 
 
 class TestInject:
-    def test_headers_octets_packets_and_anything_with_bytes_are_the_same(self, tun):
+    def test_inject_accepts_headers_bytes_packets_and_objects(self, tun):
         class Foreign:
             def __bytes__(self):
                 return build(*layers)
@@ -138,7 +138,7 @@ class TestInject:
         answers = tun.capture(len(forms))
         assert {answer.payload for answer in answers} == {b"payload"}
 
-    def test_the_kernel_answers_as_the_rfc_says(self, tun):
+    def test_inject_echo_request_gets_matching_reply(self, tun):
         sent = parse(tun.inject(*echo(tun, 42, b"x" * 1000)))
         answer = tun.expect(ICMP.where(type=0))
         assert (answer.ip.src, answer.ip.dst) == (sent.ip.dst, sent.ip.src)
@@ -146,18 +146,18 @@ class TestInject:
         assert answer.payload == sent.payload
         assert findings(answer) == []
 
-    def test_a_fault_is_one_argument(self, tun):
+    def test_inject_bad_checksum_is_dropped(self, tun):
         tun.inject(IPv4(src=PEER, dst=tun.address, checksum=0xBAD), ICMP.echo_request(1, 1))
         tun.inject(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(1, 2))
         assert tun.expect(ICMP).icmp.sequence_number == 2
 
-    def test_a_closed_udp_port_is_unreachable_and_quotes_the_datagram(self, tun):
+    def test_inject_to_closed_udp_port_gets_quoting_icmp_error(self, tun):
         sent = tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1000, dst_port=2000), b"anybody?")
         error = tun.expect(ICMP.where(type=3, code=3))
         assert bytes(error.quoted) == sent
         assert error.quoted.ports == (1000, 2000)
 
-    def test_fragments_are_put_together(self, tun):
+    def test_inject_fragments_are_reassembled(self, tun):
         payload = bytes(range(200)) * 8
         whole = build(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(3, 4), payload)[20:]
         cut = 800
@@ -168,7 +168,7 @@ class TestInject:
         assert first.payload + rest.payload == payload
         assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
 
-    def test_octets_that_no_kernel_takes_are_refused_with_the_way_out(self, tun):
+    def test_inject_refused_by_kernel_names_packet_socket(self, tun):
         with pytest.raises(KernelError, match="PacketSocket") as caught:
             tun.inject(b"\x55" * 20)
         assert caught.value.errno == errno.EINVAL
@@ -176,20 +176,20 @@ class TestInject:
             tun.inject(b"")
 
     @pytest.mark.parametrize("thing", [5, "hello", None, ["octets"]])
-    def test_what_is_no_octets_is_refused(self, tun, thing):
-        """bytes(5) would be five zeros."""
+    def test_inject_other_types_than_bytes_is_refused(self, tun, thing):
+        """bytes(5) would be five zero bytes."""
         for put in (tun.inject, tun.emit):
             with pytest.raises(PacketError, match="give bytes, or an object that has __bytes__"):
                 put(thing)
         assert not tun.record
 
-    def test_layers_that_make_no_packet_are_refused(self, tun):
+    def test_inject_invalid_layers_is_refused(self, tun):
         with pytest.raises(PacketError, match="IPv4 header"):
             tun.inject(TCP(src_port=1, dst_port=2), b"")
         with pytest.raises(MalformedError, match=r"IPv4\.ttl"):
             tun.inject(IPv4(src=PEER, dst=tun.address, ttl=256), ICMP())
 
-    def test_what_crossed_is_recorded_both_ways_in_order(self, tun):
+    def test_record_has_both_directions_in_order(self, tun):
         sent = tun.inject(*echo(tun))
         answer = tun.expect(ICMP)
         assert [(each.direction, each.octets) for each in tun.record] == [("in", sent), ("out", bytes(answer))]
@@ -199,29 +199,29 @@ class TestInject:
 
 class TestEmit:
     @pytest.mark.parametrize("octets", [b"\x55", b"\x45", b"\x00" * 20, b"\xff" * 1500, bytes(range(256))])
-    def test_any_octets_come_out_exactly_as_written(self, tun, octets):
+    def test_emit_bytes_are_read_unchanged(self, tun, octets):
         assert tun.emit(octets) == octets
         assert tun.read() == octets
 
-    def test_headers_too(self, tun):
+    def test_emit_headers_are_read_unchanged(self, tun):
         octets = tun.emit(IPv4(src="192.0.2.1", dst="192.0.2.2", checksum=1, total_length=5), TCP(), b"x")
         assert tun.read() == octets
 
 
 class TestExpect:
-    def test_reads_on_where_the_last_one_stopped(self, tun):
+    def test_expect_continues_after_last_match(self, tun):
         for number in (1, 2, 3):
             tun.inject(*echo(tun, number))
         assert tun.expect(ICMP.where(sequence_number=2)).icmp.sequence_number == 2
         assert [packet.icmp.sequence_number for packet in tun.capture()] == [3]
 
-    def test_all_that_is_wanted_must_hold(self, tun):
+    def test_expect_requires_every_condition(self, tun):
         for number in (1, 2, 3):
             tun.inject(*echo(tun, number))
         packet = tun.expect(IPv4.where(dst=PEER), ICMP, lambda packet: packet.icmp.sequence_number > 1)
         assert packet.icmp.sequence_number == 2
 
-    def test_a_miss_shows_every_packet_and_how_it_differs_nearest_first(self, tun):
+    def test_expect_error_lists_packets_closest_match_first(self, tun):
         tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1, dst_port=2))
         tun.inject(*echo(tun, 5))
         with pytest.raises(ExpectationError) as caught:
@@ -233,21 +233,21 @@ class TestExpect:
         assert len(caught.value.seen) == 2
         assert caught.value.elapsed >= 0.05
 
-    def test_nothing_at_all_is_said_so(self, tun):
+    def test_expect_error_without_packets(self, tun):
         with pytest.raises(ExpectationError, match="no packet arrived"):
             tun.expect(timeout=0.0)
 
-    def test_a_mistyped_field_is_an_error_at_once(self, tun):
+    def test_expect_mistyped_field_suggests_another(self, tun):
         with pytest.raises(TypeError, match="did you mean dst_port"):
             tun.expect(TCP.where(dst_prot=80))
 
     @pytest.mark.parametrize("thing", [TCP(src_port=1), "TCP", 5])
-    def test_what_is_no_expectation_is_refused(self, tun, thing):
-        with pytest.raises(TypeError, match=r"expect TCP\.where|no expectation"):
+    def test_expect_invalid_expectation_raises(self, tun, thing):
+        with pytest.raises(TypeError, match=r"expect TCP\.where|is not an expectation"):
             tun.expect(thing)
 
-    def test_a_deadline_holds_while_packets_pour_in(self, tun):
-        """Each read starts another request, so there is always one more: only the deadline ends it."""
+    def test_expect_timeout_holds_under_constant_traffic(self, tun):
+        """Each check injects another request, so that only the timeout ends the wait."""
 
         def never(packet):
             tun.inject(*echo(tun))
@@ -259,27 +259,27 @@ class TestExpect:
 
 
 class TestCapture:
-    def test_without_a_count_it_gives_what_has_come_and_does_not_wait(self, tun):
+    def test_capture_without_count_does_not_wait(self, tun):
         assert tun.capture() == []
         for number in (1, 2):
             tun.inject(*echo(tun, number))
         assert [packet.icmp.sequence_number for packet in tun.capture()] == [1, 2]
         assert tun.capture() == []
 
-    def test_a_count_leaves_the_rest(self, tun):
+    def test_capture_count_leaves_the_rest_unread(self, tun):
         for number in (1, 2, 3):
             tun.inject(*echo(tun, number))
         assert [packet.icmp.sequence_number for packet in tun.capture(2)] == [1, 2]
         assert [packet.icmp.sequence_number for packet in tun.capture(1)] == [3]
         assert tun.capture(0) == []
 
-    def test_too_few_is_a_failed_expectation(self, tun):
+    def test_capture_too_few_packets_raises(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(ExpectationError, match="2 packets"):
             tun.capture(2, timeout=0.05)
 
-    def test_no_chatter_of_the_kernels_own(self, tun):
-        """Sockets opened, bound and closed, a link set down and up: nothing of that may appear on the wire."""
+    def test_kernel_sends_nothing_by_itself(self, tun):
+        """Opening sockets and setting the link down and up sends no packet."""
         tun.listen(80)
         tun.bind(5000)
         tun.device.down()
@@ -287,7 +287,7 @@ class TestCapture:
         assert tun.capture(timeout=0.05) == []
 
     @pytest.mark.tun(ipv6=True)
-    def test_ipv6_is_read_as_octets_where_it_was_asked_for(self, tun):
+    def test_read_returns_ipv6_packet(self, tun):
         tun.device.add_address("fd00::1/64")
         tun.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"six", ("fd00::2", 6))
         assert tun.read()[0] >> 4 == 6
@@ -297,7 +297,7 @@ class TestCapture:
 
 
 class TestPing:
-    def test_requests_are_sent_and_replies_come_back(self, tun):
+    def test_ping_sends_requests_and_receives_replies(self, tun):
         ping = tun.ping("10.1.2.3", count=2, payload=b"marco", identifier=0x1234)
         for number in (1, 2):
             request = tun.expect(ICMP.where(type=8, identifier=0x1234, sequence_number=number))
@@ -306,14 +306,14 @@ class TestPing:
             answer = ping.reply()
             assert (answer.address, answer.sequence_number, answer.payload) == ("10.1.2.3", number, b"marco")
 
-    def test_the_kernel_answers_its_own_address(self, tun):
+    def test_ping_own_address_is_answered(self, tun):
         assert tun.ping(tun.address).reply().address == tun.address
 
-    def test_a_reply_that_does_not_come_is_said_so(self, tun):
+    def test_ping_without_reply_raises(self, tun):
         with pytest.raises(ExpectationError, match=r"an echo reply from 10\.1\.2\.9"):
             tun.ping("10.1.2.9").reply(timeout=0.05)
 
-    def test_without_a_route_it_says_so(self, tun):
+    def test_ping_without_route_raises(self, tun):
         with pytest.raises(KernelError) as caught:
             tun.ping("192.0.2.1")
         assert caught.value.errno == errno.ENETUNREACH
@@ -322,18 +322,18 @@ class TestPing:
         ("arguments", "sentence"),
         [
             ({"address": "nope"}, "'nope'"),
-            ({"address": "10.1.2.3", "count": 0}, "0 requests are none"),
-            ({"address": "10.1.2.3", "identifier": 70000}, "70000 is no 16-bit number"),
+            ({"address": "10.1.2.3", "count": 0}, "count is 0"),
+            ({"address": "10.1.2.3", "identifier": 70000}, "70000 is not a 16-bit number"),
             ({"address": "10.1.2.3", "payload": bytes(65_508)}, "EMSGSIZE"),
             ({"address": "10.1.2.255"}, "EACCES"),
         ],
     )
-    def test_what_cannot_be_sent_is_a_sentence(self, tun, arguments, sentence):
+    def test_ping_invalid_argument_names_the_remedy(self, tun, arguments, sentence):
         with pytest.raises(KernelError, match=sentence) as caught:
             tun.ping(**arguments)
-        assert "; " in str(caught.value)  # and what to do about it
+        assert "; " in str(caught.value)  # a remedy follows
 
-    def test_a_large_one_comes_in_fragments(self, tun):
+    def test_ping_large_payload_is_fragmented(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))
         first, second, third = tun.capture(3)
         assert [packet.ip.fragment_offset for packet in (first, second, third)] == [0, 185, 370]

@@ -1,4 +1,4 @@
-"""Tun: the sockets and programs inside its namespace, with the test as the other end of their wire."""
+"""Tun: sockets and programs inside its namespace, with the test as their peer."""
 
 import errno
 import socket
@@ -13,7 +13,7 @@ PEER = "10.1.2.77"
 
 
 class TestSockets:
-    def test_a_handshake_played_by_hand_and_data_both_ways(self, tun):
+    def test_listen_handshake_and_data_in_both_directions(self, tun):
         listener = tun.listen(80)
         here = {"src": PEER, "dst": tun.address}
         tun.inject(IPv4(**here), TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN))
@@ -29,7 +29,7 @@ class TestSockets:
             accepted.sendall(b"200 OK")
             assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
 
-    def test_connect_leaves_its_syn_on_the_wire(self, tun):
+    def test_connect_sends_syn_without_waiting(self, tun):
         client = tun.connect("10.1.2.3", 80, src_port=5555)
         syn = tun.expect(TCP.where(flags=TCPFlag.SYN))
         assert (syn.tcp.src_port, syn.tcp.dst_port, syn.ip.dst) == (5555, 80, "10.1.2.3")
@@ -39,14 +39,14 @@ class TestSockets:
         client.sendall(b"hello")
         assert tun.expect(TCP.where(payload=b"hello")).tcp.seq == syn.tcp.seq + 1
 
-    def test_udp(self, tun):
+    def test_bind_receives_and_sends_udp(self, tun):
         receiver = tun.bind(5000)
         tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=9, dst_port=5000), b"hi")
         assert receiver.recvfrom(10) == (b"hi", (PEER, 9))
         receiver.sendto(b"yo", (PEER, 9))
         assert tun.expect(UDP).payload == b"yo"
 
-    def test_a_multicast_group_is_reported(self, tun):
+    def test_bind_multicast_group_sends_igmp_report(self, tun):
         receiver = tun.bind(5000)
         group = socket.inet_aton("239.1.2.3") + socket.inet_aton(tun.address)
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
@@ -55,7 +55,7 @@ class TestSockets:
         assert [record.group for record in report.igmp.records] == ["239.1.2.3"]
         assert findings(report) == []
 
-    def test_a_port_in_use_is_a_sentence(self, tun):
+    def test_bind_port_in_use_raises(self, tun):
         tun.bind(5000)
         with pytest.raises(KernelError, match="bind to port 5000") as caught:
             tun.bind(5000)
@@ -66,27 +66,27 @@ class TestSockets:
         [
             (lambda tun: tun.connect("8.8.8.8", 80), "ENETUNREACH"),
             (lambda tun: tun.connect("example.org", 80), "'example.org'"),
-            (lambda tun: tun.connect("10.1.2.3", 99999), "99999 is no 16-bit number"),
-            (lambda tun: tun.listen(-1), "-1 is no 16-bit number"),
+            (lambda tun: tun.connect("10.1.2.3", 99999), "99999 is not a 16-bit number"),
+            (lambda tun: tun.listen(-1), "-1 is not a 16-bit number"),
             (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
             (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
             (lambda tun: tun.ping("10.1.2.255"), "it is a broadcast address .EACCES.; ping one host"),
             (lambda tun: tun.emit(b""), "no octet at all .EINVAL.; send at least one"),
         ],
     )
-    def test_what_cannot_be_is_a_sentence_that_says_what_to_do(self, tun, attempt, sentence):
+    def test_socket_error_names_the_remedy(self, tun, attempt, sentence):
         with pytest.raises(KernelError, match=sentence) as caught:
             attempt(tun)
         assert "; " in str(caught.value)
 
-    def test_sockets_are_closed_with_the_tun(self):
+    def test_close_closes_sockets(self):
         with Tun.create() as tun:
             sockets = [tun.listen(80), tun.bind(80), tun.connect("10.1.2.3", 1), tun.socket()]
         assert {each.fileno() for each in sockets} == {-1}
 
 
 class TestPrograms:
-    def test_the_real_ping_is_answered_by_hand(self, tun):
+    def test_popen_ping_program_receives_injected_reply(self, tun):
         ping = tun.popen(["ping", "-c", "1", "-p", "abcd", "10.1.2.3"], stdout=-1, text=True)
         request = tun.expect(ICMP.where(type=8), IPv4.where(dst="10.1.2.3"))
         assert request.payload.endswith(b"\xab\xcd" * 20)
@@ -94,15 +94,15 @@ class TestPrograms:
         assert "1 received" in ping.communicate(timeout=20)[0]
         assert ping.returncode == 0
 
-    def test_run_is_inside(self, tun):
+    def test_run_program_sees_the_namespace(self, tun):
         shown = tun.run(["cat", "/proc/self/net/dev"], capture_output=True, text=True, check=True).stdout
         assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo", "tun0"]
 
-    def test_a_program_that_is_not_there_is_named(self, tun):
+    def test_run_missing_program_is_named(self, tun):
         with pytest.raises(KernelError, match="no program 'no-such-program'"):
             tun.run(["no-such-program"])
 
-    def test_programs_end_with_the_tun(self):
+    def test_close_kills_programs(self):
         with Tun.create() as tun:
             started = [tun.popen(["sleep", "1000"]) for _ in range(3)]
             tun.popen(["python3", "-c", "import os, time; os.fork(); time.sleep(1000)"])

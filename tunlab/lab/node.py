@@ -219,10 +219,10 @@ class Node:
         Raises:
             CountError: at the end of the block, if a counter changed otherwise.
         """
-        from tunlab.traffic.counter_expectation import expect_counters
+        from tunlab.traffic.counter_expectation import CounterExpectation
 
         __tracebackhide__ = True
-        return expect_counters(self.netns, wanted)
+        return CounterExpectation(self.netns, wanted)
 
     # ---- links -------------------------------------------------------------------------------------------------------
 

@@ -209,21 +209,20 @@ def diff_bytes(
     return lines
 
 
-def difference_text(difference: Difference, name: FunctionNamer = function_name) -> str:
-    """A difference in one short line, for a comment: "TCP.flags: wanted SYN|ACK, got RST|ACK".
+def short_values(difference: Difference, name: FunctionNamer = function_name) -> tuple[str, str]:
+    """Return the wanted and the actual value of a difference, each short enough for a comment.
 
-    Of octets beside octets stands what differs alone, in hexadecimal, with its places from the field's first octet on:
-    "UDP.payload: wanted 58 at 30 and 61 62 at 41–42, got 6c at 30 and 00 00 at 41–42".
+    Of two byte strings only the bytes that differ are shown, in hexadecimal, with their offsets in the field:
+    "58 at 30 and 61 62 at 41–42", "6c at 30 and 00 00 at 41–42".
     """
     if isinstance(difference.wanted, bytes) and isinstance(difference.got, bytes):
-        wanted, got = _differing_runs(difference.wanted, difference.got)
-    else:
-        wanted, got = (side if len(side) <= _BRIEF else f"{side[:_BRIEF]}…" for side in difference.sides(name))
-    return f"{difference.field}: wanted {wanted}, got {got}"
+        return _differing_bytes(difference.wanted, difference.got)
+    wanted, got = (side if len(side) <= _BRIEF else f"{side[:_BRIEF]}…" for side in difference.sides(name))
+    return wanted, got
 
 
-def _differing_runs(one: bytes, other: bytes) -> tuple[str, str]:
-    """Where two octet strings part, from the side of each; and how many octets each has, where that differs too."""
+def differing_ranges(one: bytes, other: bytes) -> list[tuple[int, int]]:
+    """Return start and end of each run of bytes in which two byte strings differ, their different ends included."""
     common, length = min(len(one), len(other)), max(len(one), len(other))
     runs = list[tuple[int, int]]()
     for at in range(common):
@@ -235,10 +234,16 @@ def _differing_runs(one: bytes, other: bytes) -> tuple[str, str]:
             runs.append((at, at + 1))
     if common < length:
         runs.append((common, length))
+    return runs
+
+
+def _differing_bytes(one: bytes, other: bytes) -> tuple[str, str]:
+    """Describe both byte strings by the bytes that differ, and by their lengths if these differ."""
+    runs = differing_ranges(one, other)
     more = [f"{len(runs) - _RUNS} more places"] if len(runs) > _RUNS else []
     sides = []
     for octets in (one, other):
-        size = "" if len(one) == len(other) else f"{len(octets)} octet{'s' * (len(octets) != 1)}, "
+        size = "" if len(one) == len(other) else f"{len(octets)} byte{'s' * (len(octets) != 1)}, "
         sides.append(size + " and ".join([_run(octets, *each) for each in runs[:_RUNS]] + more))
     return sides[0], sides[1]
 

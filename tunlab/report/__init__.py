@@ -1,1 +1,1 @@
-"""What a recording shows a person: as text in a terminal, as a page in a browser."""
+"""Reports of a recording: text in a terminal, an HTML page in a browser."""

@@ -1,7 +1,7 @@
-"""What passed in a test: the kernel's record of each namespace, and what each Tun knows of its own, made one.
+"""The evidence of a test: the packets that the kernel captured in each namespace, with the notes of each Tun.
 
-Source: the kernel's record has everything and the kernel's own times; a Tun knows which line of the test a datagram
-came from and what became of it. A datagram is the same in both where its octets and its direction are.
+The kernel's capture has every packet and the kernel's own times. A Tun knows which line of the test a packet came from
+and what the test did with it. Packets of both are joined if their bytes and direction are the same.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK, AR
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
+from tunlab.report.annotation import Annotation, from_entry
 from tunlab.traffic import TraceEntry, Tun
 from tunlab.traffic.checksum_offload import complete_checksum
 
-_GONE = "deleted"
+_DELETED = "deleted"
 _ETHERNET_HEADER = 14
 _VLAN_TAGS = (b"\x81\x00", b"\x88\xa8")
 
 
 class RecordedNetns(Struct, eq=False):
-    """A namespace that is recorded.
+    """A namespace whose packets are recorded.
 
-    name     of the lab's node, or "kernel"
-    record   what passes its devices; None where that was not asked for, or not allowed
-    tuns     those whose other end is the test
-    is_endpoint   whether packets come from it and go to it, as of a host; not of a bridge
+    Attributes:
+        name: Name of the lab's node; "kernel" without a lab.
+        netns: The namespace.
+        record: The capture of its devices; None if recording is off or not permitted.
+        tuns: Its devices whose other end is the test.
+        is_endpoint: True for a host or router, False for a bridge.
     """
 
     name: str
@@ -44,17 +47,22 @@ class RecordedNetns(Struct, eq=False):
 
 
 class Observation(Struct, frozen=True, eq=False):
-    """A packet on a device.
+    """A packet seen on one device. A packet that crosses several devices has several observations.
 
-    node       the namespace's name
-    device     the device's name in the record: "tun0", or "client:eth0" where there are several namespaces
-    wire       whether the other end is another device; else it is the reader of a TUN
-    direction  as the device sees it: "out" is what the kernel sends
-    frame      the octets as recorded, with the link's header
-    octets     from after the link's header on
-    packet     None for what is no IPv4
-    lost       how many packets of that namespace passed before it, since the one before, and nobody knows of them
-    recorded   whether the kernel's record has it; else a Tun alone
+    Attributes:
+        node: Name of the namespace.
+        device: Name of the device in the recording: "tun0", or "client:eth0" if there are several namespaces.
+        ifname: Name of the device in its namespace.
+        on_link: True if the device's other end is another device, False if it is a reader of a TUN.
+        linktype: LINKTYPE_* of `frame`.
+        time: Nanoseconds since the epoch.
+        direction: "out" if the kernel sent the packet, "in" if it received it.
+        frame: The bytes, with the link header.
+        octets: The bytes after the link header.
+        packet: The parsed packet; None if it is not IPv4.
+        annotation: What the test did with the packet.
+        lost: Number of packets of this namespace that were lost between the previous captured one and this one.
+        recorded: True if the kernel's capture has it, False if only a Tun has it.
     """
 
     node: str
@@ -67,26 +75,33 @@ class Observation(Struct, frozen=True, eq=False):
     frame: bytes
     octets: bytes
     packet: Packet | None
-    comment: str = ""
+    annotation: Annotation = Annotation()
     lost: int = 0
     recorded: bool = True
 
+    @property
+    def comment(self) -> str:
+        """Comment of the packet in the recording."""
+        return self.annotation.comment
+
 
 class Note(Struct, frozen=True):
-    """What is to be known at a time, beside the packets; `time` in nanoseconds since the epoch."""
+    """A line between the packets of the ladder; `time` in nanoseconds since the epoch."""
 
     time: int
     text: str
 
 
 class Evidence(Struct):
-    """All that passed, in the order of time.
+    """All observations of a test, in order of time.
 
-    endpoints  the names of the namespaces that packets come from and go to
-    test_is_endpoint  whether the test itself is an end, by a TUN
-    lost    how many packets of each namespace found no room in its record, and no Tun has them either
-    tuns    the devices of the Tuns, whether or not anything passed them
-    notes   where packets are missing, and when an expectation was given up, in the order of time
+    Attributes:
+        observations: The packets.
+        endpoints: Names of the namespaces that send and receive packets, bridges excluded.
+        test_is_endpoint: True if the test itself sends and receives, through a TUN.
+        lost: For each namespace with lost packets their number.
+        tuns: Devices of the Tuns, with or without packets.
+        notes: Timeouts and losses, in order of time.
     """
 
     observations: list[Observation]
@@ -98,42 +113,46 @@ class Evidence(Struct):
 
 
 def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
-    """What the records and the Tuns have, as it is now."""
+    """Return everything that captures and Tuns have seen so far."""
     several = len(namespaces) > 1
     observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
     for namespace in namespaces:
-        passed = namespace.record.packets() if namespace.record is not None else []
-        found = [_sighting(namespace, each, several) for each in passed]
+        captured = namespace.record.packets() if namespace.record is not None else []
+        found = [_captured(namespace, each, several) for each in captured]
         for tun in namespace.tuns:
             tuns.append(_device(namespace, tun.ifname, several))
-            found = _joined(found, namespace, tun, several)
+            found = _annotated(found, namespace, tun, several)
             notes += [Note(time, text) for time, text in tun.timeouts]
         if namespace.record is not None and namespace.record.dropped:
-            found, missing, at_end = _without_those_found(found, len(found) - len(passed), namespace.record.dropped)
+            found, missing, at_end = _count_gaps(found, len(found) - len(captured), namespace.record.dropped)
             if missing:
                 lost[namespace.name] = missing
-                notes += [Note(each.time, _missing(namespace.name, each.lost, "here")) for each in found if each.lost]
+                notes += [Note(each.time, _gap_text(namespace.name, each.lost, "here")) for each in found if each.lost]
             if at_end:
                 ended = max((each.time for each in found if each.recorded), default=0)
-                notes.append(Note(ended + 1, _missing(namespace.name, at_end, "from here on")))
+                notes.append(Note(ended + 1, _gap_text(namespace.name, at_end, "from here on")))
         observations += found
     observations.sort(key=lambda each: each.time)
     notes.sort(key=lambda each: each.time)
-    ends = [namespace.name for namespace in namespaces if namespace.is_endpoint]
-    return Evidence(observations, ends, any(namespace.tuns for namespace in namespaces), lost, tuns, notes)
+    endpoints = [namespace.name for namespace in namespaces if namespace.is_endpoint]
+    return Evidence(observations, endpoints, any(namespace.tuns for namespace in namespaces), lost, tuns, notes)
 
 
-def _without_those_found(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
-    """Of the packets that the record has lost a Tun may have some: the gaps without these.
+def _count_gaps(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
+    """Reduce the gaps of a capture by the packets that a Tun has seen.
 
-    known   how many a Tun alone has seen
+    Args:
+        found: The observations of a namespace.
+        known: Number of packets that only a Tun has seen.
+        dropped: Number of packets that the capture lost.
 
-    Returns how many are missing, and how many of them after the last that the record has, too.
+    Returns:
+        The observations with reduced gaps, the number of lost packets, and how many of them follow the last capture.
     """
     missing = rest = max(0, dropped - known)
     at_end = dropped - sum(each.lost for each in found)
     found = sorted(found, key=lambda each: each.time)
-    since = 0  # those that only a Tun has seen since the last that the record has
+    since = 0  # packets that only a Tun has seen since the last captured one
     for index, each in enumerate(found):
         if not each.recorded:
             since += 1
@@ -146,71 +165,71 @@ def _without_those_found(found: list[Observation], known: int, dropped: int) -> 
     return found, missing, min(rest, at_end)
 
 
-def _missing(name: str, count: int, where: str) -> str:
-    are = "packet of its devices is" if count == 1 else "packets of its devices are"
-    return f"{name}: {count} {are} missing {where}"
+def _gap_text(name: str, count: int, where: str) -> str:
+    return f"{name}: {count} packet{' is' if count == 1 else 's are'} missing {where}"
 
 
 def _device(namespace: RecordedNetns, ifname: str, several: bool) -> str:
-    return f"{namespace.name}:{ifname or _GONE}" if several else ifname or _GONE
+    return f"{namespace.name}:{ifname or _DELETED}" if several else ifname or _DELETED
 
 
-def _sighting(namespace: RecordedNetns, passed: CapturedPacket, several: bool) -> Observation:
-    captured, ethernet = passed.packet, passed.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
-    frame, head = captured.data, 0
+def _captured(namespace: RecordedNetns, captured: CapturedPacket, several: bool) -> Observation:
+    packet, ethernet = captured.packet, captured.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+    frame, head = packet.data, 0
     if ethernet:
         head = _ETHERNET_HEADER
         while frame[head - 2 : head] in _VLAN_TAGS:
             head += 4
     octets = frame[head:]
-    if not captured.checksum_ready:
+    if not packet.checksum_ready:
         octets = complete_checksum(octets)
         frame = frame[:head] + octets
     return Observation(
         node=namespace.name,
-        device=_device(namespace, passed.ifname, several),
-        ifname=passed.ifname,
-        on_link=passed.hardware_type != ARPHRD_NONE,
+        device=_device(namespace, captured.ifname, several),
+        ifname=captured.ifname,
+        on_link=captured.hardware_type != ARPHRD_NONE,
         linktype=LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW,
-        time=captured.time,
-        direction="out" if captured.outgoing else "in",
+        time=packet.time,
+        direction="out" if packet.outgoing else "in",
         frame=frame,
         octets=octets,
-        packet=_parsed(octets),
-        lost=passed.lost,
+        packet=_parse_or_none(octets),
+        lost=captured.lost,
     )
 
 
-def _parsed(octets: bytes) -> Packet | None:
+def _parse_or_none(octets: bytes) -> Packet | None:
     try:
         return parse(octets)
     except PacketError:
         return None
 
 
-def _joined(found: list[Observation], namespace: RecordedNetns, tun: Tun, several: bool) -> list[Observation]:
-    """The observations with what the Tun knows of them, and with what it alone has seen."""
+def _annotated(found: list[Observation], namespace: RecordedNetns, tun: Tun, several: bool) -> list[Observation]:
+    """Add the Tun's notes to the observations, and the packets that only the Tun has seen."""
     if not tun.closed:
         with suppress(TunlabError):  # the device is gone
             tun.unread()
-    waiting: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
+    unmatched: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
     for index, each in enumerate(found):
-        # A device that was deleted before anybody asked has no name any more in the record.
+        # A device that was deleted before the capture was read has no name.
         if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
-            waiting[each.direction, each.octets].append(index)
-    joined, comments, device = list(found), dict[int, str](), _device(namespace, tun.ifname, several)
+            unmatched[each.direction, each.octets].append(index)
+    annotated, device = list(found), _device(namespace, tun.ifname, several)
     for entry in tun.record:
-        comment = entry.comment or ("nobody asked for it" if entry.direction == "out" else "")
-        if places := waiting[entry.direction, entry.octets]:
-            comments[places.popleft()] = comment
+        annotation = from_entry(entry)
+        if indexes := unmatched[entry.direction, entry.octets]:
+            index = indexes.popleft()
+            annotated[index] = replace(annotated[index], annotation=annotation, device=device, ifname=tun.ifname)
         else:
-            joined.append(_crossed(namespace, tun, entry, comment, several))
-    for index, comment in comments.items():
-        joined[index] = replace(joined[index], comment=comment, device=device, ifname=tun.ifname)
-    return joined
+            annotated.append(_traced(namespace, tun, entry, annotation, several))
+    return annotated
 
 
-def _crossed(namespace: RecordedNetns, tun: Tun, entry: TraceEntry, comment: str, several: bool) -> Observation:
+def _traced(
+    namespace: RecordedNetns, tun: Tun, entry: TraceEntry, annotation: Annotation, several: bool
+) -> Observation:
     return Observation(
         node=namespace.name,
         device=_device(namespace, tun.ifname, several),
@@ -222,20 +241,25 @@ def _crossed(namespace: RecordedNetns, tun: Tun, entry: TraceEntry, comment: str
         frame=entry.octets,
         octets=entry.octets,
         packet=entry.packet,
-        comment=comment,
+        annotation=annotation,
         recorded=False,
     )
 
 
 def loss_sentences(evidence: Evidence) -> Iterable[str]:
-    """A sentence for each namespace whose record is not whole."""
+    """Yield a sentence for each namespace whose capture lost packets."""
     for name, count in evidence.lost.items():
-        were = "packet of its devices was" if count == 1 else "packets of its devices were"
-        yield f"{name}: {count} {were} not recorded: there was no room for more, and the first and the last are here"
+        packets = "1 packet was" if count == 1 else f"{count} packets were"
+        yield f"{name}: {packets} not recorded; the buffer was full, and the first and last packets are kept"
 
 
 def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
-    """The evidence as a pcapng file, `comment` on the whole of it; the interfaces in the order of the ladder's ends."""
+    """Return the evidence as a pcapng file. Its interfaces are in the order of the ladder's columns.
+
+    Args:
+        evidence: The packets.
+        comment: Comment on the whole file.
+    """
     file = BytesIO()
     writer = PcapngWriter(file, comment="\n".join([comment, *loss_sentences(evidence)]))
     numbers = {key: writer.add_interface(key[0], linktype=key[1]) for key in _interfaces(evidence)}
@@ -249,13 +273,14 @@ def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
             comment=each.comment,
             wire_length=len(each.frame),
             dropped=each.lost or None,
+            annotation=each.annotation.to_json() if each.annotation.decisive else "",
         )
     return file.getvalue()
 
 
 def _interfaces(evidence: Evidence) -> list[tuple[str, int]]:
-    """Each device with its link type: who reads the recording knows by their order how the nodes stand."""
+    """Return each device with its link type, in the order of the endpoints, for readers that draw columns."""
     devices = [(device, LINKTYPE_RAW) for device in evidence.tuns]
     devices += [(each.device, each.linktype) for each in evidence.observations]
-    places = {name: place for place, name in enumerate(evidence.endpoints)}
-    return sorted(dict.fromkeys(devices), key=lambda each: places.get(each[0].partition(":")[0], len(places)))
+    order = {name: index for index, name in enumerate(evidence.endpoints)}
+    return sorted(dict.fromkeys(devices), key=lambda each: order.get(each[0].partition(":")[0], len(order)))

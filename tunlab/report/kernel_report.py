@@ -1,7 +1,7 @@
-"""The kernel as witness: what it counted since a namespace was made, in words, and what it would do with a packet.
+"""The kernel report: counters since the namespace was made, drops, and route lookups for unanswered packets.
 
 Source: the modules counters, drop_monitor, nftables_counters and route_lookup of tunlab.kernel.network.
-A namespace of the test's own begins at zero, so that nothing need be asked before the test.
+The counters of a new namespace start at zero, so that no reading before the test is needed.
 """
 
 from __future__ import annotations
@@ -20,56 +20,57 @@ from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import Evidence, RecordedNetns
 
 _LINK_WORDS = {
-    "rx_dropped": "dropped {n} that came in",
-    "tx_dropped": "dropped {n} on the way out: its queue was full, or it was down",
+    "rx_dropped": "dropped {n} on receipt",
+    "tx_dropped": "dropped {n} on sending: its queue was full, or it was down",
     "rx_errors": "received {n} with an error",
     "tx_errors": "could not send {n}",
 }
 _REFUSALS = {
-    "EXDEV": "refused: the way back to its source does not lead over the device it came in by",
-    "EINVAL": "refused: the source or the destination cannot be (a martian)",
-    "ENETUNREACH": "refused: no route leads there",
-    "EHOSTUNREACH": "refused: it is nobody's here, and either no route leads there or this is no router"
+    "EXDEV": "refused: the route back to the source uses another device",
+    "EINVAL": "refused: invalid source or destination address (martian)",
+    "ENETUNREACH": "refused: no route to the destination",
+    "EHOSTUNREACH": "refused: the destination is not a local address, and there is no route or forwarding is off"
     " (net.ipv4.ip_forward = {forward})",
-    "EACCES": "refused: a route prohibits it",
+    "EACCES": "refused: the route is of type prohibit",
 }
-_MOST = 5  # ways that are asked for in one namespace
+_MAX_LOOKUPS = 5  # in one namespace
 
 
 def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reasons: Sequence[str]) -> list[str]:
-    """What the kernel says, in lines; a heading for each namespace where there are several.
+    """Return the lines of the report, with a heading for each namespace if there are several.
 
-    reasons   those that the kernel gave for its drops (tunlab.kernel.network.drop_monitor)
+    Args:
+        namespaces: The namespaces of the test.
+        evidence: The packets of the test.
+        reasons: The kernel's drop reasons (tunlab.kernel.network.drop_monitor).
     """
     lines = list[str]()
     for namespace in namespaces:
-        said = list(_namespace_lines(namespace, evidence))
-        if said and len(namespaces) > 1:
+        own_lines = list(_namespace_lines(namespace, evidence))
+        if own_lines and len(namespaces) > 1:
             lines.append(f"in {namespace.name}:")
-            said = [f"  {line}" for line in said]
-        lines += said
-    told = _plausible_reasons(Counter(reasons), namespaces, evidence)
-    if told:
-        # What another program's packets meet while this thread is on the processor is counted as this thread's.
-        lines.append(
-            "its reasons for the drops while this thread ran (on a busy machine a stranger's may be among them):"
-        )
-        lines += [f"  {text}" for text in describe_drop_reasons(told)]
+            own_lines = [f"  {line}" for line in own_lines]
+        lines += own_lines
+    plausible = _plausible_reasons(Counter(reasons), namespaces, evidence)
+    if plausible:
+        # The kernel counts drops for the thread that is on the processor, also those of other programs' packets.
+        lines.append("kernel drop reasons (system-wide: other processes' drops may be included):")
+        lines += [f"  {text}" for text in describe_drop_reasons(plausible)]
     return lines
 
 
 def _plausible_reasons(
     reasons: Counter[str], namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> dict[str, int]:
-    """The reasons but those of which there are more than packets in the test: a stranger's, as a whole host's are."""
-    if any(namespace.record is None for namespace in namespaces):  # nobody knows how many packets there were
+    """Leave out reasons that were given more often than the test has packets: they are other processes' drops."""
+    if any(namespace.record is None for namespace in namespaces):  # the number of packets is unknown
         return dict(reasons)
     seen = len(evidence.observations) + sum(evidence.lost.values())
     return {reason: count for reason, count in reasons.items() if count <= seen}
 
 
 def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[str]:
-    # The test's own hold on it may be gone by now; the record's is not.
+    # The fixture may have closed the namespace; the capture still keeps it open.
     opened = None
     netns = namespace.netns
     try:
@@ -81,17 +82,17 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
         yield from counted
         with Rtnl(netns) as rtnl:
             links = rtnl.links()
-        # Where nothing happened, or all is being taken down, it says nothing that a link is down.
+        # A link that is down explains nothing in an unused namespace, or during teardown.
         yield from _links(links, in_use=bool(counted) and opened is None)
         yield from _firewall(netns)
         if namespace.is_endpoint:
             indexes = {link.name: link.index for link in links}
             dropped = any(line.startswith("dropped") for line in counted)
             for line, delivered in _routes(namespace, netns, evidence, indexes):
-                if dropped or not delivered:  # else it says nothing that a packet found its way
+                if dropped or not delivered:  # a delivered packet explains a failure only if it was dropped later
                     yield line
     except TunlabError as error:
-        yield f"(could not be asked: {error})"
+        yield f"(not available: {error})"
     finally:
         if opened is not None:
             opened.close()
@@ -101,7 +102,7 @@ def _counters(netns: Netns) -> Iterator[str]:
     sentences, rest = describe_counters({name: value for name, value in read_counters(netns).items() if value})
     yield from sentences
     if rest:
-        yield "counted: " + ", ".join(f"{name} {value}" for name, value in rest.items())
+        yield "other counters: " + ", ".join(f"{name} {value}" for name, value in rest.items())
 
 
 def _links(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
@@ -113,21 +114,21 @@ def _links(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
         if in_use and not link.up:
             yield f"{link.name} is down"
         elif in_use and not link.carrier and link.kind in ("tun", "veth"):
-            other = "nobody reads it" if link.kind == "tun" else "its other end is down"
-            yield f"{link.name} is up without a carrier ({other}): nothing passes"
+            why = "no program reads it" if link.kind == "tun" else "its other end is down"
+            yield f"{link.name} is up but has no carrier: {why}"
 
 
 def _firewall(netns: Netns) -> Iterator[str]:
     try:
         rules = read_rule_counters(netns)
-    except KernelError:  # there is no nf_tables
+    except KernelError:  # the kernel has no nf_tables
         return
     for rule in rules:
         if rule.position == 0:
             counted = "" if rule.packets is None else f": {rule.packets} packets"
-            yield f"firewall: chain {rule.chain} drops by policy what no rule accepts{counted}"
+            yield f"firewall: chain {rule.chain} has the policy drop{counted}"
         elif rule.packets:
-            did = {"drop": "dropped", "reject": "rejected"}.get(rule.verdict, "met")
+            did = {"drop": "dropped", "reject": "rejected"}.get(rule.verdict, "matched")
             packets = f"{rule.packets} packet{'' if rule.packets == 1 else 's'}"
             yield f"firewall: rule {rule.position} of {rule.chain} {did} {packets}"
 
@@ -135,45 +136,48 @@ def _firewall(netns: Netns) -> Iterator[str]:
 def _routes(
     namespace: RecordedNetns, netns: Netns, evidence: Evidence, indexes: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
-    """What the kernel would do with each packet that came in and was neither answered nor passed on; is that for us."""
+    """Look up the route of each packet that was neither answered nor forwarded. Yield a line, and True if local."""
     names = {index: name for name, index in indexes.items()}
     own = [each for each in evidence.observations if each.node == namespace.name and each.packet is not None]
     sent = {(each.packet.ip.src, each.packet.ip.dst) for each in own if each.packet and each.direction == "out"}
-    asked = dict[tuple[str, str, str], None]()
+    lookups = dict[tuple[str, str, str], None]()
     for each in own:
         if each.packet is None or each.direction != "in" or each.ifname not in indexes or each.ifname == "lo":
             continue
         src, dst = each.packet.ip.src, each.packet.ip.dst
         if (dst, src) not in sent and (src, dst) not in sent:
-            asked[src, dst, each.ifname] = None
-    for src, dst, ifname in list(asked)[:_MOST]:
-        way = lookup_route(netns, dst, src=src, ifindex=indexes[ifname])
-        yield f"way of {src} > {dst} in by {ifname}: {_route_text(way, netns, src, ifname, names)}", way.type == "local"
+            lookups[src, dst, each.ifname] = None
+    for src, dst, ifname in list(lookups)[:_MAX_LOOKUPS]:
+        route = lookup_route(netns, dst, src=src, ifindex=indexes[ifname])
+        text = _route_text(route, netns, src, ifname, names)
+        yield f"route of {src} > {dst} received on {ifname}: {text}", route.type == "local"
 
 
-def _route_text(way: RouteLookup, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    if way.error in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
+def _route_text(route: RouteLookup, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
+    if route.error in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
         return why
-    if way.error:
-        words = _REFUSALS.get(way.error, f"refused: {way.error}")
+    if route.error:
+        words = _REFUSALS.get(route.error, f"refused: {route.error}")
         return words.format(forward=_sysctl(netns, "net.ipv4.ip_forward"))
-    if way.type == "local":
-        return "delivered here"
-    out = f" over {_device(way.ifindex, names)}" if way.ifindex else ""
-    return f"forwarded{out}{f' via {way.via}' if way.via else ''}" if way.type == "unicast" else f"{way.type}{out}"
+    if route.type == "local":
+        return "delivered locally"
+    out = f" on {_device(route.ifindex, names)}" if route.ifindex else ""
+    return (
+        f"forwarded{out}{f' via {route.via}' if route.via else ''}" if route.type == "unicast" else f"{route.type}{out}"
+    )
 
 
 def _rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    """Why rp_filter refuses the source, if it does: ip-sysctl.rst, the greater of `all` and the device's counts."""
+    """Explain a refusal by rp_filter; "" if it has another cause. The larger setting of `all` and the device counts."""
     settings = {name: _sysctl(netns, f"net.ipv4.conf.{name}.rp_filter") for name in ("all", ifname)}
     mode = max(settings.values())
     back = lookup_route(netns, src)
     leads_elsewhere = back.error or names.get(back.ifindex) != ifname
     if mode not in "12" or back.type == "local" or not (leads_elsewhere if mode == "1" else back.error):
         return ""
-    where = f"leads over {_device(back.ifindex, names)}" if not back.error else f"is not known ({back.error})"
-    said = ", ".join(f"net.ipv4.conf.{name}.rp_filter = {value}" for name, value in settings.items())
-    return f"refused by rp_filter: the way back to {src} {where}, and it came in by {ifname} ({said})"
+    where = f"uses {_device(back.ifindex, names)}" if not back.error else f"does not exist ({back.error})"
+    shown = ", ".join(f"net.ipv4.conf.{name}.rp_filter = {value}" for name, value in settings.items())
+    return f"refused by rp_filter: the packet was received on {ifname}, but the route to {src} {where} ({shown})"
 
 
 def _device(ifindex: int, names: dict[int, str]) -> str:

@@ -1,6 +1,6 @@
-"""The ladder: who sent what to whom, an arrow for each packet between the ends, down the time.
+"""The ladder: a sequence diagram in text, with one arrow per packet between its sender and its receiver.
 
-Source: the message sequence chart, ITU-T Z.120, as far as plain text goes. 100 columns, or fewer in a narrow terminal.
+Source: message sequence charts, ITU-T Z.120. It is 100 columns wide, or narrower in a narrow terminal.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from msgspec import Struct
 from tunlab.packet import summary
 from tunlab.report import arp
 from tunlab.report.evidence import Evidence, Note, Observation
-from tunlab.traffic.trace import DECISIVE_COMMENTS
 
 WIDTH = 100
 TEST = "test"
-_FIRST, _LAST, _AROUND = 20, 40, 3  # of a long test these rows are shown, and so many around those that decide
-_NOTES = 20
+_FIRST, _LAST, _AROUND = 20, 40, 3  # rows of a long ladder that are drawn: first, last, around a decisive packet
+_MAX_NOTES = 20
 
 
 class LadderRow(Struct, frozen=True):
-    """An arrow.
+    """An arrow of the ladder.
 
-    number    of the packet in the recording, from 1: of its first observation
-    origin    the name of an end; "" where it came from nowhere that is recorded
-    target    the same; "" where nobody has received it
-    received  the number of the observation at the target; 0 if nobody received it
+    Attributes:
+        number: Number of the packet's first observation in the recording, from 1.
+        observation: That observation.
+        origin: Name of the sending endpoint; "" if the sender is not recorded.
+        target: Name of the receiving endpoint; "" if no endpoint received the packet.
+        comment: Comment on the packet.
+        received: Number of the observation at the target; equal to `number` if there is only one, 0 without a target.
     """
 
     number: int
@@ -40,7 +42,7 @@ class LadderRow(Struct, frozen=True):
 
 
 def ladder_rows(evidence: Evidence) -> list[LadderRow]:
-    """The arrows: each packet once from end to end, however many devices it passed between."""
+    """Return one row per packet and receiver, however many devices the packet crossed between them."""
     found = list[LadderRow]()
     received: defaultdict[bytes, deque[tuple[int, Observation]]] = defaultdict(deque)
     left: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
@@ -50,56 +52,63 @@ def ladder_rows(evidence: Evidence) -> list[LadderRow]:
             received[each.frame].append((number, each))
         elif each.on_link:
             left[each.frame].append((number, each.node))
-    taken = set[int]()
+    received_numbers = set[int]()
     for number, each in numbered:
         if not each.on_link:
             ends = (TEST, each.node) if each.direction == "in" else (each.node, TEST)
             found.append(LadderRow(number, each, *ends, each.comment, number))
         elif each.direction == "out":
-            targets = _receivers(each, received[each.frame], taken)
+            targets = _receivers(each, received[each.frame], received_numbers)
             for target, there in targets or [("", 0)]:
                 found.append(LadderRow(number, each, each.node, target, each.comment, there))
-        elif number not in taken and (each.ifname == "lo" or not _sent_later(each, number, left[each.frame])):
+        elif number not in received_numbers and (
+            each.ifname == "lo" or not _sent_later(each, number, left[each.frame])
+        ):
             origin = each.node if each.ifname == "lo" else ""
             found.append(LadderRow(number, each, origin, each.node, each.comment, number))
     return found
 
 
-def _receivers(sent: Observation, candidates: deque[tuple[int, Observation]], taken: set[int]) -> list[tuple[str, int]]:
+def _receivers(
+    sent: Observation, candidates: deque[tuple[int, Observation]], received_numbers: set[int]
+) -> list[tuple[str, int]]:
     """Return each receiver once, with the number of its first observation after the packet was sent."""
     names = dict[str, int]()
-    while candidates and candidates[0][0] in taken:
+    while candidates and candidates[0][0] in received_numbers:
         candidates.popleft()
     for number, each in candidates:
-        if each.node in names:  # it was sent again
+        if each.node in names:  # the packet was sent again
             break
-        if number not in taken and each.node != sent.node and each.time >= sent.time:
-            taken.add(number)
+        if number not in received_numbers and each.node != sent.node and each.time >= sent.time:
+            received_numbers.add(number)
             names[each.node] = number
     return list(names.items())
 
 
 def _sent_later(received: Observation, number: int, left: Sequence[tuple[int, str]]) -> bool:
-    # Two namespaces' records are put together by time: a packet may seem to arrive before it left.
+    # Captures of two namespaces are merged by time: a packet may seem to arrive before it was sent.
     return bool(left) and left[-1][0] > number and left[-1][1] != received.node
 
 
 def describe(observation: Observation) -> str:
-    """The packet in one line."""
+    """Return the packet in one line."""
     octets = observation.octets
     if observation.packet is not None:
         return summary(observation.packet)
     if observation.on_link and observation.frame[12:14] == b"\x08\x06" and arp.is_ethernet_ipv4(octets):
         return arp.summarize(octets)
     if octets and octets[0] >> 4 == 6:
-        return f"IPv6, {len(octets)} octets"
+        return f"IPv6, {len(octets)} bytes"
     return summary(octets)
 
 
 def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
-    """The ladder in lines; none where nothing passed.
+    """Return the lines of the ladder; an empty list without packets.
 
-    since   what passed until then, in nanoseconds since the epoch, was shown before: it is left out
+    Args:
+        evidence: The packets.
+        width: Width of a line in columns.
+        since: Packets up to this time, in nanoseconds since the epoch, are left out: an earlier ladder showed them.
     """
     found = ladder_rows(evidence)
     if not found:
@@ -109,10 +118,10 @@ def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> l
     columns = _Layout([name for name in names if name in used], digits=len(str(found[-1].number)), width=width)
     several = len({row.observation.device for row in found if not row.observation.on_link}) > 1
     start = found[0].observation.time
-    shown, notes = _shown(found, since), deque([each for each in evidence.notes if each.time > since][-_NOTES:])
+    shown, notes = _shown(found, since), deque([each for each in evidence.notes if each.time > since][-_MAX_NOTES:])
     lines, left_out = [columns.header()], 0
     if before := sum(each.time <= since for each in evidence.observations):
-        lines.append(f"      … {before} packet{'' if before == 1 else 's'} before, shown above …")
+        lines.append(f"      … {before} packet{'' if before == 1 else 's'} shown above …")
     for index, row in enumerate(found):
         while notes and notes[0].time < row.observation.time:
             lines += _left_out(left_out)
@@ -126,7 +135,7 @@ def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> l
         prefix = f"{row.observation.device}: " if several and not row.observation.on_link else ""
         text = prefix + describe(row.observation)
         if not row.target:
-            text += " – nobody received it"
+            text += " – not received"
         lines += columns.arrow(row, (row.observation.time - start) / 1e6, text)
     for note in notes:
         lines += columns.note(note, start)
@@ -134,30 +143,25 @@ def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> l
 
 
 def _shown(found: Sequence[LadderRow], since: int) -> set[int]:
-    """The indexes of the rows that are drawn: of a great many the first, the last, and what is around the decisive."""
+    """Return the indexes of the rows to draw: of many rows the first, the last, and those around decisive packets."""
     begin = next((index for index, row in enumerate(found) if row.observation.time > since), len(found))
     end = len(found)
     if end - begin <= _FIRST + _LAST:
         return set(range(begin, end))
-    decisive = [index for index in range(begin, end) if _decides(found[index])]
+    decisive = [index for index in range(begin, end) if found[index].observation.annotation.decisive]
     shown = {*range(begin, begin + _FIRST), *range(end - _LAST, end)}
     for index in (*decisive[:2], *decisive[-1:]):
         shown.update(range(max(begin, index - _AROUND), min(end, index + _AROUND + 1)))
     return shown
 
 
-def _decides(row: LadderRow) -> bool:
-    return any(part in DECISIVE_COMMENTS for part in row.comment.split("; "))
-
-
 def _left_out(count: int) -> Iterator[str]:
     if count:
-        are = "more packet, it is" if count == 1 else "more packets, all of them"
-        yield f"      … {count} {are} in the recording …"
+        yield f"      … {count} more packet{'' if count == 1 else 's'} in the recording …"
 
 
 class _Layout:
-    """Where the lines of the ends stand."""
+    """The positions of the endpoints' vertical lines."""
 
     def __init__(self, names: Sequence[str], *, digits: int, width: int) -> None:
         self.names, self.digits, self.width = list(names), max(3, digits), width
@@ -167,7 +171,7 @@ class _Layout:
         self.first = self.digits + 12
         self.places = {name: self.first + index * self.gap for index, name in enumerate(names)}
         self.end = self.first + (len(names) - 1) * self.gap
-        self.own_line = width - self.end < 44  # too many ends for a text beside them
+        self.own_line = width - self.end < 44  # too many endpoints for a text beside them
 
     def header(self) -> str:
         line = [" "] * (self.end + self.gap)

@@ -1,6 +1,6 @@
-"""Where a packet as wanted was after all: out of another device of the namespace, or out of the right one, later.
+"""Matching packets that an expectation could not see: on another device, or on the same one after the timeout.
 
-Source: the recording, which has what an expectation on one device cannot see.
+The recording of the namespace has them; the expectation watched one device until its timeout.
 """
 
 from __future__ import annotations
@@ -8,36 +8,27 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from tunlab.errors import ExpectationError
-from tunlab.report.evidence import Evidence, Observation, RecordedNetns
-
-_TAKEN = ("fence", "emitted at", "matched expectation", "captured at", "read at")
-"""Comments of packets that somebody has asked for, or that are nobody's answer."""
+from tunlab.report.evidence import Evidence, RecordedNetns
 
 
 def matches_on_other_devices(
     error: BaseException, namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> Iterator[str]:
-    """A sentence for each device that a packet came out of which is as wanted; none for what is no unmet one."""
+    """Yield a sentence for each device that sent a matching packet; none unless an expectation timed out."""
     unmet = error.unmet if isinstance(error, ExpectationError) else None
-    namespace = next(
-        (each.name for each in namespaces if unmet is not None and each.netns.identity == unmet.netns), None
-    )
-    if unmet is None or namespace is None:
+    if unmet is None:
         return
-    told = set[str]()
+    node = next((each.name for each in namespaces if each.netns.identity == unmet.netns), None)
+    reported = set[str]()
     for number, each in enumerate(evidence.observations, 1):
-        if each.node != namespace or each.direction != "out" or each.ifname in told or _is_taken(each):
+        if each.node != node or each.direction != "out" or each.ifname in reported or each.annotation.consumed:
             continue
         is_late = each.ifname == unmet.ifname and each.time > unmet.ended_ns
         if each.packet is None or not (is_late or each.ifname != unmet.ifname) or not unmet.matches(each.packet):
             continue
-        told.add(each.ifname)
+        reported.add(each.ifname)
         if is_late:
             after = (each.time - unmet.ended_ns) / 1e6
-            yield f"a packet as wanted came later, {after:.3g} ms after {unmet.ifname} was watched for it: {number}"
+            yield f"packet {number} matches, but left {unmet.ifname} {after:.3g} ms after the test stopped watching"
         else:
-            yield f"a packet as wanted came out of {each.device}, and it was expected out of {unmet.ifname}: {number}"
-
-
-def _is_taken(observation: Observation) -> bool:
-    return any(part.startswith(_TAKEN) for part in observation.comment.split("; "))
+            yield f"packet {number} matches, but left {each.device}; the test expected it on {unmet.ifname}"

@@ -1,4 +1,4 @@
-"""What a failing test shows in the terminal: the ladder, what is suspicious, what the kernel says, where to look on."""
+"""The tunlab section of a failed test in the terminal: ladder, findings, kernel report, files."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ _MOST_FINDINGS = 20
 
 def render_section(
     evidence: Evidence,
-    testimony: Sequence[str],
+    kernel_lines: Sequence[str],
     pointers: Sequence[str],
     remarks: Sequence[str] = (),
     *,
     width: int = WIDTH,
     since: int = -1,
 ) -> str:
-    """The text.
+    """Return the text of the section.
 
-    remarks     what is to be known of the packets beside themselves, in sentences
-    testimony   what the kernel says, in lines
-    pointers    the lines of the end: the files, and how to run it again
-    width       of the terminal, in columns
-    since       what passed until then was shown at an earlier failure of the same test, and is left out
+    Args:
+        evidence: The packets of the test.
+        kernel_lines: The kernel report.
+        pointers: Last lines: the files, and how to run the test again.
+        remarks: Sentences about single packets.
+        width: Width of the terminal in columns.
+        since: Packets up to this time, in nanoseconds since the epoch, are left out: an earlier failure showed them.
     """
-    parts = [draw_ladder(evidence, width=width, since=since) or ["no packet passed any device of this test"]]
+    parts = [draw_ladder(evidence, width=width, since=since) or ["no packet crossed any device of this test"]]
     if remarks:
         parts.append(_indented(remarks, "", width))
     if suspicious := _suspicious(evidence, since):
         parts.append(["suspicious:", *_indented(suspicious, "  ", width)])
-    if testimony:
-        parts.append(["the kernel says:", *_indented(testimony, "  ", width)])
+    if kernel_lines:
+        parts.append(["the kernel says:", *_indented(kernel_lines, "  ", width)])
     if lost := list(loss_sentences(evidence)):
         parts.append(_indented(lost, "", width))
     parts.append(list(pointers))

@@ -1,7 +1,7 @@
-"""Which packet meets which expectation: each packet at most one, each expectation one, in an order or in any.
+"""The assignment of packets to expectations: each packet meets at most one expectation, in a given order or in any.
 
-In any order it is a matching in a bipartite graph, grown by augmenting paths (Kuhn 1955): a packet that could meet two
-expectations gives way to one that could meet only the first.
+Without an order this is a maximum matching in a bipartite graph, grown by augmenting paths (Kuhn 1955): if two packets
+fit one expectation, the packet that fits another one too moves there.
 """
 
 from __future__ import annotations
@@ -10,47 +10,48 @@ from collections.abc import Collection
 
 
 class Assignment:
-    """Packets are offered as they come; an expectation that has one keeps one.
+    """Packets assigned to expectations as they arrive. An expectation that has a packet keeps one.
 
-    holders   for each expectation the packet that meets it, by the number of its offer from 0, or None
+    Attributes:
+        packets: For each expectation the number of its packet, counted from 0 in arrival order; None if it has none.
     """
 
     def __init__(self, expectations: int, *, ordered: bool = False) -> None:
-        self.holders: list[int | None] = [None] * expectations
+        self.packets: list[int | None] = [None] * expectations
         self._ordered = ordered
         self._choices: list[Collection[int]] = []
 
     def offer(self, choices: Collection[int]) -> bool:
-        """One more packet, with the expectations it could meet; whether it now meets one."""
+        """Add a packet, and return True if it is assigned. `choices` are the expectations that it matches."""
         self._choices.append(choices)
         packet = len(self._choices) - 1
-        if self._ordered:  # the earliest that fits leaves the most to those after it
-            upcoming = self.holders.index(None) if None in self.holders else -1
-            if upcoming not in choices:
+        if self._ordered:  # the first match is the best: it leaves most packets for later expectations
+            expected = self.packets.index(None) if None in self.packets else -1
+            if expected not in choices:
                 return False
-            self.holders[upcoming] = packet
+            self.packets[expected] = packet
             return True
-        return self._place(packet, set())
+        return self._assign(packet, set())
 
-    def _place(self, packet: int, tried: set[int]) -> bool:
+    def _assign(self, packet: int, tried: set[int]) -> bool:
         for expectation in self._choices[packet]:
             if expectation in tried:
                 continue
             tried.add(expectation)
-            holder = self.holders[expectation]
-            if holder is None or self._place(holder, tried):
-                self.holders[expectation] = packet
+            current = self.packets[expectation]
+            if current is None or self._assign(current, tried):
+                self.packets[expectation] = packet
                 return True
         return False
 
     @property
     def complete(self) -> bool:
-        """Whether every expectation has its packet."""
-        return None not in self.holders
+        """True if every expectation has a packet."""
+        return None not in self.packets
 
     def in_any_order(self) -> Assignment:
-        """The same offers with the order left aside."""
-        free = Assignment(len(self.holders))
+        """Return the assignment of the same packets without an order."""
+        unordered = Assignment(len(self.packets))
         for choices in self._choices:
-            free.offer(choices)
-        return free
+            unordered.offer(choices)
+        return unordered

@@ -1,6 +1,6 @@
-"""What the kernel leaves to a device to finish, finished: a checksum in a packet that was seen on its way there.
+"""Checksum offload undone: packets captured on their way to a device that would have computed their checksum.
 
-Source: Documentation/networking/checksum-offloads.rst. It is no fault of the packet, and must not be shown as one.
+Source: Documentation/networking/checksum-offloads.rst. The checksum of such a packet is not wrong, only unfinished.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from tunlab.packet import TCP, UDP, Packet, build, parse
 
 
 def complete_checksum(octets: bytes) -> bytes:
-    """The datagram with its transport checksum as the device would have made it; as it is where there is none."""
+    """Return the packet with its TCP or UDP checksum computed; unchanged if it is not IPv4."""
     try:
         packet = parse(octets)
     except PacketError:
@@ -21,6 +21,6 @@ def complete_checksum(octets: bytes) -> bytes:
 
 
 def complete_packet_checksum(packet: Packet) -> bytes:
-    """As `complete_checksum`, of a packet that was parsed."""
+    """Return the bytes of a parsed packet with its TCP or UDP checksum computed."""
     headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
     return build(*headers, packet.payload) + packet.trailer

@@ -1,8 +1,6 @@
-"""What the kernel counts while a block runs, held against what it should count.
+"""Expected changes of kernel counters during a `with` block.
 
-Source: tunlab.kernel.network.counters.
-Two readings and the difference; a packet that is injected is counted when `inject`
-returns.
+Source: tunlab.kernel.network.counters. An injected packet is counted before `inject` returns.
 """
 
 from __future__ import annotations
@@ -18,16 +16,27 @@ from tunlab.kernel.network.counters import counter_changes, read_counters
 
 
 class CounterExpectation:
-    """A block within which the kernel counts just so; after it, `moved` is all that moved, by how much."""
+    """A context manager that asserts how kernel counters change during its block.
+
+    Args:
+        netns: The namespace whose counters are read.
+        wanted: Expected change by counter name, with two underscores for the dot: {"IpExt__InCsumErrors": 1}. 0
+            means no change; counters that are not named may change.
+
+    Entering it returns a dict that contains, after the block, every counter that changed, and by how much.
+
+    Raises:
+        KernelError: ENOENT, the kernel has no counter of that name.
+        CountError: At the end of the block, if a counter changed by another amount.
+    """
 
     def __init__(self, netns: Netns, wanted: Mapping[str, int]) -> None:
-        """The names are those of `counts`. Raises KernelError (ENOENT) for one that is none."""
         __tracebackhide__ = True
         self.moved: dict[str, int] = {}
         self._netns, self._before = netns, read_counters(netns)
         self._wanted: dict[str, int] = {}
-        for name, value in wanted.items():  # no comprehension, whose frame would be shown in a traceback
-            self._wanted[_name(name, self._before)] = value
+        for name, value in wanted.items():  # a comprehension's frame would be shown in a traceback
+            self._wanted[_counter_name(name, self._before)] = value
 
     def __enter__(self) -> dict[str, int]:
         self._before = read_counters(self._netns)
@@ -44,28 +53,20 @@ class CounterExpectation:
             raise CountError(wanted=self._wanted, moved=self.moved)
 
 
-def expect_counters(netns: Netns, wanted: Mapping[str, int]) -> CounterExpectation:
-    """Within the block, each counter named moves by so many: {"IpExt__InCsumErrors": 1}; a 0 says that it does not.
-
-    The underscores stand for the dot in "IpExt.InCsumErrors". `with` gives a mapping that has, after the block, all
-    that moved. Raises CountError, an AssertionError, where one moved otherwise; KernelError (ENOENT) for a name that
-    is none.
-    """
-    __tracebackhide__ = True
-    return CounterExpectation(netns, wanted)
-
-
-def _name(name: str, known: Mapping[str, int]) -> str:
+def _counter_name(name: str, known: Mapping[str, int]) -> str:
     __tracebackhide__ = True
     dotted = name.replace("__", ".", 1)
     if dotted in known:
         return dotted
     lowered = {each.lower(): each for each in known}
-    # The field alone is what most people remember.
     same_field = [each for each in known if each.partition(".")[2].lower() == dotted.rpartition(".")[2].lower()]
     close = same_field or [lowered[each] for each in get_close_matches(dotted.lower(), lowered, n=3)]
-    meant = " or ".join(each.replace(".", "__") for each in close)
+    suggestion = " or ".join(each.replace(".", "__") for each in close)
     remedy = (
-        f"did you mean {meant}?" if close else "tun.counters has them all, as Ip.InHdrErrors: write Ip__InHdrErrors"
+        f"did you mean {suggestion}?"
+        if close
+        else "tun.counters lists all counters; write Ip__InHdrErrors for Ip.InHdrErrors"
     )
-    raise KernelError(errno.ENOENT, f"count {name}", reason="this kernel has no counter of that name", remedy=remedy)
+    raise KernelError(
+        errno.ENOENT, f"expect counter {name}", reason="this kernel has no counter of that name", remedy=remedy
+    )

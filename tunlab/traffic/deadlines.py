@@ -1,12 +1,13 @@
-"""How long to wait on a machine that wakes late: windows, extended by the lateness that was measured on it.
+"""Deadlines that allow for a machine that wakes processes late.
 
-A process that sleeps until an instant runs some time after it: timer slack (prctl(2), PR_SET_TIMERSLACK) and, on a busy
-machine, whoever has the processor. A packet that comes so late is in time; so a deadline is
+A process that sleeps until a deadline runs some time after it: because of timer slack (prctl(2), PR_SET_TIMERSLACK)
+and, on a busy machine, because other processes hold the processor. A packet that arrives during that delay counts as
+in time. A timeout is therefore extended once, when it first expires:
 
-    seconds + margin,    margin = min(4 × jitter, 0.1 s),    0 for a deadline of no length
+    timeout + margin,    margin = min(4 × jitter, 0.1 s),    0 for a timeout of 0
 
-where jitter is the worst lateness of three waits of a millisecond by poll(2), measured once in a process and only when
-a deadline first runs out: one that ends by its packet never pays. No deadline is ever shorter than was asked for.
+Jitter is the largest delay of three 1 ms waits by poll(2). It is measured once per process, and only after a timeout
+expired, so that successful waits do not pay for it. No wait is shorter than the timeout.
 """
 
 from __future__ import annotations
@@ -16,45 +17,51 @@ import select
 import time
 from functools import cache
 
-_WAITS, _MILLISECONDS = 3, 1
-_TIMES, _LARGEST_MARGIN = 4, 0.1
-LONGEST_GRACE = 0.25
-"""Seconds that a deadline which ran out is watched on, at most, for what was wanted: a miss by time alone."""
+_SAMPLES, _SAMPLE_MS = 3, 1
+_JITTER_FACTOR, _MAX_MARGIN = 4, 0.1
+MAX_GRACE = 0.25
+"""Longest wait for a late packet after a timeout, in seconds."""
 
 
 @cache
 def jitter() -> float:
-    """Seconds by which this machine wakes late, the worst of a few; takes some four milliseconds, once."""
+    """Measure by how many seconds this machine wakes a process late. Takes about 4 ms, once per process."""
     poll = select.poll()
     worst = 0.0
-    for _ in range(_WAITS):
+    for _ in range(_SAMPLES):
         started = time.monotonic()
-        poll.poll(_MILLISECONDS)
-        worst = max(worst, time.monotonic() - started - _MILLISECONDS / 1000)
+        poll.poll(_SAMPLE_MS)
+        worst = max(worst, time.monotonic() - started - _SAMPLE_MS / 1000)
     return worst
 
 
-def margin(seconds: float) -> float:
-    """By how much a deadline of so many seconds is extended."""
-    return min(_TIMES * jitter(), _LARGEST_MARGIN) if seconds > 0 else 0.0
+def margin(timeout: float) -> float:
+    """Return the seconds by which a timeout is extended."""
+    return min(_JITTER_FACTOR * jitter(), _MAX_MARGIN) if timeout > 0 else 0.0
 
 
 def check_timeout(name: str, value: object) -> float:
-    """The value of the argument `name`, a time to wait; raises TypeError or ValueError for what is none."""
+    """Return a time argument in seconds.
+
+    Raises:
+        TypeError: It is not a number.
+        ValueError: It is negative, infinite or NaN.
+    """
     __tracebackhide__ = True
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r} is no number; give seconds, as {name}=0.5")
+        raise TypeError(f"{name}={value!r} is not a number; give seconds, as {name}=0.5")
     if not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value!r} cannot be waited for; give seconds, from 0 on")
+        raise ValueError(f"{name}={value!r} is not a finite time; give 0 or more seconds")
     return value
 
 
 class Deadline:
-    """A time to wait, from now on.
+    """The end of a wait that starts now.
 
-    timeout      seconds, as asked for
-    margin       seconds by which it was extended so far; 0 until it first ran out
-    started_ns   when it began, nanoseconds since the epoch
+    Attributes:
+        timeout: Seconds from the start, as the caller gave them.
+        margin: Seconds by which the timeout was extended; 0 until it first expired.
+        started_ns: Start of the wait, in nanoseconds since the epoch.
     """
 
     __slots__ = ("_deadline", "_extended", "_started", "margin", "started_ns", "timeout")
@@ -65,11 +72,11 @@ class Deadline:
         self._deadline = self._started + timeout
 
     def remaining(self) -> float:
-        """Seconds to its end, negative after it."""
+        """Return the seconds until the deadline; negative after it."""
         return self._deadline - time.monotonic()
 
     def extend(self) -> bool:
-        """Put the margin on, once; whether that was left to do."""
+        """Add the margin to the timeout. Return False if that was done before."""
         if self._extended:
             return False
         self.margin, self._extended = margin(self.timeout), True
@@ -78,9 +85,9 @@ class Deadline:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Seconds since the start."""
         return time.monotonic() - self._started
 
     def grace(self) -> Deadline:
-        """What to watch on for after it: as long again, at most LONGEST_GRACE."""
-        return Deadline(min(self.timeout + self.margin, LONGEST_GRACE) if self.timeout > 0 else 0.0)
+        """Return the deadline for a late packet: the same time again, at most MAX_GRACE."""
+        return Deadline(min(self.timeout + self.margin, MAX_GRACE) if self.timeout > 0 else 0.0)

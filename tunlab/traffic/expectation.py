@@ -1,4 +1,4 @@
-"""What a packet is held against, and in what it differs from that."""
+"""Expectations: what a packet must look like, and how it differs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tunlab.packet import Difference, Header, Match, Packet
 from tunlab.traffic.function_names import function_name
 
 Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
-"""What a packet is held against: `TCP.where(…)`, a header class alone, or a function that is true of it."""
+"""A condition on a packet: `TCP.where(…)`, a header class, or a function that returns a true value."""
 
 
 class CombinedExpectation(Struct, frozen=True):
-    """Expectations that must all hold: the conditions on fields joined, the functions beside them."""
+    """Several expectations that one packet must meet: the conditions on fields merged, then the functions."""
 
     match: Match
     tests: tuple[Callable[[Packet], object], ...]
 
     @classmethod
     def of(cls, wanted: tuple[Expectation, ...]) -> CombinedExpectation:
-        """Raises TypeError for what is no expectation."""
+        """Combine expectations. Raises TypeError for a value that is not an expectation."""
         match, tests = Match(()), list[Callable[[Packet], object]]()
         for each in wanted:
             if isinstance(each, Match):
@@ -31,19 +31,21 @@ class CombinedExpectation(Struct, frozen=True):
             elif isinstance(each, type) and issubclass(each, Header):
                 match &= each.where()
             elif isinstance(each, Header):
-                raise TypeError(f"{type(each).__name__}(…) is a whole header; expect {type(each).__name__}.where(…)")
+                raise TypeError(
+                    f"{type(each).__name__}(…) is a header, not a condition; expect {type(each).__name__}.where(…)"
+                )
             elif callable(each):
                 tests.append(each)
             else:
                 raise TypeError(
-                    f"{each!r} is no expectation; give TCP.where(…), a header class or a function of a packet"
+                    f"{each!r} is not an expectation; give TCP.where(…), a header class or a function of a packet"
                 )
         return cls(match, tuple(tests))
 
     def difference(self, packet: Packet) -> list[Difference]:
-        """The fields that differ, or where none does the first function that is not true; empty for a match.
+        """Return the fields that differ, or else the first function that returns false; an empty list for a match.
 
-        A function that asks for a header the packet has not is not true of it.
+        A function that accesses a header which the packet lacks counts as false.
         """
         rows = self.match.difference(packet)
         if not rows:
@@ -51,14 +53,14 @@ class CombinedExpectation(Struct, frozen=True):
                 try:
                     if test(packet):
                         continue
-                    got = "one of which it is not true"
+                    got = "a packet for which it returns false"
                 except PacketError as error:
-                    got = f"one that does not have it: {error}"
+                    got = f"a packet for which it raises PacketError: {error}"
                 return [Difference("packet", test, got)]
         return rows
 
     def matches(self, packet: Packet) -> bool:
-        """Whether nothing differs and every function is true of it."""
+        """Return True if the packet meets every expectation."""
         return not self.difference(packet)
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""The failure of an expectation, told: each datagram that came with its time and what differs, the nearest drawn."""
+"""Errors of failed expectations: each packet that arrived, with its time and differences, the closest match first."""
 
 from __future__ import annotations
 
@@ -7,32 +7,31 @@ from typing import NamedTuple
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
-from tunlab.packet.diagram import difference_lines, difference_text, explain
+from tunlab.packet.diagram import difference_lines, differing_ranges, explain, short_values
 from tunlab.packet.match import distance
 from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.function_names import function_name
-from tunlab.traffic.trace import DECISIVE_COMMENTS, TraceEntry
+from tunlab.traffic.trace import FieldDifference, TraceEntry
 
-_NEAREST, _NOT_WANTED, _NOT_EXPECTED, TOO_LATE = DECISIVE_COMMENTS
-_TOLD, _LISTED = 5, 100
-"""How many of the nearest have their differences told on lines of their own, how many have a line at all."""
+_MAX_EXPLAINED, _MAX_LISTED = 5, 100  # packets with a line for each difference, and packets with a line at all
+_MAX_RANGES = 100  # a pcapng option has at most 65,535 bytes
 
 
 class Candidate(NamedTuple):
-    """A datagram that was held against what was wanted; `differences` is None for what is no IPv4 datagram."""
+    """A packet that was compared with an expectation; `differences` is None if it is not IPv4."""
 
     entry: TraceEntry
     differences: list[Difference] | None
 
 
 def time_and_summary(entry: TraceEntry, started_ns: int) -> str:
-    """When it crossed, from the beginning of the wait, and in one line what it is."""
+    """Return the milliseconds since the wait began, and a one-line summary of the packet."""
     return f"{(entry.time_ns - started_ns) / 1e6:+.2f} ms  {entry}"
 
 
 def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline) -> ExpectationError:
-    """The error for a packet that did not come in time."""
+    """Return the error for a packet that did not arrive in time."""
     return ExpectationError(
         wanted=str(wanted),
         seen=describe_candidates(seen, deadline.started_ns),
@@ -44,39 +43,44 @@ def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline)
 
 
 def describe_candidates(seen: Sequence[Candidate], started_ns: int) -> list[str]:
-    """The nearest first, of those as near the latest first, what is no packet last; the first as a diagram.
+    """Return one text per packet, closest match first; among equally close ones the latest first.
 
-    The nearest is told in what it differs, so that a recording says that too.
+    The closest match gets a header diagram, and its differences are kept in the trace for the recording.
     """
-    order = _nearest_first(seen)
+    order = _closest_first(seen)
     if order and (differences := seen[order[0]].differences) is not None:
-        nearest = seen[order[0]].entry
-        for note in (_NEAREST, *(difference_text(each, function_name) for each in differences)):
-            nearest.note(note, consumed=nearest.consumed)
+        seen[order[0]].entry.blame("closest match", tuple(map(_as_text, differences)))
     texts = []
-    for rank, index in enumerate(order[:_LISTED]):
+    for rank, index in enumerate(order[:_MAX_LISTED]):
         entry, differences = seen[index]
         lines = [time_and_summary(entry, started_ns)]
-        if entry.packet is not None and differences and rank < _TOLD:
-            tell = (
-                difference_lines(differences, function_name)
-                if rank
-                else explain(entry.packet, differences, function_name)
-            )
-            lines += tell
+        if entry.packet is not None and differences and rank == 0:
+            lines += explain(entry.packet, differences, function_name)
         elif entry.packet is not None and differences:
-            lines[0] += (
-                f"   <-- {'; '.join(row for row in difference_lines(differences, function_name) if row[:1].strip())}"
-            )
+            details = difference_lines(differences, function_name)
+            if rank < _MAX_EXPLAINED:
+                lines += details
+            else:
+                lines[0] += f"   <-- {'; '.join(line for line in details if line[:1].strip())}"
         texts.append("\n".join(lines))
     return texts
 
 
-def _nearest_first(seen: Sequence[Candidate]) -> list[int]:
+def _as_text(difference: Difference) -> FieldDifference:
+    wanted, got = short_values(difference, function_name)
+    ranges: tuple[tuple[int, int], ...] = ()
+    if isinstance(difference.wanted, bytes) and isinstance(difference.got, bytes):
+        ranges = tuple(
+            (start, end - 1) for start, end in differing_ranges(difference.wanted, difference.got)[:_MAX_RANGES]
+        )
+    return FieldDifference(difference.field, wanted, got, ranges)
+
+
+def _closest_first(seen: Sequence[Candidate]) -> list[int]:
     return sorted(
         range(len(seen)),
         key=lambda index: (
-            distance(differing) if (differing := seen[index].differences) is not None else float("inf"),
+            distance(differences) if (differences := seen[index].differences) is not None else float("inf"),
             -index,
         ),
     )
@@ -84,30 +88,40 @@ def _nearest_first(seen: Sequence[Candidate]) -> list[int]:
 
 def expect_all_error(
     wanted: Sequence[CombinedExpectation],
-    holders: Sequence[TraceEntry | None],
+    matches: Sequence[TraceEntry | None],
     others: Sequence[Candidate],
     deadline: Deadline,
     *,
     ordered: bool,
     in_any_order: bool,
 ) -> ExpectationError:
-    """The error for several packets not all of which came; `others` are those that meet none."""
-    steps = []
-    for number, (expected, holder) in enumerate(zip(wanted, holders, strict=True), 1):
-        if holder is not None:
-            steps.append(f"{number}. came     {expected}\n            {time_and_summary(holder, deadline.started_ns)}")
-        elif ordered and None in holders[: number - 1]:
-            steps.append(f"{number}. later    {expected}")
+    """Return the error for several packets of which at least one did not arrive.
+
+    Args:
+        wanted: The expectations.
+        matches: For each expectation the packet that matched it, or None.
+        others: The packets that matched no expectation.
+        deadline: The wait that ended.
+        ordered: True if the packets had to arrive in the order of the expectations.
+        in_any_order: True if all of them arrived, but in another order.
+    """
+    progress = []
+    for number, (expected, entry) in enumerate(zip(wanted, matches, strict=True), 1):
+        if entry is not None:
+            arrival = time_and_summary(entry, deadline.started_ns)
+            progress.append(f"{number}. arrived      {expected}\n                {arrival}")
+        elif ordered and None in matches[: number - 1]:
+            progress.append(f"{number}. not reached  {expected}")
         else:
-            steps.append(f"{number}. missing  {expected}")
-    order = ", in this order" if ordered else ", in any order"
-    came = sum(holder is not None for holder in holders)
-    told = f"{len(wanted)} packets{order}: {came} came, {len(wanted) - came} did not"
+            progress.append(f"{number}. missing      {expected}")
+    order = "in this order" if ordered else "in any order"
+    arrived = sum(entry is not None for entry in matches)
+    description = f"{len(wanted)} packets {order}: {arrived} arrived, {len(wanted) - arrived} did not"
     if in_any_order:
-        told += "; all of them came, but in another order"
+        description += "; all of them arrived, but in another order"
     return ExpectationError(
-        wanted=told,
-        progress=steps,
+        wanted=description,
+        progress=progress,
         seen=describe_candidates(others, deadline.started_ns),
         count=len(others),
         elapsed=deadline.elapsed,
@@ -117,20 +131,19 @@ def expect_all_error(
 
 
 def unwanted_error(
-    wanted: str, found: Sequence[TraceEntry], waiting: Iterable[TraceEntry], deadline: Deadline
+    wanted: str, found: Sequence[TraceEntry], unread: Iterable[TraceEntry], deadline: Deadline
 ) -> ExpectationError:
-    """The error for what came and should not have: `found` first, then the others that wait to be read."""
-    bad = {id(entry) for entry in found}
+    """Return the error for packets that must not arrive: `found` first, then the other unread packets."""
+    unwanted = {id(entry) for entry in found}
     for entry in found:
-        entry.note(_NOT_WANTED, consumed=entry.consumed)
-    texts = [f"{time_and_summary(entry, deadline.started_ns)}   <-- not wanted" for entry in found]
-    texts += [time_and_summary(entry, deadline.started_ns) for entry in waiting if id(entry) not in bad]
-    what = f"{wanted.removeprefix('any ')} at all" if wanted.startswith("any ") else wanted
-    came = "one came" if len(found) == 1 else f"{len(found)} came"
+        entry.blame("unwanted")
+    texts = [f"{time_and_summary(entry, deadline.started_ns)}   <-- unwanted" for entry in found]
+    texts += [time_and_summary(entry, deadline.started_ns) for entry in unread if id(entry) not in unwanted]
+    wanted = f"no {wanted.removeprefix('any ')}"
     return ExpectationError(
-        wanted=f"no {what}",
-        problem=f"wanted no {what}, and {came}:",
-        seen=texts[:_LISTED],
+        wanted=wanted,
+        problem=f"wanted {wanted}, but {len(found)} arrived:",
+        seen=texts[:_MAX_LISTED],
         count=len(texts),
         elapsed=deadline.elapsed,
         timeout=deadline.timeout,
@@ -138,14 +151,17 @@ def unwanted_error(
 
 
 def strict_error(entries: Sequence[TraceEntry], ifname: str) -> ExpectationError:
-    """The error of a strict test: these came, and no expectation met them, and nobody captured or read them."""
+    """Return the error of a strict test for packets that no expectation matched and nobody captured or read."""
     started_ns = entries[0].time_ns
-    texts = [f"{time_and_summary(each, started_ns)}   <-- {each.comment or 'never read'}" for each in entries[:_LISTED]]
-    for each in entries:
-        each.note(_NOT_EXPECTED, consumed=each.consumed)
-    number = "a packet" if len(entries) == 1 else f"{len(entries)} packets"
+    texts = [
+        f"{time_and_summary(entry, started_ns)}   <-- {entry.comment or 'never read'}"
+        for entry in entries[:_MAX_LISTED]
+    ]
+    for entry in entries:
+        entry.blame("unexpected")
+    packets = "1 packet" if len(entries) == 1 else f"{len(entries)} packets"
     problem = (
-        f"strict: {number} came out of {ifname} that nobody expected, captured or read"
-        " (what expect() passes over is not expected):"
+        f"strict: the test did not expect, capture or read {packets} from {ifname}"
+        " (a packet that expect() skips is not expected):"
     )
-    return ExpectationError(wanted="no packet that nobody expects", problem=problem, seen=texts, count=len(entries))
+    return ExpectationError(wanted="no unexpected packet", problem=problem, seen=texts, count=len(entries))

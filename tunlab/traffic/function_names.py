@@ -1,4 +1,4 @@
-"""What to call a function in a failure message: its name, a lambda's by its source where that can be had."""
+"""Names of functions for failure messages: of a lambda its source code, if it can be read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ast
 
-LONGEST = 80
-"""Characters of a lambda's source that are shown."""
+MAX_LENGTH = 80
+"""Longest source code of a lambda that is shown, in characters."""
 
 
 def function_name(function: Callable[..., object]) -> str:
-    """`is_even`, `lambda packet: packet.ip.ttl > 1`; `<lambda>` where the source is not to be had."""
+    """Return "is_even", "lambda packet: packet.ip.ttl > 1", or "<lambda>" if the source cannot be read."""
     name: str = getattr(function, "__name__", repr(function))
     code = getattr(function, "__code__", None)
     if name == "<lambda>" and isinstance(code, CodeType):
@@ -24,7 +24,7 @@ def function_name(function: Callable[..., object]) -> str:
 
 
 def _source(code: CodeType) -> str:
-    import ast  # only a failure needs it
+    import ast  # imported late: only failures need it
 
     text = "".join(linecache.getlines(code.co_filename))
     try:
@@ -33,15 +33,15 @@ def _source(code: CodeType) -> str:
         return ""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda) and node.lineno == code.co_firstlineno]
     if len(found) > 1:
-        found = [node for node in found if _holds(node.body, code)]
+        found = [node for node in found if _is_code_of(node.body, code)]
     if len(found) != 1:
         return ""
     source = " ".join((ast.get_source_segment(text, found[0]) or "").split())
-    return source if len(source) <= LONGEST else f"{source[: LONGEST - 1]}…"
+    return source if len(source) <= MAX_LENGTH else f"{source[: MAX_LENGTH - 1]}…"
 
 
-def _holds(body: ast.expr, code: CodeType) -> bool:
-    """Whether the code's instructions stand exactly in these lines and columns: of several lambdas on a line, one's."""
+def _is_code_of(body: ast.expr, code: CodeType) -> bool:
+    """Return True if the code was compiled from this expression, to tell lambdas on one line apart."""
     places = [
         (line, column, end_line, end_column)
         for line, end_line, column, end_column in code.co_positions()

@@ -1,6 +1,6 @@
-"""What the kernel sends out of a TUN, read in order: the record, what waits to be asked for, and the asking.
+"""The reader of a TUN: it records the packets that the kernel sends, and waits for expected ones.
 
-There is one reader and no thread: datagrams wait in the kernel until somebody asks.
+There is one reader and no thread: packets stay in the kernel's queue until the test asks for them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import (
-    TOO_LATE,
     Candidate,
     expect_all_error,
     time_and_summary,
@@ -33,95 +32,96 @@ from tunlab.traffic.fence import Fence
 from tunlab.traffic.trace import TraceEntry, caller_location
 
 PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # flags, ETH_P_IP: struct tun_pi of <linux/if_tun.h>
-_OFTEN = 16
-"""After so many datagrams, at most, whatever records them is looked after."""
+_DRAIN_INTERVAL = 16  # packets read between two looks at the capture buffers
 
 
 class Inbox:
-    """The reader of one device.
+    """The reader of one TUN device.
 
-    record     every datagram that crossed, in order, both ways; the last 100,000 of them
-    timeouts   when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
+    Attributes:
+        record: The last 100,000 packets that crossed the device, in order, in both directions.
+        prefix: Packet information before each packet, if the device has it.
+        timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
     def __init__(self, netns: Netns, device: TunDevice) -> None:
         self.record: deque[TraceEntry] = deque(maxlen=100_000)
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
-        self.prefix = b""  # the packet information of each datagram, if the device has it
+        self.prefix = b""
         self._unread: deque[TraceEntry] = deque()
-        self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # somebody else may read the device
-        self._expectations = self._remembered = 0
+        self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # bounded: another program may read the device
+        self._expectations = self._recorded = 0
         self._fence: Fence | None = None
-        self._answers: deque[bytes] = deque()  # what came with the fence's mark
+        self._fence_packets: deque[bytes] = deque()
 
-    # ---- in and out of the record ----------------------------------------------------------------------------------
+    # ---- recording -------------------------------------------------------------------------------------------------
 
     def write(self, octets: bytes) -> None:
-        """Write a datagram to the device, after the packet information if the device has it."""
+        """Write a packet to the device, after the packet information if the device has it."""
         self._device.write(self.prefix + octets)
 
-    def injected(self, octets: bytes) -> None:
-        """Octets were written to the device."""
-        self._remember("in", octets, f"injected at {caller_location()}")
+    def add_injected(self, octets: bytes) -> None:
+        """Record a packet that was written to the device."""
+        self._add("in", octets, f"injected at {caller_location()}")
 
-    def emitted(self, octets: bytes) -> None:
-        """Octets were put before the reader, by the test itself."""
+    def add_emitted(self, octets: bytes) -> None:
+        """Remember a packet that the test itself put into the queue that is read here."""
         self._emitted.append((octets, f"emitted at {caller_location()}"))
 
     def unread(self) -> list[TraceEntry]:
-        """What was sent and not asked for yet."""
+        """Return unread packets in arrival order, without consuming them."""
         self._fetch()
         return list(self._unread)
 
     def _fetch(self) -> None:
-        """Read what waits in the kernel: into the record, and to be asked for."""
+        """Move the packets in the kernel's queue to the record and to the unread packets."""
         for data in self._device.read_all():
             octets = data[len(self.prefix) :]
             if self._fence is not None and self._fence.mark in octets:
-                self._remember("out", octets, "fence").consumed = True
-                self._answers.append(octets)
+                self._add("out", octets, "fence").consumed = True
+                self._fence_packets.append(octets)
                 continue
-            entry = self._remember("out", octets)
+            entry = self._add("out", octets)
             if self._emitted:
-                self._recognise(entry)
+                self._note_emitted(entry)
             self._unread.append(entry)
 
-    def _recognise(self, entry: TraceEntry) -> None:
-        """Say of what the test has put there itself that it has, and where; what was put there before it was lost."""
-        for number, (octets, comment) in enumerate(self._emitted):
+    def _note_emitted(self, entry: TraceEntry) -> None:
+        """Add the note of the emitted packet with the same bytes, and forget it and all emitted before it."""
+        for number, (octets, note) in enumerate(self._emitted):
             if octets == entry.octets:
-                entry.note(comment, consumed=True)
+                entry.consume(note)
                 for _ in range(number + 1):
                     self._emitted.popleft()
                 return
 
-    def _remember(self, direction: Literal["in", "out"], octets: bytes, comment: str = "") -> TraceEntry:
+    def _add(self, direction: Literal["in", "out"], octets: bytes, *notes: str) -> TraceEntry:
         try:
             packet = parse(octets)
         except PacketError:
             packet = None
-        entry = TraceEntry(direction, time.time_ns(), octets, packet, comment, direction == "in")
+        entry = TraceEntry(direction, time.time_ns(), octets, packet, list(notes), direction == "in")
         self.record.append(entry)
-        self._remembered += 1
-        if not self._remembered % _OFTEN:
+        self._recorded += 1
+        if not self._recorded % _DRAIN_INTERVAL:
             capture_drain.drain_all()
         return entry
 
-    def _entries(self, deadline: Deadline, *, extended: bool = True) -> Iterator[TraceEntry]:
-        """What the kernel sends, each as soon as it is there, until nothing more has come by the window's end."""
+    def _entries(self, deadline: Deadline, *, extend: bool = True) -> Iterator[TraceEntry]:
+        """Yield packets as they arrive, until the deadline."""
         while True:
             if not self._unread:
                 self._fetch()
             while self._unread:
                 yield self._unread.popleft()
             capture_drain.drain_all()
-            # Looked at only when all that waited was given: a late test has not missed a packet that came in time.
+            # The deadline is checked last: a packet that arrived in time counts even if this process wakes late.
             remaining = deadline.remaining()
-            if (remaining <= 0 or not self._device.wait(remaining)) and not (extended and deadline.extend()):
+            if (remaining <= 0 or not self._device.wait(remaining)) and not (extend and deadline.extend()):
                 return
 
-    # ---- asking ----------------------------------------------------------------------------------------------------
+    # ---- expectations ----------------------------------------------------------------------------------------------
 
     def expect(self, expected: CombinedExpectation, timeout: float) -> Packet:
         """See `Tun.expect`."""
@@ -132,12 +132,12 @@ class Inbox:
             packet = entry.packet
             differences = None if packet is None else expected.difference(packet)
             if packet is not None and not differences:
-                entry.note(f"matched expectation {self._expectations} at {here}", consumed=True)
+                entry.consume(f"matched expectation {self._expectations} at {here}")
                 return packet
-            entry.note(f"passed over at {here}", consumed=entry.consumed)
+            entry.notes.append(f"skipped at {here}")
             seen.append(Candidate(entry, differences))
         error = timeout_error(expected, seen, deadline)
-        self._watch_on(
+        self._watch_for_late_match(
             error,
             deadline,
             lambda entry: entry.packet is not None and expected.matches(entry.packet),
@@ -151,7 +151,7 @@ class Inbox:
         here, deadline, assignment = caller_location(), Deadline(timeout), Assignment(len(wanted), ordered=ordered)
         first, seen = self._expectations + 1, list[tuple[TraceEntry, Packet]]()
         self._expectations += len(wanted)
-        strange = list[TraceEntry]()
+        not_ip = list[TraceEntry]()
 
         def offer(entry: TraceEntry) -> bool:
             packet = entry.packet
@@ -160,47 +160,47 @@ class Inbox:
         if not assignment.complete:
             for entry in self._entries(deadline):
                 if entry.packet is None:
-                    strange.append(entry)
+                    not_ip.append(entry)
                     continue
                 seen.append((entry, entry.packet))
                 offer(entry)
                 if assignment.complete:
                     break
-        holders = [None if number is None else seen[number] for number in assignment.holders]
-        for number, holder in enumerate(holders):
-            if holder is not None:
-                holder[0].note(f"matched expectation {first + number} at {here}", consumed=True)
-        others = [each for number, each in enumerate(seen) if number not in assignment.holders]
-        for entry in (*strange, *(entry for entry, _ in others)):
-            entry.note(f"passed over at {here}", consumed=entry.consumed)
+        matches = [None if number is None else seen[number] for number in assignment.packets]
+        for number, match in enumerate(matches):
+            if match is not None:
+                match[0].consume(f"matched expectation {first + number} at {here}")
+        others = [each for number, each in enumerate(seen) if number not in assignment.packets]
+        for entry in (*not_ip, *(entry for entry, _ in others)):
+            entry.notes.append(f"skipped at {here}")
         if assignment.complete:
-            return [holder[1] for holder in holders if holder is not None]
-        upcoming = wanted[assignment.holders.index(None)]
+            return [match[1] for match in matches if match is not None]
+        next_expected = wanted[assignment.packets.index(None)]
         error = expect_all_error(
             wanted,
-            [None if holder is None else holder[0] for holder in holders],
-            [Candidate(entry, upcoming.difference(packet)) for entry, packet in others]
-            + [Candidate(entry, None) for entry in strange],
+            [None if match is None else match[0] for match in matches],
+            [Candidate(entry, next_expected.difference(packet)) for entry, packet in others]
+            + [Candidate(entry, None) for entry in not_ip],
             deadline,
             ordered=ordered,
             in_any_order=ordered and assignment.in_any_order().complete,
         )
-        lacking = [each for each, holder in zip(wanted, holders, strict=True) if holder is None]
-        self._watch_on(
+        unmatched = [each for each, match in zip(wanted, matches, strict=True) if match is None]
+        self._watch_for_late_match(
             error,
             deadline,
             lambda entry: offer(entry) and assignment.complete,
-            lambda packet: any(each.matches(packet) for each in lacking),
+            lambda packet: any(each.matches(packet) for each in unmatched),
         )
         raise error
 
     def expect_none(
         self, wanted: str, is_unwanted: Callable[[TraceEntry], bool], timeout: float | None, fence: Callable[[], object]
     ) -> None:
-        """See `Tun.expect_none`; `fence` is called where no time to wait is given."""
+        """See `Tun.expect_none`; `fence` is called if `timeout` is None."""
         __tracebackhide__ = True
-        deadline = Deadline(0.0 if timeout is None else timeout)
-        if self._wait(deadline if timeout is not None else Deadline(0.0), is_unwanted) is None and timeout is None:
+        deadline = Deadline(timeout or 0.0)
+        if self._wait(deadline, is_unwanted) is None and timeout is None:
             fence()
         found = [entry for entry in self._unread if is_unwanted(entry)]
         if found:
@@ -212,8 +212,8 @@ class Inbox:
         found, here, deadline = list[Packet](), caller_location(), Deadline(timeout)
         seen = list[TraceEntry]()
         if count != 0:
-            for entry in self._entries(deadline, extended=count is not None):
-                entry.note(f"captured at {here}", consumed=True)
+            for entry in self._entries(deadline, extend=count is not None):
+                entry.consume(f"captured at {here}")
                 seen.append(entry)
                 if entry.packet is not None:
                     found.append(entry.packet)
@@ -222,7 +222,7 @@ class Inbox:
         if count is not None and len(found) < count:
             error = timeout_error(f"{count} packet{'' if count == 1 else 's'}", [], deadline)
             error.seen, error.count = tuple(time_and_summary(each, deadline.started_ns) for each in seen), len(seen)
-            self._watch_on(error, deadline, lambda entry: entry.packet is not None, lambda _: True)
+            self._watch_for_late_match(error, deadline, lambda entry: entry.packet is not None, lambda _: True)
             raise error
         return found
 
@@ -231,36 +231,40 @@ class Inbox:
         __tracebackhide__ = True
         deadline = Deadline(timeout)
         for entry in self._entries(deadline):
-            entry.note(f"read at {caller_location()}", consumed=True)
+            entry.consume(f"read at {caller_location()}")
             return entry.octets
-        error = timeout_error("any datagram", [], deadline)
-        self._watch_on(error, deadline, lambda _: True, lambda _: True)
+        error = timeout_error("any packet", [], deadline)
+        self._watch_for_late_match(error, deadline, lambda _: True, lambda _: True)
         raise error
 
     def _wait(self, deadline: Deadline, is_wanted: Callable[[TraceEntry], bool]) -> TraceEntry | None:
-        """Let come what comes, to be asked for later, until the window's end or something that is wanted."""
+        """Return the first wanted packet, or None at the deadline; every packet stays unread."""
         capture_drain.drain_all()
-        looked_at = 0
+        checked = 0
         while True:
             self._fetch()
-            for entry in islice(self._unread, looked_at, None):
+            for entry in islice(self._unread, checked, None):
                 if is_wanted(entry):
                     return entry
-            looked_at = len(self._unread)
+            checked = len(self._unread)
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
                 return None
 
-    def _watch_on(
+    def _watch_for_late_match(
         self,
         error: ExpectationError,
         deadline: Deadline,
         is_wanted: Callable[[TraceEntry], bool],
         matches: Callable[[Packet], bool],
     ) -> None:
-        """Whether what was wanted comes after all tells a miss by time from one by behaviour; it stays unread.
+        """Wait a little longer, to tell a packet that is late from one that is never sent; it stays unread.
 
-        matches   whether a packet is one of those that were wanted and did not come
+        Args:
+            error: Gets the lateness, or the unmet expectation.
+            deadline: The wait that ended.
+            is_wanted: True for the packet that ends this wait.
+            matches: True for every packet that meets an unmet expectation.
         """
         ended_ns, here = time.time_ns(), caller_location()
         self.timeouts.append((ended_ns, f"{here} waited {deadline.elapsed * 1000:.3g} ms for {error.wanted}"))
@@ -270,7 +274,7 @@ class Inbox:
             for entry in self._unread:
                 if entry is late or (entry.packet is not None and matches(entry.packet)):
                     after = (entry.time_ns - ended_ns) / 1e6
-                    entry.note(f"{TOO_LATE}; {after:.3g} ms after {here} gave up", consumed=entry.consumed)
+                    entry.blame(f"matches, but arrived {after:.3g} ms after {here} timed out")
         error.late_packets = len(self._unread)
         if error.late_by is None:
             error.unmet = UnmetExpectation(matches, self._netns.identity, self._device.ifname, time.time_ns())
@@ -284,30 +288,30 @@ class Inbox:
         if self._fence is None:
             self._fence = Fence(self._netns, self._device, self.write)
         fence = self._fence
-        octets, payload = fence.request(src, dst)
+        octets, payload = fence.next_request(src, dst)
         try:
             self.write(octets)
         except KernelError as error:
             if error.errno != errno.EIO:
                 raise
-            raise fence.refused("the link is down", errno.ENETDOWN, "set it up") from None
-        self._remember("in", octets, "fence")
-        waiting, checked = Deadline(timeout), False
+            raise fence.error("the link is down", errno.ENETDOWN, "set it up") from None
+        self._add("in", octets, "fence")
+        deadline, checked = Deadline(timeout), False
         while not self._is_answered(fence, payload):
             if not checked:
-                fence.check(dst)
+                fence.check_preconditions(dst)
                 checked = True
-            remaining = waiting.remaining()
-            if (remaining <= 0 or not self._device.wait(remaining)) and not waiting.extend():
-                raise fence.unanswered(octets, timeout)
+            remaining = deadline.remaining()
+            if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
+                raise fence.no_reply_error(octets, timeout)
         return [entry.packet for entry in self._unread if entry.packet is not None]
 
     def _is_answered(self, fence: Fence, payload: bytes) -> bool:
         self._fetch()
-        while self._answers:
-            octets = self._answers.popleft()
+        while self._fence_packets:
+            octets = self._fence_packets.popleft()
             if fence.is_reply(octets, payload):
                 return True
-            if (refusal := fence.rejected(octets)) is not None:
-                raise refusal
+            if (error := fence.icmp_error(octets)) is not None:
+                raise error
         return False

@@ -1,4 +1,4 @@
-"""Echo requests by the kernel itself, without a program: icmp(7), ping sockets."""
+"""Echo requests that the kernel sends itself, by a ping socket: icmp(7)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tunlab.packet.header import to_bytes
 from tunlab.traffic.sockets import open_ping_socket
 
 ECHO_PAYLOAD = bytes(range(56))
-"""What is sent unless told otherwise: 56 octets, as ping(8) does, each telling its place."""
+"""Default payload: 56 bytes as of ping(8), each with its own offset as value."""
 
 DEFAULT_TIMEOUT = 2.0
-"""Seconds to wait: a thousand times what a kernel needs to answer, so that a busy machine passes too."""
+"""Default timeout in seconds, long enough for a busy machine."""
 
 
 class EchoReply(Struct, frozen=True):
-    """An answer to a ping: from whom, to which request, with which payload."""
+    """A reply to an echo request."""
 
     address: str
     sequence_number: int
@@ -37,22 +37,24 @@ _REASONS = {
     **SOCKET_REASONS,
     errno.EACCES: (
         "it is a broadcast address",
-        "ping one host, or send an echo request of your own: inject, or a socket",
+        "ping one host, or inject an echo request",
     ),
 }
 
 
 class Ping(Closeable):
-    """Echo requests that a namespace's kernel has sent, and the door at which their replies arrive.
+    """A ping socket in a namespace: it sends echo requests and receives the replies.
 
-    identifier         as in the requests
-    sequence_numbers   of the requests sent so far, from 1
+    Attributes:
+        address: Destination of the requests.
+        identifier: ICMP identifier of the requests.
+        sequence_numbers: Sequence numbers of the requests sent so far; the first is 1.
     """
 
-    def __init__(self, door: socket.socket, address: str) -> None:
-        self._door = door
+    def __init__(self, ping_socket: socket.socket, address: str) -> None:
+        self._socket = ping_socket
         self.address = address
-        self.identifier: int = door.getsockname()[1]
+        self.identifier: int = ping_socket.getsockname()[1]
         self.sequence_numbers: list[int] = []
 
     @classmethod
@@ -65,12 +67,12 @@ class Ping(Closeable):
         payload: bytes = ECHO_PAYLOAD,
         identifier: int = 0,
     ) -> Self:
-        """Send `count` requests at once. Raises KernelError for no address, no route, a payload that is too long."""
+        """Send `count` requests at once. Raises KernelError for a bad address, no route or too long a payload."""
         capture_drain.drain_all()
         operation = f"ping {address}"
         parse_address(address, operation)
         if count < 1:
-            raise KernelError(errno.EINVAL, operation, reason=f"{count} requests are none", remedy="send one or more")
+            raise KernelError(errno.EINVAL, operation, reason=f"count is {count}", remedy="send one or more requests")
         ping = cls(open_ping_socket(netns, identifier), address)
         try:
             for _ in range(count):
@@ -81,34 +83,34 @@ class Ping(Closeable):
         return ping
 
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
-        """Send one more request; returns its sequence number. Raises KernelError where no route leads there."""
+        """Send another request, and return its sequence number. Raises KernelError if there is no route."""
         try:
             octets = to_bytes(payload)
         except ValueError as error:
-            raise PacketError(f"the payload holds {error}") from None
+            raise PacketError(f"the payload is not bytes: {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
-        # The kernel writes identifier and checksum itself (icmp(7), ping sockets); they are zero here.
+        # The kernel writes identifier and checksum itself (icmp(7), ping sockets); zero here.
         with translate_os_errors(f"ping {self.address}", reasons=_REASONS):
-            self._door.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
+            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
         self.sequence_numbers.append(number)
         return number
 
     def reply(self, timeout: float = DEFAULT_TIMEOUT) -> EchoReply:
-        """The next reply, within `timeout` seconds; raises ExpectationError where none comes."""
+        """Wait for the next reply. Raises ExpectationError after `timeout` seconds."""
         __tracebackhide__ = True
-        self._door.settimeout(timeout)
+        self._socket.settimeout(timeout)
         try:
-            octets, (address, _) = self._door.recvfrom(65_535)
+            octets, (address, _) = self._socket.recvfrom(65_535)
         except TimeoutError:
             wanted = f"an echo reply from {self.address} (identifier {self.identifier})"
             raise ExpectationError(wanted=wanted, elapsed=timeout) from None
         return EchoReply(address, int.from_bytes(octets[6:8], "big"), octets[8:])
 
     def close(self) -> None:
-        """Close the door; replies that come later are the kernel's to drop."""
-        self._door.close()
+        """Close the socket. The kernel drops later replies."""
+        self._socket.close()
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
-        return self._door.fileno() < 0
+        """True after `close`."""
+        return self._socket.fileno() < 0

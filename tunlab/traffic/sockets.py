@@ -1,4 +1,4 @@
-"""Ordinary sockets made inside a namespace, ready for a test to use; what the kernel refuses is said in a sentence."""
+"""Ready sockets inside a namespace, with the kernel's errors explained."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from tunlab.kernel.validation import parse_address
 
 
 def listen(netns: Netns, port: int, address: str, backlog: int, timeout: float) -> socket.socket:
-    """A TCP socket that listens; "" is every address. Raises KernelError."""
+    """Open a listening TCP socket; "" is every address. Raises KernelError."""
     operation = f"listen on port {port}"
     listener = netns.socket()
-    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(listener):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(listener):
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(_place(address, port, operation))
+        listener.bind(_socket_address(address, port, operation))
         listener.listen(backlog)
         listener.settimeout(timeout)
     return listener
 
 
 def connect(netns: Netns, address: str, port: int, src_port: int, timeout: float) -> socket.socket:
-    """A TCP socket that has sent its SYN and has not waited for the answer. Raises KernelError."""
+    """Open a TCP socket and send its SYN, without waiting for the answer. Raises KernelError."""
     operation = f"connect to {address} port {port}"
     client = netns.socket()
-    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(client):
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(client):
         client.setblocking(False)
         if src_port:
-            client.bind(_place("", src_port, operation))
-        refused = client.connect_ex(_place(address, port, operation))
-        if refused not in (0, errno.EINPROGRESS):
-            raise OSError(refused, os.strerror(refused))
+            client.bind(_socket_address("", src_port, operation))
+        result = client.connect_ex(_socket_address(address, port, operation))
+        if result not in (0, errno.EINPROGRESS):
+            raise OSError(result, os.strerror(result))
         client.settimeout(timeout)
     return client
 
 
 def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket:
-    """A UDP socket that receives on a port; "" is every address. Raises KernelError."""
+    """Open a UDP socket on a port; "" is every address. Raises KernelError."""
     operation = f"bind to port {port}"
     receiver = netns.socket(type=socket.SOCK_DGRAM)
-    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(receiver):
-        receiver.bind(_place(address, port, operation))
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(receiver):
+        receiver.bind(_socket_address(address, port, operation))
         receiver.settimeout(timeout)
     return receiver
 
 
 def open_ping_socket(netns: Netns, identifier: int) -> socket.socket:
-    """A socket through which the kernel sends echo requests, and gets their replies (icmp(7)). Raises KernelError."""
+    """Open a ping socket, which sends echo requests and receives replies (icmp(7)). Raises KernelError."""
     operation = f"ping with the identifier {identifier}"
-    door = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)
-    with translate_os_errors(operation, reasons=SOCKET_REASONS), _closing_on_error(door):
-        door.bind(_place("", identifier, operation))
-    return door
+    ping_socket = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)
+    with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(ping_socket):
+        ping_socket.bind(_socket_address("", identifier, operation))
+    return ping_socket
 
 
-class _closing_on_error:  # noqa: N801  # reads as the statement it is
+class _close_on_error:  # noqa: N801  # reads as the statement it is
     def __init__(self, opened: socket.socket) -> None:
         self._opened = opened
 
@@ -69,11 +69,11 @@ class _closing_on_error:  # noqa: N801  # reads as the statement it is
             self._opened.close()
 
 
-def _place(address: str, port: int, operation: str) -> tuple[str, int]:
-    """Checked here: a name would be looked up where the caller lives, not in the namespace."""
+def _socket_address(address: str, port: int, operation: str) -> tuple[str, int]:
+    """Return a socket address. Host names are refused: they would be resolved outside the namespace."""
     if address:
         parse_address(address, operation)
     if not isinstance(port, int) or not 0 <= port <= 0xFFFF:
         remedy = "give one from 0 to 65535; 0 lets the kernel choose"
-        raise KernelError(errno.EINVAL, operation, reason=f"{port!r} is no 16-bit number", remedy=remedy)
+        raise KernelError(errno.EINVAL, operation, reason=f"{port!r} is not a 16-bit number", remedy=remedy)
     return address, port

@@ -1,4 +1,4 @@
-"""A datagram that crossed a device, and what is known of it: where it came from, what became of it."""
+"""The trace of a TUN: each packet that crossed it, with its origin and what the test did with it."""
 
 from __future__ import annotations
 
@@ -11,45 +11,76 @@ from msgspec import Struct
 
 from tunlab.packet import Packet, summary
 
-DECISIVE_COMMENTS = ("the nearest to what was wanted", "not wanted", "not expected", "as wanted, but too late")
-"""Comments on the packets by which a test failed: who looks at a recording should see these first."""
-
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH118, PTH120, PTH100
 
 
-class TraceEntry(Struct):
-    """A datagram that crossed the TUN.
+class FieldDifference(Struct, frozen=True):
+    """A field that differs from the expected value, as text for reports and recordings.
 
-    direction   "in": injected, received by the kernel; "out": sent by the kernel, read here
-    time_ns     nanoseconds since the epoch, taken when it was written or read
-    packet      None where the octets begin with no IPv4 header
-    comment     where it came from and what became of it: "injected at test_x.py:42", "matched expectation 3 at …",
-                "passed over at …", "fence"; "" while it waits to be read. DECISIVE_COMMENTS mark the packets by
-                which a test failed; the nearest one's is followed by its differences
-    consumed    whether an expectation met it, or it was captured or read; what crossed inwards always is
+    Attributes:
+        field: Layer and field: "TCP.flags"; "TCP" if the layer is missing.
+        wanted: The expected value.
+        got: The actual value.
+        byte_ranges: First and last byte of each part that differs, counted from the start of the field; empty
+            unless bytes were compared.
+    """
+
+    field: str
+    wanted: str
+    got: str
+    byte_ranges: tuple[tuple[int, int], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.field}: wanted {self.wanted}, got {self.got}"
+
+
+class TraceEntry(Struct):
+    """A packet that crossed the TUN.
+
+    Attributes:
+        direction: "in" if it was injected, "out" if the kernel sent it.
+        time_ns: Nanoseconds since the epoch, taken when the packet was written or read.
+        octets: The bytes of the packet.
+        packet: The parsed packet; None if the bytes are not IPv4.
+        notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
+        consumed: True if it was injected, matched an expectation, or was captured or read.
+        decisive: True if a test failed because of this packet.
+        differences: Fields that differ from the expectation; set on the closest match of a failed expectation.
     """
 
     direction: Literal["in", "out"]
     time_ns: int
     octets: bytes
     packet: Packet | None
-    comment: str = ""
+    notes: list[str] = []
     consumed: bool = False
+    decisive: bool = False
+    differences: tuple[FieldDifference, ...] = ()
 
-    def note(self, comment: str, *, consumed: bool) -> None:
-        """Say what became of it, behind what is said already."""
-        self.comment = f"{self.comment}; {comment}" if self.comment else comment
-        self.consumed = consumed
+    @property
+    def comment(self) -> str:
+        """Notes and differences in one line, for a packet comment in Wireshark; "" for a packet not yet used."""
+        return "; ".join([*self.notes, *map(str, self.differences)])
+
+    def consume(self, note: str) -> None:
+        """Add a note, and mark the packet as consumed."""
+        self.notes.append(note)
+        self.consumed = True
+
+    def blame(self, note: str, differences: tuple[FieldDifference, ...] = ()) -> None:
+        """Add a note, and mark the packet as the one by which the test failed."""
+        self.notes.append(note)
+        self.decisive, self.differences = True, differences
 
     def __str__(self) -> str:
         return summary(self.packet or self.octets)
 
 
 def caller_location() -> str:
-    """Where the code stands that called this package: "test_x.py:42", of the nearest frame outside it."""
+    """Return file and line of the nearest caller outside tunlab: "test_x.py:42"."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         frame = frame.f_back
     if frame is None:
-        return "an unknown place"
+        return "an unknown location"
     return f"{os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"  # noqa: PTH119  # a third of Path's time

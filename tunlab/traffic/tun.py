@@ -1,8 +1,7 @@
-"""Tun: packets over a TUN device, and what runs beside it.
+"""Tun: a TUN device in a network namespace, with the packets over it and the programs beside it.
 
-The test is the other end of the wire. What the namespace's kernel sends out through the TUN is read
-here; what is injected reaches that kernel as received. There is one reader and no thread: packets wait
-in the kernel until somebody asks for them, and are asked for in the order they came.
+The test is the other end of the device. It reads what the namespace's kernel sends, and the kernel receives what the
+test injects. There is one reader and no thread: packets wait in the kernel until the test asks for them.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from tunlab.packet import Header, Packet, build
 from tunlab.packet.header import to_bytes
 from tunlab.packet.packet import Layer
 from tunlab.traffic import sockets
-from tunlab.traffic.counter_expectation import CounterExpectation, expect_counters
+from tunlab.traffic.counter_expectation import CounterExpectation
 from tunlab.traffic.deadlines import check_timeout
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
 from tunlab.traffic.inbox import PACKET_INFORMATION, Inbox
@@ -41,11 +40,12 @@ Socket: TypeAlias = socket.socket
 class Tun(Closeable):
     """A TUN device with an address in a network namespace, and the traffic over it.
 
-    netns     the namespace; its `call`, `socket`, `set_sysctl` work inside it
-    device    the device; its `mtu`, `set_carrier`, `rtnl` configure it
-    timeout   seconds that `expect` waits unless told otherwise
-    record    every datagram that crossed so far, in order, both ways; the last 100,000 of them
-    timeouts  when a wait ended in vain, in nanoseconds since the epoch, and for what it was; the last 100 of them
+    Attributes:
+        netns: The namespace; `call`, `socket` and `set_sysctl` work inside it.
+        device: The device; `mtu`, `set_carrier` and `rtnl` configure it.
+        timeout: Default timeout of `expect`, `capture` and sockets, in seconds.
+        record: The last 100,000 packets that crossed the device, in order, in both directions.
+        timeouts: The last 100 expectations that timed out: time in nanoseconds, and description.
     """
 
     def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -74,31 +74,31 @@ class Tun(Closeable):
         packet_information: bool = False,
         **device_options: Any,
     ) -> Self:
-        """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a namespace of its own, or in `netns`.
+        """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a new namespace, or in `netns`.
 
         Args:
             mtu: Bytes; None keeps the kernel's default of 1,500.
             ipv6: Enable IPv6 in the namespace.
-            packet_information: Put flags and protocol before each datagram (IFF_NO_PI not set). Packets are without.
+            packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
             device_options: `multi_queue`, `owner` and `group` of `TunDevice.create`.
 
-        Raises:
-            PrivilegeError: A capability or /dev/net/tun is missing.
-            KernelError: The kernel refuses a setting, or the device is not a TUN.
+        Raises PrivilegeError without a capability or /dev/net/tun, KernelError if the kernel refuses a setting.
         """
         if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
             reason = f"a Tun reads IP packets and has no option {min(unsupported)}"
             raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy="use TunDevice.create")
         operation = f"give {ifname} the address {address}"
         if address and parse_interface(address, operation).version != 4:
-            remedy = "make it with ipv6=True and an IPv4 address, and add this one: tun.device.add_address"
-            raise KernelError(errno.EINVAL, operation, reason="a Tun's own is an IPv4 address", remedy=remedy)
+            remedy = "pass ipv6=True and an IPv4 address, then call tun.device.add_address with this one"
+            raise KernelError(errno.EINVAL, operation, reason="the main address of a Tun must be IPv4", remedy=remedy)
         with ExitStack() as undo:
             if netns is None:
                 home = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
             elif ipv6:
-                reason = "that was settled when the namespace was made"
-                raise KernelError(errno.EINVAL, "let a TUN speak IPv6", reason=reason, remedy="make it with ipv6=True")
+                reason = "IPv6 is enabled or disabled when a namespace is made"
+                raise KernelError(
+                    errno.EINVAL, "enable IPv6", reason=reason, remedy="make the namespace with ipv6=True"
+                )
             else:
                 home = netns
                 for name, value in (sysctls or {}).items():
@@ -106,7 +106,7 @@ class Tun(Closeable):
             device_options |= {"packet_information": packet_information, "exclusive": True}
             device = undo.enter_context(TunDevice.create(home, ifname, **device_options))
             if netns is not None:
-                undo.callback(device.delete)  # one of its own goes with the namespace, and at no cost
+                undo.callback(device.delete)  # a namespace of its own takes the device along
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(home, device, address, timeout=timeout)
             tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""
@@ -117,73 +117,77 @@ class Tun(Closeable):
 
     @property
     def ifname(self) -> str:
-        """The device's name in its namespace, as "tun0"."""
+        """Name of the device in its namespace: "tun0"."""
         return self.device.ifname
 
     @property
     def address(self) -> str:
-        """The device's IPv4 address, as "10.1.2.1"; raises KernelError where it was given none."""
-        return str(self._given().ip)
+        """IPv4 address of the device: "10.1.2.1". Raises KernelError if it has none."""
+        return str(self._own_interface().ip)
 
     @property
     def network(self) -> IPv4Network:
-        """The network the address is in, as IPv4Network("10.1.2.0/24")."""
-        return self._given().network
+        """Network of the address: IPv4Network("10.1.2.0/24")."""
+        return self._own_interface().network
 
     @property
     def peer(self) -> str:
-        """An address beyond the TUN, for the test to play: the network's first that is not the device's own.
+        """Address for the test to use: the first in the network that the device does not have.
 
-        Raises KernelError where there is no other.
+        Raises KernelError if the network has only one.
         """
-        own = self._given().ip
+        own = self._own_interface().ip
         other = next((host for host in self.network.hosts() if host != own), None)
         if other is None:
-            reason, remedy = f"{self.network} has no second address", "give it a network of two, as 10.1.2.1/31"
+            reason, remedy = f"{self.network} has only one address", "give the Tun a larger network, as 10.1.2.1/31"
             raise KernelError(errno.EADDRNOTAVAIL, "choose a peer", reason=reason, remedy=remedy)
         return str(other)
 
-    def _given(self) -> IPv4Interface:
+    def _own_interface(self) -> IPv4Interface:
         if self._interface is None:
-            reason, remedy = "it was made without one", "give one: address='10.1.2.1/24'"
-            raise KernelError(
-                errno.EADDRNOTAVAIL, f"ask for the address of {self.ifname}", reason=reason, remedy=remedy
-            )
+            reason, remedy = "the Tun was made without an address", "give one: address='10.1.2.1/24'"
+            raise KernelError(errno.EADDRNOTAVAIL, f"get the address of {self.ifname}", reason=reason, remedy=remedy)
         return self._interface
 
     def inject(self, *layers: Layer | Packet) -> bytes:
-        """Hand the kernel a datagram as received on the TUN; returns its octets.
+        """Let the kernel receive a packet on the TUN. Returns the bytes of the packet.
 
-        layers   headers and payload side by side, a Packet, octets, or anything with `__bytes__` (scapy's packets)
+        Args:
+            layers: Headers and payload side by side, a Packet, bytes, or any object with `__bytes__` (scapy's packets).
 
-        Raises PacketError for what makes no packet, KernelError for what the kernel does not take.
+        Raises PacketError if they are not a packet, KernelError if the kernel refuses it.
         """
         octets = _octets(layers)
         self._check_open()
         self._inbox.write(octets)
-        self._inbox.injected(octets)
+        self._inbox.add_injected(octets)
         return octets
 
     def emit(self, *layers: Layer | Packet) -> bytes:
-        """Put octets on the TUN exactly as written, as if the kernel had sent them; returns them.
+        """Put a packet on the TUN as if the kernel had sent it. Returns its bytes.
 
-        They come out where the TUN is read: at `expect`, or at a program of yours that is the reader. Malformed
-        ones too, which no kernel would send. Raises PrivilegeError without CAP_NET_RAW.
+        The reader of the TUN gets it: `expect`, or a program under test. It may be malformed, as no kernel would send
+        it. Raises PrivilegeError without CAP_NET_RAW.
         """
         octets = _octets(layers)
         self._check_open()
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
         self._emitter.send(octets)
-        self._inbox.emitted(octets)
+        self._inbox.add_emitted(octets)
         return octets
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
-        """The next packet from the kernel that is as wanted in every respect; those before it are passed over.
+        """Wait for the next packet from the kernel that meets every condition, and return it.
 
-        Each call reads on where the last one stopped. Raises ExpectationError after `timeout` seconds and the margin
-        for a machine that wakes late (`tunlab.traffic.deadlines`), with every packet that came and how it differs;
-        `late` says by how much it came too late, where it then came after all.
+        Packets that do not match are skipped: later calls do not see them. `flags=TCPFlag.SYN` is an exact match.
+
+        Args:
+            wanted: Conditions: `TCP.where(…)`, a header class, a function of the packet.
+            timeout: Seconds; None for `self.timeout`. A machine that wakes late gets some more
+                (`tunlab.traffic.deadlines`).
+
+        Raises ExpectationError with every packet that arrived and how it differs.
         """
         __tracebackhide__ = True
         expected = CombinedExpectation.of(wanted)
@@ -197,13 +201,14 @@ class Tun(Closeable):
         ordered: bool = False,
         timeout: float | None = None,
     ) -> list[Packet]:
-        """A packet for each expectation, in the order of the expectations, as soon as all have come.
+        """Wait for one packet per expectation, and return them in the order of the expectations.
 
-        wanted    each as for `expect`; a tuple for several that one packet must meet
-        ordered   whether they must come in this order too; others may come between
+        Args:
+            wanted: Conditions as for `expect`; a tuple combines several for one packet.
+            ordered: Require that the packets arrive in this order; other packets may arrive between them.
+            timeout: Seconds for all of them; None for `self.timeout`.
 
-        Each packet meets one expectation at most. Others are passed over. Raises ExpectationError after `timeout`
-        seconds in all: which were met by what, which were not, and what else came.
+        Raises ExpectationError with what matched, what did not, and what else arrived.
         """
         __tracebackhide__ = True
         expected = [CombinedExpectation.of(each if isinstance(each, tuple) else (each,)) for each in wanted]
@@ -211,11 +216,10 @@ class Tun(Closeable):
         return self._inbox.expect_all(expected, ordered, self._seconds(timeout))
 
     def expect_none(self, *unwanted: Expectation, timeout: float | None = None) -> None:
-        """Nothing, if among what the kernel has sent and nobody has read there is no such packet.
+        """Assert that no unread packet matches the conditions. Packets stay unread.
 
-        timeout  seconds to wait for one; None: a fence, `fence`, says at once what there will be
-
-        What came stays unread. Raises ExpectationError as soon as one comes; KernelError where no fence can hold.
+        `timeout` is the time to wait for such a packet; None uses a `fence` instead, which takes no time. Raises
+        ExpectationError if a packet matches, KernelError if a fence cannot work here.
         """
         __tracebackhide__ = True
         expected = CombinedExpectation.of(unwanted)
@@ -228,24 +232,23 @@ class Tun(Closeable):
         )
 
     def expect_silence(self, *, timeout: float | None = None) -> None:
-        """Nothing, if the kernel sends nothing at all, and nothing waits to be read; as `expect_none` otherwise."""
+        """Assert that there is no unread packet, and that the kernel sends none; otherwise as `expect_none`."""
         __tracebackhide__ = True
         self._check_open()
         waited = None if timeout is None else check_timeout("timeout", timeout)
-        self._inbox.expect_none("any datagram", lambda _: True, waited, self._fence)
+        self._inbox.expect_none("any packet", lambda _: True, waited, self._fence)
 
     def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
-        """All that the kernel sends in answer to what was injected so far, without waiting; it stays unread.
+        """Return all unread packets, once the kernel has answered everything injected so far. They stay unread.
 
-        A marked echo request goes from `peer` to `address` through the same queue, and what is read before its reply
-        is all there will be. Neither of the two is ever given to anybody; in the record their comment is "fence".
+        A marked echo request from `peer` to `address` passes the same queue: after its reply no earlier answer is left.
+        No expectation sees request and reply; their note in the record is "fence".
 
-        settle    seconds to wait first, for what the kernel sends later by itself: delayed acknowledgements,
-                  retransmissions, other timers; and for programs, several queues and disciplines that reorder
-        timeout   seconds to wait for the reply; None: `self.timeout`
+        Args:
+            settle: Seconds to wait first, for packets that timers or programs send.
+            timeout: Seconds to wait for the reply; None for `self.timeout`.
 
-        Raises KernelError that says why where it cannot hold: no address, a link that is down, echo requests that are
-        ignored (net.ipv4.icmp_echo_ignore_all), filtered or routed elsewhere.
+        Raises KernelError if no reply is possible, for example because the Tun has no address or its link is down.
         """
         self._check_open()
         return self._fence(check_timeout("settle", settle), timeout)
@@ -254,45 +257,46 @@ class Tun(Closeable):
         try:
             src, dst = self.peer, self.address
         except KernelError as error:
-            reason = error.reason if self._interface else "it was made without an address"
-            remedy = "give the Tun an address in a network of two or more, or a time to wait instead: timeout=0.1"
+            remedy = "give the Tun a network of two or more addresses, or avoid the fence by a timeout: timeout=0.1"
             operation = f"fence {self.ifname}"
             raise KernelError(
-                errno.EADDRNOTAVAIL, operation, reason=reason, remedy=remedy, ifname=self.ifname
+                errno.EADDRNOTAVAIL, operation, reason=error.reason, remedy=remedy, ifname=self.ifname
             ) from None
         return self._inbox.fence(src, dst, self._seconds(timeout), settle)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
-        """The IPv4 packets that the kernel has sent and nobody has read.
+        """Return the unread IPv4 packets, and consume them.
 
-        count     wait for so many, and leave the rest unread; raises ExpectationError where fewer come
-        timeout   seconds to wait: for `count`, or without it for all that comes; None: `self.timeout` with a count,
-                  without one not at all
+        Args:
+            count: Number of packets to wait for; the rest stays unread. None returns what is there.
+            timeout: Seconds to wait. None is `self.timeout` with a count, and no wait without one.
+
+        Raises ExpectationError if fewer than `count` packets arrive.
         """
         __tracebackhide__ = True
         self._check_open()
         return self._inbox.capture(count, 0.0 if timeout is None and count is None else self._seconds(timeout))
 
     def read(self, timeout: float | None = None) -> bytes:
-        """The next datagram from the kernel as octets, whatever they are; raises ExpectationError where none comes."""
+        """Return the bytes of the next packet, of any protocol. Raises ExpectationError if none arrives."""
         __tracebackhide__ = True
         self._check_open()
         return self._inbox.read(self._seconds(timeout))
 
     def unread(self) -> list[TraceEntry]:
-        """What the kernel has sent and nobody has asked for yet, in order; it stays so, and is in the record now."""
+        """Return unread packets in arrival order, without consuming them."""
         self._check_open()
         return self._inbox.unread()
 
     def unmatched(self) -> list[TraceEntry]:
-        """What the kernel has sent and no expectation met, nobody captured and nobody read; a strict test fails by it.
+        """Return packets that no expectation matched and that were not captured or read, skipped ones included.
 
-        What `expect` passes over is among it.
+        A strict test fails if there is one.
         """
         if not self.closed:
             try:
                 self._fence(timeout=0.25)
-            except KernelError:  # it cannot hold here; and where the device is gone, nothing more comes out of it
+            except KernelError:  # no fence is possible, or the device is gone
                 with suppress(KernelError):
                     self._inbox.unread()
         return [entry for entry in self.record if not entry.consumed]
@@ -303,68 +307,66 @@ class Tun(Closeable):
 
     @property
     def counters(self) -> dict[str, int]:
-        """The kernel's counters in the namespace as they stand, by their names: "Ip.InHdrErrors", "Udp.NoPorts"."""
+        """Kernel counters of the namespace by name: "Ip.InHdrErrors", "Udp.NoPorts"."""
         self._check_open()
         return read_counters(self.netns)
 
     def expect_counters(self, **wanted: int) -> CounterExpectation:
-        """A block within which the kernel counts just so: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
+        """Assert that counters change by given amounts: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
 
-        Only the counters named are held to it; a 0 says that one does not move. Raises CountError with all that moved,
-        KernelError for a name that is none.
+        0 means no change; counters that are not named may change. Raises CountError after the block, or KernelError
+        for an unknown name.
         """
         __tracebackhide__ = True
         self._check_open()
-        return expect_counters(self.netns, wanted)
+        return CounterExpectation(self.netns, wanted)
 
     def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
-        """Let the namespace's kernel send `count` echo requests at once, without a program; does not wait for replies.
+        """Let the kernel send `count` echo requests at once, without a program; `Ping.reply` waits for a reply.
 
-        identifier   in the requests; 0: the kernel chooses one
-
-        Raises KernelError where no route leads to `address`.
+        The kernel chooses an `identifier` of 0. Raises KernelError if no route leads to `address`.
         """
         self._check_open()
         ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
         return self._resources.enter_context(ping)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
-        """An ordinary socket made inside the namespace; closed with the Tun at the latest."""
+        """Open a socket inside the namespace. It is closed with the Tun at the latest."""
         self._check_open()
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
     def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
-        """A TCP socket that listens inside the namespace, on all addresses or one; `accept` waits `self.timeout`."""
+        """Open a listening TCP socket inside the namespace; "" is every address. Its timeout is `self.timeout`."""
         self._check_open()
         return self._resources.enter_context(sockets.listen(self.netns, port, address, backlog, self.timeout))
 
     def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
-        """A TCP socket whose handshake has begun: its SYN is on the TUN, and does not wait for the answer.
+        """Open a TCP socket inside the namespace and send its SYN, without waiting for the handshake.
 
-        Sending and receiving wait up to `self.timeout` seconds, for the handshake too.
+        The socket's timeout is `self.timeout`; the first send or receive also waits for the handshake.
         """
         self._check_open()
         return self._resources.enter_context(sockets.connect(self.netns, address, port, src_port, self.timeout))
 
     def bind(self, port: int, *, address: str = "") -> Socket:
-        """A UDP socket bound inside the namespace; receiving waits `self.timeout`."""
+        """Open a UDP socket inside the namespace; "" is every address. Its timeout is `self.timeout`."""
         self._check_open()
         return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
 
     def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
-        """Start a program inside the namespace, as subprocess.Popen does; it ends with the namespace at the latest."""
+        """Start a program inside the namespace, as subprocess.Popen does. It ends with the namespace at the latest."""
         self._check_open()
         return self.netns.popen(args, **popen_kwargs)
 
     def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a program inside the namespace to its end, as subprocess.run does."""
+        """Run a program inside the namespace, as subprocess.run does."""
         self._check_open()
         return self.netns.run(args, **run_kwargs)
 
     def close(self, *, keep_device: bool = False) -> None:
-        """Close the sockets and remove the device; if the namespace is the Tun's own, end its programs and let it go.
+        """Close the sockets and remove the device. A namespace made by the Tun is closed and its programs are killed.
 
-        keep_device   leave the device to a namespace that ends anyway: removing one takes the kernel 20 ms
+        `keep_device` leaves the device to a namespace that is about to end: removing one takes the kernel 20 ms.
         """
         if self.closed:
             return
@@ -377,12 +379,12 @@ class Tun(Closeable):
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True after `close`."""
         return self.device.closed
 
     def _check_open(self) -> None:
         if self.closed:
-            remedy = "use it inside its with block, or inside the test that has it"
+            remedy = "use it inside its with block, or in the test whose fixture made it"
             raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)
 
     def __repr__(self) -> str:
@@ -395,5 +397,5 @@ def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
         try:
             return to_bytes(layers[0])
         except ValueError as error:
-            raise PacketError(f"no datagram: {error}") from None
+            raise PacketError(f"not a packet: {error}") from None
     return build(*layers)

@@ -1,7 +1,7 @@
-"""A recording as one HTML file that needs nothing else: ladder and list, fields and octets, the recording itself.
+"""The HTML page of a recording, in one file: ladder, packet list, fields, bytes, and the recording itself.
 
-All decoding is done here; the page shows, and asks nobody for anything: its policy (Content Security Policy Level 3)
-lets it load nothing and run only the script whose hash it names.
+Everything is decoded here. The page loads nothing: its Content Security Policy (Level 3) allows only its own script and
+style, by their hashes.
 """
 
 from __future__ import annotations
@@ -21,23 +21,27 @@ from tunlab.report.page.data import DecodedRecording, decode_records, page_data
 from tunlab.report.page.fields import pluralize
 
 MARK = '<meta name="generator" content="tunlab report">'
-"""Stands in the first octets of every page, by which `tunlab report` knows its own."""
+"""Marks every page near its start: `tunlab report` overwrites only files with this mark."""
 
-PLAIN = 200
-"""Packets of the text that stands where no script may run."""
+MAX_PLAIN_PACKETS = 200
+"""Number of packets in the plain text that is shown without JavaScript."""
 
 _LINKS = {LINKTYPE_RAW: "raw IP", 12: "raw IP", LINKTYPE_IPV4: "raw IPv4", LINKTYPE_ETHERNET: "Ethernet"}
 _SCRIPTS = ("octets.js", "fields.js", "packets.js", "page.js")
 
 
 def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -> str:
-    """The page of a recording, as the text of an HTML file.
+    """Return the text of the HTML file.
 
-    recording   the octets of a pcapng or classic pcap file; what stands before a fault in it is shown, and the fault
-    outcome     one word, as "failed"; "" for none
-    text        what pytest said of the failure; shown as it is, folded
+    Args:
+        recording: The bytes of a pcapng or classic pcap file. If it is damaged, the page shows the packets before the
+            damage, and the error.
+        title: Heading of the page.
+        outcome: Outcome of the test in one word, as "failed"; "" for none.
+        text: pytest's text of the failure, shown folded.
 
-    Raises PacketError where the recording holds nothing but a fault.
+    Raises:
+        PacketError: The recording has no readable packet.
     """
     records, fault = list[RecordedPacket](), ""
     try:
@@ -46,7 +50,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         if not records:
             raise
         fault = error.message
-    lines = decode_records(records)
+    decoded = decode_records(records)
     script = f'(() => {{\n"use strict";\n{"".join(map(_part, _SCRIPTS))}}})();\n'
     style = _part("page.css")
     parts = {
@@ -56,18 +60,20 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
             "base-uri 'none'; form-action 'none'"
         ),
         "title": html.escape(title),
-        "outcome": f'<strong class="outcome {_word(outcome)}">{html.escape(outcome)}</strong>' if outcome else "",
-        "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(recording, records, lines)),
+        "outcome": f'<strong class="outcome {_css_class(outcome)}">{html.escape(outcome)}</strong>' if outcome else "",
+        "facts": "".join(f"<li>{html.escape(fact)}</li>" for fact in _facts(recording, records, decoded)),
         "fault": f'<p class="fault" role="alert">{html.escape(fault)}</p>' if fault else "",
         "text": _folded(text),
-        "plain": html.escape(_plain(lines)),
+        "plain": html.escape(_plain(decoded)),
         "name": html.escape(_file_name(title, recording)),
         "style": style,
         "script": script,
-        "data": _harmless(json.dumps(page_data(recording, lines, outcome), ensure_ascii=False, separators=(",", ":"))),
+        "data": _escape_json(
+            json.dumps(page_data(recording, decoded, outcome), ensure_ascii=False, separators=(",", ":"))
+        ),
         "recording": base64.b64encode(recording).decode("ascii"),
     }
-    # In one pass: nothing that was filled in is looked at again.
+    # One pass: placeholders in the inserted text are not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _part("page.html"))
 
 
@@ -79,13 +85,13 @@ def _hash(content: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(content.encode()).digest()).decode("ascii")
 
 
-def _word(outcome: str) -> str:
-    """A class name of the outcome, whatever it is."""
+def _css_class(outcome: str) -> str:
+    """Return a CSS class name for the outcome."""
     return re.sub(r"\W", "", outcome.split()[0].lower()) if outcome.split() else ""
 
 
-def _harmless(data: str) -> str:
-    """JSON in which nothing can end the element that it stands in, nor begin a comment (HTML section 4.12.1.3)."""
+def _escape_json(data: str) -> str:
+    """Escape JSON so that it can neither end its script element nor start a comment (HTML section 4.12.1.3)."""
     return data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
@@ -93,17 +99,17 @@ def _folded(text: str) -> str:
     if not text.strip():
         return ""
     rows = [row.strip() for row in text.splitlines() if row.strip()]
-    # pytest's own lines of the error begin with an E; the first of them says most.
+    # pytest starts the lines of the error with E; the first one has the message.
     first = next((row[1:].strip() for row in rows if re.match(r"E\s+\S", row)), rows[0])
     head = f'<span class="first">{html.escape(first)}</span>'
-    return f'<details id="failure"><summary>What failed: {head}</summary><pre>{html.escape(text)}</pre></details>'
+    return f'<details id="failure"><summary>Failure: {head}</summary><pre>{html.escape(text)}</pre></details>'
 
 
-def _facts(recording: bytes, records: Sequence[RecordedPacket], lines: DecodedRecording) -> list[str]:
-    facts = [pluralize(len(lines.rows), "packet")]
-    if len(records) > len(lines.rows):
+def _facts(recording: bytes, records: Sequence[RecordedPacket], decoded: DecodedRecording) -> list[str]:
+    facts = [pluralize(len(decoded.rows), "packet")]
+    if len(records) > len(decoded.rows):
         facts[0] += f", seen {len(records)} times"
-    suspicious = sum(bool(lines.lines[number].found) for number in lines.rows)
+    suspicious = sum(bool(decoded.records[number].findings) for number in decoded.rows)
     if suspicious:
         facts.append(f"{suspicious} suspicious")
     times = [record.time_ns for record in records if record.time_ns is not None]
@@ -118,7 +124,7 @@ def _facts(recording: bytes, records: Sequence[RecordedPacket], lines: DecodedRe
     lost = sum(record.dropped or 0 for record in records)
     if lost:
         facts.append(f"{pluralize(lost, 'packet')} lost in recording")
-    return [*facts, f"{_format(recording)}, {len(recording):,} octets"]
+    return [*facts, f"{_format(recording)}, {len(recording):,} bytes"]
 
 
 def _format(recording: bytes) -> str:
@@ -126,23 +132,23 @@ def _format(recording: bytes) -> str:
 
 
 def _file_name(title: str, recording: bytes) -> str:
-    """What a browser should call the recording that it saves."""
+    """Return the file name that the browser suggests for the recording."""
     stem = re.sub(r"[^\w.-]+", "_", title.rsplit("/", 1)[-1]).strip("._-") or "recording"
     kind = _format(recording)
     return f"{re.sub(r'[.](pcap|pcapng|cap)$', '', stem)[:100]}.{kind}"
 
 
-def _plain(lines: DecodedRecording) -> str:
+def _plain(decoded: DecodedRecording) -> str:
     rows = []
-    for number in lines.rows[:PLAIN]:
-        line, arrow = lines.lines[number], lines.drawn.arrows[number]
+    for number in decoded.rows[:MAX_PLAIN_PACKETS]:
+        line, arrow = decoded.records[number], decoded.ladder.arrows[number]
         record = line.record
-        time = "" if record.time_ns is None else f"{(record.time_ns - lines.begin) / 10**9:.6f}"
-        way: str = record.direction or ""
+        time = "" if record.time_ns is None else f"{(record.time_ns - decoded.begin) / 10**9:.6f}"
+        direction: str = record.direction or ""
         if arrow is not None and arrow.received:
-            way = "→ " + ", ".join(lines.lines[each].record.interface.name for each in arrow.received)
-        rows.append(f"{number + 1:>5} {time:>12} {record.interface.name} {way} {line.summary}")
+            direction = "→ " + ", ".join(decoded.records[each].record.interface.name for each in arrow.received)
+        rows.append(f"{number + 1:>5} {time:>12} {record.interface.name} {direction} {line.summary}")
         if record.comment:
             rows.append(f"{'':>19}{record.comment}")
-    left = len(lines.rows) - PLAIN
+    left = len(decoded.rows) - MAX_PLAIN_PACKETS
     return "\n".join([*rows, f"… and {left} more"] if left > 0 else rows)

@@ -1,4 +1,4 @@
-"""A packet's arrow of the ladder: which column it left, and which columns it came to."""
+"""Arrows of the ladder on the page: the column that sent a packet, and the columns that received it."""
 
 from __future__ import annotations
 
@@ -6,29 +6,33 @@ from typing import NamedTuple
 
 
 class Arrow(NamedTuple):
-    """Columns and records by their number, from 0.
+    """The arrow of a packet. Columns and records are numbered from 0.
 
-    origin    the column that it left; -1: it came from nowhere that is recorded
-    targets   the columns that it came to, none where nobody has received it
-    received  for each target the record of its coming; empty where that is the one record that there is
-    passed    its records at those that passed it on as it was: the switches
+    Attributes:
+        origin: Column of the sender; -1 if it is not recorded.
+        targets: Columns of the receivers; empty if the packet was not received.
+        received: For each target the record of its receipt; empty if the packet has only one record.
+        forwarded: Records at switches that forwarded the packet unchanged.
     """
 
     origin: int
     targets: tuple[int, ...]
     received: tuple[int, ...] = ()
-    passed: tuple[int, ...] = ()
+    forwarded: tuple[int, ...] = ()
 
     @property
-    def again(self) -> tuple[int, ...]:
-        """The records of the same packet after its first."""
-        return tuple(sorted({*self.received, *self.passed}))
+    def later_records(self) -> tuple[int, ...]:
+        """All records of the packet but the first."""
+        return tuple(sorted({*self.received, *self.forwarded}))
 
 
 class Columns(NamedTuple):
-    """`columns`: a title and what is said below it; `arrows`: for each record its arrow.
+    """The ladder on the page.
 
-    None: it is not known between whom it went, or it is the same packet once more and stands in an earlier one's arrow.
+    Attributes:
+        columns: Title and subtitle of each column.
+        arrows: One entry per record; None if sender and receiver are unknown, or if an earlier record of the same
+            packet has the arrow.
     """
 
     columns: list[tuple[str, str]]

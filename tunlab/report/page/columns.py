@@ -1,4 +1,4 @@
-"""Between whom packets went: the columns of the ladder, each packet's from and to, and which records are one packet."""
+"""Columns and arrows of the ladder on the page."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
 from tunlab.report.page.arrows import Arrow, Columns
 from tunlab.report.page.lab_columns import between_nodes, have_nodes
 
-MOST = 5
-"""Columns of addresses at most; what is beyond stands in one more, for all others."""
+MAX_COLUMNS = 5
+"""Number of addresses with a column of their own; all other addresses share one more."""
 
 
 def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
-    """Whose columns there are: of a lab its nodes, of a TUN the test and the kernel, of any other the addresses."""
+    """Return one column per node for a lab, test and kernel for a TUN, and one per address for any other recording."""
     if have_nodes(records):
         return between_nodes(records, packets)
     directed = all(each.direction and each.interface.linktype != LINKTYPE_ETHERNET for each in records)
@@ -23,7 +23,7 @@ def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | N
 
 
 def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
-    """A TUN's "in" was injected by the test, its "out" was sent by the kernel behind it."""
+    """Draw packets of a TUN: the test injected "in", the kernel sent "out"."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
     arrows: list[Arrow | None] = []
@@ -34,13 +34,13 @@ def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
 
 
 def _by_address(packets: Sequence[Packet | None]) -> Columns:
-    """The addresses with most packets, in the order they came; the rest are one."""
+    """Draw packets between the most frequent addresses, in order of appearance."""
     pairs = [None if packet is None else (packet.ip.src, packet.ip.dst) for packet in packets]
-    counted = Counter(address for pair in pairs if pair for address in pair)
-    often = {address for address, _ in counted.most_common(MOST)}
-    columns = [address for address in counted if address in often]
-    places = {address: columns.index(address) if address in often else len(columns) for address in counted}
-    arrows = [None if pair is None else Arrow(places[pair[0]], (places[pair[1]],)) for pair in pairs]
+    counts = Counter(address for pair in pairs if pair for address in pair)
+    frequent = {address for address, _ in counts.most_common(MAX_COLUMNS)}
+    columns = [address for address in counts if address in frequent]
+    positions = {address: columns.index(address) if address in frequent else len(columns) for address in counts}
+    arrows = [None if pair is None else Arrow(positions[pair[0]], (positions[pair[1]],)) for pair in pairs]
     titles = [(address, "") for address in columns]
-    others = len(counted) - len(columns)
+    others = len(counts) - len(columns)
     return Columns([*titles, ("others", f"{others} more")] if others else titles, arrows)

@@ -1,4 +1,4 @@
-"""What the page's script shows: every record decoded, in a form that says nothing twice."""
+"""Data for the page's script: every record decoded, with repeated values stored once."""
 
 from __future__ import annotations
 
@@ -9,134 +9,149 @@ from msgspec import Struct
 from tunlab.errors import PacketError
 from tunlab.packet import Finding, Packet, findings, parse, summary
 from tunlab.recorder import RecordedPacket, locate_ipv4
+from tunlab.report.annotation import Annotation, from_recording
 from tunlab.report.page.arrows import Columns
 from tunlab.report.page.columns import find_columns
-from tunlab.report.page.differences import read_back
+from tunlab.report.page.differences import locate_differences
 from tunlab.report.page.fields import field_rows, link_summary
-from tunlab.traffic.trace import DECISIVE_COMMENTS
 
 
 class DecodedRecord(Struct, frozen=True):
-    """A record with what is made of it; `place` of the datagram, `packet` where there is one."""
+    """A recorded packet, decoded.
+
+    Attributes:
+        record: The record.
+        position: Position of the IPv4 packet in the record; None if there is none.
+        packet: The parsed packet; None if it cannot be parsed.
+        findings: Findings of the packet.
+        summary: The packet in one line.
+        annotation: What the test did with it.
+    """
 
     record: RecordedPacket
-    place: slice | None
+    position: slice | None
     packet: Packet | None
-    found: list[Finding]
+    findings: list[Finding]
     summary: str
+    annotation: Annotation
 
 
 class DecodedRecording(Struct, frozen=True):
-    """The records of a recording, in its order, and the ladder.
+    """A recording, decoded.
 
-    rows   the numbers of those that have a line, from 0: each other is the packet of one of these, seen once more
-    begin  the first time, in nanoseconds since the epoch; 0 where there is none
+    Attributes:
+        records: The records in the order of the file.
+        ladder: Columns and arrows.
+        rows: Numbers of the records with a line on the page, from 0; the others are repeated sightings of these.
+        begin: Time of the first record, in nanoseconds since the epoch; 0 if no record has a time.
     """
 
-    lines: list[DecodedRecord]
-    drawn: Columns
+    records: list[DecodedRecord]
+    ladder: Columns
     rows: list[int]
     begin: int
 
 
 def decode_records(records: Sequence[RecordedPacket]) -> DecodedRecording:
-    """All that is to be known of the records."""
-    lines = [_line(record) for record in records]
-    drawn = find_columns(records, [line.packet for line in lines])
-    again = {number for arrow in drawn.arrows if arrow is not None for number in arrow.again}
-    rows = [number for number in range(len(lines)) if number not in again]
-    return DecodedRecording(lines, drawn, rows, next((each.time_ns for each in records if each.time_ns is not None), 0))
+    """Decode all records."""
+    decoded = [_decode(record) for record in records]
+    ladder = find_columns(records, [each.packet for each in decoded])
+    later = {number for arrow in ladder.arrows if arrow is not None for number in arrow.later_records}
+    rows = [number for number in range(len(decoded)) if number not in later]
+    begin = next((each.time_ns for each in records if each.time_ns is not None), 0)
+    return DecodedRecording(decoded, ladder, rows, begin)
 
 
-def _line(record: RecordedPacket) -> DecodedRecord:
-    place = locate_ipv4(record)
-    if place is None:
-        return DecodedRecord(record, None, None, [], link_summary(record))
-    octets = record.data[place]
+def _decode(record: RecordedPacket) -> DecodedRecord:
+    position, annotation = locate_ipv4(record), from_recording(record)
+    if position is None:
+        return DecodedRecord(record, None, None, [], link_summary(record), annotation)
+    octets = record.data[position]
     missing = record.wire_length - len(record.data)
     try:
         packet = parse(octets, wire_length=len(octets) + missing)
     except PacketError:
-        return DecodedRecord(record, place, None, [], summary(octets))
-    return DecodedRecord(record, place, packet, findings(packet), summary(packet))
+        return DecodedRecord(record, position, None, [], summary(octets), annotation)
+    return DecodedRecord(record, position, packet, findings(packet), summary(packet), annotation)
 
 
-def initial_packet(all_lines: DecodedRecording, outcome: str) -> int:
-    """Which packet a reader comes for, from 0.
+def initial_packet(decoded: DecodedRecording, outcome: str) -> int:
+    """Return the number of the packet that the page opens at, from 0.
 
-    That by which the test failed, else the first suspicious one, else the last of a failure, the first of the rest.
+    The last one by which the test failed; else the first with a finding; else the last of a failed test, or the first.
     """
-    lines, rows = all_lines.lines, all_lines.rows
+    records, rows = decoded.records, decoded.rows
     for number in reversed(rows):
-        if any(comment in DECISIVE_COMMENTS for comment in lines[number].record.comment.split("; ")):
+        if records[number].annotation.decisive:
             return number
-    suspicious = next((number for number in rows if lines[number].found), None)
+    suspicious = next((number for number in rows if records[number].findings), None)
     if suspicious is not None:
         return suspicious
     return rows[-1 if outcome == "failed" else 0] if rows else 0
 
 
 class _Table:
-    """Values told once, and by their number wherever they stand."""
+    """A list of distinct values, each referred to by its index."""
 
     def __init__(self) -> None:
         self.values: list[object] = []
-        self._numbers: dict[object, int] = {}
+        self._indexes: dict[object, int] = {}
 
-    def number(self, value: object) -> int:
-        found = self._numbers.get(value)
+    def index(self, value: object) -> int:
+        """Return the index of a value, added if it is new."""
+        found = self._indexes.get(value)
         if found is None:
-            found = self._numbers[value] = len(self.values)
+            found = self._indexes[value] = len(self.values)
             self.values.append(value)
         return found
 
 
-def page_data(recording: bytes, all_lines: DecodedRecording, outcome: str) -> Mapping[str, object]:
-    """What the script is given.
+def page_data(recording: bytes, decoded: DecodedRecording, outcome: str) -> Mapping[str, object]:
+    """Return the data for the page's script.
 
-    chosen    the number of the packet that is shown first, from 0
-    columns   the ladder's, each title and what is below it
-    rows      the numbers of the packets that have a line of their own
-    labels    depth, name, first bit, bits, folded (0, 1): of rows
-    texts     values, notes, names of devices
-    packets   offset and length of the octets in the recording, octets on the wire, time in nanoseconds from the first,
-              device, direction, column from (-1: from nowhere) and columns to (null: not known between whom),
-              summary, comment, packets lost before it, findings, rows as pairs of label and text, notes as pairs of
-              row and text, what differs from what was wanted (field, wanted, got, rows, places as first bit and
-              bits), numbers of its records at those who received it, and at switches on the way; of a packet
-              without a line only what tells of a record: it has the findings and the rows of the one with a line
+    Keys:
+        chosen: Number of the packet that is shown first, from 0.
+        columns: Title and subtitle of each column of the ladder.
+        rows: Numbers of the packets with a line of their own.
+        labels: Depth, name, first bit, bits and folded (0 or 1) of the rows of field trees.
+        texts: Values, notes and names of devices.
+        packets: For each record: offset and length of its bytes in the recording, length on the wire, nanoseconds
+            since the first, device, direction, column of the sender (-1: not recorded), columns of the receivers
+            (null: unknown), summary, note, packets lost before it, findings, field tree as pairs of label and text,
+            notes as pairs of row and text, differences (field, wanted, got, rows, bits), records at its receivers, and
+            records at switches. A packet without a line has neither findings nor a field tree.
     """
-    labels, texts, lined = _Table(), _Table(), set(all_lines.rows)
+    labels, texts, with_line = _Table(), _Table(), set(decoded.rows)
     packets, at = list[list[object]](), 0
-    for place, (line, arrow) in enumerate(zip(all_lines.lines, all_lines.drawn.arrows, strict=True)):
-        record, shown = line.record, place in lined
-        # Records come in the file's order: this is found at its own place or before, and the same octets either way.
+    for number, (packet, arrow) in enumerate(zip(decoded.records, decoded.ladder.arrows, strict=True)):
+        record, shown = packet.record, number in with_line
+        # Records are in the order of the file. A match before the record itself has the same bytes, which is enough.
         at = recording.index(record.data, at)
-        rows = field_rows(record, line.place, line.packet, line.found) if shown else []
+        rows = field_rows(record, packet.position, packet.packet, packet.findings) if shown else []
         tree, notes = list[int](), list[int]()
-        for number, row in enumerate(rows):
+        for index, row in enumerate(rows):
             tree += (
-                labels.number((row.depth, row.name, row.start, row.bits, int(row.folded))),
-                texts.number(row.value),
+                labels.index((row.depth, row.name, row.start, row.bits, int(row.folded))),
+                texts.index(row.value),
             )
             if row.note:
-                notes += (number, texts.number(row.note))
-        again = [all_lines.lines[number].record for number in (arrow.again if arrow is not None else ())]
-        comment, differing = read_back(record.comment, line.packet, rows)
+                notes += (index, texts.index(row.note))
+        later = [decoded.records[each].record for each in (arrow.later_records if arrow is not None else ())]
         packets.append([
             at, len(record.data), record.wire_length,
-            None if record.time_ns is None else record.time_ns - all_lines.begin,
-            texts.number(record.interface.name), record.direction or "",
-            *((-1, None) if arrow is None else (arrow.origin, arrow.targets)), line.summary, comment,
-            sum(each.dropped or 0 for each in (record, *again)),
-            [str(each) for each in line.found] if shown else [], tree, notes, differing,
-            *(((), ()) if arrow is None else (arrow.received, arrow.passed)),
+            None if record.time_ns is None else record.time_ns - decoded.begin,
+            texts.index(record.interface.name), record.direction or "",
+            *((-1, None) if arrow is None else (arrow.origin, arrow.targets)), packet.summary, packet.annotation.note,
+            sum(each.dropped or 0 for each in (record, *later)),
+            [str(each) for each in packet.findings] if shown else [], tree, notes,
+            locate_differences(packet.annotation.differences, packet.packet, rows),
+            *(((), ()) if arrow is None else (arrow.received, arrow.forwarded)),
         ])  # fmt: skip
         at += len(record.data)
     return {
-        "chosen": initial_packet(all_lines, outcome),
-        "columns": all_lines.drawn.columns,
-        "rows": all_lines.rows,
+        "chosen": initial_packet(decoded, outcome),
+        "columns": decoded.ladder.columns,
+        "rows": decoded.rows,
         "labels": labels.values,
         "texts": texts.values,
         "packets": packets,

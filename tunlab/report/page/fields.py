@@ -1,6 +1,6 @@
-"""A record as the rows of a tree: each field with its name, its value and the bits it has in the record's octets.
+"""The field tree of a recorded packet: each field with its name, its value and its bits in the record.
 
-The names are those of the header classes, and so those that a test is written with. Places come from `LAYOUT`.
+Names are those of the header classes, as tests use them. Positions come from `LAYOUT`.
 """
 
 from __future__ import annotations
@@ -34,16 +34,20 @@ ARP = 0x0806
 ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad", 0x9100: "VLAN"}
 TAGS = (0x8100, 0x88A8, 0x9100)
 QUOTED_DEPTH = 3
-"""Errors about errors are not sent; a packet made to look so is followed so many times at most."""
+"""Levels of packets quoted in ICMP errors that are decoded, at most."""
 
 
 class FieldRow(NamedTuple):
     """One line of the tree.
 
-    depth         0 for a header
-    start, bits   its place, in bits from the record's first; no bits: it stands for none
-    folded        whether what is below it is shown only when asked for
-    note          what is wrong with it
+    Attributes:
+        depth: Indentation; 0 for a header.
+        name: Name of the field.
+        value: Value as text.
+        start: Position in bits from the start of the record.
+        bits: Length in bits; 0 if the line has no bits of its own.
+        folded: True if the lines below it are hidden at first.
+        note: Findings about the field.
     """
 
     depth: int
@@ -56,39 +60,46 @@ class FieldRow(NamedTuple):
 
 
 def pluralize(number: int, what: str) -> str:
-    """ "1 octet", "2 octets"."""
+    """Return "1 byte", "2 bytes"."""
     return f"{number} {what}{'s' * (number != 1)}"
 
 
 def field_rows(
     record: RecordedPacket, place: slice | None, packet: Packet | None, found: Iterable[Finding]
 ) -> list[FieldRow]:
-    """The tree of a record with an IPv4 packet at `place` and these findings; None: it holds none that can be read."""
+    """Return the tree of a record.
+
+    Args:
+        record: The record.
+        place: Position of the IPv4 packet; None if there is none.
+        packet: The parsed packet; None if it cannot be parsed.
+        found: Findings of the packet.
+    """
     octets = record.data
     start = len(octets) if place is None else place.start
     end = len(octets) if place is None else place.stop
     rows = list(_link(record, start))
     if packet is not None:
-        told = len(rows)
+        first = len(rows)
         rows += _packet(packet, 0, start * 8)
         for finding in found:
-            _note(rows, told, finding, start * 8)
+            _note(rows, first, finding, start * 8)
     elif place is not None:
-        rows.append(FieldRow(0, "octets", pluralize(end - start, "octet"), start * 8, (end - start) * 8))
+        rows.append(FieldRow(0, "bytes", pluralize(end - start, "byte"), start * 8, (end - start) * 8))
     if end < len(octets):
-        rows.append(FieldRow(0, "padding", pluralize(len(octets) - end, "octet"), end * 8, (len(octets) - end) * 8))
+        rows.append(FieldRow(0, "padding", pluralize(len(octets) - end, "byte"), end * 8, (len(octets) - end) * 8))
     if record.wire_length > len(octets):
-        cut = pluralize(record.wire_length - len(octets), "octet")
-        rows.append(FieldRow(0, "cut", f"{cut} more on the wire, not recorded", len(octets) * 8, 0))
+        missing = pluralize(record.wire_length - len(octets), "byte")
+        rows.append(FieldRow(0, "missing", f"{missing} on the wire were not recorded", len(octets) * 8, 0))
     return rows
 
 
 def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
-    """What stands before the datagram, of `end` octets; all there is, where no datagram was found."""
+    """Yield the rows of the first `end` bytes: the link header, or the whole record without an IPv4 packet."""
     octets = record.data
     if record.interface.linktype != LINKTYPE_ETHERNET or len(octets) < 14:
         if end:
-            yield FieldRow(0, "link", pluralize(end, "octet"), 0, end * 8)
+            yield FieldRow(0, "link", pluralize(end, "byte"), 0, end * 8)
         return
     at, kind, rows = 12, int.from_bytes(octets[12:14], "big"), list[FieldRow]()
     while kind in TAGS and at + 6 <= len(octets):
@@ -105,9 +116,9 @@ def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
         yield from _arp(octets[at : at + arp.LENGTH], at)
         if end > at + arp.LENGTH:
             padded = end - at - arp.LENGTH
-            yield FieldRow(0, "padding", pluralize(padded, "octet"), (end - padded) * 8, padded * 8)
+            yield FieldRow(0, "padding", pluralize(padded, "byte"), (end - padded) * 8, padded * 8)
     elif end > at:
-        yield FieldRow(0, "payload", pluralize(end - at, "octet"), at * 8, (end - at) * 8)
+        yield FieldRow(0, "payload", pluralize(end - at, "byte"), at * 8, (end - at) * 8)
 
 
 def _arp(octets: bytes, at: int) -> Iterable[FieldRow]:
@@ -121,7 +132,7 @@ def _ethertype(kind: int) -> str:
 
 
 def link_summary(record: RecordedPacket) -> str:
-    """One line on a record without a datagram: what the link says that it is."""
+    """Return one line on a record without an IPv4 packet, from its link header."""
     octets = record.data
     if record.interface.linktype == LINKTYPE_ETHERNET and len(octets) >= 14:
         at = 12
@@ -137,7 +148,7 @@ def link_summary(record: RecordedPacket) -> str:
 
 
 def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
-    # What is bad is said by its finding.
+    # A finding reports a bad checksum.
     verdicts = {each.layer: str(each) for each in checksums(packet) if each.verdict is not Verdict.BAD}
     rows = list[FieldRow]()
     for header in packet.headers:
@@ -149,11 +160,11 @@ def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
     size = len(packet.payload) * 8
     if size:
         quoted = _quoted(packet, depth, start)
-        text = pluralize(len(packet.payload), "octet") + (", the datagram that the error is about" if quoted else "")
+        text = pluralize(len(packet.payload), "byte") + (", the packet that caused the error" if quoted else "")
         rows.append(FieldRow(depth, "payload", text, start, size))
         rows += quoted
     if packet.trailer:
-        text = pluralize(len(packet.trailer), "octet") + " after the end that a length gives"
+        text = pluralize(len(packet.trailer), "byte") + " after the end of the packet"
         rows.append(FieldRow(depth, "trailer", text, start + size, len(packet.trailer) * 8))
     return rows
 
@@ -165,7 +176,7 @@ def _title(header: Header) -> str:
         case ICMP() | IGMP():
             return header.name
         case TruncatedHeader():
-            return f"cut short, {pluralize(len(header.present), 'octet')}"
+            return f"truncated, {pluralize(len(header.present), 'byte')}"
         case _:
             return f"{getattr(header, 'src_port', '')} → {getattr(header, 'dst_port', '')}"
 
@@ -186,8 +197,8 @@ def _fields(header: Header, depth: int, start: int, verdict: str) -> list[FieldR
     rows, at = list[FieldRow](), start
     for name, bits in header.LAYOUT:
         value = getattr(header, name)
-        said = _text(header, name, value) + (f", {verdict}" if name == "checksum" and verdict else "")
-        rows.append(FieldRow(depth, name, said, at, bits, isinstance(value, IntFlag)))
+        text = _text(header, name, value) + (f", {verdict}" if name == "checksum" and verdict else "")
+        rows.append(FieldRow(depth, name, text, at, bits, isinstance(value, IntFlag)))
         if isinstance(value, IntFlag):
             first = at + bits - 1  # the lowest flag is the last bit
             rows += [
@@ -219,9 +230,9 @@ def _text(header: Header, name: str, value: object) -> str:
         case "protocol":
             return f"{value} ({protocol_name(value)})"
         case "ihl" | "data_offset":
-            return f"{value} ({value * 4} octets)"
+            return f"{value} ({value * 4} bytes)"
         case "fragment_offset" if value:
-            return f"{value} (octet {value * 8})"
+            return f"{value} (byte {value * 8})"
         case "type" if isinstance(header, (ICMP, IGMP)):
             return f"{int(value)} ({header.name})"
     return str(int(value))
@@ -240,13 +251,13 @@ def _partial(partial: TruncatedHeader, depth: int, start: int) -> list[FieldRow]
 
 
 def _icmp_views(icmp: ICMP, depth: int, start: int) -> Iterable[FieldRow]:
-    """What a message keeps in octets 4 to 7 in place of identifier and sequence number."""
+    """Return the fields that some ICMP messages have in bytes 4 to 7, in place of identifier and sequence number."""
     views = (("gateway", icmp.gateway, 32, 32), ("pointer", icmp.pointer, 32, 8), ("mtu", icmp.mtu, 48, 16))
     return [FieldRow(depth, name, str(value), start + at, bits) for name, value, at, bits in views if value is not None]
 
 
 def _options(octets: bytes, types: Types, depth: int, start: int) -> list[FieldRow]:
-    rows = [FieldRow(depth, "options", pluralize(len(octets), "octet"), start, len(octets) * 8)]
+    rows = [FieldRow(depth, "options", pluralize(len(octets), "byte"), start, len(octets) * 8)]
     pairs, fault = split_options(octets)
     at = start
     for kind, data in pairs:
@@ -257,9 +268,9 @@ def _options(octets: bytes, types: Types, depth: int, start: int) -> list[FieldR
             continue
         typed = types[kind].read(data) if kind in types else None
         name = type(typed).__name__ if typed is not None else f"option {kind}"
-        said = _typed(typed) if typed is not None else Option(kind, data).data.hex(" ")
+        text = _typed(typed) if typed is not None else Option(kind, data).data.hex(" ")
         length = (len(data) + 2) * 8
-        rows.append(FieldRow(depth + 1, name, said, at, length, folded=True))
+        rows.append(FieldRow(depth + 1, name, text, at, length, folded=True))
         rows.append(FieldRow(depth + 2, "kind", str(kind), at, 8))
         rows.append(FieldRow(depth + 2, "length", str(len(data) + 2), at + 8, 8))
         if data:
@@ -267,12 +278,12 @@ def _options(octets: bytes, types: Types, depth: int, start: int) -> list[FieldR
         at += length
     left = start + len(octets) * 8 - at
     if left:
-        rows.append(FieldRow(depth + 1, "unread" if fault else "padding", pluralize(left // 8, "octet"), at, left))
+        rows.append(FieldRow(depth + 1, "unread" if fault else "padding", pluralize(left // 8, "byte"), at, left))
     return rows
 
 
 def _typed(option: object) -> str:
-    """A typed option's values, each by its name."""
+    """Return the names and values of a decoded option."""
     names: tuple[str, ...] = getattr(option, "__struct_fields__", ())
     return ", ".join(f"{name} {_option_value(getattr(option, name))}" for name in names)
 
@@ -284,7 +295,7 @@ def _option_value(value: object) -> str:
 
 
 def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[FieldRow]:
-    """The sources of a version 3 query, the records of a version 3 report (RFC 3376 section 4); else octets."""
+    """Return sources of a version 3 query, group records of a version 3 report (RFC 3376 section 4), or bytes."""
     rows, at, end = list[FieldRow](), start, start + len(igmp.rest) * 8
     if igmp.sources or (igmp.version == 3 and igmp.records == ()):
         octets = igmp.rest
@@ -305,12 +316,12 @@ def _igmp_rest(igmp: IGMP, depth: int, start: int) -> list[FieldRow]:
         rows.append(FieldRow(depth, "record", text, at, length))
         at += length
     if at < end:
-        rows.append(FieldRow(depth, "rest", pluralize((end - at) // 8, "octet"), at, end - at))
+        rows.append(FieldRow(depth, "rest", pluralize((end - at) // 8, "byte"), at, end - at))
     return rows
 
 
 def _note(rows: list[FieldRow], first: int, finding: Finding, start: int) -> None:
-    """Write a finding to the row that it is about: the field's, the option's at its offset, at least the header's."""
+    """Add a finding to the row of its field, else of the option at its offset, else of its header."""
     heads = [at for at in range(first, len(rows)) if rows[at].depth == 0]
     head = next((at for at in heads if rows[at].name == finding.layer), None)
     if head is None:

@@ -1,8 +1,7 @@
-"""The ladder between the nodes of a lab: what the recording says is one packet on one link is one arrow.
+"""The ladder between the nodes of a lab: one arrow per packet and link.
 
-Source: a recording names its interfaces "node:device" where there are several nodes, and so says whose they are. It
-does not say which of them are switches: a node is one if it has passed a frame on as it came, which no host or router
-does. All else is as in the terminal's ladder, by the same function.
+A recording of several nodes names its interfaces "node:device". It does not tell which nodes are switches: a node is
+taken for one if it forwarded a frame unchanged, which no host or router does. Otherwise the terminal's ladder is used.
 """
 
 from __future__ import annotations
@@ -18,34 +17,34 @@ from tunlab.report.evidence import Evidence, Observation
 from tunlab.report.ladder import TEST, LadderRow, ladder_rows
 from tunlab.report.page.arrows import Arrow, Columns
 
-MOST = 8
-"""Columns of nodes at most; what is beyond stands in one more, for all others."""
+MAX_COLUMNS = 8
+"""Number of nodes with a column of their own; all other nodes share one more."""
 
 _NAME = re.compile(r"([^:\s]+):([^:\s]+)")
 
 
 def have_nodes(records: Sequence[RecordedPacket]) -> bool:
-    """Whether every record says on which device of which node it was, and which way it went."""
+    """Return True if every record has a node, a device and a direction."""
     return bool(records) and all(each.direction and _NAME.fullmatch(each.interface.name) for each in records)
 
 
 def between_nodes(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
-    """The nodes that packets went between, in the order of their interfaces, the test before them where it is one."""
+    """Return one column per node in the order of the interfaces, after a column for the test if it is an endpoint."""
     observations = [_observation(*each) for each in zip(records, packets, strict=True)]
     switches = _switches(observations)
     order = sorted({(each.interface.index, seen.node) for each, seen in zip(records, observations, strict=True)})
     nodes = [name for name in dict.fromkeys(node for _, node in order) if name not in switches]
     found = ladder_rows(Evidence(observations, nodes, test_is_endpoint=False, lost={}, tuns=[]))
-    columns, places = _columns([TEST, *nodes], found)
+    columns, positions = _columns([TEST, *nodes], found)
     arrows: list[Arrow | None] = [None] * len(observations)
     for number, group in groupby(found, key=lambda row: row.number):
         same = list(group)
         arrows[number - 1] = Arrow(
-            places.get(same[0].origin, -1),
-            tuple(places[row.target] for row in same if row.target),
+            positions.get(same[0].origin, -1),
+            tuple(positions[row.target] for row in same if row.target),
             tuple(row.received - 1 for row in same if row.target and row.received != number),
         )
-    _pass_on(observations, switches, arrows)
+    _add_forwarded(observations, switches, arrows)
     return Columns(columns, arrows)
 
 
@@ -79,23 +78,23 @@ def _switches(observations: Sequence[Observation]) -> set[str]:
 
 
 def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
-    """The names that have an arrow, each with the number of its column: those with fewest share the last."""
-    counted = Counter(name for row in found for name in {row.origin, row.target} if name)
-    used = [name for name in names if counted[name]]
-    often = {name for name, _ in counted.most_common(MOST)} if len(used) > MOST + 1 else set(used)
-    shown = [name for name in used if name in often]
-    places = {name: shown.index(name) if name in often else len(shown) for name in used}
+    """Return the columns of the names that have an arrow, and each name's column; the rarest names share the last."""
+    counts = Counter(name for row in found for name in {row.origin, row.target} if name)
+    used = [name for name in names if counts[name]]
+    frequent = {name for name, _ in counts.most_common(MAX_COLUMNS)} if len(used) > MAX_COLUMNS + 1 else set(used)
+    shown = [name for name in used if name in frequent]
+    positions = {name: shown.index(name) if name in frequent else len(shown) for name in used}
     titles = [(name, "") for name in shown]
     others = len(used) - len(shown)
-    return ([*titles, ("others", f"{others} more")] if others else titles), places
+    return ([*titles, ("others", f"{others} more")] if others else titles), positions
 
 
-def _pass_on(observations: Sequence[Observation], switches: set[str], arrows: list[Arrow | None]) -> None:
-    """Put the records of switches into the arrow of the packet that they passed on: the last that had left before."""
-    begun = dict[bytes, int]()
+def _add_forwarded(observations: Sequence[Observation], switches: set[str], arrows: list[Arrow | None]) -> None:
+    """Add the records of switches to the arrow of the packet that they forwarded, the last one sent before."""
+    sent = dict[bytes, int]()
     for number, each in enumerate(observations):
-        arrow = arrows[begun[each.frame]] if each.frame in begun else None
+        arrow = arrows[sent[each.frame]] if each.frame in sent else None
         if each.node in switches and arrow is not None:
-            arrows[begun[each.frame]] = arrow._replace(passed=(*arrow.passed, number))
+            arrows[sent[each.frame]] = arrow._replace(forwarded=(*arrow.forwarded, number))
         elif each.node not in switches and arrows[number] is not None:
-            begun[each.frame] = number
+            sent[each.frame] = number
