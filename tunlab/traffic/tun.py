@@ -184,8 +184,7 @@ class Tun(Closeable):
 
         Args:
             wanted: Conditions: `TCP.where(…)`, a header class, a function of the packet.
-            timeout: Seconds; None for `self.timeout`. A machine that wakes late gets some more
-                (`tunlab.traffic.deadlines`).
+            timeout: Seconds; None for `self.timeout`. The margin of `tunlab.traffic.deadlines` is added.
 
         Raises ExpectationError with every packet that arrived and how it differs.
         """
@@ -235,8 +234,8 @@ class Tun(Closeable):
         """Assert that there is no unread packet, and that the kernel sends none; otherwise as `expect_none`."""
         __tracebackhide__ = True
         self._check_open()
-        waited = None if timeout is None else check_timeout("timeout", timeout)
-        self._inbox.expect_none("any packet", lambda _: True, waited, self._fence)
+        seconds = None if timeout is None else check_timeout("timeout", timeout)
+        self._inbox.expect_none("any packet", lambda _: True, seconds, self._fence)
 
     def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         """Return all unread packets, once the kernel has answered everything injected so far. They stay unread.
