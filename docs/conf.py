@@ -11,6 +11,11 @@ sys.path.insert(0, str(HERE))
 
 import generated  # noqa: E402 - found by the line above
 
+import tunlab.packet.match  # noqa: E402
+from tunlab.packet import Header  # noqa: E402
+
+vars(tunlab.packet.match)["Header"] = Header  # imported for typing alone there; autodoc evaluates the annotations
+
 project = "tunlab"
 author = "The tunlab authors"
 copyright = "The tunlab authors, MIT licence"  # noqa: A001 - Sphinx's name

@@ -27,10 +27,12 @@ if TYPE_CHECKING:
 class Lab(Closeable):
     """A network of nodes that exists while a `with` block runs; nothing of it is visible to the host.
 
+    ::
+
         with Lab.from_file("router.toml") as lab:
             lab["client"].run(["ping", "-c", "1", "server"], check=True)
 
-    In code, add nodes and links first:
+    In code, add nodes and links first::
 
         lab = Lab("pair")
         lab.node("a")

@@ -75,12 +75,14 @@ CODES: dict[tuple[int, int], str] = {
 
 
 class ICMP(Transport, frozen=True, gc=False):
-    """The eight octets that every ICMP message begins with; what follows them is the packet's payload.
+    """The eight bytes that every ICMP message begins with; the rest of the message is the packet's payload.
 
-    identifier, sequence_number   octets 4 to 7, as echo and timestamp messages use them. Redirects, parameter
-                                  problems and unreachables keep other things there: `gateway`, `pointer`, `mtu` read
-                                  the same octets their way, and the class methods named after them write them
-    checksum                      None: computed
+    Attributes:
+        type, code: Kind of message (RFC 792).
+        checksum: None means compute.
+        identifier, sequence_number: Bytes 4 to 7 as echo and timestamp messages use them. Redirects, parameter
+            problems and unreachables hold other fields there: `gateway`, `pointer` and `mtu` read the same bytes,
+            and the class methods of these names write them.
     """
 
     PROTOCOL: ClassVar = 1

@@ -86,18 +86,24 @@ class TunDevice(Closeable):
         vnet_hdr: bool = False,
         exclusive: bool = False,
     ) -> Self:
-        """Make a device in `netns`; it is down and has no address: `configure`.
+        """Create a device in `netns`. It is down and has no address: call `configure`.
 
-        ifname              up to 15 octets; "tun%d" lets the kernel number it
-        packet_information  four octets before each datagram: flags and protocol (IFF_NO_PI not set)
-        multi_queue         more than one descriptor may be attached, `add_queue`
-        persist             the device stays when the descriptor is closed, and goes with its namespace. Closeable one
-                            that does not persist takes the kernel 20 ms
-        owner, group        a user, a group who may attach without CAP_NET_ADMIN, by number
-        vnet_hdr            a virtio_net_hdr of 10 octets before each datagram, for offloads
-        exclusive           fail (EBUSY) if there is one of that name; else a persistent one is attached to
+        Args:
+            netns: The namespace.
+            ifname: Up to 15 bytes; "tun%d" lets the kernel choose the number.
+            mode: "tun" for IP packets, "tap" for Ethernet frames.
+            packet_information: Put four bytes, flags and protocol, before each packet (IFF_NO_PI not set).
+            multi_queue: Allow several descriptors; `add_queue` opens the others.
+            persist: Keep the device after its descriptor is closed, until its namespace is gone. Closing a device
+                that does not persist takes the kernel 20 ms.
+            owner: UID of a user who may attach without CAP_NET_ADMIN.
+            group: GID of a group that may attach without CAP_NET_ADMIN.
+            vnet_hdr: Put a virtio_net_hdr of 10 bytes before each packet, for offloads.
+            exclusive: Fail with EBUSY if the name exists; otherwise attach to a persistent device of that name.
 
-        Raises PrivilegeError for CAP_NET_ADMIN and for /dev/net/tun, KernelError otherwise.
+        Raises:
+            PrivilegeError: CAP_NET_ADMIN or /dev/net/tun is missing.
+            KernelError: The kernel refuses the device.
         """
         operation = f"create the {mode.upper()} {ifname}"
         flags = interface_flags(mode, packet_information, multi_queue, vnet_hdr)
@@ -202,14 +208,17 @@ class TunDevice(Closeable):
         txqueuelen: int | None = 10_000,
         up: bool = True,
     ) -> None:
-        """Addresses, then MTU, queue length and up in one message: the fewest there are.
+        """Set addresses, MTU and queue length, and bring the device up, in as few messages as possible.
 
-        addresses   "10.1.2.1/24"
-        mtu         octets; None leaves the kernel's 1,500
-        txqueuelen  datagrams that wait for a reader before the kernel drops (`link.tx_dropped`); its own 500 are
-                    lost in one scheduling pause, with 10,000 none is at 200,000 a second
+        Args:
+            addresses: Addresses with prefix lengths, for example "10.1.2.1/24".
+            mtu: In bytes; None keeps the kernel's 1,500.
+            txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). The kernel's
+                default of 500 overflows during one scheduling pause; 10,000 held 200,000 packets per second.
+            up: Bring the device up.
 
-        Raises KernelError, EINVAL for an MTU that is none, before anything is changed.
+        Raises:
+            KernelError: The kernel refuses a setting; EINVAL for an invalid MTU, before anything is changed.
         """
         if mtu is not None:
             check_mtu(mtu, f"set the MTU of {self.ifname}", ifname=self.ifname)

@@ -27,6 +27,8 @@ from tunlab.topology import LabPlan, LabSpec, check_lab_name, plan
 class PersistentLab:
     """A lab that stays until `down`, as `tunlab up` makes it.
 
+    ::
+
         PersistentLab.up(lab.spec)
         with PersistentLab.open("office").live() as lab:
             lab["pc"].run(["ping", "-c", "1", "server"])
