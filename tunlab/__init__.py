@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tunlab.errors import (
+        CountError,
         EngineError,
         ExpectationError,
         KernelError,
@@ -23,46 +24,49 @@ if TYPE_CHECKING:
         MalformedError,
         PacketError,
         PrivilegeError,
+        Problem,
         TopologyError,
         TruncatedError,
         TruncatedRecordingError,
         TunlabError,
+        UnmetExpectation,
     )
-    from tunlab.kernel.device.packet_socket import PacketSocket
+    from tunlab.kernel.device.packet_socket import PacketSocket, ReceivedPacket
     from tunlab.kernel.device.tun import TunDevice
+    from tunlab.kernel.namespace.mount_overlay import MountOverlay
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.kernel.network.counters import read_counters
     from tunlab.kernel.network.link_events import LinkEvent, LinkEvents
+    from tunlab.kernel.network.models import Address, Link, Neighbour, Route, Rule
     from tunlab.kernel.network.rtnl import Rtnl
     from tunlab.lab import Lab, Node, PersistentLab, Removed, Status
-    from tunlab.lab.build.containers import Containers, ContainersRecord
+    from tunlab.lab.build.containers import Containers, ContainersRecord, EngineRecord
     from tunlab.lab.capture import Capture
     from tunlab.lab.persistent.state import LabState
     from tunlab.lab.programs import Program
-    from tunlab.recorder import PcapngWriter, read_pcapng
-    from tunlab.topology.plan import (
-        CommandPlan,
-        Impairment,
-        InterfacePlan,
-        LabPlan,
-        LinkPlan,
-        NodePlan,
-        RoutePlan,
-    )
+    from tunlab.recorder import PcapngWriter, RecordedInterface, RecordedPacket, read_pcapng
+    from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan, LinkPlan, NodePlan, RoutePlan
     from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
     from tunlab.traffic import EchoReply, Ping, TraceEntry, Tun
+    from tunlab.traffic.counter_expectation import CounterExpectation
+    from tunlab.traffic.trace import FieldDifference
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Address",
     "Capture",
     "CommandPlan",
     "Containers",
     "ContainersRecord",
+    "CountError",
+    "CounterExpectation",
     "EchoReply",
     "EndSpec",
     "EngineError",
+    "EngineRecord",
     "ExpectationError",
+    "FieldDifference",
     "Impairment",
     "InterfacePlan",
     "KernelError",
@@ -71,11 +75,14 @@ __all__ = [
     "LabPlan",
     "LabSpec",
     "LabState",
+    "Link",
     "LinkEvent",
     "LinkEvents",
     "LinkPlan",
     "LinkSpec",
     "MalformedError",
+    "MountOverlay",
+    "Neighbour",
     "Netns",
     "Node",
     "NodePlan",
@@ -86,10 +93,16 @@ __all__ = [
     "PersistentLab",
     "Ping",
     "PrivilegeError",
+    "Problem",
     "Program",
+    "ReceivedPacket",
+    "RecordedInterface",
+    "RecordedPacket",
     "Removed",
+    "Route",
     "RoutePlan",
     "Rtnl",
+    "Rule",
     "Status",
     "TopologyError",
     "TraceEntry",
@@ -98,41 +111,101 @@ __all__ = [
     "Tun",
     "TunDevice",
     "TunlabError",
+    "UnmetExpectation",
     "read_counters",
     "read_pcapng",
 ]
 
-_HOMES = {
+_NAMES_OF = {
     "tunlab.errors": (
-        "TruncatedRecordingError", "EngineError", "ExpectationError", "KernelError", "LabError", "MalformedError",
-        "PacketError", "PrivilegeError", "TopologyError", "TruncatedError", "TunlabError",
+        "CountError",
+        "EngineError",
+        "ExpectationError",
+        "KernelError",
+        "LabError",
+        "MalformedError",
+        "PacketError",
+        "PrivilegeError",
+        "Problem",
+        "TopologyError",
+        "TruncatedError",
+        "TruncatedRecordingError",
+        "TunlabError",
+        "UnmetExpectation",
     ),
-    "tunlab.kernel.network.counters": ("read_counters",),
-    "tunlab.kernel.namespace.netns": ("Netns",),
-    "tunlab.kernel.device.packet_socket": ("PacketSocket",),
-    "tunlab.kernel.network.rtnl": ("Rtnl",),
+    "tunlab.kernel.device.packet_socket": (
+        "PacketSocket",
+        "ReceivedPacket",
+    ),
     "tunlab.kernel.device.tun": ("TunDevice",),
-    "tunlab.kernel.network.link_events": ("LinkEvent", "LinkEvents"),
-    "tunlab.lab": ("Lab", "Node", "PersistentLab", "Removed", "Status"),
-    "tunlab.lab.build.containers": ("Containers", "ContainersRecord"),
+    "tunlab.kernel.namespace.mount_overlay": ("MountOverlay",),
+    "tunlab.kernel.namespace.netns": ("Netns",),
+    "tunlab.kernel.network.counters": ("read_counters",),
+    "tunlab.kernel.network.link_events": (
+        "LinkEvent",
+        "LinkEvents",
+    ),
+    "tunlab.kernel.network.models": (
+        "Address",
+        "Link",
+        "Neighbour",
+        "Route",
+        "Rule",
+    ),
+    "tunlab.kernel.network.rtnl": ("Rtnl",),
+    "tunlab.lab": (
+        "Lab",
+        "Node",
+        "PersistentLab",
+        "Removed",
+        "Status",
+    ),
+    "tunlab.lab.build.containers": (
+        "Containers",
+        "ContainersRecord",
+        "EngineRecord",
+    ),
     "tunlab.lab.capture": ("Capture",),
     "tunlab.lab.persistent.state": ("LabState",),
     "tunlab.lab.programs": ("Program",),
-    "tunlab.topology.plan": (
-        "CommandPlan", "Impairment", "InterfacePlan", "LabPlan", "LinkPlan", "NodePlan", "RoutePlan",
+    "tunlab.recorder": (
+        "PcapngWriter",
+        "RecordedInterface",
+        "RecordedPacket",
+        "read_pcapng",
     ),
-    "tunlab.topology.spec": ("EndSpec", "LabSpec", "LinkSpec", "NodeSpec"),
-    "tunlab.recorder": ("PcapngWriter", "read_pcapng"),
-    "tunlab.traffic": ("TraceEntry", "EchoReply", "Ping", "Tun"),
-}  # fmt: skip
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+    "tunlab.topology.plan": (
+        "CommandPlan",
+        "Impairment",
+        "InterfacePlan",
+        "LabPlan",
+        "LinkPlan",
+        "NodePlan",
+        "RoutePlan",
+    ),
+    "tunlab.topology.spec": (
+        "EndSpec",
+        "LabSpec",
+        "LinkSpec",
+        "NodeSpec",
+    ),
+    "tunlab.traffic": (
+        "EchoReply",
+        "Ping",
+        "TraceEntry",
+        "Tun",
+    ),
+    "tunlab.traffic.counter_expectation": ("CounterExpectation",),
+    "tunlab.traffic.trace": ("FieldDifference",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
-    home = _HOME_OF.get(name)
-    if home is None:
+    module = _MODULE_OF.get(name)
+    if module is None:
         raise AttributeError(f"module 'tunlab' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home), name)
+    value = globals()[name] = getattr(import_module(module), name)
     return value
 
 

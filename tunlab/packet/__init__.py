@@ -13,11 +13,12 @@ Header files keep the wire's units and the RFC's words; `ip_options` and `tcp_op
 from tunlab.packet import ip_options, tcp_options
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
 from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import Header
+from tunlab.packet.header import Header, Transport
 from tunlab.packet.icmp import ICMP, ICMPTimestamps, ICMPType
 from tunlab.packet.igmp import IGMP, GroupRecord, IGMPType
 from tunlab.packet.ipv4 import IPFlag, IPv4
 from tunlab.packet.match import Difference, Match
+from tunlab.packet.options import Option, OptionFault, TypedOption
 from tunlab.packet.packet import Packet, build, checksums, complete, findings, parse, reply
 from tunlab.packet.tcp import TCP, TCPFlag
 from tunlab.packet.text import hexdump, listing, summary, to_dict
@@ -41,9 +42,13 @@ __all__ = [
     "IPFlag",
     "IPv4",
     "Match",
+    "Option",
+    "OptionFault",
     "Packet",
     "TCPFlag",
+    "Transport",
     "TruncatedHeader",
+    "TypedOption",
     "Verdict",
     "build",
     "checksums",
