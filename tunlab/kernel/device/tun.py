@@ -89,15 +89,12 @@ class TunDevice(Closeable):
         """Create a device in `netns`. It is down and has no address: call `configure`.
 
         Args:
-            netns: The namespace.
             ifname: Up to 15 bytes; "tun%d" lets the kernel choose the number.
             mode: "tun" for IP packets, "tap" for Ethernet frames.
             packet_information: Put four bytes, flags and protocol, before each packet (IFF_NO_PI not set).
             multi_queue: Allow several descriptors; `add_queue` opens the others.
-            persist: Keep the device after its descriptor is closed, until its namespace is gone. Closing a device
-                that does not persist takes the kernel 20 ms.
-            owner: UID of a user who may attach without CAP_NET_ADMIN.
-            group: GID of a group that may attach without CAP_NET_ADMIN.
+            persist: Keep the device until its namespace is gone; closing one that does not persist takes 20 ms.
+            owner, group: UID of a user and GID of a group that may attach without CAP_NET_ADMIN.
             vnet_hdr: Put a virtio_net_hdr of 10 bytes before each packet, for offloads.
             exclusive: Fail with EBUSY if the name exists; otherwise attach to a persistent device of that name.
 
@@ -208,17 +205,14 @@ class TunDevice(Closeable):
         txqueuelen: int | None = 10_000,
         up: bool = True,
     ) -> None:
-        """Set addresses, MTU and queue length, and bring the device up, in as few messages as possible.
+        """Set `addresses` ("10.1.2.1/24"), MTU and queue length, and bring the device up, in few messages.
 
         Args:
-            addresses: Addresses with prefix lengths, for example "10.1.2.1/24".
             mtu: In bytes; None keeps the kernel's 1,500.
-            txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). The kernel's
-                default of 500 overflows during one scheduling pause; 10,000 held 200,000 packets per second.
-            up: Bring the device up.
+            txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). Its default
+                of 500 overflows during one scheduling pause; 10,000 held 200,000 packets per second.
 
-        Raises:
-            KernelError: The kernel refuses a setting; EINVAL for an invalid MTU, before anything is changed.
+        Raises KernelError (EINVAL for an invalid MTU, before anything is changed).
         """
         if mtu is not None:
             check_mtu(mtu, f"set the MTU of {self.ifname}", ifname=self.ifname)
