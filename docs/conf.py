@@ -30,7 +30,6 @@ myst_heading_anchors = 3
 
 # Docstrings are in Google style; a name in single backticks is code, as in Markdown.
 default_role = "code"
-smartquotes_action = "qe"  # quotes and ellipses; "--" is the beginning of an option
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -50,6 +49,19 @@ pygments_style = "default"
 pygments_dark_style = "monokai"
 
 
+def mark_examples(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:  # noqa: ARG001
+    """Mark the indented examples of docstrings as code: reStructuredText needs `::` before them, and readers do not."""
+    marked: list[str] = []
+    last = " "
+    for line in lines:
+        if line.startswith(" ") and marked and not marked[-1] and not last.startswith(" "):
+            marked += ["::", ""]
+        marked.append(line)
+        last = line or last
+    lines[:] = marked
+
+
 def setup(app: Sphinx) -> None:
-    """Fill in the generated parts of reference pages, and show a TypeAlias by its name."""
+    """Fill in the generated parts of reference pages, and mark the examples of docstrings."""
     app.connect("source-read", generated.fill_in)
+    app.connect("autodoc-process-docstring", mark_examples, priority=400)  # before napoleon, which has 500

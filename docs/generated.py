@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-_PLACE = re.compile(r"^<!-- generated: ([a-z_-]+)(?: (\S+))? -->$", re.MULTILINE)
+_PLACE = re.compile(r"^<!-- generated: ([a-z_-]+)((?: \S+)*) -->$", re.MULTILINE)
 
 
 def fill_in(app: object, page: str, source: list[str]) -> None:  # noqa: ARG001 - Sphinx's signature
@@ -26,7 +26,7 @@ def fill_in(app: object, page: str, source: list[str]) -> None:  # noqa: ARG001 
 
 def filled(text: str) -> str:
     """Return a page's Markdown with its generated parts. Raises KeyError for an unknown generator."""
-    return _PLACE.sub(lambda place: _GENERATORS[place[1]](*filter(None, [place[2]])), text)
+    return _PLACE.sub(lambda place: _GENERATORS[place[1]](*place[2].split()), text)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -229,10 +229,11 @@ def pytest_fixtures() -> str:
 # ---- the Python API --------------------------------------------------------------------------------------------------
 
 
-def api(package: str) -> str:
-    """Return the documentation of the public names of `tunlab` that live in a package, by autodoc."""
+def api(package: str, *first: str) -> str:
+    """Return the documentation of the public names of `tunlab` that live in a package, by autodoc; `first` lead."""
     tunlab = import_module("tunlab")
     names = [name for name in tunlab.__all__ if _home(tunlab, name).startswith(package)]
+    names.sort(key=lambda name: (first.index(name) if name in first else len(first), name))
     assert names, package
     return "\n\n".join(_autodoc("tunlab", name, "##") for name in names)
 
