@@ -54,7 +54,7 @@ def mark_examples(app: Sphinx, what: str, name: str, obj: object, options: objec
     marked: list[str] = []
     last = " "
     for line in lines:
-        if line.startswith(" ") and marked and not marked[-1] and not last.startswith(" "):
+        if line.startswith(" ") and marked and not marked[-1] and not last.startswith(" ") and not last.endswith("::"):
             marked += ["::", ""]
         marked.append(line)
         last = line or last
