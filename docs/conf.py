@@ -23,7 +23,7 @@ release = version = installed_version("tunlab")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
-nitpicky = False
+suppress_warnings = ["ref.python"]  # an attribute name that several classes have is not an error
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
