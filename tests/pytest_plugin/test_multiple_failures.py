@@ -107,7 +107,7 @@ def test_subtest_sections_have_own_packets_and_recording_has_all(pytester, run, 
     first, second = sections(result)
     assert "seq 1," in first
     assert "seq 2," not in first
-    assert "2 packets before, shown above" in second
+    assert "2 packets shown above" in second
     assert "seq 1," not in second
     assert "seq 2," in second
     records = recording(pytester, name)

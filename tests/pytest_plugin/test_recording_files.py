@@ -262,7 +262,7 @@ class TestLinks:
         result = run(*parallel)
         ((_, path),) = recordings(pytester).items()
         page = path.with_suffix(".html").read_text()
-        assert re.search("<summary>What failed: (<[^>]*>)?(ExpectationError|assert|AssertionError|Failed)", page)
+        assert re.search("<summary>Failure: (<[^>]*>)?(ExpectationError|assert|AssertionError|Failed)", page)
         assert "test_x.py::test_bad" in page
         assert "matched expectation 1 at test_x.py:6" in page
         result.stdout.fnmatch_lines([f"page      {path.with_suffix('.html').relative_to(pytester.path)}"])

@@ -43,8 +43,8 @@ def test_unread_or_skipped_packets_fail_the_test(run, parallel):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "ExpectationError: strict: 2 packets came out of tun0 that nobody expected, captured or read (what *",
-            "*1. +0.00 ms  IP * ICMP echo reply, id 1, seq 1, length 13   <-- passed over at test_it.py:12",
+            "ExpectationError: strict: the test did not expect, capture or read 2 packets from tun0 (a packet *",
+            "*1. +0.00 ms  IP * ICMP echo reply, id 1, seq 1, length 13   <-- skipped at test_it.py:12",
             "*2. +* ms  IP 10.1.2.1 > 10.1.2.2: ICMP echo reply, id 1, seq 3, length 13   <-- never read",
         ]
     )
@@ -62,7 +62,7 @@ def test_one_unexpected_packet_message_is_singular(run):
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["ExpectationError: strict: a packet came out of tun0 that nobody expected, captured or read (*"]
+        ["ExpectationError: strict: the test did not expect, capture or read 1 packet from tun0 (*"]
     )
 
 

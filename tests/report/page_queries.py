@@ -1,11 +1,11 @@
-"""Expressions that tell, inside the page, what it shows."""
+"""JavaScript expressions that query the page."""
 
 ROWS = "[...document.querySelectorAll('#list .row')]"
 CHOSEN = "document.querySelector('#list .row[aria-selected=true] .number').textContent"
 LIT_FIELDS = "[...document.querySelectorAll('#tree .item.lit .name')].map((each) => each.textContent)"
-# Each octet as its number, and which of its two digits are lit.
-LIT_OCTETS = (
-    "[...document.querySelectorAll('#octets .x.high, #octets .x.low')]"
+# Each byte with its number, and its highlighted digits.
+LIT_BYTES = (
+    "[...document.querySelectorAll('#bytes .x.high, #bytes .x.low')]"
     ".map((each) => each.dataset.at + ['high', 'low'].filter((half) => each.classList.contains(half))"
     ".map((half) => half[0]).join(''))"
 )
@@ -13,7 +13,7 @@ FOCUSED = "document.activeElement.id"
 
 
 def digits(row):
-    """What LIT_OCTETS is for a row alone."""
+    """Return the value of LIT_BYTES for one row."""
     found = []
     for at in range(row.start // 8, -(-(row.start + row.bits) // 8)):
         high = row.start < at * 8 + 4 and row.start + row.bits > at * 8

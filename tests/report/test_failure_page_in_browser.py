@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.report.page_queries import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS
+from tests.report.page_queries import CHOSEN, FOCUSED, LIT_BYTES, LIT_FIELDS, ROWS
 from tests.report.recordings import SESSION, recorded
 from tests.report.test_lab_columns import ARP, TO_ROUTER, TO_SERVER, between
 from tunlab.report.annotation import Annotation
@@ -66,16 +66,18 @@ DIFFERENCES = (
     FieldDifference("UDP", "present", "IPv4/TCP"),
 )
 DIFFERING = Annotation(CLOSEST, decisive=True, differences=DIFFERENCES)
-FRAMED = "[...document.querySelectorAll('#octets .x.differs')].map((each) => each.dataset.at)"
+FRAMED = "[...document.querySelectorAll('#bytes .x.differs')].map((each) => each.dataset.at)"
 
 
 def test_page_highlights_differing_fields(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}), outcome="failed")
     assert page.run(CHOSEN) == "2"
     assert page.run(LIT_FIELDS) == ["ttl", "flags"]
-    assert page.run(LIT_OCTETS) == ["8hl", "33hl"]
+    assert page.run(LIT_BYTES) == ["8hl", "33hl"]
     assert page.run(FRAMED) == ["8", "33"]
-    assert page.run("document.getElementById('o33').getAttribute('aria-label')") == "12, not as wanted"
+    assert (
+        page.run("document.getElementById('o33').getAttribute('aria-label')") == "12, differs from the expected value"
+    )
     assert page.run("[...document.querySelectorAll('#tree .item.differs')].map((each) => each.textContent)") == [
         "ttl64wanted 63",
         "▶flagsACK | SYNwanted SYN",
@@ -86,7 +88,7 @@ def test_page_highlights_differing_fields(show):
     assert page.run("document.querySelector('#about .comment').textContent") == CLOSEST
     assert "wanted SYN, got SYN|ACK" in page.run(f"{ROWS}[1].querySelector('.beside').textContent")
     page.run("document.getElementById('f2').click()")
-    assert (page.run(LIT_OCTETS), page.run(FRAMED)) == (["0l"], ["8", "33"])
+    assert (page.run(LIT_BYTES), page.run(FRAMED)) == (["0l"], ["8", "33"])
     page.click("#about .differing")
     assert page.run(LIT_FIELDS) == ["flags"]
     page.press("k")
@@ -97,10 +99,10 @@ def test_page_highlights_only_differing_bytes(show):
     difference = FieldDifference("TCP.payload", "50 at 0 and 0a at 6", "47 at 0 and 0d at 5–6", ((0, 0), (5, 6)))
     annotation = Annotation(CLOSEST, decisive=True, differences=(difference,))
     page = show(recorded(SESSION, annotations={3: annotation}))
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["payload"], ["40hl", "45hl", "46hl"])
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["payload"], ["40hl", "45hl", "46hl"])
     page.point("#tree .item:last-child")
     page.point("h1")
-    assert page.run(LIT_OCTETS) == ["40hl", "45hl", "46hl"]
+    assert page.run(LIT_BYTES) == ["40hl", "45hl", "46hl"]
 
 
 def test_page_key_d_visits_differing_fields(show):

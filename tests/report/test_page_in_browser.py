@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.page_queries import CHOSEN, FOCUSED, LIT_FIELDS, LIT_OCTETS, ROWS, digits
+from tests.report.page_queries import CHOSEN, FOCUSED, LIT_BYTES, LIT_FIELDS, ROWS, digits
 from tests.report.recordings import HARM, KERNEL, PEER, SESSION, framed, recorded, session
 from tests.report.test_fields import rows_of
 from tunlab.packet import UDP, IPv4, build
@@ -26,7 +26,7 @@ def test_page_renders(show):
     assert page.run("document.querySelector('details').open") is False
     assert page.run(CHOSEN) == "3"  # the first suspicious one
     assert page.run(LIT_FIELDS) == ["checksum"]
-    assert page.run(LIT_OCTETS) == ["36hl", "37hl"]
+    assert page.run(LIT_BYTES) == ["36hl", "37hl"]
 
 
 def test_page_ladder_spans_sender_to_receiver(show):
@@ -53,7 +53,7 @@ def test_page_field_click_highlights_its_bytes(show):
         page.run(f"{ROWS}[{number}].click()")
         lit = page.run(
             "[...document.querySelectorAll('#tree .item')].map((item) => {"
-            f" item.click(); return [item.querySelector('.name').textContent, {LIT_OCTETS}, {LIT_FIELDS}.length]; }})"
+            f" item.click(); return [item.querySelector('.name').textContent, {LIT_BYTES}, {LIT_FIELDS}.length]; }})"
         )
         assert lit == [[row.name, digits(row), 1] for row in rows]
 
@@ -63,25 +63,25 @@ def test_page_hover_highlights_until_it_ends(show):
     page.click("#list .row:first-child")
     page.click("#f5")
     assert page.run(LIT_FIELDS) == ["total_length"]
-    assert page.run(LIT_OCTETS) == ["2hl", "3hl"]
+    assert page.run(LIT_BYTES) == ["2hl", "3hl"]
     page.point("#f6")
-    assert page.run(LIT_OCTETS) == ["4hl", "5hl"]
+    assert page.run(LIT_BYTES) == ["4hl", "5hl"]
     page.point("h1")
-    assert page.run(LIT_OCTETS) == ["2hl", "3hl"]
+    assert page.run(LIT_BYTES) == ["2hl", "3hl"]
 
 
 def test_page_hex_digit_highlights_its_field(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#o0", across=0.25)
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["version"], ["0h"])
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["version"], ["0h"])
     page.click("#o0", across=0.75)
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["ihl"], ["0l"])
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["ihl"], ["0l"])
     page.click("#o1", across=0.75)  # two bits of one field, two of the other
     assert page.run(LIT_FIELDS) == ["dscp", "ecn"]
     page.point("#o21")
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["src_port"], ["20hl", "21hl"])
-    assert page.run("document.getElementById('lit').textContent").startswith("TCP.src_port = 4000 · octets 20–21 · ")
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["src_port"], ["20hl", "21hl"])
+    assert page.run("document.getElementById('lit').textContent").startswith("TCP.src_port = 4000 · bytes 20–21 · ")
     page.point("#o44")  # inside an option that is folded: unfolded nothing, the kind's own octet lights
     assert "SACKPermitted" in page.run("document.getElementById('lit').textContent")
 
@@ -97,15 +97,15 @@ def test_page_keys_navigate(show):
     page.press("Enter")
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["IPv4"])
     page.press("ArrowDown", "ArrowDown")
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["ihl"], ["0l"])
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["ihl"], ["0l"])
     page.press("Home", "ArrowLeft", "ArrowDown")  # folded, the next is the next header
     assert page.run(LIT_FIELDS) == ["TCP"]
     page.press("ArrowUp", "ArrowRight", "ArrowRight")
     assert page.run(LIT_FIELDS) == ["version"]
     page.press("Enter")
-    assert page.run(FOCUSED) == "octets"
+    assert page.run(FOCUSED) == "bytes"
     page.press("ArrowDown", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight")
-    assert (page.run(LIT_FIELDS), page.run(LIT_OCTETS)) == (["src_port"], ["20hl", "21hl"])
+    assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["src_port"], ["20hl", "21hl"])
     page.press("Enter")
     assert page.run(FOCUSED) == "tree"
     page.press("ArrowDown")
@@ -132,7 +132,7 @@ def test_page_help_lists_keys(show):
 
 def test_page_focus_is_visible(show):
     page = show(session())
-    for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("octets", ".octets")):
+    for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
         page.press("Tab")  # from here on the keyboard is in use
         page.run(f"document.getElementById('{selector}').focus()")
         outline = page.run(f"getComputedStyle(document.querySelector('{framed_by}')).outline")
@@ -162,7 +162,7 @@ def test_page_filter_selects_packets(show):
     assert page.run(f"{ROWS}.map((row) => row.querySelector('.number').textContent)") == ["3"]
     page.press("s", "/")
     page.call("Input.insertText", text="no such packet")
-    assert page.run("document.querySelector('#list .nothing').textContent") == "No packet is as the filter says."
+    assert page.run("document.querySelector('#list .nothing').textContent") == "No packet matches the filter."
 
 
 def luminance(colour):
@@ -176,7 +176,7 @@ const unlit = [], list = document.getElementById('list');
 const key = (name) => list.dispatchEvent(new KeyboardEvent('keydown', { key: name }));
 key('Home');
 for (let number = Number(document.querySelector('.row').getAttribute('aria-setsize')); number > 0; number--) {
-  for (const cell of document.querySelectorAll('#octets .x[data-at]')) {
+  for (const cell of document.querySelectorAll('#bytes .x[data-at]')) {
     const clientX = cell.getBoundingClientRect().left + 1;
     cell.dispatchEvent(new MouseEvent('mousemove', { bubbles: true, clientX }));
     if (!cell.classList.contains('high')) unlit.push([number, cell.dataset.at]);
@@ -274,12 +274,12 @@ def test_page_print_has_every_packet(show):
 def test_page_large_packet_is_shown_in_parts(show):
     octets = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
     page = show(recorded([("in", octets)]))
-    shown = "document.querySelectorAll('#octets .x[data-at]').length"
+    shown = "document.querySelectorAll('#bytes .x[data-at]').length"
     assert page.run(shown) == 2048
     page.run("[...document.querySelectorAll('#tree .item')].at(-1).click()")
-    assert page.run(f"{LIT_OCTETS}.length") == 2048 - 28
+    assert page.run(f"{LIT_BYTES}.length") == 2048 - 28
     page.run("document.querySelector('.more').click()")
-    assert (page.run(shown), page.run(f"{LIT_OCTETS}.length")) == (20_028, 20_000)
+    assert (page.run(shown), page.run(f"{LIT_BYTES}.length")) == (20_028, 20_000)
 
 
 def test_page_opens_every_kind_of_recording(show):

@@ -175,9 +175,10 @@ def _rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> st
     leads_elsewhere = back.error or names.get(back.ifindex) != ifname
     if mode not in "12" or back.type == "local" or not (leads_elsewhere if mode == "1" else back.error):
         return ""
-    where = f"uses {_device(back.ifindex, names)}" if not back.error else f"does not exist ({back.error})"
+    device = _device(back.ifindex, names)
+    why = f"no route to {src} ({back.error})" if back.error else f"the route to {src} uses {device}"
     shown = ", ".join(f"net.ipv4.conf.{name}.rp_filter = {value}" for name, value in settings.items())
-    return f"refused by rp_filter: the packet was received on {ifname}, but the route to {src} {where} ({shown})"
+    return f"refused by rp_filter: {why} ({shown})"
 
 
 def _device(ifindex: int, names: dict[int, str]) -> str:

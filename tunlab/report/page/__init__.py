@@ -27,7 +27,7 @@ MAX_PLAIN_PACKETS = 200
 """Number of packets in the plain text that is shown without JavaScript."""
 
 _LINKS = {LINKTYPE_RAW: "raw IP", 12: "raw IP", LINKTYPE_IPV4: "raw IPv4", LINKTYPE_ETHERNET: "Ethernet"}
-_SCRIPTS = ("octets.js", "fields.js", "packets.js", "page.js")
+_SCRIPTS = ("bytes.js", "fields.js", "packets.js", "page.js")
 
 
 def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -> str:

@@ -1,11 +1,11 @@
 
-// Fields: the packet's tree, and which octets light with which field.
+// The field tree of the packet; a field and its bytes are highlighted together.
 const fieldsView = {
   element: $("tree"),
   rows: [],
   cursor: -1,
-  lit: [], // rows that a click or a key has lit; pointing lights others for as long as it lasts
-  places: null, // bits that are lit with them, where those are not all of theirs
+  lit: [], // rows highlighted by a click or a key; pointing highlights others meanwhile
+  places: null, // highlighted bits, if not all bits of these rows
 
   show(packet) {
     const [, , , , , , , , , , , , tree, notes, differing] = packet;
@@ -73,12 +73,12 @@ const fieldsView = {
     this.fold();
   },
 
-  /** Light rows and their octets; `keep`: until something else is chosen. */
+  /** Highlight rows and their bytes; `keep`: until something else is chosen. */
   light(rows, { keep = false, scroll = false, places = null } = {}) {
     if (keep) [this.lit, this.places] = [rows, places];
     for (const item of this.element.querySelectorAll(".lit")) item.classList.remove("lit");
     for (const row of rows) row.item.classList.add("lit");
-    octetsView.light(places ?? rows.map((row) => [row.start, row.bits]), scroll);
+    bytesView.light(places ?? rows.map((row) => [row.start, row.bits]), scroll);
     say(rows);
   },
 
@@ -100,7 +100,7 @@ const fieldsView = {
     this.light([row], { keep: true, scroll: true, ...options });
   },
 
-  /** Light all fields that are not as wanted, the cursor on the first; whether there is one. */
+  /** Highlight all fields that differ, with the cursor on the first. Return false if there is none. */
   differing() {
     const rows = this.rows.filter((row) => row.wanted !== undefined);
     for (const row of rows) this.reveal(row);
@@ -108,11 +108,11 @@ const fieldsView = {
     this.move(rows[0].number);
     this.light(rows, { keep: true, scroll: true, places: this.parts });
     const [box, first] = [this.element, rows[0].item].map((each) => each.getBoundingClientRect());
-    this.element.scrollTop += first.top - box.top - box.height / 3; // with what stands around it
+    this.element.scrollTop += first.top - box.top - box.height / 3; // with some rows above it
     return true;
   },
 
-  /** To the next field that is not as wanted, from the last to the first. */
+  /** Go to the next field that differs, from the last to the first. */
   nextDiffering() {
     const rows = this.rows.filter((row) => row.wanted !== undefined);
     this.move((rows.find((row) => row.number > this.cursor) ?? rows[0])?.number);
@@ -125,19 +125,19 @@ const fieldsView = {
     if (this.rows[at]) this.move(at);
   },
 
-  /** The narrowest rows that have any of these bits; several where fields share them. */
+  /** Return the rows with any of these bits that have the fewest bits; several if fields share bits. */
   covering(start, bits) {
     const some = this.rows.filter((row) => row.bits && row.start < start + bits && start < row.start + row.bits);
     return some.filter((row) => !some.some((other) => other.parent === row && !(row.name === "flags" && !row.open)) && !(row.parent?.name === "flags" && !row.parent.open));
   },
 };
 
-/** What is lit, in words, with its bits. */
+/** Describe the highlighted field, with its bits. */
 function say(rows) {
   const line = $("lit");
   line.replaceChildren();
   if (!rows.length) {
-    line.append(make("span", "", "Point at a field or an octet."));
+    line.append(make("span", "", "Point at a field or a byte."));
     return;
   }
   const parts = rows.slice(0, 3).map((row) => {
@@ -151,16 +151,16 @@ function say(rows) {
   const last = row.start + row.bits - 1;
   const [from, to] = [row.start >> 3, last >> 3];
   const whole = row.start % 8 === 0 && row.bits % 8 === 0;
-  const place = from === to ? `octet ${from}` : `octets ${from}–${to}`;
+  const place = from === to ? `byte ${from}` : `bytes ${from}–${to}`;
   const bits = whole ? "" : `, ${row.bits === 1 ? `bit ${row.start % 8}` : `bits ${row.start % 8}–${last - from * 8}`}`;
   line.append(make("span", "", ` · ${place}${bits} · `));
   if (to - from > 3) {
-    line.append(make("span", "", plural(to - from + 1, "octet")));
+    line.append(make("span", "", plural(to - from + 1, "byte")));
     return;
   }
   const binary = make("code");
   let text = "";
-  for (let at = from; at <= to; at++) text += (octetsView.octets[at] ?? 0).toString(2).padStart(8, "0");
+  for (let at = from; at <= to; at++) text += (bytesView.bytes[at] ?? 0).toString(2).padStart(8, "0");
   const begin = row.start - from * 8;
   binary.append(text.slice(0, begin), make("b", "", text.slice(begin, begin + row.bits)), text.slice(begin + row.bits));
   line.append(binary);
@@ -168,7 +168,7 @@ function say(rows) {
 
 function top(row) {
   let each = row;
-  // The header that a field belongs to begins with a capital: IPv4, TCP; of a quoted one too.
+  // Headers start with a capital letter (IPv4, TCP), those of a quoted packet too.
   while (each.parent && !/^[A-Z]/.test(each.parent.name)) each = each.parent;
   return each.parent ?? each;
 }

@@ -1,5 +1,5 @@
 
-// Packets: the list and the ladder in one, of which only what is in view is there.
+// The packet list with the ladder; only rows in view are in the document.
 const SVG = "http://www.w3.org/2000/svg";
 const draw = (tag, attributes, text = "") => {
   const drawn = document.createElementNS(SVG, tag);
@@ -9,20 +9,20 @@ const draw = (tag, attributes, text = "") => {
 };
 const seconds = (nanoseconds) => (nanoseconds / 1e9).toFixed(6);
 
-/** The devices that a packet is recorded on: the first, and those at which it was received. */
+/** Return the devices of a packet: the first, and those that received it. */
 const route = ([, , , , device, direction, , , , , , , , , , received]) => {
   const there = received.map((number) => data.texts[data.packets[number][4]]).join(", ");
   return [data.texts[device], there ? `→ ${there}` : direction].filter(Boolean).join(" ");
 };
 
-/** What differs from what was wanted, in words. */
+/** Describe a difference. */
 const told = ([field, wanted, got]) => `${field}: wanted ${wanted}, got ${got}`;
 
 const packetsView = {
   element: $("list"),
   scroll: $("scroll"),
   shown: data.rows,
-  texts: null, // for the filter, made when it is first used
+  texts: null, // for the filter, built on first use
   chosen: -1, // a packet's number, from 0
   drawn: new Map(),
   all: false, // for printing
@@ -32,7 +32,7 @@ const packetsView = {
     this.height = parseInt(style.getPropertyValue("--row"), 10);
     const columns = data.columns.length;
     const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
-    // Of two ends the arrows should be seen, of many the addresses should be read, and the packet's line as well.
+    // Two columns leave room for the arrows; many columns share the width with the packet's text.
     const [least, most] = tight ? [100, this.scroll.clientWidth - 220] : narrow ? [110, this.scroll.clientWidth - 320] : [200, this.scroll.clientWidth - 560];
     this.width = Math.max(least, Math.min(most, columns * (tight ? 42 : narrow ? 60 : 104)));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
@@ -63,13 +63,13 @@ const packetsView = {
     this.drawn.clear();
     this.element.querySelector(".nothing")?.remove();
     const all = data.rows.length;
-    if (!this.shown.length) this.element.append(make("div", "nothing", all ? "No packet is as the filter says." : "No packet was recorded."));
+    if (!this.shown.length) this.element.append(make("div", "nothing", all ? "No packet matches the filter." : "No packet was recorded."));
     const count = this.shown.length === all ? plural(all, "packet") : `${this.shown.length} of ${plural(all, "packet")}`;
     $("count").textContent = count;
     this.draw();
   },
 
-  /** Bring in what is in view, and take out what is far from it. */
+  /** Add the rows in view, and remove rows far from it. */
   draw() {
     const spare = 12;
     let first = Math.max(0, Math.floor((this.scroll.scrollTop - 36) / this.height) - spare);
@@ -109,7 +109,7 @@ const packetsView = {
     said.append(line);
     const beside = make("div", "beside");
     const parts = [make("span", "device", route(data.packets[number]))];
-    if (to && !to.length) parts.push(make("em", "", "✗ nobody received it"));
+    if (to && !to.length) parts.push(make("em", "", "✗ not received"));
     for (const difference of differing) parts.push(make("em", "", `≠ ${told(difference)}`));
     if (lost) parts.push(make("em", "", `${plural(lost, "packet")} lost before it`));
     for (const finding of findings) parts.push(make("em", "", `⚠ ${finding}`));
@@ -121,7 +121,7 @@ const packetsView = {
     return row;
   },
 
-  /** A packet's part of the ladder: the ends' lines, and the arrow from one to the other. */
+  /** Draw a packet's part of the ladder: the columns' lines, and the arrow between two of them. */
   step(from, to, suspicious) {
     const { height, width } = this;
     const gap = Math.min(34, (this.columns[1] ?? width) - this.columns[0] - 12);
@@ -132,7 +132,7 @@ const packetsView = {
       svg.append(draw("path", { class: "arrow", d: `M4 ${middle}H${width - 4}` }));
       return svg;
     }
-    // From nowhere that is recorded: from the side. To nobody: a short way, and a cross.
+    // An unrecorded sender: from the side. No receiver: a short line and a cross.
     const aside = (at) => this.columns[at] + (at ? gap : -gap);
     const x1 = from < 0 ? aside(to[0]) : this.columns[from];
     if (from >= 0) svg.append(draw("circle", { class: "point", cx: x1, cy: middle, r: 3 }));
@@ -181,7 +181,7 @@ const packetsView = {
     return this.drawn.get(this.shown.indexOf(number));
   },
 
-  /** By so many lines; where nothing is chosen, to the first. */
+  /** Move by a number of lines; to the first if nothing is chosen. */
   stepBy(by) {
     if (!this.shown.length) return;
     const at = this.shown.indexOf(this.chosen);

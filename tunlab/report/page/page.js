@@ -1,12 +1,12 @@
 
-// The page: what is chosen, keys, theme, help, saving, printing.
+// The page: selection, keys, theme, help, saving, printing.
 function showPacket(number) {
   const packet = data.packets[number];
   const [offset, length, wire, time, device, direction, , to, summary, comment, lost, findings, , , differing, received, passed] = packet;
   const about = $("about");
   const first = make("p");
   first.append(make("strong", "", `Packet ${number + 1}`));
-  const facts = [time === null ? "" : `${seconds(time)} s`, [data.texts[device], direction].filter(Boolean).join(" "), length === wire ? plural(length, "octet") : `${length} of ${plural(wire, "octet")}`];
+  const facts = [time === null ? "" : `${seconds(time)} s`, [data.texts[device], direction].filter(Boolean).join(" "), length === wire ? plural(length, "byte") : `${length} of ${plural(wire, "byte")}`];
   first.append(make("span", "soft", ` · ${facts.filter(Boolean).join(" · ")}`));
   about.replaceChildren(first);
   for (const again of [...received, ...passed].sort((one, other) => one - other)) {
@@ -14,12 +14,12 @@ function showPacket(number) {
     const facts = [`${data.texts[there]} ${way}`, time === null ? "" : `${((then - time) / 1000).toFixed(1)} µs later`, `No. ${again + 1} of the recording`, remark];
     about.append(make("p", "soft", facts.filter(Boolean).join(" · ")));
   }
-  if (to && !to.length) about.append(make("p", "soft", "Nobody received it."));
+  if (to && !to.length) about.append(make("p", "soft", "No recorded device received it."));
   if (comment) about.append(make("p", "comment", comment));
   if (lost) about.append(make("p", "soft", `${plural(lost, "packet")} lost before it`));
   fieldsView.show(packet);
   const layers = fieldsView.rows.filter((row) => !row.depth && row.bits).map((row) => row.start >> 3);
-  octetsView.show(octetsAt(offset, length), layers, fieldsView.parts);
+  bytesView.show(bytesAt(offset, length), layers, fieldsView.parts);
   about.title = summary;
   const noted = fieldsView.rows.filter((row) => row.note);
   const said = [
@@ -27,13 +27,13 @@ function showPacket(number) {
     ...findings.map((finding, at) => ["finding", `⚠ ${finding}`, (noted[at] ?? noted[0])?.number]),
   ];
   if (said.length) about.append(listOf(said));
-  // What is not as wanted is what the reader came for; else what is wrong with the packet.
+  // Differences from the expectation come first, then findings.
   if (fieldsView.differing()) return;
   if (noted.length) fieldsView.move(noted[0].number, { scroll: true });
   if (fieldsView.cursor < 0) fieldsView.light([]);
 }
 
-/** Sentences about the packet, each a button that leads to its field. */
+/** Sentences about the packet, each a button that goes to its field. */
 function listOf(said) {
   const list = make("ul");
   for (const [kind, text, row] of said) {
@@ -69,7 +69,7 @@ const theme = {
 };
 
 function save() {
-  const blob = new Blob([octetsAt(0, Math.floor((recording.length * 3) / 4) - (recording.match(/=*$/)?.[0].length ?? 0))], { type: "application/octet-stream" });
+  const blob = new Blob([bytesAt(0, Math.floor((recording.length * 3) / 4) - (recording.match(/=*$/)?.[0].length ?? 0))], { type: "application/byte-stream" });
   const link = make("a");
   link.href = URL.createObjectURL(blob);
   link.download = $("save").dataset.name;
@@ -132,45 +132,45 @@ tree.addEventListener("keydown", (event) => {
       if (row && !row.last && row.open) fieldsView.toggle(row, false);
       else if (row?.parent) fieldsView.move(row.parent.number);
       break;
-    case "Enter": octetsView.element.focus(); break;
+    case "Enter": bytesView.element.focus(); break;
     case "Escape": packetsView.element.focus(); break;
     default: return;
   }
   event.preventDefault();
 });
 
-const octets = $("octets");
+const bytes = $("bytes");
 const lightBits = ([start, bits], options) => {
   const rows = fieldsView.covering(start, bits);
   if (options.keep && rows.length) {
     fieldsView.move(rows[0].number, { scroll: false });
-    octetsView.move(start >> 3);
+    bytesView.move(start >> 3);
   }
   fieldsView.light(rows, options);
 };
-let pointed = -1; // the bit at which the mouse was last: within one digit nothing changes
-octets.addEventListener("mousemove", (event) => {
-  const bits = octetsView.bitsOf(event);
+let pointed = -1; // bit under the pointer: within one digit nothing changes
+bytes.addEventListener("mousemove", (event) => {
+  const bits = bytesView.bitsOf(event);
   if (!bits || bits[0] === pointed) return;
   [pointed] = bits;
   lightBits(bits, {});
 });
-octets.addEventListener("mouseleave", () => {
+bytes.addEventListener("mouseleave", () => {
   pointed = -1;
   fieldsView.restore();
 });
-octets.addEventListener("click", (event) => {
-  const bits = octetsView.bitsOf(event);
+bytes.addEventListener("click", (event) => {
+  const bits = bytesView.bitsOf(event);
   if (bits) lightBits(bits, { keep: true });
 });
-octets.addEventListener("focus", () => octetsView.move(octetsView.cursor));
-octets.addEventListener("keydown", (event) => {
-  const row = octetsView.across;
+bytes.addEventListener("focus", () => bytesView.move(bytesView.cursor));
+bytes.addEventListener("keydown", (event) => {
+  const row = bytesView.across;
   const by = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, PageUp: -8 * row, PageDown: 8 * row, Home: -Infinity, End: Infinity }[event.key];
-  if (!plainKey(event) || event.target !== octets) return;
+  if (!plainKey(event) || event.target !== bytes) return;
   if (by) {
-    octetsView.move(octetsView.cursor + by);
-    lightBits([octetsView.cursor * 8, 8], { keep: true });
+    bytesView.move(bytesView.cursor + by);
+    lightBits([bytesView.cursor * 8, 8], { keep: true });
   } else if (event.key === "Enter" || event.key === "Escape") tree.focus();
   else return;
   event.preventDefault();
@@ -215,6 +215,6 @@ $("app").hidden = false;
 $("suspicious").hidden = !data.packets.some((packet) => packet[11].length);
 theme.name();
 packetsView.measure();
-// A reader comes for what went wrong: which packet that is, was decided where the page was made.
+// The page opens at the packet by which the test failed, as chosen when it was made.
 packetsView.choose(data.chosen);
 packetsView.element.focus({ preventScroll: true });

@@ -1,5 +1,5 @@
 
-// Octets: those of a packet, taken from the recording, in rows of sixteen, of eight where there is little room, a digit for each four bits.
+// The hex view: the bytes of a packet, 16 in a row, or 8 on a narrow screen; each digit is four bits.
 const $ = (id) => document.getElementById(id);
 const make = (tag, name = "", text = "") => {
   const made = document.createElement(tag);
@@ -11,27 +11,27 @@ const data = JSON.parse($("data").textContent);
 const recording = $("recording").textContent;
 const plural = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
-/** Octets from offset on: of the recording's base64 only the groups that hold them are decoded. */
-function octetsAt(offset, length) {
+/** Return bytes of the recording; only the base64 groups that contain them are decoded. */
+function bytesAt(offset, length) {
   const first = Math.floor(offset / 3);
   const text = atob(recording.slice(first * 4, Math.ceil((offset + length) / 3) * 4));
   return Uint8Array.from(text.slice(offset - first * 3, offset - first * 3 + length), (each) => each.charCodeAt(0));
 }
 
-const octetsView = {
-  element: $("octets"),
-  octets: new Uint8Array(),
+const bytesView = {
+  element: $("bytes"),
+  bytes: new Uint8Array(),
   cells: [],
   texts: [],
-  cursor: 0, // in octets
-  across: 16, // octets in a line
+  cursor: 0, // in bytes
+  across: 16, // bytes in a line
   layers: [],
   lit: [],
-  differing: new Set(), // octets that are not as wanted: framed, whatever is lit
-  MORE: 2048, // octets shown at first, and at each time after
+  differing: new Set(), // bytes that differ from the expected value: framed, whatever is highlighted
+  MORE: 2048, // bytes shown at first, and added each time
 
-  show(octets, layers, differing) {
-    this.octets = octets;
+  show(bytes, layers, differing) {
+    this.bytes = bytes;
     this.differing = new Set(differing.flatMap(([start, bits]) => Array.from({ length: ((start + bits - 1) >> 3) - (start >> 3) + 1 }, (_, at) => (start >> 3) + at)));
     this.layers = layers;
     this.lit = [];
@@ -46,18 +46,18 @@ const octetsView = {
 
   grow(upTo) {
     this.element.querySelector(".more")?.remove();
-    const end = Math.min(this.octets.length, upTo);
+    const end = Math.min(this.bytes.length, upTo);
     const lines = document.createDocumentFragment();
     for (let at = this.cells.length; at < end; at += this.across) lines.append(this.line(at));
     this.element.append(lines);
-    const left = this.octets.length - this.cells.length;
+    const left = this.bytes.length - this.cells.length;
     if (left > 0) {
-      const more = make("button", "more", `Show the other ${left.toLocaleString("en")} octets`);
+      const more = make("button", "more", `Show the other ${left.toLocaleString("en")} bytes`);
       more.type = "button";
-      more.addEventListener("click", () => { this.grow(this.octets.length); this.light(this.lit); this.element.focus(); });
+      more.addEventListener("click", () => { this.grow(this.bytes.length); this.light(this.lit); this.element.focus(); });
       this.element.append(more);
     }
-    if (!this.octets.length) this.element.append(make("div", "nothing", "no octets"));
+    if (!this.bytes.length) this.element.append(make("div", "nothing", "no bytes"));
   },
 
   line(at) {
@@ -68,19 +68,19 @@ const octetsView = {
     text.setAttribute("aria-hidden", "true");
     for (let each = at; each < at + this.across; each++) {
       if (each === at + 8) line.append(make("span", "gap"));
-      const octet = this.octets[each];
-      if (octet === undefined) {
+      const byte = this.bytes[each];
+      if (byte === undefined) {
         line.append(make("span", "x"));
         continue;
       }
       const layer = this.layers.findLastIndex((start) => start <= each);
       const differs = this.differing.has(each) ? " differs" : "";
-      const cell = make("span", (layer < 0 ? "x" : `x l${layer % 4}`) + differs, octet.toString(16).padStart(2, "0"));
-      if (differs) cell.setAttribute("aria-label", `${cell.textContent}, not as wanted`);
+      const cell = make("span", (layer < 0 ? "x" : `x l${layer % 4}`) + differs, byte.toString(16).padStart(2, "0"));
+      if (differs) cell.setAttribute("aria-label", `${cell.textContent}, differs from the expected value`);
       cell.dataset.at = each;
       cell.id = `o${each}`;
       cell.setAttribute("role", "gridcell");
-      const letter = make("span", cell.className.replace("x", "a"), octet > 31 && octet < 127 ? String.fromCharCode(octet) : "·");
+      const letter = make("span", cell.className.replace("x", "a"), byte > 31 && byte < 127 ? String.fromCharCode(byte) : "·");
       letter.dataset.at = each;
       this.cells[each] = cell;
       this.texts[each] = letter;
@@ -91,7 +91,7 @@ const octetsView = {
     return line;
   },
 
-  /** Light the digits that hold any of these bits, of the octets that are shown. */
+  /** Highlight the digits that contain any of these bits. */
   light(ranges, scroll) {
     for (const cell of this.element.querySelectorAll(".high, .low, .lit")) cell.classList.remove("high", "low", "lit");
     this.lit = ranges;
@@ -108,7 +108,7 @@ const octetsView = {
   },
 
   move(at) {
-    at = Math.max(0, Math.min(this.octets.length - 1, at));
+    at = Math.max(0, Math.min(this.bytes.length - 1, at));
     if (at >= this.cells.length) this.grow(at + this.MORE);
     this.cells[this.cursor]?.classList.remove("cursor");
     const cell = this.cells[at];
@@ -119,7 +119,7 @@ const octetsView = {
     within(this.element, cell);
   },
 
-  /** The octet's bits that an event points at: the left half of a cell is the upper four. */
+  /** Return the bits of the byte under the pointer: the left half of a cell is the upper four. */
   bitsOf(event) {
     const cell = event.target.closest("[data-at]");
     if (!cell) return null;
@@ -130,7 +130,7 @@ const octetsView = {
   },
 };
 
-/** Scroll an element's child into its view, and nothing else. */
+/** Scroll a child of an element into view, without scrolling the page. */
 function within(element, child) {
   const outer = element.getBoundingClientRect();
   const inner = child.getBoundingClientRect();
