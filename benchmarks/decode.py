@@ -17,7 +17,6 @@ from benchmarks.decoders import (
     dpkt_text_reader,
     pypacker_reader,
     scapy_reader,
-    tunlab_forgetful_reader,
     tunlab_reader,
 )
 from benchmarks.measure import (
@@ -88,9 +87,7 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
 
 
 # Equally long measurements are equally likely to be disturbed.
-NEVER_MET = "tunlab, addresses never met"
 SHARE = {
-    NEVER_MET: 0.6,
     "tunlab": 1.0,
     "tunlab, options as objects": 0.9,
     "dpkt": 0.5,
@@ -127,10 +124,6 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
         text = "  its own with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)
-        decoders[NEVER_MET] = tunlab_forgetful_reader()
-        rows += _against(
-            turn, packets, fastest, f"rate against {fastest}, addresses never met before", rounds, NEVER_MET
-        )
         if "dpkt" in peers:
             decoders["dpkt, addresses as text"] = dpkt_text_reader()
             rows += _against(turn, packets, "dpkt, addresses as text", "rate against dpkt, addresses as text", rounds)

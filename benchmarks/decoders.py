@@ -13,6 +13,8 @@ from typing import Any
 Reader = Callable[[bytes], Any]
 Common = Callable[[Any], tuple[Any, ...]]
 
+NO_OPTIONS: tuple[Any, ...] = (), None
+
 
 def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     """tunlab: `parse`, the headers' fields, and the options by kind and data, like dpkt.
@@ -21,7 +23,8 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
         typed: Decode options to objects of their own types, like scapy, instead of kind and data.
     """
     from tunlab.packet import ICMP, TCP, UDP, parse
-    from tunlab.packet.address import OCTETS
+    from tunlab.packet.address import ipv4_bytes
+    from tunlab.packet.options import split_options
 
     def read_typed(octets: bytes) -> Any:
         packet = parse(octets)
@@ -50,13 +53,13 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
         ip, transport = packet.headers
         fields = (
             ip.version, ip.ihl, ip.dscp, ip.ecn, ip.total_length, ip.identification, ip.flags, ip.fragment_offset,
-            ip.ttl, ip.protocol, ip.checksum, ip.src, ip.dst, ip.split_options(),
+            ip.ttl, ip.protocol, ip.checksum, ip.src, ip.dst, split_options(ip.options) if ip.options else NO_OPTIONS,
         )  # fmt: skip
         if type(transport) is TCP:
             upper: tuple[Any, ...] = (
                 transport.src_port, transport.dst_port, transport.seq, transport.ack, transport.data_offset,
                 transport.reserved, transport.flags, transport.window, transport.checksum, transport.urgent_pointer,
-                transport.split_options(),
+                split_options(transport.options) if transport.options else NO_OPTIONS,
             )  # fmt: skip
         elif type(transport) is UDP:
             upper = transport.src_port, transport.dst_port, transport.length, transport.checksum
@@ -77,25 +80,11 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
         if len(upper) == 11:
             upper = (*upper[:10], to_bytes(upper[10]))
         service, fragment = dscp << 2 | ecn, (int(flags), offset)
-        ip = version, ihl, service, length, number, *fragment, *rest, OCTETS[src], OCTETS[dst], to_bytes(options)
+        ends = ipv4_bytes(src), ipv4_bytes(dst)
+        ip = version, ihl, service, length, number, *fragment, *rest, *ends, to_bytes(options)
         return (*ip, *upper, payload)
 
     return read_typed if typed else read_pairs, common
-
-
-def tunlab_forgetful_reader() -> tuple[Reader, Common]:
-    """tunlab with new addresses: the cache of formatted addresses is cleared before each datagram."""
-    from tunlab.packet.address import ENDS, OCTETS, TEXT
-
-    read, common = tunlab_reader()
-
-    def forget_and_read(octets: bytes) -> Any:
-        ENDS.clear()
-        TEXT.clear()
-        OCTETS.clear()
-        return read(octets)
-
-    return forget_and_read, common
 
 
 def dpkt_reader() -> tuple[Reader, Common]:
@@ -130,7 +119,7 @@ def dpkt_reader() -> tuple[Reader, Common]:
         (version, ihl, tos, length, number, rf, df, mf, offset, *rest), upper, payload = values
         if len(upper) == 11:
             # The library has nine flag bits, as in RFC 3540; the three reserved bits are only in the combined word.
-            upper = (*upper[:5], upper[5] >> 8 & 15, upper[6] & 0xFF, *upper[7:])
+            upper = (*upper[:5], upper[5] >> 9 & 7, upper[6] & 0x1FF, *upper[7:])
         return (version, ihl, tos, length, number, rf << 2 | df << 1 | mf, offset, *rest, *upper, payload)
 
     return read, common
@@ -242,8 +231,7 @@ def scapy_reader() -> tuple[Reader, Common]:
         (version, ihl, tos, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
         if len(upper) == 11:
             # scapy counts nine flags and three reserved bits.
-            reserved = upper[5] << 1 | int(upper[6]) >> 8
-            upper = (*upper[:5], reserved, int(upper[6]) & 0xFF, *upper[7:10], tcp_pairs(upper[10]))
+            upper = (*upper[:5], upper[5], int(upper[6]), *upper[7:10], tcp_pairs(upper[10]))
         ip = [(bytes(option)[0], bytes(option)[2:]) for option in options]
         fields = version, ihl, tos, length, number, int(flags), offset, *rest, inet_aton(src), inet_aton(dst), ip
         return (*fields, *upper, payload)

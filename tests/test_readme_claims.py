@@ -6,7 +6,6 @@ import sys
 import warnings
 
 import pytest
-from msgspec.structs import replace
 
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.network.rtnl import Rtnl
@@ -63,12 +62,12 @@ class TestRealPrograms:
 
         syn = tun.expect(here, TCP.where(dst_port=80, flags=TCPFlag.SYN))
         ip, tcp = reply(syn)
-        tun.inject(ip, replace(tcp, seq=1000, flags=SYN_ACK))
+        tun.inject(ip, tcp.replace(seq=1000, flags=SYN_ACK))
         tun.expect(here, TCP.where(flags=TCPFlag.ACK, ack=1001))
         request = tun.expect(here, TCP.where(payload=lambda payload: payload.startswith(b"GET / HTTP/")))
         assert b"\r\nHost: 10.1.2.3\r\n" in request.payload
         ip, tcp = reply(request)
-        tun.inject(ip, replace(tcp, flags=TCPFlag.PSH | TCPFlag.ACK | TCPFlag.FIN), page)
+        tun.inject(ip, tcp.replace(flags=TCPFlag.PSH | TCPFlag.ACK | TCPFlag.FIN), page)
         end = tun.expect(here, TCP.where(flags=lambda flags: TCPFlag.FIN in flags))
         assert end.tcp.ack == 1001 + len(page) + 1
         tun.inject(*reply(end))
@@ -84,7 +83,7 @@ class TestRealPrograms:
         request = tun.expect(ICMP.where(type=8))
         assert (request.ip.ttl, request.ip.dscp, len(request.payload), request.ip.total_length) == (9, 10, 100, 128)
         ip, icmp = reply(request)
-        tun.inject(replace(ip, ttl=33), icmp, request.payload)
+        tun.inject(ip.replace(ttl=33), icmp, request.payload)
         shown = ping.communicate(timeout=20)[0]
         assert re.search(r"108 bytes from 10\.1\.2\.3: icmp_seq=1 ttl=33 ", shown)
 

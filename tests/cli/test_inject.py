@@ -232,7 +232,7 @@ def test_inject_invalid_input_exits_65(tunlab, source, sentence):
 def test_inject_as_is_accepts_truncated_header(tunlab):
     result = tunlab("inject", "--as-is", "45 00")
     assert (result.status, result.err) == (0, "")
-    assert result.out.startswith("injected: 2 octets, no IPv4 datagram: ")
+    assert result.out.startswith("injected: 2 bytes, not an IP packet: ")
     result = tunlab("inject", "--as-is", "05 00")
     sentence = (
         "tunlab: IP.version at offset 0 is 0: the kernel accepts only 4 and 6 from a TUN; tunlab inject --to-reader"

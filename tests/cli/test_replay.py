@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from msgspec.structs import replace
 
 from tests.report.recordings import KERNEL, PEER, framed, recorded
 from tunlab.kernel.device.netns_capture import NetnsCapture
@@ -31,11 +30,11 @@ def conversation(tun):
     came = tun.expect(TCP)
     clock = [tcp_options.NOP, tcp_options.NOP, tcp_options.Timestamps(6, came.tcp.timestamps[0])]
     _, ack = reply(came)
-    ack = replace(ack, options=b"".join(map(bytes, clock)))
+    ack = ack.replace(options=b"".join(map(bytes, clock)))
     tun.inject(to_kernel, ack)
-    tun.inject(to_kernel, replace(ack, flags=TCPFlag.ACK | TCPFlag.PSH), b"hello")
+    tun.inject(to_kernel, ack.replace(flags=TCPFlag.ACK | TCPFlag.PSH), b"hello")
     tun.expect(TCP)
-    tun.inject(to_kernel, replace(ack, seq=ack.seq + 105), b"out of order")
+    tun.inject(to_kernel, ack.replace(seq=ack.seq + 105), b"out of order")
     assert tun.expect(TCP).tcp.sack
     tun.inject(to_kernel, UDP(src_port=9, dst_port=53), b"taken")
     tun.inject(to_kernel, UDP(src_port=9, dst_port=54), b"refused")
@@ -46,7 +45,7 @@ def conversation(tun):
     tun.expect(ICMP)
     tun.connect(PEER, 8080)
     ip, tcp = reply(tun.expect(TCP.where(dst_port=8080)))
-    tun.inject(ip, replace(tcp, seq=7, flags=TCPFlag.SYN | TCPFlag.ACK))
+    tun.inject(ip, tcp.replace(seq=7, flags=TCPFlag.SYN | TCPFlag.ACK))
     tun.expect(TCP)
     tun.ping(PEER, count=2)
     tun.expect(ICMP)
@@ -156,7 +155,7 @@ def test_replay_into_lab(tunlab, lab, write_recording):
 
 def test_replay_different_answer_prints_fields(tunlab, write_recording):
     ip, icmp, payload = reply_of(ECHO)
-    result = tunlab("replay", write_recording([("in", *ECHO), ("out", replace(ip, ttl=63), icmp, payload)]))
+    result = tunlab("replay", write_recording([("in", *ECHO), ("out", ip.replace(ttl=63), icmp, payload)]))
     assert (result.status, result.out.splitlines()[1:]) == (
         1,
         [
@@ -242,7 +241,7 @@ def test_replay_ignores_other_nodes_interfaces(tunlab, tmp_path):
     with PcapngWriter.create(file) as writer:
         ours, others = writer.add_interface("host:tun0"), writer.add_interface("router:eth0")
         writer.write(ours, build(*ECHO), time_ns=0, direction="in")
-        writer.write(others, build(replace(ECHO[0], ttl=63), *ECHO[1:]), time_ns=0, direction="out")
+        writer.write(others, build(ECHO[0].replace(ttl=63), *ECHO[1:]), time_ns=0, direction="out")
         writer.write(ours, build(*reply_of(ECHO)), time_ns=0, direction="out")
     assert tunlab("replay", str(file)).status == 0
 

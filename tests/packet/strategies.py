@@ -6,8 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tunlab.packet import ICMP, IGMP, TCP, UDP, GroupRecord, IPFlag, IPv4, Packet, ip_options, tcp_options
+from tunlab.packet import ICMP, IGMP, TCP, UDP, GroupRecord, IPFlag, IPv4, Packet, TCPFlag, ip_options, tcp_options
 from tunlab.packet.options import MAX_OPTIONS_LENGTH, Option, pad_options
+from tunlab.packet.tables import IP_PAYLOADS
+from tunlab.packet.transport.icmp import ERRORS
 
 # The same examples in every run: a failure here is a failure everywhere. No deadline: no verdict by the clock.
 EXACT = settings(derandomize=True, database=None, deadline=None)
@@ -30,27 +32,37 @@ def fields(layer, *names, **given):
 
 
 addresses = st.ip_addresses(v=4).map(str)
+sources = st.ip_addresses(network="0.0.0.0/1").map(str)  # neither multicast nor broadcast
 payloads = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"\0", bytes(64), b"\xff" * 65]))
 
 
+def _without_repeats(options):
+    kept = {each.KIND if getattr(each, "ONCE", False) else f"at {at}": each for at, each in enumerate(options)}
+    return list(kept.values())
+
+
 def option_lists(*kinds):
-    """At most 40 octets of options, the padding left to the header."""
-    lists = st.lists(st.one_of(*kinds), max_size=6)
+    """At most 40 bytes of options, each that may stand once once; the header pads them."""
+    lists = st.lists(st.one_of(*kinds), max_size=6).map(
+        lambda options: list(
+            {each.KIND if getattr(each, "ONCE", False) else at: each for at, each in enumerate(options)}.values()
+        )
+    )
     return lists.filter(lambda options: len(pad_options(b"".join(map(bytes, options)))) <= MAX_OPTIONS_LENGTH)
 
 
 routes = {
-    kind: st.builds(kind, st.lists(addresses, max_size=4), st.integers(4, 255))
+    kind: st.builds(kind, st.lists(addresses, max_size=4), st.integers(1, 63).map(lambda n: n * 4))
     for kind in (ip_options.RecordRoute, ip_options.LooseSourceRoute, ip_options.StrictSourceRoute)
 }
 IP_OPTIONS = {
     **routes,
     ip_options.Timestamp: st.builds(
         ip_options.Timestamp,
-        words=st.lists(numbers(32), max_size=4).map(tuple),
-        pointer=numbers(8),
-        overflow=numbers(4),
-        flag=numbers(4),
+        words=st.lists(st.tuples(numbers(32), numbers(32)), max_size=2).map(lambda pairs: sum(pairs, ())),
+        pointer=st.sampled_from([5, 13]),
+        overflow=st.integers(0, 14),
+        flag=st.sampled_from([0, 1, 3]),
     ),
     ip_options.StreamIdentifier: st.builds(ip_options.StreamIdentifier, identifier=numbers(16)),
     ip_options.RouterAlert: st.builds(ip_options.RouterAlert, value=numbers(16)),
@@ -80,13 +92,14 @@ headers = fields(
     "dscp",
     "ecn",
     "identification",
-    "ttl",
-    src=addresses,
+    src=sources,
+    ttl=st.integers(1, 255),
     dst=addresses,
     flags=st.sampled_from([IPFlag(0), IPFlag.DF]),
     options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *IP_OPTIONS.values())),
 )
-icmp = fields(ICMP, "type", "code", "identifier", "sequence_number")
+# What errors quote is judged too, so they have vectors of their own.
+icmp = fields(ICMP, "code", "identifier", "sequence_number", type=numbers(8).filter(lambda kind: kind not in ERRORS))
 udp = fields(UDP, "src_port", "dst_port", checksum=st.sampled_from([None, None, 0]))
 tcp = fields(
     TCP,
@@ -94,9 +107,10 @@ tcp = fields(
     "dst_port",
     "seq",
     "ack",
-    "flags",
     "window",
     "urgent_pointer",
+    # With SYN, because some options stand there only.
+    flags=st.sampled_from([TCPFlag.SYN | each for each in (0, TCPFlag.ACK, TCPFlag.ECE | TCPFlag.CWR, TCPFlag.AE)]),
     options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *TCP_OPTIONS.values())),
 )
 records = st.builds(
@@ -122,7 +136,7 @@ igmp = st.one_of(
 )
 
 # What the parsers of this package leave alone.
-unknown_protocols = st.integers(0, 255).filter(lambda protocol: protocol not in (1, 2, 6, 17))
+unknown_protocols = st.integers(0, 255).filter(lambda protocol: protocol not in IP_PAYLOADS)
 
 
 def _fragment(ip, protocol, offset, more, payload):

@@ -75,8 +75,8 @@ def test_nothing_but_zeros_is_not_intact():
         (Checksum("TCP", Verdict.GOOD, 5, 5), "good"),
         (Checksum("TCP", Verdict.BAD, 5, 0xAB), "bad, should be 0x00ab"),
         (
-            Checksum("UDP", Verdict.UNVERIFIABLE, 0, None, "the sender made none"),
-            "not verifiable: the sender made none",
+            Checksum("UDP", Verdict.UNVERIFIABLE, 0, None, "the sender computed none"),
+            "not verifiable: the sender computed none",
         ),
         (Checksum("UDP", Verdict.BAD, 5), "bad"),
     ],

@@ -15,6 +15,7 @@ from tunlab.packet import (
     TCP,
     UDP,
     IPFlag,
+    IPv4,
     TruncatedHeader,
     Verdict,
     build,
@@ -58,7 +59,7 @@ TCP_FIELDS = {
     "seq_raw": lambda tcp: tcp.seq,
     "ack_raw": lambda tcp: tcp.ack,
     "hdr_len": lambda tcp: tcp.header_length,
-    "flags": lambda tcp: tcp.reserved << 8 | tcp.flags,
+    "flags": lambda tcp: tcp.reserved << 9 | tcp.flags,
     "window": lambda tcp: tcp.window,
     "checksum": lambda tcp: tcp.checksum,
     "urgent": lambda tcp: tcp.urgent_pointer,
@@ -145,7 +146,7 @@ def test_every_ip_field_is_tsharks(corpus):
     compared = 0
     for record, _, packet in parsed(corpus):
         wanted = record["tshark"]["ip"]
-        assert not differences(IP_FIELDS, packet.ip, wanted), record["id"]
+        assert not differences(IP_FIELDS, packet[IPv4], wanted), record["id"]
         compared += sum(wanted.get(name) is not None for name in IP_FIELDS)
     assert compared > 85_000
 
@@ -168,7 +169,7 @@ def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
         header = packet.transport
         if isinstance(header, TruncatedHeader):  # tshark gives what is there of it, and so do we
             given = PARTIAL_FIELDS[name]
-            assert not differences(given, header.fields, wanted), record["id"]
+            assert not differences(given, header.values, wanted), record["id"]
             partial += 1
         else:
             given = fields
@@ -222,11 +223,15 @@ def test_every_tcp_payload_is_as_long_as_tsharks(corpus):
 def test_every_verdict_that_tshark_gives_is_ours(corpus):
     verdicts = Counter()
     for record, _, packet in parsed(corpus):
-        ours = {each.layer: each.verdict for each in checksums(packet)}
+        ours = {each.layer: each.verdict for each in reversed(checksums(packet))}
         for name, layer in (("ip", "IPv4"), ("tcp", "TCP"), ("udp", "UDP"), ("icmp", "ICMP"), ("igmp", "IGMP")):
             status = (record["tshark"].get(name) or {}).get("checksum_status")
             if status in (TSHARK_BAD, TSHARK_GOOD) and not (layer != "IPv4" and record["tshark"]["inner_ip_layers"]):
                 wanted = Verdict.GOOD if status == TSHARK_GOOD else Verdict.BAD
+                if layer != "IPv4" and packet.ip.total_length > record["wire_len"]:
+                    # tshark sums what is present of a packet that is shorter than its total length, and finds it bad.
+                    assert wanted is Verdict.BAD
+                    wanted = Verdict.UNVERIFIABLE
                 assert ours.get(layer) is wanted, (record["id"], layer)
                 verdicts[layer, wanted] += 1
     assert verdicts["IPv4", Verdict.BAD] == 723

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 from tests.packet.golden import GOLDEN
 from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, Packet, TCPFlag, TruncatedHeader, build, parse
-from tunlab.packet.diagram import (
+from tunlab.packet.match import Difference
+from tunlab.packet.tcp_options import MSS, Timestamps
+from tunlab.packet.text.diagram import (
     diff_bytes,
     difference_lines,
     differing_fields,
@@ -14,8 +16,6 @@ from tunlab.packet.diagram import (
     header_diagram,
     short_values,
 )
-from tunlab.packet.match import Difference
-from tunlab.packet.tcp_options import MSS, Timestamps
 
 ALL = [parse(bytes.fromhex(octets)) for octets, *_ in GOLDEN.values()]
 
@@ -55,8 +55,8 @@ def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
         drawn = header_diagram(header, {"src_port", "options", "rest", "checksum"}, offset=offset)
         assert {len(line) for line in drawn[2:]} == {70}
         names = [line for line in drawn if line[:4].strip()]
-        bit = 0
-        for name, bits in header.LAYOUT:
+        bit, fixed = 0, sum(bits for _, bits in header.LAYOUT)
+        for name, bits in [(field.name, field.bits) for field in header.fields() if field.start < fixed]:
             row = names[bit // 32]
             start = 6 + bit % 32 * 2
             cell = row[start : start + 2 * bits - 1]
@@ -79,16 +79,16 @@ def test_options_have_rows_of_their_own():
 
 
 def test_a_header_that_is_cut_short_ends_with_the_last_whole_field():
-    drawn = header_diagram(TruncatedHeader(6, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
+    drawn = header_diagram(TruncatedHeader(TCP, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
     assert [line[:4].strip() for line in drawn if line[:4].strip()] == ["20", "24"]
     assert drawn[-1] == "     +" + "^" * 63 + "+"
-    drawn = header_diagram(TruncatedHeader(17, bytes.fromhex("1234")), offset=20)
+    drawn = header_diagram(TruncatedHeader(UDP, bytes.fromhex("1234")), offset=20)
     assert drawn[-1] == "     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+"
 
 
 def test_many_flags_are_their_letters():
     drawn = header_diagram(TCP(flags=TCPFlag.SYN | TCPFlag.ACK | TCPFlag.PSH | TCPFlag.URG | TCPFlag.FIN))
-    assert any("|     FSPAU     |" in line for line in drawn)
+    assert any("|      FSPAU      |" in line for line in drawn)
 
 
 def test_what_is_not_computed_yet_says_so():
@@ -102,14 +102,15 @@ def test_what_is_not_computed_yet_says_so():
 @pytest.mark.parametrize(
     ("match", "packet", "wanted"),
     [
-        (TCP.where(dst_port=1, mss=1), "SYN", {TCP: {"dst_port", "options"}}),
-        (IPv4.where(ttl=1, header_length=9) & TCP.where(seq=1), "SYN", {IPv4: {"ttl", "ihl"}, TCP: {"seq"}}),
+        (TCP.where(dst_port=1, mss=1), "SYN", {TCP: {"dst_port", "mss", "options"}}),
+        (IPv4.where(ttl=1, header_length=9) & TCP.where(seq=1), "SYN",
+         {IPv4: {"ttl", "header_length", "ihl"}, TCP: {"seq"}}),
         (IPv4.where(is_fragment=True, final_destination="1.1.1.1"), "SYN",
-         {IPv4: {"flags", "fragment_offset", "dst", "options"}}),
-        (ICMP.where(name="x", payload=b"x"), "ping", {ICMP: {"type", "code"}}),
-        (ICMP.where(gateway="1.1.1.1"), "ping", {ICMP: {"identifier", "sequence_number"}}),
-        (ICMP.where(pointer=1), "ping", {ICMP: {"identifier"}}),
-        (ICMP.where(mtu=1, is_error=True), "ping", {ICMP: {"sequence_number", "type"}}),
+         {IPv4: {"is_fragment", "final_destination", "flags", "fragment_offset", "dst", "options"}}),
+        (ICMP.where(name="x", payload=b"x"), "ping", {ICMP: {"name", "type", "code"}}),
+        (ICMP.where(gateway="1.1.1.1"), "ping", {ICMP: {"gateway", "identifier", "sequence_number"}}),
+        (ICMP.where(pointer=1), "ping", {ICMP: {"pointer", "identifier"}}),
+        (ICMP.where(mtu=1, is_error=True), "ping", {ICMP: {"mtu", "is_error", "sequence_number", "type"}}),
         (UDP.where(dst_port=1), "SYN", {}),
         (TCP.where(payload=b"x"), "SYN", {}),
     ],
@@ -120,19 +121,15 @@ def test_what_is_marked(match, packet, wanted):
 
 
 def test_every_view_has_its_place_on_the_wire():
-    from tunlab.packet.diagram import _FIELDS_OF_VIEWS
-
     for layer in (IPv4, ICMP, IGMP, TCP, UDP):
         known = {name for name, _ in layer.LAYOUT} | set(layer.__struct_fields__)
-        places = _FIELDS_OF_VIEWS.get(layer, {})
-        assert set(places) == set(layer.VIEWS)
-        assert {field for fields in places.values() for field in fields} <= known
+        assert {field for fields in layer.VIEWS.values() for field in fields} <= known
 
 
 def test_an_explanation_has_each_header_that_differs_and_each_row():
     packet = parse(bytes.fromhex(GOLDEN["SYN"][0]))
     lines = explain(packet, (IPv4.where(ttl=1) & TCP.where(dst_port=1)).difference(packet))
-    assert [line for line in lines if "as it came" in line] == ["IPv4, as it came:", "TCP, as it came:"]
+    assert [line for line in lines if "as received" in line] == ["IPv4 as received:", "TCP as received:"]
     assert lines[:2] == ["IPv4.ttl: wanted 1, got 64", "TCP.dst_port: wanted 1, got 80"]
     assert difference_lines(UDP.where().difference(packet)) == ["UDP: wanted present, got IPv4/TCP"]
 
@@ -144,7 +141,7 @@ def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_o
     if not differing:
         assert lines == []
         return
-    assert f"wanted {len(wanted)} octet{'s' * (len(wanted) != 1)}, got {len(got)}: " in lines[0]
+    assert f"wanted {len(wanted)} byte{'s' * (len(wanted) != 1)}, got {len(got)}: " in lines[0]
     shown = []
     for line, carets in zip(lines[1::3], lines[3::3], strict=False):
         start = int(line.split()[1])
@@ -156,12 +153,12 @@ def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_o
 
 def test_octets_that_are_missing_are_dashes():
     assert diff_bytes(b"GET /", b"GET") == [
-        "octets: wanted 5 octets, got 3: 2 octets differ, the first is octet 3",
+        "bytes: wanted 5 bytes, got 3: 2 bytes differ, the first is byte 3",
         "  wanted     0  47 45 54 20 2f                                   GET /",
         "  got        0  47 45 54 -- --                                   GET",
         "                         ^^ ^^",
     ]
-    assert diff_bytes(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 octets, got 1: octet 0 differs"
+    assert diff_bytes(b"", b"a", "TCP.payload")[0] == "TCP.payload: wanted 0 bytes, got 1: byte 0 differs"
 
 
 @pytest.mark.parametrize(

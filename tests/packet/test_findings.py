@@ -36,33 +36,33 @@ def ip(options=b"", **fields):
 FAULTS = {
     "header past the end": (
         octets("record route")[:24],
-        ("IPv4", "ihl", FindingKind.TRUNCATED, 0, 32, 24, "octets"),
-        "IPv4 ihl: the header runs past the end (needed 32, present 24 by octets)",
+        ("IPv4", "ihl", FindingKind.TRUNCATED, 0, 32, 24, "input"),
+        "IPv4 ihl: the header runs past the end (needed 32, got 24, limited by the end of the input)",
     ),
     "total length 0": (
         ip(total_length=0),
         ("IPv4", "total_length", FindingKind.OFFLOAD, 2, None, None, None),
-        "IPv4 total length: it is 0, as segmentation offload leaves it in a capture",
+        "IPv4 total length: 0, as segmentation offload leaves it in a capture",
     ),
     "total length 19": (
         ip(total_length=19),
         ("IPv4", "total_length", FindingKind.LENGTH, 2, 20, 19, "IPv4.total_length"),
-        "IPv4 total length: it is less than the header (needed 20, present 19 by IPv4.total_length)",
+        "IPv4 total length: less than the header (needed 20, got 19, limited by IPv4.total_length)",
     ),
     "total length under the header with options": (
         ip(bytes(4), total_length=20),
         ("IPv4", "total_length", FindingKind.LENGTH, 2, 24, 20, "IPv4.total_length"),
-        "IPv4 total length: it is less than the header (needed 24, present 20 by IPv4.total_length)",
+        "IPv4 total length: less than the header (needed 24, got 20, limited by IPv4.total_length)",
     ),
     "datagram cut short": (
         ip(total_length=29),
-        ("IPv4", "total_length", FindingKind.TRUNCATED, 2, 29, 28, "octets"),
-        "IPv4 total length: the datagram is cut short (needed 29, present 28 by octets)",
+        ("IPv4", "total_length", FindingKind.TRUNCATED, 2, 29, 28, "input"),
+        "IPv4 total length: the packet is cut short (needed 29, got 28, limited by the end of the input)",
     ),
     "link-layer padding": (
         ip() + bytes(18),
-        ("IPv4", "total_length", FindingKind.TRAILER, 2, 28, 46, "octets"),
-        "IPv4 total length: 18 octets stand after the datagram's end (needed 28, present 46 by octets)",
+        ("IPv4", "total_length", FindingKind.TRAILER, 2, 28, 46, "input"),
+        "IPv4 total length: 18 bytes follow the packet's end (needed 28, got 46, limited by the end of the input)",
     ),
     "reserved flag": (
         ip(flags=IPFlag.RESERVED),
@@ -72,12 +72,12 @@ FAULTS = {
     "fragment of an odd size": (
         build(up(protocol=253, flags=IPFlag.MF), b"seven!!"),
         ("IPv4", "total_length", FindingKind.FRAGMENT, 2, None, None, None),
-        "IPv4 total length: all fragments but the last hold a multiple of 8 octets (RFC 791)",
+        "IPv4 total length: all fragments but the last hold a multiple of 8 bytes (RFC 791 section 3.2)",
     ),
     "fragment past the largest datagram": (
         build(up(protocol=253, fragment_offset=0x1FFF), EIGHT),
         ("IPv4", "fragment_offset", FindingKind.FRAGMENT, 6, None, None, None),
-        "IPv4 fragment offset: it ends past the largest datagram of 65535 octets (RFC 791)",
+        "IPv4 fragment offset: the fragment ends past the largest packet of 65535 bytes (RFC 791 section 3.1)",
     ),
     "bad header checksum": (
         ip(checksum=0x1234),
@@ -87,117 +87,117 @@ FAULTS = {
     "IP option without a length": (
         ip(b"\1\1\1\x07"),
         ("IPv4", "options", FindingKind.OPTION, 23, 2, 1, "IPv4.ihl"),
-        "IPv4 options: option 7 has no length octet (needed 2, present 1 by IPv4.ihl)",
+        "IPv4 options: option 7 has no length byte (needed 2, got 1, limited by IPv4.ihl)",
     ),
     "IP option of length 0": (
         ip(b"\x07\0\0\0"),
         ("IPv4", "options", FindingKind.OPTION, 20, 2, 0, "IPv4.options"),
-        "IPv4 options: option 7 has the length 0, and the least is 2 (needed 2, present 0 by IPv4.options)",
+        "IPv4 options: option 7 has length 0; the minimum is 2 (needed 2, got 0, limited by IPv4.options)",
     ),
     "IP option of length 1": (
         ip(b"\1\x44\1\0"),
         ("IPv4", "options", FindingKind.OPTION, 21, 2, 1, "IPv4.options"),
-        "IPv4 options: option 68 has the length 1, and the least is 2 (needed 2, present 1 by IPv4.options)",
+        "IPv4 options: option 68 has length 1; the minimum is 2 (needed 2, got 1, limited by IPv4.options)",
     ),
     "IP option that overruns": (
         ip(b"\x94\4\0\0\x83\7\4\1"),
         ("IPv4", "options", FindingKind.OPTION, 24, 7, 4, "IPv4.ihl"),
-        "IPv4 options: option 131 has the length 7 and overruns the header (needed 7, present 4 by IPv4.ihl)",
+        "IPv4 options: option 131 has length 7 and overruns the header (needed 7, got 4, limited by IPv4.ihl)",
     ),
     "IP option cut with its header": (
         octets("record route")[:28],
         ("IPv4", "options", FindingKind.OPTION, 20, 11, 8, "IPv4.ihl"),
-        "IPv4 options: option 7 has the length 11 and overruns the header (needed 11, present 8 by IPv4.ihl)",
+        "IPv4 options: option 7 has length 11 and overruns the header (needed 11, got 8, limited by IPv4.ihl)",
     ),
     "no TCP header": (
         build(up(protocol=6), b""),
         ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 0, "IPv4.total_length"),
-        "TCP header: the header is cut short (needed 20, present 0 by IPv4.total_length)",
+        "TCP header: the header is cut short (needed 20, got 0, limited by IPv4.total_length)",
     ),
     "TCP header cut by the total length": (
-        build(up(), TruncatedHeader(6, bytes(19))),
+        build(up(), TruncatedHeader(TCP, bytes(19))),
         ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 19, "IPv4.total_length"),
-        "TCP header: the header is cut short (needed 20, present 19 by IPv4.total_length)",
+        "TCP header: the header is cut short (needed 20, got 19, limited by IPv4.total_length)",
     ),
     "TCP header cut by the input's end": (
         octets("SYN")[:30],
-        ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 10, "octets"),
-        "TCP header: the header is cut short (needed 20, present 10 by octets)",
+        ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 10, "input"),
+        "TCP header: the header is cut short (needed 20, got 10, limited by the end of the input)",
     ),
     "UDP header cut": (
-        build(up(options=bytes(4)), TruncatedHeader(17, bytes(7))),
+        build(up(options=bytes(4)), TruncatedHeader(UDP, bytes(7))),
         ("UDP", "header", FindingKind.TRUNCATED, 24, 8, 7, "IPv4.total_length"),
-        "UDP header: the header is cut short (needed 8, present 7 by IPv4.total_length)",
+        "UDP header: the header is cut short (needed 8, got 7, limited by IPv4.total_length)",
     ),
     "ICMP header cut": (
-        build(up(), TruncatedHeader(1, b"\x08")),
+        build(up(), TruncatedHeader(ICMP, b"\x08")),
         ("ICMP", "header", FindingKind.TRUNCATED, 20, 8, 1, "IPv4.total_length"),
-        "ICMP header: the header is cut short (needed 8, present 1 by IPv4.total_length)",
+        "ICMP header: the header is cut short (needed 8, got 1, limited by IPv4.total_length)",
     ),
     "IGMP header cut": (
-        build(up(), TruncatedHeader(2, b"\x16\0\0")),
+        build(up(), TruncatedHeader(IGMP, b"\x16\0\0")),
         ("IGMP", "header", FindingKind.TRUNCATED, 20, 8, 3, "IPv4.total_length"),
-        "IGMP header: the header is cut short (needed 8, present 3 by IPv4.total_length)",
+        "IGMP header: the header is cut short (needed 8, got 3, limited by IPv4.total_length)",
     ),
     "data offset 4": (
-        build(up(), TCP(data_offset=4)),
+        build(up(), TCP(flags=2, data_offset=4)),
         ("TCP", "data_offset", FindingKind.LENGTH, 32, 20, 16, "TCP.data_offset"),
-        "TCP data offset: it is less than the fixed fields (needed 20, present 16 by TCP.data_offset)",
+        "TCP data offset: less than the fixed fields (needed 20, got 16, limited by TCP.data_offset)",
     ),
     "data offset past the end": (
-        build(up(), TCP(data_offset=15)),
+        build(up(), TCP(flags=2, data_offset=15)),
         ("TCP", "data_offset", FindingKind.TRUNCATED, 32, 60, 20, "IPv4.total_length"),
-        "TCP data offset: the header runs past the end (needed 60, present 20 by IPv4.total_length)",
+        "TCP data offset: the header runs past the end (needed 60, got 20, limited by IPv4.total_length)",
     ),
     "reserved TCP bits": (
-        build(up(), TCP(reserved=8)),
+        build(up(), TCP(flags=2, reserved=4)),
         ("TCP", "reserved", FindingKind.RESERVED, 32, None, None, None),
-        "TCP reserved: they must be zero in segments of hosts that give them no meaning (RFC 9293 section 3.1)",
+        "TCP reserved: must be zero in segments of hosts that give it no meaning (RFC 9293 section 3.1)",
     ),
     "bad TCP checksum": (
-        build(up(), TCP(checksum=0)),
-        ("TCP", "checksum", FindingKind.CHECKSUM, 36, 0x97DF, 0, None),
-        "TCP checksum 0x0000 is bad, should be 0x97df",
+        build(up(), TCP(flags=2, checksum=0)),
+        ("TCP", "checksum", FindingKind.CHECKSUM, 36, 0x97DD, 0, None),
+        "TCP checksum 0x0000 is bad, should be 0x97dd",
     ),
     "TCP option without a length": (
-        build(up(), TCP(options=b"\1\1\1\x02")),
+        build(up(), TCP(flags=2, options=b"\1\1\1\x02")),
         ("TCP", "options", FindingKind.OPTION, 43, 2, 1, "TCP.data_offset"),
-        "TCP options: option 2 has no length octet (needed 2, present 1 by TCP.data_offset)",
+        "TCP options: option 2 has no length byte (needed 2, got 1, limited by TCP.data_offset)",
     ),
     "TCP option of length 0": (
-        build(up(), TCP(options=b"\2\0\5\xb4")),
+        build(up(), TCP(flags=2, options=b"\2\0\5\xb4")),
         ("TCP", "options", FindingKind.OPTION, 40, 2, 0, "TCP.options"),
-        "TCP options: option 2 has the length 0, and the least is 2 (needed 2, present 0 by TCP.options)",
+        "TCP options: option 2 has length 0; the minimum is 2 (needed 2, got 0, limited by TCP.options)",
     ),
     "TCP option of length 1": (
-        build(up(options=bytes(4)), TCP(options=b"\2\1\5\xb4")),
+        build(up(options=bytes(4)), TCP(flags=2, options=b"\2\1\5\xb4")),
         ("TCP", "options", FindingKind.OPTION, 44, 2, 1, "TCP.options"),
-        "TCP options: option 2 has the length 1, and the least is 2 (needed 2, present 1 by TCP.options)",
+        "TCP options: option 2 has length 1; the minimum is 2 (needed 2, got 1, limited by TCP.options)",
     ),
     "TCP option that overruns": (
-        build(up(), TCP(options=b"\1\1\x08\x0a")),
+        build(up(), TCP(flags=2, options=b"\1\1\x08\x0a")),
         ("TCP", "options", FindingKind.OPTION, 42, 10, 2, "TCP.data_offset"),
-        "TCP options: option 8 has the length 10 and overruns the header (needed 10, present 2 by TCP.data_offset)",
+        "TCP options: option 8 has length 10 and overruns the header (needed 10, got 2, limited by TCP.data_offset)",
     ),
     "UDP length 7": (
         build(up(), UDP(length=7)),
         ("UDP", "length", FindingKind.LENGTH, 24, 8, 7, "UDP.length"),
-        "UDP length: it is less than the header itself (RFC 768) (needed 8, present 7 by UDP.length)",
+        "UDP length: less than the header itself (RFC 768) (needed 8, got 7, limited by UDP.length)",
     ),
     "UDP length 0": (
         build(up(), UDP(length=0), b"x"),
         ("UDP", "length", FindingKind.LENGTH, 24, 8, 0, "UDP.length"),
-        "UDP length: it is less than the header itself (RFC 768) (needed 8, present 0 by UDP.length)",
+        "UDP length: less than the header itself (RFC 768) (needed 8, got 0, limited by UDP.length)",
     ),
     "UDP length past the end": (
         build(up(), UDP(length=12), b"abc"),
         ("UDP", "length", FindingKind.TRUNCATED, 24, 12, 11, "IPv4.total_length"),
-        "UDP length: the datagram is cut short (needed 12, present 11 by IPv4.total_length)",
+        "UDP length: the UDP datagram is cut short (needed 12, got 11, limited by IPv4.total_length)",
     ),
     "octets after UDP": (
         build(up(), UDP(length=10, checksum=0), b"abc"),
         ("UDP", "length", FindingKind.TRAILER, 24, 10, 11, "IPv4.total_length"),
-        "UDP length: 1 octets stand after the UDP datagram's end (needed 10, present 11 by IPv4.total_length)",
+        "UDP length: 1 bytes follow the UDP datagram's end (needed 10, got 11, limited by IPv4.total_length)",
     ),
     "bad UDP checksum": (
         build(up(), UDP(checksum=1)),
@@ -216,26 +216,26 @@ FAULTS = {
     ),
     "IGMP query without its sources": (
         build(igmp("224.0.0.1"), IGMP(rest=b"\2\x7d\0\2abcd")),
-        ("IGMP", "number of sources", FindingKind.TRUNCATED, 34, 2, 1, "octets"),
+        ("IGMP", "number of sources", FindingKind.TRUNCATED, 34, 2, 1, "input"),
         (
             "IGMP number of sources: the message ends before the last of them (RFC 3376 section 4) "
-            "(needed 2, present 1 by octets)"
+            "(needed 2, got 1, limited by the end of the input)"
         ),
     ),
     "IGMP report without its records": (
         build(igmp("224.0.0.22"), IGMP(0x22, group="0.0.0.2", rest=bytes(GroupRecord(1, "224.1.1.1")))),
-        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 2, 1, "octets"),
+        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 2, 1, "input"),
         (
             "IGMP number of group records: the message ends before the last of them (RFC 3376 section 4) "
-            "(needed 2, present 1 by octets)"
+            "(needed 2, got 1, limited by the end of the input)"
         ),
     ),
     "IGMP record whose auxiliary data are not there": (
         build(igmp("224.0.0.22"), IGMP(0x22, group="0.0.0.1", rest=b"\1\1\0\0abcd")),
-        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 1, 0, "octets"),
+        ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 1, 0, "input"),
         (
             "IGMP number of group records: the message ends before the last of them (RFC 3376 section 4) "
-            "(needed 1, present 0 by octets)"
+            "(needed 1, got 0, limited by the end of the input)"
         ),
     ),
 }
@@ -276,7 +276,9 @@ def test_a_fault_brings_no_other_findings(name):
 
 
 def test_findings_stand_in_the_order_of_their_octets():
-    broken = build(up(flags=IPFlag.RESERVED, checksum=0, options=b"\x07\0\0\0"), TCP(reserved=1, checksum=0), b"x")
+    broken = build(
+        up(flags=IPFlag.RESERVED, checksum=0, options=b"\x07\0\0\0"), TCP(flags=2, reserved=1, checksum=0), b"x"
+    )
     offsets = [each.offset for each in findings(broken)]
     assert offsets == [6, 10, 20, 36, 40]
 

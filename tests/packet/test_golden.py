@@ -81,7 +81,7 @@ def test_another_version_is_refused(version):
 @pytest.mark.parametrize("ihl", range(5))
 def test_a_header_under_five_words_is_refused(ihl):
     octets = bytes.fromhex(GOLDEN["ping"][0])
-    with pytest.raises(MalformedError, match=rf"^IPv4.ihl at offset 0 is {ihl}: the least is 5 words"):
+    with pytest.raises(MalformedError, match=rf"^IPv4.ihl at offset 0 is {ihl}: the minimum is 5 words"):
         parse(bytes((0x40 | ihl,)) + octets[1:])
 
 

@@ -87,11 +87,11 @@ def test_rest_given_as_octets_that_change_later_does_not_change():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: IGMP(rest="text"), "IGMP.rest is 'text': no octets; give bytes, or an object that has __bytes__"),
-        (lambda: IGMP(rest=None), "IGMP.rest is None: no octets"),
-        (lambda: IGMP(rest=5), "IGMP.rest is 5: no octets"),
-        (lambda: IGMP.report("everyone"), "IGMP.group is 'everyone': no IPv4 address ("),
-        (lambda: IGMP.query(sources=["me"]), "address is 'me': no IPv4 address ("),
+        (lambda: IGMP(rest="text"), "IGMP.rest is 'text': not bytes. Give bytes, or an object that has __bytes__"),
+        (lambda: IGMP(rest=None), "IGMP.rest is None: not bytes"),
+        (lambda: IGMP(rest=5), "IGMP.rest is 5: not bytes"),
+        (lambda: IGMP.report("everyone"), "IGMP.group is 'everyone': not an IPv4 address ("),
+        (lambda: IGMP.query(sources=["me"]), "address is 'me': not an IPv4 address ("),
         (lambda: IGMP.query(sources=[], robustness=8), "IGMP.robustness is 8: the field has 3 bits"),
         (lambda: IGMP.query(sources=[], robustness=-1), "IGMP.robustness is -1: the field has 3 bits"),
         (lambda: IGMP.query(sources=[], interval_code=256), "IGMP.interval_code is 256: the field has 8 bits"),
@@ -99,7 +99,7 @@ def test_rest_given_as_octets_that_change_later_does_not_change():
         (lambda: bytes(GroupRecord("x", "224.1.1.1")), "GroupRecord.type is 'x': the field has 8 bits"),
         (
             lambda: bytes(GroupRecord(1, "224.1.1.1", (), b"odd")),
-            "GroupRecord.auxiliary is b'odd': auxiliary data are whole words of four octets (RFC 3376 section 4.2.6)",
+            "GroupRecord.auxiliary is b'odd': auxiliary data are whole words of four bytes (RFC 3376 section 4.2.6)",
         ),
         (lambda: bytes(GroupRecord(1, "224.1.1.1", (), bytes(1024))), "GroupRecord.auxiliary is 256: "),
         (lambda: bytes(GroupRecord(1, "224.1.1.1", ["10.0.0.1"] * 65536)), "GroupRecord.sources is 65536: "),

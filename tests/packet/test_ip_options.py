@@ -7,7 +7,6 @@ import pytest
 from tests.packet.golden import up
 from tunlab.errors import MalformedError
 from tunlab.packet import IPv4, build, ip_options, parse
-from tunlab.packet.address import OCTETS
 from tunlab.packet.ip_options import (
     LooseSourceRoute,
     RecordRoute,
@@ -99,13 +98,12 @@ def test_addresses_are_given_in_any_form_and_held_as_text():
     route = RecordRoute([IPv4Address("192.0.2.200"), "10.0.0.1"])
     assert route == RecordRoute(("192.0.2.200", "10.0.0.1"))
     assert hash(route) == hash(RecordRoute(("192.0.2.200", "10.0.0.1")))
-    bytes(route)
-    assert all(type(text) is str for text in OCTETS)
+    assert all(type(text) is str for text in route.addresses)
 
 
 @pytest.mark.parametrize("address", ["10.0.0", "router", "10.0.0.256", "::1", None, 5, b"\x0a\0\0\1"])
 def test_what_is_no_address_is_refused_at_once(address):
-    with pytest.raises(MalformedError, match=r"^address is .*: no IPv4 address.*as '?10\.1\.2\.1"):
+    with pytest.raises(MalformedError, match=r"^address is .*: not an IPv4 address.*as '?10\.1\.2\.1"):
         RecordRoute((address,))
 
 
@@ -116,7 +114,7 @@ def test_what_is_no_address_is_refused_at_once(address):
         (RecordRoute(("10.0.0.1",), pointer=-1), r"bytes must be in range\(0, 256\)"),
         (
             Timestamp((1,), overflow=16),
-            "Timestamp.overflow is 16: the field has 4 bits and takes a number from 0 to 15",
+            "Timestamp.overflow is 16: the field has 4 bits. Give a number from 0 to 15",
         ),
         (Timestamp((1,), flag=16), "Timestamp.flag is 16: the field has 4 bits"),
         (Timestamp((1,), flag=-1), "Timestamp.flag is -1: the field has 4 bits"),
@@ -124,7 +122,7 @@ def test_what_is_no_address_is_refused_at_once(address):
         (StreamIdentifier(65536), "0 <= number <= 65535"),
         (StreamIdentifier("x"), "not an integer"),
         (RouterAlert(-1), "out of range|0 <= number <= 65535"),
-        (RecordRoute(("10.0.0.1",) * 64), "253 octets"),
+        (RecordRoute(("10.0.0.1",) * 64), "253 bytes"),
     ],
 )
 def test_a_field_that_does_not_fit_is_refused(option, about):

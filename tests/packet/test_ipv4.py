@@ -58,7 +58,7 @@ def test_a_forced_protocol_does_not_change_the_header_behind_it():
 def test_a_payload_without_a_protocol_is_refused():
     with pytest.raises(MalformedError) as refusal:
         build(up(), b"payload")
-    assert str(refusal.value) == "IPv4.protocol is None: no header follows that would say it; give protocol=…"
+    assert str(refusal.value) == "IPv4.protocol is None: no header follows that implies it. Give protocol=…"
 
 
 @pytest.mark.parametrize("layers", [[TCP()], [ICMP()], []])
@@ -69,17 +69,17 @@ def test_more_than_a_datagram_holds_is_refused(layers):
     with pytest.raises(MalformedError) as refusal:
         build(ip, *layers, bytes(room + 1))
     assert str(refusal.value) == (
-        "IPv4.total_length is 65536: a datagram has at most 65535 octets (RFC 791 section 3.1); "
-        "send fragments, or force lengths and checksums"
+        "IPv4.total_length is 65536: a packet has at most 65535 bytes (RFC 791 section 3.1). "
+        "Send fragments, or force lengths and checksums"
     )
 
 
 def test_more_than_a_datagram_holds_is_refused_where_only_the_length_is_forced():
-    with pytest.raises(MalformedError, match=r"^IPv4.total_length is 70040: a datagram has at most 65535 octets"):
+    with pytest.raises(MalformedError, match=r"^IPv4.total_length is 70040: a packet has at most 65535 bytes"):
         build(up(total_length=0), TCP(), bytes(70_000))
     assert len(build(up(total_length=0), TCP(checksum=0), bytes(70_000))) == 70_040
 
 
 def test_a_header_is_given_by_keyword():
-    with pytest.raises(MalformedError, match=r"IPv4.src"):
+    with pytest.raises(MalformedError, match=r"IPv4.version"):
         IPv4("10.1.2.3", "10.1.2.1")

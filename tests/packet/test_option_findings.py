@@ -9,40 +9,40 @@ from tunlab.packet.options import NO_OPERATION
 
 # (octets, the offset of the option that is at fault, the sentence behind "TCP options: ")
 TCP_FAULTS = [
-    ("0203 05 01", 40, "option 2 (MSS) has the length 3, and takes 4 (RFC 9293 section 3.2)"),
-    ("01 0302 00", 41, "option 3 (WindowScale) has the length 2, and takes 3 (RFC 7323 section 2.2)"),
-    ("0303 0f 00", 40, "the window scale is 15, and the most is 14 (RFC 7323 section 2.3)"),
-    ("0303 ff 00", 40, "the window scale is 255, and the most is 14 (RFC 7323 section 2.3)"),
-    ("0403 00 00", 40, "option 4 (SACKPermitted) has the length 3, and takes 2 (RFC 2018 section 2)"),
+    ("0203 05 01", 40, "option 2 (MSS) has length 3; it needs 4 (RFC 9293 section 3.2)"),
+    ("01 0302 00", 41, "option 3 (WindowScale) has length 2; it needs 3 (RFC 7323 section 2.2)"),
+    ("0303 0f 00", 40, "the window scale is 15; the maximum is 14 (RFC 7323 section 2.3)"),
+    ("0303 ff 00", 40, "the window scale is 255; the maximum is 14 (RFC 7323 section 2.3)"),
+    ("0403 00 00", 40, "option 4 (SACKPermitted) has length 3; it needs 2 (RFC 2018 section 2)"),
     (
         "0101 0101 0509 00000000000000 000000",
         44,
-        "option 5 (SACK) has the length 9, and takes 2 and 8 for each block, one at least (RFC 2018 section 3)",
+        "option 5 (SACK) has length 9; it needs 2 and 8 for each block, one at least (RFC 2018 section 3)",
     ),
     (
         "0502 0000",
         40,
-        "option 5 (SACK) has the length 2, and takes 2 and 8 for each block, one at least (RFC 2018 section 3)",
+        "option 5 (SACK) has length 2; it needs 2 and 8 for each block, one at least (RFC 2018 section 3)",
     ),
-    ("0809 00000000000000 000000", 40, "option 8 (Timestamps) has the length 9, and takes 10 (RFC 7323 section 3.2)"),
+    ("0809 00000000000000 000000", 40, "option 8 (Timestamps) has length 9; it needs 10 (RFC 7323 section 3.2)"),
     (
         "2204 0001",
         40,
-        "option 34 (FastOpen) has the length 4, and takes 2, or 6 to 18 by twos (RFC 7413 section 4.1.1)",
+        "option 34 (FastOpen) has length 4; it needs 2, or 6 to 18 by twos (RFC 7413 section 4.1.1)",
     ),
-    ("1304 0001", 40, "option 19 (MD5) has the length 4, and takes 18 (RFC 2385 section 3)"),
-    ("1d03 01 00", 40, "option 29 (AO) has the length 3, and takes 4 at least (RFC 5925 section 2.2)"),
+    ("1304 0001", 40, "option 19 (MD5) has length 4; it needs 18 (RFC 2385 section 3)"),
+    ("1d03 01 00", 40, "option 29 (AO) has length 3; it needs 4 at least (RFC 5925 section 2.2)"),
 ]
-ROUTE = "takes 3 and 4 for each address, with a pointer of 4 at least (RFC 791 section 3.1)"
-WORDS = "takes 4 and 4 for each word (RFC 791 section 3.1)"
+ROUTE = "3 and 4 for each address, with a pointer of at least 4 (RFC 791 section 3.1)"
+WORDS = "4 and 4 for each word (RFC 791 section 3.1)"
 IP_FAULTS = [
-    ("0706 04 010203 0000", 20, f"option 7 (RecordRoute) has the length 6, and {ROUTE}"),
-    ("0703 03 00", 20, f"option 7 (RecordRoute) has the length 3, and {ROUTE}"),
-    ("01 8304 0400 000000", 21, f"option 131 (LooseSourceRoute) has the length 4, and {ROUTE}"),
-    ("8902 0000", 20, f"option 137 (StrictSourceRoute) has the length 2, and {ROUTE}"),
-    ("4405 050000 000000", 20, f"option 68 (Timestamp) has the length 5, and {WORDS}"),
-    ("8803 00 00", 20, "option 136 (StreamIdentifier) has the length 3, and takes 4 (RFC 791 section 3.1)"),
-    ("9403 00 00", 20, "option 148 (RouterAlert) has the length 3, and takes 4 (RFC 2113 section 2.1)"),
+    ("0706 04 010203 0000", 20, f"option 7 (RecordRoute) has length 6; it needs {ROUTE}"),
+    ("0703 03 00", 20, f"option 7 (RecordRoute) has length 3; it needs {ROUTE}"),
+    ("01 8304 0400 000000", 21, f"option 131 (LooseSourceRoute) has length 4; it needs {ROUTE}"),
+    ("8902 0000", 20, f"option 137 (StrictSourceRoute) has length 2; it needs {ROUTE}"),
+    ("4405 050000 000000", 20, f"option 68 (Timestamp) has length 5; it needs {WORDS}"),
+    ("8803 00 00", 20, "option 136 (StreamIdentifier) has length 3; it needs 4 (RFC 791 section 3.1)"),
+    ("9403 00 00", 20, "option 148 (RouterAlert) has length 3; it needs 4 (RFC 2113 section 2.1)"),
 ]  # fmt: skip
 
 
@@ -52,7 +52,9 @@ IP_FAULTS = [
 )
 def test_a_known_option_that_is_not_as_its_source_has_it_is_one_finding(octets, offset, sentence, layer):
     options = bytes.fromhex(octets)
-    faulty = build(up(), TCP(options=options)) if layer == "TCP" else build(down(options=options), TCP())
+    faulty = (
+        build(up(), TCP(flags=2, options=options)) if layer == "TCP" else build(down(options=options), TCP(flags=2))
+    )
     (found,) = findings(faulty)
     assert (found.layer, found.field, found.kind, found.offset) == (layer, "options", FindingKind.OPTION, offset)
     assert str(found) == f"{layer} options: {sentence}"
@@ -68,16 +70,16 @@ def test_every_known_kind_has_a_fault_here():
 
 def test_each_faulty_option_is_a_finding_and_the_walk_goes_on_to_its_end():
     options = bytes.fromhex("0203 05 01 0303 0f 01 0809 00")
-    found = findings(build(up(), TCP(options=options)))
+    found = findings(build(up(), TCP(flags=2, options=options)))
     assert [each.offset for each in found] == [40, 44, 48]
     assert "overruns the header" in found[2].rule
 
 
 @pytest.mark.parametrize("shift", range(15))
 def test_a_window_scale_that_can_be_is_none(shift):
-    assert findings(build(up(), TCP(options=[tcp_options.WindowScale(shift)]))) == []
+    assert findings(build(up(), TCP(flags=2, options=[tcp_options.WindowScale(shift)]))) == []
 
 
 def test_an_unknown_kind_is_not_judged():
     assert NO_OPERATION not in tcp_options.TYPES
-    assert findings(build(up(), TCP(options=bytes.fromhex("fd05 000102 000000")))) == []
+    assert findings(build(up(), TCP(flags=2, options=bytes.fromhex("fd05 000102 000000")))) == []

@@ -17,25 +17,25 @@ from tunlab.packet.options import (
     split_options,
 )
 
-READERS = pytest.mark.parametrize("readers", [ip_options.READERS, tcp_options.READERS, {}], ids=["IP", "TCP", "none"])
+READERS = pytest.mark.parametrize("readers", [ip_options.TYPES, tcp_options.TYPES, {}], ids=["IP", "TCP", "none"])
 
 
 @READERS
 def test_the_list_goes_to_its_end_and_no_further(readers):
     octets = b"\1\1\0\2\4\5\xb4"
     assert split_options(octets) == (((1, b""), (1, b""), (0, b"")), None)
-    assert decode_options(octets, readers) == [Option(1), Option(1), Option(0)]
+    assert decode_options(octets, readers) == (Option(1), Option(1), Option(0))
 
 
 @READERS
 @pytest.mark.parametrize(
     ("octets", "offset", "length", "present", "rule"),
     [
-        (b"\x09", 0, None, 1, "option 9 has no length octet"),
-        (b"\x09\0", 0, 0, 2, "option 9 has the length 0, and the least is 2"),
-        (b"\x09\1\x09\1", 0, 1, 4, "option 9 has the length 1, and the least is 2"),
-        (b"\1\1\x09\3", 2, 3, 2, "option 9 has the length 3 and overruns the header"),
-        (b"\x09\2\x09\xff", 2, 255, 2, "option 9 has the length 255 and overruns the header"),
+        (b"\x09", 0, None, 1, "option 9 has no length byte"),
+        (b"\x09\0", 0, 0, 2, "option 9 has length 0; the minimum is 2"),
+        (b"\x09\1\x09\1", 0, 1, 4, "option 9 has length 1; the minimum is 2"),
+        (b"\1\1\x09\3", 2, 3, 2, "option 9 has length 3 and overruns the header"),
+        (b"\x09\2\x09\xff", 2, 255, 2, "option 9 has length 255 and overruns the header"),
     ],
 )
 def test_the_walk_stops_at_a_length_that_cannot_be(readers, octets, offset, length, present, rule):
@@ -68,7 +68,7 @@ def test_forty_octets_of_impossible_lengths_are_one_finding(kind, length):
     options = bytes((kind, length)) * 20
     for octets, layer, at in (
         (build(up(options=options), UDP()), "IPv4", 20),
-        (build(up(), TCP(options=options)), "TCP", 40),
+        (build(up(), TCP(flags=2, options=options)), "TCP", 40),
     ):
         packet = parse(octets)
         assert build(packet) == octets
@@ -83,12 +83,12 @@ def test_forty_octets_of_impossible_lengths_are_one_finding(kind, length):
 @sampled(40)
 def test_a_typed_option_is_read_back_as_itself(kind, data):
     option = data.draw({**IP_OPTIONS, **TCP_OPTIONS}[kind])
-    readers = ip_options.READERS if kind in IP_OPTIONS else tcp_options.READERS
+    readers = ip_options.TYPES if kind in IP_OPTIONS else tcp_options.TYPES
     octets = bytes(option)
     assert octets[:2] == bytes((kind.KIND, len(octets)))
     assert octets[2:] == option.data()
-    assert decode_options(octets, readers) == [option]
-    assert decode_options(octets, {}) == [Option(kind.KIND, option.data())]
+    assert decode_options(octets, readers) == (option,)
+    assert decode_options(octets, {}) == (Option(kind.KIND, option.data()),)
     assert split_options(octets) == (((kind.KIND, option.data()),), None)
     assert hash(option) == hash(kind.read(option.data()))
 
@@ -113,9 +113,9 @@ def test_options_given_as_octets_that_change_later_do_not_change():
 @pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], ["text"], [None], object(), 3.5, True])
 @pytest.mark.parametrize("layer", ["IPv4", "TCP"])
 def test_what_is_no_option_is_refused(layer, wrong):
-    with pytest.raises(MalformedError, match=rf"^{layer}\.options is .*: no octets; give bytes, or an object"):
+    with pytest.raises(MalformedError, match=rf"^{layer}\.options is .*: not bytes. Give bytes, or an object"):
         up(options=wrong) if layer == "IPv4" else TCP(options=wrong)
-    with pytest.raises(ValueError, match="no octets"):
+    with pytest.raises(ValueError, match="not bytes"):
         options_to_bytes(wrong)
 
 
@@ -125,15 +125,17 @@ def test_more_than_forty_octets_are_refused_when_the_header_is_built(length):
         build(up(options=bytes(length)), UDP())
     whole = len(pad_options(bytes(length)))
     assert str(refusal.value) == (
-        f"IPv4.options is '{whole} octets': a header holds 40 octets of them (RFC 791 section 3.1)"
+        f"IPv4.options is '{whole} bytes': a header holds at most 40 bytes of options (RFC 791 section 3.1)"
     )
-    with pytest.raises(MalformedError, match=rf"^TCP.options is '{whole} octets': a header holds 40 octets of them"):
+    with pytest.raises(
+        MalformedError, match=rf"^TCP.options is '{whole} bytes': a header holds at most 40 bytes of options"
+    ):
         build(up(), TCP(options=[bytes(length)]))
 
 
 @pytest.mark.parametrize("length", range(41))
 def test_up_to_forty_octets_are_padded_to_whole_words(length):
-    octets = build(up(options=b"\1" * length), TCP(options=b"\1" * length))
+    octets = build(up(options=b"\1" * length), TCP(flags=2, options=b"\1" * length))
     packet = parse(octets)
     wanted = b"\1" * length + bytes(-length % 4)
     assert (packet.ip.options, packet.tcp.options) == (wanted, wanted)
@@ -153,7 +155,7 @@ def test_kinds_0_and_1_have_no_length_octet():
 
 @pytest.mark.parametrize("option", [Option(256), Option(-1), Option(9, bytes(254)), Option(9, "text"), Option("x")])
 def test_an_option_that_fits_no_octets_is_refused(option):
-    sentence = "an option has a kind up to 255 and at most 253 octets of data"
+    sentence = "an option has a kind up to 255 and at most 253 bytes of data"
     with pytest.raises(MalformedError) as refusal:
         bytes(option)
     assert str(refusal.value) == f"Option is {option!r}: {sentence}"

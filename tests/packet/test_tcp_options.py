@@ -119,15 +119,13 @@ def test_blocks_given_as_lists_are_held_as_tuples():
 )
 def test_a_field_that_does_not_fit_is_refused(option):
     name = type(option).__name__
-    with pytest.raises(MalformedError, match=rf"^{name} is .*: {name} has a field that does not fit its octets \("):
+    with pytest.raises(MalformedError, match=rf"^{name} is .*: {name} has a field that does not fit its bytes \("):
         bytes(option)
-    with pytest.raises(
-        MalformedError, match=rf"^TCP\.options is \[.*: {name} has a field that does not fit its octets"
-    ):
+    with pytest.raises(MalformedError, match=rf"^TCP\.options is \[.*: {name} has a field that does not fit its bytes"):
         TCP(options=[option])
 
 
 @pytest.mark.parametrize("option", [FastOpen("cookie"), MD5(None)])
 def test_data_that_are_no_octets_are_refused(option):
-    with pytest.raises(MalformedError, match=r"octets of data$"):
+    with pytest.raises(MalformedError, match=r"bytes of data$"):
         bytes(option)

@@ -24,7 +24,7 @@ from tunlab.packet import (
     tcp_options,
     to_dict,
 )
-from tunlab.packet.text import protocol_name
+from tunlab.packet.tables import IP_PAYLOADS, payload_name
 
 ECHO = build(down(identification=0x5F13, flags=IPFlag.DF), ICMP.echo_request(0x1234, 1), bytes(range(56)))
 
@@ -91,7 +91,7 @@ IP Packet:
   ECN: 0
   Identification: 0xc366 (50022)
   Flags: DF
-  Fragment Offset: 0 (8-octet units)
+  Fragment Offset: 0 (8-byte units)
   TTL: 64
   Header Checksum: 0x5f50 (good)
 TCP:
@@ -99,7 +99,7 @@ TCP:
   Dst Port: 80
   Seq: 2915556125
   Ack: 0
-  Data Offset: 10 (words)
+  Data Offset: 10 (40 bytes)
   Reserved: 0
   Flags: SYN
   Window: 65495
@@ -119,20 +119,20 @@ TCP:
         ((up(protocol=89), b"ab"), ["  Protocol: Other (89)", "  Payload Length: 2 bytes"]),
         ((up(protocol=0), b""), ["  Protocol: Other (0)", "  Payload Length: 0 bytes"]),
         ((up(total_length=0), UDP()), ["  Total Length: 0 bytes", "  Payload Length: 0 bytes", "Findings:"]),
-        ((up(flags=6), UDP()), ["  Flags: RESERVED DF"]),
+        ((up(flags=6), UDP()), ["  Flags: RESERVED | DF"]),
         ((up(), UDP()), ["  Flags: none", "UDP:", "  Length: 8"]),
         (
             (up(options=[ip_options.RecordRoute(("10.0.0.1", "0.0.0.0"), 8)]), UDP()),
             ["  Option: RecordRoute addresses 10.0.0.1 0.0.0.0, pointer 8", "  Option: end of options"],
         ),
-        ((up(options=b"\x82\5abc"), UDP()), ["  Option: kind 130, 3 octets 61 62 63"]),
+        ((up(options=b"\x82\5abc"), UDP()), ["  Option: kind 130 61 62 63"]),
         ((up(), TCP(options=[tcp_options.SACK(((1, 2), (3, 4)))])), ["  Option: SACK blocks 1-2 3-4", "  Flags: none"]),
         ((up(), TCP(options=[tcp_options.FastOpen(b"cook")])), ["  Option: FastOpen cookie 636f6f6b"]),
         (
             (down(), ICMP.redirect("10.1.2.254"), QUESTION),
             ["  Type: 5 (redirect for the host)", "  Gateway: 10.1.2.254"],
         ),
-        ((down(), ICMP.unreachable(4, 1400), QUESTION), ["  Next-Hop MTU: 1400"]),
+        ((down(), ICMP.unreachable(4, 1400), QUESTION), ["  MTU: 1400"]),
         ((down(), ICMP.parameter_problem(20), QUESTION), ["  Pointer: 20"]),
         (
             (igmp("224.0.0.1"), IGMP.query(sources=["10.0.0.1"])),
@@ -140,11 +140,11 @@ TCP:
         ),
         (
             (igmp("224.0.0.22"), IGMP.report_v3([GroupRecord(4, "224.1.2.3", ("10.0.0.1",))])),
-            ["  Record: type 4, group 224.1.2.3, 1 sources"],
+            ["  Record: type 4, group 224.1.2.3, 1 source"],
         ),
-        ((up(), TruncatedHeader(6, b"\0\1\0\2\0")), ["TCP (cut short):", "  Src Port: 1", "  Dst Port: 2"]),
+        ((up(), TruncatedHeader(TCP, b"\0\1\0\2\0")), ["TCP (cut short):", "  Src Port: 1", "  Dst Port: 2"]),
         ((up(checksum=5), UDP()), ["  Header Checksum: 0x0005 (bad, should be 0x62cc)"]),
-        ((up(), UDP(checksum=0)), ["  Checksum: 0x0000 (not verifiable: the sender made none)"]),
+        ((up(), UDP(checksum=0)), ["  Checksum: 0x0000 (not verifiable: the sender computed none)"]),
     ],
 )
 def test_lines_of_a_listing(layers, lines):
@@ -200,7 +200,7 @@ SUMMARIES = {
     + "ICMP fragmentation needed and DF set, mtu 1400, for UDP to 192.0.2.9 port 53, length 44",
     "redirect": BACK + "ICMP redirect for the host, to 10.1.2.254, for UDP to 192.0.2.9 port 53, length 44",
     "time exceeded": BACK + "ICMP time to live exceeded in transit, for UDP to 192.0.2.9 port 53, length 36",
-    "parameter problem": BACK + "ICMP the pointer shows the error, pointer 20, for UDP to 192.0.2.9 port 53, length 44",
+    "parameter problem": BACK + "ICMP parameter problem, pointer 20, for UDP to 192.0.2.9 port 53, length 44",
     "router solicitation": f"IP {ROUTER} > 224.0.0.2: ICMP router solicitation, length 8",
     "timestamp": LONG + "ICMP timestamp, id 9, seq 1, length 20",
     "IGMP v2 query": f"IP {ROUTER} > 224.0.0.1: igmp v2 membership query 0.0.0.0",
@@ -222,13 +222,13 @@ def test_a_packet_in_one_line(name, line):
 @pytest.mark.parametrize(
     ("layers", "line"),
     [
-        ((up(), TCP()), f"IP {HOST}.0 > {ROUTER}.0: Flags [none], seq 0, win 65535, length 0"),
+        ((up(), TCP(flags=2)), f"IP {HOST}.0 > {ROUTER}.0: Flags [S], seq 0, win 65535, length 0"),
         (
             (up(), TCP(flags=TCPFlag.FIN | TCPFlag.ACK, options=[tcp_options.Option(254), b"\0"])),
             f"IP {HOST}.0 > {ROUTER}.0: Flags [F.], seq 0, ack 0, win 65535, options [kind 254,eol], length 0",
         ),
         (
-            (up(), TruncatedHeader(6, b"\0\5\0\6\0")),
+            (up(), TruncatedHeader(TCP, b"\0\5\0\6\0")),
             f"IP {HOST}.5 > {ROUTER}.6: TCP, src_port 5, dst_port 6 [TCP header: the header is cut short]",
         ),
         ((down(), ICMP.time_exceeded(), b"short"), BACK + "ICMP time to live exceeded in transit, length 13"),
@@ -245,7 +245,7 @@ def test_a_packet_in_one_line(name, line):
             (
                 f"IP {HOST}.0 > {ROUTER}.0: UDP, length 0"
                 " [IPv4 flags: the first bit must be zero (RFC 791 section 3.1)]"
-                " [UDP length: the datagram is cut short]"
+                " [UDP length: the UDP datagram is cut short]"
             ),
         ),
     ],
@@ -257,11 +257,11 @@ def test_only_what_is_suspicious_is_added(layers, line):
 @pytest.mark.parametrize(
     ("octets", "line"),
     [
-        (b"", "0 octets, no IPv4 datagram: IPv4 header needs 20 bytes, got 0 (input ended at offset 0)"),
-        (b"\x45\0", "2 octets, no IPv4 datagram: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"),
-        (b"\x60" + bytes(39), "40 octets, no IPv4 datagram: IPv4.version at offset 0 is 6: "),
-        (b"garbage", "7 octets, no IPv4 datagram: IPv4.version at offset 0 is 6: "),
-        (b"\x41" + bytes(19), "20 octets, no IPv4 datagram: IPv4.ihl at offset 0 is 1: "),
+        (b"", "0 bytes, not an IP packet: IPv4 header needs 20 bytes, got 0 (input ended at offset 0)"),
+        (b"\x45\0", "2 bytes, not an IP packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"),
+        (b"\x60" + bytes(39), "40 bytes, not an IP packet: IPv4.version at offset 0 is 6: "),
+        (b"garbage", "7 bytes, not an IP packet: IPv4.version at offset 0 is 6: "),
+        (b"\x41" + bytes(19), "20 bytes, not an IP packet: IPv4.ihl at offset 0 is 1: "),
     ],
 )
 def test_octets_that_are_no_datagram_are_described_not_refused(octets, line):
@@ -270,8 +270,8 @@ def test_octets_that_are_no_datagram_are_described_not_refused(octets, line):
 
 
 def test_a_packet_that_cannot_be_built_is_described_too():
-    assert summary(Packet.of(up(ttl=256), UDP())) == (
-        "no IPv4 datagram: IPv4.ttl is 256: the field has 8 bits and takes a number from 0 to 255"
+    assert summary(Packet.of(up(), b"payload")) == (
+        "not an IP packet: IPv4.protocol is None: no header follows that implies it. Give protocol=…"
     )
 
 
@@ -300,21 +300,22 @@ def test_plain_values_for_json():
         "payload": "616263",
         "trailer": "706164",
         "checksums": {"ipv4": "good", "udp": "good"},
-        "findings": ["IPv4 total length: 3 octets stand after the datagram's end (needed 35, present 38 by octets)"],
-        "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3"
-        " [IPv4 total length: 3 octets stand after the datagram's end]",
+        "findings": [
+            "IPv4 total length: 3 bytes follow the packet's end (needed 35, got 38, limited by the end of the input)"
+        ],
+        "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3 [IPv4 total length: 3 bytes follow the packet's end]",
     }
     assert "trailer" not in to_dict(octets[:-3])
     assert to_dict(parse(octets)) == values
 
 
 def test_plain_values_of_a_header_cut_short():
-    values = to_dict(build(up(), TruncatedHeader(6, b"\0\1")))
-    assert values["truncatedheader"] == {"protocol": 6, "present": "0001"}
+    values = to_dict(build(up(), TruncatedHeader(TCP, b"\0\1")))
+    assert values["tcp"] == {"src_port": 1, "truncated": "0001"}
 
 
 @pytest.mark.parametrize(
     ("number", "name"), [(1, "ICMP"), (2, "IGMP"), (6, "TCP"), (17, "UDP"), (0, "Other (0)"), (None, "Other (None)")]
 )
 def test_protocol_names(number, name):
-    assert protocol_name(number) == name
+    assert payload_name(IP_PAYLOADS, number) == name

@@ -4,7 +4,7 @@ import pytest
 
 from tests.packet.golden import GOLDEN, up
 from tunlab.errors import MalformedError
-from tunlab.packet import ICMP, IGMP, TCP, UDP, Packet, TruncatedHeader, build, parse
+from tunlab.packet import ICMP, IGMP, TCP, UDP, Header, Packet, TruncatedHeader, build, parse
 
 TCP_FIELDS = {
     0: {},
@@ -19,8 +19,8 @@ TCP_FIELDS = {
 
 @pytest.mark.parametrize(("length", "fields"), TCP_FIELDS.items())
 def test_the_numbers_that_are_whole_are_there(length, fields):
-    partial = TruncatedHeader(6, bytes.fromhex(GOLDEN["SYN"][0])[20 : 20 + length])
-    assert partial.fields == fields
+    partial = TruncatedHeader(TCP, bytes.fromhex(GOLDEN["SYN"][0])[20 : 20 + length])
+    assert partial.values == fields
     assert (partial.src_port, partial.dst_port, partial.seq) == (
         fields.get("src_port"),
         fields.get("dst_port"),
@@ -35,7 +35,7 @@ def test_any_header_can_be_cut_anywhere(layer, length):
     for present in range(1, length):
         ip = up(protocol=layer.PROTOCOL)
         packet = parse(build(ip, octets[:present]))
-        assert packet.transport == TruncatedHeader(layer.PROTOCOL, octets[:present])
+        assert packet.transport == TruncatedHeader(layer, octets[:present])
         assert packet.transport.layer is layer
         assert packet.payload == b""
         assert build(packet) == build(up(), packet.transport) == build(ip, octets[:present])
@@ -43,12 +43,12 @@ def test_any_header_can_be_cut_anywhere(layer, length):
 
 
 def test_type_and_code_of_icmp():
-    partial = TruncatedHeader(1, b"\3\1\0")
+    partial = TruncatedHeader(ICMP, b"\3\1\0")
     assert (partial.type, partial.code, partial.src_port) == (3, 1, None)
 
 
 def test_a_header_that_is_whole_has_all_its_numbers():
-    assert TruncatedHeader(17, bytes(range(8)) + b"more").fields == {
+    assert TruncatedHeader(UDP, bytes(range(8)) + b"more").values == {
         "src_port": 0x0001,
         "dst_port": 0x0203,
         "length": 0x0405,
@@ -57,27 +57,27 @@ def test_a_header_that_is_whole_has_all_its_numbers():
 
 
 def test_its_ports_are_the_packets():
-    assert parse(build(up(), TruncatedHeader(17, b"\0\1\0\2\0"))).ports == (1, 2)
-    assert parse(build(up(), TruncatedHeader(17, b"\0\1\0"))).ports is None
+    assert parse(build(up(), TruncatedHeader(UDP, b"\0\1\0\2\0"))).ports == (1, 2)
+    assert parse(build(up(), TruncatedHeader(UDP, b"\0\1\0"))).ports is None
 
 
-@pytest.mark.parametrize("protocol", [0, 89, 256, -1, None])
-def test_a_protocol_without_a_header_here_is_refused(protocol):
+@pytest.mark.parametrize("layer", [6, None, str, Header])
+def test_truncated_header_of_no_header_class_is_refused(layer):
     with pytest.raises(MalformedError) as refusal:
-        TruncatedHeader(protocol, b"")
+        TruncatedHeader(layer, b"")
     assert str(refusal.value) == (
-        f"TruncatedHeader.protocol is {protocol}: there is no header known of that protocol; it is one of 1, 2, 6, 17"
+        f"TruncatedHeader.layer is {layer!r}: not a header class. Give one with fixed fields, as TCP"
     )
 
 
 def test_its_octets_are_octets():
     given_as = bytearray(b"\0\1")
-    partial = TruncatedHeader(17, given_as)
+    partial = TruncatedHeader(UDP, given_as)
     given_as[0] = 9
-    assert partial.present == b"\0\1"
-    with pytest.raises(MalformedError, match=r"^TruncatedHeader.present is 'x': no octets"):
-        TruncatedHeader(17, "x")
+    assert partial.data == b"\0\1"
+    with pytest.raises(MalformedError, match=r"^TruncatedHeader.data is 'x': not bytes"):
+        TruncatedHeader(UDP, "x")
 
 
 def test_what_follows_it_is_kept():
-    assert build(Packet.of(up(), TruncatedHeader(6, b"\0\1"), b"\2\3"))[20:] == b"\0\1\2\3"
+    assert build(Packet.of(up(), TruncatedHeader(TCP, b"\0\1"), b"\2\3"))[20:] == b"\0\1\2\3"

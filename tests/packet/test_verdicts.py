@@ -98,8 +98,8 @@ VERDICTS = {
         Verdict.UNVERIFIABLE,
         0,
         None,
-        "the sender made none",
-        "not verifiable: the sender made none",
+        "the sender computed none",
+        "not verifiable: the sender computed none",
     ),
     "a UDP length under the header": (
         build(up(), UDP(length=7, checksum=9)),

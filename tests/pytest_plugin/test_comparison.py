@@ -8,7 +8,7 @@ HEAD = """
     from tunlab.packet import ICMP, TCP, IPv4, Packet, TCPFlag, build, parse
 
     IP = IPv4(src="10.1.2.3", dst="10.1.2.1")
-    ONE = build(IP, TCP(src_port=1, dst_port=2), b"abc")
+    ONE = build(IP, TCP(src_port=1, dst_port=2, flags=TCPFlag.ACK), b"abc")
     TWO = build(IP, TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN), b"abd")
 
     def test_it():
@@ -37,16 +37,16 @@ def lines(pytester, monkeypatch):
 def test_equal_packets_or_bytes_lists_differing_fields_and_header_box(lines, statement):
     shown = lines(statement, "-vv")
     assert shown[0] == ("assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum")
-    assert shown[1] == "TCP.flags: left 0, right SYN"
+    assert shown[1] == "TCP.flags: left ACK, right SYN"
     assert "left      0  61 62 63                                         abc" in shown
-    assert any("|     flags     |" in line for line in shown)
-    assert any("+-+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^+-+-" in line for line in shown)
+    assert any("|      flags      |" in line for line in shown)
+    assert any("+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^^^+-+-" in line for line in shown)
 
 
 def test_truncated_explanation_still_lists_differing_fields(lines, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     shown = lines("assert parse(ONE) == parse(TWO)")
-    assert shown[1] == "TCP.flags: left 0, right SYN"
+    assert shown[1] == "TCP.flags: left ACK, right SYN"
     assert any("truncated" in line for line in shown)
 
 
@@ -92,7 +92,7 @@ def test_packet_equal_bytes_suggests_comparing_bytes(lines, statement):
     shown = lines(statement, "-vv")
     assert shown[0] == "assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
     assert shown[1] == "one side is a packet, the other is bytes; compare bytes(packet)"
-    assert shown[2] == "TCP.flags: left 0, right SYN"
+    assert shown[2] == "TCP.flags: left ACK, right SYN"
 
 
 def test_lists_of_packets_explains_first_difference(lines):
@@ -100,7 +100,7 @@ def test_lists_of_packets_explains_first_difference(lines):
     assert shown[0] == (
         "assert 2 packets == 2 packets, at [1]: IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
     )
-    assert shown[1] == "TCP.flags: left 0, right SYN"
+    assert shown[1] == "TCP.flags: left ACK, right SYN"
 
 
 def test_lists_of_different_length_shows_extra_packets(lines):
@@ -122,7 +122,7 @@ PINGS = """
 @pytest.mark.parametrize("sides", ["got.payload == wanted", "wanted == got.payload"])
 def test_payload_seen_by_the_tun_shows_differing_bytes(lines, sides):
     shown = lines(f"assert {sides}", head=PINGS)
-    assert shown[0] == "assert payload: left 33 octets, right 33: octet 27 differs"
+    assert shown[0] == "assert payload: left 33 bytes, right 33: byte 27 differs"
     ours = "left" if sides.startswith("got") else "right"
     line = next(line for line in shown if line.startswith(ours))
     assert line.split()[1:13] == ["16", "20", "77", "6f", "72", "6c", "64", "68", "65", "6c", "6c", "6f"]
@@ -150,11 +150,11 @@ def test_payload_of_another_test_uses_pytests_own_explanation(pytester, run):
 
 def test_packet_in_list_shows_each_packet_and_the_closest_match(lines):
     shown = lines("assert parse(ONE) in [parse(build(IP, ICMP.echo_request(1, 1))), parse(TWO)]", "-vv")
-    assert shown[0] == "assert IP 10.1.2.3.1 > 10.1.2.1.2: Flags [none], seq 0:3, win 65535, length 3 in 2 packets"
+    assert shown[0] == "assert IP 10.1.2.3.1 > 10.1.2.1.2: Flags [.], seq 0:3, ack 0, win 65535, length 3 in 2 packets"
     assert shown[1] == "[0]: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 1, seq 1, length 8"
     assert shown[2].startswith("[1]: IP 10.1.2.3.1 > 10.1.2.1.2: Flags [S]")
     assert shown[3] == "closest match is [1]: IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
-    assert shown[4] == "TCP.flags: left 0, right SYN"
+    assert shown[4] == "TCP.flags: left ACK, right SYN"
 
 
 def test_packet_not_in_list_names_the_equal_element(lines):

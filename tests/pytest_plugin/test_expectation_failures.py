@@ -67,11 +67,11 @@ FAILURES = {
     ),
     "one_octet_off_in_the_payload": (
         "ping(tun, 1, payload=bytes(40)); tun.expect(ICMP.where(payload=bytes(20) + b'!' + bytes(19)))",
-        ["ICMP.payload: wanted 40 octets, got 40: octet 20 differs", "wanted    16  00 00 00 00 21 00", "^^"],
+        ["ICMP.payload: wanted 40 bytes, got 40: byte 20 differs", "wanted    16  00 00 00 00 21 00", "^^"],
     ),
     "a_payload_too_short": (
         "ping(tun, 1, payload=b'GET'); tun.expect(ICMP.where(payload=b'GET /'))",
-        ["wanted 5 octets, got 3: 2 octets differ, the first is octet 3", "got        0  47 45 54 -- --"],
+        ["wanted 5 bytes, got 3: 2 bytes differ, the first is byte 3", "got        0  47 45 54 -- --"],
     ),
     "another_protocol": (
         "tun.inject(to(tun), UDP(src_port=5, dst_port=7), b'x'); tun.expect(UDP)",
@@ -148,7 +148,7 @@ FAILURES = {
     ),
     "too_few": ("ping(tun, 1); tun.capture(2)", ["s for 2 packets", "1 packet arrived:", "id 1, seq 1"]),
     "nothing_to_read": ("tun.read()", ["s for any packet", "no packet arrived"]),
-    "no_datagram": ("tun.emit(b'\\x60 six'); tun.expect(TCP)", ["5 octets, no IPv4 datagram"]),
+    "no_datagram": ("tun.emit(b'\\x60 six'); tun.expect(TCP)", ["5 bytes, not an IP packet"]),
     "no_reply_to_a_ping": ("tun.ping(tun.peer).reply(timeout=0.05)", ["for an echo reply from 10.1.2.2"]),
     "strict": (
         "tun.expect() if 0 else ping(make_tun(strict=True), 1)",
@@ -190,7 +190,7 @@ FAILURES = {
     ),
     "a_total_length_that_lies": (
         "tun.inject(to(tun, total_length=500), ICMP.echo_request(1, 1)); tun.expect(ICMP)",
-        ["IPv4 total length: the datagram is cut short", "dropped 1 packet: shorter than its total length"],
+        ["IPv4 total length: the packet is cut short", "dropped 1 packet: shorter than its total length"],
     ),
     "a_header_length_that_cannot_be": (
         "tun.inject(to(tun, ihl=4), ICMP.echo_request(1, 1)); tun.expect(ICMP)",

@@ -39,7 +39,7 @@ def located(match, octets=SYN):
 @pytest.mark.parametrize(
     ("match", "names", "bits"),
     [
-        (TCP.where(flags=TCPFlag.ACK), ["flags"], [(33 * 8, 8)]),
+        (TCP.where(flags=TCPFlag.ACK), ["flags"], [(33 * 8 - 1, 9)]),
         (IPv4.where(ihl=6), ["ihl"], [(4, 4)]),
         (IPv4.where(src=lambda src: src == KERNEL), ["src"], [(12 * 8, 32)]),
         (TCP.where(mss=1400), ["MSS"], [(40 * 8, 32)]),

@@ -59,20 +59,13 @@ def check(record):
     checked, at = 0, locate_ipv4(record).start * 8
     for header in packet.headers:
         name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
-        place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name)
+        place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name and row.start == at)
         below = [row for row in rows[place + 1 :] if row.depth == 1]
-        expected = (
-            header.fields
-            if isinstance(header, TruncatedHeader)
-            else {each: getattr(header, each) for each, _ in header.LAYOUT}
-        )
-        layout = dict((header.layer if isinstance(header, TruncatedHeader) else header).LAYOUT)
-        start = at
-        for row, (field, value) in zip(below, expected.items(), strict=False):
-            assert (row.name, row.start, row.bits) == (field, start, layout[field])
-            assert bits(octets, row) == number(value), (row, value)
-            start += layout[field]
-            checked += 1
+        for row, field in zip(below, header.fields(), strict=False):
+            assert (row.name, row.start, row.bits) == (field.name, at + field.start, field.bits)
+            if isinstance(field.value, (int, str)):
+                assert bits(octets, row) == number(field.value), (row, field)
+                checked += 1
         at += len(header.to_bytes()) * 8
     return checked
 
@@ -114,7 +107,7 @@ def test_field_rows_options_have_their_bytes():
     assert [(row.name, row.value, row.start // 8, row.bits // 8) for row in options] == [
         ("MSS", "size 1460", 40, 4),
         ("SACKPermitted", "", 44, 2),
-        ("Timestamps", "value 1, echo_reply 0", 46, 10),
+        ("Timestamps", "value 1, echo reply 0", 46, 10),
         ("no operation", "", 56, 1),
         ("WindowScale", "shift 7", 57, 3),
     ]
@@ -142,12 +135,12 @@ def test_field_rows_igmp_sources_have_their_bytes():
 @pytest.mark.parametrize(
     ("layers", "noted", "note"),
     [
-        ((TCP(checksum=0x1234),), "checksum", "bad, should be"),
-        ((UDP(length=7),), "length", "it is less than the header itself (RFC 768) (needed 8, present 7)"),
-        ((TCP(options=b"\2\3\4\0"),), "option 2", "takes 4 (RFC 9293 section 3.2)"),
-        ((TCP(options=b"\1\2\0\0", data_offset=6),), "unread", "has the length 0"),
-        ((TCP(reserved=1),), "reserved", "must be zero"),
-        ((TCP(data_offset=4),), "data_offset", "less than the fixed fields"),
+        ((TCP(flags=2, checksum=0x1234),), "checksum", "bad, should be"),
+        ((UDP(length=7),), "length", "less than the header itself (RFC 768) (needed 8, got 7)"),
+        ((TCP(flags=2, options=b"\2\3\4\0"),), "kind 2", "it needs 4 (RFC 9293 section 3.2)"),
+        ((TCP(flags=2, options=b"\1\2\0\0", data_offset=6),), "unread", "has length 0"),
+        ((TCP(flags=2, reserved=1),), "reserved", "must be zero"),
+        ((TCP(flags=2, data_offset=4),), "data_offset", "less than the fixed fields"),
     ],
 )
 def test_field_rows_finding_is_at_its_field(layers, noted, note):
@@ -238,4 +231,4 @@ def test_field_rows_tells_unrecorded_bytes():
 def test_field_rows_option_of_wrong_length_is_bytes():
     assert tcp_options.MSS.read(b"\4") is None
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), TCP(options=b"\2\3\4\0"))]))
-    assert ("option 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]
+    assert ("kind 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]

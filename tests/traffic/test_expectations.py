@@ -45,12 +45,12 @@ class TestExpect:
         assert lines[2].endswith(
             f" ms  IP {tun.address}.80 > {tun.peer}.40000: Flags [R.], seq 0, ack 1, win 0, length 0"
         )
-        assert lines[3:5] == ["     TCP.flags: wanted SYN|ACK, got RST|ACK", "     TCP, as it came:"]
-        flags = next(number for number, line in enumerate(lines) if "|     flags     |" in line)
-        assert lines[flags].strip().startswith("32 | offset|  rsvd |     flags     |")
-        assert "|    RST|ACK    |" in lines[flags + 1]
-        assert "+-+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^+-+-" in lines[flags + 2]
-        assert text.count("^^") == text.count("^" * 15) * 7
+        assert lines[3:5] == ["     TCP.flags: wanted SYN|ACK, got RST|ACK", "     TCP as received:"]
+        flags = next(number for number, line in enumerate(lines) if "|      flags      |" in line)
+        assert lines[flags].strip().startswith("32 | offset| rsvd|      flags      |")
+        assert "|     RST|ACK     |" in lines[flags + 1]
+        assert "+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^^^+-+-" in lines[flags + 2]
+        assert text.count("^^") == text.count("^" * 17) * 8
         assert len(error.seen) == error.count == 1
 
     def test_expect_error_compares_payload_bytes(self, tun):
@@ -58,9 +58,9 @@ class TestExpect:
         wanted = bytes(range(20)) + b"\xff" + bytes(range(21, 40))
         _, text = fail(tun.expect, ICMP.where(payload=wanted))
         lines = [line.strip() for line in text.splitlines()]
-        assert "for ICMP(payload=40 octets 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f …)" in lines[0]
+        assert "for ICMP(payload=40 bytes 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f …)" in lines[0]
         assert lines[3:] == [
-            "ICMP.payload: wanted 40 octets, got 40: octet 20 differs",
+            "ICMP.payload: wanted 40 bytes, got 40: byte 20 differs",
             "wanted    16  10 11 12 13 ff 15 16 17 18 19 1a 1b 1c 1d 1e 1f  ................",
             "got       16  10 11 12 13 14 15 16 17 18 19 1a 1b 1c 1d 1e 1f  ................",
             "^^",
@@ -128,14 +128,14 @@ class TestExpect:
         tun.inject(*syn(tun, options=[MSS(500)]))
         _, text = fail(tun.expect, TCP.where(mss=500))
         assert "options  02 04 05 b4" in text
-        assert "\n     TCP.mss: wanted 500, got 1460\n     TCP, as it came:\n" in text
+        assert "\n     TCP.mss: wanted 500, got 1460\n     TCP as received:\n" in text
         assert "+" + "^" * 63 + "+" in text
 
     def test_expect_error_lists_non_ip_packet_last(self, tun):
         tun.emit(b"\x60 not IPv4")
         tun.inject(*echo(tun))
         _, text = fail(tun.expect, TCP)
-        assert text.index("ICMP echo reply") < text.index("octets, no IPv4 datagram")
+        assert text.index("ICMP echo reply") < text.index("bytes, not an IP packet")
 
     def test_expect_error_names_the_recording(self, tun):
         error, text = fail(tun.expect, TCP)
@@ -204,7 +204,7 @@ class TestExpectAll:
         assert "seq 1, length" in lines[5]
         assert lines[6] == "2 other packets arrived, closest match first:"
         assert "     TCP.flags: wanted SYN, got RST|ACK" in lines
-        assert "octets, no IPv4 datagram" in lines[-1]
+        assert "bytes, not an IP packet" in lines[-1]
         assert len(error.progress) == 3
 
     def test_expect_all_error_without_packets_lists_missing(self, tun):

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 from msgspec import Struct
 
 from tunlab.packet import UDP, Packet
-from tunlab.packet.text import PROTOCOL_NAMES
+from tunlab.packet.tables import IP_PAYLOADS, payload_name
 
 
 class PacketFilter(Struct, frozen=True):
@@ -61,8 +61,8 @@ def parse_protocol(text: str) -> int:
     Raises:
         ValueError: The text is none of these; the message says what to give.
     """
-    for number, name in PROTOCOL_NAMES.items():
-        if text.lower() == name.lower():
+    for number in IP_PAYLOADS:
+        if text.lower() == payload_name(IP_PAYLOADS, number).lower():
             return number
     if text.isascii() and text.isdecimal() and int(text) < 256:
         return int(text)

@@ -1,29 +1,32 @@
-"""Packets: octets ↔ headers, sans-I/O. Build and parse, judge, match, explain, print.
+"""Packets: bytes to headers and back, without I/O. Build, parse, judge, match, explain and print.
 
-    octets = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(1, 1), b"payload")
-    packet = parse(octets)
+    data = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(1, 1), b"payload")
+    packet = parse(data)
     packet.ip.ttl, packet.icmp.sequence_number, packet.payload
     findings(packet), checksums(packet)
-    TCP.where(dst_port=80).difference(packet)
-    print(listing(packet), hexdump(octets), summary(packet))
+    TCP.where(dst_port=80, flags=has(TCPFlag.SYN)).difference(packet)
+    print(listing(packet), hexdump(data), summary(packet))
 
-Header files keep the wire's units and the RFC's words; `ip_options` and `tcp_options` hold the options.
+Headers keep the wire's units and the RFCs' words; `ip_options` and `tcp_options` hold the options.
 """
 
 from tunlab.packet import ip_options, tcp_options
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
+from tunlab.packet.field import Field
 from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import Header, Transport
-from tunlab.packet.icmp import ICMP, ICMPTimestamps, ICMPType
-from tunlab.packet.igmp import IGMP, GroupRecord, IGMPType
-from tunlab.packet.ipv4 import IPFlag, IPv4
-from tunlab.packet.match import Difference, Match
-from tunlab.packet.options import Option, OptionFault, TypedOption
-from tunlab.packet.packet import Packet, build, checksums, complete, findings, parse, reply
-from tunlab.packet.tcp import TCP, TCPFlag
-from tunlab.packet.text import hexdump, listing, summary, to_dict
+from tunlab.packet.header import Header, Layer
+from tunlab.packet.judgement import PacketLike, checksums, findings, reply
+from tunlab.packet.kinds import Link, Network, Transport
+from tunlab.packet.match import Difference, Match, Matchable, has
+from tunlab.packet.network.ipv4 import IPFlag, IPv4
+from tunlab.packet.options import Option, TypedOption
+from tunlab.packet.packet import Packet, PacketPart, build, complete, parse
+from tunlab.packet.text.listing import hexdump, listing, summary, to_dict
+from tunlab.packet.transport.icmp import ICMP, ICMPTimestamps, ICMPType
+from tunlab.packet.transport.igmp import IGMP, GroupRecord, IGMPType
+from tunlab.packet.transport.tcp import TCP, TCPFlag
+from tunlab.packet.transport.udp import UDP
 from tunlab.packet.truncated import TruncatedHeader
-from tunlab.packet.udp import UDP
 
 __all__ = [
     "ICMP",
@@ -32,6 +35,7 @@ __all__ = [
     "UDP",
     "Checksum",
     "Difference",
+    "Field",
     "Finding",
     "FindingKind",
     "GroupRecord",
@@ -41,10 +45,15 @@ __all__ = [
     "IGMPType",
     "IPFlag",
     "IPv4",
+    "Layer",
+    "Link",
     "Match",
+    "Matchable",
+    "Network",
     "Option",
-    "OptionFault",
     "Packet",
+    "PacketLike",
+    "PacketPart",
     "TCPFlag",
     "Transport",
     "TruncatedHeader",
@@ -54,6 +63,7 @@ __all__ = [
     "checksums",
     "complete",
     "findings",
+    "has",
     "hexdump",
     "internet_checksum",
     "ip_options",

@@ -1,109 +1,124 @@
-"""IPv4 addresses between their three forms: four octets, dotted text (RFC 791 section 3.2), `ipaddress` objects.
+"""Addresses between their forms: bytes on the wire, text in headers, `ipaddress` objects from users.
 
-Headers hold the text: it prints, compares and hashes as a person reads it. Both directions are
-remembered, because a test meets the same few addresses again and again (59 ns against 466).
+Headers hold text: it prints, compares and hashes as a person reads it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from ipaddress import AddressValueError, IPv4Address
-from typing import Generic, TypeAlias, TypeVar
+import re
+import struct
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from typing import TypeAlias
 
 from tunlab.errors import MalformedError
 
 AddressLike: TypeAlias = str | IPv4Address
+IPv6AddressLike: TypeAlias = str | IPv6Address
 
-Key = TypeVar("Key", str, bytes)
-Value = TypeVar("Value", str, bytes, tuple[str, str])
+OCTET_TEXT = tuple(map(str, range(256)))
+"""Each byte in decimal: joining four of these is the fastest way to format an IPv4 address in Python."""
 
-REMEMBERED = 65_536
-"""So many addresses at most are remembered, so that a scan of the whole Internet does not fill the memory."""
-
-
-class _Memory(Generic[Key, Value]):
-    """What was asked for before is answered from `known`, a plain dict: a subclass takes three times as long."""
-
-    def __init__(self) -> None:
-        self.known: dict[Key, Value] = {}
-
-    def __getitem__(self, key: Key) -> Value:
-        value = self.known.get(key)
-        return self.meet(key) if value is None else value
-
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self.known)
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.known
-
-    def clear(self) -> None:
-        self.known.clear()
-
-    def remember(self, key: Key, value: Value) -> None:
-        if len(self.known) >= REMEMBERED:
-            self.known.clear()
-        self.known[key] = value
-
-    def meet(self, key: Key) -> Value:
-        """The value of a key that is not known yet, known from now on."""
-        raise NotImplementedError
+_WORDS = struct.Struct("!8H")
+_MAC = re.compile(r"([0-9a-fA-F]{1,2})[:-]" * 5 + r"([0-9a-fA-F]{1,2})")
+_ZEROS = re.compile(r"(?:^|:)0(?::0)+(?=:|$)")
 
 
-class _Octets(_Memory[str, bytes]):
-    def meet(self, key: str) -> bytes:
-        # IPv4Address takes numbers and octets too; remembered, they would pass for text in the next header.
-        if type(key) is not str:
-            raise AddressValueError(f"{key!r} is no text")
-        octets = IPv4Address(key).packed
-        self.remember(key, octets)
-        return octets
+def ipv4_text(data: bytes) -> str:
+    """Return the dotted text of four bytes (RFC 791 section 3.2)."""
+    text = OCTET_TEXT
+    a, b, c, d = data
+    return f"{text[a]}.{text[b]}.{text[c]}.{text[d]}"
 
 
-class _Texts(_Memory[bytes, str]):
-    def meet(self, key: bytes) -> str:
-        text = "{}.{}.{}.{}".format(*key)
-        # A parsed header looks its addresses up at once, the faster for finding the very same text.
-        OCTETS.known.pop(text, None)
-        OCTETS.remember(text, key)
-        self.remember(key, text)
-        return text
+def ipv4_bytes(text: str) -> bytes:
+    """Return the four bytes of a dotted text that `ipv4_address` has checked."""
+    return bytes(map(int, text.split(".")))
 
 
-class _Ends(_Memory[bytes, tuple[str, str]]):
-    def meet(self, key: bytes) -> tuple[str, str]:
-        ends = TEXT[key[:4]], TEXT[key[4:]]
-        self.remember(key, ends)
-        return ends
+def ipv4_address(address: object) -> str:
+    """Return the dotted text of an address given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
 
-
-OCTETS = _Octets()
-"""Dotted text → four octets; raises `ipaddress.AddressValueError` for a text that is no address."""
-
-TEXT = _Texts()
-"""Four octets → dotted text."""
-
-ENDS = _Ends()
-"""Eight octets, as source and destination stand in a header → the two as dotted text."""
-
-
-def address_text(address: object) -> str:
-    """The dotted text of an address given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
-
-    Raises MalformedError with a sentence that says what an address looks like.
+    Raises:
+        MalformedError: If it is not an IPv4 address.
     """
     if isinstance(address, IPv4Address):
-        return TEXT[address.packed]
+        return ipv4_text(address.packed)
     if isinstance(address, str):
         text = str.__str__(address)  # not that of a subclass: an enum's member prints as its name
         try:
-            OCTETS[text]
+            IPv4Address(text)
         except AddressValueError as error:
-            rule = f"no IPv4 address ({error}); write four numbers from 0 to 255, as 10.1.2.1"
+            rule = f"not an IPv4 address ({error}). Write four numbers from 0 to 255, as 10.1.2.1"
             raise MalformedError(layer="address", field="", value=address, rule=rule) from None
         return text
-    rule = "no IPv4 address; give text as '10.1.2.1' or an ipaddress.IPv4Address"
+    rule = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address"
+    raise MalformedError(layer="address", field="", value=address, rule=rule)
+
+
+@lru_cache(4096)
+def ipv6_text(data: bytes) -> str:
+    """Return the text of sixteen bytes in the canonical form of RFC 5952."""
+    words = _WORDS.unpack(data)
+    if words[:6] == (0, 0, 0, 0, 0, 0xFFFF):
+        return f"::ffff:{ipv4_text(data[12:])}"  # section 5: an IPv4-mapped address
+    text = ":".join([f"{word:x}" for word in words])
+    runs = _ZEROS.findall(text)
+    if not runs:
+        return text
+    # The longest run of zeros becomes "::", of equally long ones the first (section 4.2).
+    run = max(runs, key=lambda each: each.count("0"))
+    count = run.count("0")
+    start = next(at for at in range(8) if words[at : at + count] == (0,) * count)
+    head, tail = words[:start], words[start + count :]
+    return ":".join([f"{word:x}" for word in head]) + "::" + ":".join([f"{word:x}" for word in tail])
+
+
+@lru_cache(4096)
+def ipv6_bytes(text: str) -> bytes:
+    """Return the sixteen bytes of an IPv6 address in text."""
+    return IPv6Address(text).packed
+
+
+def ipv6_address(address: object) -> str:
+    """Return the canonical text of an address given as text or as an `ipaddress.IPv6Address` (or `IPv6Interface`).
+
+    Raises:
+        MalformedError: If it is not an IPv6 address, or has a scope ("%eth0"), which no header carries.
+    """
+    if isinstance(address, (str, IPv6Address)):
+        try:
+            given = IPv6Address(str.__str__(address)) if isinstance(address, str) else address
+        except AddressValueError as error:
+            rule = f"not an IPv6 address ({error}). Write it as fd00::1"
+            raise MalformedError(layer="address", field="", value=address, rule=rule) from None
+        if given.scope_id is None:
+            return ipv6_text(given.packed)
+    rule = "not an IPv6 address. Give text as 'fd00::1' (without a scope) or an ipaddress.IPv6Address"
+    raise MalformedError(layer="address", field="", value=address, rule=rule)
+
+
+def mac_text(data: bytes) -> str:
+    """Return six bytes as "02:00:00:00:00:01"."""
+    return data.hex(":")
+
+
+def mac_bytes(text: str) -> bytes:
+    """Return the six bytes of a text that `mac_address` has checked."""
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def mac_address(address: object) -> str:
+    """Return a MAC address given as text (":" or "-" between the bytes) or as six bytes, in lower case with ":".
+
+    Raises:
+        MalformedError: If it is not a MAC address.
+    """
+    if isinstance(address, (bytes, bytearray)) and len(address) == 6:
+        return mac_text(bytes(address))
+    if isinstance(address, str):
+        found = _MAC.fullmatch(str.__str__(address))
+        if found:
+            return ":".join(part.lower().zfill(2) for part in found.groups())
+    rule = "not a MAC address. Give text as '02:00:00:00:00:01' or six bytes"
     raise MalformedError(layer="address", field="", value=address, rule=rule)

@@ -1,6 +1,6 @@
-"""The Internet checksum (RFC 1071) and what a packet's checksum turned out to be.
+"""The Internet checksum (RFC 1071) and the verdict on a packet's checksums.
 
-Rule for editors: never write `65535 - x % 65535`; it is wrong whenever the sum is a multiple of 65535.
+Never write `65535 - x % 65535`: it is wrong whenever the sum is a multiple of 65535.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 
 class Verdict(StrEnum):
-    """What can be said of a checksum."""
+    """The result of verifying a checksum."""
 
     GOOD = "good"
     BAD = "bad"
@@ -19,12 +19,13 @@ class Verdict(StrEnum):
 
 
 class Checksum(Struct, frozen=True):
-    """The verdict on one layer's checksum.
+    """The verdict on the checksum of one header.
 
-    layer      "IPv4", "ICMP", "IGMP", "TCP" or "UDP"
-    value      as the header has it
-    expected   as it should be; None where it cannot be known
-    reason     why it is not verifiable; empty otherwise
+    Attributes:
+        layer: The header's protocol, as "IPv4" or "TCP".
+        value: The checksum in the packet.
+        expected: The checksum that the packet should have; None if it cannot be computed.
+        reason: Why it is not verifiable; empty otherwise.
     """
 
     layer: str
@@ -39,18 +40,18 @@ class Checksum(Struct, frozen=True):
         return f"{self.verdict}: {self.reason}" if self.reason else str(self.verdict)
 
 
-def internet_checksum(octets: bytes) -> int:
-    """The 16-bit checksum of `octets`, in which the checksum field itself is zero (RFC 1071 section 1).
+def internet_checksum(data: bytes) -> int:
+    """Return the 16-bit checksum of `data`, whose checksum field is zero (RFC 1071 section 1).
 
-    An odd last octet is padded on the right with a zero. All-zero input has the checksum 0xffff.
+    An odd last byte is padded on the right with a zero. Data that is all zero has the checksum 0xffff.
     """
     # 2**16 ≡ 1 (mod 65535): the ones'-complement sum of the words is the whole number modulo 65535.
-    number = int.from_bytes(octets, "big") << (8 if len(octets) & 1 else 0)
+    number = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
     return -number % 65535 if number else 0xFFFF
 
 
-def checksum_ok(octets: bytes) -> bool:
-    """Whether `octets`, their checksum field included, sum to 0xffff, as an undamaged header does (RFC 1071)."""
-    number = int.from_bytes(octets, "big") << (8 if len(octets) & 1 else 0)
+def checksum_ok(data: bytes) -> bool:
+    """Return True if `data`, its checksum field included, sums to 0xffff, as an undamaged header does (RFC 1071)."""
+    number = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
     # All zero leaves no remainder either, but its sum is 0, not 0xffff.
     return number != 0 and number % 65535 == 0

@@ -1,6 +1,6 @@
-"""A finding: one thing about a packet that no correct sender would send, as data.
+"""A finding: one thing in a packet that no correct sender sends, as data.
 
-Parsing frames, findings judge: nothing here raises, and a packet with findings is still a packet.
+Parsing frames and findings judge: nothing here raises, and a packet with findings is still a packet.
 """
 
 from __future__ import annotations
@@ -9,29 +9,36 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+INPUT = "input"
+"""The value of `length_from` if the end of the input limited the length, not a length field."""
+
 
 class FindingKind(StrEnum):
-    """What is the matter."""
+    """The kind of fault."""
 
-    TRUNCATED = "truncated"  # octets are missing
+    TRUNCATED = "truncated"  # bytes are missing
     LENGTH = "length"  # a length field disagrees with another, or with its own minimum
     OFFLOAD = "offload"  # total length 0, as captures of segmentation offload have it
-    TRAILER = "trailer"  # octets stand after the end that a length field gives
+    TRAILER = "trailer"  # bytes follow the end that a length field gives
     CHECKSUM = "checksum"
     OPTION = "option"
     RESERVED = "reserved"  # a bit that must be zero
     FRAGMENT = "fragment"  # a fragment that cannot be part of a datagram
+    ADDRESS = "address"  # an address that cannot stand in this field
+    VALUE = "value"  # a value, or a combination of values, that the protocol forbids
 
 
 class Finding(Struct, frozen=True):
-    """One finding.
+    """One fault of a packet.
 
-    layer, field   "IPv4", "total_length"
-    offset         of the field, in octets from the datagram's first
-    needed         octets needed; for a checksum the right value, for a list its entries; None where no number says it
-    present        octets present; for a checksum the value that stands there, for a list its entries
-    length_from    which length said how many are present: "octets" (the input's end) or a field, as "UDP.length"
-    rule           what it breaks, and its source
+    Attributes:
+        layer: The header's protocol, as "IPv4".
+        field: The header's field, as "total_length".
+        offset: Where the field starts, in bytes from the packet's first.
+        rule: The rule that is broken, and its source.
+        needed: Bytes needed; for a checksum the right value, for a list its entries; None if no number says it.
+        present: Bytes present; for a checksum the value in the packet, for a list its entries.
+        length_from: What limited `present`: "input" (the end of the data) or a length field, as "UDP.length".
     """
 
     layer: str
@@ -48,6 +55,14 @@ class Finding(Struct, frozen=True):
             return f"{self.layer} checksum {self.present:#06x} is bad, should be {self.needed:#06x}"
         text = f"{self.layer} {self.field.replace('_', ' ')}: {self.rule}"
         if self.needed is not None and self.present is not None:
-            text += f" (needed {self.needed}, present {self.present}"
-            text += f" by {self.length_from})" if self.length_from else ")"
+            text += f" (needed {self.needed}, got {self.present}"
+            limit = "the end of the input" if self.length_from == INPUT else self.length_from
+            text += f", limited by {limit})" if limit else ")"
         return text
+
+    @property
+    def brief(self) -> str:
+        """The fault in as few words as will do, for a one-line summary."""
+        if self.kind is FindingKind.CHECKSUM and self.present is not None and self.needed is not None:
+            return f"bad {self.layer} checksum {self.present:#06x}, should be {self.needed:#06x}"
+        return f"{self.layer} {self.field.replace('_', ' ')}: {self.rule}"

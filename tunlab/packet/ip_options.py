@@ -1,6 +1,6 @@
 """The options of IPv4: RFC 791 section 3.1, and the router alert of RFC 2113.
 
-The kind is the whole octet (copied flag, class and number): masked, different options look the same.
+The kind is the whole byte (copied flag, class and number): masked, different options look the same.
 """
 
 from __future__ import annotations
@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import force_setattr
 
-from tunlab.packet.address import OCTETS, TEXT, AddressLike, address_text
-from tunlab.packet.header import check_width
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
+from tunlab.packet.address import AddressLike, ipv4_address, ipv4_bytes, ipv4_text
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types
+from tunlab.packet.values import check_width
 
 END = Option(END_OF_OPTIONS)
 NOP = Option(NO_OPERATION)
 
 
 class Route(TypedOption, frozen=True, gc=False):
-    """A list of addresses with a pointer to the next: in octets from the option's first, counted from 1, so that 4
-    is the first address, 8 the second.
+    """A list of addresses, with a pointer to the next.
+
+    Attributes:
+        pointer: Bytes from the option's first, counted from 1: 4 is the first address, 8 the second.
     """
 
-    FORM: ClassVar = "takes 3 and 4 for each address, with a pointer of 4 at least (RFC 791 section 3.1)"
+    FORM: ClassVar = "3 and 4 for each address, with a pointer of at least 4 (RFC 791 section 3.1)"
+    ONCE: ClassVar = True
 
     addresses: tuple[str, ...]
     pointer: int = 4
@@ -34,18 +37,22 @@ class Route(TypedOption, frozen=True, gc=False):
         def __init__(self, addresses: Iterable[AddressLike], pointer: int = 4) -> None: ...
 
     def __post_init__(self) -> None:
-        addresses = self.addresses
-        if type(addresses) is not tuple or not all(address in OCTETS for address in addresses):
-            force_setattr(self, "addresses", tuple(address_text(address) for address in addresses))
+        force_setattr(self, "addresses", tuple([ipv4_address(address) for address in self.addresses]))
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
         if len(data) % 4 != 1 or data[0] < 4:
             return None
-        return cls(tuple([TEXT[data[at : at + 4]] for at in range(1, len(data), 4)]), data[0])
+        return cls(tuple([ipv4_text(data[at : at + 4]) for at in range(1, len(data), 4)]), data[0])
 
     def data(self) -> bytes:
-        return bytes((self.pointer,)) + b"".join(OCTETS[address] for address in self.addresses)
+        return bytes((self.pointer,)) + b"".join(map(ipv4_bytes, self.addresses))
+
+    @property
+    def fault(self) -> str:
+        if self.pointer % 4 == 0:
+            return ""
+        return f"the pointer is {self.pointer}, where no address starts; 4, 8, 12, … point to one (RFC 791 section 3.1)"
 
 
 class RecordRoute(Route, frozen=True, gc=False):
@@ -55,7 +62,7 @@ class RecordRoute(Route, frozen=True, gc=False):
 
 
 class SourceRoute(Route, frozen=True, gc=False):
-    """The routers to pass; the last address is the destination. Loose or strict: its subclasses."""
+    """The routers to pass; the last address is the destination. Its subclasses are loose and strict."""
 
 
 class LooseSourceRoute(SourceRoute, frozen=True, gc=False):
@@ -73,14 +80,16 @@ class StrictSourceRoute(SourceRoute, frozen=True, gc=False):
 class Timestamp(TypedOption, frozen=True, gc=False):
     """Internet timestamps.
 
-    pointer    in octets, from 5, as on the wire
-    overflow   routers that found no room
-    flag       0 timestamps alone, 1 with addresses, 3 with addresses given beforehand
-    words      32-bit numbers as they stand: milliseconds since midnight UT, or addresses between them
+    Attributes:
+        words: 32-bit numbers: milliseconds since midnight UT, with `flag` 1 and 3 after the address of each router.
+        pointer: Bytes from the option's first, counted from 1: 5 is the first word.
+        overflow: The number of routers that found no room.
+        flag: 0 for timestamps alone, 1 with addresses, 3 with addresses that the sender has given.
     """
 
     KIND: ClassVar = 68
-    FORM: ClassVar = "takes 4 and 4 for each word (RFC 791 section 3.1)"
+    FORM: ClassVar = "4 and 4 for each word (RFC 791 section 3.1)"
+    ONCE: ClassVar = True
 
     words: tuple[int, ...]
     pointer: int = 5
@@ -104,12 +113,36 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         overflow, flag = (check_width("Timestamp", field, getattr(self, field), 4) for field in ("overflow", "flag"))
         return bytes((self.pointer, overflow << 4 | flag)) + struct.pack(f"!{len(self.words)}I", *self.words)
 
+    @property
+    def fault(self) -> str:
+        source = "(RFC 791 section 3.1)"
+        if self.flag not in (0, 1, 3):
+            return f"the timestamp flag is {self.flag}; it is 0, 1 or 3 {source}"
+        step, end = (8 if self.flag else 4), len(self.words) * 4 + 4
+        if self.pointer < 5 or (self.pointer - 5) % step:
+            return f"the pointer is {self.pointer}, where no timestamp starts; 5 points to the first {source}"
+        if self.pointer <= end < self.pointer + step - 1:
+            return f"the pointer is {self.pointer}, and the room behind it is too small for a timestamp {source}"
+        if self.pointer > end and self.overflow == 15:
+            return f"the overflow counter is full {source}"
+        return ""
+
+    @property
+    def text(self) -> str:
+        """The values, each after its name; with addresses, each in front of its timestamp."""
+        if not self.flag:
+            return super().text
+        pairs = zip(self.words[::2], (*self.words[1::2], ""), strict=False)
+        words = ", ".join(f"{ipv4_text(address.to_bytes(4, 'big'))} {time}".strip() for address, time in pairs)
+        return f"words {words}, pointer {self.pointer}, overflow {self.overflow}, flag {self.flag}"
+
 
 class StreamIdentifier(TypedOption, frozen=True, gc=False):
     """The SATNET stream identifier, 16 bits."""
 
     KIND: ClassVar = 136
-    FORM: ClassVar = "takes 4 (RFC 791 section 3.1)"
+    ONCE: ClassVar = True
+    FORM: ClassVar = "4 (RFC 791 section 3.1)"
 
     identifier: int
 
@@ -125,7 +158,7 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
     """Routers look at this datagram though it is not for them (RFC 2113); the value 0 is the only one defined there."""
 
     KIND: ClassVar = 148
-    FORM: ClassVar = "takes 4 (RFC 2113 section 2.1)"
+    FORM: ClassVar = "4 (RFC 2113 section 2.1)"
 
     value: int = 0
 
@@ -139,4 +172,3 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
 
 _TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
 TYPES: Types = {each.KIND: each for each in _TYPES}
-READERS: Readers = {each.KIND: each.read for each in _TYPES}

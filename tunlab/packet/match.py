@@ -1,92 +1,119 @@
-"""Matching packets and explaining why they do not match: one function does both.
+"""Match packets, and explain why one does not match: both are one function.
 
-`TCP.where(dst_port=80)` makes a `Match`; `difference(packet)` is the list of what differs, and a
-match is an empty list. A field is compared by what it is given:
+`TCP.where(dst_port=80)` makes a `Match`; `difference(packet)` returns the fields that differ, and a
+match is an empty list. How a field is compared depends on the value given:
 
     a value                       equal
+    has(flags)                    all of these flags are set
     a range, a set, a network     contained
-    a function                    true of the field's value
+    a function                    true for the field's value
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from difflib import get_close_matches
-from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias, cast
+from enum import IntFlag
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
-if TYPE_CHECKING:
-    from tunlab.packet.header import Header
-    from tunlab.packet.packet import Packet
-
-
 FunctionNamer: TypeAlias = Callable[[Callable[..., object]], str]
-"""What to call a function in a text; this floor knows its name alone, one that may read files knows its source."""
+"""Returns the text for a function in a message: its name, or its source where files may be read."""
 
 
 def function_name(function: Callable[..., object]) -> str:
-    """The function's own name."""
+    """Return the function's own name."""
     return getattr(function, "__name__", repr(function))
 
 
 ABSENT = "present"
-"""What is wanted of a layer that is not there."""
+"""The wanted value of a layer that the packet does not have."""
 
 _FAR = 1000
 
 
+class Matchable(Protocol):
+    """The parts of a packet that a match needs."""
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes behind the last header."""
+
+    def __iter__(self) -> Iterator[object]: ...
+
+
+class Has(Struct, frozen=True):
+    """Matches a flags field in which all of these flags are set; other flags may be set too."""
+
+    flags: IntFlag
+
+    def __str__(self) -> str:
+        return f"has({format_value(self.flags)})"
+
+
+def has(flags: IntFlag) -> Any:
+    """Match a flags field in which all of `flags` are set: `TCP.where(flags=has(TCPFlag.SYN))` matches a SYN-ACK too.
+
+    A plain `flags=TCPFlag.SYN` is an exact match.
+    """
+    if not isinstance(flags, IntFlag):
+        raise TypeError(f"has() takes flags, as has(TCPFlag.SYN); got {flags!r}")
+    return Has(flags)
+
+
 class Difference(NamedTuple):
-    """One field that is not as wanted: `field` as "TCP.dst_port", "TCP" for a layer that is not there."""
+    """One field that differs: `field` is "TCP.dst_port", or "TCP" for a layer that the packet does not have."""
 
     field: str
     wanted: object
     got: object
 
     def text(self, name: FunctionNamer = function_name, labels: tuple[str, str] = ("wanted", "got")) -> str:
-        """The row of a failure message, functions called by what `name` makes of them."""
-        wanted, got = self.sides(name)
+        """Return the line of a failure message, with functions named by `name`."""
+        wanted, got = self.value_texts(name)
         return f"{self.field}: {labels[0]} {wanted}, {labels[1]} {got}"
 
-    def sides(self, name: FunctionNamer = function_name) -> tuple[str, str]:
-        """Both values as that row has them."""
-        tell = _hexadecimal if self.field.endswith(".checksum") else format_value
-        return tell(self.wanted, name), tell(self.got, name)
+    def value_texts(self, name: FunctionNamer = function_name) -> tuple[str, str]:
+        """Return the wanted and the actual value as text."""
+        text = _hexadecimal if self.field.endswith(".checksum") else format_value
+        return text(self.wanted, name), text(self.got, name)
 
     def __str__(self) -> str:
         return self.text()
 
 
 class Matcher(Protocol):
-    """What can be held against a packet."""
+    """Anything that can be compared with a packet."""
 
-    def difference(self, packet: Packet) -> list[Difference]:
-        """As `Match.difference`."""
+    def difference(self, packet: Any) -> list[Difference]:
+        """Return the fields that differ, as `Match.difference` does."""
 
 
 class Match(Struct, frozen=True):
     """Conditions on the headers of a packet and on its payload; made by `Header.where`, joined by `&`."""
 
-    conditions: tuple[tuple[type[Header], tuple[tuple[str, object], ...]], ...]
+    conditions: tuple[tuple[Any, tuple[tuple[str, object], ...]], ...]
 
-    def difference(self, packet: Packet) -> list[Difference]:
-        """The fields that differ from what is wanted, in the order they were given; empty for a match."""
-        rows: list[Difference] = []
+    def difference(self, packet: Matchable) -> list[Difference]:
+        """Return the fields that differ, in the order in which they were given; an empty list is a match.
+
+        If the packet has several headers of a class (a tunnel), the one that differs least counts.
+        """
+        found: list[Difference] = []
         for layer, wanted in self.conditions:
-            header = packet.get(layer)
-            if header is None:
-                got = "/".join(type(each).__name__ for each in packet.headers) or "octets"
-                rows.append(Difference(layer.__name__, ABSENT, got))
-                continue
-            for name, value in wanted:
-                got_value = packet.payload if name == "payload" else getattr(header, name)
-                if not _agrees(value, got_value):
-                    rows.append(Difference(f"{layer.__name__}.{name}", value, got_value))
-        return rows
+            headers = [header for header in packet if isinstance(header, layer)]
+            if headers:
+                rows = [_compare(layer, wanted, header, packet.payload) for header in headers]
+                found += min(rows, key=distance)
+            else:
+                got = "/".join(type(each).__name__ for each in packet) or "bytes"
+                found.append(Difference(layer.__name__, ABSENT, got))
+        return found
 
-    def matches(self, packet: Packet) -> bool:
-        """Whether nothing differs."""
+    def matches(self, packet: Matchable) -> bool:
+        """Return True if nothing differs."""
         return not self.difference(packet)
 
     def __and__(self, other: Match) -> Match:
@@ -95,7 +122,7 @@ class Match(Struct, frozen=True):
         return Match(self.conditions + other.conditions)
 
     def text(self, name: FunctionNamer = function_name) -> str:
-        """The conditions, functions called by what `name` makes of them."""
+        """Return the conditions as text, with functions named by `name`."""
         return " & ".join(
             f"{layer.__name__}({', '.join(f'{field}={format_value(value, name, 16)}' for field, value in wanted)})"
             for layer, wanted in self.conditions
@@ -105,8 +132,24 @@ class Match(Struct, frozen=True):
         return self.text()
 
 
-def where(layer: type[Header], fields: dict[str, object]) -> Match:
-    """The `Match` of a layer's fields; a name or a value that the layer cannot have is a TypeError or ValueError."""
+def _compare(
+    layer: type[Any], wanted: tuple[tuple[str, object], ...], header: object, payload: bytes
+) -> list[Difference]:
+    found = []
+    for name, value in wanted:
+        got = payload if name == "payload" else getattr(header, name)
+        if not _agrees(value, got):
+            found.append(Difference(f"{layer.__name__}.{name}", value, got))
+    return found
+
+
+def where(layer: type[Any], fields: dict[str, object]) -> Match:
+    """Return the `Match` on a layer's fields.
+
+    Raises:
+        TypeError: If the layer has no field of this name.
+        MalformedError: If the field cannot have this value.
+    """
     known = (*layer.__struct_fields__, *layer.VIEWS, "payload")
     for name in fields:
         if name not in known:
@@ -116,14 +159,18 @@ def where(layer: type[Header], fields: dict[str, object]) -> Match:
     return Match(((layer, tuple((name, _wanted(layer, name, value)) for name, value in fields.items())),))
 
 
-def _wanted(layer: type[Header], name: str, value: object) -> object:
-    """`value` as the field would hold it, so that a match can be by plain equality; refused where it never holds it."""
+def _wanted(layer: type[Any], name: str, value: object) -> object:
+    """Return `value` in the form that the field holds, so that plain equality compares it."""
     if callable(value) or (value is None and name in layer.VIEWS):
         return value
     if isinstance(value, (set, frozenset)):
         return frozenset(_wanted(layer, name, each) for each in value)
-    if isinstance(value, (range, IPv4Network)):
-        for end in (value.network_address,) if isinstance(value, IPv4Network) else (*value[:1], *value[-1:]):
+    if isinstance(value, Has):
+        layer.coerce(name, value.flags)
+        return value
+    if isinstance(value, (range, IPv4Network, IPv6Network)):
+        ends = (*value[:1], *value[-1:]) if isinstance(value, range) else (value.network_address,)
+        for end in ends:
             layer.coerce(name, end)
         return value
     return layer.coerce(name, value)
@@ -132,18 +179,22 @@ def _wanted(layer: type[Header], name: str, value: object) -> object:
 def _agrees(wanted: object, got: object) -> bool:
     if isinstance(wanted, (range, frozenset)):
         return got in wanted
-    if isinstance(wanted, IPv4Network):
-        return isinstance(got, str) and IPv4Address(got) in wanted
+    if isinstance(wanted, Has):
+        return isinstance(got, int) and got & wanted.flags == wanted.flags
+    if isinstance(wanted, (IPv4Network, IPv6Network)):
+        return isinstance(got, str) and ip_address(got) in wanted
     if callable(wanted):
         return bool(cast(Callable[[object], object], wanted)(got))
     return wanted == got
 
 
-def format_value(value: object, name: FunctionNamer = function_name, octets: int = 32) -> str:
-    """A value as a failure message should show it: octets in hexadecimal, so many; flags and functions by name."""
+def format_value(value: object, name: FunctionNamer = function_name, most: int = 32) -> str:
+    """Return a value as failure messages show it: at most so many bytes in hexadecimal, flags and functions by name."""
     if isinstance(value, bytes):
-        cut = " …" if len(value) > octets else ""
-        return f"{len(value)} octet{'s' * (len(value) != 1)} {value[:octets].hex(' ')}{cut}" if value else "no octets"
+        more = " …" if len(value) > most else ""
+        return f"{len(value)} byte{'s' * (len(value) != 1)} {value[:most].hex(' ')}{more}" if value else "no bytes"
+    if isinstance(value, Has):
+        return str(value)
     if callable(value):
         return name(value)
     if isinstance(value, frozenset):
@@ -151,7 +202,7 @@ def format_value(value: object, name: FunctionNamer = function_name, octets: int
     member = getattr(value, "name", None)
     if isinstance(member, str) and isinstance(value, int):
         return member
-    return str(value) if isinstance(value, (str, int, IPv4Network)) else repr(value)
+    return str(value) if isinstance(value, (str, int, IPv4Network, IPv6Network)) else repr(value)
 
 
 def _hexadecimal(value: object, name: FunctionNamer) -> str:
@@ -159,11 +210,11 @@ def _hexadecimal(value: object, name: FunctionNamer) -> str:
 
 
 def distance(differences: Iterable[Difference]) -> int:
-    """In how many fields a packet is not as wanted; one without the layer is farther than any that has it."""
+    """Return the number of fields that differ; a missing layer counts more than any number of fields."""
     return sum(_FAR if each.wanted is ABSENT else 1 for each in differences)
 
 
-def nearest(match: Matcher, packets: Sequence[Packet]) -> list[tuple[int, list[Difference]]]:
-    """For each packet its index and differences, the fewest differences first, then the latest packet first."""
+def nearest(match: Matcher, packets: Sequence[Any]) -> list[tuple[int, list[Difference]]]:
+    """Return the index and the differences of each packet, the fewest differences first, then the latest packet."""
     rows = [(index, match.difference(packet)) for index, packet in enumerate(packets)]
     return sorted(rows, key=lambda row: (distance(row[1]), -row[0]))

@@ -1,63 +1,75 @@
 """The option list that IPv4 (RFC 791 section 3.1) and TCP (RFC 9293 section 3.1) share.
 
-Kind 0 ends the list, kind 1 is one octet of padding, every other kind is followed by a length octet
-that counts kind and length too, and by length - 2 octets of data. Reading it always ends: a length
-that cannot be (0, 1, or past the end) stops the walk with a fault, it never repeats or guesses.
+Kind 0 ends the list, kind 1 is one byte of padding, every other kind is followed by a length byte that counts kind and
+length too, and by length - 2 bytes of data. Reading always ends: a length that is impossible (0, 1, or past the end)
+stops it with a fault; it never repeats or guesses.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Self, TypeAlias
 
 from msgspec import Struct
 
 from tunlab.errors import MalformedError
+from tunlab.packet.field import Field, count
 from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import to_bytes
+from tunlab.packet.header import Layer
+from tunlab.packet.values import to_bytes
 
 END_OF_OPTIONS = 0
 NO_OPERATION = 1
 MAX_OPTIONS_LENGTH = 40
-"""Octets: a header of at most 15 words has 20 fixed octets."""
+"""Bytes: a header of at most 15 words has 20 fixed bytes."""
+
+NAMES = {END_OF_OPTIONS: "end of options", NO_OPERATION: "no operation"}
+SHORT_NAMES = {END_OF_OPTIONS: "eol", NO_OPERATION: "nop"}
 
 
 class Option(Struct, frozen=True, gc=False):
-    """An option by its kind and data, in octets after the length; for kinds 0 and 1 there are none."""
+    """An option by its kind and data, the bytes after the length; kinds 0 and 1 have none."""
 
     kind: int
     data: bytes = b""
 
     def __bytes__(self) -> bytes:
-        if self.kind in (END_OF_OPTIONS, NO_OPERATION) and not self.data:
+        if self.kind in NAMES and not self.data:
             return bytes((self.kind,))
         try:
             return bytes((self.kind, len(self.data) + 2)) + self.data
         except (TypeError, ValueError):
-            rule = "an option has a kind up to 255 and at most 253 octets of data"
+            rule = "an option has a kind up to 255 and at most 253 bytes of data"
             raise MalformedError(layer="Option", field="", value=self, rule=rule) from None
+
+    def __str__(self) -> str:
+        return SHORT_NAMES.get(self.kind, f"kind {self.kind}")
 
 
 class TypedOption(Struct, frozen=True, gc=False):
-    """An option whose data have a meaning; each subclass reads and writes its own."""
+    """An option whose data has a meaning; each subclass reads and writes its own."""
 
     KIND: ClassVar[int]
     FORM: ClassVar[str]
-    """What `read` takes, in words that go on from "the option has the length 3, and …", with the source."""
+    """The length that the option has, as the end of a sentence, with the source."""
+    ONCE: ClassVar[bool] = False
+    """True if the option may stand in a header once only."""
+    SHORT_NAME: ClassVar[str] = ""
+    """tcpdump's name."""
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        """The option with this data, or None where the data are not of its form."""
+        """Return the option with this data; None if the data has another form."""
         raise NotImplementedError
 
     def data(self) -> bytes:
-        """The octets after kind and length."""
+        """Return the bytes after kind and length."""
         raise NotImplementedError
 
     @property
     def fault(self) -> str:
-        """What no correct sender would write in it, in words, with the source; "" for nothing."""
+        """The rule that the option breaks, with the source; empty if it breaks none."""
         return ""
 
     def __bytes__(self) -> bytes:
@@ -65,13 +77,36 @@ class TypedOption(Struct, frozen=True, gc=False):
             data = self.data()
         except (struct.error, TypeError, ValueError) as error:
             name = type(self).__name__
-            rule = f"{name} has a field that does not fit its octets ({error})"
+            rule = f"{name} has a field that does not fit its bytes ({error})"
             raise MalformedError(layer=name, field="", value=self, rule=rule) from None
         return bytes(Option(self.KIND, data))
 
+    def __str__(self) -> str:
+        values = " ".join(value_text(getattr(self, field)) for field in self.__struct_fields__)
+        return f"{self.SHORT_NAME or type(self).__name__.lower()} {values}".strip()
+
+    @property
+    def text(self) -> str:
+        """The values, each after its name."""
+        fields = self.__struct_fields__
+        return ", ".join(f"{field.replace('_', ' ')} {value_text(getattr(self, field))}" for field in fields)
+
+
+def value_text(value: object) -> str:
+    """Return a value of an option as text."""
+    if isinstance(value, tuple):
+        return " ".join("-".join(map(str, each)) if isinstance(each, tuple) else str(each) for each in value)
+    return value.hex() if isinstance(value, bytes) else str(value)
+
 
 class OptionFault(Struct, frozen=True):
-    """Where the walk stopped: `offset` of the option in the list, its `length` octet (None: not there), `present`."""
+    """The place in an option list where reading stopped.
+
+    Attributes:
+        offset: Where the option starts in the list.
+        length: Its length byte; None if that is missing.
+        present: Bytes from the option's first to the end of the list.
+    """
 
     offset: int
     kind: int
@@ -80,48 +115,38 @@ class OptionFault(Struct, frozen=True):
 
     @property
     def rule(self) -> str:
-        """In words."""
+        """The fault as a sentence."""
         if self.length is None:
-            return f"option {self.kind} has no length octet"
+            return f"option {self.kind} has no length byte"
         if self.length < 2:
-            return f"option {self.kind} has the length {self.length}, and the least is 2"
-        return f"option {self.kind} has the length {self.length} and overruns the header"
-
-    def finding(self, layer: str, start: int, length_from: str) -> Finding:
-        """This as a finding about `layer`, whose options start at `start` and end where `length_from` says."""
-        needed, present = self.length or 2, self.present
-        if self.length is not None and self.length < 2:
-            needed, present, length_from = 2, self.length, f"{layer}.options"
-        return Finding(
-            layer, "options", FindingKind.OPTION, start + self.offset, self.rule, needed, present, length_from
-        )
+            return f"option {self.kind} has length {self.length}; the minimum is 2"
+        return f"option {self.kind} has length {self.length} and overruns the header"
 
 
 Pair: TypeAlias = tuple[int, bytes]
-"""An option's kind and data, the least that can be said of it."""
+"""An option's kind and data."""
 
 Types: TypeAlias = Mapping[int, type[TypedOption]]
-"""By kind: the options that are known."""
+"""The known options by their kind."""
 
-Readers: TypeAlias = Mapping[int, Callable[[bytes], TypedOption | None]]
-"""By kind: what reads an option's data into its own type, or answers None where they have not its form."""
+_END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
 
 
-def split_options(octets: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
-    """Kind and data of each option, up to and including the end of the list, and where it could not be read further."""
+def split_options(data: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
+    """Return kind and data of each option, up to and including the end of the list, and why reading stopped early."""
     found: list[Pair] = []
-    offset, end = 0, len(octets)
+    offset, end = 0, len(data)
     while offset < end:
-        kind = octets[offset]
+        kind = data[offset]
         if kind > NO_OPERATION:
             try:
-                after = offset + octets[offset + 1]
+                after = offset + data[offset + 1]
             except IndexError:
                 return tuple(found), OptionFault(offset, kind, None, 1)
-            data = offset + 2
-            if after < data or after > end:
+            body = offset + 2
+            if after < body or after > end:
                 return tuple(found), OptionFault(offset, kind, after - offset, end - offset)
-            found.append((kind, octets[data:after]))
+            found.append((kind, data[body:after]))
             offset = after
         elif kind == NO_OPERATION:
             found.append(_NOP)
@@ -132,46 +157,104 @@ def split_options(octets: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
     return tuple(found), None
 
 
-def option_findings(layer: str, octets: bytes, start: int, length_from: str, types: Types) -> list[Finding]:
-    """What is wrong with the options of `layer`, at `start`: known ones of another form, and where reading ends.
-
-    length_from   which length says where they end
-    """
-    found: list[Finding] = []
-    pairs, fault = split_options(octets)
-    offset = start
-    for kind, data in pairs:
-        known = types.get(kind)
-        if known is not None:
-            option = known.read(data)
-            said = f"option {kind} ({known.__name__}) has the length {len(data) + 2}, and {known.FORM}"
-            rule = said if option is None else option.fault
-            if rule:
-                found.append(Finding(layer, "options", FindingKind.OPTION, offset, rule))
-        offset += 1 if kind in (END_OF_OPTIONS, NO_OPERATION) else len(data) + 2
-    if fault is not None:
-        found.append(fault.finding(layer, start, length_from))
-    return found
-
-
-_END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
-
-
-def decode_options(octets: bytes, readers: Readers) -> list[Option | TypedOption]:
-    """`split_options` as objects: an option that no reader knows, or not in this form, is given as an `Option`."""
-    return [
-        (readers[kind](data) if kind in readers else None) or Option(kind, data)
-        for kind, data in split_options(octets)[0]
-    ]
+def decode_options(data: bytes, types: Types) -> tuple[Option | TypedOption, ...]:
+    """Return the options as objects; one that is not known, or has another form, is an `Option`."""
+    if not data:
+        return ()
+    return tuple(
+        [
+            (types[kind].read(body) if kind in types else None) or Option(kind, body)
+            for kind, body in split_options(data)[0]
+        ]
+    )
 
 
 def options_to_bytes(options: object) -> bytes:
-    """Options given as octets (kept as they are) or as option objects; raises ValueError for anything else."""
+    """Return options given as bytes (kept as they are) or as option objects.
+
+    Raises:
+        ValueError: If they are neither.
+    """
     if isinstance(options, Iterable) and not isinstance(options, (str, bytes, bytearray, memoryview)):
         return b"".join(to_bytes(option) for option in options)
     return to_bytes(options)
 
 
-def pad_options(octets: bytes) -> bytes:
-    """Options filled up with ends-of-options to whole 32-bit words, in which headers count their length."""
-    return octets + bytes(-len(octets) % 4)
+def pad_options(data: bytes) -> bytes:
+    """Return options filled up with ends-of-options to whole 32-bit words, in which headers count their length."""
+    return data + bytes(-len(data) % 4)
+
+
+def check_options(layer: str, data: bytes, source: str) -> bytes:
+    """Return the options padded.
+
+    Raises:
+        MalformedError: If a header cannot hold so many.
+    """
+    data = pad_options(data)
+    if len(data) > MAX_OPTIONS_LENGTH:
+        rule = f"a header holds at most {MAX_OPTIONS_LENGTH} bytes of options ({source})"
+        raise MalformedError(layer=layer, field="options", value=f"{len(data)} bytes", rule=rule)
+    return data
+
+
+def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types: Types) -> list[Finding]:
+    """Return what is wrong with the options of a header.
+
+    Args:
+        at: Where they start in the header.
+        length_from: The field that says where they end.
+    """
+    found = list[Finding]()
+    pairs, fault = split_options(data)
+    seen = set[int]()
+    offset = 0
+    for kind, body in pairs:
+        known = types.get(kind)
+        if known is not None:
+            option = known.read(body)
+            rule = (
+                f"option {kind} ({known.__name__}) has length {len(body) + 2}; it needs {known.FORM}"
+                if option is None
+                else option.fault
+            )
+            if known.ONCE and kind in seen and not rule:
+                rule = f"option {kind} ({known.__name__}) stands twice; it may stand once (RFC 791 section 3.1)"
+            if rule:
+                found.append(layer.finding("options", FindingKind.OPTION, at + offset, rule))
+        seen.add(kind)
+        offset += 1 if kind in NAMES else len(body) + 2
+    if fault is not None:
+        needed, present = fault.length or 2, fault.present
+        if fault.length is not None and fault.length < 2:
+            needed, present, length_from = 2, fault.length, f"{layer.header.layer_name}.options"
+        offset = at + fault.offset
+        found.append(layer.finding("options", FindingKind.OPTION, offset, fault.rule, needed, present, length_from))
+    elif any(data[offset:]):
+        rule = "bytes behind the end of the options are not zero (RFC 791 section 3.1, RFC 9293 section 3.1)"
+        found.append(layer.finding("options", FindingKind.OPTION, at + offset, rule))
+    return found
+
+
+def options_field(data: bytes, start: int, types: Types) -> Field:
+    """Return the options as a field, each option a child with its kind, length and data."""
+    pairs, fault = split_options(data)
+    children, at = list[Field](), start
+    for kind, body in pairs:
+        if kind in NAMES:
+            children.append(Field(NAMES[kind], kind, "", at, 8))
+            at += 8
+            continue
+        option = types[kind].read(body) if kind in types else None
+        name, text = (f"kind {kind}", body.hex(" ")) if option is None else (type(option).__name__, option.text)
+        parts = [Field("kind", kind, str(kind), at, 8), Field("length", len(body) + 2, str(len(body) + 2), at + 8, 8)]
+        if body:
+            parts.append(Field("data", body, body.hex(" "), at + 16, len(body) * 8))
+        bits = (len(body) + 2) * 8
+        children.append(Field(name, option or body, text, at, bits, tuple(parts), folded=True))
+        at += bits
+    left = start + len(data) * 8 - at
+    if left:
+        name = "unread" if fault else "padding"
+        children.append(Field(name, data[-(left // 8) :], count(left // 8, "byte"), at, left))
+    return Field("options", data, count(len(data), "byte"), start, len(data) * 8, tuple(children))

@@ -1,377 +1,319 @@
-"""A packet: headers side by side, what they carry, what follows them. Octets in and out.
+"""The packet: headers side by side, what they carry, and what follows.
 
 Three laws, held by property tests:
 
-1. `build(parse(octets)) == octets` for every octet string that parses: parsing keeps every bit.
-2. `parse(build(packet)) == complete(packet)` where no length, protocol or fragment offset is forced to say otherwise:
-   only derived fields may be None, and None means compute.
-3. `findings(build(packet)) == []` where nothing was forced.
+1. `build(parse(data)) == data` for all bytes that parse: parsing keeps every bit.
+2. `parse(build(packet)) == complete(packet)` if nothing is forced to say otherwise and the payload is not itself the
+   body of a registered protocol; for those, `parse(build(packet))` builds to the same bytes. Only derived fields may be
+   None, and None means compute.
+3. `findings(build(packet)) == []` if nothing was forced.
 
-Parsing frames, findings judge. `parse` raises only where there is no IP header to give; whatever is
-wrong further in keeps the layers decoded so far and leaves the rest as octets.
+Parsing frames and findings judge. `parse` raises only if the first header cannot be framed; whatever is wrong further
+in keeps the headers read so far and leaves the rest as bytes.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from typing import Any, SupportsBytes, TypeAlias, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from tunlab.errors import PacketError
-from tunlab.packet.address import ENDS
-from tunlab.packet.checksum import Checksum, Verdict, checksum_ok, internet_checksum
-from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import Header, Transport, to_bytes
-from tunlab.packet.icmp import ICMP, ICMPType, icmp_checksum, unpack_icmp
-from tunlab.packet.igmp import IGMP, igmp_checksum, igmp_findings, parse_igmp
-from tunlab.packet.ipv4 import FIXED, FRAGMENT, SERVICE, IPv4, header_error, ipv4_findings, unpack_ipv4
-from tunlab.packet.tcp import FLAGS as TCP_FLAGS
-from tunlab.packet.tcp import OFFSET_RESERVED, TCP, tcp_checksum, tcp_findings, unpack_tcp
-from tunlab.packet.truncated import LAYERS, TruncatedHeader
-from tunlab.packet.udp import UDP, udp_checksum, udp_findings, unpack_udp
+from tunlab.packet.address import OCTET_TEXT
+from tunlab.packet.header import Header
+from tunlab.packet.kinds import Link, Network, Transport
+from tunlab.packet.layers import first_header
+from tunlab.packet.network.ipv4 import FRAGMENT, SERVICE, IPv4, new_ipv4, unpack_ipv4
+from tunlab.packet.tables import IP_PAYLOADS, LINK_TYPES
+from tunlab.packet.transport.icmp import ICMP
+from tunlab.packet.transport.igmp import IGMP
+from tunlab.packet.transport.tcp import TCP
+from tunlab.packet.transport.udp import UDP
+from tunlab.packet.truncated import TruncatedHeader
+from tunlab.packet.values import to_bytes
 
-Layer: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
-"""What a packet is built of: headers, then octets or anything with `__bytes__`."""
+PacketPart: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
+"""What a packet is built of: headers, then payload as bytes or anything with `__bytes__`."""
 
 H = TypeVar("H", bound=Header)
 
-_ENDS = ENDS.known
-_CHECKSUMS: dict[type[Header], Callable[[IPv4, Any, bytes], int]] = {
-    ICMP: lambda _, icmp, payload: icmp_checksum(icmp, payload),
-    IGMP: lambda _, igmp, payload: igmp_checksum(igmp, payload),
-    TCP: tcp_checksum,
-    UDP: udp_checksum,
-}
 
-
-class Packet(Struct, frozen=True, gc=False):
+class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     """Headers from the outermost in, and what they carry.
 
-    payload   the octets behind the last header, as far as the lengths count them
-    trailer   the octets behind those
-    cut       how many more there were on the wire, which a capture or an ICMP error left off
+    Attributes:
+        payload: The bytes behind the last header, as far as the length fields count them.
+        trailer: The bytes behind those.
+        missing: How many more bytes there were on the wire, which a capture or an ICMP error left out.
+        time: When the packet was received, in nanoseconds of `clock`; None if it was not received. Packets that differ
+            in time alone are equal.
+        clock: The clock of `time`: "realtime" (since the epoch), "monotonic" or the name of a virtual clock.
     """
 
     headers: tuple[Header, ...]
     payload: bytes = b""
     trailer: bytes = b""
     missing: int = 0
+    time: int | None = None
+    clock: str = ""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Packet):
+            return NotImplemented
+        return (
+            self.payload == other.payload
+            and self.headers == other.headers
+            and self.trailer == other.trailer
+            and self.missing == other.missing
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other  # Struct has a `__ne__` of its own, which compares identities here
+
+    def __hash__(self) -> int:
+        return hash((self.headers, self.payload, self.trailer, self.missing))
+
+    def replace(self, **fields: Any) -> Packet:
+        """Return a copy with these attributes changed."""
+        return replace(self, **fields)
 
     @classmethod
-    def of(cls, *layers: Layer) -> Packet:
-        """The packet of `layers`: headers first, then what they carry, joined."""
-        headers = tuple(layer for layer in layers if isinstance(layer, Header))
-        if any(isinstance(layer, Header) for layer in layers[len(headers) :]):
-            raise PacketError("a header stands behind octets: give the headers first, then the payload")
-        match headers:
-            case (IPv4(),) | (IPv4(), Transport() | TruncatedHeader()):
-                pass
-            case _:
-                raise _no_packet(headers)
-        try:
-            return cls(headers, b"".join(to_bytes(layer) for layer in layers[len(headers) :]))
-        except ValueError as error:
-            raise PacketError(f"the payload holds {error}") from None
+    def of(cls, *parts: PacketPart) -> Packet:
+        """Return the packet of headers and what they carry, joined.
 
-    def get(self, layer: type[H]) -> H | None:
-        """The header of this class, or None."""
+        Raises:
+            PacketError: If these parts do not make a packet.
+        """
+        __tracebackhide__ = True
+        headers = tuple([part for part in parts if isinstance(part, Header)])
+        if any(isinstance(part, Header) for part in parts[len(headers) :]):
+            raise PacketError("a header follows bytes. Give the headers first, then the payload")
+        check_headers(headers)
+        try:
+            return cls(headers, b"".join([to_bytes(part) for part in parts[len(headers) :]]))
+        except ValueError as error:
+            raise PacketError(f"the payload is {error}") from None
+
+    def get(self, layer: type[H], nth: int = 0) -> H | None:
+        """Return the header of this class, the `nth` from the outermost on; None if there is none."""
         for header in self.headers:
             if isinstance(header, layer):
-                return header
+                if nth == 0:
+                    return header
+                nth -= 1
         return None
 
     def __getitem__(self, layer: type[H]) -> H:
-        """The header of this class; raises PacketError where the packet has none."""
+        """Return the outermost header of this class.
+
+        Raises:
+            PacketError: If the packet has none.
+        """
         header = self.get(layer)
         if header is None:
-            names = ", ".join(type(each).__name__ for each in self.headers) or "none"
-            raise PacketError(f"the packet has no {layer.__name__} header; it has {names}")
+            raise self._no_header(layer.__name__)
         return header
+
+    def __contains__(self, layer: object) -> bool:
+        return isinstance(layer, type) and any(isinstance(header, layer) for header in self.headers)
+
+    def __iter__(self) -> Iterator[Header]:
+        return iter(self.headers)
+
+    def _no_header(self, name: str) -> PacketError:
+        names = ", ".join(type(each).__name__ for each in self.headers) or "none"
+        return PacketError(f"the packet has no {name} header; it has {names}")
 
     @property
     def ip(self) -> IPv4:
-        """The IPv4 header."""
-        return self[IPv4]
+        """The innermost IP header."""
+        for header in reversed(self.headers):
+            if isinstance(header, Network):
+                return header  # type: ignore[return-value]
+        raise self._no_header("IP")
 
     @property
     def tcp(self) -> TCP:
-        """The TCP header; raises PacketError where there is none."""
+        """The TCP header."""
         return self[TCP]
 
     @property
     def udp(self) -> UDP:
-        """The UDP header; raises PacketError where there is none."""
+        """The UDP header."""
         return self[UDP]
 
     @property
     def icmp(self) -> ICMP:
-        """The ICMP header; raises PacketError where there is none."""
+        """The ICMP header."""
         return self[ICMP]
 
     @property
     def igmp(self) -> IGMP:
-        """The IGMP message; raises PacketError where there is none."""
+        """The IGMP message."""
         return self[IGMP]
 
     @property
     def transport(self) -> Header | None:
-        """The header behind IPv4, `TruncatedHeader` where it is cut short, or None."""
-        return self.headers[1] if len(self.headers) > 1 else None
+        """The header that the innermost IP header carries, a `TruncatedHeader` if it is cut short.
+
+        None for a later fragment or a protocol that is not known.
+        """
+        last = self.headers[-1] if self.headers else None
+        return last if isinstance(last, (Transport, TruncatedHeader)) else None
 
     @property
     def ports(self) -> tuple[int, int] | None:
-        """Source and destination port of TCP or UDP, cut short or not; None for others."""
-        transport = self.transport
-        if (
-            not isinstance(transport, (TCP, UDP, TruncatedHeader))
-            or transport.src_port is None
-            or transport.dst_port is None
-        ):
-            return None
-        return transport.src_port, transport.dst_port
+        """Source and destination port of TCP or UDP, also if the header is cut short; None for others."""
+        return self.headers[-1].ports if self.headers else None
 
     @property
     def quoted(self) -> Packet:
-        """The datagram that an ICMP error quotes, usually cut short; raises PacketError where there is none."""
-        if not self.icmp.is_error:
-            raise PacketError(f"an ICMP {self.icmp.name} quotes no datagram; errors do (RFC 792)")
-        octets = self.payload[: self.icmp.quoted_length]
-        return parse(octets, wire_length=int.from_bytes(octets[2:4], "big"))
+        """The packet that an ICMP error quotes, usually cut short.
+
+        Raises:
+            PacketError: If the packet is not an ICMP error, or quotes no packet.
+        """
+        header = self.headers[-1] if self.headers else None
+        if not isinstance(header, ICMP):
+            raise self._no_header("ICMP")
+        data = header.quoted(self.payload)
+        return parse(data, wire_length=int.from_bytes(data[2:4], "big"))
 
     def __bytes__(self) -> bytes:
         return build(self)
 
 
-def parse(octets: bytes | bytearray | memoryview, *, wire_length: int | None = None) -> Packet:
-    """The packet in `octets`, which begin with the IP header.
+def check_headers(headers: tuple[Header, ...]) -> None:
+    """Raise PacketError if these headers do not make a packet."""
+    __tracebackhide__ = True
+    if not headers or not isinstance(headers[0], (Network, Link)):
+        raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first")
+    for header in headers[:-1]:
+        if isinstance(header, (Transport, TruncatedHeader)):
+            names = ", ".join(type(each).__name__ for each in headers)
+            name = type(header).__name__
+            raise PacketError(f"{names}: no header can follow {name}. Give what it carries as bytes")
 
-    wire_length   octets there were on the wire, where a capture kept fewer; None: these are all
 
-    Raises TruncatedError (fewer than 20 octets) or MalformedError (version, IHL), and for octets nothing else;
-    ValueError for what are no octets. What is wrong further in is told by `findings` and `checksums`.
+def parse(
+    data: bytes | bytearray | memoryview,
+    *,
+    link_type: int | None = None,
+    wire_length: int | None = None,
+    time: int | None = None,
+    clock: str = "",
+) -> Packet:
+    """Return the packet in `data`. `findings` and `checksums` tell what is wrong further in than the first header.
+
+    Args:
+        link_type: The LINKTYPE_ number of a capture, as 1 for Ethernet; None: IP, of the version in the first byte.
+        wire_length: Bytes on the wire, if a capture kept fewer; None: `data` is all.
+        time: When the packet was received, in nanoseconds of `clock`.
+
+    Raises:
+        PacketError: If the first header cannot be read: TruncatedError (too short) or MalformedError (version, IHL).
+        ValueError: If `data` is not bytes.
     """
-    if type(octets) is not bytes:
-        octets = to_bytes(octets)  # not bytes(): of a number that makes so many zeros
-    # A call costs as much as all fields of a UDP header. So headers that are read in one step are read here, from the
-    # formats and tables that their files give; those that take more have a parser.
+    if type(data) is not bytes:
+        data = to_bytes(data)  # not bytes(), which makes so many zeros of a number
+    present = end = len(data)
+    headers: tuple[Header, ...]
+    # A call costs as much as all fields of a UDP header, so the header that most packets begin with is read here. It is
+    # a copy of `IPv4.read`; a test compares them.
     try:
-        first, service, total_length, identification, high, low, ttl, protocol, checksum, ends = unpack_ipv4(octets)
+        first, service, total, identification, high, low, ttl, protocol, checksum, a, b, c, d, e, f, g, h = unpack_ipv4(
+            data
+        )
     except struct.error:
-        raise header_error(octets) from None
-    ihl = first - 0x40
-    if ihl < 5 or ihl > 15:
-        raise header_error(octets)
-    dscp, ecn = SERVICE[service]
-    flags, high = FRAGMENT[high]
-    fragment_offset = high + low
-    try:
-        src, dst = _ENDS[ends]
-    except KeyError:
-        src, dst = ENDS.meet(ends)
-    start = ihl * 4
-    ip = _ipv4(
-        4, ihl, dscp, ecn, total_length, identification, flags, fragment_offset, ttl, protocol, checksum,
-        src, dst, octets[FIXED:start] if ihl > 5 else b"",
-    )  # fmt: skip
-    present = len(octets)
-    # Zero is segmentation offload's, less than the header says nothing: both leave the input's end.
-    end = present if total_length < start or total_length > present else total_length
-    missing = 0 if wire_length is None or wire_length < present else wire_length - present
-    size = end - start
-    if fragment_offset or size <= 0:
-        headers: tuple[Header, ...] = (ip,)
-    elif protocol == 6 and size >= 20:
-        src_port, dst_port, seq, ack, words, bits, window, checksum, urgent = unpack_tcp(octets, start)
-        data_offset, reserved = OFFSET_RESERVED[words]
-        start += 20
-        options = b""
-        if data_offset > 5:
-            after = start + data_offset * 4 - 20
-            if after > end:
-                after = end
-            options = octets[start:after]
-            start = after
-        headers = (ip, _tcp(
-            src_port, dst_port, seq, ack, data_offset, reserved, TCP_FLAGS[bits], window, checksum, urgent, options
-        ))  # fmt: skip
-    elif protocol == 17 and size >= 8:
-        udp = UDP(*unpack_udp(octets, start))
-        headers = (ip, udp)
-        after = start + udp.length
-        start += 8
-        # What UDP does not count follows its payload.
-        if after >= start and after < end:
-            end = after
-    elif protocol == 1 and size >= 8:
-        headers = (ip, ICMP(*unpack_icmp(octets, start)))
-        start += 8
-    elif protocol == 2 and size >= 8:
-        headers, start = (ip, parse_igmp(octets, start, end)), end
-    elif protocol in LAYERS:
-        headers, start = (ip, TruncatedHeader(protocol, octets[start:end])), end
+        first = 0
+    if 0x45 <= first <= 0x4F and link_type is None:
+        dscp, ecn = SERVICE[service]
+        flags, high = FRAGMENT[high]
+        offset = high + low
+        text = OCTET_TEXT
+        ihl = first - 0x40
+        start = ihl * 4
+        ip = new_ipv4(
+            4, ihl, dscp, ecn, total, identification, flags, offset, ttl, protocol, checksum,
+            f"{text[a]}.{text[b]}.{text[c]}.{text[d]}", f"{text[e]}.{text[f]}.{text[g]}.{text[h]}",
+            data[20:start] if ihl > 5 else b"",
+        )  # fmt: skip
+        if start > present:
+            start = present
+        elif start <= total < present:
+            end = total
+        following = None if offset else IP_PAYLOADS.get(protocol)
+        if following is not None and start < end:
+            try:
+                header, start, end, following = following(data, start, end)
+                headers = (ip, header)
+            except PacketError:
+                headers, following = (ip,), None
+        else:
+            headers = (ip,)
     else:
-        headers = (ip,)
-    if end == present and not missing:
-        return Packet(headers, octets[start:])
-    return Packet(headers, octets[start:end], octets[end:], missing)
-
-
-# A third faster than by keyword, to which users are held for their own sake.
-_ipv4: Callable[..., IPv4] = IPv4
-_tcp: Callable[..., TCP] = TCP
+        headers, start = (), 0
+        following = first_header(data, link_type)
+    while following is not None and (start < end or not headers):
+        try:
+            header, start, end, following = following(data, start, end)
+        except PacketError:
+            if not headers:
+                raise
+            break
+        headers = (*headers, header)
+    missing = 0 if wire_length is None or wire_length < present else wire_length - present
+    if end == present:
+        return Packet(headers, data[start:], b"", missing, time, clock)
+    return Packet(headers, data[start:end], data[end:], missing, time, clock)
 
 
 def complete(packet: Packet) -> Packet:
-    """The packet with every derived field that is None computed; forced ones stay.
+    """Return the packet with every derived field that is None computed; forced fields stay.
 
-    Raises MalformedError where one cannot be, PacketError for headers that make no packet.
+    Raises:
+        MalformedError: If a field cannot be computed.
+        PacketError: If the headers do not make a packet.
     """
-    payload = packet.payload
-    match packet.headers:
-        case (IPv4() as ip, Transport() as transport):
-            transport = transport.complete(ip, payload)
-            ip = ip.complete(transport.to_bytes() + payload, transport.PROTOCOL)
-            return replace(packet, headers=(ip, transport))
-        case (IPv4() as ip, TruncatedHeader() as partial):
-            return replace(packet, headers=(ip.complete(partial.present + payload, partial.protocol), partial))
-        case (IPv4() as ip,):
-            return replace(packet, headers=(ip.complete(payload),))
-        case _:
-            raise _no_packet(packet.headers)
+    __tracebackhide__ = True
+    check_headers(packet.headers)
+    return replace(packet, headers=_complete(packet)[0])
 
 
-def _no_packet(headers: Sequence[Header]) -> PacketError:
-    if not headers or not isinstance(headers[0], IPv4):
-        return PacketError("a packet begins with its IPv4 header: give IPv4(src=…, dst=…) first")
-    names = ", ".join(type(header).__name__ for header in headers)
-    return PacketError(f"{names}: one IPv4 header and one header behind it make a packet; build() what it carries")
+def _complete(packet: Packet) -> tuple[tuple[Header, ...], bytes]:
+    """Return the complete headers, from the innermost outwards, and the bytes of headers and payload."""
+    __tracebackhide__ = True
+    headers, content, inner = packet.headers, packet.payload, None
+    done: list[Header] = []
+    for at in range(len(headers) - 1, -1, -1):
+        inner = headers[at].complete(headers[:at], content, inner)
+        content = inner.to_bytes() + content
+        done.append(inner)
+    done.reverse()
+    return tuple(done), content
 
 
-def build(*layers: Layer | Packet) -> bytes:
-    """The octets of a packet, or of headers and payload side by side: `build(IPv4(…), TCP(…), b"payload")`.
+def build(*parts: PacketPart | Packet) -> bytes:
+    """Return the bytes of a packet, or of headers and payload side by side: `build(IPv4(…), TCP(…), b"payload")`.
 
-    Derived fields that are None are computed, others sent as given; nothing given is changed. Raises
-    MalformedError for a field that does not fit, PacketError for layers that make no packet.
+    Derived fields that are None are computed, others are sent as given; the headers given do not change.
+
+    Raises:
+        MalformedError: If a derived field cannot be computed.
+        PacketError: If the parts do not make a packet.
     """
-    packet = layers[0] if len(layers) == 1 and isinstance(layers[0], Packet) else Packet.of(*layers)
-    whole = complete(packet)
-    return b"".join([*[header.to_bytes() for header in whole.headers], whole.payload, whole.trailer])
+    __tracebackhide__ = True
+    if len(parts) == 1 and isinstance(parts[0], Packet):
+        packet = parts[0]
+        check_headers(packet.headers)
+    else:
+        packet = Packet.of(*parts)
+    return _complete(packet)[1] + packet.trailer
 
 
-def as_received(packet: Packet | bytes | bytearray | memoryview) -> Packet:
-    """The packet as its receiver reads it: of one that was put together with false lengths, other than it was meant.
-
-    Raises what `parse` raises, and for a packet what `build` raises.
-    """
-    if not isinstance(packet, Packet):
-        return parse(packet)
-    octets = build(packet)
-    return parse(octets, wire_length=len(octets) + packet.missing)
-
-
-def findings(packet: Packet | bytes | bytearray | memoryview) -> list[Finding]:
-    """What is wrong with a packet, in the order of its octets; raises only what `received` raises."""
-    packet = as_received(packet)
-    ip = packet.ip
-    found = ipv4_findings(ip, _present(packet))
-    offset = len(ip.to_bytes())
-    found += _transport_findings(packet, offset)
-    for checksum in _checksums(packet):
-        if checksum.verdict is Verdict.BAD:
-            at = 10 if checksum.layer == "IPv4" else offset + {"TCP": 16, "UDP": 6}.get(checksum.layer, 2)
-            rule, needed, value = "it does not fit the octets", checksum.expected, checksum.value
-            found.append(Finding(checksum.layer, "checksum", FindingKind.CHECKSUM, at, rule, needed, value))
-    return sorted(found, key=lambda finding: finding.offset)
-
-
-def _present(packet: Packet) -> int:
-    return sum(len(header.to_bytes()) for header in packet.headers) + len(packet.payload) + len(packet.trailer)
-
-
-def _transport_findings(packet: Packet, offset: int) -> list[Finding]:
-    ip, transport = packet.ip, packet.transport
-    end, length_from = _present(packet), "octets"
-    if ip.header_length <= (ip.total_length or 0) <= end:
-        end, length_from = ip.total_length or 0, "IPv4.total_length"
-    present = end - offset
-    if isinstance(transport, TCP):
-        return tcp_findings(transport, offset, present, length_from)
-    if isinstance(transport, UDP):
-        return udp_findings(transport, offset, present, length_from, whole=not ip.is_fragment)
-    if isinstance(transport, IGMP):
-        return igmp_findings(transport, offset)
-    if isinstance(transport, ICMP) or ip.fragment_offset or ip.protocol not in LAYERS:
-        return []
-    layer, rule = LAYERS[ip.protocol], "the header is cut short"
-    least = sum(bits for _, bits in layer.LAYOUT) // 8
-    return [Finding(layer.__name__, "header", FindingKind.TRUNCATED, offset, rule, least, present, length_from)]
-
-
-def checksums(packet: Packet | bytes | bytearray | memoryview) -> list[Checksum]:
-    """The verdict on each layer's checksum, outermost first: good, bad, or not verifiable and why."""
-    return _checksums(as_received(packet))
-
-
-def _checksums(packet: Packet) -> list[Checksum]:
-    ip, transport = packet.ip, packet.transport
-    verdicts = [_ip_checksum(ip)]
-    if not isinstance(transport, Transport):
-        return verdicts
-    layer, value = type(transport).__name__, transport.checksum or 0
-    reason = _unverifiable(packet)
-    if reason:
-        return [*verdicts, Checksum(layer, Verdict.UNVERIFIABLE, value, None, reason)]
-    expected = _CHECKSUMS[type(transport)](ip, transport, packet.payload)
-    # In ones' complement 0xffff is zero too, and sums to the same; 0 for 0xffff does not, where all else is zero.
-    good = value == expected or (value == 0xFFFF and expected == 0)
-    return [*verdicts, Checksum(layer, Verdict.GOOD if good else Verdict.BAD, value, expected)]
-
-
-def _ip_checksum(ip: IPv4) -> Checksum:
-    octets, value = ip.to_bytes(), ip.checksum or 0
-    if len(octets) < ip.header_length:
-        return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
-    if checksum_ok(octets):
-        return Checksum("IPv4", Verdict.GOOD, value, value)
-    expected = internet_checksum(octets[:10] + b"\0\0" + octets[12:])
-    return Checksum("IPv4", Verdict.BAD, value, expected)
-
-
-def _unverifiable(packet: Packet) -> str:
-    """Why the transport checksum cannot be verified; empty where it can."""
-    ip, transport = packet.ip, packet.transport
-    total_length = ip.total_length or 0
-    if ip.is_fragment:
-        return "a fragment does not hold all that it covers"
-    if total_length == 0:
-        return "segmentation offload leaves it unfinished"
-    if total_length < ip.header_length:
-        return "the total length does not say what it covers"
-    if packet.missing and total_length > _present(packet):
-        return "the capture is cut short"
-    if isinstance(transport, UDP):
-        if transport.checksum == 0:
-            return "the sender made none"
-        if not 8 <= (transport.length or 0) <= 8 + len(packet.payload):
-            return "the UDP length does not say what it covers"
-    return ""
-
-
-def reply(packet: Packet) -> tuple[IPv4, Transport]:
-    """Headers that answer `packet`: addresses and ports exchanged, echo requests as replies with the same numbers.
-
-    For TCP the acknowledgement is what comes next in sequence (RFC 9293 section 3.4: SYN and FIN count), the flags
-    ACK alone. Change what should differ with `msgspec.structs.replace`. Raises PacketError where nothing answers.
-    """
-    ip, transport = packet.ip, packet.transport
-    back = IPv4(src=ip.dst, dst=ip.src)
-    if isinstance(transport, TCP):
-        return back, transport.reply(len(packet.payload))
-    if isinstance(transport, UDP):
-        return back, UDP(src_port=transport.dst_port, dst_port=transport.src_port)
-    if isinstance(transport, ICMP) and transport.type == ICMPType.ECHO_REQUEST:
-        return back, ICMP.echo_reply(transport.identifier, transport.sequence_number)
-    raise PacketError("nothing answers this packet: reply() knows TCP, UDP and echo requests")
+def link_type_of(packet: Packet) -> int | None:
+    """Return the link type with which `parse` reads the bytes of this packet; None for IP."""
+    return next((number for number, each in LINK_TYPES.items() if each == packet.headers[0].read), None)

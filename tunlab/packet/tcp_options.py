@@ -1,6 +1,6 @@
 """The options of TCP: RFC 9293 section 3.2, RFC 7323, RFC 2018, RFC 7413, RFC 2385, RFC 5925.
 
-The signatures of MD5 and TCP-AO are octets: verifying them needs the peers' keys.
+The signatures of MD5 and TCP-AO are kept as bytes: verifying them needs the peers' keys.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import force_setattr
 
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, Readers, TypedOption, Types
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types
 
 _TWO_WORDS = struct.Struct("!II")
 
@@ -20,10 +20,10 @@ NOP = Option(NO_OPERATION)
 
 
 class MSS(TypedOption, frozen=True, gc=False):
-    """Maximum segment size in octets (RFC 9293 section 3.7.1); in SYN segments only."""
+    """Maximum segment size in bytes (RFC 9293 section 3.7.1); in SYN segments only."""
 
     KIND: ClassVar = 2
-    FORM: ClassVar = "takes 4 (RFC 9293 section 3.2)"
+    FORM: ClassVar = "4 (RFC 9293 section 3.2)"
 
     size: int
 
@@ -36,10 +36,11 @@ class MSS(TypedOption, frozen=True, gc=False):
 
 
 class WindowScale(TypedOption, frozen=True, gc=False):
-    """Windows count units of 2**shift octets (RFC 7323 section 2); in SYN segments only."""
+    """Windows count units of 2**shift bytes (RFC 7323 section 2); in SYN segments only."""
 
     KIND: ClassVar = 3
-    FORM: ClassVar = "takes 3 (RFC 7323 section 2.2)"
+    SHORT_NAME: ClassVar = "wscale"
+    FORM: ClassVar = "3 (RFC 7323 section 2.2)"
 
     shift: int
 
@@ -54,14 +55,15 @@ class WindowScale(TypedOption, frozen=True, gc=False):
     def fault(self) -> str:
         if self.shift <= 14:
             return ""
-        return f"the window scale is {self.shift}, and the most is 14 (RFC 7323 section 2.3)"
+        return f"the window scale is {self.shift}; the maximum is 14 (RFC 7323 section 2.3)"
 
 
 class SACKPermitted(TypedOption, frozen=True, gc=False):
     """The sender understands selective acknowledgements (RFC 2018 section 2); in SYN segments only."""
 
     KIND: ClassVar = 4
-    FORM: ClassVar = "takes 2 (RFC 2018 section 2)"
+    SHORT_NAME: ClassVar = "sackOK"
+    FORM: ClassVar = "2 (RFC 2018 section 2)"
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -75,7 +77,7 @@ class SACK(TypedOption, frozen=True, gc=False):
     """Blocks received out of order, each (left edge, right edge) in sequence numbers (RFC 2018 section 3)."""
 
     KIND: ClassVar = 5
-    FORM: ClassVar = "takes 2 and 8 for each block, one at least (RFC 2018 section 3)"
+    FORM: ClassVar = "2 and 8 for each block, one at least (RFC 2018 section 3)"
 
     blocks: tuple[tuple[int, int], ...]
 
@@ -100,7 +102,7 @@ class Timestamps(TypedOption, frozen=True, gc=False):
     """The sender's clock and the echo of the peer's, in the units of their senders (RFC 7323 section 3)."""
 
     KIND: ClassVar = 8
-    FORM: ClassVar = "takes 10 (RFC 7323 section 3.2)"
+    FORM: ClassVar = "10 (RFC 7323 section 3.2)"
 
     value: int
     echo_reply: int = 0
@@ -112,12 +114,16 @@ class Timestamps(TypedOption, frozen=True, gc=False):
     def data(self) -> bytes:
         return _TWO_WORDS.pack(self.value, self.echo_reply)
 
+    def __str__(self) -> str:
+        return f"TS val {self.value} ecr {self.echo_reply}"
+
 
 class FastOpen(TypedOption, frozen=True, gc=False):
-    """A fast-open cookie of 4 to 16 octets; empty: a request for one (RFC 7413 section 4.1.1)."""
+    """A fast-open cookie of 4 to 16 bytes; empty to request one (RFC 7413 section 4.1.1)."""
 
     KIND: ClassVar = 34
-    FORM: ClassVar = "takes 2, or 6 to 18 by twos (RFC 7413 section 4.1.1)"
+    SHORT_NAME: ClassVar = "tfo"
+    FORM: ClassVar = "2, or 6 to 18 by twos (RFC 7413 section 4.1.1)"
 
     cookie: bytes = b""
 
@@ -130,10 +136,10 @@ class FastOpen(TypedOption, frozen=True, gc=False):
 
 
 class MD5(TypedOption, frozen=True, gc=False):
-    """The MD5 signature of 16 octets (RFC 2385)."""
+    """The MD5 signature of 16 bytes (RFC 2385)."""
 
     KIND: ClassVar = 19
-    FORM: ClassVar = "takes 18 (RFC 2385 section 3)"
+    FORM: ClassVar = "18 (RFC 2385 section 3)"
 
     digest: bytes
 
@@ -149,7 +155,7 @@ class AO(TypedOption, frozen=True, gc=False):
     """The TCP authentication option (RFC 5925 section 2.2)."""
 
     KIND: ClassVar = 29
-    FORM: ClassVar = "takes 4 at least (RFC 5925 section 2.2)"
+    FORM: ClassVar = "4 at least (RFC 5925 section 2.2)"
 
     key_id: int
     receive_next_key_id: int
@@ -165,4 +171,5 @@ class AO(TypedOption, frozen=True, gc=False):
 
 _TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
 TYPES: Types = {each.KIND: each for each in _TYPES}
-READERS: Readers = {each.KIND: each.read for each in _TYPES}
+SYN_ONLY = frozenset({MSS.KIND, WindowScale.KIND, SACKPermitted.KIND})
+"""The options of segments with SYN only (RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2)."""

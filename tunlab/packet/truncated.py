@@ -1,78 +1,136 @@
-"""A transport header that is cut short: the fields that are whole, the octets as they are.
+"""A transport header that is cut short: the fields that are whole, and the bytes.
 
-ICMP errors quote at least eight octets behind the IP header (RFC 792): the ports and the sequence
-number of a TCP segment, but not its header. Short captures and broken senders end anywhere.
+ICMP errors quote at least eight bytes behind the IP header (RFC 792): the ports and the sequence number of a TCP
+segment, but not its whole header. Short captures and broken senders end anywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from tunlab.errors import MalformedError
-from tunlab.packet.header import Header, Transport, to_bytes
-from tunlab.packet.icmp import ICMP
-from tunlab.packet.igmp import IGMP
-from tunlab.packet.tcp import TCP
-from tunlab.packet.udp import UDP
-
-LAYERS: dict[int, type[Transport]] = {layer.PROTOCOL: layer for layer in (ICMP, IGMP, TCP, UDP)}
-"""The transport headers by their protocol number."""
+from tunlab.packet.checksum import Checksum
+from tunlab.packet.field import Field, count, number_fields
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.values import to_bytes
 
 
 class TruncatedHeader(Header, frozen=True, gc=False):
-    """The beginning of the header of `protocol`, one of ICMP, IGMP, TCP, UDP; `present` are its octets."""
+    """The first bytes of a header of the class `layer`, as `TruncatedHeader(TCP, data)`."""
 
-    COERCE: ClassVar = {"present": to_bytes}
-    VIEWS: ClassVar = ("src_port", "dst_port", "seq", "type", "code")
+    TAIL: ClassVar = "data"
+    COERCE: ClassVar = {"data": to_bytes}
+    VIEWS: ClassVar = dict.fromkeys(("src_port", "dst_port", "seq", "type", "code"), ("data",))
 
-    protocol: int
-    present: bytes
+    layer: type[Header]
+    data: bytes
 
-    def __post_init__(self) -> None:
-        if self.protocol not in LAYERS:
-            rule = f"there is no header known of that protocol; it is one of {', '.join(map(str, LAYERS))}"
-            raise MalformedError(layer="TruncatedHeader", field="protocol", value=self.protocol, rule=rule)
-        if type(self.present) is not bytes:
-            self.normalize("present")
-
-    @property
-    def layer(self) -> type[Transport]:
-        """The class of the whole header."""
-        return LAYERS[self.protocol]
+    def _check(self) -> None:
+        __tracebackhide__ = True
+        if not (isinstance(self.layer, type) and issubclass(self.layer, Header) and self.layer.LAYOUT):
+            rule = "not a header class. Give one with fixed fields, as TCP"
+            raise MalformedError(layer="TruncatedHeader", field="layer", value=self.layer, rule=rule)
+        super()._check()
 
     @property
-    def fields(self) -> dict[str, int]:
-        """The numbers that are there in full, by name."""
-        number, bits = int.from_bytes(self.present, "big"), len(self.present) * 8
-        fields: dict[str, int] = {}
-        for name, width in self.layer.LAYOUT:
-            bits -= width
-            if bits < 0:
-                break
-            fields[name] = number >> bits & (1 << width) - 1
-        return fields
+    def values(self) -> dict[str, int]:
+        """The numbers of the fields that are whole, by name."""
+        return {field.name: field.value for field in number_fields(self.layer.LAYOUT, self.data, 0)}  # type: ignore[misc]
 
     @property
     def src_port(self) -> int | None:
-        """None where it is not there, or the layer has none; so with the properties below."""
-        return self.fields.get("src_port")
+        """The source port; None if it is missing or the protocol has none, as with the properties below."""
+        return self.values.get("src_port")
 
     @property
     def dst_port(self) -> int | None:
-        return self.fields.get("dst_port")
+        """The destination port."""
+        return self.values.get("dst_port")
 
     @property
     def seq(self) -> int | None:
-        return self.fields.get("seq")
+        """The sequence number of TCP."""
+        return self.values.get("seq")
 
     @property
     def type(self) -> int | None:
-        return self.fields.get("type")
+        """The message type of ICMP or IGMP."""
+        return self.values.get("type")
 
     @property
     def code(self) -> int | None:
-        return self.fields.get("code")
+        """The code of ICMP."""
+        return self.values.get("code")
 
     def to_bytes(self) -> bytes:
-        """The octets that are there."""
-        return self.present
+        """Return the bytes that are present."""
+        return self.data
+
+    @property
+    def header_length(self) -> int:
+        """Bytes that are present."""
+        return len(self.data)
+
+    def checksum_verdict(self, layer: Layer) -> Checksum | None:  # noqa: ARG002
+        """Return None: the checksum may be missing, and what it covers is."""
+        return None
+
+    def findings(self, layer: Layer) -> list[Finding]:
+        """Return that the header is cut short, unless the capture cut it."""
+        least = sum(bits for _, bits in self.layer.LAYOUT) // 8
+        if least <= layer.present + layer.cut:
+            return []  # the capture left it out, not the sender
+        rule = "the header is cut short"
+        return [layer.finding("header", FindingKind.TRUNCATED, 0, rule, least, layer.present, layer.length_from)]
+
+    @property
+    def layer_name(self) -> str:
+        """The protocol of the whole header."""
+        return self.layer.__name__
+
+    @property
+    def title(self) -> str:
+        """How much there is of the header."""
+        return f"truncated, {count(len(self.data), 'byte')}"
+
+    @property
+    def ports(self) -> tuple[int, int] | None:
+        """Source and destination port, if both are present."""
+        values = self.values
+        return (values["src_port"], values["dst_port"]) if "src_port" in values and "dst_port" in values else None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the whole fields, and the bytes in hexadecimal as "truncated"."""
+        return {**self.values, "truncated": self.data.hex()}
+
+    def fields(self) -> list[Field]:
+        """Return the whole fields, then the bits of the next one."""
+        found = number_fields(self.layer.LAYOUT, self.data, 0)
+        for at, field in enumerate(found):
+            if field.name == "checksum":
+                found[at] = field._replace(text=f"{field.value:#06x}")
+        bits = sum(field.bits for field in found)
+        left = len(self.data) * 8 - bits
+        if left:
+            names = [name for name, _ in self.layer.LAYOUT]
+            text = f"{count(left, 'bit')} of {names[len(found)]}" if len(found) < len(names) else count(left, "bit")
+            found.append(Field("rest", self.data[bits // 8 :], text, bits, left))
+        return found
+
+    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:  # noqa: ARG002
+        """Return the whole fields, a line each."""
+        if not verbose:
+            return []
+        lines = [f"  {name.replace('_', ' ').title()}: {value}" for name, value in self.values.items()]
+        return [f"{self.layer_name} (cut short):", *lines]
+
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+        """Return the protocol and the whole fields."""
+        return ", ".join((self.layer_name, *(f"{name} {value}" for name, value in self.values.items())))
+
+
+def truncated(layer: type[Header], data: bytes, start: int, end: int) -> Reading:
+    """Return what `read` returns for a header of `layer` that ends early."""
+    return TruncatedHeader.unchecked()(layer, data[start:end]), end, end, None

@@ -48,8 +48,8 @@ def _explain_membership(packets: Any, op: str, one: Any, others: Any) -> list[st
 
 
 def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
-    from tunlab.packet.diagram import diff_bytes
-    from tunlab.packet.diff import SIDES, diff, parse_pair
+    from tunlab.packet.text.diagram import diff_bytes
+    from tunlab.packet.text.diff import SIDES, diff, parse_pair
 
     kinds = {isinstance(side, packets.Packet) for side in (left, right)}
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):

@@ -15,8 +15,7 @@ from tunlab.pytest_plugin.worker_process import die_with_controller
 
 if TYPE_CHECKING:
     from tunlab.kernel.namespace.netns import Netns
-    from tunlab.packet import Packet
-    from tunlab.packet.packet import Layer
+    from tunlab.packet import Packet, PacketPart
     from tunlab.traffic import Ping, Tun
 
 _closing_namespaces = pytest.StashKey[set[tuple[int, int]]]()  # identities of those that close when the test ends
@@ -104,6 +103,6 @@ def ping(tun: Tun) -> Callable[..., Ping]:
 
 
 @pytest.fixture
-def inject(tun: Tun) -> Callable[[Layer | Packet], bytes]:
+def inject(tun: Tun) -> Callable[[PacketPart | Packet], bytes]:
     """Function that sends a packet to the kernel through the TUN: `inject(IPv4(…), TCP(…), b"payload")`."""
     return tun.inject

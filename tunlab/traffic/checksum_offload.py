@@ -5,8 +5,6 @@ Source: Documentation/networking/checksum-offloads.rst. The checksum of such a p
 
 from __future__ import annotations
 
-from msgspec.structs import replace
-
 from tunlab.errors import PacketError
 from tunlab.packet import TCP, UDP, Packet, build, parse
 
@@ -22,5 +20,5 @@ def complete_checksum(octets: bytes) -> bytes:
 
 def complete_packet_checksum(packet: Packet) -> bytes:
     """Return the bytes of a parsed packet with its TCP or UDP checksum computed."""
-    headers = [replace(each, checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
+    headers = [each.replace(checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
     return build(*headers, packet.payload) + packet.trailer

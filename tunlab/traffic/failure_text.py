@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import Difference
-from tunlab.packet.diagram import difference_lines, differing_ranges, explain, short_values
 from tunlab.packet.match import distance
+from tunlab.packet.text.diagram import difference_lines, differing_ranges, explain, short_values
 from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.function_names import function_name

@@ -19,8 +19,7 @@ from tunlab.errors import KernelError
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import counter_changes, read_counters
-from tunlab.packet import ICMP, IPv4, build, parse, summary
-from tunlab.packet.icmp import ICMPType
+from tunlab.packet import ICMP, ICMPType, IPv4, build, parse, summary
 
 _REMEDY = "avoid the fence by a timeout: timeout=0.1"
 

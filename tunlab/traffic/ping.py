@@ -15,7 +15,7 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
 from tunlab.kernel.validation import parse_address
-from tunlab.packet.header import to_bytes
+from tunlab.packet.values import to_bytes
 from tunlab.traffic.sockets import open_ping_socket
 
 ECHO_PAYLOAD = bytes(range(56))

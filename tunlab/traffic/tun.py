@@ -21,9 +21,8 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import read_counters
 from tunlab.kernel.validation import parse_interface
-from tunlab.packet import Header, Packet, build
-from tunlab.packet.header import to_bytes
-from tunlab.packet.packet import Layer
+from tunlab.packet import Header, Packet, PacketPart, build
+from tunlab.packet.values import to_bytes
 from tunlab.traffic import sockets
 from tunlab.traffic.counter_expectation import CounterExpectation
 from tunlab.traffic.deadlines import check_timeout
@@ -149,7 +148,7 @@ class Tun(Closeable):
             raise KernelError(errno.EADDRNOTAVAIL, f"get the address of {self.ifname}", reason=reason, remedy=remedy)
         return self._interface
 
-    def inject(self, *layers: Layer | Packet) -> bytes:
+    def inject(self, *layers: PacketPart | Packet) -> bytes:
         """Let the kernel receive a packet on the TUN. Returns the bytes of the packet.
 
         Args:
@@ -163,7 +162,7 @@ class Tun(Closeable):
         self._inbox.add_injected(octets)
         return octets
 
-    def emit(self, *layers: Layer | Packet) -> bytes:
+    def emit(self, *layers: PacketPart | Packet) -> bytes:
         """Put a packet on the TUN as if the kernel had sent it. Returns its bytes.
 
         The reader of the TUN gets it: `expect`, or a program under test. It may be malformed, as no kernel would send
@@ -391,7 +390,7 @@ class Tun(Closeable):
         return f"<Tun {self.ifname}{address} in {self.netns}{' closed' if self.closed else ''}>"
 
 
-def _octets(layers: tuple[Layer | Packet, ...]) -> bytes:
+def _octets(layers: tuple[PacketPart | Packet, ...]) -> bytes:
     if len(layers) == 1 and not isinstance(layers[0], Header):
         try:
             return to_bytes(layers[0])

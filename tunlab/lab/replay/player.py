@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from tunlab.errors import PacketError
 from tunlab.lab.replay.script import SYN_ACK, Script, Step, parsed
@@ -180,14 +179,14 @@ class Replay:
         shift, clock = self._isn.get(back, 0), self._clock.get(back, 0)
         if not shift and not clock:
             return data
-        changed = replace(tcp, options=_shifted(tcp, shift, clock))
+        changed = tcp.replace(options=_shifted(tcp, shift, clock))
         if TCPFlag.ACK in tcp.flags:
-            changed = replace(changed, ack=(tcp.ack + shift) % 2**32)
+            changed = changed.replace(ack=(tcp.ack + shift) % 2**32)
         good = all(each.verdict is Verdict.GOOD for each in checksums(packet) if each.layer == "TCP")
         if good:
-            changed = replace(changed, checksum=None)
+            changed = changed.replace(checksum=None)
         headers = tuple(changed if isinstance(each, TCP) else each for each in packet.headers)
-        return build(replace(packet, headers=headers))
+        return build(packet.replace(headers=headers))
 
     def _differences(self, recorded: bytes, now: bytes) -> list[Difference]:
         if recorded == now:
@@ -199,7 +198,7 @@ class Replay:
 
     def _as_now(self, recorded: Packet, now: Packet) -> Packet:
         """Return the recorded packet with the numbers that the kernel chose now."""
-        ip = replace(recorded.ip, identification=now.ip.identification)
+        ip = recorded.ip.replace(identification=now.ip.identification)
         headers = [ip, *recorded.headers[1:]]
         tcp, other = recorded.get(TCP), now.get(TCP)
         if tcp is not None and other is not None:
@@ -210,17 +209,17 @@ class Replay:
             if tcp.timestamps and other.timestamps:
                 clock = (other.timestamps[0] - tcp.timestamps[0]) % 2**32
                 options = _shifted(tcp, 0, 0, clock)
-            headers[1] = replace(tcp, seq=seq, options=options)
+            headers[1] = tcp.replace(seq=seq, options=options)
         payload = recorded.payload
         if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _alike(recorded, now):
             payload = now.payload
         # Compare checksums by verdict: their value follows from the other fields.
         fresh = [
-            replace(header, checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
+            header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)
             if hasattr(header, "checksum") and hasattr(mine, "checksum")
         ]
-        return replace(recorded, headers=tuple(fresh + headers[len(fresh) :]), payload=payload)
+        return recorded.replace(headers=tuple(fresh + headers[len(fresh) :]), payload=payload)
 
 
 def _flow(packet: Packet) -> Flow:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tunlab.packet import Difference, Packet
-from tunlab.packet.diagram import differing_fields
+from tunlab.packet.text.diagram import differing_fields
 from tunlab.report.page.fields import FieldRow
 from tunlab.traffic.trace import FieldDifference
 

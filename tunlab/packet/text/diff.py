@@ -1,34 +1,35 @@
-"""Two packets, two headers, two datagrams side by side: the fields in which they are not equal."""
+"""Two packets or headers side by side: the fields in which they are not equal."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from tunlab.errors import PacketError
-from tunlab.packet.diagram import difference_lines, header_diagram
 from tunlab.packet.header import Header
 from tunlab.packet.match import Difference
 from tunlab.packet.packet import Packet, parse
+from tunlab.packet.text.diagram import difference_lines, header_diagram
 
 SIDES = ("left", "right")
 
 
 def parse_pair(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
-    """Both as packets, where both are IPv4 datagrams and one at least has the length that it says; else None.
+    """Return both as packets if both are IP packets and one at least has the length that it says; else None.
 
-    Octets that begin with 0x45 are as often text that begins with "E": the length tells them apart.
+    Bytes that begin with 0x45 are as often text that begins with "E": the length tells them apart.
     """
     try:
         packets = parse(left), parse(right)
     except PacketError:
         return None
-    if all(packet.ip.total_length != len(octets) for packet, octets in zip(packets, (left, right), strict=True)):
+    ends = (packet.headers[0].content_end(0, -1) for packet in packets)
+    if all(end != len(data) for end, data in zip(ends, (left, right), strict=True)):
         return None
     return packets
 
 
 def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
-    """The lines of a failed `left == right`: each field that differs with both values, then the left side drawn."""
+    """Return the lines of a failed `left == right`: each field that differs with both values, then the left diagram."""
     # A checksum differs because something else does: it comes last.
     differences = sorted(_differences(left, right), key=lambda each: each.field.endswith(".checksum"))
     lines = [f"{_name(left)} == {_name(right)}, but for {', '.join(each.field for each in differences) or 'nothing'}"]
@@ -38,11 +39,11 @@ def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
     offset = 0
     for header in left.headers if isinstance(left, Packet) else (left,):
         layer = type(header).__name__
-        fixed = {name for name, _ in header.LAYOUT} | {"options", "rest"}
-        marked = {each.field.partition(".")[2] for each in differences if each.field.startswith(f"{layer}.")} & fixed
+        drawn = {name for name, _ in header.LAYOUT} | {header.TAIL}
+        marked = {each.field.partition(".")[2] for each in differences if each.field.startswith(f"{layer}.")} & drawn
         if marked:
             lines += [f"{layer}, left:", *header_diagram(header, marked, offset=offset)]
-        offset += sum(bits for _, bits in header.LAYOUT) // 8 + len(getattr(header, "options", b""))
+        offset += header.header_length
     return lines
 
 

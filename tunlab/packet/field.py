@@ -1,0 +1,68 @@
+"""A field of a header as the listing, the diagram and the HTML page show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntFlag
+from typing import NamedTuple
+
+_ABBREVIATIONS = frozenset({"mtu", "ttl", "dscp", "ecn", "ihl"})
+
+
+class Field(NamedTuple):
+    """One field with its place in the header.
+
+    Attributes:
+        value: The field's value.
+        text: The value as text, with its unit or its name.
+        start: The first bit, counted from the header's first.
+        children: The parts of the field: flags, options, records.
+        folded: True if the children are shown on request only.
+    """
+
+    name: str
+    value: object
+    text: str
+    start: int
+    bits: int
+    children: tuple[Field, ...] = ()
+    folded: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name in words: "Src Port"."""
+        if self.name in _ABBREVIATIONS:
+            return self.name.upper()
+        return self.name.replace("_", " ").title() if self.name.islower() else self.name
+
+
+def count(number: int, noun: str) -> str:
+    """Return "1 byte", "2 bytes"."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def flag_names(value: IntFlag) -> str:
+    """Return the names of the flags that are set, the highest first: "SYN | ACK"."""
+    return " | ".join(flag.name or "" for flag in reversed(type(value)) if flag in value) or "none"
+
+
+def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
+    """Return a field of one bit for each flag of a flags field."""
+    last = start + bits - 1  # the lowest flag is the last bit
+    return tuple(
+        Field(flag.name or "", int(flag in value), str(int(flag in value)), last - (flag.bit_length() - 1), 1)
+        for flag in reversed(type(value))
+    )
+
+
+def number_fields(names: Iterable[tuple[str, int]], data: bytes, start: int) -> list[Field]:
+    """Return the fields of a fixed layout in `data`, whose first bit is `start` bits from the header's first."""
+    found, number, left = list[Field](), int.from_bytes(data, "big"), len(data) * 8
+    for name, bits in names:
+        left -= bits
+        if left < 0:
+            break
+        value = number >> left & (1 << bits) - 1
+        found.append(Field(name, value, str(value), start, bits))
+        start += bits
+    return found

@@ -1,0 +1,65 @@
+"""Findings, checksums and replies: what a receiver says of a packet."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from tunlab.errors import PacketError
+from tunlab.packet.checksum import Checksum
+from tunlab.packet.findings import Finding
+from tunlab.packet.header import Header
+from tunlab.packet.kinds import Network
+from tunlab.packet.layers import Layers, read_layers
+from tunlab.packet.packet import Packet, build
+from tunlab.packet.values import to_bytes
+
+PacketLike: TypeAlias = Packet | bytes | bytearray | memoryview
+"""A packet, or the bytes of one that begins with its IP header."""
+
+
+def layers_of(packet: PacketLike) -> Layers:
+    """Return the packet as its receiver reads it: if it was built with false lengths, other than it was meant.
+
+    Raises:
+        PacketError: If it cannot be built, or its first header cannot be read.
+    """
+    if isinstance(packet, Packet):
+        return read_layers(build(packet), packet.headers[0].read, packet.missing)
+    return read_layers(packet if type(packet) is bytes else to_bytes(packet))
+
+
+def findings(packet: PacketLike) -> list[Finding]:
+    """Return what is wrong with a packet, in the order of its bytes.
+
+    Raises:
+        PacketError: If it cannot be built, or its first header cannot be read.
+    """
+    return layers_of(packet).findings
+
+
+def checksums(packet: PacketLike) -> list[Checksum]:
+    """Return the verdict on each header's checksum, the outermost first: good, bad, or not verifiable and why.
+
+    Raises:
+        PacketError: If the packet cannot be built, or its first header cannot be read.
+    """
+    return [checksum for _, checksum in layers_of(packet).checksums]
+
+
+def reply(packet: Packet) -> tuple[Network, Header]:
+    """Return headers that answer `packet`: addresses and ports exchanged, an echo request answered by its reply.
+
+    For TCP the acknowledgement is what comes next in sequence (RFC 9293 section 3.4: SYN and FIN count), with the flag
+    ACK alone. Change what should differ with `replace`.
+
+    Raises:
+        PacketError: If nothing answers such a packet.
+    """
+    layers = layers_of(packet).layers
+    last = layers[-1]
+    answer = last.header.reply(last)
+    network = next((layer for layer in reversed(layers) if isinstance(layer.header, Network)), None)
+    back = None if network is None else network.header.reply(network)
+    if answer is None or not isinstance(back, Network) or isinstance(last.header, Network):
+        raise PacketError("nothing answers this packet: reply() knows TCP, UDP and echo requests")
+    return back, answer

@@ -1,0 +1,113 @@
+"""The three kinds of header: of the link, of the network, and of the transport that the network carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from msgspec.structs import replace
+
+from tunlab.packet.checksum import internet_checksum
+from tunlab.packet.header import Header, Layer
+
+
+class Link(Header, frozen=True, gc=False):
+    """A header of the link layer: bytes that follow the packet inside are padding of short frames, not a fault."""
+
+
+class Network(Header, frozen=True, gc=False):
+    """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries."""
+
+    if TYPE_CHECKING:
+
+        @property
+        def src(self) -> str:
+            """The source address."""
+
+        @property
+        def dst(self) -> str:
+            """The destination address."""
+
+    def pseudo_header(self, protocol: int, length: int, inner: Sequence[Header] = ()) -> bytes:
+        """Return the bytes that transport checksums cover too.
+
+        Args:
+            length: Bytes of the transport header and its payload.
+            inner: The extension headers between.
+        """
+        raise NotImplementedError
+
+    @property
+    def payload_name(self) -> str:
+        """The protocol of what follows, as "UDP" or "Other (89)"."""
+        raise NotImplementedError
+
+    def ends(self, inner: Sequence[Layer]) -> str:
+        """Return "source > destination", each with the port of the header that this one carries."""
+        ports = None
+        for layer in inner:
+            if isinstance(layer.header, Network):
+                break
+            ports = ports or layer.header.ports
+        if ports is None:
+            return f"{self.src} > {self.dst}"
+        return f"{self.src}.{ports[0]} > {self.dst}.{ports[1]}"
+
+    def content_length(self, size: int) -> int:
+        """Return how many of the `size` bytes behind the header its length field counts."""
+        raise NotImplementedError
+
+
+class Transport(Header, frozen=True, gc=False):
+    """A header that IP carries and that payload follows.
+
+    Class attributes of a protocol:
+        PROTOCOL: Its number in the IP header.
+        PSEUDO_HEADER: True if its checksum covers the pseudo-header of the IP header too.
+    """
+
+    PROTOCOL: ClassVar[int]
+    PSEUDO_HEADER: ClassVar[bool] = False
+    DERIVED: ClassVar = frozenset({"checksum"})
+
+    if TYPE_CHECKING:
+
+        @property
+        def checksum(self) -> int | None:
+            """The checksum; None: computed."""
+
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+        """Return this header with its checksum computed if it is None."""
+        if self.checksum is not None:
+            return self
+        return self._with_checksum(outer, content)
+
+    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
+        """Return the checksum for `data`: this header, with a checksum of zero, and its content."""
+        return internet_checksum(pseudo_header(outer, self, len(data)) + data if self.PSEUDO_HEADER else data)
+
+    def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
+        header = replace(self, checksum=0)
+        data = header.to_bytes() + content
+        # A forced length of an outer header ends the packet for its receiver: one forced field is one fault.
+        data = data[: received_length(outer, len(data))]
+        return replace(header, checksum=self.checksum_of(outer, data))
+
+
+def received_length(outer: Sequence[Header], size: int) -> int:
+    """Return how many of the `size` bytes behind the `outer` headers their length fields leave to the receiver."""
+    between = 0
+    for header in reversed(outer):
+        if isinstance(header, Network):
+            size = max(header.content_length(between + size) - between, 0)
+        between += header.header_length
+    return size
+
+
+def pseudo_header(outer: Sequence[Header], header: Transport, length: int) -> bytes:
+    """Return the pseudo-header of the innermost IP header of `outer` for `header`, a transport header."""
+    for at in range(len(outer) - 1, -1, -1):
+        network = outer[at]
+        if isinstance(network, Network):
+            return network.pseudo_header(header.PROTOCOL, length, outer[at + 1 :])
+    return b""

@@ -1,0 +1,147 @@
+"""Read the bytes of a packet into headers with their places: the input of findings, verdicts, summaries and fields.
+
+`parse` gives the headers alone and is faster. Both read with the same header classes.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from tunlab.errors import MalformedError, PacketError, TruncatedError
+from tunlab.packet.checksum import Checksum, Verdict
+from tunlab.packet.findings import INPUT, Finding, FindingKind
+from tunlab.packet.header import Header, Layer, Reader, layer_of
+from tunlab.packet.kinds import Network
+from tunlab.packet.tables import IP_VERSIONS, LINK_TYPES
+from tunlab.packet.truncated import TruncatedHeader
+
+
+class Layers(Struct, frozen=True):
+    """The headers of a packet with their places.
+
+    Attributes:
+        unread: What is wrong with a header that could not be read.
+        end: Where the payload of the last header ends.
+    """
+
+    layers: tuple[Layer, ...]
+    data: bytes
+    end: int
+    unread: tuple[Finding, ...] = ()
+
+    @property
+    def payload(self) -> bytes:
+        """The bytes behind the last header, as far as the length fields count them."""
+        return self.data[self.layers[-1].body : self.end]
+
+    @property
+    def checksums(self) -> list[tuple[Layer, Checksum]]:
+        """The verdict on each checksum, with its layer."""
+        verdicts = ((layer, layer.header.checksum_verdict(layer)) for layer in self.layers)
+        return [(layer, verdict) for layer, verdict in verdicts if verdict is not None]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that is wrong, in the order of the bytes."""
+        found = [*self.unread]
+        for layer in self.layers:
+            found += layer.header.findings(layer)
+        for layer, checksum in self.checksums:
+            if checksum.verdict is Verdict.BAD:
+                rule, at = "does not fit the bytes", layer.header.CHECKSUM_OFFSET or 0
+                numbers = checksum.expected, checksum.value
+                found.append(layer.finding("checksum", FindingKind.CHECKSUM, at, rule, *numbers))
+        return sorted(found, key=lambda finding: finding.offset)
+
+    @property
+    def summary(self) -> str:
+        """The packet in one line, without its findings."""
+        text = ""
+        for at in range(len(self.layers) - 1, -1, -1):
+            layer = self.layers[at]
+            text = layer.header.summary(layer, self.layers[at + 1 :], text)
+        return text
+
+
+def first_header(data: bytes, link_type: int | None = None) -> Reader:
+    """Return the reader of the first header: by the link type, by default by the IP version.
+
+    Raises:
+        PacketError: If the link type is not known.
+    """
+    if link_type is not None:
+        try:
+            first = LINK_TYPES[link_type]
+        except KeyError:
+            known = ", ".join(map(str, sorted(LINK_TYPES)))
+            raise PacketError(f"link type {link_type} is not known. Give one of {known}") from None
+        if first is not None:
+            return first
+    return IP_VERSIONS.get(data[0] >> 4 if data else 4, IP_VERSIONS[4])
+
+
+def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> Layers:
+    """Read the headers of `data`, from the reader `first` on (by default by the IP version).
+
+    Args:
+        missing: How many more bytes there were on the wire.
+
+    Raises:
+        PacketError: If the first header cannot be read.
+    """
+    found, unread = list[Layer](), list[Finding]()
+    outer: tuple[Header, ...] = ()
+    start, end = 0, len(data)
+    wire = declared = end + missing
+    length_from, incomplete = INPUT, ""
+    following: Reader | None = first or first_header(data)
+    while following is not None and (start < end or not found):
+        try:
+            header, body, content_end, next_reader = following(data, start, end)
+        except PacketError as error:
+            if not found:
+                raise
+            unread.append(_unread(error, start))
+            following = None
+            break
+        said = header.content_end(start, -1)
+        if said >= 0:
+            declared = said if length_from == INPUT else min(said, declared)
+        layer = Layer(
+            header, outer, data, start, body, content_end, end, wire - end,
+            length_from, max(declared - body, 0), incomplete,
+        )  # fmt: skip
+        found.append(layer)
+        incomplete = incomplete or header.incomplete(layer)
+        if said >= 0:
+            wire = min(wire, said)
+            if said <= end:
+                length_from = f"{header.layer_name}.{header.LENGTH_FIELD}"
+        outer, start, end, following = (*outer, header), body, content_end, next_reader
+    if following is not None and wire <= end:
+        cut = TruncatedHeader.unchecked()(layer_of(following), b"")
+        unread += cut.findings(Layer(cut, outer, data, start, start, end, end, 0, length_from))
+    return Layers(tuple(found), data, end, tuple(unread))
+
+
+def _unread(error: PacketError, start: int) -> Finding:
+    if isinstance(error, TruncatedError):
+        rule = "the header is cut short"
+        return Finding(
+            error.layer, "header", FindingKind.TRUNCATED, start, rule, error.needed, error.present, error.length_from
+        )
+    if isinstance(error, MalformedError):
+        return Finding(error.layer, error.field, FindingKind.VALUE, start, error.rule)
+    return Finding("packet", "header", FindingKind.VALUE, start, str(error))
+
+
+def quote_text(data: bytes) -> str:
+    """Return the packet that an ICMP error quotes as ", for UDP to 192.0.2.9 port 53"; empty if it cannot be read."""
+    try:
+        layers = read_layers(data, missing=0xFFFF).layers
+    except PacketError:
+        return ""
+    header = layers[-1].header
+    network = next(layer.header for layer in reversed(layers) if isinstance(layer.header, Network))
+    name = header.payload_name if isinstance(header, Network) else header.layer_name
+    return f", for {name} to {network.dst}" + (f" port {header.ports[1]}" if header.ports else "")

@@ -1,0 +1,1 @@
+"""IP headers, their extension headers, and tunnels."""

@@ -1,0 +1,1 @@
+"""The headers that IP carries and that carry no further header: TCP, UDP, ICMP, IGMP."""

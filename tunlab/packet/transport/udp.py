@@ -1,0 +1,112 @@
+"""The UDP header: RFC 768."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+from msgspec.structs import replace
+
+from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.kinds import Transport
+from tunlab.packet.tables import IP_PAYLOADS
+from tunlab.packet.truncated import truncated
+
+LENGTH = 8
+
+_PACKED = struct.Struct("!HHHH")
+_unpack = _PACKED.unpack_from
+
+
+class UDP(Transport, frozen=True, gc=False):
+    """A UDP header.
+
+    Attributes:
+        length: Bytes of header and payload; None: computed.
+        checksum: None: computed; 0: the sender computed none.
+    """
+
+    PROTOCOL: ClassVar = 17
+    LAYOUT: ClassVar = (("src_port", 16), ("dst_port", 16), ("length", 16), ("checksum", 16))
+    DERIVED: ClassVar = frozenset({"length", "checksum"})
+    LENGTH_FIELD: ClassVar = "length"
+    CHECKSUM_OFFSET: ClassVar = 6
+    PSEUDO_HEADER: ClassVar = True
+
+    src_port: int = 0
+    dst_port: int = 0
+    length: int | None = None
+    checksum: int | None = None
+
+    @classmethod
+    def read(cls, data: bytes, start: int, end: int) -> Reading:
+        if end - start < LENGTH:
+            return truncated(cls, data, start, end)
+        src_port, dst_port, length, checksum = _unpack(data, start)
+        if LENGTH <= length < end - start:
+            end = start + length
+        return _udp(src_port, dst_port, length, checksum), start + LENGTH, end, None
+
+    def to_bytes(self) -> bytes:
+        try:
+            return _PACKED.pack(self.src_port, self.dst_port, self.length, self.checksum)
+        except struct.error:
+            raise self.field_error() from None
+
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+        """Return this header with length and checksum computed if they are None."""
+        length = LENGTH + len(content) if self.length is None else self.length
+        header = self if self.length is not None else replace(self, length=length)
+        if self.checksum is not None:
+            return header
+        # The receiver sums as many bytes as the length says: a forced length alone is one fault, not two.
+        counted = length - LENGTH if length >= LENGTH else len(content)
+        return header._with_checksum(outer, content[:counted])
+
+    def content_end(self, start: int, limit: int) -> int:
+        length = self.length or 0
+        return start + length if length >= LENGTH else limit
+
+    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
+        # "If the computed checksum is zero, it is transmitted as all ones": zero on the wire means that none was made.
+        return super().checksum_of(outer, data) or 0xFFFF
+
+    def unverifiable(self, layer: Layer) -> str:
+        if self.checksum == 0:
+            return "the sender computed none"
+        if not LENGTH <= (self.length or 0) <= layer.present:
+            return "the UDP length does not say what it covers"
+        return ""
+
+    def findings(self, layer: Layer) -> list[Finding]:
+        length, present = self.length or 0, layer.present
+        if length < LENGTH:
+            rule = "less than the header itself (RFC 768)"
+            return [layer.finding("length", FindingKind.LENGTH, 4, rule, LENGTH, length, "UDP.length")]
+        if length > present + layer.cut and not layer.incomplete:
+            rule = "the UDP datagram is cut short"
+            return [layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, present, layer.length_from)]
+        if length < present:
+            rule = f"{present - length} bytes follow the UDP datagram's end"
+            return [layer.finding("length", FindingKind.TRAILER, 4, rule, length, present, layer.length_from)]
+        return []
+
+    @property
+    def title(self) -> str:
+        return f"{self.src_port} → {self.dst_port}"
+
+    @property
+    def ports(self) -> tuple[int, int]:
+        return self.src_port, self.dst_port
+
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+        return f"UDP, length {layer.size}"
+
+    def reply(self, layer: Layer) -> UDP:  # noqa: ARG002
+        return UDP(src_port=self.dst_port, dst_port=self.src_port)
+
+
+_udp = UDP.unchecked()
+IP_PAYLOADS[UDP.PROTOCOL] = UDP.read
