@@ -23,16 +23,16 @@ PATIENCE = 60.0
 
 
 class Browser:
-    """One page of a Chromium, and all that it said of requests, messages and exceptions."""
+    """A page in Chromium, with its requests, console messages and exceptions."""
 
     def __init__(self, program: str, directory: Path) -> None:
         self.events: list[dict] = []
         self._number, self._received, self._answers = 0, b"", deque()
-        # Its own standard error: what a failing start says stands there.
+        # Chromium's standard error explains a failing start.
         self.log = directory / "chromium.log"
         theirs_in, self._send = os.pipe()
         self._receive, theirs_out = os.pipe()
-        # A shell puts the ends where Chromium looks for them; their own numbers may be 3 or 4 as well.
+        # A shell moves the pipes to descriptors 3 and 4, which Chromium uses; their own numbers may be 3 or 4 too.
         profile = f"--user-data-dir={directory / 'profile'}"
         if {theirs_in, theirs_out} & {3, 4}:
             theirs_in, theirs_out = _higher(theirs_in), _higher(theirs_out)
@@ -56,7 +56,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> dict:
-        """Ask, and wait for the answer; what happens meanwhile is kept in `events`."""
+        """Send a command and return its result; events that arrive meanwhile are kept in `events`."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -67,7 +67,7 @@ class Browser:
         return answer["result"]
 
     def wait(self, event: str) -> dict:
-        """The next event of that name."""
+        """Wait for the next event of that name, and return it."""
         return self._until(lambda each: each.get("method") == event, event)
 
     def _until(self, wanted, what: str) -> dict:
@@ -89,20 +89,20 @@ class Browser:
                 return message
 
     def open(self, file: Path) -> None:
-        """Load a file, and wait until it is."""
+        """Load a file, and wait until it is loaded."""
         self.events.clear()
         self.call("Page.navigate", url=file.as_uri())
         if not any(each["method"] == "Page.loadEventFired" for each in self.events):
             self.wait("Page.loadEventFired")
 
     def run(self, expression: str) -> object:
-        """The value of a JavaScript expression in the page."""
+        """Return the value of a JavaScript expression in the page."""
         answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def press(self, *keys: str) -> None:
-        """Keys as a person types them, one after another."""
+        """Press keys one after another."""
         for key in keys:
             text = {"Enter": "\r"}.get(key, key if len(key) == 1 else "")
             code = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
@@ -111,7 +111,7 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def point(self, selector: str, *, across: float = 0.5) -> tuple[float, float]:
-        """Move the mouse there: `across` is how far from the element's left, of its width; returns where that is."""
+        """Move the mouse to an element, at the fraction `across` of its width, and return the position."""
         box = self.run(
             f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
             f" return [box.left + box.width * {across}, box.top + box.height / 2]; }})()"
@@ -120,33 +120,33 @@ class Browser:
         return box
 
     def click(self, selector: str, *, across: float = 0.5) -> None:
-        """Click there."""
+        """Click on an element, at the fraction `across` of its width."""
         x, y = self.point(selector, across=across)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def window(self, width: int, height: int) -> None:
-        """How large the page's view is, in pixels."""
+        """Set the size of the viewport in pixels."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def prefer(self, scheme: str) -> None:
-        """ "light" or "dark", as the desk would say it."""
+        """Emulate a system theme: "light" or "dark"."""
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def requests(self) -> list[str]:
-        """The addresses that were asked for since `open`."""
+        """Return the addresses requested since `open`."""
         self.run("0")
         named = [each for each in self.events if each["method"] == "Network.requestWillBeSent"]
         return [each["params"]["request"]["url"] for each in named]
 
-    def complaints(self) -> list[object]:
-        """What stands on the console, and exceptions, since `open`."""
+    def console_messages(self) -> list[object]:
+        """Return console messages and exceptions since `open`."""
         self.run("0")
         names = ("Runtime.consoleAPICalled", "Runtime.exceptionThrown", "Log.entryAdded")
         return [each["params"] for each in self.events if each["method"] in names]
 
     def close(self) -> None:
-        """End it, and all that it has started."""
+        """Stop Chromium and its processes."""
         try:
             self._session = None
             self.call("Browser.close")
@@ -161,7 +161,7 @@ class Browser:
 
 
 def _higher(fd: int) -> int:
-    """The same pipe under a number beyond 4."""
+    """Duplicate a descriptor to a number above 4."""
     copy = fcntl.fcntl(fd, fcntl.F_DUPFD, 10)
     os.close(fd)
     return copy

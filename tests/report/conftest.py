@@ -1,4 +1,4 @@
-"""What a report stands on: a Tun whose namespace is recorded, as the plugin records those of its fixtures; a page."""
+"""Fixtures of the report tests: a recorded Tun, drop reasons, and a page in a browser."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tunlab.traffic import Tun
 
 @pytest.fixture
 def recorded_netns():
-    """`recorded_netns.tuns[0]` is the Tun."""
+    """A recorded namespace with one Tun, `recorded_netns.tuns[0]`."""
     with Netns.create() as netns, NetnsCapture.open(netns) as record, Tun.create(netns=netns) as tun:
         yield RecordedNetns("kernel", netns, record, [tun])
 
@@ -38,7 +38,7 @@ def browser(need, tmp_path_factory):
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """`show(recording)`: its page, open; whatever the test does, it asks for nothing and complains of nothing."""
+    """`show(recording)` opens its page. At the end the page must have made no request and logged no message."""
     shown = []
 
     def open_page(recording, **words):
@@ -51,5 +51,5 @@ def show(browser, tmp_path):
         return browser
 
     yield open_page
-    assert browser.complaints() == []
+    assert browser.console_messages() == []
     assert {url for url in browser.requests() if not url.startswith("blob:")} == {file.as_uri() for file in shown[-1:]}

@@ -1,4 +1,4 @@
-"""The ladder's columns."""
+"""Columns of the ladder on the page."""
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded
 from tunlab.packet import UDP, IPv4, build, parse

@@ -1,4 +1,7 @@
-"""Differences of the closest match: their way through the recording, and the rows and bits of their fields."""
+"""Differences of the closest match: written to a recording, read back, and located in rows and bits."""
+
+import struct
+import subprocess
 
 import pytest
 
@@ -21,7 +24,7 @@ SYN = build(
 
 
 def located(match, octets=SYN):
-    """Return the names of the rows and the bits of each difference, after a way through a recording."""
+    """Return the names of the rows and the bits of each difference, written to a recording and read back."""
     packet = parse(octets)
     entry = TraceEntry("out", 0, octets, packet)
     describe_candidates([Candidate(entry, match.difference(packet))], 0)
@@ -87,3 +90,34 @@ def test_annotation_of_many_differing_bytes_fits_an_option(recorded_netns, recor
     (difference,) = from_recording(packets[-1]).differences
     assert len(difference.byte_ranges) == 100
     assert difference.byte_ranges[:2] == ((1, 1), (3, 3))
+
+
+@pytest.mark.slow
+def test_annotation_leaves_the_file_readable_for_tshark(need, tmp_path):
+    difference = FieldDifference("TCP.flags", "ACK", "SYN")
+    annotation = Annotation("closest match", decisive=True, differences=(difference,))
+    file, copy = tmp_path / "a.pcapng", tmp_path / "copy.pcapng"
+    file.write_bytes(recorded([("out", SYN)], annotations={1: annotation}))
+    command = [need("tshark"), "-r", str(file)]
+    shown = subprocess.run(
+        [*command, "-T", "fields", "-e", "frame.comment"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == "closest match; TCP.flags: wanted ACK, got SYN\n"
+    subprocess.run([*command, "-w", str(copy)], capture_output=True, check=True)
+    (record,) = read_pcapng(copy)
+    assert from_recording(record) == annotation
+
+
+@pytest.mark.parametrize(
+    "option",
+    [struct.pack("<I", 32473) + b"other:{}", struct.pack("<I", 1) + b'tunlab:{"decisive":true}', b"\1"],
+    ids=["other prefix", "other number", "too short"],
+)
+def test_annotation_ignores_custom_options_of_other_programs(option):
+    recording = recorded([("out", SYN)], annotations={1: Annotation("x" * 20)})
+    own = struct.pack("<I", 32473) + b'tunlab:{"note":"' + b"x" * 20 + b'"}'
+    head = struct.pack("<HH", 2988, len(own)) + own
+    assert head in recording
+    padded = option + bytes(len(own) - len(option))
+    (record,) = read_pcapng(recording.replace(head, struct.pack("<HH", 2988, len(own)) + padded))
+    assert record.annotation == ""

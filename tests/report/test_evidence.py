@@ -1,4 +1,4 @@
-"""The evidence: the kernel's record and the Tun's, made one, and the file that is written of it."""
+"""Evidence: packets of the kernel's capture joined with the Tun's notes, and the pcapng file of them."""
 
 import socket
 import subprocess
@@ -125,7 +125,7 @@ class TestGatherEvidence:
         octets = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
         for _ in range(600):
             recorded_tun.device.write(octets)
-        recorded_tun.inject(*echo(recorded_tun))  # it finds no room either, and the Tun has it
+        recorded_tun.inject(*echo(recorded_tun))  # lost by the capture, but seen by the Tun
         recorded_tun.expect(ICMP)
         evidence = gather_evidence([recorded_netns])
         assert [each.comment[:8] for each in evidence.observations[-3:]] == ["", "injected", "matched "]
@@ -201,7 +201,7 @@ class TestToPcapng:
         file.write_bytes(to_pcapng(evidence, comment="tests/test_x.py::test_y: failed"))
         fields = ["frame.interface_name", "ip.src", "ip.dst", "ip.id", "frame.comment", "ip.len"]
         options = [option for field in fields for option in ("-e", field)]
-        # The quoted header in the port unreachable is a second layer of the same names: the first alone is ours.
+        # An ICMP error quotes a second header of the same name; only the first one counts.
         command = [need("tshark"), "-r", file, "-T", "fields", "-E", "occurrence=f", *options]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         ours = [

@@ -1,4 +1,4 @@
-"""Rows of the tree: every place is where the field's bits are."""
+"""The field tree: each row has the position of its field's bits."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def rows_of(record):
 
 
 def bits(octets, row):
-    """The number in a row's place."""
+    """Return the number in the bits of a row."""
     return int.from_bytes(octets, "big") >> (len(octets) * 8 - row.start - row.bits) & (1 << row.bits) - 1
 
 
@@ -39,7 +39,7 @@ def number(value):
 
 
 def check(record):
-    """Every fixed field of every header has its value in its place; what is below a row is inside it."""
+    """Check that every fixed field has its value in its bits, and that child rows are inside their parent."""
     rows, packet = rows_of(record)
     octets = record.data
     for row in rows:

@@ -1,4 +1,4 @@
-"""The page's ladder between the nodes of a lab: what the terminal's has, of nothing but the recording."""
+"""The page's ladder between the nodes of a lab, drawn from a recording alone."""
 
 import io
 
@@ -19,7 +19,7 @@ ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ASKS
 
 
 def between(*observations, interfaces=()):
-    """A recording of (device, direction, octets), a microsecond apart; of devices `tun…` without a link's header."""
+    """Return a recording of (device, direction, bytes), 1 µs apart; devices `tun…` have no link header."""
     file = io.BytesIO()
     writer, numbers = PcapngWriter(file), {}
     for device in (*interfaces, *(device for device, _, _ in observations)):

@@ -1,4 +1,4 @@
-"""The page as a person has it: in Chromium, by mouse and by keys."""
+"""The HTML page in Chromium, used by mouse and keyboard."""
 
 import gzip
 import json
@@ -24,7 +24,7 @@ def test_page_renders(show):
     assert page.run(f"{ROWS}.length") == len(SESSION)
     assert page.run("document.getElementById('plain')") is None
     assert page.run("document.querySelector('details').open") is False
-    assert page.run(CHOSEN) == "3"  # the first suspicious one
+    assert page.run(CHOSEN) == "3"  # the first packet with a finding
     assert page.run(LIT_FIELDS) == ["checksum"]
     assert page.run(LIT_BYTES) == ["36hl", "37hl"]
 
@@ -82,7 +82,7 @@ def test_page_hex_digit_highlights_its_field(show):
     page.point("#o21")
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["src_port"], ["20hl", "21hl"])
     assert page.run("document.getElementById('lit').textContent").startswith("TCP.src_port = 4000 · bytes 20–21 · ")
-    page.point("#o44")  # inside an option that is folded: unfolded nothing, the kind's own octet lights
+    page.point("#o44")  # a byte inside a folded option
     assert "SACKPermitted" in page.run("document.getElementById('lit').textContent")
 
 
@@ -98,7 +98,7 @@ def test_page_keys_navigate(show):
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["IPv4"])
     page.press("ArrowDown", "ArrowDown")
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["ihl"], ["0l"])
-    page.press("Home", "ArrowLeft", "ArrowDown")  # folded, the next is the next header
+    page.press("Home", "ArrowLeft", "ArrowDown")  # after folding, the next row is the next header
     assert page.run(LIT_FIELDS) == ["TCP"]
     page.press("ArrowUp", "ArrowRight", "ArrowRight")
     assert page.run(LIT_FIELDS) == ["version"]
@@ -133,7 +133,7 @@ def test_page_help_lists_keys(show):
 def test_page_focus_is_visible(show):
     page = show(session())
     for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
-        page.press("Tab")  # from here on the keyboard is in use
+        page.press("Tab")  # focus outlines appear once the keyboard is used
         page.run(f"document.getElementById('{selector}').focus()")
         outline = page.run(f"getComputedStyle(document.querySelector('{framed_by}')).outline")
         assert "solid 2px" in outline, (selector, outline)
@@ -200,7 +200,7 @@ CONTRASTS = """
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_text_contrast_is_sufficient(show, scheme):
-    """The least contrast is that of WCAG 2.1, 1.4.3."""
+    """The minimum contrast is that of WCAG 2.1, section 1.4.3."""
     comments = {3: "the nearest to what was wanted; TCP.flags: wanted SYN, got PSH|ACK"}
     page = show(recorded(SESSION, comments=comments)[:-20], outcome="failed", text="E  no")
     page.prefer(scheme)
@@ -285,12 +285,12 @@ def test_page_large_packet_is_shown_in_parts(show):
 def test_page_opens_every_kind_of_recording(show):
     for recording in (recorded([]), framed(bytes(SESSION[3][1]), b"arp"), session()[:-20], recorded([("in", b"")])):
         page = show(recording)
-        assert page.complaints() == []
+        assert page.console_messages() == []
 
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
 def test_page_highlights_every_kind_of_packet(show):
-    """Some of the corpus, chosen one after another: no exception, and no octet without a field."""
+    """Select packets of the corpus: no exception, and no byte without a field."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]
     page = show(recorded([(None, each) for each in packets if len(each) < 150]))

@@ -84,7 +84,7 @@ class TestExpect:
         assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
         assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
         assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
-        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # of one ruler
+        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # one diagram's ruler has three
         assert error.count == 9
 
     def test_expect_error_lists_at_most_100_packets(self, tun):

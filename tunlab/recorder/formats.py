@@ -14,7 +14,7 @@ from tunlab.errors import KernelError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Direction: TypeAlias = Literal["in", "out"]
-"""As the recorded device sees it: it received "in" (for a TUN: injected), and sent "out"."""
+"""Direction seen from the recorded device: it received "in" (for a TUN: injected) and sent "out"."""
 
 LINKTYPE_NULL, LINKTYPE_ETHERNET, LINKTYPE_RAW, LINKTYPE_LOOP = 0, 1, 101, 108
 LINKTYPE_LINUX_SLL, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_LINUX_SLL2 = 113, 228, 229, 276
@@ -48,13 +48,15 @@ _REMEDIES = {
 
 
 class RecordedInterface(Struct, frozen=True):
-    """What packets were recorded on.
+    """An interface whose packets were recorded.
 
-    index             its number, from 0, in its section of the file
-    linktype          LINKTYPE_*: what a packet's octets begin with
-    snaplen           octets kept of a packet at most; 0 for all
-    ticks_per_second  the resolution of the file's time stamps
-    time_offset       seconds that the file adds to each of them
+    Attributes:
+        index: Number in its section of the file, from 0.
+        name: Name of the device; "" if the file has none.
+        linktype: LINKTYPE_* of its packets.
+        snaplen: Bytes kept of each packet; 0 for all.
+        ticks_per_second: Resolution of the time stamps.
+        time_offset: Seconds added to each time stamp.
     """
 
     index: int
@@ -68,13 +70,15 @@ class RecordedInterface(Struct, frozen=True):
 class RecordedPacket(Struct, frozen=True):
     """A recorded packet.
 
-    time_ns      nanoseconds since the epoch; None in a simple packet block, which has no time
-    data         from the link's header on, as many as were kept
-    wire_length  octets that it had on the wire
-    direction    None where the file does not say
-    comment      several are joined, one a line
-    annotation   tunlab's own data on the packet, JSON text of `tunlab.report.annotation`; "" if there is none
-    dropped      packets lost between the one before on this interface and this one; None where nobody counted
+    Attributes:
+        interface: The interface.
+        time_ns: Nanoseconds since the epoch; None if the file has no time for it (simple packet block).
+        data: The kept bytes, with the link header.
+        wire_length: Bytes on the wire.
+        direction: "in" or "out"; None if unknown.
+        comment: Comment; several are joined by line breaks.
+        dropped: Packets lost since the previous one on this interface; None if unknown.
+        annotation: JSON text that tunlab wrote for its HTML page; "" if there is none.
     """
 
     interface: RecordedInterface

@@ -32,27 +32,27 @@ from tunlab.recorder.formats import (
 
 
 class PcapngWriter:
-    """Writes one section of pcapng, little-endian, with times in nanoseconds; for one thread at a time.
+    """A writer of one pcapng section, little-endian, with times in nanoseconds; not thread-safe.
 
-    Each block goes out whole and at once, so a writer that is killed leaves a file that can be read.
-    Every method raises MalformedError for a value that the format cannot hold, KernelError where the system refuses.
+    Each block is written in one piece, so that the file of a killed writer can be read. Every method raises
+    MalformedError for a value that the format cannot hold, and KernelError if the file cannot be written.
     """
 
     def __init__(self, file: BinaryIO | io.FileIO, *, comment: str = "") -> None:
-        """Begin a section in `file`, the caller's to close (a BytesIO records to memory); `comment` is on all of it."""
-        from importlib.metadata import distributions  # here: it is slow to load, and readers need none of it
+        """Start a section in `file`, which the caller closes; `comment` is the comment on the whole section."""
+        from importlib.metadata import distributions  # imported late: it is slow, and readers do not need it
 
         self._file, self._snaplens = file, list[int]()
-        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")  # none: run from its source
+        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")  # empty if not installed
         options = _option(3, " ".join(os.uname()[0:3:2])) + _option(4, f"tunlab{version}")  # shb_os, shb_userappl
         self._put(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), options, comment)  # -1: length unknown
 
     @classmethod
     @contextmanager
     def create(cls, path: str | os.PathLike[str], *, comment: str = "") -> Iterator[Self]:
-        """Begin a file at `path`, in place of what was there, and close it at the end of the `with` block."""
+        """Create or overwrite the file at `path`, and close it at the end of the `with` block."""
         try:
-            # Unbuffered: what is written is in the kernel's hands, and no SIGKILL can lose it.
+            # Unbuffered: written blocks survive a SIGKILL.
             file = Path(path).open("wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise file_error(error, "open", os.fspath(path)) from error
@@ -60,10 +60,12 @@ class PcapngWriter:
             yield cls(file, comment=comment)
 
     def add_interface(self, name: str, *, linktype: int = LINKTYPE_RAW, snaplen: int = 0) -> int:
-        """Describe an interface, and give the number by which `write` knows it.
+        """Describe an interface, and return its number for `write`.
 
-        linktype   LINKTYPE_RAW for a TUN, LINKTYPE_ETHERNET for a TAP, a veth, a bridge
-        snaplen    octets kept of a packet at most, the rest is cut off; 0 for all
+        Args:
+            name: Name of the device.
+            linktype: LINKTYPE_RAW for a TUN; LINKTYPE_ETHERNET for a TAP, veth or bridge.
+            snaplen: Bytes kept of each packet; 0 for all.
         """
         head = _number("linktype", linktype, "H") + bytes(2) + _number("snaplen", snaplen, "I")
         self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # if_name, if_tsresol: 10**-9 s
@@ -82,7 +84,7 @@ class PcapngWriter:
         dropped: int | None = None,
         annotation: str = "",
     ) -> None:
-        """Write a packet, as `RecordedPacket` has it, on the interface to which `add_interface` gave that number."""
+        """Write a packet of an interface; the arguments are the attributes of `RecordedPacket`."""
         head = self._head(interface, time_ns)
         if direction not in DIRECTIONS:
             raise MalformedError(layer="pcapng", field="direction", value=direction, rule='it is "in", "out" or None')
@@ -98,12 +100,12 @@ class PcapngWriter:
         self._put(ENHANCED_PACKET, head + kept + bytes(-len(kept) % 4), options, comment)
 
     def statistics(self, interface: int, *, time_ns: int, received: int, dropped: int) -> None:
-        """Write how many packets the interface received, and the system dropped, since the recording began."""
+        """Write the number of packets that the interface received and the system dropped since the recording began."""
         counts = _option(4, _number("received", received)) + _option(7, _number("dropped", dropped))  # isb_osdrop
         self._put(STATISTICS, self._head(interface, time_ns), counts)
 
     def _head(self, interface: int, time_ns: int) -> bytes:
-        stamp = _number("time_ns", time_ns)  # its upper half comes first, in either byte order (section 4.3)
+        stamp = _number("time_ns", time_ns)  # the upper half comes first in both byte orders (section 4.3)
         hint = "; add_interface gives it"
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]
 
@@ -122,7 +124,7 @@ class PcapngWriter:
 
 def _option(code: int, value: bytes | str) -> bytes:
     if isinstance(value, str):
-        # What is no text, such as a file name of other octets, Python holds as lone surrogates: they are spelt out.
+        # A file name that is not UTF-8 has lone surrogates, which are written as escapes.
         value = value.encode("utf-8", "backslashreplace")
     length = _number("option_length", len(value), "H", hint="; shorten the text")
     return struct.pack("<H", code) + length + value + bytes(-len(value) % 4)

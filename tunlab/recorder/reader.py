@@ -39,19 +39,23 @@ _PCAP_MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 10**6), b"\xa1\xb2\xc3\xd4": (">", 10**6),
     b"\x4d\x3c\xb2\xa1": ("<", 10**9), b"\xa1\xb2\x3c\x4d": (">", 10**9),
 }  # fmt: skip
-_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}  # those that are numbers: their forms
+_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}  # numeric options: their formats
 _DAMAGED, _CONVERT = "the file is damaged", "Wireshark's editcap converts most files: editcap FILE NEW.pcapng"
 
 
 def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[RecordedPacket]:
-    """The packets of a pcapng or classic pcap file, in the file's order.
+    """Yield the packets of a pcapng or classic pcap file, in the order of the file.
 
-    source   a path; the file's octets; or a file open for reading them, a pipe too, which stays the caller's
+    Reads both byte orders, every time resolution, and any number of sections and interfaces; skips other blocks.
+    Errors are raised during the iteration, after the packets before them.
 
-    Both byte orders, every time resolution, any number of sections and interfaces; other blocks are passed over.
-    It reads, and so raises, while you iterate: MalformedError for what the format does not allow,
-    TruncatedRecordingError where the file ends early, KernelError where
-    the system refuses. The records before the fault have been given.
+    Args:
+        source: A path, the bytes of the file, or a file or pipe opened for reading, which the caller closes.
+
+    Raises:
+        MalformedError: The file breaks the format.
+        TruncatedRecordingError: The file ends early.
+        KernelError: The file cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
         try:
@@ -65,7 +69,7 @@ def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[
 
 
 class _Reader:
-    """A file read once from front to back, and the block at hand."""
+    """A reader of one file, from front to back, with its current block."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._offset, self._layer, self._order = file, 0, "recording", "<"
@@ -80,10 +84,10 @@ class _Reader:
         raise self._malformed("magic", magic, 0, "no pcapng or pcap file begins so", _CONVERT)
 
     def _take(self, count: int) -> bytes:
-        """The next `count` octets, fewer only at the file's end."""
+        """Read `count` bytes; fewer only at the end of the file."""
         octets = b""
         try:
-            # In pieces: `read` allocates what it is asked for, and a short file may claim a long block.
+            # In pieces: `read` allocates the full size, and a short file may claim a long block.
             while len(octets) < count and (piece := self._file.read(min(count - len(octets), 1 << 18))):
                 octets += piece
         except OSError as error:
@@ -92,7 +96,7 @@ class _Reader:
         return octets
 
     def _need(self, count: int, what: str, by: str = "octets") -> bytes:
-        """What is still to be taken of the `count` octets from the block's start on."""
+        """Read the rest of the first `count` bytes of the block. Raises TruncatedRecordingError."""
         start, missing = self._start, self._start + count - self._offset
         octets = self._take(missing)
         if len(octets) == missing:
@@ -111,7 +115,7 @@ class _Reader:
         major, minor, snaplen, linktype = struct.unpack(order + "HH8xII", self._need(24, "file header"))
         if major != 2:
             raise self._malformed("version", f"{major}.{minor}", 4, "only version 2 can be read", _CONVERT)
-        # The upper half of the link type's word tells of the frame check sequence.
+        # The upper 16 bits describe the frame check sequence.
         interface = RecordedInterface(0, "", linktype & 0xFFFF, snaplen, ticks)
         while head := self._take(16):
             self._start = self._offset - len(head)
@@ -139,9 +143,9 @@ class _Reader:
             head = self._take(4)
 
     def _read_block(self, head: bytes) -> int:
-        """Take the rest of the block that begins with `head`, and give its type."""
+        """Read the rest of the block that begins with `head`, and return its type."""
         head += self._need(8, "block")
-        if head.startswith(_MAGIC):  # the byte order comes after the length, which needs it
+        if head.startswith(_MAGIC):  # the byte order follows the length, which depends on it
             head += self._need(12, "block")
             if head[8:] not in _BYTE_ORDERS:
                 raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it is 1a2b3c4d or 4d3c2b1a")
@@ -160,7 +164,7 @@ class _Reader:
         return struct.unpack_from(self._order + form, self._block, place)
 
     def _options(self, place: int, forms: Mapping[int, str]) -> Mapping[int, list[Any]]:
-        """The values of the options from `place` on, by code: numbers where `forms` says their form, else text."""
+        """Return the options from `place` on, by code: numbers if `forms` has their format, else text."""
         found, end = defaultdict[int, list[Any]](list), len(self._block) - 4
         while place < end and (head := self._unpack("HH", place))[0]:  # 0: opt_endofopt
             code, length = head
@@ -188,7 +192,7 @@ class _Reader:
         return RecordedInterface(len(self._interfaces), name, linktype, snaplen, ticks, offset)
 
     def _packet(self, kind: int) -> RecordedPacket:
-        """The record in an enhanced packet block, a simple one, or an obsolete one (sections 4.3, 4.4, appendix A)."""
+        """Return the packet of an enhanced, simple or obsolete packet block (sections 4.3, 4.4, appendix A)."""
         index, dropped, place = 0, None, 12 if kind == SIMPLE_PACKET else 28
         if kind == ENHANCED_PACKET:
             (index,) = self._unpack("I", 8)
