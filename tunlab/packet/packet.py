@@ -209,7 +209,7 @@ def parse(
     """Return the packet in `data`. `findings` and `checksums` tell what is wrong further in than the first header.
 
     Args:
-        link_type: The LINKTYPE_ number of a capture, as 1 for Ethernet; None: IP, of the version in the first byte.
+        link_type: The capture's link type (`LINKTYPE_…`), 1 for Ethernet; None means an IP packet.
         wire_length: Bytes on the wire, if a capture kept fewer; None: `data` is all.
         time: When the packet was received, in nanoseconds of `clock`.
 

@@ -7,7 +7,7 @@ segment, but not its whole header. Short captures and broken senders end anywher
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from tunlab.errors import MalformedError
 from tunlab.packet.checksum import Checksum
@@ -15,6 +15,9 @@ from tunlab.packet.field import Field, count, number_fields
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.values import to_bytes
+
+HeaderClass: TypeAlias = type[Header]
+"""A header class; `type` itself is a property of the class below."""
 
 
 class TruncatedHeader(Header, frozen=True, gc=False):
@@ -24,7 +27,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
     COERCE: ClassVar = {"data": to_bytes}
     VIEWS: ClassVar = dict.fromkeys(("src_port", "dst_port", "seq", "type", "code"), ("data",))
 
-    layer: type[Header]
+    layer: HeaderClass
     data: bytes
 
     def _check(self) -> None:
