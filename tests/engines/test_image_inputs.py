@@ -1,10 +1,8 @@
-"""What an image with a project's needs hangs on, without any engine."""
-
-import shlex
+"""The files whose change makes a new project image necessary; without any engine."""
 
 import pytest
 
-from tunlab.engines.images.image_inputs import decisive
+from tunlab.engines.images.image_inputs import image_inputs
 
 FILES = {
     "pyproject.toml": "",
@@ -48,25 +46,34 @@ def root(tmp_path):
         ("-c unnamed.lst requests", {"unnamed.lst"}),
         ("./wheels/own-1-py3-none-any.whl", {"wheels/own-1-py3-none-any.whl"}),
         ("-r not-there.txt", set()),
-        ("-r /etc/hostname ../outside", set()),
-        ("-e git+https://localhost/x.git", set()),
+        ("-r /etc/hostname", set()),
+        ("-e git+https://localhost/x.git", {"src/own/fast.c"}),
     ],
 )
-def test_what_is_installed_so_that_the_code_is_used_where_it_is(root, said, more):
-    assert set(decisive(root, list(FILES), shlex.split(said))) == ALWAYS | more
+def test_editable_install_counts_declaring_and_compiled_files(root, said, more):
+    assert set(image_inputs(root, list(FILES), said)) == ALWAYS | more
 
 
 @pytest.mark.parametrize(
     "said",
-    [".", ".[test]", "./lib/other", "-e . ./lib/other", "file:.", "-f wheels own", "--find-links=./wheels own"],
+    [
+        ".",
+        ".[test]",
+        "./lib/other",
+        "-e . ./lib/other",
+        "file:.",
+        "-f wheels own",
+        "--find-links=./wheels own",
+        "../outside",
+    ],
 )
-def test_of_what_is_copied_into_the_image_everything(root, said):
-    assert decisive(root, list(FILES), shlex.split(said)) == sorted(FILES)
-    absolute = [str(root) if word == "." else word for word in shlex.split(said)]
-    assert decisive(root, list(FILES), absolute) == sorted(FILES)
+def test_copying_install_counts_every_file(root, said):
+    assert image_inputs(root, list(FILES), said) == sorted(FILES)
+    absolute = " ".join(str(root) if word == "." else word for word in said.split())
+    assert image_inputs(root, list(FILES), absolute) == sorted(FILES)
 
 
 @pytest.mark.parametrize("line", [".", "./lib/other", "own @ file://{root}", "-f ../wheels"])
-def test_a_file_of_requirements_may_say_so_too(root, line):
+def test_requirements_file_with_local_path_counts_every_file(root, line):
     (root / "limits" / "c.lst").write_text(line.format(root=root))
-    assert decisive(root, list(FILES), ["-r", "requirements.txt"]) == sorted(FILES)
+    assert image_inputs(root, list(FILES), "-r requirements.txt") == sorted(FILES)

@@ -1,19 +1,16 @@
-"""Which of a project's files decide what its image holds: when one of them changes the image is made anew.
+"""The files of a project whose change makes a new image necessary.
 
-An editable installation points at the project's files, which are carried in at each run: a change of the code needs no
-new image, but a change of what is compiled does. Any other installation of the project copies it into the image.
+With `pip install -e`, the image refers to the project's files, which are copied in at each run: only what declares
+requirements or is compiled counts. Any other installation from a local path copies files into the image: then every
+file of the project counts. In doubt every file counts, which costs a build and never tests old code.
 
 Source: pip.pypa.io, "Requirements File Format" and "pip install"; packaging.python.org, `dynamic`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import tomllib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 _DECLARING = (
@@ -23,130 +20,66 @@ _DECLARING = (
 _COMPILED = (
     ".c", ".cc", ".cpp", ".cxx", ".h", ".hh", ".hpp", ".pyx", ".pxd", ".pxi", ".rs", ".go", ".f", ".f90", ".s", ".S",
 )  # fmt: skip
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
-_NESTED = ("-r", "--requirement", "-c", "--constraint", "--build-constraint")
-_EDITABLE = ("-e", "--editable")
-_PLACES = ("-f", "--find-links")
-_VALUED = (*_NESTED, *_EDITABLE, *_PLACES)
-_EXTRAS = re.compile(r"\[[^\]]*\]$")
+_EDITABLE = re.compile(r"(?:^|\s)(?:-e|--editable)[\s=]*\S+")
+_REQUIREMENTS = re.compile(r"(?:^|\s)(?:-r|--requirement|-c|--constraint|--build-constraint)[\s=]*(\S+)")
+_LOCAL = re.compile(r"(?:^|\s)(?:[./]|-f|--find-links|[^\s:]+/)|file:")
+_ARCHIVE = re.compile(r"\S+\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)(?=\s|$)")
 
 
-@dataclass
-class _Named:
-    """What pip's arguments name in the project.
+def image_inputs(root: Path, names: Sequence[str], install: str) -> list[str]:
+    """Return the files that decide what the image holds, sorted.
 
-    files     by their names
-    editable  whether anything of it is installed so that its files are used where they are
-    whole     whether anything of it is copied into the image
+    Args:
+        root: The project's directory.
+        names: All files of the project, relative to `root`.
+        install: The arguments of `pip install`.
     """
-
-    files: set[str] = field(default_factory=set)
-    editable: bool = False
-    whole: bool = False
-
-
-def decisive(root: Path, names: Sequence[str], arguments: Sequence[str]) -> list[str]:
-    """Those of the project's files, sorted.
-
-    names      all of its files, relative to `root`
-    arguments  pip's, word by word; relative paths begin at `root`
-    """
-    named = _Named()
-    _follow(root, set(names), arguments, "", named)
-    if named.whole:
+    texts, requirements = _requirement_files(root, names, install)
+    archives = {PurePosixPath(found).name for text in texts for found in _ARCHIVE.findall(text)}
+    if any(_installs_a_copy(text) for text in texts):
         return sorted(names)
-    found = {name for name in names if _declares(name) or (named.editable and name.endswith(_COMPILED))}
+    editable = any(_EDITABLE.search(text) for text in texts)
+    found = requirements | _dynamic(root, names)
     for name in names:
-        if name.rpartition("/")[2] == "pyproject.toml":
-            found |= _dynamic(root, name, set(names))
-    return sorted(found | (named.files & set(names)))
+        base = name.rpartition("/")[2]
+        declares = base in _DECLARING or base in archives or (name.endswith(".txt") and "require" in name)
+        if declares or (editable and name.endswith(_COMPILED)):
+            found.add(name)
+    return sorted(found)
 
 
-def _declares(name: str) -> bool:
-    return name.rpartition("/")[2] in _DECLARING or (name.endswith(".txt") and "require" in name)
+def _requirement_files(root: Path, names: Sequence[str], install: str) -> tuple[list[str], set[str]]:
+    """Return `install` and the text of each requirements file that it or another one names, and their names.
 
-
-def _follow(root: Path, names: set[str], words: Sequence[str], beside: str, named: _Named) -> None:
-    """Note what these words name, and what the files of requirements among them do.
-
-    beside   the directory of the file that the words are in, where its -r, -c and -f begin
+    A file is found by its last path component: which directory pip starts from does not matter.
     """
-    for option, value in _read(words):
-        if option in _NESTED:
-            name = _within(root, beside, value)
-            if name in names and name not in named.files:
-                named.files.add(name)
-                folder = name.rpartition("/")[0]
-                for line in _lines((root / name).read_text(encoding="utf-8", errors="replace")):
-                    _follow(root, names, line, folder, named)
-            continue
-        for place in {_within(root, "", value), _within(root, beside if option in _PLACES else "", value)}:
-            if place is None:
-                continue
-            if place in names:
-                named.files.add(place)
-            elif (root / place).is_dir():
-                named.editable |= option in _EDITABLE
-                named.whole |= option not in _EDITABLE
+    texts, found = [install], set[str]()
+    for text in texts:
+        wanted = {PurePosixPath(path).name for path in _REQUIREMENTS.findall(text)}
+        for name in names:
+            if name not in found and name.rpartition("/")[2] in wanted:
+                found.add(name)
+                content = (root / name).read_text(encoding="utf-8", errors="replace")
+                texts.append(re.sub(r"(?m)(^|\s)#.*$", "", content.replace("\\\n", "")))
+    return texts, found
 
 
-def _read(words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Options with their values, and under "" what is to be installed from a path. Others are not about files."""
-    rest = iter(words)
-    for word in rest:
-        long, equals, value = word.partition("=")
-        if word in _VALUED:
-            yield word, next(rest, "")
-        elif long.startswith("--"):
-            if equals and long in _VALUED:
-                yield long, value
-        elif word[:2] in _VALUED:
-            yield word[:2], word[2:]
-        elif _is_path(word):
-            yield "", word
+def _installs_a_copy(text: str) -> bool:
+    """Return True if pip may copy files of the project into the image, other than a built archive."""
+    return any(
+        _LOCAL.search(_ARCHIVE.sub("", _REQUIREMENTS.sub("", _EDITABLE.sub("", line)))) for line in text.splitlines()
+    )
 
 
-def _is_path(word: str) -> bool:
-    """As pip tells a path from a project's name."""
-    plain = _EXTRAS.sub("", word)
-    return plain.startswith((".", "file:")) or ("/" in plain and "://" not in plain) or plain.endswith(_ARCHIVES)
-
-
-def _within(root: Path, beside: str, value: str) -> str | None:
-    """A path or a file: URL as a name in the project, "." for itself; None if it is not in there."""
-    plain = _EXTRAS.sub("", value.partition("#")[0])
-    plain = plain.removeprefix("file:").removeprefix("//") if plain.startswith("file:") else plain
-    name = os.path.relpath(os.path.normpath(root / beside / plain), root)
-    return None if name.split("/")[0] == ".." else name
-
-
-def _lines(text: str) -> Iterator[list[str]]:
-    """The lines of a file of requirements, each as words."""
-    for line in re.sub(r"\\\n", "", text).splitlines():
-        said = re.sub(r"(^|\s+)#.*", "", line).strip()
-        try:
-            yield shlex.split(said)
-        except ValueError:  # an apostrophe in a marker or a path: pip does not mind
-            yield said.split()
-
-
-def _dynamic(root: Path, file: str, names: set[str]) -> set[str]:
-    """The files that a pyproject.toml names anywhere, if its project leaves anything to be found in files."""
-    try:
-        table = tomllib.loads((root / file).read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):  # a test's own
-        return set()
-    project = table.get("project")
-    if not isinstance(project, dict) or not project.get("dynamic"):
-        return set()
-    beside = PurePosixPath(file).parent
-    return {str(beside / text) for text in _texts(table)} & names
-
-
-def _texts(value: object) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _texts(each)
+def _dynamic(root: Path, names: Sequence[str]) -> set[str]:
+    """Return the files that a pyproject.toml with dynamic fields names, by their path from there."""
+    found = set[str]()
+    for name in names:
+        path = PurePosixPath(name)
+        if path.name == "pyproject.toml":
+            text = (root / name).read_text(encoding="utf-8", errors="replace")
+            if "dynamic" in text:
+                quoted = {str(path.parent / each) for each in re.findall(r"""["']([^"'\n]+)["']""", text)}
+                found |= quoted.intersection(names)
+    return found

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from tunlab.engines.images.build import Progress, ensure_image, image_tag
-from tunlab.engines.images.image_inputs import decisive
+from tunlab.engines.images.image_inputs import image_inputs
 
 if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
@@ -65,7 +65,7 @@ def ensure_project_image(
         f"RUN {json.dumps(['python3', '-c', _TAKE_OUT])}",
     ]
     dockerfile = "\n".join(lines).encode() + b"\n"
-    says = {name: (root / name).read_bytes() for name in decisive(root, names, arguments)}
+    says = {name: (root / name).read_bytes() for name in image_inputs(root, names, " ".join(arguments))}
     tag = image_tag(_NAME, {**says, "Dockerfile": dockerfile}, {})
     context: Mapping[str, bytes] = _Lazily(root, names, {"Dockerfile": dockerfile, _LIST: _listed(names)})
     return ensure_image(engine, _NAME, context, progress=progress, tag=tag)
