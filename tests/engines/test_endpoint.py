@@ -76,7 +76,7 @@ class TestContexts:
         context("builder", "unix:///run/x.sock")
         with pytest.raises(EngineError, match=r"there is no Docker context 'bilder'; did you mean builder\?"):
             endpoint("ctx:bilder")
-        with pytest.raises(EngineError, match="no Docker context 'x'; those that there are: builder"):
+        with pytest.raises(EngineError, match="no Docker context 'x'; existing contexts: builder"):
             endpoint("ctx:x")
 
     def test_a_broken_one_is_passed_over(self, context, docker_config):
@@ -109,7 +109,7 @@ class TestNobodyThere:
         [
             ("unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock; start it, or say where"),
             ("tcp://127.0.0.1:1", "there is no engine: nobody listens at tcp://127.0.0.1:1; start it"),
-            ("tcp://127.0.0.1", "'tcp://127.0.0.1' is no address of an engine; add the port"),
+            ("tcp://127.0.0.1", "'tcp://127.0.0.1' is not an engine's address; add the port"),
         ],
     )
     def test_is_one_sentence_with_a_remedy(self, spec, said):

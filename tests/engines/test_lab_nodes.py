@@ -287,7 +287,11 @@ class TestWhatIsWrong:
         ("node", "host", "said"),
         [
             ('image = "localhost/no-such-image:1"', None, "there is no image localhost/no-such-image:1"),
-            ('container = "no-such-container"', None, "there is no container 'no-such-container'; those that run: "),
+            (
+                'container = "no-such-container"',
+                None,
+                "there is no container 'no-such-container'; running containers: ",
+            ),
             ('image = "x"', "unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock"),
         ],
     )

@@ -91,7 +91,7 @@ def test_that_fails():
         assert (directory / "there.txt").read_text() == "changed"
         assert (directory / "stays.txt").stat().st_mtime_ns == before
         assert junit(outside) == {"tests": 2, "failures": 1, "errors": 0}
-        assert "carried back: made/by/hand.txt, there.txt" in err
+        assert "copied back: made/by/hand.txt, there.txt" in err
         assert not list(directory.rglob("__pycache__"))
 
     def test_what_is_written_elsewhere(self, start, project, tmp_path):
@@ -204,7 +204,7 @@ def test_rights(tun, make_netns):
         assert status == 69
         assert out.count("1 passed") == 1
         assert f"Python {version}: passed\nPython 3.99: exit code 69\n" in err
-        assert "localhost/tunlab-test-python-3.99:1 cannot be had: name another in TUNLAB_BASE_IMAGE" in err
+        assert "localhost/tunlab-test-python-3.99:1 cannot be pulled: name another in TUNLAB_BASE_IMAGE" in err
         assert junit(directory / f"junit-py{version}.xml")["tests"] == 1
 
     def test_no_docker_program_is_run(self, start, project, need, tmp_path):
@@ -353,7 +353,7 @@ class TestWhatIsNotThere:
     def test_an_image_that_does_not_build(self, start, project):
         status, _, err = start(project(), "--install", "./nothing-here").end()
         assert status == 69
-        assert 'the image does not build: RUN ["python3", "-m", "pip", "install"' in err
+        assert 'the image cannot be built: RUN ["python3", "-m", "pip", "install"' in err
         assert "nothing-here" in err.splitlines()[-1]  # pip's own words
         assert "Traceback" not in err
 

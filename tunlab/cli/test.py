@@ -231,7 +231,7 @@ def _refuse_to_wait(arguments: Sequence[str]) -> None:
     """Raise UsageError for a prompt that nobody could answer; --tunlab-pause refuses itself."""
     for option in ("--pdb", "--trace"):
         if option in arguments:
-            raise click.UsageError(f"{option} waits for you, and cannot reach into a container: run pytest here")
+            raise click.UsageError(f"{option} is interactive and does not work in a container: run pytest here")
 
 
 def _versions(given: str) -> list[str]:
@@ -277,7 +277,7 @@ def _say_files(files: Sequence[Path], root: Path) -> None:
         return
     shown = [str(path.relative_to(root)) if path.is_relative_to(root) else str(path) for path in files]
     more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-    click.echo(f"carried back: {', '.join(shown[:5])}{more}", err=True)
+    click.echo(f"copied back: {', '.join(shown[:5])}{more}", err=True)
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def refuse_another_number(option: str) -> None:
     """Raise UsageError if another option on the command line also sets the number of workers."""
     if option:
-        number = f"--tunlab-workers says how many workers there are ('local*4'), and so does {option}: drop one"
+        number = f"--tunlab-workers says how many workers there are ('local*4'), and so does {option}: remove one"
         raise pytest.UsageError(number)
 
 
@@ -102,4 +102,4 @@ def refuse_together(config: pytest.Config) -> None:
     if not config.pluginmanager.hasplugin("xdist"):
         raise pytest.UsageError("--tunlab-workers needs pytest-xdist: pip install pytest-xdist, and no -p no:xdist")
     if config.getoption("usepdb", False):
-        raise pytest.UsageError("--pdb cannot reach into a container: run the test here, without --tunlab-workers")
+        raise pytest.UsageError("--pdb does not work in a container: run the test here, without --tunlab-workers")

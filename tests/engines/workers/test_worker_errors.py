@@ -27,7 +27,7 @@ class TestBeforeTheFirstTest:
         nowhere = {"TUNLAB_BASE_IMAGE": "tunlab-no-such-image:none"}
         run = start(f"{specs[0]}*1", environment=nowhere, default_image=True).ended()
         assert run.status == 69, run.text
-        assert "the image does not build" in run.text
+        assert "the image cannot be built" in run.text
         assert "TUNLAB_BASE_IMAGE" in run.text
         assert "Traceback" not in run.text
         assert left_by(run.pid, specs) == []
@@ -61,14 +61,14 @@ class TestBeforeTheFirstTest:
 
         with Engine.connect(specs[0]) as engine, pytest.raises(EngineError) as refused:
             ensure_image(engine, "tunlab-test", OnDisk(gone=b"", Dockerfile=b""), tag="tunlab-test:none")
-        assert "vanished while the project was read" in str(refused.value)
+        assert "was deleted while the project's files were read" in str(refused.value)
 
     def test_settings_of_the_project_that_cannot_be(self, pytester, start):
         pytester.makepyfile("def test_one(): pass\n")
         pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = 'SYS_PTRACE'\n")
         run = start("rootless*1", default_image=True).ended()
         assert run.status == 78, run.text
-        assert "'SYS_PTRACE' is no list of texts" in run.text
+        assert "'SYS_PTRACE' is not a list of strings" in run.text
         assert "INTERNALERROR" not in run.text
 
     def test_an_image_without_tunlab(self, pytester, start, specs, left_by, bare_image):
@@ -123,9 +123,9 @@ class TestTogether:
     @pytest.mark.parametrize(
         ("option", "sentence"),
         [
-            ("-n2", "and so does -n: drop one"),
-            ("--tx=popen", "and so does --tx: drop one"),
-            ("--pdb", "--pdb cannot reach into a container"),
+            ("-n2", "and so does -n: remove one"),
+            ("--tx=popen", "and so does --tx: remove one"),
+            ("--pdb", "--pdb does not work in a container"),
             ("-pno:xdist", "--tunlab-workers needs pytest-xdist"),
         ],
     )

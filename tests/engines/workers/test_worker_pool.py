@@ -58,7 +58,7 @@ class TestAnEngineThatIsSilent:
             forwarder.freeze()
             with pytest.raises(EngineError) as refused:
                 cleanup.remove_run_containers(engine, container_labels.new_run_id())
-        assert "what is left of the run could not be removed" in str(refused.value)
+        assert "containers of the run could not be removed" in str(refused.value)
         assert "timeout=1.0" in str(refused.value)
 
 

@@ -42,8 +42,8 @@ class TestPlaces:
     @pytest.mark.parametrize(
         ("said", "sentence"),
         [
-            (["local*0"], "'0' is no number of workers; write 'local*2'"),
-            (["local*many"], "'many' is no number"),
+            (["local*0"], "'0' is not a number of workers; write 'local*2'"),
+            (["local*many"], "'many' is not a number"),
             (["*2"], "names no engine"),
             ([""], "names no engine"),
             (["local*2000"], "1 to 512"),
@@ -139,7 +139,7 @@ class TestTheFiles:
     def test_one_that_vanishes_meanwhile_is_told(self, tmp_path):
         with pytest.raises(EngineError) as refused, reading():
             packed(tmp_path, ["gone"])
-        assert str(refused.value) == f"{tmp_path}/gone vanished while the project was read; run it again"
+        assert str(refused.value) == f"{tmp_path}/gone was deleted while the project's files were read; run it again"
 
 
 class TestTheGate:

@@ -32,7 +32,7 @@ def asking(engine: str, doing: str, *, container: str = "") -> Iterator[None]:
         kind = NotFoundError if error.status_code == 404 else EngineError
         raise kind(f"{doing}: {said}", engine=engine, container=container, remedy=_remedy(said)) from error
     except (requests.ConnectionError, requests.Timeout, OSError) as error:
-        problem = f"{doing}: the engine does not answer any more ({_cause(error)})"
+        problem = f"{doing}: the engine no longer answers ({_cause(error)})"
         remedy = "see whether it still runs, and its log"
         raise EngineError(problem, engine=engine, container=container, remedy=remedy) from error
     except (DockerException, requests.RequestException, ValueError) as error:

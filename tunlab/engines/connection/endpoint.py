@@ -83,8 +83,8 @@ def _context(name: str, spec: str) -> Endpoint:
     known = _contexts()
     if name not in known:
         close = get_close_matches(name, known, n=1)
-        there = ", ".join(sorted(known)) or f"none, in {_directory() / 'contexts'}"
-        remedy = f"did you mean {close[0]}?" if close else f"those that there are: {there}"
+        there = ", ".join(sorted(known)) or f"none in {_directory() / 'contexts'}"
+        remedy = f"did you mean {close[0]}?" if close else f"existing contexts: {there}"
         raise EngineError(f"there is no Docker context {name!r}", remedy=remedy)
     engine = known[name]
     digest = sha256(name.encode()).hexdigest()

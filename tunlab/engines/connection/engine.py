@@ -128,7 +128,7 @@ def _knock(where: Endpoint) -> None:
         elif address.hostname and address.port:
             socket.create_connection((address.hostname, address.port), _DOOR_TIMEOUT).close()
         else:
-            raise EngineError(f"{where.url!r} is no address of an engine", engine=where.spec, remedy="add the port")
+            raise EngineError(f"{where.url!r} is not an engine's address", engine=where.spec, remedy="add the port")
     except OSError as error:
         _refuse(where, error)
 

@@ -40,7 +40,7 @@ def remove_run_containers(engine: Engine, run: str) -> list[str]:
         with Engine.connect(engine.name, timeout=_ANSWERING) as brisk:
             found = of_run(brisk, run)
     except EngineError as error:
-        problem = f"what is left of the run could not be removed: {error.problem}"
+        problem = f"containers of the run could not be removed: {error.problem}"
         remedy = (
             "see whether the engine still runs, and its log: a suite's containers end by themselves when it answers"
         )

@@ -206,7 +206,7 @@ class Container:
         if any(each["Action"] == "oom" for each in events):
             return "the kernel killed it: it had no memory left"
         if status is None:
-            return "how, the engine does not know"
+            return "exit status unknown"
         return f"exit status {status}{': it was killed' if status == str(_KILLED) else ''}"
 
     def remove(self) -> None:

@@ -99,7 +99,7 @@ def _build(
         )
         for line, failed in _lines(answer):
             if failed:
-                problem = f"the image does not build: {step or 'its Dockerfile'}: {line}"
+                problem = f"the image cannot be built: {step or 'its Dockerfile'}: {line}"
                 raise EngineError(
                     problem, engine=engine.name, log="\n".join(said), remedy=_remedy(line, arguments, said)
                 )
@@ -109,7 +109,7 @@ def _build(
             said.append(line)
             progress(line)
         if not image_exists(engine, tag):
-            problem = f"the image does not build: {step}: the engine ended it"
+            problem = f"the image cannot be built: {step}: the engine ended it"
             raise EngineError(problem, engine=engine.name, log="\n".join(said))
 
 
@@ -131,7 +131,7 @@ def _remedy(line: str, arguments: Mapping[str, str], said: deque[str]) -> str:
         word in line for word in pull
     ):
         base = arguments.get("BASE_IMAGE", "the base image")
-        return f"{base} cannot be had: name another in TUNLAB_BASE_IMAGE, with Python 3.11 or later, venv and pip"
+        return f"{base} cannot be pulled: name another in TUNLAB_BASE_IMAGE, with Python 3.11 or later, venv and pip"
     return ""
 
 

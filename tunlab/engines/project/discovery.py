@@ -62,8 +62,8 @@ def files(root: Path, include: Sequence[str] = ()) -> list[str]:
     for pattern in include:
         more = matching(root, pattern)
         if not more:
-            problem = f"there is nothing that fits {pattern!r}"
-            raise wrong(root, "include", problem, "generate it first, or take it out")
+            problem = f"no file matches {pattern!r}"
+            raise wrong(root, "include", problem, "generate the files first, or remove the pattern")
         found.update(more)
     return sorted(found)
 
@@ -82,7 +82,7 @@ def _error(root: Path, table: str, key: str, problem: str, hint: str) -> Topolog
 def section(root: Path, *path: str) -> dict[str, Any]:
     """A table of the project's pyproject.toml by its path, empty where there is none.
 
-    Raises TopologyError for what is no table, and EngineError for what is no TOML.
+    Raises TopologyError for what is not a table, and EngineError for what is no TOML.
     """
     found = _whole(root)
     for depth, key in enumerate(path):
@@ -90,7 +90,7 @@ def section(root: Path, *path: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             hint = f"write [{'.'.join(path[: depth + 1])}] and its keys below that"
             above = ".".join(path[:depth])
-            raise _error(root, above, key, f"{value!r} is no table", hint)
+            raise _error(root, above, key, f"{value!r} is not a table", hint)
         found = value
     return found
 

@@ -14,7 +14,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:  # an editor's, or one that a build makes anew
-        problem = f"{error.filename} vanished while the project was read"
+        problem = f"{error.filename} was deleted while the project's files were read"
         raise EngineError(problem, remedy="run it again") from error
     except OSError as error:
         problem = f"{error.filename or 'a file of the project'} cannot be read: {error.strerror or error}"

@@ -38,9 +38,9 @@ def _mistake(key: str, value: object) -> Mistake | None:
         close = get_close_matches(key, _KINDS, n=1)
         return Mistake("unknown key", f"did you mean {close[0]}?" if close else f"its keys are: {', '.join(_KINDS)}")
     if _KINDS[key] is str:
-        return None if isinstance(value, str) else Mistake(f"{value!r} is no text", 'write "…"')
+        return None if isinstance(value, str) else Mistake(f"{value!r} is not a string", 'write "…"')
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        return Mistake(f"{value!r} is no list of texts", 'write ["…", "…"]')
+        return Mistake(f"{value!r} is not a list of strings", 'write ["…", "…"]')
     check = CHECKS.get(key)
     return next(filter(None, map(check, value)), None) if check else None
 
@@ -69,7 +69,7 @@ def _variable(given: str) -> Mistake | None:
 
 def _mount(given: str) -> Mistake | None:
     whole = all(path.startswith("/") for path in mount(given))
-    return None if whole else Mistake(f"{given!r} is no pair of absolute paths", "write /data:/data")
+    return None if whole else Mistake(f"{given!r} is not a pair of absolute paths", "write /data:/data")
 
 
 def _pattern(given: str) -> Mistake | None:
@@ -78,7 +78,7 @@ def _pattern(given: str) -> Mistake | None:
     plain = all(part == "**" or "**" not in part for part in path.parts)  # others pathlib refuses
     if inside and plain:
         return None
-    return Mistake(f"{given!r} is no pattern for files of the project", "write src/**/gen_*.py")
+    return Mistake(f"{given!r} is not a pattern for files below the project's root", "write src/**/gen_*.py")
 
 
 CHECKS: dict[str, Callable[[str], Mistake | None]] = {

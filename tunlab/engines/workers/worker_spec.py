@@ -35,7 +35,7 @@ def places(specs: Sequence[str]) -> list[WorkerSpec]:
         if not star:
             name, number = number, "0"
         elif not number.isdecimal() or not 1 <= int(number) <= _MOST:
-            problem = f"--tunlab-workers {spec}: {number!r} is no number of workers"
+            problem = f"--tunlab-workers {spec}: {number!r} is not a number of workers"
             raise EngineError(problem, remedy=f"write '{name or 'local'}*2', with 1 to {_MOST}")
         if not name:
             raise EngineError(f"--tunlab-workers {spec!r} names no engine", remedy="write 'local*2', or 'rootless*2'")
