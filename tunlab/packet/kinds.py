@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import replace
@@ -27,6 +28,16 @@ class Network(Header, frozen=True, gc=False):
         @property
         def dst(self) -> str:
             """The destination address."""
+
+    @property
+    def src_address(self) -> IPv4Address | IPv6Address:
+        """`src` as an `ipaddress` object."""
+        return ip_address(self.src)
+
+    @property
+    def dst_address(self) -> IPv4Address | IPv6Address:
+        """`dst` as an `ipaddress` object."""
+        return ip_address(self.dst)
 
     def pseudo_header(self, protocol: int, length: int, inner: Sequence[Header] = ()) -> bytes:
         """Return the bytes that transport checksums cover too.
