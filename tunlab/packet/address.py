@@ -12,6 +12,9 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from typing import TypeAlias
 
 from tunlab.errors import MalformedError
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 AddressLike: TypeAlias = str | IPv4Address
 IPv6AddressLike: TypeAlias = str | IPv6Address

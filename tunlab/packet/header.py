@@ -19,8 +19,10 @@ from tunlab.errors import MalformedError
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
 from tunlab.packet.field import Field, flag_fields, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind
-from tunlab.packet.match import Match, where
-from tunlab.packet.values import check_width, to_bytes
+from tunlab.packet.match import Match, unknown_field, where
+from tunlab.packet.values import check_width, is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 H = TypeVar("H", bound="Header")
 
@@ -33,7 +35,10 @@ class HeaderMeta(StructMeta):
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805
         __tracebackhide__ = True
-        header = super().__call__(*args, **fields)
+        try:
+            header = super().__call__(*args, **fields)
+        except TypeError as error:
+            raise unknown_field(cls.__name__, fields, cls.__struct_fields__) or error from None
         header._check()
         return header
 
@@ -81,6 +86,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             TypeError: If the header has no field of this name.
             MalformedError: If the field cannot have this value.
         """
+        __tracebackhide__ = True
         return where(cls, fields)
 
     @classmethod
@@ -90,7 +96,6 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         Raises:
             MalformedError: If the field cannot hold it.
         """
-        __tracebackhide__ = True
         convert = to_bytes if field == "payload" else cls.COERCE.get(field)
         if convert is not None:
             try:
@@ -108,7 +113,6 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     def _check(self) -> None:
         """Check every field, and bring it into the form that the field holds."""
-        __tracebackhide__ = True
         for field, most, derived, plain in _checked_fields(type(self)):
             value = getattr(self, field)
             if plain and type(value) is int and 0 <= value <= most:

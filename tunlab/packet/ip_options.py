@@ -13,7 +13,9 @@ from msgspec.structs import force_setattr
 
 from tunlab.packet.address import AddressLike, ipv4_address, ipv4_bytes, ipv4_text
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types
-from tunlab.packet.values import check_width
+from tunlab.packet.values import check_width, is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 END = Option(END_OF_OPTIONS)
 NOP = Option(NO_OPERATION)

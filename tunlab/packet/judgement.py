@@ -11,7 +11,9 @@ from tunlab.packet.header import Header
 from tunlab.packet.kinds import Network
 from tunlab.packet.layers import Layers, read_layers
 from tunlab.packet.packet import Packet, build
-from tunlab.packet.values import to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 PacketLike: TypeAlias = Packet | bytes | bytearray | memoryview
 """A packet, or the bytes of one that begins with its IP header."""

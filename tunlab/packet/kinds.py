@@ -10,6 +10,9 @@ from msgspec.structs import replace
 
 from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.header import Header, Layer
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 
 class Link(Header, frozen=True, gc=False):

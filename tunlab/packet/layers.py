@@ -14,6 +14,9 @@ from tunlab.packet.header import Header, Layer, Reader, layer_of
 from tunlab.packet.kinds import Network
 from tunlab.packet.tables import IP_VERSIONS, LINK_TYPES
 from tunlab.packet.truncated import TruncatedHeader
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 
 class Layers(Struct, frozen=True):

@@ -19,6 +19,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
+
 FunctionNamer: TypeAlias = Callable[[Callable[..., object]], str]
 """Returns the text for a function in a message: its name, or its source where files may be read."""
 
@@ -150,13 +154,21 @@ def where(layer: type[Any], fields: dict[str, object]) -> Match:
         TypeError: If the layer has no field of this name.
         MalformedError: If the field cannot have this value.
     """
-    known = (*layer.__struct_fields__, *layer.VIEWS, "payload")
-    for name in fields:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-            raise TypeError(f"{layer.__name__} has no field {name!r}; {hint}")
+    __tracebackhide__ = True
+    unknown = unknown_field(layer.__name__, fields, (*layer.__struct_fields__, *layer.VIEWS, "payload"))
+    if unknown is not None:
+        raise unknown
     return Match(((layer, tuple((name, _wanted(layer, name, value)) for name, value in fields.items())),))
+
+
+def unknown_field(layer: str, names: Iterable[str], known: Sequence[str]) -> TypeError | None:
+    """Return the error that names the first unknown field and suggests a known one; None if all are known."""
+    name = next((name for name in names if name not in known), None)
+    if name is None:
+        return None
+    close = get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+    return TypeError(f"{layer} has no field {name!r}; {hint}")
 
 
 def _wanted(layer: type[Any], name: str, value: object) -> object:

@@ -17,7 +17,9 @@ from tunlab.errors import MalformedError
 from tunlab.packet.field import Field, count
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Layer
-from tunlab.packet.values import to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 END_OF_OPTIONS = 0
 NO_OPERATION = 1

@@ -33,7 +33,9 @@ from tunlab.packet.transport.igmp import IGMP
 from tunlab.packet.transport.tcp import TCP
 from tunlab.packet.transport.udp import UDP
 from tunlab.packet.truncated import TruncatedHeader
-from tunlab.packet.values import to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 PacketPart: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
 """What a packet is built of: headers, then payload as bytes or anything with `__bytes__`."""
@@ -87,7 +89,6 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         Raises:
             PacketError: If these parts do not make a packet.
         """
-        __tracebackhide__ = True
         headers = tuple([part for part in parts if isinstance(part, Header)])
         if any(isinstance(part, Header) for part in parts[len(headers) :]):
             raise PacketError("a header follows bytes. Give the headers first, then the payload")
@@ -188,7 +189,6 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
 
 def check_headers(headers: tuple[Header, ...]) -> None:
     """Raise PacketError if these headers do not make a packet."""
-    __tracebackhide__ = True
     if not headers or not isinstance(headers[0], (Network, Link)):
         raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first")
     for header in headers[:-1]:
@@ -214,8 +214,8 @@ def parse(
         time: When the packet was received, in nanoseconds of `clock`.
 
     Raises:
-        PacketError: If the first header cannot be read: TruncatedError (too short) or MalformedError (version, IHL).
-        ValueError: If `data` is not bytes.
+        PacketError: If the first header cannot be read: TruncatedError (too short) or MalformedError (version, IHL); or
+            if `data` is not bytes.
     """
     if type(data) is not bytes:
         data = to_bytes(data)  # not bytes(), which makes so many zeros of a number
@@ -278,14 +278,12 @@ def complete(packet: Packet) -> Packet:
         MalformedError: If a field cannot be computed.
         PacketError: If the headers do not make a packet.
     """
-    __tracebackhide__ = True
     check_headers(packet.headers)
     return replace(packet, headers=_complete(packet)[0])
 
 
 def _complete(packet: Packet) -> tuple[tuple[Header, ...], bytes]:
     """Return the complete headers, from the innermost outwards, and the bytes of headers and payload."""
-    __tracebackhide__ = True
     headers, content, inner = packet.headers, packet.payload, None
     done: list[Header] = []
     for at in range(len(headers) - 1, -1, -1):
@@ -305,7 +303,6 @@ def build(*parts: PacketPart | Packet) -> bytes:
         MalformedError: If a derived field cannot be computed.
         PacketError: If the parts do not make a packet.
     """
-    __tracebackhide__ = True
     if len(parts) == 1 and isinstance(parts[0], Packet):
         packet = parts[0]
         check_headers(packet.headers)

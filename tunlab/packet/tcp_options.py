@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from msgspec.structs import force_setattr
 
 from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 _TWO_WORDS = struct.Struct("!II")
 

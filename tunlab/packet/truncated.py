@@ -14,7 +14,9 @@ from tunlab.packet.checksum import Checksum
 from tunlab.packet.field import Field, count, number_fields
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
-from tunlab.packet.values import to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 HeaderClass: TypeAlias = type[Header]
 """A header class; `type` itself is a property of the class below."""
@@ -31,7 +33,6 @@ class TruncatedHeader(Header, frozen=True, gc=False):
     data: bytes
 
     def _check(self) -> None:
-        __tracebackhide__ = True
         if not (isinstance(self.layer, type) and issubclass(self.layer, Header) and self.layer.LAYOUT):
             rule = "not a header class. Give one with fixed fields, as TCP"
             raise MalformedError(layer="TruncatedHeader", field="layer", value=self.layer, rule=rule)

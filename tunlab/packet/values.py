@@ -4,11 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntFlag
-from typing import SupportsBytes, TypeVar
+from typing import Protocol, SupportsBytes, TypeVar
 
-from tunlab.errors import MalformedError
+from tunlab.errors import MalformedError, PacketError
 
 F = TypeVar("F", bound=IntFlag)
+
+
+class RaisedError(Protocol):
+    """An error that was raised, as pytest's `ExceptionInfo`."""
+
+    @property
+    def value(self) -> BaseException:
+        """The error."""
+
+
+def is_packet_error(error: RaisedError) -> bool:
+    """Return True if the error is about what the user gave.
+
+    The modules of this package have it as `__tracebackhide__`: pytest then ends the traceback at the user's line.
+    """
+    return isinstance(error.value, PacketError)
+
+
+__tracebackhide__ = is_packet_error
 
 
 def check_width(layer: str, field: str, value: object, bits: int) -> int:
@@ -27,11 +46,11 @@ def to_bytes(value: object) -> bytes:
     """Return the bytes of a bytes-like object or of an object with `__bytes__`.
 
     Raises:
-        ValueError: If it is neither.
+        PacketError: If it is neither.
     """
     if isinstance(value, (bytes, bytearray, memoryview, SupportsBytes)):
         return bytes(value)
-    raise ValueError("not bytes. Give bytes, or an object that has __bytes__")
+    raise PacketError("not bytes. Give bytes, or an object that has __bytes__")
 
 
 def flag_converter(kind: type[F]) -> Callable[[object], F]:

@@ -32,7 +32,6 @@ from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
 from tunlab.traffic.trace import TraceEntry
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
-
 Socket: TypeAlias = socket.socket
 
 
@@ -54,8 +53,7 @@ class Tun(Closeable):
         self._interface = IPv4Interface(address) if address else None
         self._resources = ExitStack()
         self._resources.callback(device.close)
-        self._owns_netns = False
-        self._deletes_device = False
+        self._owns_netns = self._deletes_device = False
         self._emitter: PacketSocket | None = None
 
     @classmethod
@@ -156,6 +154,7 @@ class Tun(Closeable):
 
         Raises PacketError if they are not a packet, KernelError if the kernel refuses it.
         """
+        __tracebackhide__ = True
         octets = _octets(layers)
         self._check_open()
         self._inbox.write(octets)
@@ -168,6 +167,7 @@ class Tun(Closeable):
         The reader of the TUN gets it: `expect`, or a program under test. It may be malformed, as no kernel would send
         it. Raises PrivilegeError without CAP_NET_RAW.
         """
+        __tracebackhide__ = True
         octets = _octets(layers)
         self._check_open()
         if self._emitter is None:
@@ -391,6 +391,7 @@ class Tun(Closeable):
 
 
 def _octets(layers: tuple[PacketPart | Packet, ...]) -> bytes:
+    __tracebackhide__ = True
     if len(layers) == 1 and not isinstance(layers[0], Header):
         try:
             return to_bytes(layers[0])

@@ -29,11 +29,13 @@ from tunlab.packet.options import (
     pad_options,
 )
 from tunlab.packet.tables import IP_PAYLOADS, IP_VERSIONS, number_of, payload_name
-from tunlab.packet.values import flag_converter
+from tunlab.packet.values import flag_converter, is_packet_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import SupportsBytes
+
+__tracebackhide__ = is_packet_error
 
 FIXED = 20
 """Bytes of a header without options."""

@@ -8,7 +8,9 @@ from tunlab.errors import PacketError
 from tunlab.packet.judgement import PacketLike, layers_of
 from tunlab.packet.layers import Layers
 from tunlab.packet.packet import Packet
-from tunlab.packet.values import to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
+
+__tracebackhide__ = is_packet_error
 
 
 def listing(packet: PacketLike, *, verbose: bool = False) -> str:
@@ -53,6 +55,8 @@ def summary(packet: PacketLike) -> str:
 
     Bytes that are not an IP packet are described; this does not raise.
     """
+    if not isinstance(packet, Packet):
+        packet = to_bytes(packet)
     try:
         layers = layers_of(packet)
     except PacketError as error:

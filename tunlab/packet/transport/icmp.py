@@ -18,7 +18,9 @@ from tunlab.packet.kinds import Transport
 from tunlab.packet.layers import quote_text
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
-from tunlab.packet.values import check_width
+from tunlab.packet.values import check_width, is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 LENGTH = 8
 

@@ -18,10 +18,12 @@ from tunlab.packet.header import Layer, Reading
 from tunlab.packet.kinds import Transport
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
-from tunlab.packet.values import check_width, to_bytes
+from tunlab.packet.values import check_width, is_packet_error, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+__tracebackhide__ = is_packet_error
 
 LENGTH = 8
 

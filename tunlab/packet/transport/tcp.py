@@ -27,11 +27,13 @@ from tunlab.packet.options import (
 )
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
-from tunlab.packet.values import flag_converter
+from tunlab.packet.values import flag_converter, is_packet_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import SupportsBytes
+
+__tracebackhide__ = is_packet_error
 
 T = TypeVar("T", bound=TypedOption)
 

@@ -13,6 +13,9 @@ from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Transport
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
+from tunlab.packet.values import is_packet_error
+
+__tracebackhide__ = is_packet_error
 
 LENGTH = 8
 
