@@ -102,7 +102,7 @@ def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_direct
     lacking = ", which this machine does not have"
     assert (result.status, result.err.splitlines()) == (78, [
         f"{table}/new/dir/x` needs the directory /new/dir{lacking}. Create it (mkdir -p /new/dir), {other}",
-        f"{table}/sys/x` is below /sys, which each node has for itself. Choose another path.",
+        f"{table}/sys/x` is below /sys, where each node mounts its own. Choose another path.",
         f"{table}/etc` is a directory on this machine. Name a file in it.",
         f"{table}{no}/x` needs the directory {no}{lacking}. Create it (mkdir -p {no}), {other}",
     ])  # fmt: skip

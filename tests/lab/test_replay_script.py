@@ -32,7 +32,7 @@ def test_script_address_is_the_one_that_replies():
 
 def test_script_address_without_replies_is_the_most_common_destination():
     played = read(("in", *datagram(PEER, "192.0.2.7")), *[("in", *datagram(PEER, KERNEL))] * 2)
-    assert (played.address, played.further) == ("10.1.2.1/24", ())
+    assert (played.address, played.extra_addresses) == ("10.1.2.1/24", ())
 
 
 def test_script_address_skips_multicast_and_broadcast():
@@ -50,7 +50,7 @@ def test_script_further_addresses_reply_too():
         ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER)),
         ("in", *datagram(PEER, "192.0.2.1")), ("out", *datagram("192.0.2.1", PEER)),
     )  # fmt: skip
-    assert (played.address, played.further) == ("10.1.2.1/24", ("192.0.2.1/32",))
+    assert (played.address, played.extra_addresses) == ("10.1.2.1/24", ("192.0.2.1/32",))
 
 
 def test_script_routes_only_to_destinations_of_sent_packets():
@@ -75,4 +75,4 @@ def test_script_lists_ports_with_listeners():
         ("out", *datagram(KERNEL, PEER, ICMP.unreachable(3), refused)),
         ("in", *datagram(PEER, KERNEL, UDP(src_port=9, dst_port=55, checksum=0x1234))),
     )
-    assert (played.tcp, played.udp) == ((80,), (53,))
+    assert (played.tcp_ports, played.udp_ports) == ((80,), (53,))

@@ -254,6 +254,6 @@ class _Loop:
                 self._child.send_signal(self._signals.drain())
         # Two dumps at both ends of a link keep the link alive, and their sockets report nothing when the lab goes.
         if (self._watcher.fileno() in ready or not ready) and self._watcher.is_down:
-            raise self._source.gone()
+            raise self._source.gone_error()
         if output in ready:
             raise BrokenPipeError(errno.EPIPE, "")

@@ -65,13 +65,13 @@ def replay_command(
     from tunlab.errors import PacketError
     from tunlab.lab.replay.limits import check_replayable
     from tunlab.lab.replay.player import Replay
-    from tunlab.lab.replay.script import ifname_of, script
+    from tunlab.lab.replay.script import find_ifname, script
 
     records, error_at_end = _read_recording(file)
     try:
         played = script(records, ifname=ifname, address=address)
         if not target:
-            check_replayable(records, ifname or ifname_of(records, address))
+            check_replayable(records, ifname or find_ifname(records, address))
     except PacketError as error:
         error.file = str(file)
         raise
@@ -117,7 +117,7 @@ def _open_tun(target: str, played: Script) -> Iterator[Tun]:
     if not target:
         with Tun.create(played.address) as tun:
             prepare(tun, played)
-            ports = [f"TCP {port}" for port in played.tcp] + [f"UDP {port}" for port in played.udp]
+            ports = [f"TCP {port}" for port in played.tcp_ports] + [f"UDP {port}" for port in played.udp_ports]
             listening = f", listening on {', '.join(ports)}" if ports else ""
             click.echo(f"replaying to a new namespace with address {played.address}{listening}", err=True)
             yield tun

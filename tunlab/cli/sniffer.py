@@ -45,10 +45,10 @@ class Sniffer(Closeable):
         try:
             captured = self._socket.recv_all(_BATCH_SIZE)
         except KernelError as error:
-            raise self.gone() from error
+            raise self.gone_error() from error
         return [to_trace_entry(each) for each in captured if each.protocol in (ETH_P_IP, ETH_P_IPV6)]
 
-    def gone(self) -> LabError:
+    def gone_error(self) -> LabError:
         """Return the error for an interface that is down or was deleted."""
         problem = f"{self.ifname} of {self._node} is down or was deleted"
         return LabError(self._node, problem, remedy="tunlab ls lists the labs that are up")

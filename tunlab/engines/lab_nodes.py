@@ -164,7 +164,7 @@ class LabContainers:
         """The end of what a node's container has printed."""
         return self._found[node].log(lines=1000)
 
-    def ending(self, node: str) -> str:
+    def exit_text(self, node: str) -> str:
         """How a node's container has ended, in words; "" if it runs."""
         try:
             return "" if self._found[node].pid else self._found[node].ending()

@@ -1,6 +1,6 @@
 """Capture: the packets that pass an interface of a node.
 
-Source: packet(7). The kernel may leave a checksum to the device; it is completed here, as the device would.
+Source: packet(7). The kernel may leave a checksum for the device to fill in; Capture fills it in as the device would.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ from tunlab.traffic.failure_text import Candidate, timeout_error
 
 
 class Capture(Closeable):
-    """The packets that pass an interface, from its creation on.
+    """A capture of the packets that pass an interface, from the creation of this object on.
 
     Attributes:
         timeout: seconds that `expect` waits by default.
-        record: all packets read so far, in order. ARP and IPv6 packets have bytes without the link header, and no
-            `packet`.
+        record: all packets read so far, in order, without the link header. `packet` is None for ARP and IPv6.
     """
 
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -50,18 +49,18 @@ class Capture(Closeable):
         return self._socket.fileno()
 
     def take(self) -> list[TraceEntry]:
-        """Return new packets without waiting; the node sent those with direction "out"."""
+        """Return new packets without waiting. Their direction is "out" if the node sent them, "in" otherwise."""
         self._read()
-        taken = self.record[self._next :]
+        new = self.record[self._next :]
         self._next = len(self.record)
-        return taken
+        return new
 
     def packets(self) -> list[Packet]:
         """Return new IPv4 packets without waiting."""
         return [entry.packet for entry in self.take() if entry.packet is not None]
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
-        """Return the next packet that matches, in either direction; skip those before it.
+        """Return the next packet that matches, in either direction, and skip the packets before it.
 
         Raises:
             ExpectationError: after `timeout` seconds, with every packet seen and how it differs.
@@ -96,9 +95,9 @@ class Capture(Closeable):
 
 
 def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
-    """Return a captured packet with the checksum that the kernel left to the device.
+    """Return a captured packet, with its checksum filled in if the kernel left that to the device.
 
-    Between veths the kernel never fills it in; on a cable it would be there.
+    The kernel never fills it in for packets between veths.
     """
     data, packet = captured.data, None
     try:

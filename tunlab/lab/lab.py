@@ -41,7 +41,7 @@ class Lab(Closeable):
         with lab:
             assert all(lab.ping_all().values())
 
-    The kernel removes a lab when its process ends, even by SIGKILL. `PersistentLab` makes one that stays.
+    The kernel removes the lab when its process ends, even by SIGKILL. A `PersistentLab` stays.
     """
 
     def __init__(self, name: str = DEFAULT_NAME) -> None:
@@ -138,7 +138,7 @@ class Lab(Closeable):
 
     @property
     def plan(self) -> LabPlan:
-        """The lab with every interface, address and route. Raises as `spec`."""
+        """The lab with every interface, address and route. Raises the errors of `spec`."""
         return plan(self.spec) if self._plan is None else self._plan
 
     # ---- start and end -----------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ class Lab(Closeable):
 
     @classmethod
     def attach(cls, plan: LabPlan, namespaces: Namespaces) -> Self:
-        """Return a lab over namespaces that already hold it. Closeable it closes their handles, and ends no program."""
+        """Return a `Lab` for a lab that already runs in these namespaces; closing it leaves the lab running."""
         lab = cls.from_plan(plan)
         lab._owns_namespaces = False
         lab._attach(plan, namespaces)
@@ -212,16 +212,16 @@ class Lab(Closeable):
             for netns in self._namespaces.values():
                 stack.callback(netns.close)
             if self._owns_namespaces:
-                for each in (node for node in planned.nodes if node.container):  # its namespace outlives the lab
+                for each in (node for node in planned.nodes if node.container):  # the container outlives the lab
                     stack.callback(delete_links, each, self._namespaces[each.name])
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owns_namespaces:
-                foreign = {node.name for node in planned.nodes if node.kind == "container"}
-                for name in foreign:  # the engine ends the container's own processes
+                containers = {node.name for node in planned.nodes if node.kind == "container"}
+                for name in containers:  # the engine ends the container's own processes
                     stack.callback(self._namespaces[name].kill_children)
-                own = (netns for name, netns in self._namespaces.items() if name not in foreign)
-                stack.callback(kill_programs_in, tuple(own))
+                created = (netns for name, netns in self._namespaces.items() if name not in containers)
+                stack.callback(kill_programs_in, tuple(created))
 
     @property
     def closed(self) -> bool:
@@ -236,7 +236,7 @@ class Lab(Closeable):
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The running lab's nodes by name, in the order of the lab file, without bridges that stand for links."""
+        """The running lab's nodes by name, in the order of the lab file; bridges made for links are left out."""
         return {name: node for name, node in self._all.items() if not node.plan.implicit}
 
     def __getitem__(self, name: str) -> Node:
@@ -261,10 +261,10 @@ class Lab(Closeable):
     ) -> dict[Pair, bool]:
         """Ping every node from every other; return {(from, to): True if the second replied on any address}.
 
-        Runs no program and skips switches. A missing reply is requested four times.
+        Uses sockets, not the `ping` program, and skips switches. Without a reply, a ping is sent up to four times.
 
         Args:
-            timeout: seconds without any reply until the missing ones are requested again.
+            timeout: seconds without any reply until unanswered pings are sent again.
             progress: called with the number of pings sent and their total.
         """
         from tunlab.lab.ping_all import ping_all

@@ -32,29 +32,29 @@ def ready_labs() -> dict[str, Path]:
     return {}
 
 
-def find_lab_file(which: str, directories: Sequence[Path] = (Path(),)) -> Path:
+def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) -> Path:
     """Return the file for a path or for the name of a ready lab, with or without ".toml".
 
     Args:
-        which: the path or name.
+        name_or_path: the name or path.
         directories: where to search for a relative path, before the ready labs.
 
     Raises:
         TopologyError: if there is no such file or ready lab. A path that contains "/" is returned unchecked.
     """
     for directory in directories:
-        file = directory / which
+        file = directory / name_or_path
         if file.exists() and not file.is_dir():  # a pipe is accepted too
             return file
     ready = ready_labs()
-    if (name := which.removesuffix(SUFFIX)) in ready:
+    if (name := name_or_path.removesuffix(SUFFIX)) in ready:
         return ready[name]
-    if "/" in which:
-        return directories[0] / which
+    if "/" in name_or_path:
+        return directories[0] / name_or_path
     close = get_close_matches(name, ready, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""
     problem = "there is no such file or ready lab"
-    raise TopologyError(problem, file=which, hint=f"{suggestion}The ready labs are {', '.join(ready)}.")
+    raise TopologyError(problem, file=name_or_path, hint=f"{suggestion}The ready labs are {', '.join(ready)}.")
 
 
 def read_lab_file(file: Path) -> str:
@@ -74,8 +74,8 @@ def read_lab_file(file: Path) -> str:
 
 
 def _read(file: Path) -> bytes:
-    """Return the file's content, or somewhat more than _LARGEST bytes of it. Raises OSError, TimeoutError."""
-    # Non-blocking: open(2) of a pipe would wait for a writer for ever.
+    """Return the file's content; stop after more than _LARGEST bytes. Raises OSError, TimeoutError."""
+    # Without O_NONBLOCK, open(2) of a pipe would wait for a writer without a timeout.
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         limit = PIPE_TIMEOUT * 1000 if stat.S_ISFIFO(os.fstat(fd).st_mode) else None
@@ -99,7 +99,7 @@ def read_spec(file: Path, *, check_machine: bool = False) -> LabSpec:
 
     Args:
         file: the lab file.
-        check_machine: report programs and files that this machine does not have as errors too.
+        check_machine: also report programs and files that this machine does not have.
     """
     text = read_lab_file(file)
     if not check_machine:

@@ -39,10 +39,10 @@ NODE_VARIABLE = "TUNLAB_NODE"
 
 
 def mount_overlay(plan: LabPlan, node: NodePlan) -> MountOverlay:
-    """Return what a node's programs see of the machine: its host name, /etc/hosts with all nodes, its `files`."""
+    """Return the host name and the files that a node's programs see: /etc/hosts with all nodes, and its `files`."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [" ".join((address, *names)) for address, names in plan.hosts]
-    # The host's name servers cannot be reached from a node: without them a lookup of an unknown name fails at once.
+    # Leave out the host's name servers. A node cannot reach them, and a lookup of an unknown name would time out.
     texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": "search lab\n"}
     given = dict(node.files)
     return MountOverlay(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
@@ -94,7 +94,7 @@ class Node:
         """The node's first address. Raises LabError for a node without one, such as a switch."""
         for address in self.addresses:
             return address
-        raise LabError(self._lab.name, f"node {self.name} has no address", remedy="ask a node with one: not a switch")
+        raise LabError(self._lab.name, f"node {self.name} has no address", remedy="use a node that is not a switch")
 
     def interface(self, ifname: str = "") -> InterfacePlan:
         """Return the plan of an interface; without a name, of the first. Raises LabError."""
@@ -107,7 +107,7 @@ class Node:
 
     @property
     def rtnl(self) -> Rtnl:
-        """A rtnetlink socket in the node's namespace, closed with the lab."""
+        """An rtnetlink socket in the node's namespace, closed with the lab."""
         if self._rtnl is None:
             self._rtnl = self._resources.enter_context(Rtnl(self.netns))
         return self._rtnl
@@ -140,11 +140,11 @@ class Node:
         return {**os.environ, NODE_VARIABLE: self.name}
 
     def start(self, logs: Sequence[Path] = ()) -> None:
-        """Start the programs under `run`, with their output in these files. Raises KernelError."""
+        """Start the programs under `run`; `logs` are files for their output, one each. Raises KernelError."""
         if self.plan.kind == "container":  # the engine starts its program
             return
         for command, log in zip_longest(self.plan.run, logs):
-            # Without a terminal, a Python program buffers the line that `ready` waits for.
+            # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
             environment = {"PYTHONUNBUFFERED": "1", **self.environment()}
             prepare = self.overlay.enter
             program = Program.start(
@@ -195,7 +195,7 @@ class Node:
 
     @property
     def attached(self) -> list[Tun]:
-        """The TUNs that this process is attached to, by `tun` and `open_tun`."""
+        """The TUNs that `tun` and `open_tun` attached this process to."""
         return list(self._tuns.values())
 
     def capture(self, ifname: str = "") -> Capture:
@@ -212,12 +212,12 @@ class Node:
         return read_counters(self.netns)
 
     def expect_counters(self, **wanted: int) -> CounterExpectation:
-        """Assert that the node's kernel counters change by these numbers in a block.
+        """Assert that the node's kernel counters change by exactly these numbers while a `with` block runs.
 
             with router.expect_counters(Ip__ForwDatagrams=2): ...
 
         Raises:
-            CountError: at the end of the block, if a counter changed otherwise.
+            CountError: at the end of the block, if a counter changed by another number.
         """
         from tunlab.traffic.counter_expectation import CounterExpectation
 
@@ -239,8 +239,8 @@ class Node:
         Args:
             ifname: the interface; by default the first.
             up: set it up or down.
-            carrier: plug in or pull its cable, by setting the other end up or down.
-            impairment: replaces the impairment of packets that leave by it; `Impairment()` removes it.
+            carrier: True plugs in its cable, False pulls it, by setting the other end up or down.
+            impairment: the new impairment of packets that leave by it; `Impairment()` removes the old one.
 
         Raises:
             LabError: if there is no such interface, or for the carrier of a TUN.
@@ -250,8 +250,8 @@ class Node:
         if up is not None:
             set_up(self.rtnl, self.plan, interface, up=up)
         if carrier is not None:
-            peer, its = self.peer(interface.ifname)
-            set_up(peer.rtnl, peer.plan, its, up=carrier)
+            peer, peer_interface = self.peer(interface.ifname)
+            set_up(peer.rtnl, peer.plan, peer_interface, up=carrier)
         if impairment is not None:
             set_impairment(self.rtnl, interface, impairment)
 
@@ -262,24 +262,24 @@ class Node:
             problem = f"{interface.ifname} of node {self.name} is a TUN, not on a link"
             raise LabError(self._lab.name, problem, remedy="attach to it (node.tun) and use tun.device.set_carrier")
         own = self.name, interface.ifname
-        (name, its) = next(end for end in self._lab.links[interface.link].ends if end != own)
-        return self._nodes[name], self._nodes[name].interface(its)
+        name, peer_ifname = next(end for end in self._lab.links[interface.link].ends if end != own)
+        return self._nodes[name], self._nodes[name].interface(peer_ifname)
 
     # ---- entering ----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         """Move the calling thread into the node's network namespace for a block; blocks may be nested.
 
-        Only the network changes: node names do not resolve (use `addresses`) and gethostname() is the host's. A program
-        started by `run` or `popen` sees both.
+        Only the network changes: node names do not resolve (use `addresses`) and gethostname() is the host's. In
+        programs started by `run` or `popen`, node names resolve and the host name is the node's.
 
         Raises:
-            PrivilegeError: if the thread could not come back; it has not moved then.
+            PrivilegeError: if the thread could not return afterwards; it stays where it is.
         """
         stack = self._entered.__dict__.setdefault("stack", [])
         before = Netns.current()
         try:
-            # Try the way back first: in a user namespace the host's network namespace cannot be entered.
+            # Check first that the thread can return: in a user namespace it cannot enter the host's network namespace.
             before.enter()
             self.netns.enter()
         except BaseException:

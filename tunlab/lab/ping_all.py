@@ -1,5 +1,4 @@
-"""Pinging every node from every other by ping sockets, many at once.
-
+"""Pinging every node from every other, many at once, through ping sockets.
 Source: icmp(7) for ping sockets; ip(7) for IP_RECVERR, which delivers ICMP errors to the socket that caused them.
 """
 
@@ -28,15 +27,15 @@ _RECEIVE_BUFFER = 1024 * 1024
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ECHO_REQUEST, _ECHO_REQUEST_IPV6 = 8, 128
 
-_AT_ONCE = 256
-"""Requests in flight. The kernel queues 1,000 packets between two namespaces, and each request may create two entries
-in the neighbour table, which has room for 1,024 on the whole machine (arp(7), gc_thresh3): the entries are flushed
-before the next requests."""
+_BATCH_SIZE = 256
+"""Maximum number of requests in flight. The kernel queues 1,000 packets between two namespaces, and each request may
+create two entries in the neighbour table, which holds 1,024 for the whole machine (arp(7), gc_thresh3). So the entries
+are flushed between batches."""
 
 _TRIES = 4
-"""A link may lose packets on purpose, and other programs may have filled the neighbour table."""
+"""More than one, because a link may be impaired and other programs may have filled the neighbour table."""
 
-# Errors that mean "unreachable", by the sender's routing table or neighbour table.
+# Errors of sendto(2) that mean "unreachable".
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
 
 
@@ -72,7 +71,7 @@ class _Pinger:
         return len(self._requests) - 1
 
     def send(self, request: _Request) -> int:
-        """Send an echo request; return the kernel's error number, 0 if sent."""
+        """Send an echo request; return the kernel's error number, or 0 if it was sent."""
         data = struct.pack("!BBHHH", self._kind, 0, 0, 0, request.number) + b"tunlab"
         for _ in range(_TRIES):  # sendto(2) may report an earlier request's error and send nothing
             code = self._try(data, request.address)
@@ -88,20 +87,20 @@ class _Pinger:
         return 0
 
     def results(self) -> list[tuple[_Request, bool]]:
-        """Return requests that got a reply (True) or an ICMP error (False)."""
-        settled = []
-        for flags, reached in ((0, True), (socket.MSG_ERRQUEUE, False)):
+        """Return the requests with a result: True for a reply, False for an ICMP error."""
+        found = []
+        for flags, replied in ((0, True), (socket.MSG_ERRQUEUE, False)):
             while True:
                 try:
                     data, _, _, _ = self.socket.recvmsg(512, 512, flags)
                 except BlockingIOError:
                     break
-                except OSError:  # the pending error; the error queue names its request
+                except OSError:  # an ICMP error is pending; reading the error queue tells for which request
                     continue
                 if len(data) >= 8:
                     (number,) = struct.unpack_from("!H", data, 6)
-                    settled.append((self._requests[number], reached))
-        return settled
+                    found.append((self._requests[number], replied))
+        return found
 
 
 def ping_all(
@@ -114,7 +113,7 @@ def ping_all(
 
     Args:
         nodes: each node's namespace and addresses, by name.
-        timeout: seconds without any reply until the missing ones are requested again, four times in all.
+        timeout: seconds without any reply until unanswered pings are sent again, up to four times.
         progress: called with the number of requests sent and their total.
 
     Raises:
@@ -131,12 +130,12 @@ def ping_all(
                     pinger = pingers[one, family] = _Pinger(nodes[one][0], family)
                     stack.enter_context(pinger.socket)
                 requests.append(_Request((one, other), address, pingers[one, family]))
-        for start in range(0, len(requests), _AT_ONCE):
+        for start in range(0, len(requests), _BATCH_SIZE):
             progress(start, len(requests))
-            batch = requests[start : start + _AT_ONCE]
+            batch = requests[start : start + _BATCH_SIZE]
             involved = {name: nodes[name][0] for request in batch for name in request.pair}
             _ping_batch(batch, reached, involved, timeout)
-            if start + _AT_ONCE < len(requests):
+            if start + _BATCH_SIZE < len(requests):
                 _flush_neighbours(involved)
     return reached
 
@@ -164,7 +163,10 @@ def _ping_batch(
 
 
 def _send(request: _Request, involved: Mapping[str, Netns]) -> bool:
-    """Return True if the request is in flight; with a full neighbour table it counts as lost, to be sent again."""
+    """Send a request; return True if it is in flight, False if its destination is unreachable.
+
+    With a full neighbour table, return True: without a reply the caller sends the request again.
+    """
     request.tries += 1
     code = request.pinger.send(request)
     if code == errno.ENOBUFS:
@@ -186,4 +188,4 @@ def _flush_neighbours(involved: Mapping[str, Netns]) -> None:
             with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
                 flush_neighbours(rtnl)
 
-    run_in_thread(flush)  # one thread for all namespaces: starting it takes longest
+    run_in_thread(flush)  # in one thread for all namespaces: starting a thread takes longer than a flush

@@ -1,7 +1,7 @@
-"""The programs under a node's `run`, and how they become ready: an open port or a line of output.
+"""The programs under a node's `run`, and their ready condition: an open port or a line of output.
 
-A program's output goes to a file, beside the record of a persistent lab or in memory: a pipe that nobody reads would
-fill up, and the end of the output is shown when the program fails.
+A program's output goes to a file, beside the record of a persistent lab or in memory. A pipe would fill up if nobody
+reads it. If the program fails, the error shows the end of its output.
 
 Source: proc_pid_net(5) for the table of listening sockets, pidfd_open(2), memfd_create(2).
 """
@@ -22,10 +22,10 @@ from tunlab.errors import LabError
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.topology.plan import CommandPlan
 
-_TICK = 0.01
+_CHECK_INTERVAL = 0.01
 """Seconds between checks: the kernel sends no event when a socket starts to listen."""
 
-_TAIL = 20  # lines of output in an error
+_OUTPUT_LINES = 20  # lines of output in an error
 _LISTEN = "0A"  # <net/tcp_states.h>
 
 
@@ -33,12 +33,12 @@ class Program:
     """A program started in a node.
 
     Attributes:
-        command: its arguments and how it becomes ready.
-        process: its process.
+        command: its arguments and ready condition.
+        process: the running process.
     """
 
     def __init__(self, lab: str, node: str, netns: Netns, command: CommandPlan, output: int) -> None:
-        """Prepare a program; `output` is the file for its output, closed with it. Use `start` instead."""
+        """Prepare a program; `output` is the descriptor of the file for its output. Use `start` instead."""
         self.command = command
         self._lab, self._node, self._netns, self._output = lab, node, netns, output
         self.process: subprocess.Popen[Any]
@@ -94,14 +94,14 @@ class Program:
         try:
             poll = select.poll()
             poll.register(handle, select.POLLIN)
-            ended = False
+            has_exited = False
             while not self._is_ready():
-                if ended:
+                if has_exited:
                     raise self._failure(f"{self._exit_text()} before it was ready", "run it in the node to see why")
                 if time.monotonic() >= deadline:
                     problem = f"was not ready after {self.command.timeout:g} s: {self._missing()}"
                     raise self._failure(problem, "raise its timeout, or check its ready condition")
-                ended = bool(poll.poll(_TICK * 1000))
+                has_exited = bool(poll.poll(_CHECK_INTERVAL * 1000))
         finally:
             os.close(handle)
 
@@ -122,7 +122,7 @@ class Program:
         return f"exited with status {status}" if status >= 0 else f"was killed by {signal.Signals(-status).name}"
 
     def _failure(self, problem: str, remedy: str) -> LabError:
-        lines = self.output.splitlines()[-_TAIL:]
+        lines = self.output.splitlines()[-_OUTPUT_LINES:]
         printed = "\nthe end of its output:" + "".join(f"\n  {line}" for line in lines) if lines else ""
         command = " ".join(self.command.arguments)
         return LabError(self._lab, f"{command!r} in node {self._node} {problem}", remedy=remedy + printed)
@@ -134,8 +134,8 @@ class Program:
         return self._failure(self._exit_text(), "run it in the node to see why")
 
     def detach(self) -> None:
-        """Let the program run on after this process; until then `reap` waits for it."""
-        # Popen warns about a process that was never waited for.
+        """Let the program run after this process exits; until then, `reap` collects its exit status."""
+        # Popen warns about a process that was never waited for, unless it has a return code.
         self.process.returncode = 0
         _detached.add(self.process.pid)
         self.close()
@@ -151,13 +151,13 @@ _detached: set[int] = set()
 
 
 def reap() -> None:
-    """Collect the exit status of detached programs that have ended, so that no zombies stay."""
+    """Collect the exit status of detached programs that have exited, so that they leave no zombies."""
     for pid in list(_detached):
         try:
-            ended, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # another waitpid(-1) was faster, or this is a forked child
-            ended = pid
-        if ended:
+            exited, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:  # it was waited for elsewhere, or is not a child of this forked process
+            exited = pid
+        if exited:
             _detached.discard(pid)
 
 
@@ -175,6 +175,6 @@ def _read_tables() -> Sequence[str]:
     lines = []
     for table in ("tcp", "tcp6"):
         path = Path("/proc/thread-self/net", table)
-        if path.exists():  # tcp6 is missing without IPv6
+        if path.exists():  # without IPv6 there is no tcp6
             lines += path.read_text(encoding="ascii").splitlines()[1:]
     return lines

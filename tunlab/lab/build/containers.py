@@ -19,12 +19,12 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 
-_TICK = 0.02
-_TAIL = 20
+_CHECK_INTERVAL = 0.02  # seconds between checks: the kernel sends no event when a socket starts to listen
+_OUTPUT_LINES = 20  # lines of output in an error
 
 
 class ContainersRecord(Struct, frozen=True):
-    """The data to find a lab's containers later; recorded before the first is started.
+    """The data to find a lab's containers later; written to disk before the first container starts.
 
     Attributes:
         engine: the engine's address.
@@ -40,7 +40,7 @@ RemoveContainers: TypeAlias = Callable[[ContainersRecord], list[str]]
 
 
 class EngineRecord(Protocol):
-    """The data for a ContainersRecord."""
+    """The engine's address and the label, from which a ContainersRecord is made."""
 
     @property
     def engine(self) -> str:
@@ -59,7 +59,7 @@ class Containers(Protocol):
         """The data to find the containers later."""
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start a node's container, or find the running one it names; return its network namespace."""
+        """Start a node's container, or find the running container that it names; return its network namespace."""
 
     def pid(self, node: str) -> int:
         """Return the PID of the container's first process."""
@@ -67,8 +67,8 @@ class Containers(Protocol):
     def output(self, node: str) -> str:
         """Return what the container has printed."""
 
-    def ending(self, node: str) -> str:
-        """Return how the container exited."""
+    def exit_text(self, node: str) -> str:
+        """Return how the container exited; "" if it runs."""
 
     def remove(self) -> list[str]:
         """Remove the containers that were started, and return their IDs."""
@@ -82,7 +82,7 @@ def container_nodes(plan: LabPlan) -> list[str]:
 def no_engine_error(plan: LabPlan) -> LabError:
     """Return the error for a lab with containers and no engine to start or remove them."""
     problem = f"node {container_nodes(plan)[0]} of lab {plan.name!r} is a container, which needs an engine"
-    return LabError(plan.name, problem, remedy="use the command tunlab or the fixture lab, or make it a host")
+    return LabError(plan.name, problem, remedy="use the `tunlab` command or the `lab` fixture, or make it a host")
 
 
 def wait_ready(containers: Containers, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
@@ -112,20 +112,20 @@ def _wait(containers: Containers, plan: LabPlan, node: NodePlan, netns: Netns) -
     try:
         poll = select.poll()
         poll.register(handle, select.POLLIN)
-        ended = False
+        has_exited = False
         while reason := missing():
-            if ended:
+            if has_exited:
                 raise _failure(containers, plan, node, "exited before it was ready")
             if time.monotonic() >= deadline:
                 raise _failure(containers, plan, node, f"was not ready after {command.timeout:g} s: {reason}")
-            ended = bool(poll.poll(_TICK * 1000))
+            has_exited = bool(poll.poll(_CHECK_INTERVAL * 1000))
     finally:
         os.close(handle)
 
 
 def _failure(containers: Containers, plan: LabPlan, node: NodePlan, problem: str) -> LabError:
-    lines = containers.output(node.name).splitlines()[-_TAIL:]
+    lines = containers.output(node.name).splitlines()[-_OUTPUT_LINES:]
     printed = "\nthe end of its output:" + "".join(f"\n  {line}" for line in lines) if lines else ""
-    ending = containers.ending(node.name)
-    problem = f"the container of node {node.name} {problem}{f' ({ending})' if ending else ''}"
+    exit_text = containers.exit_text(node.name)
+    problem = f"the container of node {node.name} {problem}{f' ({exit_text})' if exit_text else ''}"
     return LabError(plan.name, problem, remedy="run its image yourself to see why" + printed)

@@ -13,7 +13,7 @@ from tunlab.lab.build.containers import Containers, container_nodes, no_engine_e
 from tunlab.topology.plan import Impairment, LabPlan, NodePlan
 
 _BRIDGE_PORTS = 1023  # BR_MAX_PORTS in net/bridge/br_private.h, less the reserved port 0
-_OPEN_FILES = 16  # used beside the namespaces while a lab is built
+_OPEN_FILES = 16  # descriptors that building a lab needs besides those of the namespaces
 
 
 def check_limits(plan: LabPlan, containers: Containers | None) -> None:
@@ -33,7 +33,7 @@ def check_limits(plan: LabPlan, containers: Containers | None) -> None:
 
 
 def check_netem(plan: LabPlan) -> None:
-    """Raise KernelError if the lab impairs links with netem and this kernel has none; PrivilegeError."""
+    """Raise KernelError if the lab needs netem and this kernel does not have it. Raises PrivilegeError too."""
     impaired = [
         (node, interface)
         for node in plan.nodes

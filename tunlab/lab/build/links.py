@@ -14,16 +14,16 @@ from tunlab.topology.plan import Impairment, InterfacePlan, NodePlan
 
 def set_impairment(rtnl: Rtnl, interface: InterfacePlan, impairment: Impairment | None = None) -> None:
     """Impair the packets that leave by an interface, by default as planned. Raises KernelError."""
-    wanted = interface.impairment if impairment is None else impairment
+    impairment = interface.impairment if impairment is None else impairment
     impair(
         rtnl,
         interface.ifindex,
-        rate=wanted.rate,
-        delay_us=wanted.delay_us,
-        jitter_us=wanted.jitter_us,
-        loss=wanted.loss,
-        reorder=wanted.reorder,
-        duplicate=wanted.duplicate,
+        rate=impairment.rate,
+        delay_us=impairment.delay_us,
+        jitter_us=impairment.jitter_us,
+        loss=impairment.loss,
+        reorder=impairment.reorder,
+        duplicate=impairment.duplicate,
         mtu=interface.mtu,
     )
 
@@ -41,13 +41,14 @@ def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) ->
             with _ignoring(errno.EEXIST):
                 rtnl.add_address(interface.ifindex, cidr)
     for route in node.routes:
-        with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):  # the last two: by another interface
+        # The kernel kept routes by other interfaces, and cannot add those whose interface is still down.
+        with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
 
 
 @contextmanager
 def _ignoring(*codes: int) -> Iterator[None]:
-    """Ignore kernel errors with these numbers."""
+    """Ignore kernel errors with these error numbers."""
     try:
         yield
     except KernelError as error:

@@ -2,7 +2,7 @@
 
 Two short-lived threads move from namespace to namespace: setns(2) takes 3 µs, a new thread 60.
 The plan fixes all interface indexes, so that none has to be queried.
-Until `on_namespaces` is called the kernel removes everything with this process: no namespace has a name yet.
+The namespaces have no names until `on_namespaces` pins them: if this process ends before, the kernel removes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Namespaces: TypeAlias = dict[str, Netns]
 _LOOPBACK = 1
 _ETHERNET_MTU = 1500
 _RUNNING_TIMEOUT = 5.0
-# An unknown sysctl or a value that it rejects is an error in the lab file, known only to the kernel.
+# Errors of the lab file, an unknown sysctl or an invalid value, which only the kernel can detect.
 _LAB_FILE_ERRORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 
 
@@ -45,7 +45,7 @@ def build(
 
     Args:
         plan: the lab.
-        on_namespaces: called with the empty namespaces, to record and pin them.
+        on_namespaces: called with the namespaces while they are empty, to record and pin them.
         containers: starts the nodes that are containers.
 
     Raises:
@@ -54,38 +54,38 @@ def build(
         EngineError: if a container does not start.
     """
     check_limits(plan, containers)
-    adopted: Namespaces = {}
+    container_namespaces: Namespaces = {}
     namespaces: Namespaces = {}
 
     def create() -> None:
         for node in plan.nodes:
-            with _named(node.name):
-                if node.name in adopted:
+            with _naming_errors(node.name):
+                if node.name in container_namespaces:
                     if node.container:
-                        with _entered(adopted[node.name]) as rtnl:
+                        with _entered(container_namespaces[node.name]) as rtnl:
                             check_container(plan.name, node, rtnl)
-                    _prepare_container(node, adopted[node.name])
-                    namespaces[node.name] = adopted[node.name]
+                    _prepare_container(node, container_namespaces[node.name])
+                    namespaces[node.name] = container_namespaces[node.name]
                 else:
                     namespaces[node.name] = Netns.unshare(ipv6=node.ipv6)
 
     def fill() -> None:
         _wire(plan, namespaces)
         for node in plan.nodes:
-            with _named(node.name):
+            with _naming_errors(node.name):
                 _configure(node, namespaces[node.name])
         _wait_for_carriers(plan, namespaces)
 
     try:
         for node in plan.nodes:
             if node.kind == "container" and containers is not None:
-                adopted[node.name] = containers.adopt(node)
+                container_namespaces[node.name] = containers.adopt(node)
         run_in_thread(create, uninterruptible=True)
-        if on_namespaces is not None:  # in this thread: the other may have left our mount namespace
+        if on_namespaces is not None:  # in this thread: the other one may be in another mount namespace
             on_namespaces(namespaces)
         run_in_thread(fill, uninterruptible=True)
     except BaseException:
-        for netns in (*namespaces.values(), *adopted.values()):
+        for netns in (*namespaces.values(), *container_namespaces.values()):
             netns.close()
         raise
     return namespaces
@@ -110,33 +110,33 @@ def _wire(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
     bridges: dict[str, int] = {}
     for node in plan.nodes:
         if node.bridge:
-            with _named(node.name), _entered(namespaces[node.name]) as rtnl:
+            with _naming_errors(node.name), _entered(namespaces[node.name]) as rtnl:
                 bridges[node.name] = _add_bridge(rtnl, node)
-    # Create each veth from the switch's side, so that its port joins the bridge at once; one socket per node.
+    # Create each veth in the switch's namespace, so that its port joins the bridge in the same request.
     by_node: dict[str, list[tuple[str, str, str]]] = {}
     for link in plan.links:
-        (near, ifname), (far, its) = sorted(link.ends, key=lambda end: not nodes[end[0]].bridge)
-        by_node.setdefault(near, []).append((ifname, far, its))
+        (near, near_ifname), (far, far_ifname) = sorted(link.ends, key=lambda end: not nodes[end[0]].bridge)
+        by_node.setdefault(near, []).append((near_ifname, far, far_ifname))
     for near, links in by_node.items():
         with _entered(namespaces[near]) as rtnl:
-            for ifname, far, its in links:
-                one, other = interfaces[near, ifname], interfaces[far, its]
-                with _named(f"link {near}:{ifname} - {far}:{its}"):
+            for near_ifname, far, far_ifname in links:
+                interface, peer = interfaces[near, near_ifname], interfaces[far, far_ifname]
+                with _naming_errors(f"link {near}:{near_ifname} - {far}:{far_ifname}"):
                     rtnl.add_veth(
-                        ifname,
-                        its,
+                        near_ifname,
+                        far_ifname,
                         peer_netns=namespaces[far],
-                        ifindex=one.ifindex,
-                        peer_ifindex=other.ifindex,
-                        hardware_address=one.hardware_address or None,
-                        peer_hardware_address=other.hardware_address or None,
+                        ifindex=interface.ifindex,
+                        peer_ifindex=peer.ifindex,
+                        hardware_address=interface.hardware_address or None,
+                        peer_hardware_address=peer.hardware_address or None,
                         master=bridges.get(near),
                     )
     for near, links in by_node.items():
-        for _, far, its in links:
+        for _, far, far_ifname in links:
             if near in bridges and far in bridges:
-                with _named(far), _entered(namespaces[far]) as rtnl:
-                    rtnl.set_link(interfaces[far, its].ifindex, master=bridges[far])
+                with _naming_errors(far), _entered(namespaces[far]) as rtnl:
+                    rtnl.set_link(interfaces[far, far_ifname].ifindex, master=bridges[far])
 
 
 def _add_bridge(rtnl: Rtnl, node: NodePlan) -> int:
@@ -192,7 +192,7 @@ def _wait_for_carriers(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
         linked = [interface for interface in node.interfaces if interface.link >= 0]
         if not linked:
             continue
-        with _named(node.name), _entered(namespaces[node.name]) as rtnl:
+        with _naming_errors(node.name), _entered(namespaces[node.name]) as rtnl:
             for interface in linked:
                 if not rtnl.is_running(interface.ifindex) and not wait_until_running(
                     rtnl, interface.ifindex, _RUNNING_TIMEOUT
@@ -214,8 +214,8 @@ def _entered(netns: Netns) -> Iterator[Rtnl]:
 
 
 @contextmanager
-def _named(name: str) -> Iterator[None]:
-    """Add the node or link to kernel errors of the block."""
+def _naming_errors(name: str) -> Iterator[None]:
+    """Put the name of a node or link before kernel errors raised in the block."""
     try:
         yield
     except PrivilegeError:  # not specific to a node

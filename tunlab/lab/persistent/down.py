@@ -16,7 +16,7 @@ from tunlab.lab.programs import reap
 
 
 def take_down(name: str, remove_containers: RemoveContainers | None = None) -> Removed:
-    """Remove a lab in any condition.
+    """Remove a lab, whether it is up, broken or gone.
 
     Raises:
         LabError: if there is none, another process is creating or removing it, or this process is inside it.
@@ -37,7 +37,7 @@ def remove_broken(remove_containers: RemoveContainers | None = None) -> list[Rem
         if condition_of(name, states.read(directory)) not in ("broken", "gone"):
             continue
         with contextlib.suppress(FileNotFoundError), states.lock(directory):
-            # Again under the lock: another process may have created it anew.
+            # Check again under the lock: another process may have created a new lab of this name.
             if condition_of(name, states.read(directory), locked=True) in ("broken", "gone"):
                 removed.append(remove_lab(name, remove_containers))
     return removed

@@ -1,6 +1,6 @@
 """DownWatcher: tells a program that reads a persistent lab when the lab is taken down.
 
-An open socket keeps a namespace alive, so a reader of both ends of a link would otherwise wait for ever.
+A program's open socket keeps a namespace alive after `down`, so the program would wait for packets without end.
 Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
 """
 
@@ -13,17 +13,17 @@ from tunlab.lab.persistent import state as states
 from tunlab.lab.persistent.lab import PersistentLab
 
 CHECK_INTERVAL = 1.0
-"""Seconds after which to check `is_down` without an event: poll(2) reports none if mounts do not propagate."""
+"""Seconds between checks of `is_down` without an event: if mounts do not propagate, poll(2) reports none."""
 
 
 class DownWatcher:
     """A watch on a persistent lab; a context manager.
 
-    Register `fileno()` with poll(2) without events. After any event, and every CHECK_INTERVAL, check `is_down`.
+    Register `fileno()` with poll(2) and event mask 0. After any event, and every CHECK_INTERVAL, check `is_down`.
     """
 
     def __init__(self, lab: PersistentLab) -> None:
-        """Watch the lab as it is now; a later lab of the same name counts as another. Raises LabError if not up."""
+        """Watch a lab that is up; a later lab of the same name is a different one. Raises LabError."""
         self._directory, self._state = lab.directory, lab.state
         self._mounts = open("/proc/self/mounts", "rb", buffering=0)  # noqa: PTH123, SIM115
         if self.is_down:

@@ -18,11 +18,11 @@ from tunlab.topology.plan import LabPlan
 
 
 def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> NoReturn:
-    """Enter a node and execute `command` there; in a container, a program of the container.
+    """Enter a node and execute `command` there; in a container node, run one of the container's programs.
 
     Raises:
         PrivilegeError: without CAP_SYS_ADMIN.
-        KernelError: ENOENT if the program does not exist. The process is already inside the node then.
+        KernelError: if the program cannot be executed (ENOENT, EACCES). The process is already inside the node then.
     """
     variables = {LAB_VARIABLE: plan.name, NODE_VARIABLE: node}
     if plan.node(node).kind == "container":

@@ -1,8 +1,8 @@
 """Running a program in a node that is a container, with the container's files, processes and environment.
 
-No engine is involved: one process of the container is found by its network namespace, and its other namespaces are
-entered through that process.
-Source: setns(2) for a pidfd; pid_namespaces(7): a process that enters a PID namespace is in it only with its children.
+No engine is needed: the network namespace leads to a process of the container, and that process to its other
+namespaces.
+Source: setns(2) for a pidfd; pid_namespaces(7): only the children of a process that enters a PID namespace are in it.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
     if not child:
         _exec(command, directory, environment)
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to both processes
+        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the child as well, which decides
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -62,7 +62,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
 
 
 def _find_process(node: str, netns: Netns) -> int:
-    """Return the container's oldest process: one in a PID namespace other than this process's."""
+    """Return the PID of the container's oldest process that is in another PID namespace than this process."""
     ours = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
     for pid in find_processes((netns.identity,)):
         try:
@@ -70,12 +70,12 @@ def _find_process(node: str, netns: Netns) -> int:
                 return pid
         except OSError:  # the process has exited
             continue
-    reason, remedy = "the container has exited", "`tunlab down` removes the lab; the container's log tells the cause"
+    reason, remedy = "the container has exited", "see the cause in the container's log; `tunlab down` removes the lab"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)
 
 
 def _exec(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> NoReturn:
-    """Execute the command in the child; never return, whatever fails."""
+    """Execute the command in the forked child; on an error, print it and exit with 126 or 127."""
     status = 127
     try:
         for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):

@@ -25,7 +25,7 @@ from tunlab.topology import LabPlan, LabSpec, check_lab_name, plan
 
 
 class PersistentLab:
-    """A lab that stays until `down`, as `tunlab up` makes it.
+    """A lab that stays until `down`, such as one that `tunlab up` creates.
 
     ::
 
@@ -34,14 +34,14 @@ class PersistentLab:
             lab["pc"].run(["ping", "-c", "1", "server"])
         PersistentLab.open("office").down()
 
-    The kernel knows what is up; the record below /run/tunlab lists only what has to be removed.
+    A record below /run/tunlab lists what `down` has to remove; whether the lab is up is read from the kernel.
     """
 
     def __init__(self, name: str) -> None:
-        """Name a lab in any condition, even one that does not exist. Raises TopologyError for an invalid name."""
+        """Refer to a lab by name; it need not exist. Raises TopologyError for an invalid name."""
         self.name = check_lab_name(name)
         self.failures: list[LabError] = []
-        """After `up`: an error for each program that had already exited with a status other than 0."""
+        """An error for each program that exited with a status other than 0 before `up` returned."""
 
     def __repr__(self) -> str:
         return f"<PersistentLab {self.name}>"
@@ -52,7 +52,7 @@ class PersistentLab:
     def up(
         cls, lab: LabSpec | LabPlan, *, base: str | os.PathLike[str] = "", containers: Containers | None = None
     ) -> Self:
-        """Create a lab and wait until its programs are ready; on any error nothing is left of it.
+        """Create a lab and wait until its programs are ready; on an error, remove everything created.
 
         Args:
             lab: the definition, as from `Lab.spec`.
@@ -70,7 +70,7 @@ class PersistentLab:
         return created
 
     def down(self, remove_containers: RemoveContainers | None = None) -> Removed:
-        """Remove the lab in any condition and kill its processes; return what was removed.
+        """Remove the lab, whether it is up, broken or gone, and kill its processes; return what was removed.
 
         Args:
             remove_containers: removes containers, if the lab has any.
@@ -89,11 +89,11 @@ class PersistentLab:
 
     @classmethod
     def open(cls, name: str | None = None, *, prefix: str = "") -> Self:
-        """Return a running lab: the one named, else $TUNLAB_LAB, else the only one.
+        """Return a running lab: the given one, else the one in $TUNLAB_LAB, else the only one that is up.
 
         Args:
             name: the lab's name.
-            prefix: what to write before a name ("tunlab dump"), for the error if several labs are running.
+            prefix: a command such as "tunlab dump", which the error about several running labs puts before a name.
 
         Raises:
             LabError: if there is none, or there are several.
@@ -113,7 +113,7 @@ class PersistentLab:
 
     @classmethod
     def ls(cls) -> list[Self]:
-        """Return all labs that left anything on disk, sorted by name."""
+        """Return all labs with a directory below /run/tunlab, up or not, sorted by name."""
         return [cls(name) for name in lookup.lab_names()]
 
     def is_up(self) -> bool:
@@ -181,7 +181,7 @@ class PersistentLab:
         return netns
 
     def live(self) -> Lab:
-        """Return the running lab as a `Lab`, to run programs and read packets. Closeable it leaves the lab up.
+        """Return the running lab as a `Lab`, to run programs and read packets. Closing it leaves the lab up.
 
         Raises:
             LabError: if the lab is not up.

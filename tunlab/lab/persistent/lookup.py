@@ -1,4 +1,4 @@
-"""Finding persistent labs: what is recorded, whether it is up, and the namespaces of its nodes."""
+"""Finding persistent labs, their condition and the namespaces of their nodes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tunlab.topology import LabPlan, check_lab_name
 
 
 def lab_names() -> list[str]:
-    """Return the names of all labs that left anything on disk, sorted."""
+    """Return the names of all labs with a directory below /run/tunlab, up or not, sorted."""
     reap()
     try:
         names = sorted(entry.name for entry in states.run_directory().iterdir() if entry.is_dir())
@@ -36,7 +36,7 @@ def lab_names() -> list[str]:
 
 
 def condition_of(name: str, state: LabState | None, *, locked: bool = False) -> Condition:
-    """Return whether the lab is up; `locked` tells that this process holds its lock."""
+    """Return the lab's condition; give `locked=True` if this process holds the lab's lock."""
     directory = states.lab_directory(name)
     if state is None:
         return "coming up" if not locked and states.is_locked(directory) else "broken"
@@ -51,7 +51,7 @@ def running_labs() -> list[str]:
 
 
 def read_running(name: str) -> LabState:
-    """Return the record of a lab that is up. Raises LabError for any other."""
+    """Return the record of a lab that is up. Raises LabError if it is not."""
     state = states.read(states.lab_directory(name))
     if condition_of(name, state) != "up" or state is None:
         raise not_up_error(name)
@@ -83,7 +83,7 @@ def pin_path(state: LabState, node: str) -> Path:
 
 
 def open_namespace(state: LabState, node: str) -> Netns | None:
-    """Open the namespace pinned for a node; None if it is missing or not the recorded one."""
+    """Open the namespace pinned for a node; return None if it is missing or differs from the recorded one."""
     try:
         netns = Netns.open(pin_path(state, node))
     except KernelError as error:
@@ -97,7 +97,7 @@ def open_namespace(state: LabState, node: str) -> Netns | None:
 
 
 def open_namespaces(state: LabState) -> Namespaces:
-    """Open the namespaces of all nodes, in the plan's order; close each."""
+    """Open the namespaces of all nodes, in the plan's order; the caller closes each."""
     found = {name: open_namespace(state, name) for name in state.namespaces}
     return {name: netns for name, netns in found.items() if netns is not None}
 
@@ -116,18 +116,18 @@ def status_of(name: str) -> Status:
     status = replace(status, since=state.created, nodes=nodes, links=links)
     if state.namespaces and condition != "gone":
         status = replace(status, processes=list(find_processes(set(state.namespaces.values()))))
-    stack = next((node for node in state.plan.nodes if node.tun), None)
-    if stack is None:
+    tun_node = next((node for node in state.plan.nodes if node.tun), None)
+    if tun_node is None:
         return status
-    recorded = next(list(each.addresses) for each in stack.interfaces if each.ifname == stack.tun)
-    status = replace(status, ifname=stack.tun, addresses=recorded)
-    netns = open_namespace(state, stack.name)
+    recorded = next(list(each.addresses) for each in tun_node.interfaces if each.ifname == tun_node.tun)
+    status = replace(status, ifname=tun_node.tun, addresses=recorded)
+    netns = open_namespace(state, tun_node.name)
     if netns is None:
         return status
     # A program in the lab may have deleted or renamed the device.
     with netns, contextlib.suppress(PrivilegeError), Rtnl(netns) as rtnl:
         links_now = {link.name: link for link in rtnl.links()}
-        link = links_now.get(stack.tun)
+        link = links_now.get(tun_node.tun)
         addresses = [address.cidr for address in rtnl.addresses(link.index)] if link else []
         status = replace(status, addresses=addresses, attached=bool(link and link.carrier))
     return status

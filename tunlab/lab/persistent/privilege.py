@@ -1,6 +1,6 @@
 """The check for the right to create and enter persistent labs.
 
-A user namespace is enough for an anonymous lab, but cannot bind-mount a namespace (mount(2)) or enter one that root
+A process in a user namespace can create a `Lab`, but cannot bind-mount a namespace (mount(2)) or enter one that root
 created (setns(2)).
 """
 
@@ -12,7 +12,7 @@ from tunlab.errors import PrivilegeError
 from tunlab.kernel.os_errors import ROOT_REMEDY, has_capability
 
 NEEDS_ROOT = f"{ROOT_REMEDY}: persistent labs need it (`tunlab demo` and pytest do not)"
-"""The remedy."""
+"""The remedy in errors about missing privileges."""
 
 
 def check_privilege(operation: str) -> None:

@@ -7,7 +7,7 @@
 
 The last three belong to a node. A lab of several nodes has a directory for each: /run/tunlab/NAME/nodes/NODE/net.
 
-Source: rename(2), mkdir(2) and flock(2) for what is atomic.
+Source: rename(2), mkdir(2) and flock(2), which are atomic.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 def run_directory() -> Path:
     """Return the directory that holds the directories of all labs."""
     directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # labs would vanish with a change of the working directory
+    if not directory.is_absolute():  # after a change of the working directory its labs would not be found
         raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
     return directory
 
@@ -102,7 +102,7 @@ def lab_directory(name: str) -> Path:
 
 
 def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
-    """Return the directory of a node's files: the lab's own, if it has one node."""
+    """Return the directory of a node's files; in a lab with one node, the lab's own directory."""
     return directory if len(plan.nodes) == 1 else directory / _NODES / node
 
 
@@ -128,7 +128,7 @@ def has_all_namespaces(directory: Path, state: LabState) -> bool:
 
 @contextlib.contextmanager
 def create_directory(name: str) -> Iterator[Path]:
-    """Create a lab's directory and hold its lock: of two processes that try, one succeeds.
+    """Create a lab's directory and hold its lock; if two processes try at once, one gets FileExistsError.
 
     Raises:
         FileExistsError: if the lab exists.
@@ -192,7 +192,7 @@ def lock(directory: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _run_lock() -> Iterator[None]:
-    """Hold the run directory's lock while a lab's directory exists without a lock, and would look broken."""
+    """Hold the lock of the run directory. Without it, a new lab would look broken between mkdir(2) and flock(2)."""
     fd = _open(run_directory())
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -228,7 +228,7 @@ def write(directory: Path, state: LabState) -> None:
 
 
 def read(directory: Path) -> LabState | None:
-    """Read the record; None if there is none, or it is damaged. Raises KernelError."""
+    """Read the record; return None if it is missing or damaged. Raises KernelError."""
     try:
         return msgspec.json.decode((directory / _FILE).read_bytes(), type=LabState)
     except (FileNotFoundError, NotADirectoryError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -247,11 +247,11 @@ def unpin_namespace(path: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Delete the directory of a lab of which nothing else is left. Raises LabError if it holds foreign files."""
+    """Delete a lab's directory, after everything else of the lab. Raises LabError if it holds foreign files."""
     nodes = directory / _NODES
     for each in (*nodes.glob("*"), directory):
-        for ours in (*each.glob("*.inject"), *each.glob("program*.log")):
-            ours.unlink(missing_ok=True)
+        for file in (*each.glob("*.inject"), *each.glob("program*.log")):
+            file.unlink(missing_ok=True)
     (directory / _NEW_FILE).unlink(missing_ok=True)
     for each in (*nodes.glob("*"), nodes):
         with contextlib.suppress(OSError):  # it holds foreign files, or does not exist

@@ -10,16 +10,16 @@ from tunlab.lab.persistent.lab import PersistentLab
 
 
 def resolve(target: str = "", *, prefix: str = "") -> tuple[PersistentLab, str]:
-    """Return the lab and the node name that a target means.
+    """Return the lab and the node name that a target stands for.
 
     - "LAB/NODE": that node.
     - "LAB": its only node, or its only node with a TUN.
     - "NODE": in $TUNLAB_LAB, or in the only running lab that has such a node.
-    - "": $TUNLAB_NODE of $TUNLAB_LAB; otherwise as "LAB", for the only running lab.
+    - "": node $TUNLAB_NODE of lab $TUNLAB_LAB if set, else as "LAB" with the only running lab.
 
     Args:
-        target: what the user gave.
-        prefix: what to write before a target ("--lab"), for the error if several labs are running.
+        target: the argument from the command line.
+        prefix: an option such as "--lab", which the error about several running labs puts before a target.
 
     Raises:
         LabError: if no lab or node matches, or several do.
@@ -49,4 +49,4 @@ def resolve(target: str = "", *, prefix: str = "") -> tuple[PersistentLab, str]:
     except TopologyError:  # not a valid lab name, so it can only be a node
         problem = f"no running lab has a node {target!r}"
         raise LabError("", problem, remedy="`tunlab ls` lists the running labs") from None
-    return PersistentLab.open(target), ""  # raises: it is not up
+    return PersistentLab.open(target), ""  # raises LabError: no lab of this name is up

@@ -1,7 +1,7 @@
-"""Building a persistent lab: its namespaces are pinned by bind mounts, its TUNs persist, no process stays behind.
+"""Building a persistent lab: its namespaces are pinned by bind mounts and its TUNs persist, without a daemon.
 
-Each step records what it is about to create, or creates what the kernel removes with this process. So `down` can remove
-everything, even after a SIGKILL at any instruction.
+Whatever outlives this process is recorded on disk before it is created; the kernel removes the rest when this process
+ends. So `down` can remove everything, even after a SIGKILL at any point.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from tunlab.topology import LabPlan
 
 
 def bring_up(plan: LabPlan, containers: Containers | None = None) -> list[LabError]:
-    """Build a lab and wait until its programs are ready; on any error nothing is left of it.
+    """Build a lab and wait until its programs are ready; on an error, remove everything created.
 
     Returns:
         an error for each program that has already exited with a status other than 0.
 
     Raises:
         LabError: if the lab exists, or a program does not become ready.
-        PrivilegeError, KernelError, TopologyError: as `Lab.start`.
+        PrivilegeError, KernelError, TopologyError: for the same reasons as in `Lab.start`.
     """
     check_privilege(f"create lab {plan.name!r}")
     with ExitStack() as stack:
@@ -40,7 +40,7 @@ def bring_up(plan: LabPlan, containers: Containers | None = None) -> list[LabErr
             raise exists_error(plan.name) from None
         try:
             return _build(plan, containers)
-        except BaseException:  # Ctrl-C too
+        except BaseException:  # Ctrl-C raises KeyboardInterrupt
             remove_lab(plan.name, None if containers is None else lambda _: containers.remove())
             raise
 

@@ -1,6 +1,6 @@
 """Detecting recordings that cannot be replayed: those of a router or firewall.
 
-A replay's own kernel has one TUN, no further routes and no firewall.
+A recording is replayed to a kernel with one TUN, no other routes and no firewall.
 Source: RFC 1812 section 5.3.1 (a router decrements the TTL), RFC 792 (messages that only routers send).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from tunlab.errors import PacketError
-from tunlab.lab.replay.script import parsed
+from tunlab.lab.replay.script import parse_or_none
 from tunlab.packet import ICMP, Packet
 from tunlab.recorder import RecordedPacket, extract_ipv4
 
@@ -32,14 +32,14 @@ def check_replayable(records: Sequence[RecordedPacket], ifname: str) -> None:
     received = dict[Hashable, int]()
     for number, record in enumerate(records, 1):
         data = extract_ipv4(record)
-        packet = parsed(data) if data is not None else None
+        packet = parse_or_none(data) if data is not None else None
         if packet is None or _netns_of(record.interface.name) != netns:
             continue
         if record.direction == "in" and record.interface.name == ifname:
             received |= dict.fromkeys(_keys(packet, packet.ip.ttl - 1), number)
         elif record.direction == "out":
-            for origin in (received[key] for key in _keys(packet, packet.ip.ttl) if key in received):
-                raise _error(f"packet {origin} was forwarded to {record.interface.name} as packet {number}")
+            for arrival in (received[key] for key in _keys(packet, packet.ip.ttl) if key in received):
+                raise _error(f"packet {arrival} was forwarded to {record.interface.name} as packet {number}")
             icmp = packet.get(ICMP)
             if icmp is not None and (message := _ROUTER_MESSAGES.get((icmp.type, icmp.code))):
                 raise _error(f"packet {number} is a router's ICMP message ({message})")
@@ -51,14 +51,14 @@ def _netns_of(ifname: str) -> str:
 
 
 def _keys(packet: Packet, ttl: int) -> list[Hashable]:
-    """Return keys that a forwarded packet keeps: both addresses if fragmented, one of them if translated by NAT."""
+    """Return keys of which a forwarded packet keeps at least one: fragments keep both addresses, NAT keeps one."""
     ip = packet.ip
-    alike = ttl, ip.protocol, ip.identification, packet.payload
-    return [(ttl, ip.protocol, ip.src, ip.dst), ("src", ip.src, *alike), ("dst", ip.dst, *alike)]
+    content = ttl, ip.protocol, ip.identification, packet.payload
+    return [(ttl, ip.protocol, ip.src, ip.dst), ("src", ip.src, *content), ("dst", ip.dst, *content)]
 
 
 def _error(reason: str) -> PacketError:
     return PacketError(
         f"{reason}: the recorded kernel was a router or firewall, and a recording does not contain its configuration;"
-        " build a lab like it and name it: tunlab replay FILE LAB"
+        " build a lab with the same configuration and replay to it: tunlab replay FILE LAB"
     )

@@ -1,6 +1,6 @@
 """Replay: injects the recorded packets "in" into a kernel, and compares its replies with the recorded packets "out".
 
-Values that a kernel chooses anew each time may differ: IP identification, initial sequence numbers, timestamps.
+Values that a kernel chooses for each connection may differ: IP identification, initial sequence numbers, timestamps.
 Injected segments are adapted to the new sequence numbers; otherwise the kernel would reset the connection (RFC 9293
 section 3.10.7).
 """
@@ -15,7 +15,7 @@ from typing import Literal
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.lab.replay.script import SYN_ACK, Script, Step, parsed
+from tunlab.lab.replay.script import SYN_ACK, Script, Step, parse_or_none
 from tunlab.packet import ICMP, TCP, Difference, ICMPType, Packet, TCPFlag, Verdict, build, checksums, tcp_options
 from tunlab.traffic import Tun
 
@@ -24,14 +24,14 @@ Flow = tuple[str, int | None, str, int | None]
 
 
 class Outcome(Struct, frozen=True):
-    """One packet of a replay beside the recorded one.
+    """The result of one packet: the recorded packet and the one of the replay.
 
     Attributes:
-        number: the recorded packet's number; None if there is none.
+        number: the recorded packet's number; None for a packet that is not in the recording.
         direction: "in" if injected, "out" if sent by the kernel.
-        recorded: the recorded bytes.
-        now: the bytes injected or sent now; None if the kernel sent none.
-        differences: the fields that differ; `wanted` is recorded, `got` is now.
+        recorded: the recorded bytes; None for a packet that is not in the recording.
+        now: the bytes injected or sent in the replay; None if the kernel did not send the packet.
+        differences: the fields that differ; `wanted` is the recorded value, `got` the value in the replay.
     """
 
     number: int | None
@@ -42,19 +42,19 @@ class Outcome(Struct, frozen=True):
 
     @property
     def same(self) -> bool:
-        """True if the packet is as recorded; always true for an injected one."""
+        """True if the packet equals the recorded one; always true for an injected packet."""
         return self.recorded is not None and self.now is not None and not self.differences
 
 
-def prepare(tun: Tun, played: Script) -> None:
-    """Give a TUN the recorded kernel's further addresses, routes and listening sockets."""
-    for cidr in played.further:
+def prepare(tun: Tun, script: Script) -> None:
+    """Add the recorded kernel's extra addresses, routes and listening sockets to a TUN and its namespace."""
+    for cidr in script.extra_addresses:
         tun.device.add_address(cidr)
-    for dst in played.routes:
+    for dst in script.routes:
         tun.device.rtnl.add_route(dst, ifindex=tun.device.ifindex)
-    for port in played.tcp:
+    for port in script.tcp_ports:
         tun.listen(port)
-    for port in played.udp:
+    for port in script.udp_ports:
         tun.bind(port)
 
 
@@ -63,24 +63,24 @@ class Replay:
 
     Args:
         tun: the TUN to inject into and read from.
-        played: the script.
+        script: the script.
         exact: inject the recorded bytes unchanged and report every difference.
         pace: keep the recorded intervals between packets.
         timeout: seconds to wait for each recorded packet, in addition to the recorded interval.
-        act: start the connections and pings that the recorded kernel started.
+        act: make the kernel start the connections and pings that the recorded kernel started.
     """
 
     def __init__(
         self,
         tun: Tun,
-        played: Script,
+        script: Script,
         *,
         exact: bool = False,
         pace: bool = False,
         timeout: float = 1.0,
         act: bool = True,
     ) -> None:
-        self._tun, self._script = tun, played
+        self._tun, self._script = tun, script
         self._exact, self._pace, self._timeout, self._act = exact, pace, timeout, act
         self._received: deque[bytes] = deque()
         self._started: set[object] = set()
@@ -88,7 +88,7 @@ class Replay:
         self._clock: dict[Flow, int] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Run the script and yield each outcome at once. Raises KernelError if the kernel refuses a packet."""
+        """Run the script and yield each outcome as soon as it is known. Raises KernelError for a refused packet."""
         steps = self._script.steps
         started, first, before = time.monotonic(), steps[0].time_ns, steps[0].time_ns
         for index, step in enumerate(steps):
@@ -109,19 +109,19 @@ class Replay:
 
     def _read_until(self, deadline: float) -> None:
         """Wait until a monotonic time, and keep the packets that arrive meanwhile."""
-        while (left := deadline - time.monotonic()) > 0:
-            if self._tun.device.wait(left):
+        while (remaining := deadline - time.monotonic()) > 0:
+            if self._tun.device.wait(remaining):
                 self._received.extend(self._tun.device.read_all())
 
     def _compare(self, step: Step, later: Iterable[Step], timeout: float) -> Iterator[Outcome]:
         deadline = time.monotonic() + timeout
-        while not self._received and (left := deadline - time.monotonic()) > 0:
-            if self._tun.device.wait(left):
+        while not self._received and (remaining := deadline - time.monotonic()) > 0:
+            if self._tun.device.wait(remaining):
                 self._received.extend(self._tun.device.read_all())
         self._received.extend(self._tun.device.read_all())
-        for place, data in enumerate(self._received):
+        for index, data in enumerate(self._received):
             if not self._differences(step.data, data):
-                for _ in range(place):
+                for _ in range(index):
                     yield Outcome(None, "out", None, self._received.popleft())
                 self._received.popleft()
                 self._learn(step.data, data)
@@ -138,7 +138,7 @@ class Replay:
     # ---- connections and pings of the kernel -------------------------------------------------------------------------
 
     def _start(self, step: Step, rest: Sequence[Step]) -> None:
-        packet = parsed(step.data)
+        packet = parse_or_none(step.data)
         if packet is None:
             return
         transport, dst = packet.transport, packet.ip.dst
@@ -157,8 +157,8 @@ class Replay:
     # ---- values that the kernel chooses ------------------------------------------------------------------------------
 
     def _learn(self, recorded: bytes, now: bytes) -> None:
-        """Note the offsets of the kernel's sequence number and timestamp from the recorded ones."""
-        before, after = parsed(recorded), parsed(now)
+        """Store by how much the kernel's sequence number and timestamp differ from the recorded ones."""
+        before, after = parse_or_none(recorded), parse_or_none(now)
         if before is None or after is None or self._exact:
             return
         one, other = before.get(TCP), after.get(TCP)
@@ -170,8 +170,8 @@ class Replay:
             self._clock[_flow(before)] = (other.timestamps[0] - one.timestamps[0]) % 2**32
 
     def _adapt(self, data: bytes) -> bytes:
-        """Return a recorded segment with acknowledgement and echoed timestamp adapted to the kernel's own numbers."""
-        packet = parsed(data)
+        """Return a recorded segment with acknowledgement number, SACK and echoed timestamp shifted to the kernel's."""
+        packet = parse_or_none(data)
         tcp = packet.get(TCP) if packet is not None else None
         if packet is None or tcp is None:
             return data
@@ -191,13 +191,13 @@ class Replay:
     def _differences(self, recorded: bytes, now: bytes) -> list[Difference]:
         if recorded == now:
             return []
-        before, after = parsed(recorded), parsed(now)
+        before, after = parse_or_none(recorded), parse_or_none(now)
         if before is None or after is None or self._exact:
             return _field_differences(before, after) or [Difference("bytes", recorded, now)]
-        return _field_differences(self._as_now(before, after), after)
+        return _field_differences(self._expected_now(before, after), after)
 
-    def _as_now(self, recorded: Packet, now: Packet) -> Packet:
-        """Return the recorded packet with the numbers that the kernel chose now."""
+    def _expected_now(self, recorded: Packet, now: Packet) -> Packet:
+        """Return the recorded packet with the values that the kernel chose in the replay."""
         ip = recorded.ip.replace(identification=now.ip.identification)
         headers = [ip, *recorded.headers[1:]]
         tcp, other = recorded.get(TCP), now.get(TCP)
@@ -211,9 +211,9 @@ class Replay:
                 options = _shifted(tcp, 0, 0, clock)
             headers[1] = tcp.replace(seq=seq, options=options)
         payload = recorded.payload
-        if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _alike(recorded, now):
+        if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _quote_same_packet(recorded, now):
             payload = now.payload
-        # Compare checksums by verdict: their value follows from the other fields.
+        # Where both checksums are good, or both are bad, ignore their values: they follow from the other fields.
         fresh = [
             header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)
@@ -228,7 +228,7 @@ def _flow(packet: Packet) -> Flow:
 
 
 def _is_echo_request(step: Step, dst: str, identifier: int) -> bool:
-    packet = parsed(step.data) if step.direction == "out" else None
+    packet = parse_or_none(step.data) if step.direction == "out" else None
     icmp = packet.get(ICMP) if packet is not None and packet.ip.dst == dst else None
     return icmp is not None and (icmp.type, icmp.identifier) == (ICMPType.ECHO_REQUEST, identifier)
 
@@ -237,7 +237,7 @@ def _verdict(packet: Packet, header: object) -> Verdict | None:
     return next((each.verdict for each in checksums(packet) if each.layer == type(header).__name__), None)
 
 
-def _alike(one: Packet, other: Packet) -> bool:
+def _quote_same_packet(one: Packet, other: Packet) -> bool:
     """Return True if two ICMP errors quote the same addresses, protocol, ports and length."""
     try:
         mine, its = one.quoted, other.quoted

@@ -19,7 +19,14 @@ SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 
 
 class Step(Struct, frozen=True):
-    """A recorded datagram; `number` counts from 1, `time_ns` is 0 without a timestamp."""
+    """A recorded datagram.
+
+    Attributes:
+        number: the packet's number in the recording, counted from 1.
+        direction: "in" if the replay injects it, "out" if the kernel should send it.
+        data: the bytes of the datagram.
+        time_ns: nanoseconds since the epoch; 0 without a timestamp.
+    """
 
     number: int
     direction: Literal["in", "out"]
@@ -33,18 +40,18 @@ class Script(Struct, frozen=True):
     Attributes:
         steps: the datagrams, in order.
         address: the kernel's address with prefix length.
-        further: more addresses of the kernel, with prefix length.
-        routes: networks behind the TUN outside the address's network.
-        tcp: TCP ports with a listener in the recorded kernel.
-        udp: UDP ports with a listener in the recorded kernel.
+        extra_addresses: the kernel's other addresses, with prefix length.
+        routes: destinations that need a route to the TUN, because they are not in the address's network.
+        tcp_ports: TCP ports with a listener in the recorded kernel.
+        udp_ports: UDP ports with a listener in the recorded kernel.
     """
 
     steps: tuple[Step, ...]
     address: str
-    further: tuple[str, ...] = ()
+    extra_addresses: tuple[str, ...] = ()
     routes: tuple[str, ...] = ()
-    tcp: tuple[int, ...] = ()
-    udp: tuple[int, ...] = ()
+    tcp_ports: tuple[int, ...] = ()
+    udp_ports: tuple[int, ...] = ()
 
 
 def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str = "") -> Script:
@@ -60,33 +67,33 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
         PacketError: if there is no packet to inject, or one was truncated.
         KernelError: if `address` is invalid.
     """
-    steps = _steps(records, ifname or ifname_of(records, address), address.partition("/")[0])
+    steps = _steps(records, ifname or find_ifname(records, address), address.partition("/")[0])
     if not any(step.direction == "in" for step in steps):
-        where = f" on interface {ifname!r}" if ifname else ""
+        suffix = f" on interface {ifname!r}" if ifname else ""
         raise PacketError(
-            f'no packet{where} has the direction "in", so there is none to inject;'
+            f'no packet{suffix} has the direction "in", so there is none to inject;'
             " if the file has no directions, give the kernel's address with --address"
         )
-    packets = [(step.direction, packet) for step in steps if (packet := parsed(step.data)) is not None]
-    sent = {packet.ip.src for direction, packet in packets if direction == "out"}
-    wanted = Counter(
+    packets = [(step.direction, packet) for step in steps if (packet := parse_or_none(step.data)) is not None]
+    sources = {packet.ip.src for direction, packet in packets if direction == "out"}
+    destinations = Counter(
         packet.ip.dst for direction, packet in packets if direction == "in" and _is_host(IPv4Address(packet.ip.dst))
     )
-    own = _own(address, wanted, sent)
+    own = _kernel_address(address, destinations, sources)
     network = IPv4Network(own, strict=False)
     host = own.partition("/")[0]
-    further = tuple(f"{each}/32" for each in wanted if each in sent and each != host)
-    # Only for destinations of sent packets: silence may have been caused by a missing route.
+    extra_addresses = tuple(f"{each}/32" for each in destinations if each in sources and each != host)
+    # Add routes only to destinations of sent packets: the recorded kernel may have had no route to the others.
     peers = dict.fromkeys(packet.ip.dst for direction, packet in packets if direction == "out")
     routes = tuple(
         f"{peer}/32"
         for peer in peers
-        if _is_host(IPv4Address(peer)) and IPv4Address(peer) not in network and f"{peer}/32" not in further
+        if _is_host(IPv4Address(peer)) and IPv4Address(peer) not in network and f"{peer}/32" not in extra_addresses
     )
-    return Script(tuple(steps), own, further, routes, *_listeners(packets))
+    return Script(tuple(steps), own, extra_addresses, routes, *_listeners(packets))
 
 
-def ifname_of(records: Sequence[RecordedPacket], address: str = "") -> str:
+def find_ifname(records: Sequence[RecordedPacket], address: str = "") -> str:
     """Return the only interface with packets "in". Raises PacketError if there are several."""
     names = list(dict.fromkeys(each.interface.name for each in records if each.direction == "in"))
     if not names and address:
@@ -104,7 +111,7 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
             continue
         direction = record.direction
         if direction is None:
-            packet = parsed(data)
+            packet = parse_or_none(data)
             if packet is None or host not in (packet.ip.src, packet.ip.dst):
                 continue
             direction = "in" if packet.ip.dst == host else "out"
@@ -117,12 +124,12 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
     return steps
 
 
-def _own(address: str, wanted: Counter[str], sent: set[str]) -> str:
-    """Return the given address, else the most common destination among hosts that replied."""
+def _kernel_address(address: str, destinations: Counter[str], sources: set[str]) -> str:
+    """Return the given address, else the most common destination that replied, else the most common of all."""
     if not address:
-        most = [each for each, _ in wanted.most_common()]
-        answering = [each for each in most if each in sent]
-        address = next(iter(answering or most), "")
+        most_common = [each for each, _ in destinations.most_common()]
+        replied = [each for each in most_common if each in sources]
+        address = next(iter(replied or most_common), "")
         if not address:
             raise PacketError("no packet has a usable destination address; give the kernel's address with --address")
     return str(parse_interface(address if "/" in address else f"{address}/24", "replay a recording"))
@@ -151,7 +158,7 @@ def _is_intact(packet: Packet) -> bool:
     return all(each.verdict is not Verdict.BAD for each in checksums(packet))
 
 
-def parsed(data: bytes) -> Packet | None:
+def parse_or_none(data: bytes) -> Packet | None:
     """Parse an IPv4 packet; return None if the bytes are not IPv4."""
     try:
         return parse(data)

@@ -15,16 +15,16 @@ from tunlab.lab.persistent.lab import PersistentLab
 from tunlab.lab.tun.inject_server import request_inject
 
 _LARGEST = 65_535
-TO_READER = "tunlab inject --to-reader"
+_TO_READER = "tunlab inject --to-reader"
 
 
 def check(datagram: bytes) -> None:
-    """Raise MalformedError if the kernel would not accept these bytes from a TUN."""
+    """Raise MalformedError if the kernel would reject these bytes from a TUN."""
     if len(datagram) > _LARGEST:
         rule = f"a datagram has at most {_LARGEST} bytes (RFC 791 section 3.1)"
         raise MalformedError(layer="IP", field="length", value=len(datagram), rule=rule)
     if not datagram or datagram[0] >> 4 not in (4, 6):
-        rule = f"the kernel accepts only 4 and 6 from a TUN; {TO_READER} sends any bytes to the TUN's reader"
+        rule = f"the kernel accepts only 4 and 6 from a TUN; {_TO_READER} sends any bytes to the TUN's reader"
         value = datagram[0] >> 4 if datagram else None
         raise MalformedError(layer="IP", field="version", value=value, rule=rule, offset=0)
 
@@ -32,7 +32,7 @@ def check(datagram: bytes) -> None:
 def inject(
     lab: PersistentLab, datagrams: Sequence[bytes], *, node: str = "", ifname: str = "", to_reader: bool = False
 ) -> list[bytes]:
-    """Send datagrams to the kernel as if received on a TUN; return its immediate replies if no program reads the TUN.
+    """Inject datagrams into the kernel, which receives them on a TUN.
 
     Args:
         lab: the running lab.
@@ -41,8 +41,11 @@ def inject(
         ifname: the TUN; by default the node's first.
         to_reader: send them to the program that reads the TUN instead, as if the kernel had sent them.
 
+    Returns:
+        the kernel's immediate replies if no program is attached to the TUN; else [], as that program gets them.
+
     Raises:
-        MalformedError: if any is not IP, before anything is sent.
+        MalformedError: if a datagram is not IP; none is sent then.
         LabError: if a program other than tunlab is attached to the TUN; with `to_reader`, if none is.
         KernelError: if the kernel refuses.
     """
@@ -57,15 +60,15 @@ def inject(
         device = attach(netns, ifname)
         if device is not None:
             with device:
-                answers = list[bytes]()
+                replies = list[bytes]()
                 for datagram in datagrams:
                     device.write(datagram)
-                    answers += device.read_all()
-                return answers
+                    replies += device.read_all()
+                return replies
     for datagram in datagrams:
         if not request_inject(lab.node_directory(node), ifname, datagram):
             problem = f"a program other than tunlab is attached to {ifname} in lab {lab.name!r}"
-            remedy = f"end it, or send it the bytes as if from the kernel: {TO_READER}"
+            remedy = f"end it, or send it the bytes as if from the kernel: {_TO_READER}"
             raise LabError(lab.name, problem, remedy=remedy)
     return []
 
@@ -77,6 +80,6 @@ def _to_reader(lab: PersistentLab, datagrams: Sequence[bytes], node: str, ifname
             if not rtnl.link(ifname).carrier:
                 problem = f"no program reads {ifname} in lab {lab.name!r}"
                 raise LabError(lab.name, problem, remedy=f"start yours, or `tunlab dump {lab.name}`")
-        with PacketSocket(netns, ifname, receive=False) as opened:
+        with PacketSocket(netns, ifname, receive=False) as packet_socket:
             for datagram in datagrams:
-                opened.send(datagram)
+                packet_socket.send(datagram)

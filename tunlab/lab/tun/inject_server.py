@@ -1,7 +1,7 @@
-"""InjectServer: lets `tunlab inject` write to a TUN that `tunlab dump` is attached to.
+"""InjectServer: writes packets from `tunlab inject` to the TUN that `tunlab dump` is attached to.
 
-Only one process can attach to a TUN. While `tunlab dump` does, it listens on a Unix datagram socket beside the lab's
-record. Each message carries a datagram and the write end of a pipe, on which the error number is returned, 0 for none.
+Only one process can attach to a TUN. While `tunlab dump` is attached, it listens on a Unix datagram socket beside the
+lab's record. Each request is a datagram with the write end of a pipe, to which the server writes an error number, or 0.
 
 Source: unix(7) for SCM_RIGHTS.
 """
@@ -27,7 +27,7 @@ class InjectServer:
     """The socket of the process that is attached to a TUN."""
 
     def __init__(self, directory: Path, ifname: str) -> None:
-        """Listen, replacing the socket of a process that was killed. Raises KernelError."""
+        """Listen on the socket, and replace one that a killed process left. Raises KernelError."""
         self._path = _path(directory, ifname)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
@@ -45,7 +45,7 @@ class InjectServer:
         return self._socket.fileno()
 
     def serve(self, write: Callable[[bytes], None]) -> Iterator[bytes]:
-        """Pass each waiting datagram to `write`, send the result to its sender, and yield what was written."""
+        """Pass each requested datagram to `write`, report the result to its sender, and yield it if written."""
         while True:
             try:
                 datagram, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST + 1, 1)
@@ -86,7 +86,7 @@ def request_inject(directory: Path, ifname: str, datagram: bytes) -> bool:
         finally:
             os.close(write_end)
         result = pipe.read(_RESULT.size)
-    if len(result) < _RESULT.size:  # the process ended first
+    if len(result) < _RESULT.size:  # the server's process exited before it replied
         return False
     code: int = _RESULT.unpack(result)[0]
     if code:

@@ -1,4 +1,4 @@
-"""Reader: the packets of a lab's TUN, read from the device or beside the program attached to it.
+"""Reader: the packets of a lab's TUN, read from the device or, if another program is attached to it, captured.
 
 Source: Documentation/networking/tuntap.rst, packet(7).
 """
@@ -21,14 +21,14 @@ from tunlab.lab.tun.inject_server import InjectServer
 from tunlab.packet import parse
 from tunlab.traffic import TraceEntry
 
-_AT_ONCE = 64
+_BATCH_SIZE = 64
 
 
 class Reader(Closeable):
-    """The packets that cross a persistent lab's TUN.
+    """A reader of the packets that cross a persistent lab's TUN.
 
-    If no program is attached to the TUN, the reader attaches to it and writes what `inject` sends. Otherwise it sees
-    the packets between that program and the kernel.
+    If no program is attached to the TUN, the reader attaches to it, and writes the packets of `inject` to it. Otherwise
+    it captures the packets between that program and the kernel.
     """
 
     def __init__(self, lab: PersistentLab, node: str = "", ifname: str = "") -> None:
@@ -54,7 +54,7 @@ class Reader(Closeable):
 
     @property
     def attached(self) -> bool:
-        """True if this reader is attached to the TUN, so that no other program can be."""
+        """True if this reader, and so no other program, is attached to the TUN."""
         return self._device is not None
 
     def filenos(self) -> list[int]:
@@ -68,28 +68,28 @@ class Reader(Closeable):
             return list(self._take())
         except KernelError as error:
             if error.errno in (errno.EBADFD, errno.ENODEV, errno.ENXIO, errno.ENETDOWN):
-                raise self.gone() from error
+                raise self.gone_error() from error
             raise
 
-    def gone(self) -> LabError:
+    def gone_error(self) -> LabError:
         """Return the error for a TUN that no longer exists."""
         problem = f"{self.ifname} in lab {self._lab.name!r} was deleted or is down"
         return LabError(self._lab.name, problem, remedy="`tunlab ls` lists the running labs")
 
     def _take(self) -> Iterable[TraceEntry]:
         if self._device is not None:
-            # In the order of cause and effect: waiting packets, then each injected one with the kernel's replies.
+            # A request comes before its reply: first packets sent so far, then each injected packet and its replies.
             yield from self._read(self._device)
             if self._server is not None:
                 for data in self._server.serve(self._device.write):
                     yield _trace_entry("in", data, time.time_ns())
                     yield from self._read(self._device)
         if self._socket is not None:
-            for captured in self._socket.recv_all(_AT_ONCE):
+            for captured in self._socket.recv_all(_BATCH_SIZE):
                 yield _trace_entry("out" if captured.outgoing else "in", captured.data, captured.time)
 
     def _read(self, device: TunDevice) -> Iterator[TraceEntry]:
-        return (_trace_entry("out", data, time.time_ns()) for data in device.read_all(_AT_ONCE))
+        return (_trace_entry("out", data, time.time_ns()) for data in device.read_all(_BATCH_SIZE))
 
     def close(self) -> None:
         """Detach from the TUN. May be repeated."""
