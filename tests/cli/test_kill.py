@@ -57,7 +57,7 @@ def test_killed_up_is_broken_and_removed_by_down(tunlab, killed_up, run_director
     assert tunlab("up") == (
         73,
         "",
-        "tunlab: lab 'lab' is there, but broken: the process that made it ended half-way; tunlab down lab removes it\n",
+        "tunlab: lab 'lab' is broken: the process that built it was killed; `tunlab down lab` removes it\n",
     )
     assert tunlab("exec", "lab", "true").status == 73
     assert tunlab("down", "lab").status == 0

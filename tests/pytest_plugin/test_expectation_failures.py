@@ -47,7 +47,7 @@ FAILURES = {
     ),
     "wrong_flag": (
         "syn(tun); tun.expect(TCP.where(flags=SYN | ACK))",
-        ["TCP.flags: wanted SYN|ACK, got RST|ACK", "|    RST|ACK    |", "+^^^^^^^^^^^^^^^+", "Flags [R.]"],
+        ["TCP.flags: wanted SYN|ACK, got RST|ACK", "|     RST|ACK     |", "+^^^^^^^^^^^^^^^^^+", "Flags [R.]"],
     ),
     "wrong_number": (
         "syn(tun, seq=99); tun.expect(TCP.where(ack=99))",

@@ -73,8 +73,8 @@ def test_page_highlights_differing_fields(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}), outcome="failed")
     assert page.run(CHOSEN) == "2"
     assert page.run(LIT_FIELDS) == ["ttl", "flags"]
-    assert page.run(LIT_BYTES) == ["8hl", "33hl"]
-    assert page.run(FRAMED) == ["8", "33"]
+    assert page.run(LIT_BYTES) == ["8hl", "32l", "33hl"]
+    assert page.run(FRAMED) == ["8", "32", "33"]
     assert (
         page.run("document.getElementById('o33').getAttribute('aria-label')") == "12, differs from the expected value"
     )
