@@ -75,18 +75,18 @@ def contenders() -> tuple[dict[str, Decoder], list[str]]:
 
 def check_equal(decoders: dict[str, Decoder]) -> None:
     """Raise BenchmarkError if a library reads other values, or fewer, than tunlab."""
-    for kind, octets in datagrams().items():
+    for kind, data in datagrams().items():
         wanted: tuple[Any, ...] = ()
         for name, (read, common) in decoders.items():
-            values = common(read(octets))
+            values = common(read(data))
             wanted = wanted or values
             if values != wanted:
                 raise BenchmarkError(
-                    f"{name} reads {values} from {kind}, and tunlab {wanted}: the race would be unfair"
+                    f"{name} reads {values} from {kind}, and tunlab reads {wanted}. Change the readers until they agree"
                 )
 
 
-# Equally long measurements are equally likely to be disturbed.
+# Fewer repetitions for slower libraries: measurements of equal duration are disturbed equally often.
 SHARE = {
     "tunlab": 1.0,
     "tunlab, options as objects": 0.9,
@@ -103,15 +103,15 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
     check_equal(decoders)
     packets = list(datagrams().values())
 
-    def turn(name: str, octets: list[bytes]) -> Callable[[], float]:
+    def turn(name: str, packets: list[bytes]) -> Callable[[], float]:
         read = decoders[name][0]
 
         def all_of_them() -> None:
-            for each in octets:
+            for each in packets:
                 read(each)
 
         one = repeat(all_of_them, max(1, round(repeats * SHARE[name])), thread_time)
-        return lambda: one() / len(octets)
+        return lambda: one() / len(packets)
 
     times = measure_in_turns({name: turn(name, packets) for name in decoders}, rounds)
     rows: list[Outcome] = []
@@ -122,13 +122,13 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
         others = [name for name in peers if name != fastest] + (["scapy"] if fastest == "scapy" else [])
         rows += [_row(times, name, f"rate against {name}", SCAPY if name == "scapy" else None) for name in others]
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
-        text = "  its own with options as objects"
+        text = "  tunlab with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)
         if "dpkt" in peers:
             decoders["dpkt, addresses as text"] = dpkt_text_reader()
             rows += _against(turn, packets, "dpkt, addresses as text", "rate against dpkt, addresses as text", rounds)
-        for kind, octets in datagrams().items():
-            rows += _against(turn, [octets], fastest, f"  {kind} against {fastest}", max(1, rounds // 3))
+        for kind, data in datagrams().items():
+            rows += _against(turn, [data], fastest, f"  {kind} against {fastest}", max(1, rounds // 3))
     rows += [Skipped(NAME, f"rate against {name}", "it is not installed") for name in absent]
     return rows
 

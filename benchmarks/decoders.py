@@ -1,8 +1,8 @@
 """Readers of every datagram field for each library, and conversions of their results to a common form.
 
 The common form: version, IHL, type of service, total length, identification, flags and offset, TTL, protocol,
-checksum, addresses as octets, IP options as (kind, data); then the transport's fields in the order of the wire, TCP's
-options as (kind, data); then the payload. A reader's tuple may have more fields, never fewer.
+checksum, addresses as bytes, IP options as (kind, data); then the fields of the transport header in wire order, TCP
+options as (kind, data); then the payload. A reader may return more fields, never fewer.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
     from tunlab.packet.address import ipv4_bytes
     from tunlab.packet.options import split_options
 
-    def read_typed(octets: bytes) -> Any:
-        packet = parse(octets)
+    def read_typed(data: bytes) -> Any:
+        packet = parse(data)
         ip, transport = packet.headers
         fields = (
             ip.version, ip.ihl, ip.dscp, ip.ecn, ip.total_length, ip.identification, ip.flags, ip.fragment_offset,
@@ -48,8 +48,8 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
             )  # fmt: skip
         return fields, upper, packet.payload
 
-    def read_pairs(octets: bytes) -> Any:
-        packet = parse(octets)
+    def read_pairs(data: bytes) -> Any:
+        packet = parse(data)
         ip, transport = packet.headers
         fields = (
             ip.version, ip.ihl, ip.dscp, ip.ecn, ip.total_length, ip.identification, ip.flags, ip.fragment_offset,
@@ -94,8 +94,8 @@ def dpkt_reader() -> tuple[Reader, Common]:
     IP, parse_opts = dpkt.ip.IP, dpkt.tcp.parse_opts  # noqa: N806
     TCP, UDP, ICMP = dpkt.tcp.TCP, dpkt.udp.UDP, dpkt.icmp.ICMP  # noqa: N806
 
-    def read(octets: bytes) -> Any:
-        ip = IP(octets)
+    def read(data: bytes) -> Any:
+        ip = IP(data)
         transport = ip.data
         fields = (
             ip.v, ip.hl, ip.tos, ip.len, ip.id, ip.rf, ip.df, ip.mf, ip.offset,
@@ -131,8 +131,8 @@ def dpkt_text_reader() -> tuple[Reader, Common]:
 
     native, common = dpkt_reader()
 
-    def read(octets: bytes) -> Any:
-        values = native(octets)
+    def read(data: bytes) -> Any:
+        values = native(data)
         fields = values[0]
         return values, inet_to_str(fields[12]), inet_to_str(fields[13])
 
@@ -158,8 +158,8 @@ def pypacker_reader() -> tuple[Reader, Common]:
                 found.append((option.type, option.len, option.body_bytes))
         return found
 
-    def read(octets: bytes) -> Any:
-        ip = IP(octets)
+    def read(data: bytes) -> Any:
+        ip = IP(data)
         transport = ip.higher_layer
         fields = (
             ip.v, ip.hl, ip.tos, ip.len, ip.id, ip.flags, ip.offset,
@@ -198,8 +198,8 @@ def scapy_reader() -> tuple[Reader, Common]:
     from scapy.all import ICMP, IP, TCP, UDP, Raw
     from scapy.layers.inet import TCPOptionsField
 
-    def read(octets: bytes) -> Any:
-        ip = IP(octets)
+    def read(data: bytes) -> Any:
+        ip = IP(data)
         transport = ip.payload
         fields = (
             ip.version, ip.ihl, ip.tos, ip.len, ip.id, ip.flags, ip.frag,
@@ -222,9 +222,9 @@ def scapy_reader() -> tuple[Reader, Common]:
     def tcp_pairs(options: Any) -> list[tuple[int, bytes]]:
         field, found = TCPOptionsField("options", []), []
         for option in options:
-            octets = field.i2m(None, [option])
-            kind = octets[0]
-            found.append((kind, b"" if kind < 2 else octets[2 : octets[1]]))
+            data = field.i2m(None, [option])
+            kind = data[0]
+            found.append((kind, b"" if kind < 2 else data[2 : data[1]]))
         return found
 
     def common(values: Any) -> tuple[Any, ...]:

@@ -1,6 +1,7 @@
-"""Datagrams written down octet by octet, each with the layers that make it. None was made by this package: the pings,
-the reset and the port unreachable are a Linux kernel's, the others another builder's or a pencil's. tshark finds every
-checksum right.
+"""Packets as hexadecimal text, each with the headers and payload that build it: the expected values of many tests.
+
+The pings, the reset and the port unreachable were captured from a Linux kernel, the others were made by another library
+or by hand, none by this package. tshark reports every checksum as correct.
 """
 
 from __future__ import annotations
@@ -22,27 +23,29 @@ from tunlab.packet.tcp_options import MSS, NOP, SACK, SACKPermitted, Timestamps,
 HOST, ROUTER = "10.1.2.3", "10.1.2.1"
 ALERT = [RouterAlert()]
 
-# The 56 octets of ping: a time of day, then numbers from 16 up.
+# The 56 bytes that ping sends: a timestamp, then numbers from 16 up.
 PING = bytes.fromhex("961f036b00000000 8dea030000000000") + bytes(range(16, 56))
 
 QUESTION = bytes.fromhex("45000024123400000111d98a0a010201c000020913880035001063457175657374696f6e")
 
 
 def up(**fields):
-    """From the host to the router."""
+    """Return an IPv4 header from HOST to ROUTER."""
     return IPv4(src=HOST, dst=ROUTER, **fields)
 
 
 def down(**fields):
-    """From the router to the host."""
+    """Return an IPv4 header from ROUTER to HOST."""
     return IPv4(src=ROUTER, dst=HOST, **fields)
 
 
 def local(**fields):
+    """Return an IPv4 header from 127.0.0.1 to itself."""
     return IPv4(src="127.0.0.1", dst="127.0.0.1", **fields)
 
 
 def igmp(dst, *, src=HOST, **fields):
+    """Return an IPv4 header as IGMP messages have it: TTL 1 and the Router Alert option."""
     return IPv4(src=src, dst=dst, ttl=1, dscp=48, options=ALERT, **fields)
 
 
@@ -227,7 +230,7 @@ GOLDEN = {
             b"x",
         ],
     ),
-    # The UDP checksum covers 192.0.2.77, where the datagram ends, not 10.1.2.1, where it goes first.
+    # The UDP checksum covers 192.0.2.77, the final destination, not 10.1.2.1, the next hop.
     "loose source route": (
         "48000029 001b0000 401189cc 0a010203 0a010201 83 0b04 0a000001 c000024d 00 00010002 0009b987 78",
         [
@@ -250,7 +253,7 @@ GOLDEN = {
         "4500001e 001d0000 40fd61c1 0a010203 0a010201 65787065 72696d65 6e74",
         [up(identification=29, protocol=253), b"experiment"],
     ),
-    # A UDP datagram of 48 octets in three fragments; the checksum in the first covers all of it.
+    # A UDP datagram of 48 bytes in three fragments; the checksum in the first covers all three.
     "fragment, first": (
         "4500002c 00772000 40114245 0a010203 0a010201 00070008 003069e8 00010203 04050607 08090a0b 0c0d0e0f",
         [

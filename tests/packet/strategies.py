@@ -1,4 +1,4 @@
-"""Hypothesis strategies for packets, by the widths in the headers' own LAYOUT; the settings that all runs share."""
+"""Hypothesis strategies for packets, with numbers as wide as the fields in each header's LAYOUT."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from tunlab.packet.options import MAX_OPTIONS_LENGTH, Option, pad_options
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.transport.icmp import ERRORS
 
-# The same examples in every run: a failure here is a failure everywhere. No deadline: no verdict by the clock.
+# The same examples in every run, so that a failure can be reproduced. No deadline: a slow machine is not a failure.
 EXACT = settings(derandomize=True, database=None, deadline=None)
 
 
 def sampled(examples: int) -> settings:
-    """The shared settings with so many examples."""
+    """Return the shared settings with this number of examples."""
     return settings(EXACT, max_examples=examples)
 
 
 def numbers(bits: int) -> st.SearchStrategy[int]:
-    """A field of so many bits; its ends more often than chance would have them."""
+    """Generate numbers of a field of `bits` bits, with its lowest and highest value more often than by chance."""
     return st.one_of(st.sampled_from([0, 1, (1 << bits) - 1]), st.integers(0, (1 << bits) - 1))
 
 
 def fields(layer, *names, **given):
-    """A header of `layer` with the named fields drawn from their widths in LAYOUT."""
+    """Generate headers of the class `layer`, the named fields with any number that fits."""
     widths = dict(layer.LAYOUT)
     return st.builds(layer, **{name: numbers(widths[name]) for name in names}, **given)
 
@@ -42,12 +42,8 @@ def _without_repeats(options):
 
 
 def option_lists(*kinds):
-    """At most 40 bytes of options, each that may stand once once; the header pads them."""
-    lists = st.lists(st.one_of(*kinds), max_size=6).map(
-        lambda options: list(
-            {each.KIND if getattr(each, "ONCE", False) else at: each for at, each in enumerate(options)}.values()
-        )
-    )
+    """Generate lists of at most 40 bytes of options, without repeating one that may occur once."""
+    lists = st.lists(st.one_of(*kinds), max_size=6).map(_without_repeats)
     return lists.filter(lambda options: len(pad_options(b"".join(map(bytes, options)))) <= MAX_OPTIONS_LENGTH)
 
 
@@ -86,7 +82,7 @@ TCP_OPTIONS = {
 unknown_options = st.builds(Option, st.sampled_from([30, 94, 130, 222, 254]), st.binary(max_size=8))
 nops = st.just(ip_options.NOP)
 
-# A route's pointer and addresses decide where the datagram ends, so these stand in most of the laws.
+# Source routes change the final destination, which checksums cover, so most packets have options.
 headers = fields(
     IPv4,
     "dscp",
@@ -98,7 +94,7 @@ headers = fields(
     flags=st.sampled_from([IPFlag(0), IPFlag.DF]),
     options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *IP_OPTIONS.values())),
 )
-# What errors quote is judged too, so they have vectors of their own.
+# No ICMP errors: they must quote a packet, and findings judge it. test_icmp.py and golden.py have them.
 icmp = fields(ICMP, "code", "identifier", "sequence_number", type=numbers(8).filter(lambda kind: kind not in ERRORS))
 udp = fields(UDP, "src_port", "dst_port", checksum=st.sampled_from([None, None, 0]))
 tcp = fields(
@@ -109,7 +105,7 @@ tcp = fields(
     "ack",
     "window",
     "urgent_pointer",
-    # With SYN, because some options stand there only.
+    # With SYN, because MSS, window scale and SACK permitted are allowed in SYN segments only.
     flags=st.sampled_from([TCPFlag.SYN | each for each in (0, TCPFlag.ACK, TCPFlag.ECE | TCPFlag.CWR, TCPFlag.AE)]),
     options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *TCP_OPTIONS.values())),
 )
@@ -135,7 +131,7 @@ igmp = st.one_of(
     st.builds(IGMP.report_v3, st.lists(records, max_size=3)),
 )
 
-# What the parsers of this package leave alone.
+# Protocols without a reader in this package: what follows the IP header is payload.
 unknown_protocols = st.integers(0, 255).filter(lambda protocol: protocol not in IP_PAYLOADS)
 
 
@@ -145,7 +141,7 @@ def _fragment(ip, protocol, offset, more, payload):
     return Packet.of(ip, payload[: len(payload) // 8 * 8] if more else payload)
 
 
-# An IGMP message takes all that follows it: it has no payload.
+# IGMP has no payload: bytes behind the message belong to its field `rest`.
 transported = st.one_of(
     st.builds(Packet.of, headers, st.one_of(icmp, udp, tcp), payloads),
     st.builds(Packet.of, headers, igmp, st.just(b"")),
@@ -166,7 +162,7 @@ first_fragments = st.builds(
     st.integers(0, 8),
 )
 healthy = st.one_of(transported, raw, later_fragments, first_fragments)
-"""Packets in which nothing is forced and nothing is wrong."""
+"""Packets without a forced field and without findings."""
 
 forced = fields(
     IPv4,
@@ -191,4 +187,4 @@ forced_transports = st.one_of(
     fields(IGMP, "type", "max_response_code", "checksum", group=addresses, rest=st.binary(max_size=20)),
 )
 ill = st.builds(Packet.of, forced, forced_transports, payloads)
-"""Packets in which every field is forced, so that hardly anything fits."""
+"""Packets in which every field is forced to any value, so that nearly all of them have findings."""

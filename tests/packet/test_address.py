@@ -17,16 +17,16 @@ class Peer(StrEnum):
     HOST = "10.77.0.1"
 
 
-class Place(str, Enum):  # noqa: UP042  # whose members print as their names
+class NamedAddress(str, Enum):  # noqa: UP042  # members print as "NamedAddress.HOST", not as the address
     HOST = "10.77.0.2"
 
 
 @given(st.binary(min_size=4, max_size=4))
 @sampled(100)
-def test_octets_and_text_are_each_others_inverse(octets):
-    text = str(IPv4Address(octets))
-    assert ipv4_text(octets) == text
-    assert ipv4_bytes(text) == octets
+def test_ipv4_text_and_ipv4_bytes_are_inverse_functions(data):
+    text = str(IPv4Address(data))
+    assert ipv4_text(data) == text
+    assert ipv4_bytes(text) == data
     packet = parse(build(IPv4(src=text, dst="10.1.2.1", protocol=253)))
     assert packet.ip.src == IPv4.read(bytes(packet), 0, 20)[0].src == text
 
@@ -38,12 +38,12 @@ def test_octets_and_text_are_each_others_inverse(octets):
         (IPv4Address("10.1.2.1"), "10.1.2.1"),
         (IPv4Interface("10.1.2.1/24"), "10.1.2.1"),
         (Peer.HOST, "10.77.0.1"),
-        (Place.HOST, "10.77.0.2"),
+        (NamedAddress.HOST, "10.77.0.2"),
         ("0.0.0.0", "0.0.0.0"),
         ("255.255.255.255", "255.255.255.255"),
     ],
 )
-def test_an_address_is_held_as_text_of_no_other_kind(given_as, text):
+def test_address_of_any_kind_is_stored_as_plain_str(given_as, text):
     assert ipv4_address(given_as) == text
     ip = IPv4(src=given_as, dst=given_as, protocol=253)
     group = IGMP.query(given_as).group
@@ -56,11 +56,11 @@ def test_an_address_is_held_as_text_of_no_other_kind(given_as, text):
     "wrong",
     ["", "10.1.2", "10.1.2.3.4", "10.1.2.256", "010.1.2.3", "10.1.2.1 ", "10.1.2.1\n", "10.1.2.-1", "١.2.3.4", "::1"],
 )
-def test_a_text_that_is_no_address_is_refused_with_what_one_looks_like(wrong):
+def test_malformed_address_text_error_shows_an_example(wrong):
     for _ in range(2):
-        with pytest.raises(MalformedError) as refusal:
+        with pytest.raises(MalformedError) as error_info:
             ipv4_address(wrong)
-        text = str(refusal.value)
+        text = str(error_info.value)
         assert text.startswith(f"address is {wrong!r}: not an IPv4 address (")
         assert text.endswith("). Write four numbers from 0 to 255, as 10.1.2.1")
         with pytest.raises(MalformedError, match=r"^IPv4\.dst is .*: not an IPv4 address \("):
@@ -70,7 +70,7 @@ def test_a_text_that_is_no_address_is_refused_with_what_one_looks_like(wrong):
 @pytest.mark.parametrize(
     "wrong", [None, 5, 0, True, b"\x0a\1\2\1", ["10.1.2.1"], IPv6Address("::1"), IPv4Network("10.0.0.0/8")]
 )
-def test_what_is_no_text_is_refused(wrong):
+def test_address_of_wrong_type_error_names_the_field(wrong):
     sentence = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address"
     for make, name in (
         (ipv4_address, "address"),
@@ -79,14 +79,14 @@ def test_what_is_no_text_is_refused(wrong):
         (lambda given_as: GroupRecord(1, given_as), "address"),
         (lambda given_as: GroupRecord(1, "224.0.0.1", (given_as,)), "address"),
     ):
-        with pytest.raises(MalformedError) as refusal:
+        with pytest.raises(MalformedError) as error_info:
             make(wrong)
-        assert str(refusal.value) == f"{name} is {wrong!r}: {sentence}"
+        assert str(error_info.value) == f"{name} is {wrong!r}: {sentence}"
 
 
-def test_a_missing_address_is_named():
-    with pytest.raises(MalformedError) as refusal:
+def test_missing_address_error_names_the_field():
+    with pytest.raises(MalformedError) as error_info:
         IPv4(src="10.1.2.1")
-    assert str(refusal.value) == "IPv4.dst is None: required. Give it as text, as '10.1.2.1' or 'fd00::1'"
+    assert str(error_info.value) == "IPv4.dst is None: required. Give it as text, as '10.1.2.1' or 'fd00::1'"
     with pytest.raises(MalformedError, match=r"^IPv4\.src is None: required"):
         IPv4(dst="10.1.2.1")

@@ -1,4 +1,4 @@
-"""The Internet checksum against the words of RFC 1071, and against its folding loop written out."""
+"""The Internet checksum, compared with the example and the algorithm in RFC 1071."""
 
 import struct
 
@@ -11,17 +11,17 @@ from tunlab.packet import Checksum, Verdict, internet_checksum
 from tunlab.packet.checksum import checksum_ok
 
 
-def folded(octets):
-    """RFC 1071 section 4.1, in its own steps."""
-    octets += bytes(len(octets) % 2)
-    total = sum(struct.unpack(f"!{len(octets) // 2}H", octets))
+def rfc_1071_checksum(data):
+    """Return the checksum by the algorithm of RFC 1071 section 4.1, step by step."""
+    data += bytes(len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
 
 
 @pytest.mark.parametrize(
-    ("octets", "checksum"),
+    ("data", "checksum"),
     [
         ("0001f203f4f5f6f7", 0x220D),  # RFC 1071 section 3: the sum is ddf2
         ("", 0xFFFF),
@@ -36,35 +36,35 @@ def folded(octets):
         ("4500003044224000800600008c7c19acae241e2b", 0x442E),
     ],
 )
-def test_known_sums(octets, checksum):
-    assert internet_checksum(bytes.fromhex(octets)) == checksum
+def test_internet_checksum_of_known_data(data, checksum):
+    assert internet_checksum(bytes.fromhex(data)) == checksum
 
 
-@given(st.one_of(st.binary(max_size=80), st.binary(max_size=4).map(lambda octets: octets * 500)))
+@given(st.one_of(st.binary(max_size=80), st.binary(max_size=4).map(lambda data: data * 500)))
 @sampled(400)
-def test_any_octets_sum_as_in_the_rfc(octets):
-    assert internet_checksum(octets) == folded(octets)
+def test_internet_checksum_of_any_data_equals_rfc_algorithm(data):
+    assert internet_checksum(data) == rfc_1071_checksum(data)
 
 
 @given(st.lists(st.sampled_from([b"\0\0", b"\xff\xff", b"\0\1", b"\xff\xfe", b"\x7f\xff", b"\x80\0"]), max_size=9))
 @sampled(300)
-def test_words_at_the_edges_sum_as_in_the_rfc(words):
-    octets = b"".join(words)
-    assert internet_checksum(octets) == folded(octets)
-    assert checksum_ok(octets) == (folded(octets) == 0)
+def test_internet_checksum_of_extreme_words_equals_rfc_algorithm(words):
+    data = b"".join(words)
+    assert internet_checksum(data) == rfc_1071_checksum(data)
+    assert checksum_ok(data) == (rfc_1071_checksum(data) == 0)
 
 
 @given(st.binary(max_size=60))
 @sampled(300)
-def test_octets_with_their_checksum_are_intact_and_with_another_are_not(octets):
-    octets += bytes(len(octets) % 2)
-    checksum = internet_checksum(octets)
-    assert checksum_ok(octets + checksum.to_bytes(2, "big"))
+def test_checksum_ok_accepts_the_right_checksum_only(data):
+    data += bytes(len(data) % 2)
+    checksum = internet_checksum(data)
+    assert checksum_ok(data + checksum.to_bytes(2, "big"))
     if checksum not in (0, 0xFFFF):
-        assert not checksum_ok(octets + (checksum ^ 0x0100).to_bytes(2, "big"))
+        assert not checksum_ok(data + (checksum ^ 0x0100).to_bytes(2, "big"))
 
 
-def test_nothing_but_zeros_is_not_intact():
+def test_checksum_ok_rejects_all_zeros():
     assert not checksum_ok(bytes(20))
     assert not checksum_ok(b"")
 
@@ -81,5 +81,5 @@ def test_nothing_but_zeros_is_not_intact():
         (Checksum("UDP", Verdict.BAD, 5), "bad"),
     ],
 )
-def test_a_verdict_in_words(checksum, text):
+def test_checksum_str_describes_the_verdict(checksum, text):
     assert str(checksum) == text

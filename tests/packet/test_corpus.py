@@ -1,4 +1,4 @@
-"""The parser against tshark on 6,142 real packets of other people's capture suites: every field, every verdict."""
+"""Compare the parser with tshark on 6,142 packets from public captures: every field and every checksum verdict."""
 
 import gzip
 import json
@@ -28,9 +28,9 @@ from tunlab.packet import (
 )
 from tunlab.packet.options import Option
 
-HERE = os.environ.get("TUNLAB_CORPUS")
+CORPUS = os.environ.get("TUNLAB_CORPUS")
 pytestmark = pytest.mark.skipif(
-    not HERE, reason="the corpus lives outside the project: set TUNLAB_CORPUS to its folder"
+    not CORPUS, reason="the corpus is not part of the project. Set TUNLAB_CORPUS to its folder"
 )
 
 TSHARK_BAD, TSHARK_GOOD = 0, 1
@@ -93,16 +93,16 @@ PARTIAL_FIELDS = {
 
 @pytest.fixture(scope="module")
 def corpus():
-    with gzip.open(Path(HERE, "ipv4.jsonl.gz"), "rt") as lines:
+    with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         return [json.loads(line) for line in lines]
 
 
-def parsed(corpus):
-    """Each record with its octets and packet; those that tshark gives no IPv4 header for are left out."""
+def parsed_records(corpus):
+    """Yield each record with its bytes and packet, but for records without an IPv4 header."""
     for record in corpus:
-        octets = bytes.fromhex(record["hex"])
+        data = bytes.fromhex(record["hex"])
         try:
-            yield record, octets, parse(octets, wire_length=record["wire_len"])
+            yield record, data, parse(data, wire_length=record["wire_len"])
         except (TruncatedError, MalformedError):
             continue
 
@@ -111,8 +111,8 @@ def kind_of(option):
     return option.kind if isinstance(option, Option) else option.KIND
 
 
-def can_be_read(packet, layer):
-    """Whether the layer's header is whole and its options end well."""
+def options_readable(packet, layer):
+    """Return True if all bytes of the header are present and its options can be read to their end."""
     return not any(each.layer == layer and each.field in ("options", "ihl", "data_offset") for each in findings(packet))
 
 
@@ -124,27 +124,27 @@ def differences(fields, header, wanted):
     ]
 
 
-def test_only_octets_without_an_ipv4_header_are_refused(corpus):
+def test_parse_rejects_only_data_without_an_ipv4_header(corpus):
     refused = Counter()
     for record in corpus:
-        octets = bytes.fromhex(record["hex"])
+        data = bytes.fromhex(record["hex"])
         try:
-            parse(octets)
+            parse(data)
         except (TruncatedError, MalformedError):
-            assert len(octets) < 20 or octets[0] >> 4 != 4 or octets[0] & 15 < 5, record["id"]
+            assert len(data) < 20 or data[0] >> 4 != 4 or data[0] & 15 < 5, record["id"]
             refused["refused"] += 1
     assert len(corpus) == 6142
     assert 0 < refused["refused"] < 60
 
 
-def test_every_packet_is_rebuilt_octet_by_octet(corpus):
-    for record, octets, packet in parsed(corpus):
-        assert build(packet) == octets, record["id"]
+def test_build_of_parsed_packet_returns_the_same_bytes(corpus):
+    for record, data, packet in parsed_records(corpus):
+        assert build(packet) == data, record["id"]
 
 
-def test_every_ip_field_is_tsharks(corpus):
+def test_ip_fields_equal_tshark(corpus):
     compared = 0
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         wanted = record["tshark"]["ip"]
         assert not differences(IP_FIELDS, packet[IPv4], wanted), record["id"]
         compared += sum(wanted.get(name) is not None for name in IP_FIELDS)
@@ -160,14 +160,14 @@ def test_every_ip_field_is_tsharks(corpus):
         ("igmp", IGMP, IGMP_FIELDS, 400),
     ],
 )
-def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
+def test_transport_fields_equal_tshark(corpus, name, kind, fields, least):
     compared = partial = 0
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         wanted = record["tshark"].get(name)
         if wanted is None or record["tshark"]["inner_ip_layers"]:
             continue
         header = packet.transport
-        if isinstance(header, TruncatedHeader):  # tshark gives what is there of it, and so do we
+        if isinstance(header, TruncatedHeader):  # tshark gives the fields that are present
             given = PARTIAL_FIELDS[name]
             assert not differences(given, header.values, wanted), record["id"]
             partial += 1
@@ -180,11 +180,11 @@ def test_every_transport_field_is_tsharks(corpus, name, kind, fields, least):
     assert bool(partial) == (name in PARTIAL_FIELDS)
 
 
-def test_every_ip_option_is_tsharks(corpus):
+def test_ip_options_equal_tshark(corpus):
     compared = Counter()
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         wanted = record["tshark"]["ip"]["options"]
-        if can_be_read(packet, "IPv4"):
+        if options_readable(packet, "IPv4"):
             ours = packet.ip.decoded_options
             assert [kind_of(option) for option in ours] == [option["type"] for option in wanted], record["id"]
             assert [bytes(option).hex() for option in ours] == [option["raw"] for option in wanted], record["id"]
@@ -195,23 +195,23 @@ def test_every_ip_option_is_tsharks(corpus):
     assert set(compared) >= {0, 1, 7, 68, 130, 131, 148}
 
 
-def test_every_tcp_option_kind_is_tsharks(corpus):
+def test_tcp_option_kinds_equal_tshark(corpus):
     compared = 0
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         if not isinstance(packet.transport, TCP) or record["tshark"]["inner_ip_layers"]:
             continue
-        if "tcp" in record["tshark"] and can_be_read(packet, "TCP"):
+        if "tcp" in record["tshark"] and options_readable(packet, "TCP"):
             kinds = record["tshark"]["tcp"]["option_kinds"]
-            # tshark leaves multipath TCP's kind 30 out, and lists the padding behind the end of the options.
+            # tshark omits kind 30 (multipath TCP), and lists the padding behind the end of the options.
             kinds = kinds[: kinds.index(0) + 1] if 0 in kinds else kinds
             assert [kind for kind in map(kind_of, packet.tcp.decoded_options) if kind != 30] == kinds, record["id"]
             compared += len(kinds)
     assert compared > 4_000
 
 
-def test_every_tcp_payload_is_as_long_as_tsharks(corpus):
+def test_tcp_payload_length_equals_tshark(corpus):
     compared = 0
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         wanted = (record["tshark"].get("tcp") or {}).get("len")
         if wanted is None or record["tshark"]["inner_ip_layers"] or packet.missing or packet.tcp.data_offset < 5:
             continue
@@ -220,16 +220,16 @@ def test_every_tcp_payload_is_as_long_as_tsharks(corpus):
     assert compared > 3_900
 
 
-def test_every_verdict_that_tshark_gives_is_ours(corpus):
+def test_checksum_verdicts_equal_tshark(corpus):
     verdicts = Counter()
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         ours = {each.layer: each.verdict for each in reversed(checksums(packet))}
         for name, layer in (("ip", "IPv4"), ("tcp", "TCP"), ("udp", "UDP"), ("icmp", "ICMP"), ("igmp", "IGMP")):
             status = (record["tshark"].get(name) or {}).get("checksum_status")
             if status in (TSHARK_BAD, TSHARK_GOOD) and not (layer != "IPv4" and record["tshark"]["inner_ip_layers"]):
                 wanted = Verdict.GOOD if status == TSHARK_GOOD else Verdict.BAD
                 if layer != "IPv4" and packet.ip.total_length > record["wire_len"]:
-                    # tshark sums what is present of a packet that is shorter than its total length, and finds it bad.
+                    # tshark computes the checksum of a packet that is cut short, and calls it bad.
                     assert wanted is Verdict.BAD
                     wanted = Verdict.UNVERIFIABLE
                 assert ours.get(layer) is wanted, (record["id"], layer)
@@ -238,9 +238,9 @@ def test_every_verdict_that_tshark_gives_is_ours(corpus):
     assert min(verdicts[layer, Verdict.GOOD] for layer in ("IPv4", "TCP", "UDP", "ICMP", "IGMP")) > 50
 
 
-def test_every_packet_can_be_judged_and_printed(corpus):
+def test_findings_and_texts_of_every_packet_do_not_raise(corpus):
     with_findings = 0
-    for _, _, packet in parsed(corpus):
+    for _, _, packet in parsed_records(corpus):
         with_findings += bool(findings(packet))
         assert listing(packet, verbose=True).startswith("=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n")
         assert summary(packet).startswith("IP ")
@@ -248,9 +248,9 @@ def test_every_packet_can_be_judged_and_printed(corpus):
     assert 723 < with_findings < 3_000
 
 
-def test_quoted_datagrams_parse_with_the_same_parser(corpus):
+def test_packets_quoted_by_icmp_errors_parse(corpus):
     quoted = 0
-    for record, _, packet in parsed(corpus):
+    for record, _, packet in parsed_records(corpus):
         if isinstance(packet.transport, ICMP) and packet.icmp.is_error and len(packet.payload) >= 28:
             inner = packet.quoted
             assert bytes(inner) == packet.payload[: packet.icmp.quoted_length], record["id"]

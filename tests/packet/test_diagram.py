@@ -1,4 +1,4 @@
-"""Headers drawn: every row of 32 bits, every field at its place, what differs underlined; octets beside octets."""
+"""Header diagrams with the fields that differ underlined, and byte strings compared line by line."""
 
 import pytest
 from hypothesis import given
@@ -17,10 +17,10 @@ from tunlab.packet.text.diagram import (
     short_values,
 )
 
-ALL = [parse(bytes.fromhex(octets)) for octets, *_ in GOLDEN.values()]
+ALL = [parse(bytes.fromhex(data)) for data, *_ in GOLDEN.values()]
 
 
-def test_the_header_of_rfc_791():
+def test_ipv4_diagram_looks_like_rfc_791():
     header = parse(
         build(IPv4(src="10.1.2.3", dst="10.1.2.1", identification=7, flags=IPFlag.DF), UDP(src_port=1, dst_port=2))
     ).ip
@@ -49,7 +49,7 @@ def test_the_header_of_rfc_791():
 
 
 @pytest.mark.parametrize("packet", ALL, ids=list(GOLDEN))
-def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
+def test_diagram_places_each_field_at_its_bits(packet):
     offset = 0
     for header in packet.headers:
         drawn = header_diagram(header, {"src_port", "options", "rest", "checksum"}, offset=offset)
@@ -68,7 +68,7 @@ def test_every_header_is_a_box_whose_fields_stand_where_their_bits_do(packet):
         offset += len(header.to_bytes())
 
 
-def test_options_have_rows_of_their_own():
+def test_diagram_shows_options_in_rows_of_sixteen_bytes():
     header = TCP(options=[MSS(1460), Timestamps(1, 2), MSS(3)])
     drawn = header_diagram(header, {"options"}, offset=20)
     assert drawn[-3:] == [
@@ -78,7 +78,7 @@ def test_options_have_rows_of_their_own():
     ]
 
 
-def test_a_header_that_is_cut_short_ends_with_the_last_whole_field():
+def test_diagram_of_truncated_header_ends_with_last_complete_field():
     drawn = header_diagram(TruncatedHeader(TCP, bytes.fromhex("1234567800000001")), {"seq"}, offset=20)
     assert [line[:4].strip() for line in drawn if line[:4].strip()] == ["20", "24"]
     assert drawn[-1] == "     +" + "^" * 63 + "+"
@@ -86,12 +86,12 @@ def test_a_header_that_is_cut_short_ends_with_the_last_whole_field():
     assert drawn[-1] == "     +-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+"
 
 
-def test_many_flags_are_their_letters():
+def test_diagram_abbreviates_many_flags_to_letters():
     drawn = header_diagram(TCP(flags=TCPFlag.SYN | TCPFlag.ACK | TCPFlag.PSH | TCPFlag.URG | TCPFlag.FIN))
     assert any("|      FSPAU      |" in line for line in drawn)
 
 
-def test_what_is_not_computed_yet_says_so():
+def test_diagram_of_unbuilt_header_shows_none():
     assert any(line.count("None") == 2 for line in header_diagram(UDP()))
     packet = Packet.of(IPv4(src="10.0.0.1", dst="10.0.0.2"), UDP(src_port=1))
     assert "  20 |            src port           |" in "\n".join(
@@ -115,18 +115,18 @@ def test_what_is_not_computed_yet_says_so():
         (TCP.where(payload=b"x"), "SYN", {}),
     ],
 )  # fmt: skip
-def test_what_is_marked(match, packet, wanted):
+def test_differing_fields_include_the_fields_behind_a_view(match, packet, wanted):
     packet = parse(bytes.fromhex(GOLDEN[packet][0]))
     assert differing_fields(match.difference(packet), packet) == wanted
 
 
-def test_every_view_has_its_place_on_the_wire():
+def test_views_name_existing_fields():
     for layer in (IPv4, ICMP, IGMP, TCP, UDP):
         known = {name for name, _ in layer.LAYOUT} | set(layer.__struct_fields__)
         assert {field for fields in layer.VIEWS.values() for field in fields} <= known
 
 
-def test_an_explanation_has_each_header_that_differs_and_each_row():
+def test_explain_lists_differences_then_diagrams():
     packet = parse(bytes.fromhex(GOLDEN["SYN"][0]))
     lines = explain(packet, (IPv4.where(ttl=1) & TCP.where(dst_port=1)).difference(packet))
     assert [line for line in lines if "as received" in line] == ["IPv4 as received:", "TCP as received:"]
@@ -135,7 +135,7 @@ def test_an_explanation_has_each_header_that_differs_and_each_row():
 
 
 @given(st.binary(max_size=70), st.binary(max_size=70))
-def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_others(wanted, got):
+def test_diff_bytes_underlines_differing_bytes_of_first_three_lines(wanted, got):
     lines = diff_bytes(wanted, got)
     differing = [at for at in range(max(len(wanted), len(got))) if wanted[at : at + 1] != got[at : at + 1]]
     if not differing:
@@ -151,7 +151,7 @@ def test_octets_that_differ_are_underlined_all_of_the_first_three_lines_and_no_o
     assert ("more lines of sixteen" in lines[-1]) == (len({at // 16 for at in differing}) > 3)
 
 
-def test_octets_that_are_missing_are_dashes():
+def test_diff_bytes_shows_missing_bytes_as_dashes():
     assert diff_bytes(b"GET /", b"GET") == [
         "bytes: wanted 5 bytes, got 3: 2 bytes differ, the first is byte 3",
         "  wanted     0  47 45 54 20 2f                                   GET /",
@@ -162,7 +162,7 @@ def test_octets_that_are_missing_are_dashes():
 
 
 @pytest.mark.parametrize(
-    ("wanted", "got", "said"),
+    ("wanted", "got", "text"),
     [
         (TCPFlag.SYN, TCPFlag.RST, "wanted SYN, got RST"),
         (b"hello", b"hullO", "wanted 65 at 1 and 6f at 4, got 75 at 1 and 4f at 4"),
@@ -171,13 +171,13 @@ def test_octets_that_are_missing_are_dashes():
         (bytes(9), b"\1" * 9, "wanted 00 00 00 00 00 00 00 00 … at 0–8, got 01 01 01 01 01 01 01 01 … at 0–8"),
     ],
 )
-def test_short_values_of_bytes_are_those_that_differ(wanted, got, said):
+def test_short_values_show_only_the_bytes_that_differ(wanted, got, text):
     shown_wanted, shown_got = short_values(Difference("X.payload", wanted, got))
-    assert f"wanted {shown_wanted}, got {shown_got}" == said
+    assert f"wanted {shown_wanted}, got {shown_got}" == text
 
 
-def test_short_values_fit_a_comment():
-    """A pcapng comment has at most 65,535 bytes."""
+def test_short_values_of_large_values_are_under_250_characters():
+    """They are stored in pcapng comments, which hold at most 65,535 bytes."""
     assert len("".join(short_values(Difference("TCP.src_port", frozenset(range(65536)), 0)))) < 200
     _, many = short_values(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
     assert many.endswith("42 at 11 and 29994 more places")

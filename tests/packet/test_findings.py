@@ -1,4 +1,4 @@
-"""Every fault by hand: what the finding says, in data and in words."""
+"""One faulty packet for each finding, with the data and the sentence of the finding."""
 
 import pytest
 
@@ -23,19 +23,19 @@ from tunlab.packet import (
 EIGHT = bytes(range(8))
 
 
-def octets(name):
+def golden(name):
     return bytes.fromhex(GOLDEN[name][0])
 
 
 def ip(options=b"", **fields):
-    """A whole datagram of protocol 253, of which nothing else is judged."""
+    """Return a packet of protocol 253, which has no reader, so that only the IP header has findings."""
     return build(up(protocol=253, options=options, **fields), EIGHT)
 
 
-# name: (octets, (layer, field, kind, offset, needed, present, length_from), the sentence)
+# name: (packet, (layer, field, kind, offset, needed, present, length_from), sentence)
 FAULTS = {
     "header past the end": (
-        octets("record route")[:24],
+        golden("record route")[:24],
         ("IPv4", "ihl", FindingKind.TRUNCATED, 0, 32, 24, "input"),
         "IPv4 ihl: the header runs past the end (needed 32, got 24, limited by the end of the input)",
     ),
@@ -54,7 +54,7 @@ FAULTS = {
         ("IPv4", "total_length", FindingKind.LENGTH, 2, 24, 20, "IPv4.total_length"),
         "IPv4 total length: less than the header (needed 24, got 20, limited by IPv4.total_length)",
     ),
-    "datagram cut short": (
+    "packet cut short": (
         ip(total_length=29),
         ("IPv4", "total_length", FindingKind.TRUNCATED, 2, 29, 28, "input"),
         "IPv4 total length: the packet is cut short (needed 29, got 28, limited by the end of the input)",
@@ -74,7 +74,7 @@ FAULTS = {
         ("IPv4", "total_length", FindingKind.FRAGMENT, 2, None, None, None),
         "IPv4 total length: all fragments but the last hold a multiple of 8 bytes (RFC 791 section 3.2)",
     ),
-    "fragment past the largest datagram": (
+    "fragment past the largest packet": (
         build(up(protocol=253, fragment_offset=0x1FFF), EIGHT),
         ("IPv4", "fragment_offset", FindingKind.FRAGMENT, 6, None, None, None),
         "IPv4 fragment offset: the fragment ends past the largest packet of 65535 bytes (RFC 791 section 3.1)",
@@ -99,13 +99,13 @@ FAULTS = {
         ("IPv4", "options", FindingKind.OPTION, 21, 2, 1, "IPv4.options"),
         "IPv4 options: option 68 has length 1; the minimum is 2 (needed 2, got 1, limited by IPv4.options)",
     ),
-    "IP option that overruns": (
+    "IP option that overruns the header": (
         ip(b"\x94\4\0\0\x83\7\4\1"),
         ("IPv4", "options", FindingKind.OPTION, 24, 7, 4, "IPv4.ihl"),
         "IPv4 options: option 131 has length 7 and overruns the header (needed 7, got 4, limited by IPv4.ihl)",
     ),
     "IP option cut with its header": (
-        octets("record route")[:28],
+        golden("record route")[:28],
         ("IPv4", "options", FindingKind.OPTION, 20, 11, 8, "IPv4.ihl"),
         "IPv4 options: option 7 has length 11 and overruns the header (needed 11, got 8, limited by IPv4.ihl)",
     ),
@@ -120,7 +120,7 @@ FAULTS = {
         "TCP header: the header is cut short (needed 20, got 19, limited by IPv4.total_length)",
     ),
     "TCP header cut by the input's end": (
-        octets("SYN")[:30],
+        golden("SYN")[:30],
         ("TCP", "header", FindingKind.TRUNCATED, 20, 20, 10, "input"),
         "TCP header: the header is cut short (needed 20, got 10, limited by the end of the input)",
     ),
@@ -174,7 +174,7 @@ FAULTS = {
         ("TCP", "options", FindingKind.OPTION, 44, 2, 1, "TCP.options"),
         "TCP options: option 2 has length 1; the minimum is 2 (needed 2, got 1, limited by TCP.options)",
     ),
-    "TCP option that overruns": (
+    "TCP option that overruns the header": (
         build(up(), TCP(flags=2, options=b"\1\1\x08\x0a")),
         ("TCP", "options", FindingKind.OPTION, 42, 10, 2, "TCP.data_offset"),
         "TCP options: option 8 has length 10 and overruns the header (needed 10, got 2, limited by TCP.data_offset)",
@@ -194,7 +194,7 @@ FAULTS = {
         ("UDP", "length", FindingKind.TRUNCATED, 24, 12, 11, "IPv4.total_length"),
         "UDP length: the UDP datagram is cut short (needed 12, got 11, limited by IPv4.total_length)",
     ),
-    "octets after UDP": (
+    "bytes after UDP": (
         build(up(), UDP(length=10, checksum=0), b"abc"),
         ("UDP", "length", FindingKind.TRAILER, 24, 10, 11, "IPv4.total_length"),
         "UDP length: 1 bytes follow the UDP datagram's end (needed 10, got 11, limited by IPv4.total_length)",
@@ -230,7 +230,7 @@ FAULTS = {
             "(needed 2, got 1, limited by the end of the input)"
         ),
     ),
-    "IGMP record whose auxiliary data are not there": (
+    "IGMP record without its auxiliary data": (
         build(igmp("224.0.0.22"), IGMP(0x22, group="0.0.0.1", rest=b"\1\1\0\0abcd")),
         ("IGMP", "number of group records", FindingKind.TRUNCATED, 30, 1, 0, "input"),
         (
@@ -242,7 +242,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("faulty", "wanted", "sentence"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_one_finding(faulty, wanted, sentence):
+def test_fault_has_one_finding_with_data_and_sentence(faulty, wanted, sentence):
     named = [each for each in findings(faulty) if (each.layer, each.field) == wanted[:2]]
     assert len(named) == 1
     found = named[0]
@@ -259,23 +259,23 @@ def test_a_fault_is_one_finding(faulty, wanted, sentence):
     assert build(parse(faulty)) == faulty
 
 
-ALONE = set(FAULTS) - {
-    # These cannot come alone: what is cut short lacks what comes later, too.
+SINGLE = set(FAULTS) - {
+    # A packet that is cut short has more findings: later fields and headers are missing too.
     "header past the end",
     "IP option cut with its header",
     "TCP header cut by the input's end",
-    "datagram cut short",
+    "packet cut short",
 }
 
 
-@pytest.mark.parametrize("name", sorted(ALONE))
-def test_a_fault_brings_no_other_findings(name):
+@pytest.mark.parametrize("name", sorted(SINGLE))
+def test_fault_has_no_other_findings(name):
     faulty, wanted, _ = FAULTS[name]
-    # The checksum of a TCP header of 4 words still covers all that is there.
+    # A forced data offset of 4 words does not make the checksum wrong: it covers all bytes.
     assert [(each.layer, each.field) for each in findings(faulty)] == [wanted[:2]]
 
 
-def test_findings_stand_in_the_order_of_their_octets():
+def test_findings_are_sorted_by_offset():
     broken = build(
         up(flags=IPFlag.RESERVED, checksum=0, options=b"\x07\0\0\0"), TCP(flags=2, reserved=1, checksum=0), b"x"
     )
@@ -283,22 +283,22 @@ def test_findings_stand_in_the_order_of_their_octets():
     assert offsets == [6, 10, 20, 36, 40]
 
 
-def test_a_later_fragment_is_not_judged_as_a_transport_header():
+def test_later_fragment_has_no_transport_findings():
     assert findings(build(up(protocol=17, fragment_offset=3), b"\0\0\0\0\0\0")) == []
 
 
-def test_a_first_fragment_is_not_measured_by_the_length_of_the_whole():
-    assert findings(octets("fragment, first")) == []
+def test_first_fragment_with_length_of_the_whole_datagram_has_no_findings():
+    assert findings(golden("fragment, first")) == []
 
 
-def test_a_finding_is_data():
+def test_findings_are_equal_and_hashable():
     one, other = findings(ip(checksum=1)), findings(ip(checksum=1))
     assert one == other
     assert len({*one, *other}) == 1
     assert isinstance(one[0], Finding)
 
 
-def test_a_packet_that_was_put_together_is_judged_by_its_octets():
-    # Six words are promised and five are there: the receiver takes four octets of TCP for options.
+def test_findings_of_constructed_packet_judge_its_bytes():
+    # ihl says six words, but there are five: the receiver reads four bytes of TCP as options.
     packet = Packet.of(up(ihl=6), TCP(flags=TCPFlag.SYN))
     assert [(each.layer, each.field) for each in findings(packet)] == [("TCP", "header")]

@@ -1,4 +1,4 @@
-"""ICMP: each message by its name, and the octets that each reads in its own way."""
+"""ICMP: messages, their names, and the fields in bytes 4 to 7, which depend on the type."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tunlab.packet import ICMP, ICMPTimestamps, ICMPType, Packet, build, finding
 
 
 @pytest.mark.parametrize(
-    ("icmp", "octets"),
+    ("icmp", "raw"),
     [
         (ICMP.echo_request(0x1234, 5), "0800 0000 1234 0005"),
         (ICMP.echo_reply(0x1234, 5), "0000 0000 1234 0005"),
@@ -26,8 +26,8 @@ from tunlab.packet import ICMP, ICMPTimestamps, ICMPType, Packet, build, finding
     ],
     ids=lambda value: value.name if isinstance(value, ICMP) else "",
 )
-def test_each_message_as_it_is_drawn(icmp, octets):
-    wanted = bytes.fromhex(octets)
+def test_message_constructor_builds_the_bytes_of_the_rfc(icmp, raw):
+    wanted = bytes.fromhex(raw)
     made = build(up(), icmp)[20:]
     assert made[:2] + made[4:] == wanted[:2] + wanted[4:]
     assert parse(build(up(), icmp)).icmp == ICMP(
@@ -49,7 +49,7 @@ def test_each_message_as_it_is_drawn(icmp, octets):
         (ICMP(200, 4), None, None, None, False),
     ],
 )
-def test_octets_4_to_7_are_read_as_the_message_has_them(icmp, gateway, pointer, mtu, is_error):
+def test_gateway_pointer_and_mtu_are_none_for_other_messages(icmp, gateway, pointer, mtu, is_error):
     assert (icmp.gateway, icmp.pointer, icmp.mtu, icmp.is_error) == (gateway, pointer, mtu, is_error)
 
 
@@ -78,7 +78,7 @@ def test_octets_4_to_7_are_read_as_the_message_has_them(icmp, gateway, pointer, 
         (99, 1, "type 99 code 1"),
     ],
 )
-def test_a_message_in_words(kind, code, name):
+def test_message_name(kind, code, name):
     assert ICMP(kind, code).name == name
 
 
@@ -92,14 +92,14 @@ def test_a_message_in_words(kind, code, name):
         (lambda: ICMP.unreachable(4, "big"), "ICMP.mtu is 'big': the field has 16 bits"),
     ],
 )
-def test_what_a_message_cannot_say_is_refused_under_its_own_name(make, sentence):
-    with pytest.raises(MalformedError) as refusal:
+def test_unencodable_argument_error_names_the_field(make, sentence):
+    with pytest.raises(MalformedError) as error_info:
         make()
-    assert str(refusal.value).startswith(sentence)
+    assert str(error_info.value).startswith(sentence)
 
 
-def test_extensions_are_not_part_of_what_is_quoted():
-    # RFC 4884: the length, in words, stands in octet 5; what follows the quoted datagram is not its.
+def test_quoted_packet_excludes_padding_and_extensions():
+    # RFC 4884: byte 5 is the length of the quoted packet with its padding, in words; extensions follow it.
     padded = QUESTION + bytes(128 - len(QUESTION))
     extension = bytes.fromhex("2000 0000 0008 0101 0001 0101")
     for icmp, quoted_length in (
@@ -118,25 +118,25 @@ def test_extensions_are_not_part_of_what_is_quoted():
             assert packet.quoted.payload == b"question"
 
 
-def test_what_quotes_nothing_is_refused():
-    with pytest.raises(PacketError) as refusal:
+def test_quoted_of_other_messages_raises():
+    with pytest.raises(PacketError) as error_info:
         Packet.of(up(), ICMP.echo_request()).quoted  # noqa: B018
-    assert str(refusal.value) == "an ICMP echo request quotes no packet; errors do (RFC 792)"
+    assert str(error_info.value) == "an ICMP echo request quotes no packet; errors do (RFC 792)"
     with pytest.raises(TruncatedError):
         Packet.of(up(), ICMP.unreachable(1), b"Eight...").quoted  # noqa: B018
 
 
-def test_timestamps_both_ways():
-    octets = bytes.fromhex("00000001 05265bff 80000000")
-    assert bytes(ICMPTimestamps(1, 86399999, 1 << 31)) == octets
-    assert ICMPTimestamps.parse(octets + b"more") == ICMPTimestamps(1, 86399999, 1 << 31)
-    with pytest.raises(TruncatedError) as refusal:
-        ICMPTimestamps.parse(octets[:11])
-    assert (refusal.value.needed, refusal.value.present) == (12, 11)
+def test_timestamps_are_built_and_parsed():
+    raw = bytes.fromhex("00000001 05265bff 80000000")
+    assert bytes(ICMPTimestamps(1, 86399999, 1 << 31)) == raw
+    assert ICMPTimestamps.parse(raw + b"more") == ICMPTimestamps(1, 86399999, 1 << 31)
+    with pytest.raises(TruncatedError) as error_info:
+        ICMPTimestamps.parse(raw[:11])
+    assert (error_info.value.needed, error_info.value.present) == (12, 11)
     with pytest.raises(MalformedError, match=r"^ICMP timestamps.receive is 4294967296: the field has 32 bits"):
         bytes(ICMPTimestamps(0, 1 << 32))
 
 
-def test_an_echo_is_answered_with_its_numbers():
+def test_reply_to_echo_request_keeps_identifier_and_sequence_number():
     ip, icmp = reply(Packet.of(up(ttl=3), ICMP.echo_request(7, 8), b"data"))
     assert (ip, icmp) == (down(), ICMP.echo_reply(7, 8))

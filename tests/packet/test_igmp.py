@@ -1,4 +1,4 @@
-"""IGMP: three versions in one header, told apart by type and length."""
+"""IGMP: versions 1 to 3, which type and length distinguish."""
 
 import pytest
 
@@ -26,17 +26,17 @@ RECORD = GroupRecord(1, "232.1.1.1", ("10.0.0.1", "10.0.0.2"), b"aux!")
     ],
     ids=lambda value: value.name if isinstance(value, IGMP) else "",
 )
-def test_version_and_name(message, version, name):
+def test_version_and_name_of_messages(message, version, name):
     assert (message.version, message.name) == (version, name)
 
 
-def test_a_version_3_query_as_it_is_drawn():
+def test_version_3_query_builds_the_bytes_of_rfc_3376():
     message = IGMP.query("224.1.1.1", sources=["10.0.0.1"], robustness=7, interval_code=255, max_response_code=1)
     assert build(igmp("224.1.1.1"), message)[24:].hex(" ", 4) == "1101fbfa e0010101 07ff0001 0a000001"
     assert message.sources == ("10.0.0.1",)
 
 
-def test_a_version_3_report_as_it_is_drawn():
+def test_version_3_report_builds_the_bytes_of_rfc_3376():
     message = IGMP.report_v3([RECORD, GroupRecord(6, "224.1.1.1")])
     assert message.rest.hex(" ", 4) == "01010002 e8010101 0a000001 0a000002 61757821 06000000 e0010101"
     assert (message.record_count, message.group) == (2, "0.0.0.2")
@@ -44,38 +44,38 @@ def test_a_version_3_report_as_it_is_drawn():
 
 
 @pytest.mark.parametrize("message", [IGMP.query(), IGMP.report("224.1.1.1"), IGMP(0x99, rest=bytes(20))])
-def test_the_others_have_no_sources_and_no_records(message):
+def test_other_messages_have_no_sources_and_records(message):
     assert (message.sources, message.records, message.record_count) == ((), (), None)
 
 
 @pytest.mark.parametrize("length", range(len(bytes(RECORD)) * 2))
-def test_records_are_read_as_far_as_they_are_there(length):
+def test_records_of_truncated_report_are_those_present(length):
     message = IGMP(IGMPType.V3_MEMBERSHIP_REPORT, group="0.0.0.2", rest=(bytes(RECORD) * 2)[:length])
     assert message.records == (RECORD,) * (length // len(bytes(RECORD)))
     assert [each.present for each in findings(build(igmp("224.0.0.22"), message))] == [len(message.records)]
 
 
 @pytest.mark.parametrize("length", range(4, 12))
-def test_sources_are_read_as_far_as_they_are_there(length):
+def test_sources_of_truncated_query_are_those_present(length):
     message = IGMP(rest=bytes.fromhex("027d0002 0a000001 0a000002")[:length])
     assert message.sources == ("10.0.0.1", "10.0.0.2")[: length // 4 - 1]
     assert [each.present for each in findings(build(igmp("224.0.0.1"), message))] == [len(message.sources)]
 
 
-def test_counts_that_promise_the_most_read_no_more_than_is_there():
+def test_highest_counts_read_only_present_records_and_sources():
     report = IGMP(IGMPType.V3_MEMBERSHIP_REPORT, group="0.0.255.255", rest=bytes(8 * 5))
     assert len(report.records) == 5
     assert len(IGMP(rest=b"\2\x7d\xff\xff" + bytes(4 * 5)).sources) == 5
     assert IGMP(IGMPType.V3_MEMBERSHIP_REPORT, group="0.0.255.255", rest=b"\0\xff\xff\xff" + bytes(40)).records == ()
 
 
-def test_what_follows_the_message_belongs_to_it():
+def test_bytes_behind_the_message_are_rest_not_payload():
     packet = parse(build(igmp("224.0.0.1"), IGMP.query(), bytes(4)))
     assert (packet.igmp.rest, packet.payload) == (bytes(4), b"")
     assert findings(packet) == []
 
 
-def test_rest_given_as_octets_that_change_later_does_not_change():
+def test_rest_is_copied_from_bytearray():
     given_as = bytearray(b"\2\x7d\0\0")
     message = IGMP(rest=given_as)
     given_as[0] = 9
@@ -105,12 +105,12 @@ def test_rest_given_as_octets_that_change_later_does_not_change():
         (lambda: bytes(GroupRecord(1, "224.1.1.1", ["10.0.0.1"] * 65536)), "GroupRecord.sources is 65536: "),
     ],
 )
-def test_what_a_message_cannot_say_is_refused_under_its_own_name(make, sentence):
-    with pytest.raises(MalformedError) as refusal:
+def test_unencodable_argument_error_names_the_field(make, sentence):
+    with pytest.raises(MalformedError) as error_info:
         make()
-    assert str(refusal.value).startswith(sentence)
+    assert str(error_info.value).startswith(sentence)
 
 
-def test_a_record_given_lists_is_a_value():
+def test_group_record_from_lists_is_hashable():
     assert GroupRecord(1, "232.1.1.1", ["10.0.0.1", "10.0.0.2"], b"aux!") == RECORD
     assert hash(GroupRecord(1, "232.1.1.1", ["10.0.0.1", "10.0.0.2"], b"aux!")) == hash(RECORD)

@@ -1,4 +1,4 @@
-"""The options of IPv4, octet by octet as RFC 791 section 3.1 draws them."""
+"""The options of IPv4 in bytes and as objects (RFC 791 section 3.1)."""
 
 from ipaddress import IPv4Address
 
@@ -31,19 +31,19 @@ VECTORS = {
 }
 
 
-@pytest.mark.parametrize(("octets", "option"), VECTORS.items())
-def test_an_option_both_ways(octets, option):
-    wire = bytes.fromhex(octets)
+@pytest.mark.parametrize(("text", "option"), VECTORS.items())
+def test_option_is_built_and_decoded(text, option):
+    wire = bytes.fromhex(text)
     assert bytes(option).hex() == wire.hex()
     assert up(options=wire).decoded_options[0] == option
     assert parse(build(up(options=[option], protocol=253))).ip.decoded_options[0] == option
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "text",
     [
         "0702",  # no pointer
-        "0703 03",  # a pointer into the option's own head
+        "0703 03",  # the pointer points to the option's own pointer byte
         "0705 04 0a00",  # half an address
         "8306 04 0a0000",
         "4403 05",
@@ -53,15 +53,15 @@ def test_an_option_both_ways(octets, option):
         "9405 000000",
     ],
 )
-def test_data_of_another_form_are_an_option_without_a_type(octets):
-    wire = bytes.fromhex(octets)
+def test_known_kind_with_wrong_length_decodes_to_untyped_option(text):
+    wire = bytes.fromhex(text)
     option = up(options=wire).decoded_options[0]
     assert option == Option(wire[0], wire[2:])
     assert bytes(option) == wire
 
 
-def test_the_kind_is_the_whole_octet():
-    # The number 7 without the copied flag is record route; with it, and in another class, it is nothing known.
+def test_kind_includes_copied_flag_and_class():
+    # Number 7 is record route without the copied flag and in class 0; 0x87 and 0x27 are unknown options.
     assert [type(each) for each in up(options=bytes.fromhex("870304 270304 070304")).decoded_options] == [
         Option,
         Option,
@@ -82,19 +82,19 @@ def test_the_kind_is_the_whole_octet():
         (RecordRoute(("192.0.2.1",)), "10.1.2.1"),
     ],
 )
-def test_a_route_that_is_not_used_up_says_where_the_datagram_ends(route, final):
+def test_final_destination_with_source_route(route, final):
     assert up(options=[route]).final_destination == final
     assert up(options=[ip_options.NOP, route]).final_destination == final
-    # Behind the end of the options nothing counts.
+    # Options behind the end of the list are ignored.
     assert up(options=[ip_options.END, route]).final_destination == "10.1.2.1"
 
 
-def test_words_given_as_a_list_are_held_as_a_tuple():
+def test_timestamp_words_list_becomes_tuple():
     assert Timestamp([1, 2]) == Timestamp((1, 2))
     assert hash(Timestamp([1, 2])) == hash(Timestamp((1, 2)))
 
 
-def test_addresses_are_given_in_any_form_and_held_as_text():
+def test_route_addresses_become_text():
     route = RecordRoute([IPv4Address("192.0.2.200"), "10.0.0.1"])
     assert route == RecordRoute(("192.0.2.200", "10.0.0.1"))
     assert hash(route) == hash(RecordRoute(("192.0.2.200", "10.0.0.1")))
@@ -102,7 +102,7 @@ def test_addresses_are_given_in_any_form_and_held_as_text():
 
 
 @pytest.mark.parametrize("address", ["10.0.0", "router", "10.0.0.256", "::1", None, 5, b"\x0a\0\0\1"])
-def test_what_is_no_address_is_refused_at_once(address):
+def test_route_with_invalid_address_raises_at_construction(address):
     with pytest.raises(MalformedError, match=r"^address is .*: not an IPv4 address.*as '?10\.1\.2\.1"):
         RecordRoute((address,))
 
@@ -125,7 +125,7 @@ def test_what_is_no_address_is_refused_at_once(address):
         (RecordRoute(("10.0.0.1",) * 64), "253 bytes"),
     ],
 )
-def test_a_field_that_does_not_fit_is_refused(option, about):
+def test_option_field_that_does_not_fit_raises(option, about):
     with pytest.raises(MalformedError, match=about):
         bytes(option)
     with pytest.raises(MalformedError, match=rf"^IPv4\.options is \[.*({about})"):

@@ -10,13 +10,13 @@ from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, complete,
 from tunlab.packet.ip_options import NOP
 
 
-def test_the_defaults():
+def test_ipv4_defaults():
     ip = up()
     assert (ip.version, ip.ttl, ip.flags, ip.options) == (4, 64, IPFlag(0), b"")
     assert (ip.ihl, ip.total_length, ip.protocol, ip.checksum) == (None, None, None, None)
 
 
-def test_lengths_protocol_and_checksum_are_computed():
+def test_complete_computes_lengths_protocol_and_checksum():
     ip = complete(Packet.of(up(options=[NOP]), UDP(), b"abc")).ip
     assert (ip.ihl, ip.total_length, ip.protocol, ip.options) == (6, 35, 17, b"\1\0\0\0")
     assert ip.checksum == parse(build(up(options=[NOP]), UDP(), b"abc")).ip.checksum
@@ -26,7 +26,7 @@ def test_lengths_protocol_and_checksum_are_computed():
     ("fields", "length"),
     [({}, 20), ({"options": b"\1"}, 24), ({"options": bytes(40)}, 60), ({"ihl": 7}, 28), ({"ihl": 0}, 0)],
 )
-def test_the_header_length_in_octets(fields, length):
+def test_header_length_in_bytes(fields, length):
     assert up(**fields).header_length == length
 
 
@@ -34,52 +34,52 @@ def test_the_header_length_in_octets(fields, length):
     ("fields", "fragment"),
     [({}, False), ({"flags": IPFlag.MF}, True), ({"fragment_offset": 1}, True), ({"flags": IPFlag.DF}, False)],
 )
-def test_a_part_of_a_datagram_is_a_fragment(fields, fragment):
+def test_is_fragment_with_mf_or_offset(fields, fragment):
     assert up(**fields).is_fragment is fragment
 
 
-def test_the_addresses_as_objects():
+def test_addresses_as_ipaddress_objects():
     assert (up().src_address, up().dst_address) == (IPv4Address("10.1.2.3"), IPv4Address("10.1.2.1"))
 
 
-def test_forced_fields_stay():
+def test_complete_keeps_forced_fields():
     ip = up(ihl=9, total_length=1, protocol=200, checksum=7, version=5)
     assert complete(Packet.of(ip, UDP())).ip == ip
-    octets = build(ip, UDP())
-    assert (octets[0], octets[2:4], octets[9], octets[10:12]) == (0x59, b"\0\1", 200, b"\0\7")
+    data = build(ip, UDP())
+    assert (data[0], data[2:4], data[9], data[10:12]) == (0x59, b"\0\1", 200, b"\0\7")
 
 
-def test_a_forced_protocol_does_not_change_the_header_behind_it():
-    octets = build(up(protocol=17), ICMP())
-    assert octets[20:] == build(up(), ICMP())[20:]
-    assert octets[9] == 17
+def test_forced_protocol_does_not_change_the_next_header():
+    data = build(up(protocol=17), ICMP())
+    assert data[20:] == build(up(), ICMP())[20:]
+    assert data[9] == 17
 
 
-def test_a_payload_without_a_protocol_is_refused():
-    with pytest.raises(MalformedError) as refusal:
+def test_build_payload_without_protocol_raises():
+    with pytest.raises(MalformedError) as error_info:
         build(up(), b"payload")
-    assert str(refusal.value) == "IPv4.protocol is None: no header follows that implies it. Give protocol=…"
+    assert str(error_info.value) == "IPv4.protocol is None: no header follows that implies it. Give protocol=…"
 
 
 @pytest.mark.parametrize("layers", [[TCP()], [ICMP()], []])
-def test_more_than_a_datagram_holds_is_refused(layers):
+def test_build_over_65535_bytes_raises(layers):
     ip = up() if layers else up(protocol=253)
     room = 65535 - 20 - sum({TCP: 20, ICMP: 8}[type(layer)] for layer in layers)
     assert len(build(ip, *layers, bytes(room))) == 65535
-    with pytest.raises(MalformedError) as refusal:
+    with pytest.raises(MalformedError) as error_info:
         build(ip, *layers, bytes(room + 1))
-    assert str(refusal.value) == (
+    assert str(error_info.value) == (
         "IPv4.total_length is 65536: a packet has at most 65535 bytes (RFC 791 section 3.1). "
         "Send fragments, or force lengths and checksums"
     )
 
 
-def test_more_than_a_datagram_holds_is_refused_where_only_the_length_is_forced():
+def test_build_over_65535_bytes_with_forced_length_raises_unless_checksum_is_forced():
     with pytest.raises(MalformedError, match=r"^IPv4.total_length is 70040: a packet has at most 65535 bytes"):
         build(up(total_length=0), TCP(), bytes(70_000))
     assert len(build(up(total_length=0), TCP(checksum=0), bytes(70_000))) == 70_040
 
 
-def test_a_header_is_given_by_keyword():
+def test_ipv4_with_positional_addresses_raises():
     with pytest.raises(MalformedError, match=r"IPv4.version"):
         IPv4("10.1.2.3", "10.1.2.1")

@@ -1,4 +1,4 @@
-"""Matching and explaining: `where`, `difference`, `&`, and refusing at once what can never match."""
+"""Matches: `where`, `difference`, `&`, and errors for conditions that can never be met."""
 
 from ipaddress import IPv4Address, IPv4Network
 
@@ -61,7 +61,7 @@ def even(number):
     ],
     ids=str,
 )
-def test_a_match_is_an_empty_difference(match):
+def test_difference_of_matching_packet_is_empty(match):
     assert match.difference(SYN) == []
     assert match.matches(SYN)
 
@@ -102,16 +102,16 @@ def test_a_match_is_an_empty_difference(match):
         (ICMP.where(gateway=IPv4Network("10.0.0.0/8")), ECHO, ["ICMP.gateway: wanted 10.0.0.0/8, got None"]),
     ],
 )
-def test_a_difference_says_what_was_wanted_and_what_came(match, packet, rows):
+def test_difference_shows_wanted_and_actual_value(match, packet, rows):
     assert list(map(str, match.difference(packet))) == rows
     assert not match.matches(packet)
 
 
-def test_a_difference_is_data():
+def test_difference_holds_field_and_values():
     assert TCP.where(dst_port=81).difference(SYN) == [Difference("TCP.dst_port", 81, 80)]
 
 
-def test_views_and_their_absence_match():
+def test_where_accepts_views_and_none():
     assert ICMP.where(type=3, code=3, is_error=True, gateway=None, pointer=None, mtu=None).matches(UNREACHABLE)
     redirect = parse(build(down(), ICMP.redirect("10.1.2.254")))
     assert ICMP.where(gateway="10.1.2.254").matches(redirect)
@@ -120,7 +120,7 @@ def test_views_and_their_absence_match():
     assert IGMP.where(version=3, record_count=1, records=(GroupRecord(4, "224.1.2.3"),), sources=()).matches(report)
 
 
-def test_a_header_cut_short_matches_by_the_fields_it_has():
+def test_truncated_header_matches_by_its_present_fields():
     quoted = UNREACHABLE.quoted
     assert UDP.where(dst_port=5).matches(quoted)
     short = parse(build(up(), TruncatedHeader(TCP, bytes.fromhex("d9480050adc7db1d"))))
@@ -128,7 +128,7 @@ def test_a_header_cut_short_matches_by_the_fields_it_has():
     assert list(map(str, TCP.where(dst_port=80).difference(short))) == ["TCP: wanted present, got IPv4/TruncatedHeader"]
 
 
-def test_a_packet_that_was_not_built_matches_by_what_it_was_given():
+def test_unbuilt_packet_matches_by_its_given_fields():
     assert TCP.where(dst_port=80).matches(Packet.of(up(), TCP(dst_port=80)))
     assert list(map(str, TCP.where(checksum=1).difference(Packet.of(up(), TCP())))) == [
         "TCP.checksum: wanted 0x0001, got None"
@@ -146,10 +146,10 @@ def test_a_packet_that_was_not_built_matches_by_what_it_was_given():
         (UDP, "zzz", "it has src_port, dst_port, length, checksum, payload"),
     ],
 )
-def test_a_mistyped_name_is_an_error_at_once(layer, name, hint):
-    with pytest.raises(TypeError) as refusal:
+def test_where_unknown_field_error_suggests_a_name(layer, name, hint):
+    with pytest.raises(TypeError) as error_info:
         layer.where(**{name: 1})
-    assert str(refusal.value).startswith(f"{layer.__name__} has no field {name!r}; {hint}")
+    assert str(error_info.value).startswith(f"{layer.__name__} has no field {name!r}; {hint}")
 
 
 @pytest.mark.parametrize(
@@ -183,13 +183,13 @@ def test_a_mistyped_name_is_an_error_at_once(layer, name, hint):
         (IGMP, "rest", "x"),
     ],
 )
-def test_a_value_the_field_can_never_have_is_an_error_at_once(layer, field, value):
-    with pytest.raises(MalformedError) as refusal:
+def test_where_value_that_does_not_fit_error_names_the_field(layer, field, value):
+    with pytest.raises(MalformedError) as error_info:
         layer.where(**{field: value})
-    assert str(refusal.value).startswith(f"{layer.__name__}.{field} is ")
+    assert str(error_info.value).startswith(f"{layer.__name__}.{field} is ")
 
 
-def test_a_match_reads_as_it_was_written():
+def test_match_str_shows_its_conditions():
     match = TCP.where(dst_port=80, flags=TCPFlag.SYN | TCPFlag.ACK, seq=even, src_port=range(1024, 65536))
     assert str(match) == "TCP(dst_port=80, flags=SYN|ACK, seq=even, src_port=range(1024, 65536))"
     both = IPv4.where(src=IPv4Network("10.0.0.0/8"), dst={"10.0.0.10", "10.0.0.9"}) & UDP.where(payload=b"\1\2")
@@ -213,11 +213,11 @@ def test_a_match_reads_as_it_was_written():
         ((1, 2), "(1, 2)"),
     ],
 )
-def test_values_are_shown_as_a_failure_message_should(value, text):
+def test_format_value(value, text):
     assert format_value(value) == text
 
 
-def test_what_was_wanted_cannot_change_afterwards():
+def test_match_copies_mutable_values():
     ports = {80}
     match = TCP.where(dst_port=ports)
     ports.clear()
@@ -226,14 +226,14 @@ def test_what_was_wanted_cannot_change_afterwards():
     assert match == TCP.where(dst_port=frozenset({80}))
 
 
-def test_only_matches_are_joined():
+def test_and_joins_matches_only():
     with pytest.raises(TypeError, match="unsupported operand"):
         TCP.where() & True
     assert isinstance(TCP.where() & UDP.where(), Match)
 
 
-def test_the_nearest_packets_come_first_and_of_those_the_latest():
-    """A layer that is not there differs in all its fields, and in being absent."""
+def test_nearest_sorts_by_differences_then_latest_first():
+    """A packet without the header comes last: a missing header counts more than any number of fields."""
     match = TCP.where(dst_port=80, flags=TCPFlag.ACK)
     packets = [ECHO, SYN, golden("SYN-ACK"), SYN]
     assert [index for index, _ in nearest(match, packets)] == [3, 1, 2, 0]
@@ -245,5 +245,5 @@ def test_the_nearest_packets_come_first_and_of_those_the_latest():
     ]
 
 
-def test_one_octet_is_told_in_the_singular():
+def test_format_value_uses_the_singular_for_one_byte():
     assert [format_value(bytes(n)) for n in (0, 1, 2)] == ["no bytes", "1 byte 00", "2 bytes 00 00"]

@@ -1,4 +1,4 @@
-"""Options that are there whole and that no correct sender sends: a known kind of another form, a value too large."""
+"""Findings on complete options that no correct sender sends: wrong lengths and forbidden values."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.packet.strategies import IP_OPTIONS, TCP_OPTIONS
 from tunlab.packet import TCP, FindingKind, build, findings, ip_options, parse, tcp_options
 from tunlab.packet.options import NO_OPERATION
 
-# (octets, the offset of the option that is at fault, the sentence behind "TCP options: ")
+# (options, offset of the faulty one in the packet, sentence of the finding without "TCP options: ")
 TCP_FAULTS = [
     ("0203 05 01", 40, "option 2 (MSS) has length 3; it needs 4 (RFC 9293 section 3.2)"),
     ("01 0302 00", 41, "option 3 (WindowScale) has length 2; it needs 3 (RFC 7323 section 2.2)"),
@@ -47,11 +47,11 @@ IP_FAULTS = [
 
 
 @pytest.mark.parametrize(
-    ("octets", "offset", "sentence", "layer"),
+    ("data", "offset", "sentence", "layer"),
     [(*fault, "TCP") for fault in TCP_FAULTS] + [(*fault, "IPv4") for fault in IP_FAULTS],
 )
-def test_a_known_option_that_is_not_as_its_source_has_it_is_one_finding(octets, offset, sentence, layer):
-    options = bytes.fromhex(octets)
+def test_faulty_option_has_one_finding(data, offset, sentence, layer):
+    options = bytes.fromhex(data)
     faulty = (
         build(up(), TCP(flags=2, options=options)) if layer == "TCP" else build(down(options=options), TCP(flags=2))
     )
@@ -61,14 +61,14 @@ def test_a_known_option_that_is_not_as_its_source_has_it_is_one_finding(octets, 
     assert build(parse(faulty)) == faulty
 
 
-def test_every_known_kind_has_a_fault_here():
-    assert {bytes.fromhex(octets).lstrip(b"\1")[0] for octets, *_ in TCP_FAULTS} == set(tcp_options.TYPES)
-    assert {bytes.fromhex(octets).lstrip(b"\1")[0] for octets, *_ in IP_FAULTS} == set(ip_options.TYPES)
+def test_every_known_option_has_a_faulty_example():
+    assert {bytes.fromhex(data).lstrip(b"\1")[0] for data, *_ in TCP_FAULTS} == set(tcp_options.TYPES)
+    assert {bytes.fromhex(data).lstrip(b"\1")[0] for data, *_ in IP_FAULTS} == set(ip_options.TYPES)
     assert set(TCP_OPTIONS) == set(tcp_options.TYPES.values())
     assert set(IP_OPTIONS) == set(ip_options.TYPES.values())
 
 
-def test_each_faulty_option_is_a_finding_and_the_walk_goes_on_to_its_end():
+def test_each_faulty_option_of_a_list_has_a_finding():
     options = bytes.fromhex("0203 05 01 0303 0f 01 0809 00")
     found = findings(build(up(), TCP(flags=2, options=options)))
     assert [each.offset for each in found] == [40, 44, 48]
@@ -76,10 +76,10 @@ def test_each_faulty_option_is_a_finding_and_the_walk_goes_on_to_its_end():
 
 
 @pytest.mark.parametrize("shift", range(15))
-def test_a_window_scale_that_can_be_is_none(shift):
+def test_window_scale_up_to_14_has_no_findings(shift):
     assert findings(build(up(), TCP(flags=2, options=[tcp_options.WindowScale(shift)]))) == []
 
 
-def test_an_unknown_kind_is_not_judged():
+def test_unknown_option_has_no_findings():
     assert NO_OPERATION not in tcp_options.TYPES
     assert findings(build(up(), TCP(flags=2, options=bytes.fromhex("fd05 000102 000000")))) == []

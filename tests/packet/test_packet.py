@@ -1,4 +1,4 @@
-"""The packet: what makes one, what it is asked for, what it refuses. The laws are in test_laws.py."""
+"""Packets: construction, access to headers, errors, replies. The three laws are tested in test_laws.py."""
 
 import pytest
 
@@ -26,7 +26,7 @@ from tunlab.packet import (
 )
 
 
-class Octets:
+class WithBytes:
     def __bytes__(self):
         return b"own"
 
@@ -36,31 +36,31 @@ class Octets:
     [
         ([b"a", b"b"], b"ab"),
         ([bytearray(b"a"), memoryview(b"b")], b"ab"),
-        ([Octets()], b"own"),
+        ([WithBytes()], b"own"),
         ([], b""),
         ([Packet.of(down(), UDP())], build(down(), UDP())),
     ],
 )
-def test_what_follows_the_headers_is_the_payload(layers, payload):
+def test_parts_behind_the_headers_are_joined_as_payload(layers, payload):
     assert Packet.of(up(), UDP(), *layers).payload == payload
     assert build(up(), UDP(), *layers)[28:] == payload
 
 
 @pytest.mark.parametrize("wrong", [5, "text", None, 1.5, [1], True])
-def test_what_has_no_octets_is_no_payload(wrong):
-    with pytest.raises(PacketError) as refusal:
+def test_payload_of_wrong_type_raises(wrong):
+    with pytest.raises(PacketError) as error_info:
         build(up(), UDP(), wrong)
-    assert str(refusal.value) == "the payload is not bytes. Give bytes, or an object that has __bytes__"
+    assert str(error_info.value) == "the payload is not bytes. Give bytes, or an object that has __bytes__"
 
 
 @pytest.mark.parametrize("wrong", [5, 20, "text", None, [69, 0]])
 @pytest.mark.parametrize("use", [parse, findings, checksums, summary, listing, hexdump])
-def test_what_has_no_octets_is_not_parsed(use, wrong):
+def test_input_of_wrong_type_raises(use, wrong):
     with pytest.raises(ValueError, match=r"^not bytes. Give bytes, or an object that has __bytes__$"):
         use(wrong)
 
 
-def test_anything_with_octets_is_parsed():
+def test_parse_accepts_objects_with_bytes():
     packet = parse(build(up(), UDP()))
     assert parse(packet) == packet
     assert hexdump(packet) == hexdump(bytes(packet))
@@ -75,30 +75,30 @@ LAST = ": no header can follow TCP. Give what it carries as bytes"
     ("layers", "sentence"),
     [
         ((), NO_IP),
-        ((b"octets",), NO_IP),
+        ((b"raw",), NO_IP),
         ((TCP(),), NO_IP),
         ((TCP(), up()), NO_IP),
         ((Packet.of(up(), UDP()), b"more"), NO_IP),
-        ((b"octets", up()), MIDDLE),
-        ((up(), b"octets", TCP()), MIDDLE),
+        ((b"raw", up()), MIDDLE),
+        ((up(), b"raw", TCP()), MIDDLE),
         ((up(), TCP(), UDP()), "IPv4, TCP, UDP" + LAST),
         ((up(), TCP(), up()), "IPv4, TCP, IPv4" + LAST),
     ],
 )
-def test_what_makes_no_packet_is_refused(layers, sentence):
-    with pytest.raises(PacketError) as refusal:
+def test_build_of_misplaced_parts_raises(layers, sentence):
+    with pytest.raises(PacketError) as error_info:
         build(*layers)
-    assert str(refusal.value) == sentence
+    assert str(error_info.value) == sentence
 
 
 @pytest.mark.parametrize("headers", [(), (TCP(),), (up(), UDP(), UDP())])
-def test_headers_that_make_no_packet_are_not_dropped_in_silence(headers):
+def test_packet_of_misplaced_headers_raises_when_used(headers):
     for use in (build, complete, findings, checksums, bytes):
         with pytest.raises(PacketError, match=r"no header can follow UDP|begins with an IP"):
             use(Packet(headers))
 
 
-def test_a_packet_in_a_packet():
+def test_inner_packet_of_a_tunnel_is_parsed():
     packet = parse(build(up(), down(), UDP(1, 2), b"deep"))
     assert [type(header) for header in packet] == [IPv4, IPv4, UDP]
     assert (packet.headers[0].protocol, packet.udp.dst_port, packet.payload) == (4, 2, b"deep")
@@ -113,20 +113,20 @@ def test_a_packet_in_a_packet():
 @pytest.mark.parametrize(
     ("name", "layer"), [("SYN", TCP), ("UDP", UDP), ("ping", ICMP), ("IGMP v2 leave", IGMP), ("ping", IPv4)]
 )
-def test_a_header_is_asked_for_by_class_or_name(name, layer):
+def test_header_is_found_by_class_and_attribute(name, layer):
     packet = parse(bytes.fromhex(GOLDEN[name][0]))
     attribute = "ip" if layer is IPv4 else layer.__name__.lower()
     assert packet[layer] is packet.get(layer) is getattr(packet, attribute)
     assert (packet.transport is packet[layer]) == (layer is not IPv4)
 
 
-def test_a_header_that_is_not_there():
+def test_missing_header_error_lists_the_headers():
     packet = parse(bytes.fromhex(GOLDEN["UDP"][0]))
     assert packet.get(TCP) is None
     for ask in (lambda: packet.tcp, lambda: packet[TCP]):
-        with pytest.raises(PacketError) as refusal:
+        with pytest.raises(PacketError) as error_info:
             ask()
-        assert str(refusal.value) == "the packet has no TCP header; it has IPv4, UDP"
+        assert str(error_info.value) == "the packet has no TCP header; it has IPv4, UDP"
     with pytest.raises(PacketError, match="the packet has no IP header; it has none"):
         Packet(()).ip  # noqa: B018
 
@@ -142,42 +142,42 @@ def test_a_header_that_is_not_there():
         ((up(protocol=17, fragment_offset=1), bytes(8)), None),
     ],
 )
-def test_ports(layers, ports):
+def test_ports_of_packet(layers, ports):
     assert Packet.of(*layers).ports == parse(build(*layers)).ports == ports
 
 
 @pytest.mark.parametrize("protocol", [1, 2, 6, 17])
-def test_a_later_fragment_is_not_taken_for_a_header(protocol):
+def test_later_fragment_is_payload_without_transport(protocol):
     packet = parse(build(up(protocol=protocol, fragment_offset=1), bytes(40)))
     assert (packet.transport, packet.payload) == (None, bytes(40))
 
 
 @pytest.mark.parametrize("total_length", [0, 5, 19])
-def test_a_total_length_that_says_nothing_leaves_the_inputs_end(total_length):
+def test_total_length_below_header_length_is_ignored(total_length):
     packet = parse(build(up(total_length=total_length), UDP(), b"abc") + b"more")
-    assert (packet.payload, packet.trailer) == (b"abc", b"more")  # the UDP length still does
+    assert (packet.payload, packet.trailer) == (b"abc", b"more")  # the UDP length still separates them
     packet = parse(build(up(total_length=total_length), ICMP(), b"abc") + b"more")
     assert (packet.payload, packet.trailer) == (b"abcmore", b"")
 
 
-def test_what_the_total_length_does_not_count_is_the_trailer():
+def test_bytes_beyond_total_length_are_trailer():
     packet = parse(build(up(), TCP(), b"abc") + b"padding")
     assert (packet.payload, packet.trailer) == (b"abc", b"padding")
     assert build(Packet(packet.headers, b"abc", b"padding")) == build(packet)
 
 
-def test_a_trailer_is_not_counted_when_the_length_is_computed():
-    octets = build(Packet((up(), UDP()), b"abc", b"padding"))
-    assert parse(octets).ip.total_length == 31
-    assert octets.endswith(b"abcpadding")
+def test_computed_total_length_excludes_trailer():
+    raw = build(Packet((up(), UDP()), b"abc", b"padding"))
+    assert parse(raw).ip.total_length == 31
+    assert raw.endswith(b"abcpadding")
 
 
 @pytest.mark.parametrize(("wire_length", "missing"), [(None, 0), (0, 0), (30, 0), (31, 0), (32, 1), (1500, 1469)])
-def test_what_a_capture_left_off(wire_length, missing):
+def test_missing_is_wire_length_minus_present_bytes(wire_length, missing):
     assert parse(build(up(), UDP(), b"abc"), wire_length=wire_length).missing == missing
 
 
-def test_replies():
+def test_reply_swaps_addresses_and_ports():
     assert reply(Packet.of(up(), UDP(1, 2), b"x")) == (down(), UDP(2, 1))
     syn = parse(bytes.fromhex(GOLDEN["SYN"][0]))
     ip, tcp = reply(syn)
@@ -188,10 +188,10 @@ def test_replies():
     "layers",
     [(up(), ICMP.echo_reply()), (up(), IGMP.query()), (up(protocol=89), b""), (up(), TruncatedHeader(TCP, b""))],
 )
-def test_what_nothing_answers(layers):
-    with pytest.raises(PacketError) as refusal:
+def test_reply_to_unanswerable_packet_raises(layers):
+    with pytest.raises(PacketError) as error_info:
         reply(Packet.of(*layers))
-    assert str(refusal.value) == "nothing answers this packet: reply() knows TCP, UDP and echo requests"
+    assert str(error_info.value) == "nothing answers this packet: reply() knows TCP, UDP and echo requests"
 
 
 def test_packet_time_takes_no_part_in_equality_and_hash():
@@ -205,13 +205,13 @@ def test_packet_time_takes_no_part_in_equality_and_hash():
     assert early != data
 
 
-def test_all_is_what_it_says():
+def test_all_is_sorted_and_complete():
     assert public.__all__ == sorted(
         public.__all__, key=lambda name: (name.islower() or "_" in name, not name.isupper(), name)
     )
     assert all(hasattr(public, name) for name in public.__all__)
 
 
-def test_a_field_that_cannot_be_computed_is_named():
+def test_findings_of_packet_that_cannot_be_built_raise():
     with pytest.raises(MalformedError, match=r"^IPv4.protocol is None"):
         findings(Packet.of(up(), b"payload"))

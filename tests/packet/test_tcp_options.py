@@ -1,4 +1,4 @@
-"""The options of TCP, octet by octet as their RFCs draw them."""
+"""The options of TCP in bytes and as objects."""
 
 import pytest
 
@@ -32,15 +32,15 @@ VECTORS = {
 }
 
 
-@pytest.mark.parametrize(("octets", "option"), VECTORS.items())
-def test_an_option_both_ways(octets, option):
-    wire = bytes.fromhex(octets)
+@pytest.mark.parametrize(("text", "option"), VECTORS.items())
+def test_option_is_built_and_decoded(text, option):
+    wire = bytes.fromhex(text)
     assert bytes(option).hex() == wire.hex()
     assert TCP(options=wire).decoded_options == (option,)
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "text",
     [
         "0203 05",
         "0205 05b400",
@@ -50,19 +50,19 @@ def test_an_option_both_ways(octets, option):
         "0502",
         "0509 00000000000000",
         "0809 00000000000000",
-        "2204 0001",  # a cookie has 4 octets at least
-        "2207 0001020304",  # and an even number of them
+        "2204 0001",  # a cookie has at least 4 bytes
+        "2207 0001020304",  # … and an even number of bytes
         "2214 000102030405060708090a0b0c0d0e0f1011",
         "1311 000102030405060708090a0b0c0d0e",
         "1d03 01",
     ],
 )
-def test_data_of_another_form_are_an_option_without_a_type(octets):
-    wire = bytes.fromhex(octets)
+def test_known_kind_with_wrong_length_decodes_to_untyped_option(text):
+    wire = bytes.fromhex(text)
     assert TCP(options=wire).decoded_options == (Option(wire[0], wire[2:]),)
 
 
-def test_the_views_read_the_options():
+def test_views_return_option_values():
     tcp = TCP(
         options=[
             MSS(1460),
@@ -80,7 +80,7 @@ def test_the_views_read_the_options():
 
 
 @pytest.mark.parametrize("options", [b"", b"\1\1\1\0", b"\x1e\2", b"\2\0\5\xb4"])
-def test_the_views_say_so_where_the_options_are_not_there(options):
+def test_views_without_options_are_none_or_empty(options):
     tcp = TCP(options=options)
     assert (tcp.mss, tcp.window_scale, tcp.sack_permitted, tcp.timestamps, tcp.fast_open, tcp.sack) == (
         None,
@@ -92,11 +92,11 @@ def test_the_views_say_so_where_the_options_are_not_there(options):
     )
 
 
-def test_of_two_options_of_one_kind_the_first_counts():
+def test_view_returns_first_of_repeated_options():
     assert TCP(options=[MSS(1), MSS(2)]).mss == 1
 
 
-def test_blocks_given_as_lists_are_held_as_tuples():
+def test_sack_blocks_lists_become_tuples():
     option = SACK([[1, 2], [3, 4]])
     assert option == SACK(((1, 2), (3, 4)))
     assert hash(option) == hash(SACK(((1, 2), (3, 4))))
@@ -117,7 +117,7 @@ def test_blocks_given_as_lists_are_held_as_tuples():
         AO(0, 0, "mac"),
     ],
 )
-def test_a_field_that_does_not_fit_is_refused(option):
+def test_option_field_that_does_not_fit_raises(option):
     name = type(option).__name__
     with pytest.raises(MalformedError, match=rf"^{name} is .*: {name} has a field that does not fit its bytes \("):
         bytes(option)
@@ -126,6 +126,6 @@ def test_a_field_that_does_not_fit_is_refused(option):
 
 
 @pytest.mark.parametrize("option", [FastOpen("cookie"), MD5(None)])
-def test_data_that_are_no_octets_are_refused(option):
+def test_option_data_of_wrong_type_raise(option):
     with pytest.raises(MalformedError, match=r"bytes of data$"):
         bytes(option)

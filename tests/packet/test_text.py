@@ -1,4 +1,4 @@
-"""Packets as text, word for word."""
+"""The listing, hex dump, summary and dictionary of packets, compared with the exact text."""
 
 import json
 
@@ -69,14 +69,14 @@ Payload:
 34 35 36 37"""
 
 
-def test_an_echo_request_of_84_octets():
+def test_listing_and_hexdump_of_echo_request():
     assert listing(ECHO) == listing(parse(ECHO)) == LISTING
     assert hexdump(ECHO) == hexdump(memoryview(ECHO)) == HEXDUMP
 
 
-def test_a_listing_with_everything():
-    octets = bytes.fromhex(GOLDEN["SYN"][0])
-    assert listing(octets, verbose=True) == (
+def test_verbose_listing_of_syn():
+    data = bytes.fromhex(GOLDEN["SYN"][0])
+    assert listing(data, verbose=True) == (
         """\
 === Parsed IP Packet ===
 IP Packet:
@@ -147,20 +147,20 @@ TCP:
         ((up(), UDP(checksum=0)), ["  Checksum: 0x0000 (not verifiable: the sender computed none)"]),
     ],
 )
-def test_lines_of_a_listing(layers, lines):
-    told = listing(build(*layers), verbose=True).splitlines()
-    assert [line for line in lines if line not in told] == []
-    assert listing(Packet.of(*layers), verbose=True).splitlines() == told
+def test_verbose_listing_contains_lines(layers, lines):
+    shown = listing(build(*layers), verbose=True).splitlines()
+    assert [line for line in lines if line not in shown] == []
+    assert listing(Packet.of(*layers), verbose=True).splitlines() == shown
 
 
-def test_findings_end_the_listing():
+def test_listing_ends_with_findings():
     assert listing(build(up(checksum=0), UDP())).endswith(
         "  Protocol: UDP\nFindings:\n  IPv4 checksum 0x0000 is bad, should be 0x62cc"
     )
 
 
 @pytest.mark.parametrize(
-    ("octets", "dump"),
+    ("data", "dump"),
     [
         (b"", []),
         (b"\x45\0\0", ["45 00 00"]),
@@ -169,22 +169,22 @@ def test_findings_end_the_listing():
         (bytes(21), [*["00 00 00 00"] * 5, "00"]),
     ],
 )
-def test_octets_without_an_ipv4_header_are_dumped_in_one_piece(octets, dump):
-    assert hexdump(octets).splitlines() == ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:", *dump]
+def test_hexdump_of_other_bytes_is_not_divided(data, dump):
+    assert hexdump(data).splitlines() == ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:", *dump]
 
 
 @pytest.mark.parametrize("missing", [0, 1, 4])
-def test_a_dump_without_a_payload(missing):
-    octets = build(up(protocol=253, options=bytes(4)))
-    octets = octets[: len(octets) - missing]
-    lines = hexdump(octets).splitlines()
+def test_hexdump_without_payload_says_empty(missing):
+    data = build(up(protocol=253, options=bytes(4)))
+    data = data[: len(data) - missing]
+    lines = hexdump(data).splitlines()
     assert lines[3] == "Header (IHL: 24 bytes):"
     assert lines[-3:] == ["", "Payload:", "(empty)"]
-    assert bytes.fromhex("".join(lines[4:-3])) == octets
+    assert bytes.fromhex("".join(lines[4:-3])) == data
 
 
-LONG = f"IP {HOST} > {ROUTER}: "
-BACK = f"IP {ROUTER} > {HOST}: "
+FROM_HOST = f"IP {HOST} > {ROUTER}: "
+FROM_ROUTER = f"IP {ROUTER} > {HOST}: "
 SUMMARIES = {
     "ping": f"IP 127.0.0.1 > 127.0.0.1: ICMP echo request, id {0x6892}, seq 1, length 64",
     "SYN": f"IP {HOST}.55624 > {ROUTER}.80: Flags [S], seq 2915556125, win 65495,"
@@ -196,27 +196,27 @@ SUMMARIES = {
     " options [nop,nop,sack 100-200 300-400], length 3",
     "UDP": f"IP {HOST}.5353 > {ROUTER}.5353: UDP, length 5",
     "port unreachable": "IP 127.0.0.1 > 127.0.0.1: ICMP port unreachable, for UDP to 127.0.0.1 port 5, length 39",
-    "fragmentation needed": BACK
+    "fragmentation needed": FROM_ROUTER
     + "ICMP fragmentation needed and DF set, mtu 1400, for UDP to 192.0.2.9 port 53, length 44",
-    "redirect": BACK + "ICMP redirect for the host, to 10.1.2.254, for UDP to 192.0.2.9 port 53, length 44",
-    "time exceeded": BACK + "ICMP time to live exceeded in transit, for UDP to 192.0.2.9 port 53, length 36",
-    "parameter problem": BACK + "ICMP parameter problem, pointer 20, for UDP to 192.0.2.9 port 53, length 44",
+    "redirect": FROM_ROUTER + "ICMP redirect for the host, to 10.1.2.254, for UDP to 192.0.2.9 port 53, length 44",
+    "time exceeded": FROM_ROUTER + "ICMP time to live exceeded in transit, for UDP to 192.0.2.9 port 53, length 36",
+    "parameter problem": FROM_ROUTER + "ICMP parameter problem, pointer 20, for UDP to 192.0.2.9 port 53, length 44",
     "router solicitation": f"IP {ROUTER} > 224.0.0.2: ICMP router solicitation, length 8",
-    "timestamp": LONG + "ICMP timestamp, id 9, seq 1, length 20",
+    "timestamp": FROM_HOST + "ICMP timestamp, id 9, seq 1, length 20",
     "IGMP v2 query": f"IP {ROUTER} > 224.0.0.1: igmp v2 membership query 0.0.0.0",
     "IGMP v2 leave": f"IP {HOST} > 224.0.0.2: igmp v2 leave group 224.1.2.3",
     "IGMP v3 report": f"IP {HOST} > 224.0.0.22: igmp v3 membership report",
-    "unknown protocol": LONG + "protocol 253, length 10",
+    "unknown protocol": FROM_HOST + "protocol 253, length 10",
     "fragment, first": f"IP {HOST}.7 > {ROUTER}.8: UDP, length 16, fragment id 119 24@0+",
-    "fragment, middle": LONG + "UDP, length 16, fragment id 119 16@24+",
-    "fragment, last": LONG + "UDP, length 8, fragment id 119 8@40",
+    "fragment, middle": FROM_HOST + "UDP, length 16, fragment id 119 16@24+",
+    "fragment, last": FROM_HOST + "UDP, length 8, fragment id 119 8@40",
 }
 
 
 @pytest.mark.parametrize(("name", "line"), SUMMARIES.items())
-def test_a_packet_in_one_line(name, line):
-    octets = bytes.fromhex(GOLDEN[name][0])
-    assert summary(octets) == summary(parse(octets)) == summary(bytearray(octets)) == line
+def test_summary_of_packets_without_findings(name, line):
+    data = bytes.fromhex(GOLDEN[name][0])
+    assert summary(data) == summary(parse(data)) == summary(bytearray(data)) == line
 
 
 @pytest.mark.parametrize(
@@ -231,10 +231,10 @@ def test_a_packet_in_one_line(name, line):
             (up(), TruncatedHeader(TCP, b"\0\5\0\6\0")),
             f"IP {HOST}.5 > {ROUTER}.6: TCP, src_port 5, dst_port 6 [TCP header: the header is cut short]",
         ),
-        ((down(), ICMP.time_exceeded(), b"short"), BACK + "ICMP time to live exceeded in transit, length 13"),
+        ((down(), ICMP.time_exceeded(), b"short"), FROM_ROUTER + "ICMP time to live exceeded in transit, length 13"),
         (
             (down(), ICMP.time_exceeded(), build(up(protocol=89))),
-            BACK + "ICMP time to live exceeded in transit, for Other (89) to 10.1.2.1, length 28",
+            FROM_ROUTER + "ICMP time to live exceeded in transit, for Other (89) to 10.1.2.1, length 28",
         ),
         (
             (up(checksum=0), UDP()),
@@ -250,12 +250,12 @@ def test_a_packet_in_one_line(name, line):
         ),
     ],
 )
-def test_only_what_is_suspicious_is_added(layers, line):
+def test_summary_with_findings_and_rare_headers(layers, line):
     assert summary(build(*layers)) == summary(Packet.of(*layers)) == line
 
 
 @pytest.mark.parametrize(
-    ("octets", "line"),
+    ("data", "line"),
     [
         (b"", "0 bytes, not an IP packet: IPv4 header needs 20 bytes, got 0 (input ended at offset 0)"),
         (b"\x45\0", "2 bytes, not an IP packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"),
@@ -264,20 +264,20 @@ def test_only_what_is_suspicious_is_added(layers, line):
         (b"\x41" + bytes(19), "20 bytes, not an IP packet: IPv4.ihl at offset 0 is 1: "),
     ],
 )
-def test_octets_that_are_no_datagram_are_described_not_refused(octets, line):
-    assert summary(octets).startswith(line)
-    assert "\n" not in summary(octets)
+def test_summary_of_other_bytes_does_not_raise(data, line):
+    assert summary(data).startswith(line)
+    assert "\n" not in summary(data)
 
 
-def test_a_packet_that_cannot_be_built_is_described_too():
+def test_summary_of_packet_that_cannot_be_built_does_not_raise():
     assert summary(Packet.of(up(), b"payload")) == (
         "not an IP packet: IPv4.protocol is None: no header follows that implies it. Give protocol=…"
     )
 
 
-def test_plain_values_for_json():
-    octets = build(up(options=b"\1"), UDP(1, 2), b"abc") + b"pad"
-    values = to_dict(octets)
+def test_to_dict_is_valid_json():
+    data = build(up(options=b"\1"), UDP(1, 2), b"abc") + b"pad"
+    values = to_dict(data)
     assert json.loads(json.dumps(values)) == values
     assert values == {
         "ipv4": {
@@ -305,11 +305,11 @@ def test_plain_values_for_json():
         ],
         "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3 [IPv4 total length: 3 bytes follow the packet's end]",
     }
-    assert "trailer" not in to_dict(octets[:-3])
-    assert to_dict(parse(octets)) == values
+    assert "trailer" not in to_dict(data[:-3])
+    assert to_dict(parse(data)) == values
 
 
-def test_plain_values_of_a_header_cut_short():
+def test_to_dict_of_truncated_header():
     values = to_dict(build(up(), TruncatedHeader(TCP, b"\0\1")))
     assert values["tcp"] == {"src_port": 1, "truncated": "0001"}
 
@@ -317,5 +317,5 @@ def test_plain_values_of_a_header_cut_short():
 @pytest.mark.parametrize(
     ("number", "name"), [(1, "ICMP"), (2, "IGMP"), (6, "TCP"), (17, "UDP"), (0, "Other (0)"), (None, "Other (None)")]
 )
-def test_protocol_names(number, name):
+def test_payload_name_of_protocol_numbers(number, name):
     assert payload_name(IP_PAYLOADS, number) == name

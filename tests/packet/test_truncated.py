@@ -1,4 +1,4 @@
-"""A transport header that is cut short: what is there of it."""
+"""Truncated transport headers: the fields that are present."""
 
 import pytest
 
@@ -18,36 +18,36 @@ TCP_FIELDS = {
 
 
 @pytest.mark.parametrize(("length", "fields"), TCP_FIELDS.items())
-def test_the_numbers_that_are_whole_are_there(length, fields):
-    partial = TruncatedHeader(TCP, bytes.fromhex(GOLDEN["SYN"][0])[20 : 20 + length])
-    assert partial.values == fields
-    assert (partial.src_port, partial.dst_port, partial.seq) == (
+def test_values_are_the_complete_fields(length, fields):
+    header = TruncatedHeader(TCP, bytes.fromhex(GOLDEN["SYN"][0])[20 : 20 + length])
+    assert header.values == fields
+    assert (header.src_port, header.dst_port, header.seq) == (
         fields.get("src_port"),
         fields.get("dst_port"),
         fields.get("seq"),
     )
-    assert (partial.type, partial.code) == (None, None)
+    assert (header.type, header.code) == (None, None)
 
 
 @pytest.mark.parametrize(("layer", "length"), [(ICMP, 8), (IGMP, 8), (TCP, 20), (UDP, 8)])
-def test_any_header_can_be_cut_anywhere(layer, length):
-    octets = bytes(range(100, 100 + length))
+def test_header_cut_at_any_length_is_a_truncated_header(layer, length):
+    data = bytes(range(100, 100 + length))
     for present in range(1, length):
         ip = up(protocol=layer.PROTOCOL)
-        packet = parse(build(ip, octets[:present]))
-        assert packet.transport == TruncatedHeader(layer, octets[:present])
+        packet = parse(build(ip, data[:present]))
+        assert packet.transport == TruncatedHeader(layer, data[:present])
         assert packet.transport.layer is layer
         assert packet.payload == b""
-        assert build(packet) == build(up(), packet.transport) == build(ip, octets[:present])
-    assert type(parse(build(up(protocol=layer.PROTOCOL), octets)).transport) is layer
+        assert build(packet) == build(up(), packet.transport) == build(ip, data[:present])
+    assert type(parse(build(up(protocol=layer.PROTOCOL), data)).transport) is layer
 
 
-def test_type_and_code_of_icmp():
-    partial = TruncatedHeader(ICMP, b"\3\1\0")
-    assert (partial.type, partial.code, partial.src_port) == (3, 1, None)
+def test_type_and_code_of_truncated_icmp():
+    header = TruncatedHeader(ICMP, b"\3\1\0")
+    assert (header.type, header.code, header.src_port) == (3, 1, None)
 
 
-def test_a_header_that_is_whole_has_all_its_numbers():
+def test_values_of_complete_header_are_all_fields():
     assert TruncatedHeader(UDP, bytes(range(8)) + b"more").values == {
         "src_port": 0x0001,
         "dst_port": 0x0203,
@@ -56,28 +56,28 @@ def test_a_header_that_is_whole_has_all_its_numbers():
     }
 
 
-def test_its_ports_are_the_packets():
+def test_ports_of_packet_with_truncated_header():
     assert parse(build(up(), TruncatedHeader(UDP, b"\0\1\0\2\0"))).ports == (1, 2)
     assert parse(build(up(), TruncatedHeader(UDP, b"\0\1\0"))).ports is None
 
 
 @pytest.mark.parametrize("layer", [6, None, str, Header])
-def test_truncated_header_of_no_header_class_is_refused(layer):
-    with pytest.raises(MalformedError) as refusal:
+def test_truncated_header_of_wrong_class_raises(layer):
+    with pytest.raises(MalformedError) as error_info:
         TruncatedHeader(layer, b"")
-    assert str(refusal.value) == (
+    assert str(error_info.value) == (
         f"TruncatedHeader.layer is {layer!r}: not a header class. Give one with fixed fields, as TCP"
     )
 
 
-def test_its_octets_are_octets():
+def test_truncated_data_is_copied_and_rejects_str():
     given_as = bytearray(b"\0\1")
-    partial = TruncatedHeader(UDP, given_as)
+    header = TruncatedHeader(UDP, given_as)
     given_as[0] = 9
-    assert partial.data == b"\0\1"
+    assert header.data == b"\0\1"
     with pytest.raises(MalformedError, match=r"^TruncatedHeader.data is 'x': not bytes"):
         TruncatedHeader(UDP, "x")
 
 
-def test_what_follows_it_is_kept():
+def test_payload_behind_truncated_header_is_built():
     assert build(Packet.of(up(), TruncatedHeader(TCP, b"\0\1"), b"\2\3"))[20:] == b"\0\1\2\3"

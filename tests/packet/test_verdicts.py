@@ -1,4 +1,4 @@
-"""Every verdict on a checksum: good, bad and what it should be, not verifiable and why."""
+"""Checksum verdicts: good, bad with the expected value, not verifiable with the reason."""
 
 import pytest
 
@@ -6,21 +6,21 @@ from tests.packet.golden import GOLDEN, up
 from tunlab.packet import ICMP, TCP, UDP, Verdict, build, checksums, parse
 
 
-def octets(name):
+def golden(name):
     return bytes.fromhex(GOLDEN[name][0])
 
 
 def ip(**fields):
-    """A whole datagram of protocol 253, whose payload has no checksum."""
+    """Return a packet of protocol 253, whose payload has no checksum."""
     return build(up(protocol=253, **fields), bytes(range(8)))
 
 
-# name: (octets, wire length, last layer, verdict, value, expected, reason, words)
+# name: (packet, wire length, last layer, verdict, value, expected, reason, text)
 VERDICTS = {
-    "a good IPv4 one": (ip(), None, "IPv4", Verdict.GOOD, 0x61E0, 0x61E0, "", "good"),
-    "a bad IPv4 one": (ip(checksum=0), None, "IPv4", Verdict.BAD, 0, 0x61E0, "", "bad, should be 0x61e0"),
-    "an IPv4 header cut short": (
-        octets("record route")[:25],
+    "good IPv4 checksum": (ip(), None, "IPv4", Verdict.GOOD, 0x61E0, 0x61E0, "", "good"),
+    "bad IPv4 checksum": (ip(checksum=0), None, "IPv4", Verdict.BAD, 0, 0x61E0, "", "bad, should be 0x61e0"),
+    "IPv4 header cut short": (
+        golden("record route")[:25],
         None,
         "IPv4",
         Verdict.UNVERIFIABLE,
@@ -29,9 +29,9 @@ VERDICTS = {
         "the header is cut short",
         "not verifiable: the header is cut short",
     ),
-    "a good TCP one": (octets("RST"), None, "TCP", Verdict.GOOD, 0x4F9A, 0x4F9A, "", "good"),
-    "a bad TCP one": (
-        octets("RST")[:-1] + b"\1",
+    "good TCP checksum": (golden("RST"), None, "TCP", Verdict.GOOD, 0x4F9A, 0x4F9A, "", "good"),
+    "bad TCP checksum": (
+        golden("RST")[:-1] + b"\1",
         None,
         "TCP",
         Verdict.BAD,
@@ -40,8 +40,8 @@ VERDICTS = {
         "",
         "bad, should be 0x4f99",
     ),
-    "a TCP one that was kept in full": (
-        octets("data, ECN, SACK, urgent"),
+    "complete capture": (
+        golden("data, ECN, SACK, urgent"),
         63,
         "TCP",
         Verdict.GOOD,
@@ -50,8 +50,8 @@ VERDICTS = {
         "",
         "good",
     ),
-    "a cut capture": (
-        octets("data, ECN, SACK, urgent")[:-1],
+    "capture cut short": (
+        golden("data, ECN, SACK, urgent")[:-1],
         63,
         "TCP",
         Verdict.UNVERIFIABLE,
@@ -60,9 +60,9 @@ VERDICTS = {
         "the capture is cut short",
         "not verifiable: the capture is cut short",
     ),
-    "a capture that lost padding alone": (octets("UDP"), 60, "UDP", Verdict.GOOD, 0x7A2A, 0x7A2A, "", "good"),
-    "a fragment": (
-        octets("fragment, first"),
+    "capture without the padding": (golden("UDP"), 60, "UDP", Verdict.GOOD, 0x7A2A, 0x7A2A, "", "good"),
+    "fragment": (
+        golden("fragment, first"),
         None,
         "UDP",
         Verdict.UNVERIFIABLE,
@@ -81,7 +81,7 @@ VERDICTS = {
         "segmentation offload leaves it unfinished",
         "not verifiable: segmentation offload leaves it unfinished",
     ),
-    "a total length that cannot be": (
+    "total length below 20": (
         build(up(total_length=19), ICMP(checksum=7)),
         None,
         "ICMP",
@@ -91,8 +91,8 @@ VERDICTS = {
         "the total length does not say what it covers",
         "not verifiable: the total length does not say what it covers",
     ),
-    "UDP without one": (
-        octets("UDP without checksum"),
+    "UDP without checksum": (
+        golden("UDP without checksum"),
         None,
         "UDP",
         Verdict.UNVERIFIABLE,
@@ -101,7 +101,7 @@ VERDICTS = {
         "the sender computed none",
         "not verifiable: the sender computed none",
     ),
-    "a UDP length under the header": (
+    "UDP length below 8": (
         build(up(), UDP(length=7, checksum=9)),
         None,
         "UDP",
@@ -111,7 +111,7 @@ VERDICTS = {
         "the UDP length does not say what it covers",
         "not verifiable: the UDP length does not say what it covers",
     ),
-    "a UDP length past the end": (
+    "UDP length past the end": (
         build(up(), UDP(length=9, checksum=9)),
         None,
         "UDP",
@@ -121,8 +121,8 @@ VERDICTS = {
         "the UDP length does not say what it covers",
         "not verifiable: the UDP length does not say what it covers",
     ),
-    # 0xffff and 0 are the same number in ones' complement: RFC 1071 takes either.
-    "an ICMP 0xffff for 0": (
+    # 0xffff and 0 are both zero in ones' complement: a receiver accepts 0xffff (RFC 1071).
+    "ICMP checksum 0xffff for 0": (
         build(up(), ICMP(0xFF, 0xFF, checksum=0xFFFF)),
         None,
         "ICMP",
@@ -132,7 +132,7 @@ VERDICTS = {
         "",
         "good",
     ),
-    "an ICMP 0 for 0xffff": (
+    "ICMP checksum 0 for 0xffff": (
         build(up(), ICMP(0, 0, checksum=0)),
         None,
         "ICMP",
@@ -146,11 +146,11 @@ VERDICTS = {
 
 
 @pytest.mark.parametrize(
-    ("given", "wire_length", "layer", "verdict", "value", "expected", "reason", "words"),
+    ("given", "wire_length", "layer", "verdict", "value", "expected", "reason", "text"),
     VERDICTS.values(),
     ids=VERDICTS,
 )
-def test_the_verdict_on_a_checksum(given, wire_length, layer, verdict, value, expected, reason, words):
+def test_checksum_verdict(given, wire_length, layer, verdict, value, expected, reason, text):
     last = checksums(parse(given, wire_length=wire_length))[-1]
     assert (last.layer, last.verdict, last.value, last.expected, last.reason) == (
         layer,
@@ -159,10 +159,10 @@ def test_the_verdict_on_a_checksum(given, wire_length, layer, verdict, value, ex
         expected,
         reason,
     )
-    assert str(last) == words
+    assert str(last) == text
 
 
-def test_each_layer_has_its_verdict():
-    assert [each.layer for each in checksums(octets("SYN"))] == ["IPv4", "TCP"]
-    assert [each.layer for each in checksums(octets("fragment, last"))] == ["IPv4"]
-    assert [each.layer for each in checksums(octets("SYN")[:30])] == ["IPv4"]
+def test_checksums_lists_each_header_with_a_checksum():
+    assert [each.layer for each in checksums(golden("SYN"))] == ["IPv4", "TCP"]
+    assert [each.layer for each in checksums(golden("fragment, last"))] == ["IPv4"]
+    assert [each.layer for each in checksums(golden("SYN")[:30])] == ["IPv4"]

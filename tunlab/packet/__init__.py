@@ -1,4 +1,4 @@
-"""Packets: bytes to headers and back, without I/O. Build, parse, judge, match, explain and print.
+"""Packets: build, parse, check, match and print them. This package does no I/O.
 
     data = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(1, 1), b"payload")
     packet = parse(data)
@@ -7,7 +7,7 @@
     TCP.where(dst_port=80, flags=has(TCPFlag.SYN)).difference(packet)
     print(listing(packet), hexdump(data), summary(packet))
 
-Headers keep the wire's units and the RFCs' words; `ip_options` and `tcp_options` hold the options.
+Fields have the names of the RFCs and the units of the wire. `ip_options` and `tcp_options` hold the options.
 """
 
 from tunlab.packet import ip_options, tcp_options

@@ -1,7 +1,4 @@
-"""Addresses between their forms: bytes on the wire, text in headers, `ipaddress` objects from users.
-
-Headers hold text: it prints, compares and hashes as a person reads it.
-"""
+"""Conversions of addresses: bytes on the wire, text in headers, `ipaddress` objects from users."""
 
 from __future__ import annotations
 
@@ -48,7 +45,7 @@ def ipv4_address(address: object) -> str:
     if isinstance(address, IPv4Address):
         return ipv4_text(address.packed)
     if isinstance(address, str):
-        text = str.__str__(address)  # not that of a subclass: an enum's member prints as its name
+        text = str.__str__(address)  # str() of a member of `class Name(str, Enum)` is its name
         try:
             IPv4Address(text)
         except AddressValueError as error:

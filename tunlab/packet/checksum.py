@@ -1,7 +1,4 @@
-"""The Internet checksum (RFC 1071) and the verdict on a packet's checksums.
-
-Never write `65535 - x % 65535`: it is wrong whenever the sum is a multiple of 65535.
-"""
+"""The Internet checksum (RFC 1071), and verdicts on the checksums of a packet."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ class Field(NamedTuple):
     Attributes:
         value: The field's value.
         text: The value as text, with its unit or its name.
-        start: The first bit, counted from the header's first.
+        start: The offset of the field in the header, in bits.
         children: The parts of the field: flags, options, records.
-        folded: True if the children are shown on request only.
+        folded: True if the HTML page hides the children until the user unfolds them.
     """
 
     name: str
@@ -48,7 +48,7 @@ def flag_names(value: IntFlag) -> str:
 
 def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
     """Return a field of one bit for each flag of a flags field."""
-    last = start + bits - 1  # the lowest flag is the last bit
+    last = start + bits - 1  # the lowest flag is at the last bit
     return tuple(
         Field(flag.name or "", int(flag in value), str(int(flag in value)), last - (flag.bit_length() - 1), 1)
         for flag in reversed(type(value))
@@ -56,7 +56,7 @@ def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
 
 
 def number_fields(names: Iterable[tuple[str, int]], data: bytes, start: int) -> list[Field]:
-    """Return the fields of a fixed layout in `data`, whose first bit is `start` bits from the header's first."""
+    """Return the fields of a fixed layout in `data`, which begins at bit `start` of the header."""
     found, number, left = list[Field](), int.from_bytes(data, "big"), len(data) * 8
     for name, bits in names:
         left -= bits

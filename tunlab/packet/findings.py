@@ -1,7 +1,4 @@
-"""A finding: one thing in a packet that no correct sender sends, as data.
-
-Parsing frames and findings judge: nothing here raises, and a packet with findings is still a packet.
-"""
+"""Findings: faults of a packet as data, each something that no correct sender sends."""
 
 from __future__ import annotations
 
@@ -17,14 +14,14 @@ class FindingKind(StrEnum):
     """The kind of fault."""
 
     TRUNCATED = "truncated"  # bytes are missing
-    LENGTH = "length"  # a length field disagrees with another, or with its own minimum
-    OFFLOAD = "offload"  # total length 0, as captures of segmentation offload have it
-    TRAILER = "trailer"  # bytes follow the end that a length field gives
+    LENGTH = "length"  # a length field contradicts another one, or is below its minimum
+    OFFLOAD = "offload"  # total length 0, as captures with segmentation offload show it
+    TRAILER = "trailer"  # bytes behind the end that a length field gives
     CHECKSUM = "checksum"
     OPTION = "option"
     RESERVED = "reserved"  # a bit that must be zero
     FRAGMENT = "fragment"  # a fragment that cannot be part of a datagram
-    ADDRESS = "address"  # an address that cannot stand in this field
+    ADDRESS = "address"  # an address that is not allowed in this field
     VALUE = "value"  # a value, or a combination of values, that the protocol forbids
 
 
@@ -34,11 +31,11 @@ class Finding(Struct, frozen=True):
     Attributes:
         layer: The header's protocol, as "IPv4".
         field: The header's field, as "total_length".
-        offset: Where the field starts, in bytes from the packet's first.
+        offset: The offset of the field in the packet, in bytes.
         rule: The rule that is broken, and its source.
-        needed: Bytes needed; for a checksum the right value, for a list its entries; None if no number says it.
-        present: Bytes present; for a checksum the value in the packet, for a list its entries.
-        length_from: What limited `present`: "input" (the end of the data) or a length field, as "UDP.length".
+        needed: The bytes needed; the right value of a checksum; the number of list entries; None for other rules.
+        present: The bytes present; the checksum in the packet; the number of list entries present.
+        length_from: The limit of `present`: "input" (the end of the data) or a length field, as "UDP.length".
     """
 
     layer: str
@@ -62,7 +59,7 @@ class Finding(Struct, frozen=True):
 
     @property
     def brief(self) -> str:
-        """The fault in as few words as will do, for a one-line summary."""
+        """The fault in few words, for one-line summaries."""
         if self.kind is FindingKind.CHECKSUM and self.present is not None and self.needed is not None:
             return f"bad {self.layer} checksum {self.present:#06x}, should be {self.needed:#06x}"
         return f"{self.layer} {self.field.replace('_', ' ')}: {self.rule}"

@@ -1,8 +1,8 @@
-"""The base of every header: typed immutable fields, checked on construction, and what the package asks of a header.
+"""The base of every header: typed immutable fields, checked on construction, and the methods of a protocol.
 
-One protocol is one file. It has, in this order: flags and names, the header class (layout, fields, properties),
-reading and writing, findings, texts; and it registers its class in the table of the header that carries it
-(`tunlab.packet.tables`). Nothing else names it. Start from `transport/udp.py`.
+One protocol is one file: flags and names, the header class (layout, fields, properties, reading and writing, findings,
+texts), and its registration in the table of the header that carries it (`tunlab.packet.tables`). No other module names
+the protocol. Start from `transport/udp.py`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ H = TypeVar("H", bound="Header")
 
 
 class HeaderMeta(StructMeta):
-    """Checks the fields of a header where it is constructed by a user.
+    """The metaclass of headers: it checks the fields of a header that a user constructs.
 
     The check is here and not in `__post_init__`, so that readers can skip it (see `Header.unchecked`).
     """
@@ -44,18 +44,18 @@ class HeaderMeta(StructMeta):
 
 
 class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
-    """A header: equal by value, hashable, usable in `match`; `replace` makes a changed copy.
+    """A header: immutable, equal by value, hashable, usable in `match` statements.
 
     A value that does not fit its field is a MalformedError where the header is constructed.
 
     Class attributes of a protocol:
         LAYOUT: The fixed fields in the order of the wire, each with its width in bits.
-        TAIL: The field that holds the variable bytes behind them, as "options".
+        TAIL: The field with the bytes behind the fixed fields, as "options".
         DERIVED: The fields that may be None, which means that they are computed on building.
-        VIEWS: Properties that `where` accepts like fields, each with the fields in which its value stands.
+        VIEWS: Properties that `where` accepts like fields, each with the fields that hold its value.
         COERCE: Fields that accept several kinds of value, each with the function that converts it.
         LENGTH_FIELD: The field that says how long the content is.
-        CHECKSUM_OFFSET: Where the checksum stands, in bytes from the header's first.
+        CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
     """
 
     LAYOUT: ClassVar[tuple[tuple[str, int], ...]] = ()
@@ -80,7 +80,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
         A value matches if it is equal (`flags=TCPFlag.SYN` does not match a SYN-ACK; `flags=has(TCPFlag.SYN)`
         does); a range, set or network if it contains the field's value; a function if it returns True for it. A view
-        that the header does not have is None. `payload=` is compared with what follows the last header.
+        that the header does not have is None. `payload=` is compared with the payload of the packet.
 
         Raises:
             TypeError: If the header has no field of this name.
@@ -108,7 +108,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @classmethod
     def unchecked(cls) -> Callable[..., Self]:
-        """Return a constructor without checks, with positional fields, for values that come off the wire."""
+        """Return a constructor with positional fields that skips the checks, for values read from a packet."""
         return StructMeta.__call__.__get__(cls)  # type: ignore[no-any-return]
 
     def _check(self) -> None:
@@ -127,7 +127,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
                 force_setattr(self, field, held)
 
     def field_error(self) -> MalformedError:
-        """Return the error that names the field which does not fit; for `to_bytes`, when packing failed."""
+        """Return the error that names the field that does not fit. `to_bytes` raises it if packing failed."""
         for field, _ in self.LAYOUT:
             value = getattr(self, field)
             if value is None and field in self.DERIVED:
@@ -143,12 +143,12 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @classmethod
     def read(cls, data: bytes, start: int, end: int) -> Reading:
-        """Read a header of `data[start:end]`, which has at least one byte.
+        """Read a header from `data[start:end]`, which has at least one byte.
 
-        Returns the header, where its content starts and ends, and the reader of the header that follows (None: bytes).
+        Returns the header, the start and end of its content, and the reader of the next header (None: payload follows).
 
         Raises:
-            PacketError: If there is no header to give. A transport header that is cut short is a `TruncatedHeader`.
+            PacketError: If the header cannot be read. A transport header that is cut short is a `TruncatedHeader`.
         """
         raise NotImplementedError
 
@@ -169,18 +169,18 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         """Return this header with every derived field that is None computed.
 
         Args:
-            outer: The headers before this one; theirs may still be None.
+            outer: The headers before this one; their derived fields may still be None.
             content: The bytes behind this header, the inner headers included.
-            inner: The next header, complete; None if the payload follows.
+            inner: The next header, complete; None if payload follows.
         """
         return self
 
     def content_end(self, start: int, limit: int) -> int:  # noqa: ARG002
-        """Return where the content ends by the header's own length field; `limit` if it has none or it says nothing.
+        """Return the end of the content by the header's own length field; `limit` without a usable length field.
 
         Args:
-            start: Where the header starts.
-            limit: Where the content ends by the outer headers.
+            start: The offset of the header in the packet.
+            limit: The end of the content by the outer headers.
         """
         return limit
 
@@ -205,25 +205,25 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
         expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
-        # In ones' complement 0xffff is zero too, and sums to the same; 0 for 0xffff does not, where all else is zero.
+        # 0xffff and 0 are both zero in ones' complement, so 0xffff is accepted for 0. The reverse fails if all is zero.
         good = value == expected or (value == 0xFFFF and expected == 0)
         return Checksum(name, Verdict.GOOD if good else Verdict.BAD, value, expected)
 
-    # ----- what is wrong with it
+    # ----- findings
 
     def findings(self, layer: Layer) -> list[Finding]:  # noqa: ARG002
-        """Return what is wrong with the header in its packet, except for its checksum."""
+        """Return the faults of the header in its packet, except for a bad checksum."""
         return []
 
     def incomplete(self, layer: Layer) -> str:  # noqa: ARG002
-        """Return why the bytes behind this header are not all that a checksum covers; empty if they are."""
+        """Return why a checksum behind this header cannot be verified, as for a fragment; empty if it can."""
         return ""
 
     # ----- texts
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as numbers and text for JSON, bytes in hexadecimal."""
-        return {field: _plain(getattr(self, field)) for field in self.__struct_fields__}
+        return {field: _json_value(getattr(self, field)) for field in self.__struct_fields__}
 
     @property
     def layer_name(self) -> str:
@@ -259,7 +259,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return str(int(value)) if isinstance(value, int) else str(value)
 
     def listing(self, layer: Layer, *, verbose: bool) -> list[str]:
-        """Return the lines of `tunlab.packet.listing` about this header; only an IP header has some if not verbose."""
+        """Return the lines of `tunlab.packet.listing` about this header; if not verbose, only IP headers have lines."""
         if not verbose:
             return []
         verdict = self.checksum_verdict(layer)
@@ -273,33 +273,33 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return lines
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
-        """Return this header and those behind it in a part of a line, as tcpdump prints them.
+        """Return the summary of this header and the inner ones, as tcpdump prints them.
 
         Args:
             inner: The layers behind this one.
-            text: Their part of the line.
+            text: The summary of the inner layers.
         """
         return text or f"{self.layer_name}, length {layer.size}"
 
     def reply(self, layer: Layer) -> Header | None:  # noqa: ARG002
-        """Return the header that answers this one; None if nothing does."""
+        """Return the header that answers this one; None if there is no answer."""
         return None
 
 
 class Layer(Struct, frozen=True, gc=False):
-    """A header at its place in the bytes of a packet, for findings, verdicts and texts.
+    """A header with its offsets in a packet, for findings, checksum verdicts and texts.
 
     Attributes:
         outer: The headers before it.
         data: The bytes of the whole packet.
-        start: The header's first byte.
-        body: The first byte behind it.
-        end: Where its content ends, as far as it is present.
-        limit: Where the outer headers end their content, as far as it is present.
-        cut: How many bytes behind `limit` a capture left out.
-        length_from: What set `limit`: "input" or a length field.
+        start: The offset of the header.
+        body: The offset of its content.
+        end: The end of its content, as far as it is present.
+        limit: The end of the outer header's content, as far as it is present.
+        cut: The number of bytes behind `limit` that the capture left out.
+        length_from: The length field that set `limit`, as "IPv4.total_length", or "input".
         size: Bytes behind the header by the length fields, present or not.
-        incomplete: Why the content of the outer headers is not whole; empty if it is.
+        incomplete: The reason why checksums cannot be verified, from the outer headers; empty if they can.
     """
 
     header: Header
@@ -316,7 +316,7 @@ class Layer(Struct, frozen=True, gc=False):
 
     @property
     def present(self) -> int:
-        """Bytes from the header's first to the end of the outer headers' content."""
+        """The number of bytes from the start of the header to the end of the outer header's content."""
         return self.limit - self.start
 
     def finding(
@@ -329,7 +329,7 @@ class Layer(Struct, frozen=True, gc=False):
         present: int | None = None,
         length_from: str | None = None,
     ) -> Finding:
-        """Return a finding about a field that starts `at` bytes behind the header's first."""
+        """Return a finding about the field at byte `at` of the header."""
         return Finding(self.header.layer_name, field, kind, self.start + at, rule, needed, present, length_from)
 
 
@@ -337,7 +337,7 @@ Reader: TypeAlias = Callable[[bytes, int, int], "Reading"]
 """The `read` of a header class."""
 
 Reading: TypeAlias = tuple[Header, int, int, Reader | None]
-"""A header, where its content starts and ends, and the reader of the header that follows."""
+"""A header, the start and end of its content, and the reader of the next header."""
 
 
 def layer_of(reader: Reader) -> type[Header]:
@@ -345,7 +345,7 @@ def layer_of(reader: Reader) -> type[Header]:
     return reader.__self__  # type: ignore[attr-defined, no-any-return]
 
 
-def _plain(value: object) -> object:
+def _json_value(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
     return int(value) if isinstance(value, int) else value
@@ -353,7 +353,7 @@ def _plain(value: object) -> object:
 
 @cache
 def _checked_fields(layer: type[Header]) -> tuple[tuple[str, int, bool, bool], ...]:
-    """Return each field that is checked: its name, its highest value, if it may be None, if it is a plain number."""
+    """Return each checked field: its name, its highest value, True if it may be None, True if it is a plain number."""
     widths = dict(layer.LAYOUT)
     return tuple(
         (name, (1 << widths.get(name, 0)) - 1, name in layer.DERIVED, name not in layer.COERCE)

@@ -1,6 +1,6 @@
 """The options of IPv4: RFC 791 section 3.1, and the router alert of RFC 2113.
 
-The kind is the whole byte (copied flag, class and number): masked, different options look the same.
+The kind is the whole byte: copied flag, class and number.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ NOP = Option(NO_OPERATION)
 
 
 class Route(TypedOption, frozen=True, gc=False):
-    """A list of addresses, with a pointer to the next.
+    """The base class of options with a list of addresses and a pointer to the next one.
 
     Attributes:
-        pointer: Bytes from the option's first, counted from 1: 4 is the first address, 8 the second.
+        pointer: The byte of the next address, counted from 1: 4 is the first address, 8 the second.
     """
 
     FORM: ClassVar = "3 and 4 for each address, with a pointer of at least 4 (RFC 791 section 3.1)"
@@ -58,23 +58,23 @@ class Route(TypedOption, frozen=True, gc=False):
 
 
 class RecordRoute(Route, frozen=True, gc=False):
-    """Each router on the way writes its address at the pointer."""
+    """Record route: each router on the path writes its address at the pointer."""
 
     KIND: ClassVar = 7
 
 
 class SourceRoute(Route, frozen=True, gc=False):
-    """The routers to pass; the last address is the destination. Its subclasses are loose and strict."""
+    """The base class of source routes: the routers to pass, the last address being the destination."""
 
 
 class LooseSourceRoute(SourceRoute, frozen=True, gc=False):
-    """Other routers may lie between those named."""
+    """A loose source route: the packet may pass other routers between the listed ones."""
 
     KIND: ClassVar = 131
 
 
 class StrictSourceRoute(SourceRoute, frozen=True, gc=False):
-    """No other router may lie between those named."""
+    """A strict source route: the packet passes the listed routers only."""
 
     KIND: ClassVar = 137
 
@@ -84,8 +84,8 @@ class Timestamp(TypedOption, frozen=True, gc=False):
 
     Attributes:
         words: 32-bit numbers: milliseconds since midnight UT, with `flag` 1 and 3 after the address of each router.
-        pointer: Bytes from the option's first, counted from 1: 5 is the first word.
-        overflow: The number of routers that found no room.
+        pointer: The byte of the next word, counted from 1: 5 is the first word.
+        overflow: The number of routers that had no room for a timestamp.
         flag: 0 for timestamps alone, 1 with addresses, 3 with addresses that the sender has given.
     """
 
@@ -131,7 +131,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The values, each after its name; with addresses, each in front of its timestamp."""
+        """The values, each after its name; if there are addresses, each before its timestamp."""
         if not self.flag:
             return super().text
         pairs = zip(self.words[::2], (*self.words[1::2], ""), strict=False)
@@ -157,7 +157,7 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
 
 
 class RouterAlert(TypedOption, frozen=True, gc=False):
-    """Routers look at this datagram though it is not for them (RFC 2113); the value 0 is the only one defined there."""
+    """Router alert: routers examine the packet although it is not addressed to them (RFC 2113)."""
 
     KIND: ClassVar = 148
     FORM: ClassVar = "4 (RFC 2113 section 2.1)"

@@ -1,4 +1,4 @@
-"""Findings, checksums and replies: what a receiver says of a packet."""
+"""The functions `findings`, `checksums` and `reply`, which treat a packet as its receiver would."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PacketLike: TypeAlias = Packet | bytes | bytearray | memoryview
 
 
 def layers_of(packet: PacketLike) -> Layers:
-    """Return the packet as its receiver reads it: if it was built with false lengths, other than it was meant.
+    """Return the headers as a receiver reads them; a Packet is built first, so forced fields have their effect.
 
     Raises:
         PacketError: If it cannot be built, or its first header cannot be read.
@@ -31,7 +31,7 @@ def layers_of(packet: PacketLike) -> Layers:
 
 
 def findings(packet: PacketLike) -> list[Finding]:
-    """Return what is wrong with a packet, in the order of its bytes.
+    """Return the faults of a packet, sorted by offset.
 
     Raises:
         PacketError: If it cannot be built, or its first header cannot be read.
@@ -40,7 +40,7 @@ def findings(packet: PacketLike) -> list[Finding]:
 
 
 def checksums(packet: PacketLike) -> list[Checksum]:
-    """Return the verdict on each header's checksum, the outermost first: good, bad, or not verifiable and why.
+    """Return the verdict on each checksum, the outermost first: good, bad, or not verifiable with the reason.
 
     Raises:
         PacketError: If the packet cannot be built, or its first header cannot be read.
@@ -49,13 +49,13 @@ def checksums(packet: PacketLike) -> list[Checksum]:
 
 
 def reply(packet: Packet) -> tuple[Network, Header]:
-    """Return headers that answer `packet`: addresses and ports exchanged, an echo request answered by its reply.
+    """Return headers that answer `packet`, with addresses and ports swapped; an echo request becomes an echo reply.
 
-    For TCP the acknowledgement is what comes next in sequence (RFC 9293 section 3.4: SYN and FIN count), with the flag
-    ACK alone. Change what should differ with `replace`.
+    A TCP reply has the flag ACK and acknowledges the payload, SYN and FIN (RFC 9293 section 3.4). Change other fields
+    with `replace`.
 
     Raises:
-        PacketError: If nothing answers such a packet.
+        PacketError: If there is no reply to such a packet.
     """
     layers = layers_of(packet).layers
     last = layers[-1]

@@ -1,4 +1,4 @@
-"""The three kinds of header: of the link, of the network, and of the transport that the network carries."""
+"""The base classes of headers by layer: link, network and transport."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __tracebackhide__ = is_packet_error
 
 
 class Link(Header, frozen=True, gc=False):
-    """A header of the link layer: bytes that follow the packet inside are padding of short frames, not a fault."""
+    """A header of the link layer. Bytes behind the packet in it are padding of a short frame, not a fault."""
 
 
 class Network(Header, frozen=True, gc=False):
@@ -47,16 +47,16 @@ class Network(Header, frozen=True, gc=False):
 
         Args:
             length: Bytes of the transport header and its payload.
-            inner: The extension headers between.
+            inner: The extension headers between this header and the transport header.
         """
         raise NotImplementedError
 
     @property
     def payload_name(self) -> str:
-        """The protocol of what follows, as "UDP" or "Other (89)"."""
+        """The protocol of the next header or payload, as "UDP" or "Other (89)"."""
         raise NotImplementedError
 
-    def ends(self, inner: Sequence[Layer]) -> str:
+    def endpoints(self, inner: Sequence[Layer]) -> str:
         """Return "source > destination", each with the port of the header that this one carries."""
         ports = None
         for layer in inner:
@@ -68,12 +68,12 @@ class Network(Header, frozen=True, gc=False):
         return f"{self.src}.{ports[0]} > {self.dst}.{ports[1]}"
 
     def content_length(self, size: int) -> int:
-        """Return how many of the `size` bytes behind the header its length field counts."""
+        """Return how many of the `size` bytes behind the header belong to the packet by its length field."""
         raise NotImplementedError
 
 
 class Transport(Header, frozen=True, gc=False):
-    """A header that IP carries and that payload follows.
+    """A header that follows an IP header and ends the list of headers, as TCP or ICMP.
 
     Class attributes of a protocol:
         PROTOCOL: Its number in the IP header.
@@ -103,13 +103,14 @@ class Transport(Header, frozen=True, gc=False):
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
         data = header.to_bytes() + content
-        # A forced length of an outer header ends the packet for its receiver: one forced field is one fault.
+        # The receiver ends the packet at a forced length of an outer header. The checksum covers no more than that, so
+        # that one forced field is one fault.
         data = data[: received_length(outer, len(data))]
         return replace(header, checksum=self.checksum_of(outer, data))
 
 
 def received_length(outer: Sequence[Header], size: int) -> int:
-    """Return how many of the `size` bytes behind the `outer` headers their length fields leave to the receiver."""
+    """Return how many of the `size` bytes behind the `outer` headers a receiver keeps by their length fields."""
     between = 0
     for header in reversed(outer):
         if isinstance(header, Network):

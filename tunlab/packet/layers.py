@@ -1,6 +1,6 @@
-"""Read the bytes of a packet into headers with their places: the input of findings, verdicts, summaries and fields.
+"""Headers with their offsets in the packet: the input of findings, checksum verdicts, summaries and listings.
 
-`parse` gives the headers alone and is faster. Both read with the same header classes.
+`parse` returns the headers alone and is faster. Both use the `read` methods of the header classes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __tracebackhide__ = is_packet_error
 
 
 class Layers(Struct, frozen=True):
-    """The headers of a packet with their places.
+    """The headers of a packet with their offsets.
 
     Attributes:
-        unread: What is wrong with a header that could not be read.
+        unread: The finding about the header that could not be read.
         end: Where the payload of the last header ends.
     """
 
@@ -34,7 +34,7 @@ class Layers(Struct, frozen=True):
 
     @property
     def payload(self) -> bytes:
-        """The bytes behind the last header, as far as the length fields count them."""
+        """The bytes behind the last header, up to the end that the length fields give."""
         return self.data[self.layers[-1].body : self.end]
 
     @property
@@ -45,7 +45,7 @@ class Layers(Struct, frozen=True):
 
     @property
     def findings(self) -> list[Finding]:
-        """Everything that is wrong, in the order of the bytes."""
+        """All findings, sorted by offset."""
         found = [*self.unread]
         for layer in self.layers:
             found += layer.header.findings(layer)
@@ -84,10 +84,10 @@ def first_header(data: bytes, link_type: int | None = None) -> Reader:
 
 
 def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> Layers:
-    """Read the headers of `data`, from the reader `first` on (by default by the IP version).
+    """Return the headers of `data`. `first` reads the first one; by default the IP version chooses.
 
     Args:
-        missing: How many more bytes there were on the wire.
+        missing: The number of bytes that the capture left out.
 
     Raises:
         PacketError: If the first header cannot be read.
@@ -107,18 +107,18 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
             unread.append(_unread(error, start))
             following = None
             break
-        said = header.content_end(start, -1)
-        if said >= 0:
-            declared = said if length_from == INPUT else min(said, declared)
+        own_end = header.content_end(start, -1)
+        if own_end >= 0:
+            declared = own_end if length_from == INPUT else min(own_end, declared)
         layer = Layer(
             header, outer, data, start, body, content_end, end, wire - end,
             length_from, max(declared - body, 0), incomplete,
         )  # fmt: skip
         found.append(layer)
         incomplete = incomplete or header.incomplete(layer)
-        if said >= 0:
-            wire = min(wire, said)
-            if said <= end:
+        if own_end >= 0:
+            wire = min(wire, own_end)
+            if own_end <= end:
                 length_from = f"{header.layer_name}.{header.LENGTH_FIELD}"
         outer, start, end, following = (*outer, header), body, content_end, next_reader
     if following is not None and wire <= end:
@@ -139,7 +139,7 @@ def _unread(error: PacketError, start: int) -> Finding:
 
 
 def quote_text(data: bytes) -> str:
-    """Return the packet that an ICMP error quotes as ", for UDP to 192.0.2.9 port 53"; empty if it cannot be read."""
+    """Describe the packet that an ICMP error quotes: ", for UDP to 192.0.2.9 port 53"; empty if it cannot be read."""
     try:
         layers = read_layers(data, missing=0xFFFF).layers
     except PacketError:

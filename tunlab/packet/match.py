@@ -1,7 +1,7 @@
-"""Match packets, and explain why one does not match: both are one function.
+"""Matches: conditions on the fields of a packet.
 
-`TCP.where(dst_port=80)` makes a `Match`; `difference(packet)` returns the fields that differ, and a
-match is an empty list. How a field is compared depends on the value given:
+`TCP.where(dst_port=80)` makes a `Match`. `difference(packet)` returns the fields that differ; the list is empty if the
+packet matches. The kind of the given value decides how a field is compared:
 
     a value                       equal
     has(flags)                    all of these flags are set
@@ -24,7 +24,7 @@ from tunlab.packet.values import is_packet_error
 __tracebackhide__ = is_packet_error
 
 FunctionNamer: TypeAlias = Callable[[Callable[..., object]], str]
-"""Returns the text for a function in a message: its name, or its source where files may be read."""
+"""A function that names a function in messages: by its `__name__`, or by its source code."""
 
 
 def function_name(function: Callable[..., object]) -> str:
@@ -39,7 +39,7 @@ _FAR = 1000
 
 
 class Matchable(Protocol):
-    """The parts of a packet that a match needs."""
+    """An object that a match can examine: iterable over headers, with a payload."""
 
     @property
     def payload(self) -> bytes:

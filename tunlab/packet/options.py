@@ -1,8 +1,8 @@
-"""The option list that IPv4 (RFC 791 section 3.1) and TCP (RFC 9293 section 3.1) share.
+"""The format of option lists that IPv4 (RFC 791 section 3.1) and TCP (RFC 9293 section 3.1) share.
 
 Kind 0 ends the list, kind 1 is one byte of padding, every other kind is followed by a length byte that counts kind and
-length too, and by length - 2 bytes of data. Reading always ends: a length that is impossible (0, 1, or past the end)
-stops it with a fault; it never repeats or guesses.
+length too, and by length - 2 bytes of data. Reading always ends: an impossible length
+(0, 1, or past the end) stops it with a fault.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __tracebackhide__ = is_packet_error
 END_OF_OPTIONS = 0
 NO_OPERATION = 1
 MAX_OPTIONS_LENGTH = 40
-"""Bytes: a header of at most 15 words has 20 fixed bytes."""
+"""In bytes: a header has at most 15 words, and 20 bytes are fixed fields."""
 
 NAMES = {END_OF_OPTIONS: "end of options", NO_OPERATION: "no operation"}
 SHORT_NAMES = {END_OF_OPTIONS: "eol", NO_OPERATION: "nop"}
 
 
 class Option(Struct, frozen=True, gc=False):
-    """An option by its kind and data, the bytes after the length; kinds 0 and 1 have none."""
+    """An option as kind and data (the bytes behind the length byte); kinds 0 and 1 have no data."""
 
     kind: int
     data: bytes = b""
@@ -50,23 +50,23 @@ class Option(Struct, frozen=True, gc=False):
 
 
 class TypedOption(Struct, frozen=True, gc=False):
-    """An option whose data has a meaning; each subclass reads and writes its own."""
+    """The base class of known options, which have fields instead of data."""
 
     KIND: ClassVar[int]
     FORM: ClassVar[str]
-    """The length that the option has, as the end of a sentence, with the source."""
+    """The required length with its source, as the end of a sentence in a finding."""
     ONCE: ClassVar[bool] = False
-    """True if the option may stand in a header once only."""
+    """True if a header may have the option once only."""
     SHORT_NAME: ClassVar[str] = ""
-    """tcpdump's name."""
+    """The name that tcpdump prints."""
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        """Return the option with this data; None if the data has another form."""
+        """Return the option with this data; None if the data has a wrong length."""
         raise NotImplementedError
 
     def data(self) -> bytes:
-        """Return the bytes after kind and length."""
+        """Return the bytes behind kind and length."""
         raise NotImplementedError
 
     @property
@@ -105,9 +105,9 @@ class OptionFault(Struct, frozen=True):
     """The place in an option list where reading stopped.
 
     Attributes:
-        offset: Where the option starts in the list.
-        length: Its length byte; None if that is missing.
-        present: Bytes from the option's first to the end of the list.
+        offset: The offset of the option in the list.
+        length: Its length byte; None if it is missing.
+        present: The number of bytes from the start of the option to the end of the list.
     """
 
     offset: int
@@ -135,7 +135,7 @@ _END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
 
 
 def split_options(data: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
-    """Return kind and data of each option, up to and including the end of the list, and why reading stopped early."""
+    """Return kind and data of each option up to the end-of-options, and the fault at which reading stopped, if any."""
     found: list[Pair] = []
     offset, end = 0, len(data)
     while offset < end:
@@ -160,7 +160,7 @@ def split_options(data: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
 
 
 def decode_options(data: bytes, types: Types) -> tuple[Option | TypedOption, ...]:
-    """Return the options as objects; one that is not known, or has another form, is an `Option`."""
+    """Return the options as objects; an unknown option, or one with a wrong length, is an `Option`."""
     if not data:
         return ()
     return tuple(
@@ -183,7 +183,7 @@ def options_to_bytes(options: object) -> bytes:
 
 
 def pad_options(data: bytes) -> bytes:
-    """Return options filled up with ends-of-options to whole 32-bit words, in which headers count their length."""
+    """Return the options padded with zeros to a multiple of four bytes, the unit of the header length."""
     return data + bytes(-len(data) % 4)
 
 
@@ -191,7 +191,7 @@ def check_options(layer: str, data: bytes, source: str) -> bytes:
     """Return the options padded.
 
     Raises:
-        MalformedError: If a header cannot hold so many.
+        MalformedError: If they are longer than 40 bytes.
     """
     data = pad_options(data)
     if len(data) > MAX_OPTIONS_LENGTH:
@@ -201,11 +201,11 @@ def check_options(layer: str, data: bytes, source: str) -> bytes:
 
 
 def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types: Types) -> list[Finding]:
-    """Return what is wrong with the options of a header.
+    """Return the faults of the options of a header.
 
     Args:
-        at: Where they start in the header.
-        length_from: The field that says where they end.
+        at: The offset of the options in the header.
+        length_from: The field that gives their end.
     """
     found = list[Finding]()
     pairs, fault = split_options(data)
@@ -221,7 +221,7 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
                 else option.fault
             )
             if known.ONCE and kind in seen and not rule:
-                rule = f"option {kind} ({known.__name__}) stands twice; it may stand once (RFC 791 section 3.1)"
+                rule = f"option {kind} ({known.__name__}) occurs twice; it may occur once (RFC 791 section 3.1)"
             if rule:
                 found.append(layer.finding("options", FindingKind.OPTION, at + offset, rule))
         seen.add(kind)

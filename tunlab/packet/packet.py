@@ -1,15 +1,15 @@
-"""The packet: headers side by side, what they carry, and what follows.
+"""The packet: its headers, payload and trailer; parsing and building.
 
 Three laws, held by property tests:
 
 1. `build(parse(data)) == data` for all bytes that parse: parsing keeps every bit.
-2. `parse(build(packet)) == complete(packet)` if nothing is forced to say otherwise and the payload is not itself the
-   body of a registered protocol; for those, `parse(build(packet))` builds to the same bytes. Only derived fields may be
-   None, and None means compute.
+2. `parse(build(packet)) == complete(packet)`, unless a forced field contradicts the headers, or the payload is itself
+   the body of a registered protocol; then `parse(build(packet))` still builds to the same bytes. Only derived fields may
+   be None, which means that they are computed.
 3. `findings(build(packet)) == []` if nothing was forced.
 
-Parsing frames and findings judge. `parse` raises only if the first header cannot be framed; whatever is wrong further
-in keeps the headers read so far and leaves the rest as bytes.
+`parse` raises only if the first header cannot be read. After an unreadable inner header it keeps the headers before it
+and leaves the rest as payload; `findings` reports what is wrong.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from tunlab.packet.values import is_packet_error, to_bytes
 __tracebackhide__ = is_packet_error
 
 PacketPart: TypeAlias = Header | bytes | bytearray | memoryview | SupportsBytes
-"""What a packet is built of: headers, then payload as bytes or anything with `__bytes__`."""
+"""A part of a packet: a header, or payload as bytes or anything with `__bytes__`."""
 
 H = TypeVar("H", bound=Header)
 
 
 class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
-    """Headers from the outermost in, and what they carry.
+    """Headers, the outermost first, with payload and trailer.
 
     Attributes:
-        payload: The bytes behind the last header, as far as the length fields count them.
-        trailer: The bytes behind those.
-        missing: How many more bytes there were on the wire, which a capture or an ICMP error left out.
+        payload: The bytes behind the last header, up to the end that the length fields give.
+        trailer: The bytes behind that end, as the padding of short Ethernet frames.
+        missing: The number of bytes that were on the wire, but that the capture or the ICMP error left out.
         time: When the packet was received, in nanoseconds of `clock`; None if it was not received. Packets that differ
             in time alone are equal.
         clock: The clock of `time`: "realtime" (since the epoch), "monotonic" or the name of a virtual clock.
@@ -84,10 +84,10 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
 
     @classmethod
     def of(cls, *parts: PacketPart) -> Packet:
-        """Return the packet of headers and what they carry, joined.
+        """Return the packet of these headers and payload; several payload parts are joined.
 
         Raises:
-            PacketError: If these parts do not make a packet.
+            PacketError: If the parts are not in the order of a packet, or the payload is not bytes.
         """
         headers = tuple([part for part in parts if isinstance(part, Header)])
         if any(isinstance(part, Header) for part in parts[len(headers) :]):
@@ -188,7 +188,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
 
 
 def check_headers(headers: tuple[Header, ...]) -> None:
-    """Raise PacketError if these headers do not make a packet."""
+    """Raise PacketError if the headers are not in the order of a packet."""
     if not headers or not isinstance(headers[0], (Network, Link)):
         raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first")
     for header in headers[:-1]:
@@ -206,11 +206,11 @@ def parse(
     time: int | None = None,
     clock: str = "",
 ) -> Packet:
-    """Return the packet in `data`. `findings` and `checksums` tell what is wrong further in than the first header.
+    """Return the packet in `data`. `findings` and `checksums` report faults behind the first header.
 
     Args:
         link_type: The capture's link type (`LINKTYPE_…`), 1 for Ethernet; None means an IP packet.
-        wire_length: Bytes on the wire, if a capture kept fewer; None: `data` is all.
+        wire_length: Bytes on the wire, if the capture kept fewer; None if `data` is the whole packet.
         time: When the packet was received, in nanoseconds of `clock`.
 
     Raises:
@@ -276,7 +276,7 @@ def complete(packet: Packet) -> Packet:
 
     Raises:
         MalformedError: If a field cannot be computed.
-        PacketError: If the headers do not make a packet.
+        PacketError: If the headers are not in the order of a packet.
     """
     check_headers(packet.headers)
     return replace(packet, headers=_complete(packet)[0])
@@ -295,13 +295,13 @@ def _complete(packet: Packet) -> tuple[tuple[Header, ...], bytes]:
 
 
 def build(*parts: PacketPart | Packet) -> bytes:
-    """Return the bytes of a packet, or of headers and payload side by side: `build(IPv4(…), TCP(…), b"payload")`.
+    """Return the bytes of a packet, or of headers and payload: `build(IPv4(…), TCP(…), b"payload")`.
 
     Derived fields that are None are computed, others are sent as given; the headers given do not change.
 
     Raises:
         MalformedError: If a derived field cannot be computed.
-        PacketError: If the parts do not make a packet.
+        PacketError: If the parts are not in the order of a packet.
     """
     if len(parts) == 1 and isinstance(parts[0], Packet):
         packet = parts[0]

@@ -1,4 +1,4 @@
-"""The tables that say which header follows: each protocol registers its reader here, under its number.
+"""The tables of protocols by their numbers, in which each protocol registers its reader.
 
 A reader is the `read` of a header class, as `IP_PAYLOADS[6] = TCP.read`.
 """
@@ -9,16 +9,16 @@ from tunlab.packet.header import Header, Reader, layer_of
 from tunlab.packet.truncated import TruncatedHeader
 
 LINK_TYPES: dict[int, Reader | None] = {101: None}
-"""By the link type of a capture (the LINKTYPE_ numbers of tcpdump.org): the first header; None: by the IP version."""
+"""Readers of the first header by the link type of a capture (LINKTYPE_ numbers of tcpdump.org). None: IP."""
 
 IP_VERSIONS: dict[int, Reader] = {}
-"""By the first four bits of an IP packet."""
+"""Readers by the IP version, the first four bits of a packet."""
 
 ETHERTYPES: dict[int, Reader] = {}
-"""By the EtherType of an Ethernet frame, a VLAN tag or a GRE header (IEEE 802 Numbers of IANA)."""
+"""Readers by the EtherType of an Ethernet frame, a VLAN tag or a GRE header (IEEE 802 Numbers of IANA)."""
 
 IP_PAYLOADS: dict[int, Reader] = {}
-"""By the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
+"""Readers by the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
 
 
 def number_of(table: dict[int, Reader], header: Header | None) -> int | None:

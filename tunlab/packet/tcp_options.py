@@ -39,7 +39,7 @@ class MSS(TypedOption, frozen=True, gc=False):
 
 
 class WindowScale(TypedOption, frozen=True, gc=False):
-    """Windows count units of 2**shift bytes (RFC 7323 section 2); in SYN segments only."""
+    """Window scale: windows are in units of 2**shift bytes (RFC 7323 section 2); in SYN segments only."""
 
     KIND: ClassVar = 3
     SHORT_NAME: ClassVar = "wscale"
@@ -102,7 +102,7 @@ class SACK(TypedOption, frozen=True, gc=False):
 
 
 class Timestamps(TypedOption, frozen=True, gc=False):
-    """The sender's clock and the echo of the peer's, in the units of their senders (RFC 7323 section 3)."""
+    """The sender's timestamp and an echo of the peer's latest, each in units of its sender (RFC 7323 section 3)."""
 
     KIND: ClassVar = 8
     FORM: ClassVar = "10 (RFC 7323 section 3.2)"
@@ -175,4 +175,4 @@ class AO(TypedOption, frozen=True, gc=False):
 _TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
 TYPES: Types = {each.KIND: each for each in _TYPES}
 SYN_ONLY = frozenset({MSS.KIND, WindowScale.KIND, SACKPermitted.KIND})
-"""The options of segments with SYN only (RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2)."""
+"""Options for SYN segments only (RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2)."""

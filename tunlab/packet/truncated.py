@@ -1,7 +1,7 @@
-"""A transport header that is cut short: the fields that are whole, and the bytes.
+"""A truncated header: the fields that are completely present, and the bytes.
 
 ICMP errors quote at least eight bytes behind the IP header (RFC 792): the ports and the sequence number of a TCP
-segment, but not its whole header. Short captures and broken senders end anywhere.
+segment, but not its whole header. Captures with a snap length end at any byte.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def values(self) -> dict[str, int]:
-        """The numbers of the fields that are whole, by name."""
+        """The fields that are completely present, by name."""
         return {field.name: field.value for field in number_fields(self.layer.LAYOUT, self.data, 0)}  # type: ignore[misc]
 
     @property
     def src_port(self) -> int | None:
-        """The source port; None if it is missing or the protocol has none, as with the properties below."""
+        """The source port; None if it is missing or the protocol has no ports."""
         return self.values.get("src_port")
 
     @property
@@ -78,25 +78,25 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         return len(self.data)
 
     def checksum_verdict(self, layer: Layer) -> Checksum | None:  # noqa: ARG002
-        """Return None: the checksum may be missing, and what it covers is."""
+        """Return None: the bytes that the checksum covers are missing."""
         return None
 
     def findings(self, layer: Layer) -> list[Finding]:
-        """Return that the header is cut short, unless the capture cut it."""
+        """Return the finding that the header is cut short, unless the capture cut it."""
         least = sum(bits for _, bits in self.layer.LAYOUT) // 8
         if least <= layer.present + layer.cut:
-            return []  # the capture left it out, not the sender
+            return []  # the sender sent it, and the capture left it out
         rule = "the header is cut short"
         return [layer.finding("header", FindingKind.TRUNCATED, 0, rule, least, layer.present, layer.length_from)]
 
     @property
     def layer_name(self) -> str:
-        """The protocol of the whole header."""
+        """The protocol of the complete header."""
         return self.layer.__name__
 
     @property
     def title(self) -> str:
-        """How much there is of the header."""
+        """The number of bytes present."""
         return f"truncated, {count(len(self.data), 'byte')}"
 
     @property
@@ -106,11 +106,11 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         return (values["src_port"], values["dst_port"]) if "src_port" in values and "dst_port" in values else None
 
     def to_dict(self) -> dict[str, object]:
-        """Return the whole fields, and the bytes in hexadecimal as "truncated"."""
+        """Return the complete fields, and the bytes in hexadecimal as "truncated"."""
         return {**self.values, "truncated": self.data.hex()}
 
     def fields(self) -> list[Field]:
-        """Return the whole fields, then the bits of the next one."""
+        """Return the complete fields, then the bits of the next one."""
         found = number_fields(self.layer.LAYOUT, self.data, 0)
         for at, field in enumerate(found):
             if field.name == "checksum":
@@ -124,17 +124,17 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         return found
 
     def listing(self, layer: Layer, *, verbose: bool) -> list[str]:  # noqa: ARG002
-        """Return the whole fields, a line each."""
+        """Return a line for each complete field."""
         if not verbose:
             return []
         lines = [f"  {name.replace('_', ' ').title()}: {value}" for name, value in self.values.items()]
         return [f"{self.layer_name} (cut short):", *lines]
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
-        """Return the protocol and the whole fields."""
+        """Return the protocol and the complete fields."""
         return ", ".join((self.layer_name, *(f"{name} {value}" for name, value in self.values.items())))
 
 
 def truncated(layer: type[Header], data: bytes, start: int, end: int) -> Reading:
-    """Return what `read` returns for a header of `layer` that ends early."""
+    """Return the result of `read` for a header of `layer` that is cut short."""
     return TruncatedHeader.unchecked()(layer, data[start:end]), end, end, None

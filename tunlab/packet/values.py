@@ -1,4 +1,4 @@
-"""Values that users give: bring them into the form that a field holds, or say why they do not fit."""
+"""Checks and conversions of values that users give for fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __tracebackhide__ = is_packet_error
 
 
 def check_width(layer: str, field: str, value: object, bits: int) -> int:
-    """Return `value` if a field of so many bits holds it.
+    """Return `value` if it fits a field of `bits` bits.
 
     Raises:
         MalformedError: If it does not.
@@ -54,7 +54,7 @@ def to_bytes(value: object) -> bytes:
 
 
 def flag_converter(kind: type[F]) -> Callable[[object], F]:
-    """Return a converter of numbers to flags of `kind` for COERCE, which rejects numbers that the field cannot hold."""
+    """Return a function for COERCE that converts numbers to flags of `kind` and rejects numbers that do not fit."""
     highest = sum(kind)
 
     def convert(value: object) -> F:

@@ -1,4 +1,4 @@
-"""The IPv4 header: RFC 791, with DSCP (RFC 2474) and ECN (RFC 3168) in the former type of service."""
+"""The IPv4 header: RFC 791, with DSCP (RFC 2474) and ECN (RFC 3168) in place of the type of service."""
 
 from __future__ import annotations
 
@@ -52,15 +52,15 @@ class IPFlag(IntFlag):
 FLAGS = tuple(IPFlag(number) for number in range(8))  # a table of members is 25 times faster than the enum's call
 
 MORE_FRAGMENTS = (False, True) * 4
-"""By the flags: True if MF is set. Operators of IntFlag take ten times as long."""
+"""True if MF is set, by the flags as a number. Operators of IntFlag take ten times as long."""
 
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
 unpack_ipv4 = struct.Struct("!BBHHBBBBHBBBBBBBB").unpack_from
 """Unpacks a header, each address as four numbers."""
 SERVICE = tuple((byte >> 2, byte & 3) for byte in range(256))
-"""DSCP and ECN by the former type of service."""
+"""DSCP and ECN by the byte that holds both."""
 FRAGMENT = tuple((FLAGS[byte >> 5], (byte & 31) << 8) for byte in range(256))
-"""By the first byte of flags and fragment offset: the flags, and its part of the offset."""
+"""The flags and the high bits of the fragment offset, by the byte that holds both."""
 
 
 class IPv4(Network, frozen=True, gc=False):
@@ -70,7 +70,7 @@ class IPv4(Network, frozen=True, gc=False):
         ihl: The header's length in 32-bit words; None: computed.
         total_length: Bytes of header and content; None: computed.
         fragment_offset: In 8-byte units, as on the wire.
-        protocol: None: that of the header which follows.
+        protocol: None: computed from the next header.
         checksum: None: computed.
         src: Given as text or as an `ipaddress` object, held as text.
         options: Bytes as on the wire, given as bytes or as a list of options (`ip_options`).
@@ -150,7 +150,7 @@ class IPv4(Network, frozen=True, gc=False):
     def final_destination(self) -> str:
         """`dst`, or the last hop of a source route that is not used up (RFC 791 section 3.1).
 
-        Transport checksums cover this address.
+        Transport checksums cover this address instead of `dst`.
         """
         if self.options:
             for option in self.decoded_options:
@@ -181,7 +181,7 @@ class IPv4(Network, frozen=True, gc=False):
             f"{text[a]}.{text[b]}.{text[c]}.{text[d]}", f"{text[e]}.{text[f]}.{text[g]}.{text[h]}",
             data[start + FIXED : body],
         )  # fmt: skip
-        if ihl * 4 <= total <= end - start:  # less than the header, as 0 of segmentation offload, says nothing
+        if ihl * 4 <= total <= end - start:  # a length below the header, as 0 of segmentation offload, is ignored
             end = start + total
         return header, body, end, None if offset else IP_PAYLOADS.get(protocol)
 
@@ -369,7 +369,7 @@ class IPv4(Network, frozen=True, gc=False):
         if self.is_fragment:
             more = "+" * (IPFlag.MF in self.flags)
             text += f", fragment id {self.identification} {layer.size}@{self.fragment_offset * 8}{more}"
-        return f"IP {self.ends(inner)}: {text}"
+        return f"IP {self.endpoints(inner)}: {text}"
 
     def reply(self, layer: Layer) -> IPv4:  # noqa: ARG002
         return IPv4(src=self.dst, dst=self.src)

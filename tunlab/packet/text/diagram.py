@@ -1,4 +1,4 @@
-"""Headers drawn as RFC 791 draws them, 32 bits a row, with the fields that differ marked; and bytes beside bytes."""
+"""Header diagrams as in RFC 791, with the fields that differ underlined, and the comparison of byte strings."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tunlab.packet.truncated import TruncatedHeader
 
 _ROW = 32
 _TAIL_BYTES_A_LINE = 16
-_BRIEF, _RUNS, _RUN = 100, 6, 8  # in one line: characters of a value, runs of bytes, bytes of each run
+_BRIEF, _RUNS, _RUN = 100, 6, 8  # limits in one line: characters of a value, runs of bytes, bytes of a run
 _SHORT: Mapping[str, str] = {"data_offset": "offset", "reserved": "rsvd", "max_response_code": "max resp code"}
 """Short names for fields that are narrower than their names."""
 
@@ -31,7 +31,7 @@ def header_diagram(header: Header, marked: Collection[str] = (), *, offset: int 
 
     Args:
         marked: The fields that are underlined by ^.
-        offset: Where the header starts, in bytes from the packet's first; each row begins with its own.
+        offset: The offset of the header in the packet, in bytes. Each row begins with its offset.
     """
     margin = " " * 5
     tens = "".join(f"{bit // 10 if bit % 10 == 0 else ' '} " for bit in range(_ROW))
@@ -56,7 +56,7 @@ def header_diagram(header: Header, marked: Collection[str] = (), *, offset: int 
 
 
 def _rows(header: Header, marked: Collection[str]) -> Iterator[list[_Cell]]:
-    """Return the fixed fields in rows; a field that is wider than what is left of its row goes on in the next."""
+    """Yield the fixed fields in rows of 32 bits; a field that does not fit its row continues in the next."""
     row: list[_Cell] = []
     room = _ROW
     layout = header.layer.LAYOUT if isinstance(header, TruncatedHeader) else header.LAYOUT
@@ -85,7 +85,7 @@ def _value(field: Field, bits: int) -> str:
         text = f"{value:#06x}"
     elif isinstance(value, IntFlag):
         text = value.name or "0"
-        if len(text) > width:  # the first letters, as tcpdump prints flags
+        if len(text) > width:  # the first letter of each flag
             text = "".join(flag.name[0] for flag in type(value) if flag in value and flag.name)
     elif isinstance(value, int):
         text = str(int(value))
@@ -106,7 +106,7 @@ def _border(row: Iterable[_Cell]) -> str:
 
 
 def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
-    """Return the fields to mark by their header; for a view, itself and the fields in which its value stands."""
+    """Return the fields to underline by header class; for a view also the fields that hold its value."""
     found: dict[type[Header], set[str]] = {}
     layers = {type(header).__name__: type(header) for header in packet.headers}
     for difference in differences:
@@ -118,7 +118,7 @@ def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[
 
 
 def explain(packet: Packet, differences: Sequence[Difference], name: FunctionNamer = function_name) -> list[str]:
-    """Return the lines that say where a packet differs: each difference, then a diagram of each header that does.
+    """Return the lines about the differences of a packet: each difference, then diagrams of the headers that differ.
 
     Args:
         name: Returns the text for a function.
@@ -137,7 +137,7 @@ def explain(packet: Packet, differences: Sequence[Difference], name: FunctionNam
 def difference_lines(
     differences: Iterable[Difference], name: FunctionNamer = function_name, labels: tuple[str, str] = ("wanted", "got")
 ) -> list[str]:
-    """Return a line for each difference; bytes that differ from wanted bytes are laid beside them."""
+    """Return a line for each difference; two byte strings are compared in several lines."""
     lines: list[str] = []
     for each in differences:
         if isinstance(each.wanted, bytes) and isinstance(each.got, bytes):
@@ -150,7 +150,7 @@ def difference_lines(
 def diff_bytes(
     wanted: bytes, got: bytes, field: str = "bytes", labels: tuple[str, str] = ("wanted", "got")
 ) -> list[str]:
-    """Return where two byte strings differ: how many bytes, and the lines of sixteen around the first three that do."""
+    """Return the comparison of two byte strings: the number of bytes that differ, then three rows of sixteen bytes."""
     length = max(len(wanted), len(got))
     differing = [at for at in range(length) if wanted[at : at + 1] != got[at : at + 1]]
     left, right = labels
@@ -189,7 +189,7 @@ def short_values(difference: Difference, name: FunctionNamer = function_name) ->
 
 
 def differing_ranges(one: bytes, other: bytes) -> list[tuple[int, int]]:
-    """Return start and end of each run of bytes in which two byte strings differ, their different ends included."""
+    """Return start and end of each run of differing bytes; the tail of the longer string counts as differing."""
     common, length = min(len(one), len(other)), max(len(one), len(other))
     runs = list[tuple[int, int]]()
     for at in range(common):
@@ -205,7 +205,7 @@ def differing_ranges(one: bytes, other: bytes) -> list[tuple[int, int]]:
 
 
 def _differing_bytes(one: bytes, other: bytes) -> tuple[str, str]:
-    """Describe both byte strings by the bytes that differ, and by their lengths if these differ."""
+    """Return both byte strings as text: the bytes that differ, and the lengths if they differ."""
     runs = differing_ranges(one, other)
     more = [f"{len(runs) - _RUNS} more places"] if len(runs) > _RUNS else []
     sides = []

@@ -1,4 +1,4 @@
-"""Two packets or headers side by side: the fields in which they are not equal."""
+"""The explanation of a failed `left == right` for packets and headers: the fields that differ."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SIDES = ("left", "right")
 
 
 def parse_pair(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
-    """Return both as packets if both are IP packets and one at least has the length that it says; else None.
+    """Return both as packets if both are IP packets and at least one is as long as its total length; else None.
 
-    Bytes that begin with 0x45 are as often text that begins with "E": the length tells them apart.
+    The length distinguishes a packet that begins with 0x45 from text that begins with "E".
     """
     try:
         packets = parse(left), parse(right)
@@ -30,7 +30,7 @@ def parse_pair(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
 
 def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
     """Return the lines of a failed `left == right`: each field that differs with both values, then the left diagram."""
-    # A checksum differs because something else does: it comes last.
+    # Checksums come last: they differ because another field does.
     differences = sorted(_differences(left, right), key=lambda each: each.field.endswith(".checksum"))
     lines = [f"{_name(left)} == {_name(right)}, but for {', '.join(each.field for each in differences) or 'nothing'}"]
     lines += difference_lines(differences, labels=SIDES)

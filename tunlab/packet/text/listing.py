@@ -1,4 +1,4 @@
-"""Packets as text: the listing, the hex dump, the one-line summary, and the values that JSON takes."""
+"""Packets as text: the listing, the hex dump, the one-line summary, and dictionaries for JSON."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _rows(data: bytes) -> Iterator[str]:
 
 
 def summary(packet: PacketLike) -> str:
-    """Return the packet in one line, as tcpdump prints it, with what is wrong in square brackets.
+    """Return the packet in one line, as tcpdump prints it, with findings in square brackets.
 
     Bytes that are not an IP packet are described; this does not raise.
     """

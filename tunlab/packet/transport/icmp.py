@@ -47,7 +47,7 @@ class ICMPType(IntEnum):
 
 
 ERRORS = frozenset({3, 4, 5, 11, 12})
-"""Types whose payload begins with the packet that caused them."""
+"""The error types, whose payload begins with the packet that caused the error."""
 
 HAVE_IDENTIFIER = frozenset({0, 8, 13, 14, 15, 16})
 """Types with an identifier and a sequence number."""
@@ -90,16 +90,16 @@ _REST: dict[int, tuple[tuple[str, int], ...]] = {
     11: (_UNUSED, _LENGTH, ("unused", 16)),
     12: (("pointer", 8), _LENGTH, ("unused", 16)),
 }
-"""Bytes 4 to 7 by type, where they are not identifier and sequence number."""
+"""The fields in bytes 4 to 7 by type, for types without identifier and sequence number."""
 
 
 class ICMP(Transport, frozen=True, gc=False):
-    """The eight bytes that every ICMP message begins with; what follows them is the packet's payload.
+    """An ICMP header of eight bytes; the rest of the message is the payload.
 
     Attributes:
-        identifier: Bytes 4 and 5, as echo and timestamp messages use them. Other messages keep other things in bytes 4
-            to 7: `gateway`, `pointer` and `mtu` read them, and the class methods `redirect`, `parameter_problem` and
-            `unreachable` write them.
+        identifier: Bytes 4 and 5, as echo and timestamp messages use them. Other messages have other fields in bytes 4
+            to 7: `gateway`, `pointer` and `mtu` return them, and the class methods `redirect`, `parameter_problem` and
+            `unreachable` set them.
         sequence_number: Bytes 6 and 7.
         checksum: None: computed.
     """
@@ -165,7 +165,7 @@ class ICMP(Transport, frozen=True, gc=False):
 
     @property
     def name(self) -> str:
-        """The message in words, as "echo request" or "port unreachable"; by its numbers if it has no name."""
+        """The message in words, as "echo request" or "port unreachable"; "type 99 code 1" for unknown ones."""
         specific = CODES.get((self.type, self.code))
         if specific is not None:
             return specific
@@ -177,7 +177,7 @@ class ICMP(Transport, frozen=True, gc=False):
 
     @property
     def is_error(self) -> bool:
-        """True if the message is about a packet that it quotes."""
+        """True if the message is an error, which quotes the packet that caused it."""
         return self.type in ERRORS
 
     @property

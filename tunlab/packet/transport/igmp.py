@@ -158,7 +158,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def version(self) -> int | None:
-        """1, 2 or 3 by type and length (RFC 3376 section 7.1); None for a type or a query's length of no version."""
+        """1, 2 or 3 by type and length (RFC 3376 section 7.1); None for others."""
         if self.type == IGMPType.MEMBERSHIP_QUERY:
             if 0 < len(self.rest) < 4:
                 return None
@@ -185,7 +185,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def record_count(self) -> int | None:
-        """The number of group records that a version 3 report announces; None for other messages."""
+        """The number of group records by the header of a version 3 report; None for other messages."""
         return int.from_bytes(ipv4_bytes(self.group)[2:], "big") if self.type == IGMPType.V3_MEMBERSHIP_REPORT else None
 
     @property

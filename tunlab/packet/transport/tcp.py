@@ -300,7 +300,7 @@ class TCP(Transport, frozen=True, gc=False):
 
 
 def _flags_rule(flags: int) -> str:
-    """Return what no sender would say with these flags (RFC 9293 section 3.10.7); empty if they are possible."""
+    """Return the rule that the combination of flags breaks (RFC 9293 section 3.10.7); empty if it breaks none."""
     if not flags & (_SYN | _RST | _ACK):
         return "without ACK, SYN or RST a receiver drops the segment (RFC 9293 section 3.10.7.4)"
     if flags & _SYN and flags & _RST:

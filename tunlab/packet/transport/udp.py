@@ -28,7 +28,7 @@ class UDP(Transport, frozen=True, gc=False):
 
     Attributes:
         length: Bytes of header and payload; None: computed.
-        checksum: None: computed; 0: the sender computed none.
+        checksum: None: computed; 0: the packet has no checksum.
     """
 
     PROTOCOL: ClassVar = 17
@@ -64,7 +64,7 @@ class UDP(Transport, frozen=True, gc=False):
         header = self if self.length is not None else replace(self, length=length)
         if self.checksum is not None:
             return header
-        # The receiver sums as many bytes as the length says: a forced length alone is one fault, not two.
+        # The checksum covers the bytes that the length counts, so that a forced length is one fault, not two.
         counted = length - LENGTH if length >= LENGTH else len(content)
         return header._with_checksum(outer, content[:counted])
 
