@@ -4,8 +4,8 @@ Three laws, held by property tests:
 
 1. `build(parse(data)) == data` for all bytes that parse: parsing keeps every bit.
 2. `parse(build(packet)) == complete(packet)`, unless a forced field contradicts the headers, or the payload is itself
-   the body of a registered protocol; then `parse(build(packet))` still builds to the same bytes. Only derived fields may
-   be None, which means that they are computed.
+   the body of a registered protocol; then `parse(build(packet))` still builds to the same bytes. Only derived fields
+   may be None, which means that they are computed.
 3. `findings(build(packet)) == []` if nothing was forced.
 
 `parse` raises only if the first header cannot be read. After an unreadable inner header it keeps the headers before it
