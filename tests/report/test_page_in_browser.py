@@ -139,6 +139,19 @@ def test_page_focus_is_visible(show):
         assert "solid 2px" in outline, (selector, outline)
 
 
+def test_page_byte_cursor_is_framed_while_bytes_have_focus(show):
+    page = show(session())
+    page.click("#list .row:first-child")
+    page.click("#f5")
+    shadow = "getComputedStyle(document.querySelector('#bytes .x.cursor')).boxShadow"
+    page.press("Enter")
+    assert page.run(FOCUSED) == "bytes"
+    assert "0px 0px 0px 2px inset" in page.run(shadow)
+    page.press("Escape")
+    assert page.run(FOCUSED) == "tree"
+    assert "0px -2px 0px 0px inset" in page.run(shadow)
+
+
 def test_page_has_accessible_roles_and_names(show):
     page = show(session())
     page.call("Accessibility.enable")
