@@ -301,8 +301,8 @@ def test_dump_after_killed_dump_opens_the_tun(dump, start, tunlab, run_directory
         (
             ("--protocol", "x"),
             (
-                "Error: Invalid value for '--protocol': 'x' is not a protocol; give icmp, igmp, tcp, udp or a number"
-                " from 0 to 255"
+                "Error: Invalid value for '--protocol': 'x' is not a protocol; give icmp, igmp, ipv4, tcp, udp"
+                " or a number from 0 to 255"
             ),
         ),
         (("--protocol", "256"), "Error: Invalid value for '--protocol': '256' is not a protocol; give icmp,"),

@@ -69,7 +69,7 @@ def _parsed_by(parser: str) -> Callable[[click.Context, click.Parameter, str | N
 @click.option("-a", "--all", "everything", is_flag=True, help="Include UDP and packets that are not IPv4.")
 @click.option(
     "--protocol", callback=_parsed_by("parse_protocol"), metavar="PROTOCOL",
-    help="Only this IP protocol: icmp, igmp, tcp, udp or a number.",
+    help="Only this IP protocol: a name like tcp, or a number.",
 )  # fmt: skip
 @click.option(
     "--address", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]",

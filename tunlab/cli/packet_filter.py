@@ -56,17 +56,18 @@ class PacketFilter(Struct, frozen=True):
 
 
 def parse_protocol(text: str) -> int:
-    """Return the protocol number of "icmp", "igmp", "tcp", "udp" or a decimal number from 0 to 255.
+    """Return the protocol number of a name like "tcp" or of a decimal number from 0 to 255.
 
     Raises:
         ValueError: The text is none of these; the message says what to give.
     """
-    for number in IP_PAYLOADS:
-        if text.lower() == payload_name(IP_PAYLOADS, number).lower():
-            return number
+    names = {payload_name(IP_PAYLOADS, number).lower(): number for number in IP_PAYLOADS}
+    if text.lower() in names:
+        return names[text.lower()]
     if text.isascii() and text.isdecimal() and int(text) < 256:
         return int(text)
-    raise ValueError(f"{text!r} is not a protocol; give icmp, igmp, tcp, udp or a number from 0 to 255")
+    known = ", ".join(sorted(names))
+    raise ValueError(f"{text!r} is not a protocol; give {known} or a number from 0 to 255")
 
 
 def parse_network(text: str) -> IPv4Network:
