@@ -151,8 +151,8 @@ ELSEWHERE = {
     "make bench": ("Makefile", "bench:"),
     ".ci/run": (".ci/run", "set -e"),
     "pip install tunlab": (".github/workflows/release.yml", 'pip" install'),
-    "pip install pre-commit": (".pre-commit-config.yaml", "repos:"),
-    "pre-commit install": (".pre-commit-config.yaml", "repos:"),
+    ".venv/bin/python -m pip install pre-commit": (".pre-commit-config.yaml", "repos:"),
+    ".venv/bin/pre-commit install": (".pre-commit-config.yaml", "repos:"),
     "docker build -t tunlab .": ("tests/engines/test_suite_image.py", "Dockerfile"),
     "docker run --rm --privileged tunlab": ("Dockerfile", 'CMD ["tunlab", "demo"]'),
 }

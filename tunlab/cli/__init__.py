@@ -1,7 +1,7 @@
 """The command `tunlab`. It prints data to standard output and everything else to standard error.
 
-For contributors: this file and the top level of a command's module import only click and tunlab.errors. A command
-imports the rest when it runs, so that `tunlab --help` is fast.
+For contributors: this file and the top level of a command's module import only the standard library, click and
+tunlab.errors. A command imports the rest when it runs, so that `tunlab --help` is fast.
 """
 
 from __future__ import annotations
