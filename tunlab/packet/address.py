@@ -31,6 +31,7 @@ def ipv4_text(data: bytes) -> str:
     return f"{text[a]}.{text[b]}.{text[c]}.{text[d]}"
 
 
+@lru_cache(4096)
 def ipv4_bytes(text: str) -> bytes:
     """Return the four bytes of a dotted text that `ipv4_address` has checked."""
     return bytes(map(int, text.split(".")))

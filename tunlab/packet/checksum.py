@@ -43,12 +43,17 @@ def internet_checksum(data: bytes) -> int:
     An odd last byte is padded on the right with a zero. Data that is all zero has the checksum 0xffff.
     """
     # 2**16 ≡ 1 (mod 65535): the ones'-complement sum of the words is the whole number modulo 65535.
-    number = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
+    number = word_sum(data)
     return -number % 65535 if number else 0xFFFF
+
+
+def word_sum(data: bytes) -> int:
+    """Return a number that is congruent to the sum of the 16-bit words of `data` modulo 65535."""
+    return int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
 
 
 def checksum_ok(data: bytes) -> bool:
     """Return True if `data`, its checksum field included, sums to 0xffff, as an undamaged header does (RFC 1071)."""
-    number = int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
+    number = word_sum(data)
     # All zero leaves no remainder either, but its sum is 0, not 0xffff.
     return number != 0 and number % 65535 == 0

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct, StructMeta
 from msgspec.structs import asdict, force_setattr
 
 from tunlab.errors import MalformedError
-from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
+from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
 from tunlab.packet.field import Field, flag_fields, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.match import Match, unknown_field, where
@@ -54,7 +54,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         DERIVED: The fields that may be None, which means that they are computed on building.
         VIEWS: Properties that `where` accepts like fields, each with the fields that hold its value.
         COERCE: Fields that accept several kinds of value, each with the function that converts it.
-        LENGTH_FIELD: The field that says how long the content is.
+        LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
     """
 
@@ -63,7 +63,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     DERIVED: ClassVar[frozenset[str]] = frozenset()
     VIEWS: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     COERCE: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
-    LENGTH_FIELD: ClassVar[str] = ""
+    LENGTH_FROM: ClassVar[str] = ""
     CHECKSUM_OFFSET: ClassVar[int | None] = None
 
     # ----- values
@@ -186,9 +186,13 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     # ----- checksums
 
-    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:  # noqa: ARG002
+    def covered(self, outer: Sequence[Header], data: bytes) -> bytes:  # noqa: ARG002
+        """Return the bytes that the checksum covers: `data` (this header and its content), and a pseudo-header."""
+        return data
+
+    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
         """Return the checksum for `data`: this header, with a checksum of zero, and its content."""
-        return internet_checksum(data)
+        return internet_checksum(self.covered(outer, data))
 
     def unverifiable(self, layer: Layer) -> str:  # noqa: ARG002
         """Return why the checksum cannot be verified; empty if it can."""
@@ -204,8 +208,11 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         if reason:
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
-        expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
-        # 0xffff and 0 are both zero in ones' complement, so 0xffff is accepted for 0. The reverse fails if all is zero.
+        # 0 is ambiguous (see internet_checksum), so it is computed from the bytes.
+        expected = (value - word_sum(self.covered(layer.outer, data))) % 65535
+        if not expected:
+            expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
+        # A sender may write the checksum 0 as 0xffff, which sums to the same (RFC 1071 section 1).
         good = value == expected or (value == 0xFFFF and expected == 0)
         return Checksum(name, Verdict.GOOD if good else Verdict.BAD, value, expected)
 

@@ -28,6 +28,7 @@ class Route(TypedOption, frozen=True, gc=False):
         pointer: The byte of the next address, counted from 1: 4 is the first address, 8 the second.
     """
 
+    LENGTHS: ClassVar = range(1, 254, 4)
     FORM: ClassVar = "3 and 4 for each address, with a pointer of at least 4 (RFC 791 section 3.1)"
     ONCE: ClassVar = True
 
@@ -43,8 +44,10 @@ class Route(TypedOption, frozen=True, gc=False):
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        if len(data) % 4 != 1 or data[0] < 4:
-            return None
+        return cls.decode(data) if len(data) in cls.LENGTHS and data[0] >= 4 else None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
         return cls(tuple([ipv4_text(data[at : at + 4]) for at in range(1, len(data), 4)]), data[0])
 
     def data(self) -> bytes:
@@ -90,6 +93,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     """
 
     KIND: ClassVar = 68
+    LENGTHS: ClassVar = range(2, 254, 4)
     FORM: ClassVar = "4 and 4 for each word (RFC 791 section 3.1)"
     ONCE: ClassVar = True
 
@@ -106,9 +110,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         force_setattr(self, "words", tuple(self.words))
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        if len(data) % 4 != 2:
-            return None
+    def decode(cls, data: bytes) -> Self:
         return cls(struct.unpack(f"!{len(data) // 4}I", data[2:]), data[0], data[1] >> 4, data[1] & 15)
 
     def data(self) -> bytes:
@@ -144,13 +146,14 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
 
     KIND: ClassVar = 136
     ONCE: ClassVar = True
+    LENGTHS: ClassVar = (2,)
     FORM: ClassVar = "4 (RFC 791 section 3.1)"
 
     identifier: int
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(int.from_bytes(data, "big"))
 
     def data(self) -> bytes:
         return struct.pack("!H", self.identifier)
@@ -160,13 +163,14 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
     """Router alert: routers examine the packet although it is not addressed to them (RFC 2113)."""
 
     KIND: ClassVar = 148
+    LENGTHS: ClassVar = (2,)
     FORM: ClassVar = "4 (RFC 2113 section 2.1)"
 
     value: int = 0
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(int.from_bytes(data, "big")) if len(data) == 2 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(int.from_bytes(data, "big"))
 
     def data(self) -> bytes:
         return struct.pack("!H", self.value)

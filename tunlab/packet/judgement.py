@@ -25,9 +25,11 @@ def layers_of(packet: PacketLike) -> Layers:
     Raises:
         PacketError: If it cannot be built, or its first header cannot be read.
     """
+    if type(packet) is bytes:
+        return read_layers(packet)
     if isinstance(packet, Packet):
         return read_layers(build(packet), packet.headers[0].read, packet.missing)
-    return read_layers(packet if type(packet) is bytes else to_bytes(packet))
+    return read_layers(to_bytes(packet))
 
 
 def findings(packet: PacketLike) -> list[Finding]:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import replace
 
-from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.header import Header, Layer
 from tunlab.packet.values import is_packet_error
 
@@ -58,14 +57,14 @@ class Network(Header, frozen=True, gc=False):
 
     def endpoints(self, inner: Sequence[Layer]) -> str:
         """Return "source > destination", each with the port of the header that this one carries."""
-        ports = None
         for layer in inner:
-            if isinstance(layer.header, Network):
+            header = layer.header
+            ports = header.ports
+            if ports is not None:
+                return f"{self.src}.{ports[0]} > {self.dst}.{ports[1]}"
+            if isinstance(header, Network):
                 break
-            ports = ports or layer.header.ports
-        if ports is None:
-            return f"{self.src} > {self.dst}"
-        return f"{self.src}.{ports[0]} > {self.dst}.{ports[1]}"
+        return f"{self.src} > {self.dst}"
 
     def content_length(self, size: int) -> int:
         """Return how many of the `size` bytes behind the header belong to the packet by its length field."""
@@ -96,9 +95,9 @@ class Transport(Header, frozen=True, gc=False):
             return self
         return self._with_checksum(outer, content)
 
-    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
-        """Return the checksum for `data`: this header, with a checksum of zero, and its content."""
-        return internet_checksum(pseudo_header(outer, self, len(data)) + data if self.PSEUDO_HEADER else data)
+    def covered(self, outer: Sequence[Header], data: bytes) -> bytes:
+        """Return the bytes that the checksum covers: `data` (this header and its content), and a pseudo-header."""
+        return pseudo_header(outer, self, len(data)) + data if self.PSEUDO_HEADER else data
 
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
@@ -121,6 +120,8 @@ def received_length(outer: Sequence[Header], size: int) -> int:
 
 def pseudo_header(outer: Sequence[Header], header: Transport, length: int) -> bytes:
     """Return the pseudo-header of the innermost IP header of `outer` for `header`, a transport header."""
+    if outer and isinstance(outer[-1], Network):
+        return outer[-1].pseudo_header(header.PROTOCOL, length)
     for at in range(len(outer) - 1, -1, -1):
         network = outer[at]
         if isinstance(network, Network):

@@ -40,21 +40,31 @@ class Layers(Struct, frozen=True):
     @property
     def checksums(self) -> list[tuple[Layer, Checksum]]:
         """The verdict on each checksum, with its layer."""
-        verdicts = ((layer, layer.header.checksum_verdict(layer)) for layer in self.layers)
-        return [(layer, verdict) for layer, verdict in verdicts if verdict is not None]
+        found = []
+        for layer in self.layers:
+            verdict = layer.header.checksum_verdict(layer)
+            if verdict is not None:
+                found.append((layer, verdict))
+        return found
 
     @property
     def findings(self) -> list[Finding]:
         """All findings, sorted by offset."""
+        return self.findings_with(self.checksums)
+
+    def findings_with(self, checksums: list[tuple[Layer, Checksum]]) -> list[Finding]:
+        """Return all findings, sorted by offset; `checksums` are those of this object."""
         found = [*self.unread]
         for layer in self.layers:
             found += layer.header.findings(layer)
-        for layer, checksum in self.checksums:
+        for layer, checksum in checksums:
             if checksum.verdict is Verdict.BAD:
                 rule, at = "does not fit the bytes", layer.header.CHECKSUM_OFFSET or 0
                 numbers = checksum.expected, checksum.value
                 found.append(layer.finding("checksum", FindingKind.CHECKSUM, at, rule, *numbers))
-        return sorted(found, key=lambda finding: finding.offset)
+        if len(found) > 1:
+            found.sort(key=lambda finding: finding.offset)
+        return found
 
     @property
     def summary(self) -> str:
@@ -112,14 +122,15 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
             declared = own_end if length_from == INPUT else min(own_end, declared)
         layer = Layer(
             header, outer, data, start, body, content_end, end, wire - end,
-            length_from, max(declared - body, 0), incomplete,
+            length_from, declared - body if declared > body else 0, incomplete,
         )  # fmt: skip
         found.append(layer)
-        incomplete = incomplete or header.incomplete(layer)
+        if not incomplete and next_reader is not None:
+            incomplete = header.incomplete(layer)
         if own_end >= 0:
             wire = min(wire, own_end)
             if own_end <= end:
-                length_from = f"{header.layer_name}.{header.LENGTH_FIELD}"
+                length_from = header.LENGTH_FROM
         outer, start, end, following = (*outer, header), body, content_end, next_reader
     if following is not None and wire <= end:
         cut = TruncatedHeader.unchecked()(layer_of(following), b"")

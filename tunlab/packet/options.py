@@ -7,8 +7,9 @@ length too, and by length - 2 bytes of data. Reading always ends: an impossible 
 
 from __future__ import annotations
 
+import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Self, TypeAlias
 
 from msgspec import Struct
@@ -53,8 +54,12 @@ class TypedOption(Struct, frozen=True, gc=False):
     """The base class of known options, which have fields instead of data."""
 
     KIND: ClassVar[int]
+    LENGTHS: ClassVar[Sequence[int]]
+    """The numbers of bytes that the data may have."""
     FORM: ClassVar[str]
     """The required length with its source, as the end of a sentence in a finding."""
+    DATA_PATTERN: ClassVar[bytes] = b""
+    """A regular expression for data that breaks no rule; empty for any data."""
     ONCE: ClassVar[bool] = False
     """True if a header may have the option once only."""
     SHORT_NAME: ClassVar[str] = ""
@@ -63,6 +68,11 @@ class TypedOption(Struct, frozen=True, gc=False):
     @classmethod
     def read(cls, data: bytes) -> Self | None:
         """Return the option with this data; None if the data has a wrong length."""
+        return cls.decode(data) if len(data) in cls.LENGTHS else None
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        """Return the option with this data, whose length is right."""
         raise NotImplementedError
 
     def data(self) -> bytes:
@@ -101,6 +111,19 @@ def value_text(value: object) -> str:
     return value.hex() if isinstance(value, bytes) else str(value)
 
 
+def ordinary_options(types: Iterable[type[TypedOption]]) -> re.Pattern[bytes]:
+    """Return the pattern of option lists that have no findings: of options of these types, no-operations and an end.
+
+    A match is ten times as fast as reading the options. Types with a rule need a DATA_PATTERN.
+    """
+    forms = [
+        b"\\x%02x\\x%02x" % (each.KIND, size + 2) + (each.DATA_PATTERN or b".{%d}" % size)
+        for each in types
+        for size in each.LENGTHS
+    ]
+    return re.compile(b"(?:\\x01|" + b"|".join(forms) + b")*\\x00*", re.DOTALL)
+
+
 class OptionFault(Struct, frozen=True):
     """The place in an option list where reading stopped.
 
@@ -132,6 +155,7 @@ Types: TypeAlias = Mapping[int, type[TypedOption]]
 """The known options by their kind."""
 
 _END, _NOP = (END_OF_OPTIONS, b""), (NO_OPERATION, b"")
+_BARE = {kind: Option(kind) for kind in NAMES}
 
 
 def split_options(data: bytes) -> tuple[tuple[Pair, ...], OptionFault | None]:
@@ -163,12 +187,11 @@ def decode_options(data: bytes, types: Types) -> tuple[Option | TypedOption, ...
     """Return the options as objects; an unknown option, or one with a wrong length, is an `Option`."""
     if not data:
         return ()
-    return tuple(
-        [
-            (types[kind].read(body) if kind in types else None) or Option(kind, body)
-            for kind, body in split_options(data)[0]
-        ]
-    )
+    found: list[Option | TypedOption] = []
+    for kind, body in split_options(data)[0]:
+        known = types.get(kind)
+        found.append((known.read(body) if known is not None else _BARE.get(kind)) or Option(kind, body))
+    return tuple(found)
 
 
 def options_to_bytes(options: object) -> bytes:
@@ -200,6 +223,9 @@ def check_options(layer: str, data: bytes, source: str) -> bytes:
     return data
 
 
+_NO_RULES = TypedOption.fault
+
+
 def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types: Types) -> list[Finding]:
     """Return the faults of the options of a header.
 
@@ -214,12 +240,14 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
     for kind, body in pairs:
         known = types.get(kind)
         if known is not None:
-            option = known.read(body)
-            rule = (
-                f"option {kind} ({known.__name__}) has length {len(body) + 2}; it needs {known.FORM}"
-                if option is None
-                else option.fault
-            )
+            rule = ""
+            if known.fault is not _NO_RULES or len(body) not in known.LENGTHS:
+                option = known.read(body)
+                rule = (
+                    f"option {kind} ({known.__name__}) has length {len(body) + 2}; it needs {known.FORM}"
+                    if option is None
+                    else option.fault
+                )
             if known.ONCE and kind in seen and not rule:
                 rule = f"option {kind} ({known.__name__}) occurs twice; it may occur once (RFC 791 section 3.1)"
             if rule:

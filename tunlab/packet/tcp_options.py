@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import force_setattr
 
-from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types
+from tunlab.packet.options import END_OF_OPTIONS, NO_OPERATION, Option, TypedOption, Types, ordinary_options
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -26,33 +26,41 @@ class MSS(TypedOption, frozen=True, gc=False):
     """Maximum segment size in bytes (RFC 9293 section 3.7.1); in SYN segments only."""
 
     KIND: ClassVar = 2
+    LENGTHS: ClassVar = (2,)
     FORM: ClassVar = "4 (RFC 9293 section 3.2)"
 
     size: int
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(data[0] << 8 | data[1]) if len(data) == 2 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(data[0] << 8 | data[1])
 
     def data(self) -> bytes:
         return struct.pack("!H", self.size)
+
+    def __str__(self) -> str:
+        return f"mss {self.size}"
 
 
 class WindowScale(TypedOption, frozen=True, gc=False):
     """Window scale: windows are in units of 2**shift bytes (RFC 7323 section 2); in SYN segments only."""
 
     KIND: ClassVar = 3
-    SHORT_NAME: ClassVar = "wscale"
+    LENGTHS: ClassVar = (1,)
+    DATA_PATTERN: ClassVar = b"[\\x00-\\x0e]"
     FORM: ClassVar = "3 (RFC 7323 section 2.2)"
 
     shift: int
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(data[0]) if len(data) == 1 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(data[0])
 
     def data(self) -> bytes:
         return bytes((self.shift,))
+
+    def __str__(self) -> str:
+        return f"wscale {self.shift}"
 
     @property
     def fault(self) -> str:
@@ -66,11 +74,12 @@ class SACKPermitted(TypedOption, frozen=True, gc=False):
 
     KIND: ClassVar = 4
     SHORT_NAME: ClassVar = "sackOK"
+    LENGTHS: ClassVar = (0,)
     FORM: ClassVar = "2 (RFC 2018 section 2)"
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return None if data else cls()
+    def decode(cls, data: bytes) -> Self:  # noqa: ARG003
+        return cls()
 
     def data(self) -> bytes:
         return b""
@@ -80,6 +89,7 @@ class SACK(TypedOption, frozen=True, gc=False):
     """Blocks received out of order, each (left edge, right edge) in sequence numbers (RFC 2018 section 3)."""
 
     KIND: ClassVar = 5
+    LENGTHS: ClassVar = range(8, 256, 8)
     FORM: ClassVar = "2 and 8 for each block, one at least (RFC 2018 section 3)"
 
     blocks: tuple[tuple[int, int], ...]
@@ -92,9 +102,7 @@ class SACK(TypedOption, frozen=True, gc=False):
         force_setattr(self, "blocks", tuple(map(tuple, self.blocks)))
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        if not data or len(data) % 8:
-            return None
+    def decode(cls, data: bytes) -> Self:
         return cls(_TWO_WORDS.iter_unpack(data))
 
     def data(self) -> bytes:
@@ -105,14 +113,15 @@ class Timestamps(TypedOption, frozen=True, gc=False):
     """The sender's timestamp and an echo of the peer's latest, each in units of its sender (RFC 7323 section 3)."""
 
     KIND: ClassVar = 8
+    LENGTHS: ClassVar = (8,)
     FORM: ClassVar = "10 (RFC 7323 section 3.2)"
 
     value: int
     echo_reply: int = 0
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(*_TWO_WORDS.unpack(data)) if len(data) == 8 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(*_TWO_WORDS.unpack(data))
 
     def data(self) -> bytes:
         return _TWO_WORDS.pack(self.value, self.echo_reply)
@@ -126,13 +135,14 @@ class FastOpen(TypedOption, frozen=True, gc=False):
 
     KIND: ClassVar = 34
     SHORT_NAME: ClassVar = "tfo"
+    LENGTHS: ClassVar = (0, *range(4, 17, 2))
     FORM: ClassVar = "2, or 6 to 18 by twos (RFC 7413 section 4.1.1)"
 
     cookie: bytes = b""
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(data) if not data or (4 <= len(data) <= 16 and len(data) % 2 == 0) else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(data)
 
     def data(self) -> bytes:
         return self.cookie
@@ -142,13 +152,14 @@ class MD5(TypedOption, frozen=True, gc=False):
     """The MD5 signature of 16 bytes (RFC 2385)."""
 
     KIND: ClassVar = 19
+    LENGTHS: ClassVar = (16,)
     FORM: ClassVar = "18 (RFC 2385 section 3)"
 
     digest: bytes
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(data) if len(data) == 16 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(data)
 
     def data(self) -> bytes:
         return self.digest
@@ -158,6 +169,7 @@ class AO(TypedOption, frozen=True, gc=False):
     """The TCP authentication option (RFC 5925 section 2.2)."""
 
     KIND: ClassVar = 29
+    LENGTHS: ClassVar = range(2, 254)
     FORM: ClassVar = "4 at least (RFC 5925 section 2.2)"
 
     key_id: int
@@ -165,8 +177,8 @@ class AO(TypedOption, frozen=True, gc=False):
     mac: bytes
 
     @classmethod
-    def read(cls, data: bytes) -> Self | None:
-        return cls(data[0], data[1], data[2:]) if len(data) >= 2 else None
+    def decode(cls, data: bytes) -> Self:
+        return cls(data[0], data[1], data[2:])
 
     def data(self) -> bytes:
         return bytes((self.key_id, self.receive_next_key_id)) + self.mac
@@ -174,5 +186,8 @@ class AO(TypedOption, frozen=True, gc=False):
 
 _TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
 TYPES: Types = {each.KIND: each for each in _TYPES}
+ORDINARY = ordinary_options((SACK, Timestamps, FastOpen, MD5))
+ORDINARY_SYN = ordinary_options((MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5))
+"""The same for segments with SYN, which have more options."""
 SYN_ONLY = frozenset({MSS.KIND, WindowScale.KIND, SACKPermitted.KIND})
 """Options for SYN segments only (RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2)."""

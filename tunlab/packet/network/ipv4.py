@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import ip_options
 from tunlab.packet.address import OCTET_TEXT, AddressLike, ipv4_address, ipv4_bytes
-from tunlab.packet.checksum import Checksum, Verdict, checksum_ok, internet_checksum
+from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
 from tunlab.packet.field import Field, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
@@ -54,7 +54,10 @@ FLAGS = tuple(IPFlag(number) for number in range(8))  # a table of members is 25
 MORE_FRAGMENTS = (False, True) * 4
 """True if MF is set, by the flags as a number. Operators of IntFlag take ten times as long."""
 
+_HARMLESS = (FLAGS[0], IPFlag.DF)
+
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
+_PSEUDO = struct.Struct("!BBH")
 unpack_ipv4 = struct.Struct("!BBHHBBBBHBBBBBBBB").unpack_from
 """Unpacks a header, each address as four numbers."""
 SERVICE = tuple((byte >> 2, byte & 3) for byte in range(256))
@@ -92,7 +95,7 @@ class IPv4(Network, frozen=True, gc=False):
         "is_fragment": ("flags", "fragment_offset"),
         "final_destination": ("dst", "options"),
     }
-    LENGTH_FIELD: ClassVar = "total_length"
+    LENGTH_FROM: ClassVar = "IPv4.total_length"
     CHECKSUM_OFFSET: ClassVar = 10
 
     version: int = 4
@@ -148,7 +151,7 @@ class IPv4(Network, frozen=True, gc=False):
 
     @property
     def final_destination(self) -> str:
-        """`dst`, or the last hop of a source route that is not used up (RFC 791 section 3.1).
+        """`dst`, or the last address of a source route that still has hops to visit (RFC 791 section 3.1).
 
         Transport checksums cover this address instead of `dst`.
         """
@@ -191,22 +194,12 @@ class IPv4(Network, frozen=True, gc=False):
         try:
             if version >> 4 or ihl >> 4 or dscp >> 6 or ecn >> 2 or flags >> 3 or offset >> 13:  # type: ignore[operator]
                 raise self.field_error()
-            return (
-                _PACKED.pack(
-                    version << 4 | ihl,  # type: ignore[operator]  # None is a TypeError, handled below
-                    dscp << 2 | ecn,
-                    self.total_length,
-                    self.identification,
-                    flags << 5 | offset >> 8,
-                    offset & 0xFF,
-                    self.ttl,
-                    self.protocol,
-                    self.checksum,
-                    ipv4_bytes(self.src),
-                    ipv4_bytes(self.dst),
-                )
-                + self.options
-            )
+            fixed = _PACKED.pack(
+                version << 4 | ihl, dscp << 2 | ecn, self.total_length,  # type: ignore[operator]  # None: a TypeError
+                self.identification, flags << 5 | offset >> 8, offset & 0xFF,
+                self.ttl, self.protocol, self.checksum, ipv4_bytes(self.src), ipv4_bytes(self.dst),
+            )  # fmt: skip
+            return fixed + self.options
         except (struct.error, TypeError):
             raise self.field_error() from None
 
@@ -240,7 +233,7 @@ class IPv4(Network, frozen=True, gc=False):
 
     def content_end(self, start: int, limit: int) -> int:
         total = self.total_length or 0
-        return start + total if total >= self.header_length else limit
+        return start + total if total >= (self.ihl or 5) * 4 else limit
 
     def content_length(self, size: int) -> int:
         total = self.total_length
@@ -258,33 +251,37 @@ class IPv4(Network, frozen=True, gc=False):
         """
         if length > 0xFFFF:
             raise _too_long(FIXED + len(self.options) + length)
-        return ipv4_bytes(self.src) + ipv4_bytes(self.final_destination) + b"\0" + struct.pack("!BH", protocol, length)
+        dst = self.final_destination if self.options else self.dst
+        return ipv4_bytes(self.src) + ipv4_bytes(dst) + _PSEUDO.pack(0, protocol, length)
 
     # ----- judgement
 
     def checksum_verdict(self, layer: Layer) -> Checksum:
         data, value = layer.data[layer.start : layer.body], self.checksum or 0
-        if len(data) < self.header_length:
+        if len(data) < (self.ihl or 5) * 4:
             return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
-        if checksum_ok(data):
-            return Checksum("IPv4", Verdict.GOOD, value, value)
-        return Checksum("IPv4", Verdict.BAD, value, internet_checksum(data[:10] + b"\0\0" + data[12:]))
+        error = word_sum(data) % 65535
+        if error:
+            return Checksum("IPv4", Verdict.BAD, value, (value - error) % 65535)
+        return Checksum("IPv4", Verdict.GOOD, value, value)
 
     def incomplete(self, layer: Layer) -> str:
         total = self.total_length or 0
-        if self.is_fragment:
+        if self.fragment_offset or MORE_FRAGMENTS[self.flags]:
             return "a fragment does not hold all that it covers"
         if total == 0:
             return "segmentation offload leaves it unfinished"
-        if total < self.header_length:
+        if total < (self.ihl or 5) * 4:
             return "the total length does not say what it covers"
-        if total > layer.present:
+        if total > layer.limit - layer.start:
             return "the capture is cut short" if layer.cut else "the packet is cut short"
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
-        length, total, present = self.header_length, self.total_length or 0, layer.present
+        length, total, present = (self.ihl or 5) * 4, self.total_length or 0, layer.limit - layer.start
+        if total == present + layer.cut and length == FIXED and self.flags in _HARMLESS and not self.fragment_offset:
+            return found
         kind, find = FindingKind, layer.finding
         if length > present + layer.cut:
             rule = "the header runs past the end"
@@ -364,9 +361,10 @@ class IPv4(Network, frozen=True, gc=False):
         ]
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
-        name = self.payload_name if self.protocol in IP_PAYLOADS else f"protocol {self.protocol}"
-        text = text or f"{name}, length {layer.size}"
-        if self.is_fragment:
+        if not text:
+            name = self.payload_name if self.protocol in IP_PAYLOADS else f"protocol {self.protocol}"
+            text = f"{name}, length {layer.size}"
+        if self.fragment_offset or MORE_FRAGMENTS[self.flags]:
             more = "+" * (IPFlag.MF in self.flags)
             text += f", fragment id {self.identification} {layer.size}@{self.fragment_offset * 8}{more}"
         return f"IP {self.endpoints(inner)}: {text}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunlab.errors import PacketError
+from tunlab.packet.findings import Finding
 from tunlab.packet.judgement import PacketLike, layers_of
 from tunlab.packet.layers import Layers
 from tunlab.packet.packet import Packet
@@ -55,18 +56,18 @@ def summary(packet: PacketLike) -> str:
 
     Bytes that are not an IP packet are described; this does not raise.
     """
-    if not isinstance(packet, Packet):
+    if type(packet) is not bytes and not isinstance(packet, Packet):
         packet = to_bytes(packet)
     try:
         layers = layers_of(packet)
     except PacketError as error:
         size = "" if isinstance(packet, Packet) else f"{len(packet)} bytes, "
         return f"{size}not an IP packet: {error}"
-    return _summary(layers)
+    return _summary(layers, layers.findings)
 
 
-def _summary(layers: Layers) -> str:
-    return layers.summary + "".join([f" [{finding.brief}]" for finding in layers.findings])
+def _summary(layers: Layers, found: list[Finding]) -> str:
+    return layers.summary + "".join([f" [{finding.brief}]" for finding in found]) if found else layers.summary
 
 
 def to_dict(packet: PacketLike) -> dict[str, object]:
@@ -75,6 +76,8 @@ def to_dict(packet: PacketLike) -> dict[str, object]:
     The second header of a protocol has the key "ipv4_2", and so on.
     """
     layers = layers_of(packet)
+    checksums = layers.checksums
+    found = layers.findings_with(checksums)
     keys: list[str] = []
     result: dict[str, object] = {}
     verdicts: dict[str, str] = {}
@@ -83,14 +86,12 @@ def to_dict(packet: PacketLike) -> dict[str, object]:
         keys.append(name)
         key = name if keys.count(name) == 1 else f"{name}_{keys.count(name)}"
         result[key] = layer.header.to_dict()
-        checksum = layer.header.checksum_verdict(layer)
-        if checksum is not None:
-            verdicts[key] = str(checksum.verdict)
+        verdicts |= {key: str(checksum.verdict) for each, checksum in checksums if each is layer}  # noqa: B035
     result["payload"] = layers.payload.hex()
     trailer = layers.data[layers.end :]
     if trailer:
         result["trailer"] = trailer.hex()
     result["checksums"] = verdicts
-    result["findings"] = [str(finding) for finding in layers.findings]
-    result["summary"] = _summary(layers)
+    result["findings"] = [str(finding) for finding in found]
+    result["summary"] = _summary(layers, found)
     return result

@@ -189,7 +189,7 @@ class ICMP(Transport, frozen=True, gc=False):
 
     @property
     def pointer(self) -> int | None:
-        """A parameter problem's pointer, in bytes from the quoted packet's first; None for other messages."""
+        """A parameter problem's pointer, a byte offset in the quoted packet; None for other messages."""
         return self.identifier >> 8 if self.type == ICMPType.PARAMETER_PROBLEM else None
 
     @property

@@ -237,20 +237,22 @@ class TCP(Transport, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
-        kind, find, length, flags = FindingKind, layer.finding, self.header_length, int(self.flags)
+        kind, find, flags = FindingKind, layer.finding, int(self.flags)
+        length = (self.data_offset or 0) * 4
         if length < FIXED:
             rule = "less than the fixed fields"
             found.append(find("data_offset", kind.LENGTH, 12, rule, FIXED, length, "TCP.data_offset"))
-        elif length > layer.present + layer.cut:
+        elif length > layer.limit - layer.start + layer.cut:
             rule = "the header runs past the end"
             found.append(find("data_offset", kind.TRUNCATED, 12, rule, length, layer.present, layer.length_from))
         if self.reserved:
             rule = "must be zero in segments of hosts that give it no meaning (RFC 9293 section 3.1)"
             found.append(find("reserved", kind.RESERVED, 12, rule))
-        rule = _flags_rule(flags)
+        rule = _FLAG_RULES[flags]
         if rule:
             found.append(find("flags", kind.VALUE, 12, rule))
-        if self.options and not (layer.cut and layer.body == layer.limit):
+        ordinary = tcp_options.ORDINARY_SYN if flags & _SYN else tcp_options.ORDINARY
+        if self.options and not ordinary.fullmatch(self.options) and not (layer.cut and layer.body == layer.limit):
             found += option_findings(layer, self.options, FIXED, "TCP.data_offset", tcp_options.TYPES)
             if not flags & _SYN:
                 misplaced = [each for each, _ in split_options(self.options)[0] if each in tcp_options.SYN_ONLY]
@@ -308,5 +310,6 @@ def _flags_rule(flags: int) -> str:
     return ""
 
 
+_FLAG_RULES = tuple(map(_flags_rule, range(512)))
 _tcp = TCP.unchecked()
 IP_PAYLOADS[TCP.PROTOCOL] = TCP.read

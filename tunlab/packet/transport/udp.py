@@ -34,7 +34,7 @@ class UDP(Transport, frozen=True, gc=False):
     PROTOCOL: ClassVar = 17
     LAYOUT: ClassVar = (("src_port", 16), ("dst_port", 16), ("length", 16), ("checksum", 16))
     DERIVED: ClassVar = frozenset({"length", "checksum"})
-    LENGTH_FIELD: ClassVar = "length"
+    LENGTH_FROM: ClassVar = "UDP.length"
     CHECKSUM_OFFSET: ClassVar = 6
     PSEUDO_HEADER: ClassVar = True
 
