@@ -6,7 +6,6 @@ import struct
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tunlab.packet.checksum import internet_checksum
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Transport, pseudo_header
@@ -25,14 +24,14 @@ class UDPLite(Transport, frozen=True, gc=False):
     """A UDP-Lite header.
 
     Attributes:
-        coverage: How many bytes the checksum covers, from the header's first on; 0: all.
+        coverage: The number of bytes that the checksum covers, from the start of the header; 0: all.
         checksum: None: computed.
     """
 
     PROTOCOL: ClassVar = 136
     LAYOUT: ClassVar = (("src_port", 16), ("dst_port", 16), ("coverage", 16), ("checksum", 16))
     CHECKSUM_OFFSET: ClassVar = 6
-    PSEUDO_HEADER: ClassVar = True
+    ZERO_CHECKSUM: ClassVar = 0xFFFF
 
     src_port: int = 0
     dst_port: int = 0
@@ -51,9 +50,8 @@ class UDPLite(Transport, frozen=True, gc=False):
         except struct.error:
             raise self.field_error() from None
 
-    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
-        covered = data[: self.coverage or len(data)]
-        return internet_checksum(pseudo_header(outer, self, len(data)) + covered) or 0xFFFF
+    def covered(self, outer: Sequence[Header], data: bytes) -> bytes:
+        return pseudo_header(outer, self, len(data)) + data[: self.coverage or len(data)]
 
     def findings(self, layer: Layer) -> list[Finding]:
         if self.coverage and not LENGTH <= self.coverage <= layer.present + layer.cut:

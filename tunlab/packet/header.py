@@ -56,6 +56,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         COERCE: Fields that accept several kinds of value, each with the function that converts it.
         LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
+        ZERO_CHECKSUM: The number sent for a computed checksum of 0: 0xffff if 0 means that there is none.
     """
 
     LAYOUT: ClassVar[tuple[tuple[str, int], ...]] = ()
@@ -65,6 +66,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     COERCE: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
     LENGTH_FROM: ClassVar[str] = ""
     CHECKSUM_OFFSET: ClassVar[int | None] = None
+    ZERO_CHECKSUM: ClassVar[int] = 0
 
     # ----- values
 
@@ -192,7 +194,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
         """Return the checksum for `data`: this header, with a checksum of zero, and its content."""
-        return internet_checksum(self.covered(outer, data))
+        return internet_checksum(self.covered(outer, data)) or self.ZERO_CHECKSUM
 
     def unverifiable(self, layer: Layer) -> str:  # noqa: ARG002
         """Return why the checksum cannot be verified; empty if it can."""

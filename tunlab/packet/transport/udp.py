@@ -37,6 +37,7 @@ class UDP(Transport, frozen=True, gc=False):
     LENGTH_FROM: ClassVar = "UDP.length"
     CHECKSUM_OFFSET: ClassVar = 6
     PSEUDO_HEADER: ClassVar = True
+    ZERO_CHECKSUM: ClassVar = 0xFFFF
 
     src_port: int = 0
     dst_port: int = 0
@@ -71,10 +72,6 @@ class UDP(Transport, frozen=True, gc=False):
     def content_end(self, start: int, limit: int) -> int:
         length = self.length or 0
         return start + length if length >= LENGTH else limit
-
-    def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
-        # "If the computed checksum is zero, it is transmitted as all ones": zero on the wire means that none was made.
-        return super().checksum_of(outer, data) or 0xFFFF
 
     def unverifiable(self, layer: Layer) -> str:
         if self.checksum == 0:
