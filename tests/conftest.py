@@ -24,7 +24,7 @@ from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descripto
 
 
 def pytest_configure(config):
-    """Restore the SIGINT handler, which a background job of a shell ignores, and which tests send to children."""
+    """Handle SIGINT: a shell starts background jobs with SIGINT ignored, and children would inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -132,7 +132,7 @@ def need():
 
 @pytest.fixture
 def pytester(pytester, monkeypatch):
-    """pytest's fixture; nested runs do not load Hypothesis's plugin, which takes longer than everything else."""
+    """pytest's fixture, without Hypothesis's plugin in nested runs: loading it takes longer than the rest."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     return pytester
 
@@ -143,7 +143,7 @@ ENGINE_SPECS = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
 
 @cache
 def engine_problem():
-    """Return why the tests marked `docker` cannot run, "" if every engine answers; asked once per process."""
+    """Return why the tests marked `docker` cannot run; "" if every engine answers. Cached for the process."""
     from tunlab.engines.connection.engine import Engine  # only here: it is slow to load
     from tunlab.errors import EngineError
 
@@ -159,7 +159,7 @@ def engine_problem():
 def pytest_runtest_setup(item):
     """Skip the tests marked `docker` if no engine answers, or fail them if CI is set.
 
-    One `pytest.skip` with one text: pytest folds all of them into one line of the summary.
+    All skips come from one line with one reason, so pytest's summary shows them in one line.
     """
     marked = item.get_closest_marker("docker") is not None
     if not marked and "engine_specs" in item.fixturenames:
@@ -173,7 +173,7 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def engine_specs():
-    """The specs of the Docker Engines. Every fixture that uses an engine requests it: then unmarked tests fail."""
+    """The specs of the Docker Engines. Fixtures that use an engine request it, so that unmarked tests fail."""
     return ENGINE_SPECS
 
 

@@ -42,7 +42,7 @@ class TestFiles:
         assert len((PACKAGE / module).read_text().splitlines()) <= 400
         assert module.stem not in CATCH_ALL_NAMES
 
-    def test_no_code_or_test_sleeps(self):
+    def test_no_module_or_test_calls_sleep(self):
         for path in (*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):

@@ -74,8 +74,8 @@ class TestDecode:
     def test_library_decodes_same_values_as_tunlab(self, name):
         mine, theirs = decoders.tunlab_reader(), READERS[name]()
         decode.check_equal({"tunlab": mine, name: theirs})
-        for octets in decode.datagrams().values():
-            assert theirs[1](theirs[0](octets)) == mine[1](mine[0](octets))
+        for data in decode.datagrams().values():
+            assert theirs[1](theirs[0](data)) == mine[1](mine[0](data))
 
     def test_check_equal_rejects_missing_values(self):
         read, common = decoders.tunlab_reader()
@@ -83,7 +83,7 @@ class TestDecode:
             decode.check_equal({"tunlab": (read, common), "lazy": (read, lambda values: common(values)[:-1])})
 
     def test_datagrams_have_sizes_in_readme(self):
-        sizes = {kind: len(octets) for kind, octets in decode.datagrams().items()}
+        sizes = {kind: len(data) for kind, data in decode.datagrams().items()}
         assert sizes == {"ICMP echo": 84, "TCP SYN": 60, "TCP 1460": 1500, "UDP 200": 228, "UDP options": 76}
 
     @pytest.mark.slow

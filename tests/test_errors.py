@@ -119,7 +119,7 @@ ERRORS = [
         "waited 0.000 s for UDP()\n2 packets arrived:\n  1. one\n  2. two",
     ),
     (
-        CountError(wanted={"Ip.InHdrErrors": 1}, moved={"Ip.InReceives": 2}),
+        CountError(wanted={"Ip.InHdrErrors": 1}, changes={"Ip.InReceives": 2}),
         (
             "kernel counters changed by other amounts than expected:\n  Ip.InHdrErrors: wanted 1, got 0  <<<"
             "\nother counters that changed: Ip.InReceives 2"
@@ -163,8 +163,8 @@ def test_module_docstring_lists_every_class():
 @each_error
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
 def test_pickle_and_copy_keep_message_and_attributes(error, message, protocol):
-    twin = pickle.loads(pickle.dumps(error, protocol))
-    for copied in (twin, copy.copy(error), copy.deepcopy(error)):
+    unpickled = pickle.loads(pickle.dumps(error, protocol))
+    for copied in (unpickled, copy.copy(error), copy.deepcopy(error)):
         assert type(copied) is type(error)
         assert str(copied) == message
         assert (copied.args, vars(copied)) == (error.args, vars(error))
@@ -204,5 +204,5 @@ def test_constructor_arguments_become_attributes():
     truncated = ERRORS[2][0]
     assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
     assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)
-    refused = PrivilegeError(1, "x", missing="CAP_NET_ADMIN", netns="net:[1]", ifname="tun0")
-    assert (refused.missing, refused.netns, refused.ifname) == ("CAP_NET_ADMIN", "net:[1]", "tun0")
+    denied = PrivilegeError(1, "x", missing="CAP_NET_ADMIN", netns="net:[1]", ifname="tun0")
+    assert (denied.missing, denied.netns, denied.ifname) == ("CAP_NET_ADMIN", "net:[1]", "tun0")

@@ -1,4 +1,4 @@
-"""The machine is never changed: links, addresses, routes, rules, sysctls, firewall, /run/netns are as they were."""
+"""Fixtures and commands change no network configuration of the machine: links, addresses, routes, sysctls, firewall."""
 
 import os
 import subprocess
@@ -16,9 +16,9 @@ EVERY_FIXTURE = """
         tun.device.rtnl.add_veth("a", "b", peer_netns=make_netns(ipv6=True))
         request = ping("10.1.2.3") and tun.expect(ICMP)
         inject(*reply(request), request.payload)
-        other.emit(b"octets")
+        other.emit(b"payload")
 """
-LAB = [
+COMMANDS = [
     ["up", "--name", "a"],
     ["up", "--name", "b", "--address", "192.0.2.1/24", "--ifname", "wire", "--mtu", "1280"],
     ["inject", "--lab", "a", "4500001c00000000400162dd0a0102020a0102010800f7fd00010001"],
@@ -34,11 +34,11 @@ LAB = [
 
 
 @pytest.mark.slow
-def test_every_fixture_and_every_command_leaves_it_as_it_was(pytester, tmp_path, machine):
+def test_fixtures_and_commands_leave_machine_unchanged(pytester, tmp_path, machine):
     before = machine()
     pytester.makepyfile(EVERY_FIXTURE)
     pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2").assert_outcomes(passed=1)
-    for arguments in LAB:
+    for arguments in COMMANDS:
         command = [sys.executable, "-m", "tunlab", *arguments]
         done = subprocess.run(
             command, env={**os.environ, "TUNLAB_RUN": str(tmp_path)}, capture_output=True, check=False
@@ -57,8 +57,8 @@ def test_every_fixture_and_every_command_leaves_it_as_it_was(pytester, tmp_path,
         ("sysctls", lambda tun: tun.netns.set_sysctl("net.ipv4.ip_forward", 1)),
     ],
 )
-def test_the_comparison_sees_each_kind_of_change(tun, machine, part, change):
-    """Made in a namespace of the test's own, and looked at from inside it."""
+def test_machine_fixture_detects_each_kind_of_change(tun, machine, part, change):
+    """The changes are made, and compared, in a namespace of the test."""
     before = tun.netns.call(machine)
     assert tun.netns.call(machine) == before
     change(tun)

@@ -1,4 +1,4 @@
-"""The Makefile's commands on machines that lack something."""
+"""Messages of the Makefile without root and with an old Python."""
 
 import subprocess
 from pathlib import Path
@@ -10,7 +10,7 @@ def make(*arguments, prefix=()):
     return subprocess.run([*prefix, "make", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_make_test_unprivileged_says_that_it_needs_root(as_nobody, need):
+def test_make_test_unprivileged_error_names_root(as_nobody, need):
     assert need("make")
     done = make("test", prefix=as_nobody())
     assert done.returncode != 0
@@ -19,7 +19,7 @@ def test_make_test_unprivileged_says_that_it_needs_root(as_nobody, need):
     )
 
 
-def test_make_old_python_is_named(need, tmp_path):
+def test_make_old_python_error_names_it(need, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The public names: complete, sorted, documented, and with every type that their signatures need."""
+"""The public names are sorted and documented, and the types in their signatures are public too."""
 
 import ast
 import inspect
@@ -27,7 +27,7 @@ def source(module):
 
 @cache
 def tunlab_names(module):
-    """Return the module's own names and its imports from tunlab, also those for type checkers, as {name: object}."""
+    """Return the module's own names and its imports from tunlab, `TYPE_CHECKING` ones included, as {name: object}."""
     names = dict(vars(sys.modules[module]))
     for node in ast.walk(source(module)):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("tunlab"):

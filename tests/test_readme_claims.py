@@ -1,4 +1,4 @@
-"""Proofs of the documentation's claims with real programs: TUN instead of raw socket, curl, scapy, no program run."""
+"""Claims of the documentation, tested: a TUN instead of a raw socket, curl, ping, scapy, and no program started."""
 
 import re
 import socket
@@ -14,10 +14,10 @@ from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, findings, parse, repl
 SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 
 
-class TestRawSocketsAreTheWrongTool:
-    """The same SYN to the same kernel's listening socket, sent both ways."""
+class TestRawSocketAndTun:
+    """A SYN to a listening socket, sent through a raw socket and through a TUN."""
 
-    def test_over_a_raw_socket_our_own_kernel_resets_the_connection(self, make_netns):
+    def test_raw_socket_connection_is_reset_by_own_kernel(self, make_netns):
         ours, theirs = make_netns(), make_netns()
         with Rtnl(ours) as here, Rtnl(theirs) as there:
             here.add_veth("eth0", "eth0", peer_netns=theirs)
@@ -35,27 +35,27 @@ class TestRawSocketsAreTheWrongTool:
             raw.sendto(segment[20:], ("10.1.2.2", 0))
             seen = []
             while not any(TCPFlag.RST in packet.tcp.flags for packet in seen):
-                assert wire.wait(20), f"no reset came; seen: {seen}"
+                assert wire.wait(20), f"no reset arrived; seen: {seen}"
                 frames = [frame.data for frame in wire.recv_all()]
-                seen += [parse(octets[14:]) for octets in frames if octets[12:14] == b"\x08\x00"]
+                seen += [parse(data[14:]) for data in frames if data[12:14] == b"\x08\x00"]
         flags = [packet.tcp.flags for packet in seen]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.RST]
         reset = seen[2]
-        assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)  # in our name, and not by us
+        assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)  # sent by our kernel, not by the test
 
-    def test_over_the_tun_nobody_speaks_but_the_test(self, tun):
+    def test_tun_connection_has_only_packets_of_test_and_peer(self, tun):
         listener = tun.listen(80)
         tun.inject(IPv4(src=tun.peer, dst=tun.address), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
         answer = tun.expect(TCP.where(flags=SYN_ACK))
         tun.inject(*reply(answer))
-        accepted, _ = listener.accept()  # it would have been refused after a reset
+        accepted, _ = listener.accept()  # fails if a reset arrived before
         accepted.close()
         flags = [entry.packet.tcp.flags for entry in tun.record]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.ACK]
 
 
 class TestRealPrograms:
-    def test_curl_fetches_a_page_from_a_server_played_by_hand(self, tun, need):
+    def test_curl_fetches_page_from_injected_packets(self, tun, need):
         curl = tun.popen([need("curl"), "--silent", "--show-error", "http://10.1.2.3/"], stdout=-1, stderr=-1)
         page = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello\n"
         here = IPv4.where(dst="10.1.2.3")
@@ -72,11 +72,11 @@ class TestRealPrograms:
         assert end.tcp.ack == 1001 + len(page) + 1
         tun.inject(*reply(end))
 
-        output, complaint = curl.communicate(timeout=20)
-        assert (curl.returncode, output, complaint) == (0, b"hello\n", b"")
+        output, errors = curl.communicate(timeout=20)
+        assert (curl.returncode, output, errors) == (0, b"hello\n", b"")
         assert all(findings(entry.packet) == [] for entry in tun.record)
 
-    def test_ping_and_the_parser_tell_the_same(self, tun, need):
+    def test_ping_options_and_output_match_parsed_packets(self, tun, need):
         ping = tun.popen(
             [need("ping"), "-c", "1", "-s", "100", "-t", "9", "-Q", "0x28", "10.1.2.3"], stdout=-1, text=True
         )
@@ -91,22 +91,22 @@ class TestRealPrograms:
 @pytest.fixture(scope="module")
 def inet():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its imports warn of ciphers to come
+        warnings.simplefilter("ignore")  # importing scapy warns about deprecated ciphers
         from scapy.layers import inet
     return inet
 
 
 @pytest.mark.slow
 class TestScapy:
-    def test_its_packets_are_injected_and_answered(self, tun, inet):
+    def test_scapy_packet_is_injected_and_answered(self, tun, inet):
         sent = inet.IP(src=tun.peer, dst=tun.address, ttl=7) / inet.ICMP(id=3, seq=4) / b"from scapy"
-        octets = tun.inject(sent)
-        assert (parse(octets).ip.ttl, parse(octets).payload, findings(octets)) == (7, b"from scapy", [])
+        data = tun.inject(sent)
+        assert (parse(data).ip.ttl, parse(data).payload, findings(data)) == (7, b"from scapy", [])
         answer = tun.expect(ICMP.where(type=0, identifier=3, sequence_number=4))
         assert answer.payload == b"from scapy"
         assert inet.IP(bytes(answer))[inet.ICMP].seq == 4
 
-    def test_both_read_a_segment_of_the_kernel_alike(self, tun, inet):
+    def test_scapy_and_tunlab_parse_kernel_segment_equally(self, tun, inet):
         tun.listen(80)
         tun.inject(
             inet.IP(src=tun.peer, dst=tun.address) / inet.TCP(sport=4000, dport=80, seq=9, options=[("MSS", 1400)])
@@ -119,7 +119,7 @@ class TestScapy:
 
 
 @pytest.mark.slow
-def test_a_test_with_the_tun_fixture_runs_no_program(pytester, need):
+def test_tun_fixture_starts_no_program(pytester, need):
     pytester.makepyfile(
         """
         from tunlab.packet import ICMP, IPv4

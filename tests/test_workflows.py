@@ -1,4 +1,4 @@
-"""The GitHub action `.github/actions/test`, whose script is run here as GitHub runs it."""
+"""The GitHub action `.github/actions/test`: its script runs here as on GitHub."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def script():
 
 @pytest.fixture
 def python_image(engine):
-    """A value of TUNLAB_BASE_IMAGE that gives engines without a registry an image for Python 3.11."""
+    """Value for TUNLAB_BASE_IMAGE: an image for Python 3.11 on engines that cannot pull; else ""."""
     if base_image() == "":
         yield ""
         return

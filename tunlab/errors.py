@@ -337,7 +337,8 @@ class ExpectationError(TunlabError, AssertionError):
 
 
 _SHOWN_MARGIN = 0.05  # a smaller part of the timeout is not worth a line
-_MAX_EXPLAINED, _MAX_LISTED = 5, 100  # packets shown with differences, and packets shown at all
+_MAX_LISTED = 100  # packets in the list
+_MAX_EXPLAINED = 5  # packets at its start that have a line per difference
 
 
 def _packets(count: int, others: str = "") -> str:
@@ -353,19 +354,19 @@ class CountError(ExpectationError):
 
     Attributes:
         counters: Expected change of each counter, by name.
-        moved: Actual change of every counter that changed.
+        changes: Actual change of every counter that changed.
     """
 
-    def __init__(self, *, wanted: Mapping[str, int], moved: Mapping[str, int]) -> None:
-        self.counters, self.moved = dict(wanted), dict(moved)
+    def __init__(self, *, wanted: Mapping[str, int], changes: Mapping[str, int]) -> None:
+        self.counters, self.changes = dict(wanted), dict(changes)
         super().__init__(wanted=", ".join(f"{name} by {count}" for name, count in wanted.items()))
 
     def __str__(self) -> str:
         lines = ["kernel counters changed by other amounts than expected:"]
         for name, count in self.counters.items():
-            got = self.moved.get(name, 0)
+            got = self.changes.get(name, 0)
             lines.append(f"  {name}: wanted {count}, got {got}{'' if got == count else '  <<<'}")
-        rest = [f"{name} {count}" for name, count in self.moved.items() if name not in self.counters]
+        rest = [f"{name} {count}" for name, count in self.changes.items() if name not in self.counters]
         lines.append("other counters that changed: " + ", ".join(rest) if rest else "no other counter changed")
         if self.recording:
             lines.append(f"recorded in {self.recording}")
@@ -374,8 +375,8 @@ class CountError(ExpectationError):
     @property
     def summary(self) -> str:
         """One line with each counter that differs, for pytest's list of failures."""
-        wrong = {name: count for name, count in self.counters.items() if self.moved.get(name, 0) != count}
-        return "; ".join(f"wanted {name} {count}, got {self.moved.get(name, 0)}" for name, count in wrong.items())
+        wrong = {name: count for name, count in self.counters.items() if self.changes.get(name, 0) != count}
+        return "; ".join(f"wanted {name} {count}, got {self.changes.get(name, 0)}" for name, count in wrong.items())
 
 
 class EngineError(TunlabError, RuntimeError):

@@ -61,7 +61,7 @@ def saved_recording(tmp_path_factory):
         with PcapngWriter.create(file) as writer:
             interface = writer.add_interface(tun.ifname)
             for entry in tun.record:
-                writer.write(interface, entry.octets, time_ns=entry.time_ns, direction=entry.direction)
+                writer.write(interface, entry.data, time_ns=entry.time_ns, direction=entry.direction)
     return file
 
 

@@ -188,8 +188,8 @@ class TestReader:
         with Reader(lab) as first, Reader(lab) as second:
             assert (first.attached, second.attached) == (True, False)
             assert inject(lab, [ECHO], to_reader=True) == []
-            assert [each.octets for each in first.take()] == [ECHO]
-            assert [each.octets for each in second.take()] == [ECHO]
+            assert [each.data for each in first.take()] == [ECHO]
+            assert [each.data for each in second.take()] == [ECHO]
 
     def test_reader_orders_injected_packet_before_reply(self, lab):
         with Reader(lab) as reader, ThreadPoolExecutor(1) as pool:

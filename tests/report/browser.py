@@ -1,6 +1,7 @@
-"""Chromium without a head, spoken to over two pipes in the DevTools protocol: no port, no driver, no library.
+"""Headless Chromium, controlled with the DevTools protocol over two pipes, without a port, driver or library.
 
-Source: Chromium's --remote-debugging-pipe: it reads requests from descriptor 3 and answers on 4, each JSON and a zero.
+Source: Chromium's --remote-debugging-pipe reads requests from descriptor 3 and writes answers to 4, as JSON that ends
+with a zero byte.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-extensions", "--disable-sync",
     "--force-color-profile=srgb", "--remote-debugging-pipe",
 )  # fmt: skip
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 
 class Browser:
@@ -28,24 +29,24 @@ class Browser:
     def __init__(self, program: str, directory: Path) -> None:
         self.events: list[dict] = []
         self._number, self._received, self._answers = 0, b"", deque()
-        # Chromium's standard error explains a failing start.
+        # Chromium's standard error, shown if it does not answer.
         self.log = directory / "chromium.log"
-        theirs_in, self._send = os.pipe()
-        self._receive, theirs_out = os.pipe()
-        # A shell moves the pipes to descriptors 3 and 4, which Chromium uses; their own numbers may be 3 or 4 too.
+        chromium_input, self._send = os.pipe()
+        self._receive, chromium_output = os.pipe()
+        # A shell duplicates the pipes to descriptors 3 and 4. If a pipe already has one of these, move it away first.
         profile = f"--user-data-dir={directory / 'profile'}"
-        if {theirs_in, theirs_out} & {3, 4}:
-            theirs_in, theirs_out = _higher(theirs_in), _higher(theirs_out)
-        script = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
+        if {chromium_input, chromium_output} & {3, 4}:
+            chromium_input, chromium_output = _higher(chromium_input), _higher(chromium_output)
+        script = f'exec 3<&{chromium_input} 4>&{chromium_output}; exec "$@"'
         environment = {**os.environ, "HOME": str(directory), "DBUS_SESSION_BUS_ADDRESS": "disabled:"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 ["/bin/bash", "-c", script, "bash", program, *FLAGS, profile, "about:blank"],
-                pass_fds=(theirs_in, theirs_out), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
-                start_new_session=True, env=environment,
+                pass_fds=(chromium_input, chromium_output), start_new_session=True, env=environment,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=log,
             )  # fmt: skip
-        os.close(theirs_in)
-        os.close(theirs_out)
+        os.close(chromium_input)
+        os.close(chromium_output)
         self._session = None
         targets = self.call("Target.getTargets")["targetInfos"]
         target = next((each["targetId"] for each in targets if each["type"] == "page"), None)
@@ -71,12 +72,12 @@ class Browser:
         return self._until(lambda each: each.get("method") == event, event)
 
     def _until(self, wanted, what: str) -> dict:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while True:
             while b"\0" not in self._received:
                 left = deadline - time.monotonic()
                 if left <= 0 or not select.select([self._receive], [], [], left)[0]:
-                    raise AssertionError(f"no {what} within {PATIENCE} s: {self.log.read_text()[-2000:]}")
+                    raise AssertionError(f"no {what} within {TIMEOUT} s: {self.log.read_text()[-2000:]}")
                 piece = os.read(self._receive, 1 << 20)
                 if not piece:
                     raise AssertionError(f"Chromium has ended before {what}: {self.log.read_text()[-2000:]}")

@@ -38,12 +38,12 @@ def browser(need, tmp_path_factory):
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """`show(recording)` opens its page. At the end the page must have made no request and logged no message."""
+    """`show(recording)` opens its page. Teardown asserts that the page requested nothing and logged nothing."""
     shown = []
 
-    def open_page(recording, **words):
+    def open_page(recording, **options):
         file = tmp_path / f"page{len(shown)}.html"
-        file.write_text(render(recording, **{"title": "test_x", **words}), encoding="utf-8")
+        file.write_text(render(recording, **{"title": "test_x", **options}), encoding="utf-8")
         shown.append(file)
         browser.window(1280, 820)
         browser.prefer("light")

@@ -9,15 +9,15 @@ from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter
 
 KERNEL, PEER = "10.1.2.1", "10.1.2.2"
 BEGIN = 1_700_000_000 * 10**9
-HARM = (
-    "</script x></script><!--<script></script><script>window.harm = 1</script>"
-    "<img src=x onerror='window.harm = 2'><!-- {{title}}"
+MARKUP = (
+    "</script x></script><!--<script></script><script>window.executed = 1</script>"
+    "<img src=x onerror='window.executed = 2'><!-- {{title}}"
 )
 SYN_OPTIONS = [
     tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(1, 0), tcp_options.NOP,
     tcp_options.WindowScale(7),
 ]  # fmt: skip
-REFUSED = build(IPv4(src=PEER, dst=KERNEL), UDP(src_port=5353, dst_port=9), HARM.encode())
+UDP_TO_CLOSED_PORT = build(IPv4(src=PEER, dst=KERNEL), UDP(src_port=5353, dst_port=9), MARKUP.encode())
 
 SESSION = [
     ("in", IPv4(src=PEER, dst=KERNEL), TCP(src_port=4000, dst_port=80, seq=9, flags=TCPFlag.SYN, options=SYN_OPTIONS)),
@@ -25,15 +25,15 @@ SESSION = [
      TCP(src_port=80, dst_port=4000, seq=7, ack=10, flags=TCPFlag.SYN | TCPFlag.ACK, options=SYN_OPTIONS)),
     ("in", IPv4(src=PEER, dst=KERNEL),
      TCP(src_port=4000, dst_port=80, seq=10, ack=8, flags=TCPFlag.ACK | TCPFlag.PSH, checksum=0x1234), b"GET /\r\n"),
-    ("in", REFUSED),
-    ("out", IPv4(src=KERNEL, dst=PEER, dscp=48, ecn=1), ICMP.unreachable(3), REFUSED),
+    ("in", UDP_TO_CLOSED_PORT),
+    ("out", IPv4(src=KERNEL, dst=PEER, dscp=48, ecn=1), ICMP.unreachable(3), UDP_TO_CLOSED_PORT),
     ("in", IPv4(src=PEER, dst=KERNEL, options=[ip_options.RecordRoute(["0.0.0.0"] * 3)]), ICMP.echo_request(7, 1),
      bytes(range(56))),
     ("out", IPv4(src=KERNEL, dst="224.0.0.22", ttl=1, options=[ip_options.RouterAlert()]),
      IGMP.query("239.1.2.3", sources=["192.0.2.1", "192.0.2.2"])),
     ("in", b"\x60not IPv4"),
 ]  # fmt: skip
-"""Packets of a TUN: direction and layers. The third has a wrong checksum, the payload of the fourth is markup."""
+"""Packets of a TUN: direction and layers. The third has a bad checksum, the fourth a payload of markup."""
 
 
 def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, annotations=None, step=1_000_000):
@@ -42,11 +42,11 @@ def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, anno
     writer = PcapngWriter(file)
     interface = writer.add_interface(name, linktype=linktype)
     for number, (direction, *layers) in enumerate(packets, 1):
-        octets = layers[0] if len(layers) == 1 and isinstance(layers[0], bytes) else build(*layers)
+        data = layers[0] if len(layers) == 1 and isinstance(layers[0], bytes) else build(*layers)
         comment, annotation = (comments or {}).get(number, ""), (annotations or {}).get(number)
         writer.write(
             interface,
-            octets,
+            data,
             time_ns=BEGIN + number * step,
             direction=direction,
             comment=annotation.comment if annotation else comment,
@@ -57,7 +57,7 @@ def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, anno
 
 def session():
     """Return SESSION as a recording with comments, one of which is markup."""
-    return recorded(SESSION, comments={1: "injected at test_x.py:42", 4: HARM})
+    return recorded(SESSION, comments={1: "injected at test_x.py:42", 4: MARKUP})
 
 
 def framed(*datagrams, kind=b"\x08\x00", tags=b""):

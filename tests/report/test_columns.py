@@ -6,7 +6,7 @@ from tunlab.recorder import read_pcapng
 from tunlab.report.page.arrows import Arrow
 from tunlab.report.page.columns import MAX_COLUMNS, find_columns
 
-TO_AND_FRO = [Arrow(0, (1,)), Arrow(1, (0,)), Arrow(0, (1,))]
+REQUEST_REPLY_REQUEST = [Arrow(0, (1,)), Arrow(1, (0,)), Arrow(0, (1,))]
 
 
 def packets_between(*pairs):
@@ -15,35 +15,35 @@ def packets_between(*pairs):
 
 def test_columns_tun_has_test_left_and_kernel_right():
     records = list(read_pcapng(recorded(SESSION[:3])))
-    assert find_columns(records, [None] * 3) == ([("test", ""), ("kernel", "tun0")], TO_AND_FRO)
+    assert find_columns(records, [None] * 3) == ([("test", ""), ("kernel", "tun0")], REQUEST_REPLY_REQUEST)
 
 
 def test_columns_one_per_tun():
     records = [*read_pcapng(recorded(SESSION[:1])), *read_pcapng(recorded(SESSION[1:2], name="tun1"))]
-    drawn = find_columns(records, [None] * 2)
-    assert drawn == ([("test", ""), ("kernel", "tun0"), ("kernel", "tun1")], [Arrow(0, (1,)), Arrow(2, (0,))])
+    ladder = find_columns(records, [None] * 2)
+    assert ladder == ([("test", ""), ("kernel", "tun0"), ("kernel", "tun1")], [Arrow(0, (1,)), Arrow(2, (0,))])
 
 
 def test_columns_without_directions_are_addresses():
     records = list(read_pcapng(recorded([(None, *layers) for _, *layers in SESSION[:3]])))
     pairs = [(PEER, KERNEL), (KERNEL, PEER), (PEER, KERNEL)]
-    assert find_columns(records, packets_between(*pairs)) == ([(PEER, ""), (KERNEL, "")], TO_AND_FRO)
+    assert find_columns(records, packets_between(*pairs)) == ([(PEER, ""), (KERNEL, "")], REQUEST_REPLY_REQUEST)
 
 
 def test_columns_ethernet_are_addresses_and_non_ip_has_no_arrow():
     records = list(read_pcapng(framed(b"a", b"b")))
-    drawn = find_columns(records, [*packets_between((PEER, KERNEL)), None])
-    assert drawn == ([(PEER, ""), (KERNEL, "")], [Arrow(0, (1,)), None])
+    ladder = find_columns(records, [*packets_between((PEER, KERNEL)), None])
+    assert ladder == ([(PEER, ""), (KERNEL, "")], [Arrow(0, (1,)), None])
 
 
 def test_columns_many_addresses_keeps_most_frequent():
     pairs = [(f"192.0.2.{last}", KERNEL) for last in range(1, MAX_COLUMNS + 3)]
     busy = (f"192.0.2.{MAX_COLUMNS + 2}", KERNEL)
-    drawn = find_columns(list(read_pcapng(framed(b""))), packets_between(*pairs, busy))
-    assert drawn.columns[-2:] == [(busy[0], ""), ("others", "3 more")]
-    assert len(drawn.columns) == MAX_COLUMNS + 1
-    assert drawn.arrows[MAX_COLUMNS - 1] == Arrow(MAX_COLUMNS, (1,))
-    assert drawn.arrows[-1] == Arrow(MAX_COLUMNS - 1, (1,))
+    ladder = find_columns(list(read_pcapng(framed(b""))), packets_between(*pairs, busy))
+    assert ladder.columns[-2:] == [(busy[0], ""), ("others", "3 more")]
+    assert len(ladder.columns) == MAX_COLUMNS + 1
+    assert ladder.arrows[MAX_COLUMNS - 1] == Arrow(MAX_COLUMNS, (1,))
+    assert ladder.arrows[-1] == Arrow(MAX_COLUMNS - 1, (1,))
 
 
 def test_columns_without_packets_are_empty():

@@ -1,4 +1,4 @@
-"""Sentences about counters and drop reasons of this kernel."""
+"""Sentences about kernel counters and drop reasons; every name in them exists in this kernel."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import gather_evidence
 from tunlab.report.kernel_report import kernel_report
 
-# Counters of newer kernels or other configurations.
+# Counters of newer kernels, or of kernels with other build options.
 MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotFound", "TcpExt.BeyondWindow",
                  "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
 
@@ -25,8 +25,10 @@ def test_reasons_name_existing_drop_reasons():
 
 
 def test_describe_counters_combines_counters_of_one_event():
-    said, rest = describe_counters({"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64})
-    assert said == [
+    sentences, rest = describe_counters(
+        {"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64}
+    )
+    assert sentences == [
         "dropped 2 packets: bad UDP checksum (Udp.InCsumErrors, Udp.InErrors)",
         "dropped 1 packet: invalid UDP length, or the socket refused it (Udp.InErrors)",
     ]
@@ -34,8 +36,8 @@ def test_describe_counters_combines_counters_of_one_event():
 
 
 def test_describe_counters_waiting_fragments_only_without_reassembly():
-    said = ["keeps 2 packets until the other fragments arrive (Ip.ReasmReqds)"]
-    assert describe_counters({"Ip.ReasmReqds": 2}) == (said, {})
+    sentences = ["keeps 2 packets until the other fragments arrive (Ip.ReasmReqds)"]
+    assert describe_counters({"Ip.ReasmReqds": 2}) == (sentences, {})
     assert describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1}) == ([], {"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1})
     assert "Ip.ReasmReqds" in describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmFails": 1})[1]
 
@@ -51,25 +53,25 @@ def test_describe_counters_omits_byte_counts_and_settings():
 
 @pytest.mark.parametrize("names", [names for names, _ in counter_text._EVENTS], ids=lambda names: names[0])
 def test_describe_counters_reaches_every_event(names):
-    said, rest = describe_counters(dict.fromkeys(names, 1))
-    assert len(said) == 1
-    assert said[0].endswith(f"({', '.join(names)})")
+    sentences, rest = describe_counters(dict.fromkeys(names, 1))
+    assert len(sentences) == 1
+    assert sentences[0].endswith(f"({', '.join(names)})")
     assert rest == {}
 
 
 def test_kernel_report_omits_reasons_given_more_often_than_packets(recorded_netns, recorded_tun):
-    def said(*reasons):
+    def report(*reasons):
         return "\n".join(kernel_report([recorded_netns], evidence, reasons))
 
     evidence = gather_evidence([recorded_netns])
-    assert said("IP_CSUM", "NOT_SPECIFIED") == ""
+    assert report("IP_CSUM", "NOT_SPECIFIED") == ""
     recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address, checksum=1), UDP())
     evidence = gather_evidence([recorded_netns])
-    shown = said("IP_CSUM", *["CPU_BACKLOG"] * 2)
+    shown = report("IP_CSUM", *["CPU_BACKLOG"] * 2)
     assert "IP_CSUM" in shown
     assert "CPU_BACKLOG" not in shown
     recorded_netns.record = None  # the number of packets is unknown
-    assert "CPU_BACKLOG, 2 times" in said(*["CPU_BACKLOG"] * 2)
+    assert "CPU_BACKLOG, 2 times" in report(*["CPU_BACKLOG"] * 2)
 
 
 def test_describe_drop_reasons_known_and_unknown():

@@ -23,13 +23,13 @@ SYN = build(
 )
 
 
-def located(match, octets=SYN):
+def locate(match, data=SYN):
     """Return the names of the rows and the bits of each difference, written to a recording and read back."""
-    packet = parse(octets)
-    entry = TraceEntry("out", 0, octets, packet)
+    packet = parse(data)
+    entry = TraceEntry("out", 0, data, packet)
     describe_candidates([Candidate(entry, match.difference(packet))], 0)
     annotation = Annotation("skipped", entry.decisive, differences=entry.differences)
-    (record,) = read_pcapng(recorded([("out", octets)], annotations={1: annotation}))
+    (record,) = read_pcapng(recorded([("out", data)], annotations={1: annotation}))
     assert from_recording(record) == annotation
     rows, packet = rows_of(record)
     found = locate_differences(annotation.differences, packet, rows)
@@ -57,25 +57,25 @@ def located(match, octets=SYN):
     ids=lambda value: str(value) if isinstance(value, list) else None,
 )
 def test_locate_differences_finds_rows_and_bits(match, names, bits):
-    assert located(match) == [(names, bits)]
+    assert locate(match) == [(names, bits)]
 
 
 def test_locate_differences_keeps_several_in_order():
-    found = located(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
+    found = locate(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
     assert [names for names, _ in found] == [["ttl"], ["dst"], ["dst_port"]]
 
 
 def test_locate_differences_uses_the_outer_header():
-    octets = build(IPv4(src=KERNEL, dst=PEER), ICMP.unreachable(3), SYN)
-    assert located(IPv4.where(dst=KERNEL), octets) == [(["dst"], [(16 * 8, 32)])]
+    data = build(IPv4(src=KERNEL, dst=PEER), ICMP.unreachable(3), SYN)
+    assert locate(IPv4.where(dst=KERNEL), data) == [(["dst"], [(16 * 8, 32)])]
 
 
 def test_locate_differences_without_packet_is_empty():
     assert locate_differences((FieldDifference("TCP.flags", "1", "2"),), None, []) == []
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "{}x", '{"note": 5}', "[]"])
-def test_annotation_broken_or_missing_is_the_comment(text):
+@pytest.mark.parametrize("text", ["", "not JSON", "{}x", '{"note": 5}', "[]"])
+def test_annotation_invalid_or_missing_uses_the_comment(text):
     interface = RecordedInterface(0, "tun0", LINKTYPE_RAW)
     record = RecordedPacket(interface, 0, SYN, len(SYN), "out", "a comment", annotation=text)
     assert from_recording(record) == Annotation("a comment")

@@ -47,7 +47,7 @@ class TestGatherEvidence:
         assert lines == sorted(lines, key=lambda line: int(line.rpartition(":")[2]))
         assert len(set(lines)) == 2
 
-    def test_gather_has_packets_written_past_the_tun(self, recorded_netns, recorded_tun):
+    def test_gather_has_packets_written_to_the_device(self, recorded_netns, recorded_tun):
         recorded_tun.device.write(b"\x45" + bytes(19))
         assert [
             (each.direction, each.packet is not None) for each in gather_evidence([recorded_netns]).observations
@@ -62,7 +62,7 @@ class TestGatherEvidence:
         ]
 
     @pytest.mark.slow
-    def test_gather_lost_packets_are_taken_from_the_tun(self, recorded_netns, recorded_tun):
+    def test_gather_takes_packets_that_capture_lost_from_the_tun(self, recorded_netns, recorded_tun):
         payload = b"x" * 1400
         for number in range(15_000):
             recorded_tun.inject(
@@ -79,10 +79,10 @@ class TestGatherEvidence:
     def test_gather_counts_lost_packets_and_notes_the_gap(self, recorded_netns, recorded_tun):
         first, last = IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), echo(recorded_tun)
         recorded_tun.inject(first, b"first")
-        octets = build(first, bytes(60_000))
-        for _ in range(700):  # past the Tun, which would record them
-            recorded_tun.device.write(octets)
-        recorded_tun.capture()  # gives the capture time
+        data = build(first, bytes(60_000))
+        for _ in range(700):  # not with inject, which would record them
+            recorded_tun.device.write(data)
+        recorded_tun.capture()  # also drains the capture's buffer
         recorded_tun.inject(*last)
         recorded_tun.expect(ICMP)
         evidence = gather_evidence([recorded_netns])
@@ -97,12 +97,12 @@ class TestGatherEvidence:
         assert f"– kernel: {lost} packets are missing here" in "\n".join(draw_ladder(evidence))
         (sentence,) = loss_sentences(evidence)
         assert sentence.startswith(f"kernel: {lost} packets were not recorded")
-        octets = to_pcapng(evidence, comment="a test")
-        assert sentence.encode() in octets
-        assert [each.dropped for each in read_pcapng(octets) if each.dropped is not None] == [lost]
+        data = to_pcapng(evidence, comment="a test")
+        assert sentence.encode() in data
+        assert [each.dropped for each in read_pcapng(data) if each.dropped is not None] == [lost]
 
     def test_gather_small_buffer_is_drained_in_time(self, recorded_netns, recorded_tun):
-        """Use the small buffer that a user without root gets; a few hundred packets fill it."""
+        """The buffer has the size that an unprivileged user gets; a few hundred packets would fill it."""
         recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(600):
             recorded_tun.inject(*echo(recorded_tun, number))
@@ -118,13 +118,13 @@ class TestGatherEvidence:
         recorded_netns.netns.run(
             [need("ping"), "-c", "1", "-p", "deadbeef", "127.0.0.1"], check=True, capture_output=True
         )
-        assert any(bytes.fromhex("deadbeef") in each.octets for each in gather_evidence([recorded_netns]).observations)
+        assert any(bytes.fromhex("deadbeef") in each.data for each in gather_evidence([recorded_netns]).observations)
 
     @pytest.mark.slow
     def test_gather_notes_loss_at_the_end(self, recorded_netns, recorded_tun):
-        octets = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
+        data = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
         for _ in range(600):
-            recorded_tun.device.write(octets)
+            recorded_tun.device.write(data)
         recorded_tun.inject(*echo(recorded_tun))  # lost by the capture, but seen by the Tun
         recorded_tun.expect(ICMP)
         evidence = gather_evidence([recorded_netns])
@@ -168,7 +168,7 @@ class TestGatherEvidence:
             Netns.create() as one, Netns.create() as other,
             NetnsCapture.open(one) as here, NetnsCapture.open(other) as there,
         ):  # fmt: skip
-            veth(one, other)
+            connect_with_veth(one, other)
             with one.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
                 sender.sendto(b"hello", ("10.7.7.2", 9))
             evidence = gather_evidence([RecordedNetns("one", one, here), RecordedNetns("other", other, there)])
@@ -216,20 +216,20 @@ class TestToPcapng:
 
     def test_to_pcapng_orders_interfaces_by_endpoints(self):
         sent = [
-            observation(node, "out", PING, on_link=True, ifname=ifname, several=True)
+            observation(node, "out", PING, on_link=True, ifname=ifname, several_nodes=True)
             for node, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
         ]
-        octets = to_pcapng(Evidence(sent, ["router", "server", "stack"], True, {}, ["stack:tun0"]), comment="")
-        numbers = {record.interface.index: record.interface.name for record in read_pcapng(octets)}
+        data = to_pcapng(Evidence(sent, ["router", "server", "stack"], True, {}, ["stack:tun0"]), comment="")
+        numbers = {record.interface.index: record.interface.name for record in read_pcapng(data)}
         assert numbers == {0: "router:lan0", 1: "router:eth0", 2: "server:eth0", 4: "switch:eth0"}
 
     def test_to_pcapng_names_unused_tun(self, recorded_netns):
-        octets = to_pcapng(gather_evidence([recorded_netns]), comment="nothing")
-        assert list(read_pcapng(octets)) == []
-        assert b"tun0" in octets
+        data = to_pcapng(gather_evidence([recorded_netns]), comment="no packets")
+        assert list(read_pcapng(data)) == []
+        assert b"tun0" in data
 
 
-def veth(one, other):
+def connect_with_veth(one, other):
     with Tun.create("", netns=one) as tun:
         tun.device.rtnl.add_veth("left", "right", peer_netns=other)
         index = tun.device.rtnl.link_index("left")
@@ -237,9 +237,9 @@ def veth(one, other):
         tun.device.rtnl.set_link(index, up=True)
         address = tun.device.rtnl.link(index).hardware_address
     with Rtnl(other) as rtnl, Rtnl(one) as here:
-        far = rtnl.link_index("right")
-        rtnl.add_address(far, "10.7.7.2/24")
-        rtnl.set_link(far, up=True)
-        here.add_neighbour(index, "10.7.7.2", rtnl.link(far).hardware_address)
-        rtnl.add_neighbour(far, "10.7.7.1", address)
+        other_index = rtnl.link_index("right")
+        rtnl.add_address(other_index, "10.7.7.2/24")
+        rtnl.set_link(other_index, up=True)
+        here.add_neighbour(index, "10.7.7.2", rtnl.link(other_index).hardware_address)
+        rtnl.add_neighbour(other_index, "10.7.7.1", address)
         assert wait_until_running(here, index, 5.0)

@@ -35,9 +35,9 @@ def test_page_lab_has_one_arrow_per_packet_and_link(show):
     assert [start for start, _ in spans[:3]] == lives
     assert all(lives[at] < spans[at][1] < lives[at + 1] for at in (0, 1))
     assert spans[3][0] < spans[3][1] < lives[0], "the sender is not recorded"
-    beside = page.run(f"{ROWS}.map((row) => row.querySelector('.beside').textContent)")
-    assert beside[0] == "client:eth0 → router:eth0"
-    assert beside[2] == "server:eth0 out · ✗ not received"
+    details = page.run(f"{ROWS}.map((row) => row.querySelector('.details').textContent)")
+    assert details[0] == "client:eth0 → router:eth0"
+    assert details[2] == "server:eth0 out · ✗ not received"
     assert page.run(f"{ROWS}.map((row) => Boolean(row.querySelector('.cross')))") == [False, False, True, False]
     assert page.run(f"{ROWS}[2].querySelector('.summary').textContent") == "ARP who has 10.0.1.2? tell 10.0.1.1"
     assert page.run("document.getElementById('count').textContent") == "4 packets"
@@ -56,7 +56,7 @@ def test_page_many_nodes_leaves_room_for_packets(show):
         page.window(width, 800)
         page.run("dispatchEvent(new Event('resize'))")
         assert page.run("document.scrollingElement.scrollWidth") <= width
-        assert page.run("document.querySelector('.said').getBoundingClientRect().width") >= least
+        assert page.run("document.querySelector('.description').getBoundingClientRect().width") >= least
 
 
 CLOSEST = "skipped at x.py:1; closest match"
@@ -86,7 +86,7 @@ def test_page_highlights_differing_fields(show):
         f"≠ {each}" for each in DIFFERENCES
     ]
     assert page.run("document.querySelector('#about .comment').textContent") == CLOSEST
-    assert "wanted SYN, got SYN|ACK" in page.run(f"{ROWS}[1].querySelector('.beside').textContent")
+    assert "wanted SYN, got SYN|ACK" in page.run(f"{ROWS}[1].querySelector('.details').textContent")
     page.run("document.getElementById('f2').click()")
     assert (page.run(LIT_BYTES), page.run(FRAMED)) == (["0l"], ["8", "32", "33"])
     page.click("#about .differing")

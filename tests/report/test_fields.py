@@ -1,4 +1,4 @@
-"""The field tree: each row has the position of its field's bits."""
+"""The field tree: values, and the bits that each row covers."""
 
 import gzip
 import json
@@ -19,31 +19,31 @@ needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside t
 
 
 def rows_of(record):
-    place = locate_ipv4(record)
+    position = locate_ipv4(record)
     packet = None
-    if place is not None:
+    if position is not None:
         try:
-            packet = parse(record.data[place], wire_length=len(record.data[place]))
+            packet = parse(record.data[position], wire_length=len(record.data[position]))
         except PacketError:
             packet = None
-    return field_rows(record, place, packet, findings(packet) if packet else []), packet
+    return field_rows(record, position, packet, findings(packet) if packet else []), packet
 
 
-def bits(octets, row):
+def bits(data, row):
     """Return the number in the bits of a row."""
-    return int.from_bytes(octets, "big") >> (len(octets) * 8 - row.start - row.bits) & (1 << row.bits) - 1
+    return int.from_bytes(data, "big") >> (len(data) * 8 - row.start - row.bits) & (1 << row.bits) - 1
 
 
 def number(value):
     return int(IPv4Address(value)) if isinstance(value, str) else int(value)
 
 
-def check(record):
+def check_rows(record):
     """Check that every fixed field has its value in its bits, and that child rows are inside their parent."""
     rows, packet = rows_of(record)
-    octets = record.data
+    data = record.data
     for row in rows:
-        assert 0 <= row.start <= row.start + row.bits <= len(octets) * 8, row
+        assert 0 <= row.start <= row.start + row.bits <= len(data) * 8, row
     parents = []
     for row in rows:
         del parents[row.depth :]
@@ -53,27 +53,29 @@ def check(record):
         parents.append(row)
     tops = [row for row in rows if row.depth == 0 and row.bits]
     assert [row.start for row in tops] == [0, *(row.start + row.bits for row in tops)][: len(tops)]
-    assert sum(row.bits for row in tops) == len(octets) * 8
+    assert sum(row.bits for row in tops) == len(data) * 8
     if packet is None:
         return 0
     checked, at = 0, locate_ipv4(record).start * 8
     for header in packet.headers:
         name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
-        place = next(at_ for at_, row in enumerate(rows) if row.depth == 0 and row.name == name and row.start == at)
-        below = [row for row in rows[place + 1 :] if row.depth == 1]
+        position = next(
+            index for index, row in enumerate(rows) if row.depth == 0 and row.name == name and row.start == at
+        )
+        below = [row for row in rows[position + 1 :] if row.depth == 1]
         for row, field in zip(below, header.fields(), strict=False):
             assert (row.name, row.start, row.bits) == (field.name, at + field.start, field.bits)
             if isinstance(field.value, (int, str)):
-                assert bits(octets, row) == number(field.value), (row, field)
+                assert bits(data, row) == number(field.value), (row, field)
                 checked += 1
         at += len(header.to_bytes()) * 8
     return checked
 
 
-@pytest.mark.parametrize("which", range(len(SESSION)))
-def test_field_rows_bits_have_the_value(which):
-    record = list(read_pcapng(session()))[which]
-    assert check(record) >= (0 if which == len(SESSION) - 1 else 17)
+@pytest.mark.parametrize("index", range(len(SESSION)))
+def test_field_rows_bits_have_the_value(index):
+    record = list(read_pcapng(session()))[index]
+    assert check_rows(record) >= (0 if index == len(SESSION) - 1 else 17)
 
 
 @needs_corpus
@@ -83,9 +85,9 @@ def test_field_rows_corpus_bits_have_the_value():
     checked = 0
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         for line in lines:
-            said = json.loads(line)
-            octets = bytes.fromhex(said["hex"])
-            checked += check(RecordedPacket(interface, 0, octets, max(said["wire_len"], len(octets))))
+            entry = json.loads(line)
+            data = bytes.fromhex(entry["hex"])
+            checked += check_rows(RecordedPacket(interface, 0, data, max(entry["wire_len"], len(data))))
     assert checked > 100_000
 
 
@@ -152,18 +154,18 @@ def test_field_rows_finding_is_at_its_field(layers, noted, note):
 
 
 def test_field_rows_truncated_header_shows_present_fields():
-    octets = build(IPv4(src=PEER, dst=KERNEL, protocol=6), b"\0\x50\x1f\x90\0\0")
-    (record,) = read_pcapng(recorded([("in", octets)]))
+    data = build(IPv4(src=PEER, dst=KERNEL, protocol=6), b"\0\x50\x1f\x90\0\0")
+    (record,) = read_pcapng(recorded([("in", data)]))
     rows, _ = rows_of(record)
     assert [(row.name, row.value) for row in rows if row.depth == 1][-3:] == [
         ("src_port", "80"), ("dst_port", "8080"), ("rest", "16 bits of seq"),
     ]  # fmt: skip
-    check(record)
+    check_rows(record)
 
 
 def test_field_rows_ethernet_tags_and_padding():
-    octets = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
-    (record,) = read_pcapng(framed(octets, tags=bytes.fromhex("88a80005 8100e00a")))
+    data = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
+    (record,) = read_pcapng(framed(data, tags=bytes.fromhex("88a80005 8100e00a")))
     rows, _ = rows_of(record)
     tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
     assert tops == [("Ethernet", 0, 22), ("IPv4", 22, 20), ("ICMP", 42, 8), ("padding", 50, 10)]
@@ -171,56 +173,56 @@ def test_field_rows_ethernet_tags_and_padding():
         "5 (0x88a8 (802.1ad), priority 0)",
         "10 (0x8100 (802.1Q), priority 7)",
     ]
-    check(record)
+    check_rows(record)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"),
+    ("kind", "summary"),
     [
         (b"\x08\x06", "Ethernet ARP, length 60"),
         (b"\x86\xdd", "Ethernet IPv6, length 60"),
         (b"\x88\xcc", "Ethernet type 0x88cc, length 60"),
     ],
 )
-def test_link_summary_names_the_ethertype(kind, said):
-    (record,) = read_pcapng(framed(b"octets", kind=kind))
-    assert link_summary(record) == said
+def test_link_summary_names_the_ethertype(kind, summary):
+    (record,) = read_pcapng(framed(b"payload", kind=kind))
+    assert link_summary(record) == summary
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
-    check(record)
+    check_rows(record)
 
 
-ASKS = bytes.fromhex("0001 0800 0604 0001 020000000101 0a000101 000000000000 0a000102")
-TELLS = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 020000000101 0a000101")
+ARP_REQUEST = bytes.fromhex("0001 0800 0604 0001 020000000101 0a000101 000000000000 0a000102")
+ARP_REPLY = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 020000000101 0a000101")
 
 
 @pytest.mark.parametrize(
-    ("message", "said"),
+    ("message", "summary"),
     [
-        (ASKS, "ARP who has 10.0.1.2? tell 10.0.1.1"),
-        (TELLS, "ARP 10.0.1.2 is at 02:00:00:00:01:02"),
-        (ASKS[:7] + b"\3" + ASKS[8:], "ARP"),
+        (ARP_REQUEST, "ARP who has 10.0.1.2? tell 10.0.1.1"),
+        (ARP_REPLY, "ARP 10.0.1.2 is at 02:00:00:00:01:02"),
+        (ARP_REQUEST[:7] + b"\3" + ARP_REQUEST[8:], "ARP"),
     ],
 )
-def test_field_rows_and_summary_of_arp(message, said):
+def test_field_rows_and_summary_of_arp(message, summary):
     (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
     rows, _ = rows_of(record)
-    assert link_summary(record) == said
+    assert link_summary(record) == summary
     tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
     assert tops == [("Ethernet", 0, 14), ("ARP", 14, 28), ("padding", 42, 18)]
     values = {row.name: (row.value, bits(record.data, row)) for row in rows if row.depth == 1}
     assert values["target_protocol"] == (f"10.0.1.{message[-1]}", int.from_bytes(message[-4:], "big"))
     assert values["sender_hardware"] == (message[8:14].hex(":"), int.from_bytes(message[8:14], "big"))
     assert values["operation"][1] == message[7]
-    check(record)
+    check_rows(record)
 
 
 def test_field_rows_truncated_arp_is_bytes():
-    (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ASKS[:27])], linktype=LINKTYPE_ETHERNET))
+    (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ARP_REQUEST[:27])], linktype=LINKTYPE_ETHERNET))
     assert link_summary(record) == "Ethernet ARP, length 41"
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
 
 
-def test_field_rows_tells_unrecorded_bytes():
+def test_field_rows_truncated_record_has_missing_row():
     record = RecordedPacket(
         RecordedInterface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128
     )

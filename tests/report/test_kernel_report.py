@@ -10,23 +10,25 @@ from tunlab.report.kernel_report import kernel_report
 
 ECHO = ICMP.echo_request(1, 1), b"payload"
 COUNTED = ("Ip", "IpExt", "Icmp", "Udp", "Tcp", "TcpExt")
-USUAL = {"Ip.InReceives", "Ip.OutRequests", "Ip.OutTransmits", "IpExt.InOctets", "IpExt.OutOctets", "IpExt.InNoECTPkts",
-         "Icmp.InMsgs", "Icmp.OutMsgs"}  # fmt: skip
-HEADER, ANSWERED = {"Ip.InHdrErrors"}, {"Ip.InDelivers", "Icmp.InEchos", "Icmp.OutEchoReps"}
+ALWAYS_CHANGED = {
+    "Ip.InReceives", "Ip.OutRequests", "Ip.OutTransmits", "IpExt.InOctets", "IpExt.OutOctets", "IpExt.InNoECTPkts",
+    "Icmp.InMsgs", "Icmp.OutMsgs",
+}  # fmt: skip
+HEADER_ERROR, ANSWERED = {"Ip.InHdrErrors"}, {"Ip.InDelivers", "Icmp.InEchos", "Icmp.OutEchoReps"}
 
 
 def ip(**fields):
     return IPv4(**{"src": "10.1.2.2", "dst": "10.1.2.1", "ttl": 64, **fields})
 
 
-# Name, packet, counters that change beside the usual ones, and parts of the report.
-VERDICTS = [
+# Name, packet, counters that change beside ALWAYS_CHANGED, and parts of the report.
+CASES = [
     ("good echo", build(ip(), *ECHO), ANSWERED, []),
     ("bytes after the total length", build(ip(), *ECHO) + b"junk", ANSWERED, []),
     ("reserved bit of the fragment field", build(ip(flags=IPFlag.RESERVED), *ECHO), ANSWERED, []),
-    ("TTL 0, to us", build(ip(ttl=0), *ECHO), ANSWERED, []),
+    ("TTL 0, to a local address", build(ip(ttl=0), *ECHO), ANSWERED, []),
     (
-        "bad IP checksum", build(ip(checksum=1), *ECHO), HEADER | {"IpExt.InCsumErrors"},
+        "bad IP checksum", build(ip(checksum=1), *ECHO), HEADER_ERROR | {"IpExt.InCsumErrors"},
         ["dropped 1 packet: bad IP header checksum (IpExt.InCsumErrors, Ip.InHdrErrors)", "IP_CSUM", "delivered"],
     ),
     (
@@ -34,10 +36,10 @@ VERDICTS = [
         {"Ip.InDelivers", "Icmp.InErrors", "Icmp.InCsumErrors"},
         ["dropped 1 packet: bad ICMP checksum (Icmp.InCsumErrors, Icmp.InErrors)", "ICMP_CSUM"],
     ),
-    ("IHL 4", build(ip(ihl=4), *ECHO), HEADER, ["dropped 1 packet: invalid IP header", "IP_INHDR"]),
-    ("total length below the header's", build(ip(total_length=9), *ECHO), HEADER, ["invalid IP header"]),
-    ("19 bytes", build(ip(protocol=1))[:19], HEADER, ["invalid IP header"]),
-    ("IHL 15, and short", build(ip(ihl=15, protocol=1), b"1234"), HEADER, ["invalid IP header"]),
+    ("IHL 4", build(ip(ihl=4), *ECHO), HEADER_ERROR, ["dropped 1 packet: invalid IP header", "IP_INHDR"]),
+    ("total length below the header's", build(ip(total_length=9), *ECHO), HEADER_ERROR, ["invalid IP header"]),
+    ("19 bytes", build(ip(protocol=1))[:19], HEADER_ERROR, ["invalid IP header"]),
+    ("IHL 15, and short", build(ip(ihl=15, protocol=1), b"1234"), HEADER_ERROR, ["invalid IP header"]),
     (
         "total length beyond the data", build(ip(total_length=500), *ECHO), {"IpExt.InTruncatedPkts"},
         ["dropped 1 packet: shorter than its total length (IpExt.InTruncatedPkts)"],
@@ -49,7 +51,7 @@ VERDICTS = [
     ("fragment alone", build(ip(flags=IPFlag.MF, protocol=1), b"x" * 8), {"Ip.ReasmReqds"},
      ["keeps 1 packet until the other fragments arrive (Ip.ReasmReqds)"]),
     (
-        "to somebody else", build(ip(dst="10.9.9.9"), *ECHO), {"Ip.InAddrErrors"},
+        "to another address", build(ip(dst="10.9.9.9"), *ECHO), {"Ip.InAddrErrors"},
         ["destination is not local and forwarding is off", "IP_INADDRERRORS", "net.ipv4.ip_forward = 0"],
     ),
     (
@@ -78,34 +80,34 @@ VERDICTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("octets", "moves", "words"), [row[1:] for row in VERDICTS], ids=[row[0] for row in VERDICTS])
-def test_kernel_report_explains_handmade_packet(recorded_netns, recorded_tun, drops, octets, moves, words):
+@pytest.mark.parametrize(("data", "counters", "parts"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
+def test_kernel_report_explains_handmade_packet(recorded_netns, recorded_tun, drops, data, counters, parts):
     before = read_counters(recorded_netns.netns)
     drops.clear()
-    recorded_tun.inject(octets)
-    moved = counter_changes(before, read_counters(recorded_netns.netns))
-    assert {name for name in moved if name.partition(".")[0] in COUNTED} - USUAL == moves
-    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
-    assert [word for word in words if word not in said] == [], said
-    if not words:
-        assert "dropped" not in said
+    recorded_tun.inject(data)
+    changes = counter_changes(before, read_counters(recorded_netns.netns))
+    assert {name for name in changes if name.partition(".")[0] in COUNTED} - ALWAYS_CHANGED == counters
+    report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
+    assert [part for part in parts if part not in report] == [], report
+    if not parts:
+        assert "dropped" not in report
 
 
-@pytest.mark.parametrize("octets", [b"", build(ip(version=5), *ECHO)], ids=["nothing", "version 5"])
-def test_kernel_report_write_refused_by_device_is_its_drop(recorded_netns, recorded_tun, octets):
+@pytest.mark.parametrize("data", [b"", build(ip(version=5), *ECHO)], ids=["empty", "version 5"])
+def test_kernel_report_counts_refused_write_as_drop_of_the_device(recorded_netns, recorded_tun, data):
     with pytest.raises(KernelError):
-        recorded_tun.device.write(octets)
-    said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
-    assert "tun0 dropped 1 packet on receipt (rx_dropped)" in said, said
+        recorded_tun.device.write(data)
+    report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
+    assert "tun0 dropped 1 packet on receipt (rx_dropped)" in report, report
 
 
-class TestWithOtherSettings:
+class TestKernelSettings:
     def test_kernel_report_router_ttl_expired(self, recorded_netns, recorded_tun, drops):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         drops.clear()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
-        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
-        assert "TTL expired; answered with ICMP 11/0 (Icmp.OutTimeExcds, Ip.InHdrErrors)" in said
+        report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
+        assert "TTL expired; answered with ICMP 11/0 (Icmp.OutTimeExcds, Ip.InHdrErrors)" in report
 
     def test_kernel_report_forwarded_packet_has_no_route_line(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
@@ -124,10 +126,10 @@ class TestWithOtherSettings:
         recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
         drops.clear()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
-        said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
-        assert "refused by rp_filter: no route to 203.0.113.5 (ENETUNREACH)" in said
-        assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in said
-        assert "IP_RPFILTER" in said
+        report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
+        assert "refused by rp_filter: no route to 203.0.113.5 (ENETUNREACH)" in report
+        assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in report
+        assert "IP_RPFILTER" in report
 
     def test_kernel_report_rp_filter_names_other_device(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
@@ -136,13 +138,13 @@ class TestWithOtherSettings:
         second = type(recorded_tun).create("10.5.0.1/24", ifname="tun1", netns=recorded_netns.netns)
         with second:
             recorded_tun.inject(ip(src="10.5.0.7"), *ECHO)
-            said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
-        assert "refused by rp_filter: the route to 10.5.0.7 uses tun1" in said
+            report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
+        assert "refused by rp_filter: the route to 10.5.0.7 uses tun1" in report
 
     def test_kernel_report_full_socket_buffer(self, recorded_netns, recorded_tun):
         with recorded_tun.bind(53) as sink:
             sink.setsockopt(1, 8, 2304)  # SOL_SOCKET, SO_RCVBUF
             for _ in range(20):
                 recorded_tun.inject(ip(), UDP(src_port=1, dst_port=53), b"x" * 500)
-            said = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
-        assert "the UDP socket's receive buffer is full (Udp.RcvbufErrors, Udp.InErrors)" in said
+            report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
+        assert "the UDP socket's receive buffer is full (Udp.RcvbufErrors, Udp.InErrors)" in report

@@ -1,10 +1,10 @@
-"""The page's ladder between the nodes of a lab, drawn from a recording alone."""
+"""The page's ladder between the nodes of a lab, decode from a recording alone."""
 
 import io
 
 import pytest
 
-from tests.report.test_fields import ASKS
+from tests.report.test_fields import ARP_REQUEST
 from tests.report.test_ladder import PING, evidence, observation
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, PcapngWriter, read_pcapng
 from tunlab.report.evidence import to_pcapng
@@ -15,7 +15,7 @@ from tunlab.report.page.lab_columns import MAX_COLUMNS, have_nodes
 
 TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
 TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # a router writes other Ethernet addresses
-ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ASKS
+ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ARP_REQUEST
 
 
 def between(*observations, interfaces=()):
@@ -26,25 +26,26 @@ def between(*observations, interfaces=()):
         if device not in numbers:
             linktype = LINKTYPE_RAW if ":tun" in device else LINKTYPE_ETHERNET
             numbers[device] = writer.add_interface(device, linktype=linktype)
-    for time, (device, direction, octets) in enumerate(observations):
-        writer.write(numbers[device], octets, time_ns=time * 1000, direction=direction)
+    for time, (device, direction, data) in enumerate(observations):
+        writer.write(numbers[device], data, time_ns=time * 1000, direction=direction)
     return file.getvalue()
 
 
-def drawn(*observations, interfaces=()):
+def decode(*observations, interfaces=()):
+    """Return the columns, arrows and rows of a recording of these observations."""
     decoded = decode_records(list(read_pcapng(between(*observations, interfaces=interfaces))))
     return [title for title, _ in decoded.ladder.columns], decoded.ladder.arrows, decoded.rows
 
 
 def test_arrow_dropped_packet_ends_at_router():
-    columns, arrows, rows = drawn(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
+    columns, arrows, rows = decode(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
     assert columns == ["client", "router"]
     assert arrows == [Arrow(0, (1,), (1,)), None]
     assert rows == [0]
 
 
 def test_arrow_routed_packet_has_one_per_link():
-    columns, arrows, rows = drawn(
+    columns, arrows, rows = decode(
         ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
         ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
     )  # fmt: skip
@@ -53,7 +54,7 @@ def test_arrow_routed_packet_has_one_per_link():
 
 
 def test_switch_has_no_column():
-    columns, arrows, rows = drawn(
+    columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
         ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
     )  # fmt: skip
@@ -64,7 +65,7 @@ def test_switch_has_no_column():
 
 def test_switch_own_packet_has_row_without_arrow():
     own = bytes(12) + b"\x08\x00" + PING
-    columns, arrows, rows = drawn(
+    columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
     )
     assert columns == ["a"]
@@ -81,26 +82,26 @@ def test_switch_own_packet_has_row_without_arrow():
         (("stack:tun0", "in", PING), ["test", "stack"], Arrow(0, (1,))),
         (("stack:tun0", "out", PING), ["test", "stack"], Arrow(1, (0,))),
     ],
-    ids=["nobody received it", "from nowhere", "over lo", "injected", "to the test"],
+    ids=["not received", "unknown sender", "over lo", "injected", "to the test"],
 )
 def test_arrow_of_packet_with_one_record(observation, columns, arrow):
-    assert drawn(observation) == (columns, [arrow], [0])
+    assert decode(observation) == (columns, [arrow], [0])
 
 
 def test_arrow_repeated_packet_has_its_own():
     twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
-    assert drawn(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
+    assert decode(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
 def test_columns_follow_interfaces_and_need_an_arrow():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
     observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
-    assert drawn(*observation, interfaces=named)[0] == ["client", "server"]
+    assert decode(*observation, interfaces=named)[0] == ["client", "server"]
 
 
 def test_columns_many_nodes_keeps_most_frequent():
     busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MAX_COLUMNS)] * 2
-    columns, arrows, _ = drawn(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
+    columns, arrows, _ = decode(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
     assert columns == [*(f"n{number}" for number in range(MAX_COLUMNS)), "others"]
     assert arrows[0] == Arrow(MAX_COLUMNS, ())
 
@@ -123,16 +124,16 @@ def test_page_and_terminal_ladder_have_the_same_arrows():
         ("stack", "tun0", "out"), ("server", "eth0", "out"), ("client", "eth0", "in"),
     ]  # fmt: skip
     ends = ("client", "router", "server", "stack")
-    all_of_it = evidence(
+    whole = evidence(
         *(
             observation(node, direction, PING if number < 4 else PING[:-number], time=number // 2,
                     on_link=ifname != "tun0",
-                     ifname=ifname, several=True)
+                     ifname=ifname, several_nodes=True)
             for number, (node, ifname, direction) in enumerate(passed)
         ),
-        ends=ends,
+        endpoints=ends,
     )  # fmt: skip
-    decoded = decode_records(list(read_pcapng(to_pcapng(all_of_it, comment="x"))))
+    decoded = decode_records(list(read_pcapng(to_pcapng(whole, comment="x"))))
     names = dict(enumerate(title for title, _ in decoded.ladder.columns))
     arrows = [
         (number + 1, names.get(arrow.origin, ""), names.get(target, ""))
@@ -140,5 +141,5 @@ def test_page_and_terminal_ladder_have_the_same_arrows():
         if arrow is not None
         for target in arrow.targets or [None]
     ]
-    assert arrows == [(row.number, row.origin, row.target) for row in ladder_rows(all_of_it)]
+    assert arrows == [(row.number, row.origin, row.target) for row in ladder_rows(whole)]
     assert list(names.values()) == ["test", *ends]

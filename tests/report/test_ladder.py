@@ -18,12 +18,12 @@ ARP = bytes.fromhex(
 
 
 def observation(
-    node, direction, octets, *, time=0, on_link=False, ifname="tun0", note="", decisive=False, several=False
+    node, direction, data, *, time=0, on_link=False, ifname="tun0", note="", decisive=False, several_nodes=False
 ):
-    frame = bytes(12) + b"\x08\x00" + octets if on_link and octets is not ARP else octets
-    packet = None if octets is ARP else parse(octets)
-    inner = octets[14:] if octets is ARP else octets
-    device = f"{node}:{ifname}" if several else ifname
+    frame = bytes(12) + b"\x08\x00" + data if on_link and data is not ARP else data
+    packet = None if data is ARP else parse(data)
+    payload = data[14:] if data is ARP else data
+    device = f"{node}:{ifname}" if several_nodes else ifname
     return Observation(
         node,
         device,
@@ -33,14 +33,14 @@ def observation(
         time,
         direction,
         frame,
-        inner,
+        payload,
         packet,
         Annotation(note, decisive),
     )
 
 
-def evidence(*observations, ends=("kernel",), test_is_endpoint=True):
-    return Evidence(list(observations), list(ends), test_is_endpoint, {}, [])
+def evidence(*observations, endpoints=("kernel",), test_is_endpoint=True):
+    return Evidence(list(observations), list(endpoints), test_is_endpoint, {}, [])
 
 
 def test_ladder_tun_is_between_test_and_kernel():
@@ -63,49 +63,55 @@ def test_ladder_without_packets_is_empty():
 
 
 class TestBetweenNodes:
-    ends = ("client", "router", "server")
+    endpoints = ("client", "router", "server")
 
     def draw(self, *observations):
-        return draw_ladder(evidence(*observations, ends=self.ends, test_is_endpoint=False))
+        return draw_ladder(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
 
-    def at(self, node, direction, octets=PING, time=0):
-        return observation(node, direction, octets, time=time, on_link=True, ifname="eth0", several=True)
+    def observe(self, node, direction, data=PING, time=0):
+        return observation(node, direction, data, time=time, on_link=True, ifname="eth0", several_nodes=True)
 
     def test_ladder_sent_and_received_is_one_arrow(self):
-        lines = self.draw(self.at("client", "out"), self.at("router", "in", time=1000))
+        lines = self.draw(self.observe("client", "out"), self.observe("router", "in", time=1000))
         assert len(lines) == 2
         assert "├────────▶│" in lines[1]
 
     def test_ladder_skips_switch(self):
-        found = ladder_rows(evidence(self.at("client", "out"), self.at("link1", "in", time=1),
-                              self.at("link1", "out", time=2),
-                              self.at("server", "in", time=3), ends=self.ends, test_is_endpoint=False))  # fmt: skip
+        observations = (
+            self.observe("client", "out"), self.observe("link1", "in", time=1), self.observe("link1", "out", time=2),
+            self.observe("server", "in", time=3),
+        )  # fmt: skip
+        found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
 
     def test_ladder_broadcast_has_an_arrow_per_receiver(self):
-        observations = self.at("client", "out", ARP), self.at("router", "in", ARP, 1), self.at("server", "in", ARP, 2)
-        found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
+        observations = (
+            self.observe("client", "out", ARP),
+            self.observe("router", "in", ARP, 1),
+            self.observe("server", "in", ARP, 2),
+        )
+        found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
 
     def test_ladder_repeated_packet_is_another_arrow(self):
         twice = [("client", "out"), ("router", "in")] * 2
-        observations = [self.at(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
-        found = ladder_rows(evidence(*observations, ends=self.ends, test_is_endpoint=False))
+        observations = [self.observe(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
+        found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.number, row.origin, row.target) for row in found] == [
             (1, "client", "router"),
             (3, "client", "router"),
         ]
 
     def test_ladder_unreceived_packet_is_marked(self):
-        lines = self.draw(self.at("router", "out"))
+        lines = self.draw(self.observe("router", "out"))
         assert "├───✗" in lines[1]
         assert "not received" in " ".join(" ".join(lines).replace("│", " ").split())
 
     def test_ladder_unknown_sender_has_arrow_head_only(self):
-        assert "▶  IP 10.0.1.1" in self.draw(self.at("server", "in"))[1]
+        assert "▶  IP 10.0.1.1" in self.draw(self.observe("server", "in"))[1]
 
     def test_ladder_summarizes_arp(self):
-        assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.at("client", "out", ARP)))
+        assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.observe("client", "out", ARP)))
 
 
 def test_ladder_loopback_is_a_circle():
@@ -122,13 +128,16 @@ def test_ladder_names_several_tuns():
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 9])
 def test_ladder_lines_are_at_most_100_columns(count):
-    ends = [f"a-node-with-a-long-name-{number}" for number in range(count)]
-    each = [observation(end, "out", PING, on_link=True, ifname="eth0", several=True, note="x" * 150) for end in ends]
-    lines = draw_ladder(evidence(*each, observation(ends[0], "in", SYN), ends=ends))
+    endpoints = [f"a-node-with-a-long-name-{number}" for number in range(count)]
+    each = [
+        observation(end, "out", PING, on_link=True, ifname="eth0", several_nodes=True, note="x" * 150)
+        for end in endpoints
+    ]
+    lines = draw_ladder(evidence(*each, observation(endpoints[0], "in", SYN), endpoints=endpoints))
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_ladder_long_test_omits_the_middle():
+def test_ladder_of_many_packets_omits_the_middle():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(100))))
     assert [line for line in lines if "…" in line] == ["      … 40 more packets in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
@@ -159,7 +168,7 @@ class TestLongLadder:
     def test_ladder_one_omitted_packet_is_singular(self):
         assert "      … 1 more packet in the recording …" in self.drawn((), count=61)
 
-    def test_ladder_since_omits_earlier_packets(self):
+    def test_ladder_since_omits_packets_up_to_that_time(self):
         lines = self.drawn((), count=30, since=27)
         assert lines[1] == "      … 28 packets shown above …"
         assert self.numbers(lines) == [29, 30]
@@ -178,8 +187,8 @@ class TestNotes:
         assert lines[6].startswith("               │         │      late")
 
     def test_notes_with_many_columns_have_their_own_lines(self):
-        ends = [f"a-node-with-a-long-name-{number}" for number in range(9)]
-        given = evidence(*(observation(end, "out", PING, on_link=True) for end in ends), ends=ends)
+        endpoints = [f"a-node-with-a-long-name-{number}" for number in range(9)]
+        given = evidence(*(observation(end, "out", PING, on_link=True) for end in endpoints), endpoints=endpoints)
         given.notes = [Note(5, "timed out")]
         assert draw_ladder(given)[-1].strip() == "– timed out"
 
@@ -193,9 +202,9 @@ class TestNotes:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_ladder_fits_narrow_terminal(count):
-    ends = [f"node-{number}" for number in range(count)]
-    each = [observation(end, "out", PING, on_link=True, several=True, note="x" * 150) for end in ends]
-    given = evidence(*each, observation(ends[0], "in", SYN), ends=ends)
+    endpoints = [f"node-{number}" for number in range(count)]
+    each = [observation(end, "out", PING, on_link=True, several_nodes=True, note="x" * 150) for end in endpoints]
+    given = evidence(*each, observation(endpoints[0], "in", SYN), endpoints=endpoints)
     given.notes = [Note(0, "y" * 150)]
     assert max(map(len, draw_ladder(given, width=80))) <= 80
 

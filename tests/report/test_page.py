@@ -1,4 +1,4 @@
-"""The HTML page as a file: its content, and that bytes of packets never become markup."""
+"""The HTML page as a file: its content, and markup in packets, which must be escaped."""
 
 import base64
 import gzip
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.recordings import HARM, SESSION, framed, recorded, session
+from tests.report.recordings import MARKUP, SESSION, framed, recorded, session
 from tunlab.errors import MalformedError, TruncatedRecordingError
 from tunlab.packet import UDP
 from tunlab.recorder import PcapngWriter, read_pcapng
@@ -100,24 +100,30 @@ def test_page_escapes_markup(where):
     def page(text):
         packets = [(*SESSION[2][:2], UDP(), text.encode())] if where == "payload" else SESSION[:1]
         name, comments = text if where == "interface" else "tun0", {1: text if where == "comment" else "a comment"}
-        words = {each: text if where == each else "word" for each in ("title", "outcome", "text")}
-        return render(recorded(packets, name=name, comments=comments), **words)
+        options = {each: text if where == each else "word" for each in ("title", "outcome", "text")}
+        return render(recorded(packets, name=name, comments=comments), **options)
 
-    harmful = Parsed(page(HARM))
-    assert [tag for tag, _ in harmful.elements] == [tag for tag, _ in Parsed(page("word")).elements]
+    parsed = Parsed(page(MARKUP))
+    assert [tag for tag, _ in parsed.elements] == [tag for tag, _ in Parsed(page("word")).elements]
     if where in ("title", "text", "outcome"):
         shown = {"title": "h1", "text": "pre", "outcome": "strong"}[where]
-        assert harmful.texts[shown] == HARM
+        assert parsed.texts[shown] == MARKUP
     elif where != "payload":
-        data, _ = data_of(page(HARM))
-        assert HARM in (data["packets"][0][9], *data["texts"])
+        data, _ = data_of(page(MARKUP))
+        assert MARKUP in (data["packets"][0][9], *data["texts"])
 
 
 def test_page_lists_facts():
     page = render(session(), title="test_x", outcome="failed", text="E   AssertionError: no\n")
     parsed = Parsed(page)
     facts = parsed.texts["li"]
-    for fact in ("8 packets", "1 suspicious", "2023-11-14 22:13:20 UTC, 0.007000 s long", "tun0 (raw IP)", "pcapng, "):
+    for fact in (
+        "8 packets",
+        "1 suspicious packet",
+        "2023-11-14 22:13:20 UTC, duration 0.007000 s",
+        "tun0 (raw IP)",
+        "pcapng, ",
+    ):
         assert fact in facts
     assert parsed.texts["title"] == parsed.texts["h1"] == "test_x"
     assert ("strong", {"class": "outcome failed"}) in parsed.elements
@@ -153,20 +159,20 @@ def test_page_shows_every_corpus_packet():
     interface = writer.add_interface("corpus")
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         for number, line in enumerate(lines):
-            said = json.loads(line)
-            octets = bytes.fromhex(said["hex"])
-            writer.write(interface, octets, time_ns=number, wire_length=max(said["wire_len"], len(octets)))
+            entry = json.loads(line)
+            data = bytes.fromhex(entry["hex"])
+            writer.write(interface, data, time_ns=number, wire_length=max(entry["wire_len"], len(data)))
     page = render(file.getvalue(), title="corpus")
     check_data(file.getvalue(), page)
     assert len(page) < 4 * len(file.getvalue())
 
 
 def test_page_of_classic_pcap():
-    octets = b"".join(
+    data = b"".join(
         struct.pack("<IIII", 5, number, len(each), len(each)) + each
         for number, each in enumerate([bytes(SESSION[3][1]), b"", bytes(SESSION[3][1])])
     )
-    recording = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101) + octets
+    recording = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101) + data
     page = render(recording, title="dir/x.pcap")
     check_data(recording, page)
     assert 'data-name="x.pcap"' in page
@@ -192,10 +198,10 @@ def test_page_truncated_recording_shows_packets_and_error():
     assert "ends inside the block" in Parsed(page).texts["p"]
 
 
-@pytest.mark.parametrize(("octets", "error"), [(b"", TruncatedRecordingError), (b"no recording", MalformedError)])
-def test_page_invalid_recording_raises(octets, error):
+@pytest.mark.parametrize(("recording", "error"), [(b"", TruncatedRecordingError), (b"no recording", MalformedError)])
+def test_page_invalid_recording_raises(recording, error):
     with pytest.raises(error):
-        render(octets, title="x")
+        render(recording, title="x")
 
 
 @pytest.mark.slow
@@ -210,7 +216,7 @@ def test_page_recording_is_read_by_tshark(need, tmp_path):
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
     assert read(embedded) == read(file)
-    assert HARM in read(file)
+    assert MARKUP in read(file)
     assert len(read(file).splitlines()) == len(SESSION)
 
 
@@ -225,10 +231,10 @@ class TestInitialPacket:
         assert self.chosen(SESSION, 1, 4) == 3
         assert self.chosen(SESSION, 1, 5, outcome="") == 4
 
-    def test_initial_packet_is_else_suspicious(self):
+    def test_initial_packet_without_decisive_is_suspicious(self):
         assert self.chosen(SESSION, comments={2: "unwanted"}) == 2
 
-    def test_initial_packet_is_else_last_of_failure(self):
+    def test_initial_packet_of_unsuspicious_failure_is_last(self):
         good = [SESSION[number] for number in (0, 1, 3, 4)]
         assert self.chosen(good) == 3
         assert self.chosen(good, outcome="") == 0

@@ -1,4 +1,4 @@
-"""The HTML page in Chromium, used by mouse and keyboard."""
+"""The HTML page in Chromium, operated by mouse and keyboard."""
 
 import gzip
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.report.page_queries import CHOSEN, FOCUSED, LIT_BYTES, LIT_FIELDS, ROWS, digits
-from tests.report.recordings import HARM, KERNEL, PEER, SESSION, framed, recorded, session
+from tests.report.recordings import KERNEL, MARKUP, PEER, SESSION, framed, recorded, session
 from tests.report.test_fields import rows_of
 from tunlab.packet import UDP, IPv4, build
 from tunlab.recorder import read_pcapng
@@ -19,7 +19,7 @@ CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
 def test_page_renders(show):
-    page = show(session(), outcome="failed", text="E   AssertionError: nothing came\n")
+    page = show(session(), outcome="failed", text="E   AssertionError: no packet arrived\n")
     assert page.run("document.title") == "test_x"
     assert page.run(f"{ROWS}.length") == len(SESSION)
     assert page.run("document.getElementById('plain')") is None
@@ -81,9 +81,11 @@ def test_page_hex_digit_highlights_its_field(show):
     assert page.run(LIT_FIELDS) == ["dscp", "ecn"]
     page.point("#o21")
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["src_port"], ["20hl", "21hl"])
-    assert page.run("document.getElementById('lit').textContent").startswith("TCP.src_port = 4000 · bytes 20–21 · ")
-    page.point("#o44")  # a byte inside a folded option
-    assert "SACKPermitted" in page.run("document.getElementById('lit').textContent")
+    assert page.run("document.getElementById('field-info').textContent").startswith(
+        "TCP.src_port = 4000 · bytes 20–21 · "
+    )
+    page.point("#o44")  # a byte of an option in a folded field
+    assert "SACKPermitted" in page.run("document.getElementById('field-info').textContent")
 
 
 def test_page_keys_navigate(show):
@@ -124,18 +126,18 @@ def test_page_help_lists_keys(show):
     page = show(session())
     page.press("?")
     assert page.run("document.getElementById('keys').open") is True
-    told = page.run("[...document.querySelectorAll('#keys kbd')].map((each) => each.textContent)")
-    assert {"↑", "↓", "Enter", "/", "t", "?", "j", "k", "s", "Esc", "Tab"} <= set(told)
+    shown = page.run("[...document.querySelectorAll('#keys kbd')].map((each) => each.textContent)")
+    assert {"↑", "↓", "Enter", "/", "t", "?", "j", "k", "s", "Esc", "Tab"} <= set(shown)
     page.press("Escape")
     assert page.run("document.getElementById('keys').open") is False
 
 
 def test_page_focus_is_visible(show):
     page = show(session())
-    for selector, framed_by in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
+    for selector, outlined in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
         page.press("Tab")  # focus outlines appear once the keyboard is used
         page.run(f"document.getElementById('{selector}').focus()")
-        outline = page.run(f"getComputedStyle(document.querySelector('{framed_by}')).outline")
+        outline = page.run(f"getComputedStyle(document.querySelector('{outlined}')).outline")
         assert "solid 2px" in outline, (selector, outline)
 
 
@@ -184,24 +186,24 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-UNLIT = """(() => {
-const unlit = [], list = document.getElementById('list');
+NOT_HIGHLIGHTED = """(() => {
+const missing = [], list = document.getElementById('list');
 const key = (name) => list.dispatchEvent(new KeyboardEvent('keydown', { key: name }));
 key('Home');
 for (let number = Number(document.querySelector('.row').getAttribute('aria-setsize')); number > 0; number--) {
   for (const cell of document.querySelectorAll('#bytes .x[data-at]')) {
     const clientX = cell.getBoundingClientRect().left + 1;
     cell.dispatchEvent(new MouseEvent('mousemove', { bubbles: true, clientX }));
-    if (!cell.classList.contains('high')) unlit.push([number, cell.dataset.at]);
+    if (!cell.classList.contains('high')) missing.push([number, cell.dataset.at]);
   }
   key('ArrowDown');
 }
-return unlit.slice(0, 5);
+return missing.slice(0, 5);
 })()"""
 
 CONTRASTS = """
-[...document.querySelectorAll('h1, .facts, .outcome, .summary, .beside, .beside em, .number, .time small, .name,'
-  + ' .value, .note, .wanted, .differing, .x, .at, .finding, .told, button, .first, .fault, #count')]
+[...document.querySelectorAll('h1, .facts, .outcome, .summary, .details, .details em, .number, .time small, .name,'
+  + ' .value, .note, .wanted, .differing, .x, .at, .finding, .field-info, button, .first, .fault, #count')]
 .filter((each) => each.textContent.trim()).map((each) => {
   let ground = each;
   const clear = () => /rgba\\(.*, 0\\)|transparent/.test(getComputedStyle(ground).backgroundColor);
@@ -214,7 +216,7 @@ CONTRASTS = """
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_page_text_contrast_is_sufficient(show, scheme):
     """The minimum contrast is that of WCAG 2.1, section 1.4.3."""
-    comments = {3: "the nearest to what was wanted; TCP.flags: wanted SYN, got PSH|ACK"}
+    comments = {3: "closest match; TCP.flags: wanted SYN, got PSH|ACK"}
     page = show(recorded(SESSION, comments=comments)[:-20], outcome="failed", text="E  no")
     page.prefer(scheme)
     assert (luminance(page.run("getComputedStyle(document.body).backgroundColor")) > 0.5) == (scheme == "light")
@@ -236,11 +238,11 @@ def test_page_theme_button_toggles(show):
 
 
 def test_page_packet_markup_does_not_run(show):
-    page = show(session(), title=HARM, outcome=HARM, text=HARM)
+    page = show(session(), title=MARKUP, outcome=MARKUP, text=MARKUP)
     page.run(f"{ROWS}[3].click()")
-    assert page.run("window.harm") is None
-    assert page.run("document.querySelector('h1').textContent") == HARM
-    assert page.run("document.querySelector('#about .comment').textContent") == HARM
+    assert page.run("window.executed") is None
+    assert page.run("document.querySelector('h1').textContent") == MARKUP
+    assert page.run("document.querySelector('#about .comment').textContent") == MARKUP
 
 
 def test_page_saves_identical_recording(show, browser, tmp_path):
@@ -259,7 +261,7 @@ def test_page_has_no_overflow_at_any_width(show, width):
     page.window(width, 800)
     page.run("dispatchEvent(new Event('resize'))")
     assert page.run("document.scrollingElement.scrollWidth") <= width
-    assert page.run("document.querySelector('.said').getBoundingClientRect().width") >= 120
+    assert page.run("document.querySelector('.description').getBoundingClientRect().width") >= 120
 
 
 def test_page_renders_only_visible_rows(show):
@@ -285,8 +287,8 @@ def test_page_print_has_every_packet(show):
 
 
 def test_page_large_packet_is_shown_in_parts(show):
-    octets = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
-    page = show(recorded([("in", octets)]))
+    data = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
+    page = show(recorded([("in", data)]))
     shown = "document.querySelectorAll('#bytes .x[data-at]').length"
     assert page.run(shown) == 2048
     page.run("[...document.querySelectorAll('#tree .item')].at(-1).click()")
@@ -295,7 +297,7 @@ def test_page_large_packet_is_shown_in_parts(show):
     assert (page.run(shown), page.run(f"{LIT_BYTES}.length")) == (20_028, 20_000)
 
 
-def test_page_opens_every_kind_of_recording(show):
+def test_page_of_each_kind_of_recording_logs_no_error(show):
     for recording in (recorded([]), framed(bytes(SESSION[3][1]), b"arp"), session()[:-20], recorded([("in", b"")])):
         page = show(recording)
         assert page.console_messages() == []
@@ -303,9 +305,9 @@ def test_page_opens_every_kind_of_recording(show):
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
 def test_page_highlights_every_kind_of_packet(show):
-    """Select packets of the corpus: no exception, and no byte without a field."""
+    """For packets of the corpus, every byte highlights a field, and no exception is thrown."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]
     page = show(recorded([(None, each) for each in packets if len(each) < 150]))
-    dark = page.run(UNLIT)
-    assert dark == []
+    not_highlighted = page.run(NOT_HIGHLIGHTED)
+    assert not_highlighted == []

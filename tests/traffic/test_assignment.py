@@ -1,4 +1,4 @@
-"""The assignment of packets to expectations is as large as possible, whatever the order of arrival."""
+"""Assignment of packets to expectations: as many as possible in any order, the longest prefix in a given order."""
 
 from itertools import permutations
 
@@ -16,8 +16,8 @@ def max_matching(count, choices):
     """Return the size of the largest assignment, by trying all of them."""
     padded = [*range(len(choices)), *[None] * count]
     return max(
-        sum(packet is not None and number in choices[packet] for number, packet in enumerate(way))
-        for way in set(permutations(padded, count))
+        sum(packet is not None and number in choices[packet] for number, packet in enumerate(arrangement))
+        for arrangement in set(permutations(padded, count))
     )
 
 
@@ -34,7 +34,7 @@ def test_assignment_any_order_is_a_maximum_matching(offer):
 
 
 @given(offers)
-def test_assignment_ordered_is_the_longest_prefix(offer):
+def test_assignment_ordered_fills_the_longest_prefix(offer):
     count, choices = offer
     assignment = Assignment(count, ordered=True)
     for each in choices:
@@ -42,7 +42,7 @@ def test_assignment_ordered_is_the_longest_prefix(offer):
     assigned = [packet for packet in assignment.packets if packet is not None]
     assert assigned == sorted(set(assigned)) == assignment.packets[: len(assigned)]
     longest, at = 0, 0
-    for each in choices:  # the first match is never worse than a later one
+    for each in choices:  # taking the first match is optimal
         if at < count and at in each:
             at += 1
     longest = at
@@ -53,7 +53,7 @@ def test_assignment_ordered_is_the_longest_prefix(offer):
     assert assignment.in_any_order().complete == free.complete
 
 
-def test_assignment_moves_packet_that_fits_two_expectations():
+def test_assignment_moves_packet_that_matches_two_expectations():
     assignment = Assignment(2)
     assert assignment.offer([0, 1])
     assert assignment.packets == [0, None]

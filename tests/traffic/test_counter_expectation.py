@@ -6,30 +6,30 @@ from tunlab.errors import CountError, ExpectationError, KernelError
 from tunlab.packet import ICMP, IPv4
 
 
-def bad(tun):
+def bad_checksum(tun):
     return IPv4(src=tun.peer, dst=tun.address, checksum=1), ICMP.echo_request(1, 1)
 
 
 def test_counters_count_bad_checksum(tun):
     assert tun.counters["IpExt.InCsumErrors"] == 0
-    tun.inject(*bad(tun))
+    tun.inject(*bad_checksum(tun))
     assert tun.counters["IpExt.InCsumErrors"] == 1
 
 
 def test_expect_counters_returns_all_changes(tun):
-    tun.inject(*bad(tun))
-    with tun.expect_counters(IpExt__InCsumErrors=1, Icmp__InEchos=0) as moved:
-        tun.inject(*bad(tun))
-    assert moved["Ip.InHdrErrors"] == 1
-    assert "Icmp.InEchos" not in moved
+    tun.inject(*bad_checksum(tun))
+    with tun.expect_counters(IpExt__InCsumErrors=1, Icmp__InEchos=0) as changes:
+        tun.inject(*bad_checksum(tun))
+    assert changes["Ip.InHdrErrors"] == 1
+    assert "Icmp.InEchos" not in changes
 
 
 def test_expect_counters_error_lists_wanted_and_other_changes(tun):
     with pytest.raises(CountError) as caught, tun.expect_counters(Icmp__InEchos=1, IpExt__InCsumErrors=1):
-        tun.inject(*bad(tun))
+        tun.inject(*bad_checksum(tun))
     assert isinstance(caught.value, ExpectationError)
     assert caught.value.counters == {"Icmp.InEchos": 1, "IpExt.InCsumErrors": 1}
-    assert caught.value.moved["Ip.InHdrErrors"] == 1
+    assert caught.value.changes["Ip.InHdrErrors"] == 1
     lines = str(caught.value).splitlines()
     assert lines[:3] == [
         "kernel counters changed by other amounts than expected:",
@@ -49,7 +49,7 @@ def test_expect_counters_zero_refuses_a_change(tun):
         pytest.raises(CountError, match=r"IpExt\.InCsumErrors: wanted 0, got 1"),
         tun.expect_counters(IpExt__InCsumErrors=0),
     ):
-        tun.inject(*bad(tun))
+        tun.inject(*bad_checksum(tun))
 
 
 def test_expect_counters_error_in_block_propagates(tun):
@@ -58,7 +58,7 @@ def test_expect_counters_error_in_block_propagates(tun):
 
 
 @pytest.mark.parametrize(
-    ("name", "meant"),
+    ("name", "suggestion"),
     [
         ("IpExt__InCsumError", "did you mean IpExt__InCsumErrors"),
         ("IpExt__InHdrErrors", "did you mean Ip__InHdrErrors"),
@@ -67,8 +67,8 @@ def test_expect_counters_error_in_block_propagates(tun):
         ("Qqq__Zzz", "write Ip__InHdrErrors"),
     ],
 )
-def test_expect_counters_unknown_name_suggests_another(tun, name, meant):
-    with pytest.raises(KernelError, match=meant):
+def test_expect_counters_unknown_name_suggests_another(tun, name, suggestion):
+    with pytest.raises(KernelError, match=suggestion):
         tun.expect_counters(**{name: 1})
 
 

@@ -1,4 +1,4 @@
-"""Deadlines: never early, extended by the machine's jitter, and followed by a watch for late packets."""
+"""Deadlines: never early, extended by the scheduling jitter, and followed by a short wait for late packets."""
 
 import re
 import threading
@@ -14,32 +14,32 @@ from tunlab.traffic.deadlines import MAX_GRACE, Deadline, jitter, margin
 
 @pytest.fixture
 def later(tun):
-    """`later(seconds, *layers)` makes the kernel send an answer to a packet after that time."""
+    """`later(seconds, *layers)` writes a packet to the device after that time, so that the kernel answers it."""
     timers = []
 
-    def put(seconds, *layers):
+    def inject_later(seconds, *layers):
         timer = threading.Timer(seconds, tun.device.write, [build(*layers)])
         timers.append(timer)
         timer.start()
 
-    yield put
+    yield inject_later
     for timer in timers:
         timer.join()
 
 
 @pytest.fixture
 def too_late(tun, monkeypatch):
-    """`too_late(*layers)` injects a packet when the next timeout has expired and the watch for late packets begins."""
+    """`too_late(*layers)` injects a packet right after the next timeout, when the wait for late packets begins."""
 
-    def put(*layers, and_then=(), watched=60.0):
+    def inject_later(*layers, then=(), grace_seconds=60.0):
         def grace(_):
-            for each in (layers, *and_then):
+            for each in (layers, *then):
                 tun.device.write(build(*each))
-            return Deadline(watched)
+            return Deadline(grace_seconds)
 
         monkeypatch.setattr(Deadline, "grace", grace)
 
-    return put
+    return inject_later
 
 
 def echo(tun, number=1):
@@ -92,13 +92,13 @@ def test_expect_timeout_waits_at_least_that_long(tun, seconds):
     assert str(error).endswith("no packet arrived")
 
 
-@pytest.mark.parametrize(("margin", "said"), [(0.002, False), (0.0123, True)])
-def test_expect_error_shows_margin_only_if_large(tun, monkeypatch, margin, said):
+@pytest.mark.parametrize(("margin", "is_shown"), [(0.002, False), (0.0123, True)])
+def test_expect_error_shows_margin_only_if_large(tun, monkeypatch, margin, is_shown):
     monkeypatch.setattr(deadlines, "margin", lambda _: margin)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.05)
     line = "\n(timeout 50 ms, plus 12.3 ms for scheduling delays)\n"
-    assert (line in str(caught.value)) == said
+    assert (line in str(caught.value)) == is_shown
 
 
 def test_expect_zero_timeout_does_not_wait(tun):
@@ -156,7 +156,7 @@ class TestLatePacket:
         assert ended_ns < tun.record[-1].time_ns
 
     def test_expect_all_marks_every_late_match(self, tun, too_late):
-        too_late(*echo(tun, 1), and_then=[echo(tun, 7), echo(tun, 2)])
+        too_late(*echo(tun, 1), then=[echo(tun, 7), echo(tun, 2)])
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
         assert [each.comment[:20] for each in tun.record if each.direction == "out"] == [
@@ -181,7 +181,7 @@ class TestLatePacket:
 
 
 def test_other_packet_after_the_timeout_is_counted_as_late(tun, too_late):
-    too_late(*echo(tun), watched=0.5)
+    too_late(*echo(tun), grace_seconds=0.5)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.01)
     assert (caught.value.late_by, caught.value.late_packets) == (None, 1)

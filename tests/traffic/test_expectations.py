@@ -18,7 +18,7 @@ def syn(tun, port=80, **fields):
 def fail(expect, *wanted, **settings):
     with pytest.raises(ExpectationError) as caught:
         expect(*wanted, timeout=0.01, **settings)
-    # A busy machine adds a line with its margin, which test_deadlines.py covers.
+    # On a busy machine the error has a line with the margin; test_deadlines.py tests it.
     lines = [line for line in str(caught.value).splitlines() if not line.startswith("(timeout ")]
     return caught.value, "\n".join(lines)
 
@@ -84,7 +84,7 @@ class TestExpect:
         assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
         assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
         assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
-        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # one diagram's ruler has three
+        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # a diagram's bit ruler has three, so there is one diagram
         assert error.count == 9
 
     def test_expect_error_lists_at_most_100_packets(self, tun):
@@ -123,7 +123,7 @@ class TestExpect:
         with pytest.raises(ZeroDivisionError):
             tun.expect(lambda packet: packet.ip.ttl // 0)
 
-    def test_expect_error_marks_options_of_derived_value(self, tun):
+    def test_expect_error_of_mss_marks_the_options_field(self, tun):
         tun.listen(80)
         tun.inject(*syn(tun, options=[MSS(500)]))
         _, text = fail(tun.expect, TCP.where(mss=500))
@@ -144,11 +144,11 @@ class TestExpect:
         assert str(error).endswith("\nrecorded in /x/a.pcapng")
 
     def test_expect_calls_function_once_per_packet(self, tun):
-        asked = []
+        checked = []
         for number in (1, 2):
             tun.inject(*echo(tun, number))
-        fail(tun.expect, lambda packet: asked.append(packet.icmp.sequence_number))
-        assert asked == [1, 2]
+        fail(tun.expect, lambda packet: checked.append(packet.icmp.sequence_number))
+        assert checked == [1, 2]
 
 
 class TestExpectAll:
@@ -159,8 +159,8 @@ class TestExpectAll:
         assert [packet.icmp.sequence_number for packet in tun.expect_all(wanted)] == [1, 2, 3]
         tun.expect_silence()
 
-    def test_expect_all_reassigns_packet_that_fits_two_expectations(self, tun):
-        """Without reassignment the first packet would go to `ICMP`, and the second expectation get none."""
+    def test_expect_all_reassigns_packet_that_matches_two_expectations(self, tun):
+        """Without reassignment, `ICMP` would keep the first packet, and the second expectation would get none."""
         for number in (2, 1):
             tun.inject(*echo(tun, number))
         any_one, second = tun.expect_all([ICMP, ICMP.where(sequence_number=2)])
@@ -224,7 +224,7 @@ class TestExpectAll:
     def test_expect_all_ordered_error_tells_other_order(self, tun):
         for number in (2, 1):
             tun.inject(*echo(tun, number))
-        wanted = [ICMP.where(sequence_number=number) for number in (1, 2, (1, 2)[0])]
+        wanted = [ICMP.where(sequence_number=number) for number in (1, 2, 1)]
         _, text = fail(tun.expect_all, wanted[:2], ordered=True)
         assert "2 packets in this order: 1 arrived, 1 did not; all of them arrived, but in another order" in text
         for number in (2, 1):
@@ -241,14 +241,14 @@ class TestExpectAll:
 
 
 def test_expect_function_raising_packet_error_counts_as_false(tun):
-    """A PacketError that a function raises by parsing is treated like one for a missing header."""
+    """The function raises PacketError itself, by parsing the payload."""
     tun.inject(*echo(tun))
     _, text = fail(tun.expect, lambda packet: parse(packet.payload))
     assert "got a packet for which it raises PacketError: IPv4.version at offset 0 is 6" in text
 
 
 class TestDecisivePacket:
-    """The packet by which a test failed is marked, so that the HTML page opens at it."""
+    """The packet that made a test fail is marked, and the HTML page opens at it."""
 
     def comments(self, tun):
         """Return the last part of each sent packet's comment."""

@@ -1,4 +1,4 @@
-"""The fence: no answer of the kernel follows its reply, and an error explains why it cannot work."""
+"""The fence: no answer of the kernel arrives after its reply. Errors name the reason why it cannot work."""
 
 import errno
 import random
@@ -41,19 +41,19 @@ class TestFence:
         tun.fence()
         icmp = tun.record[0].packet.icmp
         same = ICMP.echo_request(icmp.identifier, icmp.sequence_number)
-        tun.inject(IPv4(src=PEER, dst=tun.address), same, b"tunlab fence of my own")
-        assert [packet.payload for packet in tun.fence()] == [b"tunlab fence of my own"]
+        tun.inject(IPv4(src=PEER, dst=tun.address), same, b"tunlab fence of a test")
+        assert [packet.payload for packet in tun.fence()] == [b"tunlab fence of a test"]
 
     def test_late_fence_reply_is_not_returned(self, tun):
         tun.fence()
-        request = tun.record[0].octets
+        request = tun.record[0].data
         tun.device.write(request)
         assert tun.capture() == []
         tun.expect_silence()
 
     def test_reply_to_earlier_fence_does_not_end_later_fence(self, tun):
         tun.fence()
-        tun.device.write(tun.record[0].octets)
+        tun.device.write(tun.record[0].data)
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
         with pytest.raises(KernelError, match="icmp_echo_ignore_all is on"):
             tun.fence()
@@ -131,24 +131,24 @@ class TestExpectNone:
         assert caught.value.elapsed < 60
 
     def test_expect_none_checks_unread_packet_twice_at_most(self, tun):
-        asked = []
+        checked = []
         tun.inject(*echo(tun))
         timers = [threading.Timer(0.02 * number, tun.device.write, [build(*echo(tun, number))]) for number in (2, 3, 4)]
         for timer in timers:
             timer.start()
-        tun.expect_none(lambda packet: asked.append(packet.icmp.sequence_number), timeout=0.3)
+        tun.expect_none(lambda packet: checked.append(packet.icmp.sequence_number), timeout=0.3)
         for timer in timers:
             timer.join()
-        assert asked.count(1) == 2  # on arrival, and at the end
+        assert checked.count(1) == 2  # on arrival, and at the end
 
 
 class TestFenceError:
-    @pytest.mark.parametrize("ask", [Tun.fence, Tun.expect_silence, Tun.expect_none])
-    def test_fence_without_address_names_the_remedy(self, make_tun, ask):
+    @pytest.mark.parametrize("use_fence", [Tun.fence, Tun.expect_silence, Tun.expect_none])
+    def test_fence_without_address_names_the_remedy(self, make_tun, use_fence):
         with pytest.raises(
             KernelError, match=r"fence tun0: the Tun was made without an address .*; give the Tun .*timeout=0\.1"
         ):
-            ask(make_tun(address=""))
+            use_fence(make_tun(address=""))
 
     def test_fence_single_address_network_raises(self, make_tun):
         with pytest.raises(
@@ -166,7 +166,7 @@ class TestFenceError:
 
     def test_fence_without_carrier_raises(self, tun):
         tun.device.set_carrier(False)
-        for _ in range(500):  # linkwatch: the kernel reports the change after up to a second
+        for _ in range(500):  # the kernel's linkwatch reports the change within a second
             if tun.device.link.operstate == "down":
                 break
             tun.device.wait(0.01)
@@ -183,7 +183,7 @@ class TestFenceError:
         tun.device.set_address("10.1.2.9/24")
         with pytest.raises(KernelError, match=r"10\.1\.2\.1 was removed from tun0, which has 10\.1\.2\.9"):
             tun.fence()
-        assert len(tun.record) > 1  # the request again, and a redirect
+        assert len(tun.record) > 1  # the request, the request again, and an ICMP redirect
         assert all(each.comment == "fence" for each in tun.record)
 
     def test_fence_icmp_error_raises_with_its_summary(self, tun):
@@ -238,7 +238,7 @@ class TestFenceError:
 
 
 def drop_input(netns):
-    """Add a chain that drops all input: type filter hook input priority 0, policy drop."""
+    """Add to nftables an input chain with the policy drop."""
     import socket
     import struct
 
@@ -312,8 +312,8 @@ def random_layers(rng, tun):
 
 
 NO_TIMERS = {
-    "net.ipv4.icmp_ratelimit": 0,  # no limit on ICMP errors
-    "net.ipv4.tcp_synack_retries": 0,  # retransmitted by a timer, which no fence covers
+    "net.ipv4.icmp_ratelimit": 0,  # do not limit ICMP errors
+    "net.ipv4.tcp_synack_retries": 0,  # no retransmissions: they are sent by a timer, which a fence does not cover
     "net.ipv4.ip_forward": 1,
     "net.ipv4.icmp_errors_use_inbound_ifaddr": 1,
 }
@@ -364,8 +364,8 @@ def test_fence_many_packets_on_one_device_leaves_no_later_answer():
 
 
 def test_fence_golden_packet_leaves_no_later_answer(tun):
-    for octets, *_ in GOLDEN.values():
-        tun.inject(bytes.fromhex(octets))
+    for data, *_ in GOLDEN.values():
+        tun.inject(bytes.fromhex(data))
         tun.fence()
         tun.capture()
     tun.expect_silence(timeout=0.02)

@@ -1,4 +1,4 @@
-"""The trace of a Tun: the line of the test that sent a packet, and what the test did with it."""
+"""The trace of a Tun: the test line that sent each packet, and how the test used it."""
 
 import sys
 
@@ -10,6 +10,7 @@ from tunlab.traffic.trace import caller_location
 
 
 def here(offset=0):
+    """Return the caller's file and line, moved by `offset` lines."""
     frame = sys._getframe(1)
     return f"test_trace.py:{frame.f_lineno + offset}"
 
@@ -39,7 +40,7 @@ def test_comments_number_the_expectations(tun):
     assert all(each.consumed for each in tun.record)
 
 
-def test_comments_skipped_captured_read_unread(tun):
+def test_comments_of_skipped_captured_read_and_unread_packets(tun):
     for number in range(1, 6):
         tun.inject(*echo(tun, number))
     tun.expect(ICMP.where(sequence_number=2))
@@ -64,7 +65,7 @@ def test_failed_expectation_marks_the_closest_match(tun):
     assert tun.record[-1].comment == f"{skipped}; closest match; ICMP.type: wanted 3, got 0"
 
 
-def test_emitted_bytes_keep_their_comment_among_kernel_packets(tun):
+def test_emitted_packet_has_own_comment_among_kernel_packets(tun):
     tun.inject(*echo(tun))
     tun.emit(b"\x55 not a packet")
     emitted = here(-1)

@@ -151,7 +151,7 @@ class TestInject:
         tun.inject(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(1, 2))
         assert tun.expect(ICMP).icmp.sequence_number == 2
 
-    def test_inject_to_closed_udp_port_gets_quoting_icmp_error(self, tun):
+    def test_inject_to_closed_udp_port_gets_icmp_error_that_quotes_it(self, tun):
         sent = tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1000, dst_port=2000), b"anybody?")
         error = tun.expect(ICMP.where(type=3, code=3))
         assert bytes(error.quoted) == sent
@@ -175,12 +175,12 @@ class TestInject:
         with pytest.raises(KernelError, match="nothing to write"):
             tun.inject(b"")
 
-    @pytest.mark.parametrize("thing", [5, "hello", None, ["octets"]])
-    def test_inject_other_types_than_bytes_is_refused(self, tun, thing):
-        """bytes(5) would be five zero bytes."""
-        for put in (tun.inject, tun.emit):
+    @pytest.mark.parametrize("thing", [5, "hello", None, ["bytes"]])
+    def test_inject_value_without_bytes_is_refused(self, tun, thing):
+        """bytes(5) would silently be five zero bytes."""
+        for send in (tun.inject, tun.emit):
             with pytest.raises(PacketError, match="Give bytes, or an object that has __bytes__"):
-                put(thing)
+                send(thing)
         assert not tun.record
 
     def test_inject_invalid_layers_is_refused(self, tun):
@@ -192,20 +192,20 @@ class TestInject:
     def test_record_has_both_directions_in_order(self, tun):
         sent = tun.inject(*echo(tun))
         answer = tun.expect(ICMP)
-        assert [(each.direction, each.octets) for each in tun.record] == [("in", sent), ("out", bytes(answer))]
+        assert [(each.direction, each.data) for each in tun.record] == [("in", sent), ("out", bytes(answer))]
         assert tun.record[0].time_ns <= tun.record[1].time_ns
         assert str(tun.record[0]).startswith(f"IP {PEER} > 10.1.2.1: ICMP echo request, id 7, seq 1")
 
 
 class TestEmit:
-    @pytest.mark.parametrize("octets", [b"\x55", b"\x45", b"\x00" * 20, b"\xff" * 1500, bytes(range(256))])
-    def test_emit_bytes_are_read_unchanged(self, tun, octets):
-        assert tun.emit(octets) == octets
-        assert tun.read() == octets
+    @pytest.mark.parametrize("data", [b"\x55", b"\x45", b"\x00" * 20, b"\xff" * 1500, bytes(range(256))])
+    def test_emit_bytes_are_read_unchanged(self, tun, data):
+        assert tun.emit(data) == data
+        assert tun.read() == data
 
     def test_emit_headers_are_read_unchanged(self, tun):
-        octets = tun.emit(IPv4(src="192.0.2.1", dst="192.0.2.2", checksum=1, total_length=5), TCP(), b"x")
-        assert tun.read() == octets
+        data = tun.emit(IPv4(src="192.0.2.1", dst="192.0.2.2", checksum=1, total_length=5), TCP(), b"x")
+        assert tun.read() == data
 
 
 class TestExpect:
@@ -278,7 +278,7 @@ class TestCapture:
         with pytest.raises(ExpectationError, match="2 packets"):
             tun.capture(2, timeout=0.05)
 
-    def test_kernel_sends_nothing_by_itself(self, tun):
+    def test_kernel_sends_no_packet_unasked(self, tun):
         """Opening sockets and setting the link down and up sends no packet."""
         tun.listen(80)
         tun.bind(5000)

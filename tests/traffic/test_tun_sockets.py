@@ -1,4 +1,4 @@
-"""Tun: sockets and programs inside its namespace, with the test as their peer."""
+"""Sockets and programs in the namespace of a Tun; the test is their peer."""
 
 import errno
 import socket
@@ -62,7 +62,7 @@ class TestSockets:
         assert caught.value.errno == errno.EADDRINUSE
 
     @pytest.mark.parametrize(
-        ("attempt", "sentence"),
+        ("attempt", "message"),
         [
             (lambda tun: tun.connect("8.8.8.8", 80), "ENETUNREACH"),
             (lambda tun: tun.connect("example.org", 80), "'example.org'"),
@@ -74,8 +74,8 @@ class TestSockets:
             (lambda tun: tun.emit(b""), "no octet at all .EINVAL.; send at least one"),
         ],
     )
-    def test_socket_error_names_the_remedy(self, tun, attempt, sentence):
-        with pytest.raises(KernelError, match=sentence) as caught:
+    def test_socket_error_names_the_remedy(self, tun, attempt, message):
+        with pytest.raises(KernelError, match=message) as caught:
             attempt(tun)
         assert "; " in str(caught.value)
 

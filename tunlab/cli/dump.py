@@ -183,7 +183,7 @@ def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable
 
     writer = stack.enter_context(PcapngWriter.create(file))
     interface = writer.add_interface(ifname)
-    return lambda entry: writer.write(interface, entry.octets, time_ns=entry.time_ns, direction=entry.direction)
+    return lambda entry: writer.write(interface, entry.data, time_ns=entry.time_ns, direction=entry.direction)
 
 
 class _Loop:

@@ -16,8 +16,8 @@ def to_listing(entry: TraceEntry, *, verbose: bool = False) -> str:
     if entry.packet is not None:
         head = listing(entry.packet, verbose=verbose)
     else:
-        head = f"=== Not an IPv4 Packet ===\n{_parse_error(entry.octets)}"
-    return f"{head}\n\n{hexdump(entry.octets)}\n"
+        head = f"=== Not an IPv4 Packet ===\n{_parse_error(entry.data)}"
+    return f"{head}\n\n{hexdump(entry.data)}\n"
 
 
 def to_line(entry: TraceEntry) -> str:
@@ -33,9 +33,9 @@ def to_json(entry: TraceEntry) -> bytes:
         "time": f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09}Z",
         "time_ns": entry.time_ns,
         "direction": entry.direction,
-        "bytes": entry.octets.hex(),
+        "bytes": entry.data.hex(),
     }
-    result |= to_dict(entry.packet) if entry.packet is not None else {"error": _parse_error(entry.octets)}
+    result |= to_dict(entry.packet) if entry.packet is not None else {"error": _parse_error(entry.data)}
     return msgspec.json.encode(result)
 
 

@@ -13,7 +13,7 @@ class Annotation(Struct, frozen=True, omit_defaults=True):
     """Notes on a packet.
 
     Attributes:
-        note: Origin and use of the packet, without differences: "skipped at test_x.py:8; closest match".
+        note: Origin and use of the packet, without the differences: "skipped at test_x.py:8; closest match".
         decisive: True if the test failed because of this packet.
         consumed: True if the test injected, matched, captured or read it.
         differences: Fields that differ from the expectation.
@@ -41,7 +41,7 @@ def from_entry(entry: TraceEntry) -> Annotation:
 
 
 def from_recording(packet: RecordedPacket) -> Annotation:
-    """Return the annotation in a recording; if it has none or a broken one, its comment as a note."""
+    """Return the annotation of a recorded packet. If it has none or an invalid one, its comment becomes the note."""
     try:
         return msgspec.json.decode(packet.annotation, type=Annotation)
     except msgspec.MsgspecError:

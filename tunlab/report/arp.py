@@ -5,7 +5,7 @@ from __future__ import annotations
 LENGTH = 28
 """Length of a message in bytes; a frame may have padding after it."""
 
-_BEGIN = bytes.fromhex("000108000604")  # hardware type Ethernet, protocol IPv4, 6 and 4 bytes an address
+_BEGIN = bytes.fromhex("000108000604")  # hardware type Ethernet, protocol IPv4, addresses of 6 and 4 bytes
 
 FIELDS = (
     ("hardware_type", 0, 2), ("protocol_type", 2, 2), ("hardware_length", 4, 1), ("protocol_length", 5, 1),
@@ -17,30 +17,30 @@ FIELDS = (
 _OPERATIONS = {1: ("request", "who has {target}? tell {sender}"), 2: ("reply", "{sender} is at {address}")}
 
 
-def is_ethernet_ipv4(octets: bytes) -> bool:
+def is_ethernet_ipv4(data: bytes) -> bool:
     """Return True if the bytes after the link header are a complete ARP message for IPv4 over Ethernet."""
-    return len(octets) >= LENGTH and octets.startswith(_BEGIN)
+    return len(data) >= LENGTH and data.startswith(_BEGIN)
 
 
-def summarize(octets: bytes) -> str:
+def summarize(data: bytes) -> str:
     """Return a message in tcpdump's words; "ARP" alone for an operation that RFC 826 does not define."""
-    _, words = _OPERATIONS.get(int.from_bytes(octets[6:8], "big"), ("", ""))
-    parts = {"sender": _dotted(octets[14:18]), "target": _dotted(octets[24:28]), "address": octets[8:14].hex(":")}
+    _, words = _OPERATIONS.get(int.from_bytes(data[6:8], "big"), ("", ""))
+    parts = {"sender": _dotted(data[14:18]), "target": _dotted(data[24:28]), "address": data[8:14].hex(":")}
     return f"ARP {words}".format(**parts).rstrip()
 
 
-def field_text(name: str, octets: bytes) -> str:
+def field_text(name: str, data: bytes) -> str:
     """Return the value of one of FIELDS as text."""
     if name.endswith("_hardware"):
-        return octets.hex(":")
+        return data.hex(":")
     if name in ("sender_protocol", "target_protocol"):
-        return _dotted(octets)
-    value = int.from_bytes(octets, "big")
+        return _dotted(data)
+    value = int.from_bytes(data, "big")
     if name == "protocol_type":
         return f"{value:#06x}"
     operation, _ = _OPERATIONS.get(value, ("", ""))
     return f"{value} ({operation})" if name == "operation" and operation else str(value)
 
 
-def _dotted(octets: bytes) -> str:
-    return ".".join(map(str, octets))
+def _dotted(data: bytes) -> str:
+    return ".".join(map(str, data))

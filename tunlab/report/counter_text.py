@@ -1,6 +1,6 @@
-"""The kernel's counters and drop reasons in words: those that explain a lost packet or an error.
+"""Sentences for the kernel counters and drop reasons that explain a lost packet or an error.
 
-Source: Documentation/networking/snmp_counter.rst, RFC 4293, and where the kernel counts (net/ipv4, net/ipv6);
+Source: Documentation/networking/snmp_counter.rst, RFC 4293, and the kernel's source code (net/ipv4, net/ipv6);
 include/net/dropreason-core.h for the reasons.
 """
 
@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 SETTINGS = frozenset({"Ip.Forwarding", "Ip.DefaultTTL", "Tcp.RtoAlgorithm", "Tcp.RtoMin", "Tcp.RtoMax", "Tcp.MaxConn"})
-"""Names listed among the counters that are settings."""
+"""Settings that the kernel lists among its counters."""
 
-# Counters that change together for one event come before the same counters alone. "{n}" is "1 packet".
+# The first match counts, so combinations of counters come before single ones. {n} becomes "1 packet", {c} "1 TCP
+# connection".
 _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("IpExt.InCsumErrors", "Ip.InHdrErrors"), "dropped {n}: bad IP header checksum"),
     (("Icmp.OutTimeExcds", "Ip.InHdrErrors"), "dropped {n}: TTL expired; answered with ICMP 11/0"),
@@ -90,11 +91,11 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("TcpExt.TCPAbortOnMemory",), "reset {c}: no memory, or too many orphans"),
     (("TcpExt.EmbryonicRsts",), "received RST for {c} before it was established"),
     (("Tcp.AttemptFails",), "could not establish {c}"),
-    (("Tcp.EstabResets",), "had a reset of {c}"),
+    (("Tcp.EstabResets",), "saw {c} reset"),
     (("Tcp.OutRsts",), "sent {n} with RST"),
     (("TcpExt.TCPSynRetrans", "Tcp.RetransSegs"), "retransmitted {n}: a SYN without an answer"),
     (("Tcp.RetransSegs",), "retransmitted {n}: not acknowledged in time"),
-    (("TcpExt.TCPTimeouts",), "timed out waiting for {n}: a TCP timer expired"),
+    (("TcpExt.TCPTimeouts",), "got no acknowledgement for {n}: a TCP timer expired"),
     (("Ip6.InTooBigErrors",), "dropped {n} with IPv6: larger than the next MTU; answered with packet too big"),
     (("Ip6.InHdrErrors",), "dropped {n} with IPv6: invalid header, or hop limit expired"),
     (("Ip6.InNoRoutes",), "dropped {n} with IPv6: no route to the destination"),
@@ -113,9 +114,9 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Udp6.NoPorts",), "dropped {n} with IPv6: no socket on the UDP port"),
 )  # fmt: skip
 
-# Fragments are counted on arrival. They still wait only if no packet was reassembled and none was given up.
+# The kernel counts fragments when they arrive. They still wait if no reassembly has succeeded or failed since.
 _WAITING = {"Ip.ReasmReqds": ("Ip.ReasmOKs", "Ip.ReasmFails"), "Ip6.ReasmReqds": ("Ip6.ReasmOKs", "Ip6.ReasmFails")}
-# Byte counts, and counters that repeat another one: they explain nothing.
+# Counters that repeat others; with byte counts (see _is_noise) they are left out of reports.
 _NOISE = ("IcmpMsg.", "Icmp6.InType", "Icmp6.OutType", "Ip.OutTransmits", "Ip6.OutTransmits")
 
 REASONS: Mapping[str, str] = {
@@ -194,17 +195,17 @@ REASONS: Mapping[str, str] = {
 }
 
 
-def describe_counters(moved: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
+def describe_counters(changes: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
     """Return a sentence for each event, with its counters, and the counters that belong to no known event."""
-    left = {name: value for name, value in moved.items() if name not in SETTINGS}
+    left = {name: value for name, value in changes.items() if name not in SETTINGS}
     sentences = []
     for names, sentence in _EVENTS:
-        if any(moved.get(each) for each in _WAITING.get(names[0], ())):
+        if any(changes.get(each) for each in _WAITING.get(names[0], ())):
             continue
         count = min(left.get(name, 0) for name in names)
         if count > 0:
-            words = sentence.format(n=_pluralize(count, "packet"), c=_pluralize(count, "TCP connection"))
-            sentences.append(f"{words} ({', '.join(names)})")
+            text = sentence.format(n=_pluralize(count, "packet"), c=_pluralize(count, "TCP connection"))
+            sentences.append(f"{text} ({', '.join(names)})")
             for name in names:
                 left[name] -= count
     return sentences, {name: value for name, value in left.items() if value and not _is_noise(name)}

@@ -34,8 +34,8 @@ class RecordedNetns(Struct, eq=False):
     Attributes:
         name: Name of the lab's node; "kernel" without a lab.
         netns: The namespace.
-        record: The capture of its devices; None if recording is off or not permitted.
-        tuns: Its devices whose other end is the test.
+        record: The capture of all its devices; None if recording is off or not permitted.
+        tuns: Its TUN devices that the test reads and writes.
         is_endpoint: True for a host or router, False for a bridge.
     """
 
@@ -47,22 +47,22 @@ class RecordedNetns(Struct, eq=False):
 
 
 class Observation(Struct, frozen=True, eq=False):
-    """A packet seen on one device. A packet that crosses several devices has several observations.
+    """A packet seen on one device. A packet that crosses several_nodes devices has several_nodes observations.
 
     Attributes:
         node: Name of the namespace.
-        device: Name of the device in the recording: "tun0", or "client:eth0" if there are several namespaces.
+        device: Name of the device in the recording: "tun0", or "client:eth0" if there are several_nodes namespaces.
         ifname: Name of the device in its namespace.
-        on_link: True if the device's other end is another device, False if it is a reader of a TUN.
+        on_link: True for a device that is connected to another device, False for a TUN that a program reads.
         linktype: LINKTYPE_* of `frame`.
         time: Nanoseconds since the epoch.
         direction: "out" if the kernel sent the packet, "in" if it received it.
         frame: The bytes, with the link header.
-        octets: The bytes after the link header.
+        data: The bytes after the link header.
         packet: The parsed packet; None if it is not IPv4.
         annotation: What the test did with the packet.
-        lost: Number of packets of this namespace that were lost between the previous captured one and this one.
-        recorded: True if the kernel's capture has it, False if only a Tun has it.
+        lost: Number of packets that the namespace's capture lost just before this one.
+        recorded: True if the capture has the packet, False if only a Tun has seen it.
     """
 
     node: str
@@ -73,7 +73,7 @@ class Observation(Struct, frozen=True, eq=False):
     time: int
     direction: Direction
     frame: bytes
-    octets: bytes
+    data: bytes
     packet: Packet | None
     annotation: Annotation = Annotation()
     lost: int = 0
@@ -99,8 +99,8 @@ class Evidence(Struct):
         observations: The packets.
         endpoints: Names of the namespaces that send and receive packets, bridges excluded.
         test_is_endpoint: True if the test itself sends and receives, through a TUN.
-        lost: For each namespace with lost packets their number.
-        tuns: Devices of the Tuns, with or without packets.
+        lost: Number of lost packets by namespace.
+        tuns: Names of all TUN devices, also of those without packets.
         notes: Timeouts and losses, in order of time.
     """
 
@@ -114,14 +114,14 @@ class Evidence(Struct):
 
 def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
     """Return everything that captures and Tuns have seen so far."""
-    several = len(namespaces) > 1
+    several_nodes = len(namespaces) > 1
     observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
     for namespace in namespaces:
         captured = namespace.record.packets() if namespace.record is not None else []
-        found = [_captured(namespace, each, several) for each in captured]
+        found = [_from_capture(namespace, each, several_nodes) for each in captured]
         for tun in namespace.tuns:
-            tuns.append(_device(namespace, tun.ifname, several))
-            found = _annotated(found, namespace, tun, several)
+            tuns.append(_device_name(namespace, tun.ifname, several_nodes))
+            found = _add_notes(found, namespace, tun, several_nodes)
             notes += [Note(time, text) for time, text in tun.timeouts]
         if namespace.record is not None and namespace.record.dropped:
             found, missing, at_end = _count_gaps(found, len(found) - len(captured), namespace.record.dropped)
@@ -139,7 +139,7 @@ def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
 
 
 def _count_gaps(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
-    """Reduce the gaps of a capture by the packets that a Tun has seen.
+    """Subtract from the gaps of a capture the packets that a Tun has seen.
 
     Args:
         found: The observations of a namespace.
@@ -169,44 +169,44 @@ def _gap_text(name: str, count: int, where: str) -> str:
     return f"{name}: {count} packet{' is' if count == 1 else 's are'} missing {where}"
 
 
-def _device(namespace: RecordedNetns, ifname: str, several: bool) -> str:
-    return f"{namespace.name}:{ifname or _DELETED}" if several else ifname or _DELETED
+def _device_name(namespace: RecordedNetns, ifname: str, several_nodes: bool) -> str:
+    return f"{namespace.name}:{ifname or _DELETED}" if several_nodes else ifname or _DELETED
 
 
-def _captured(namespace: RecordedNetns, captured: CapturedPacket, several: bool) -> Observation:
+def _from_capture(namespace: RecordedNetns, captured: CapturedPacket, several_nodes: bool) -> Observation:
     packet, ethernet = captured.packet, captured.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
     frame, head = packet.data, 0
     if ethernet:
         head = _ETHERNET_HEADER
         while frame[head - 2 : head] in _VLAN_TAGS:
             head += 4
-    octets = frame[head:]
+    data = frame[head:]
     if not packet.checksum_ready:
-        octets = complete_checksum(octets)
-        frame = frame[:head] + octets
+        data = complete_checksum(data)
+        frame = frame[:head] + data
     return Observation(
         node=namespace.name,
-        device=_device(namespace, captured.ifname, several),
+        device=_device_name(namespace, captured.ifname, several_nodes),
         ifname=captured.ifname,
         on_link=captured.hardware_type != ARPHRD_NONE,
         linktype=LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW,
         time=packet.time,
         direction="out" if packet.outgoing else "in",
         frame=frame,
-        octets=octets,
-        packet=_parse_or_none(octets),
+        data=data,
+        packet=_parse_or_none(data),
         lost=captured.lost,
     )
 
 
-def _parse_or_none(octets: bytes) -> Packet | None:
+def _parse_or_none(data: bytes) -> Packet | None:
     try:
-        return parse(octets)
+        return parse(data)
     except PacketError:
         return None
 
 
-def _annotated(found: list[Observation], namespace: RecordedNetns, tun: Tun, several: bool) -> list[Observation]:
+def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, several_nodes: bool) -> list[Observation]:
     """Add the Tun's notes to the observations, and the packets that only the Tun has seen."""
     if not tun.closed:
         with suppress(TunlabError):  # the device is gone
@@ -215,31 +215,31 @@ def _annotated(found: list[Observation], namespace: RecordedNetns, tun: Tun, sev
     for index, each in enumerate(found):
         # A device that was deleted before the capture was read has no name.
         if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
-            unmatched[each.direction, each.octets].append(index)
-    annotated, device = list(found), _device(namespace, tun.ifname, several)
+            unmatched[each.direction, each.data].append(index)
+    annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
     for entry in tun.record:
         annotation = from_entry(entry)
-        if indexes := unmatched[entry.direction, entry.octets]:
+        if indexes := unmatched[entry.direction, entry.data]:
             index = indexes.popleft()
             annotated[index] = replace(annotated[index], annotation=annotation, device=device, ifname=tun.ifname)
         else:
-            annotated.append(_traced(namespace, tun, entry, annotation, several))
+            annotated.append(_from_trace(namespace, tun, entry, annotation, several_nodes))
     return annotated
 
 
-def _traced(
-    namespace: RecordedNetns, tun: Tun, entry: TraceEntry, annotation: Annotation, several: bool
+def _from_trace(
+    namespace: RecordedNetns, tun: Tun, entry: TraceEntry, annotation: Annotation, several_nodes: bool
 ) -> Observation:
     return Observation(
         node=namespace.name,
-        device=_device(namespace, tun.ifname, several),
+        device=_device_name(namespace, tun.ifname, several_nodes),
         ifname=tun.ifname,
         on_link=False,
         linktype=LINKTYPE_RAW,
         time=entry.time_ns,
         direction=entry.direction,
-        frame=entry.octets,
-        octets=entry.octets,
+        frame=entry.data,
+        data=entry.data,
         packet=entry.packet,
         annotation=annotation,
         recorded=False,

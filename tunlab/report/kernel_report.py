@@ -1,7 +1,7 @@
-"""The kernel report: counters since the namespace was made, drops, and route lookups for unanswered packets.
+"""The kernel report of a failed test: counters, drops, and route lookups for unanswered packets.
 
 Source: the modules counters, drop_monitor, nftables_counters and route_lookup of tunlab.kernel.network.
-The counters of a new namespace start at zero, so that no reading before the test is needed.
+The counters of a new namespace start at zero, so they are read only after the test.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import Evidence, RecordedNetns
 
-_LINK_WORDS = {
+_LINK_TEXTS = {
     "rx_dropped": "dropped {n} on receipt",
     "tx_dropped": "dropped {n} on sending: its queue was full, or it was down",
     "rx_errors": "received {n} with an error",
@@ -53,7 +53,7 @@ def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reaso
         lines += own_lines
     plausible = _plausible_reasons(Counter(reasons), namespaces, evidence)
     if plausible:
-        # The kernel counts drops for the thread that is on the processor, also those of other programs' packets.
+        # The kernel counts a drop for the running thread, even if the packet belongs to another program.
         lines.append("kernel drop reasons (system-wide: other processes' drops may be included):")
         lines += [f"  {text}" for text in describe_drop_reasons(plausible)]
     return lines
@@ -70,7 +70,7 @@ def _plausible_reasons(
 
 
 def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[str]:
-    # The fixture may have closed the namespace; the capture still keeps it open.
+    # The fixture may have closed the namespace; the capture holds it open.
     opened = None
     netns = namespace.netns
     try:
@@ -78,18 +78,18 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
             if namespace.record is None:
                 return
             netns = opened = namespace.record.open_netns()
-        counted = list(_counters(netns))
+        counted = list(_counter_lines(netns))
         yield from counted
         with Rtnl(netns) as rtnl:
             links = rtnl.links()
-        # A link that is down explains nothing in an unused namespace, or during teardown.
-        yield from _links(links, in_use=bool(counted) and opened is None)
-        yield from _firewall(netns)
+        # In an unused namespace or during teardown, a link that is down does not explain a failure.
+        yield from _link_lines(links, in_use=bool(counted) and opened is None)
+        yield from _firewall_lines(netns)
         if namespace.is_endpoint:
             indexes = {link.name: link.index for link in links}
             dropped = any(line.startswith("dropped") for line in counted)
-            for line, delivered in _routes(namespace, netns, evidence, indexes):
-                if dropped or not delivered:  # a delivered packet explains a failure only if it was dropped later
+            for line, delivered in _route_lines(namespace, netns, evidence, indexes):
+                if dropped or not delivered:  # a locally delivered packet matters only if it was dropped afterwards
                     yield line
     except TunlabError as error:
         yield f"(not available: {error})"
@@ -98,19 +98,19 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
             opened.close()
 
 
-def _counters(netns: Netns) -> Iterator[str]:
+def _counter_lines(netns: Netns) -> Iterator[str]:
     sentences, rest = describe_counters({name: value for name, value in read_counters(netns).items() if value})
     yield from sentences
     if rest:
         yield "other counters: " + ", ".join(f"{name} {value}" for name, value in rest.items())
 
 
-def _links(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
+def _link_lines(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
     for link in links:
-        for name, words in _LINK_WORDS.items():
+        for name, text in _LINK_TEXTS.items():
             if count := getattr(link, name):
                 packets = f"{count} packet{'' if count == 1 else 's'}"
-                yield f"{link.name} {words.format(n=packets)} ({name})"
+                yield f"{link.name} {text.format(n=packets)} ({name})"
         if in_use and not link.up:
             yield f"{link.name} is down"
         elif in_use and not link.carrier and link.kind in ("tun", "veth"):
@@ -118,7 +118,7 @@ def _links(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
             yield f"{link.name} is up but has no carrier: {why}"
 
 
-def _firewall(netns: Netns) -> Iterator[str]:
+def _firewall_lines(netns: Netns) -> Iterator[str]:
     try:
         rules = read_rule_counters(netns)
     except KernelError:  # the kernel has no nf_tables
@@ -128,15 +128,15 @@ def _firewall(netns: Netns) -> Iterator[str]:
             counted = "" if rule.packets is None else f": {rule.packets} packets"
             yield f"firewall: chain {rule.chain} has the policy drop{counted}"
         elif rule.packets:
-            did = {"drop": "dropped", "reject": "rejected"}.get(rule.verdict, "matched")
+            action = {"drop": "dropped", "reject": "rejected"}.get(rule.verdict, "matched")
             packets = f"{rule.packets} packet{'' if rule.packets == 1 else 's'}"
-            yield f"firewall: rule {rule.position} of {rule.chain} {did} {packets}"
+            yield f"firewall: rule {rule.position} of {rule.chain} {action} {packets}"
 
 
-def _routes(
+def _route_lines(
     namespace: RecordedNetns, netns: Netns, evidence: Evidence, indexes: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
-    """Look up the route of each packet that was neither answered nor forwarded. Yield a line, and True if local."""
+    """Yield the route of each packet that was neither answered nor forwarded, and True if it was delivered locally."""
     names = {index: name for name, index in indexes.items()}
     own = [each for each in evidence.observations if each.node == namespace.name and each.packet is not None]
     sent = {(each.packet.ip.src, each.packet.ip.dst) for each in own if each.packet and each.direction == "out"}
@@ -154,34 +154,34 @@ def _routes(
 
 
 def _route_text(route: RouteLookup, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    if route.error in ("EXDEV", "EINVAL") and (why := _rp_filter(netns, src, ifname, names)):
+    if route.error in ("EXDEV", "EINVAL") and (why := _explain_rp_filter(netns, src, ifname, names)):
         return why
     if route.error:
-        words = _REFUSALS.get(route.error, f"refused: {route.error}")
-        return words.format(forward=_sysctl(netns, "net.ipv4.ip_forward"))
+        text = _REFUSALS.get(route.error, f"refused: {route.error}")
+        return text.format(forward=_sysctl(netns, "net.ipv4.ip_forward"))
     if route.type == "local":
         return "delivered locally"
-    out = f" on {_device(route.ifindex, names)}" if route.ifindex else ""
+    out = f" on {_device_name(route.ifindex, names)}" if route.ifindex else ""
     return (
         f"forwarded{out}{f' via {route.via}' if route.via else ''}" if route.type == "unicast" else f"{route.type}{out}"
     )
 
 
-def _rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    """Explain a refusal by rp_filter; "" if it has another cause. The larger setting of `all` and the device counts."""
+def _explain_rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
+    """Explain a refusal by rp_filter; "" if it has another cause. The larger value of `all` and the device applies."""
     settings = {name: _sysctl(netns, f"net.ipv4.conf.{name}.rp_filter") for name in ("all", ifname)}
     mode = max(settings.values())
     back = lookup_route(netns, src)
     leads_elsewhere = back.error or names.get(back.ifindex) != ifname
     if mode not in "12" or back.type == "local" or not (leads_elsewhere if mode == "1" else back.error):
         return ""
-    device = _device(back.ifindex, names)
+    device = _device_name(back.ifindex, names)
     why = f"no route to {src} ({back.error})" if back.error else f"the route to {src} uses {device}"
     shown = ", ".join(f"net.ipv4.conf.{name}.rp_filter = {value}" for name, value in settings.items())
     return f"refused by rp_filter: {why} ({shown})"
 
 
-def _device(ifindex: int, names: dict[int, str]) -> str:
+def _device_name(ifindex: int, names: dict[int, str]) -> str:
     return names.get(ifindex, f"device {ifindex}")
 
 

@@ -17,7 +17,7 @@ from tunlab.report.evidence import Evidence, Note, Observation
 
 WIDTH = 100
 TEST = "test"
-_FIRST, _LAST, _AROUND = 20, 40, 3  # rows of a long ladder that are drawn: first, last, around a decisive packet
+_FIRST, _LAST, _CONTEXT = 20, 40, 3  # rows of a long ladder: first, last, on each side of a decisive packet
 _MAX_NOTES = 20
 
 
@@ -42,16 +42,16 @@ class LadderRow(Struct, frozen=True):
 
 
 def ladder_rows(evidence: Evidence) -> list[LadderRow]:
-    """Return one row per packet and receiver, however many devices the packet crossed between them."""
+    """Return one row per packet and receiver. Devices between sender and receiver, as bridges, have no rows."""
     found = list[LadderRow]()
     received: defaultdict[bytes, deque[tuple[int, Observation]]] = defaultdict(deque)
-    left: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
+    senders: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
     numbered = [(n, each) for n, each in enumerate(evidence.observations, 1) if each.node in evidence.endpoints]
     for number, each in numbered:
         if each.on_link and each.direction == "in":
             received[each.frame].append((number, each))
         elif each.on_link:
-            left[each.frame].append((number, each.node))
+            senders[each.frame].append((number, each.node))
     received_numbers = set[int]()
     for number, each in numbered:
         if not each.on_link:
@@ -62,7 +62,7 @@ def ladder_rows(evidence: Evidence) -> list[LadderRow]:
             for target, there in targets or [("", 0)]:
                 found.append(LadderRow(number, each, each.node, target, each.comment, there))
         elif number not in received_numbers and (
-            each.ifname == "lo" or not _sent_later(each, number, left[each.frame])
+            each.ifname == "lo" or not _is_sent_later(each, number, senders[each.frame])
         ):
             origin = each.node if each.ifname == "lo" else ""
             found.append(LadderRow(number, each, origin, each.node, each.comment, number))
@@ -85,21 +85,21 @@ def _receivers(
     return list(names.items())
 
 
-def _sent_later(received: Observation, number: int, left: Sequence[tuple[int, str]]) -> bool:
-    # Captures of two namespaces are merged by time: a packet may seem to arrive before it was sent.
-    return bool(left) and left[-1][0] > number and left[-1][1] != received.node
+def _is_sent_later(received: Observation, number: int, senders: Sequence[tuple[int, str]]) -> bool:
+    # Captures are merged by time; one packet's receipt may have an earlier time than its sending.
+    return bool(senders) and senders[-1][0] > number and senders[-1][1] != received.node
 
 
 def describe(observation: Observation) -> str:
     """Return the packet in one line."""
-    octets = observation.octets
+    data = observation.data
     if observation.packet is not None:
         return summary(observation.packet)
-    if observation.on_link and observation.frame[12:14] == b"\x08\x06" and arp.is_ethernet_ipv4(octets):
-        return arp.summarize(octets)
-    if octets and octets[0] >> 4 == 6:
-        return f"IPv6, {len(octets)} bytes"
-    return summary(octets)
+    if observation.on_link and observation.frame[12:14] == b"\x08\x06" and arp.is_ethernet_ipv4(data):
+        return arp.summarize(data)
+    if data and data[0] >> 4 == 6:
+        return f"IPv6, {len(data)} bytes"
+    return summary(data)
 
 
 def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
@@ -108,7 +108,7 @@ def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> l
     Args:
         evidence: The packets.
         width: Width of a line in columns.
-        since: Packets up to this time, in nanoseconds since the epoch, are left out: an earlier ladder showed them.
+        since: Time in nanoseconds since the epoch. Packets up to it are left out: an earlier ladder showed them.
     """
     found = ladder_rows(evidence)
     if not found:
@@ -151,7 +151,7 @@ def _shown(found: Sequence[LadderRow], since: int) -> set[int]:
     decisive = [index for index in range(begin, end) if found[index].observation.annotation.decisive]
     shown = {*range(begin, begin + _FIRST), *range(end - _LAST, end)}
     for index in (*decisive[:2], *decisive[-1:]):
-        shown.update(range(max(begin, index - _AROUND), min(end, index + _AROUND + 1)))
+        shown.update(range(max(begin, index - _CONTEXT), min(end, index + _CONTEXT + 1)))
     return shown
 
 
@@ -169,39 +169,39 @@ class _Layout:
         room = 46 if len(names) > 2 else 10
         self.gap = max(7, min(longest + 2 if len(names) > 2 else 10, room // max(1, len(names) - 1)))
         self.first = self.digits + 12
-        self.places = {name: self.first + index * self.gap for index, name in enumerate(names)}
+        self.positions = {name: self.first + index * self.gap for index, name in enumerate(names)}
         self.end = self.first + (len(names) - 1) * self.gap
-        self.own_line = width - self.end < 44  # too many endpoints for a text beside them
+        self.own_line = width - self.end < 44  # too many endpoints: the text gets a line of its own
 
     def header(self) -> str:
         line = [" "] * (self.end + self.gap)
         line[self.first - 7 : self.first - 5] = "ms"
-        for name, place in self.places.items():
+        for name, position in self.positions.items():
             shown = name if len(name) < self.gap else name[: self.gap - 2] + "…"
-            begin = max(0, place - len(shown) // 2)
+            begin = max(0, position - len(shown) // 2)
             line[begin : begin + len(shown)] = shown
         return "".join(line).rstrip()
 
     def _lifelines(self) -> list[str]:
         line = [" "] * (self.end + 1)
-        for place in self.places.values():
-            line[place] = "│"
+        for position in self.positions.values():
+            line[position] = "│"
         return line
 
     def note(self, note: Note, start: int) -> Iterator[str]:
         line, lifelines = self._lifelines(), "".join(self._lifelines())
         line[: self.first - 2] = f"{'':{self.digits}}{(note.time - start) / 1e6:10.3f}"
-        begin, place = "".join(line), self.first if self.own_line else self.end + 3
+        begin, position = "".join(line), self.first if self.own_line else self.end + 3
         if self.own_line:
             yield begin.rstrip()
             begin = lifelines = ""
-        for index, part in enumerate(_wrapped(note.text, self.width - place - 2)):
-            yield f"{lifelines if index else begin:{place}}{'  ' if index else '– '}{part}"
+        for index, part in enumerate(_wrapped(note.text, self.width - position - 2)):
+            yield f"{lifelines if index else begin:{position}}{'  ' if index else '– '}{part}"
 
     def arrow(self, row: LadderRow, milliseconds: float, text: str) -> Iterator[str]:
         line = self._lifelines()
         line[: self.first - 2] = f"{row.number:{self.digits}}{milliseconds:10.3f}"
-        begin, end = self.places.get(row.origin), self.places.get(row.target)
+        begin, end = self.positions.get(row.origin), self.positions.get(row.target)
         if begin is not None and begin == end:  # over lo
             line[begin] = "↻"
         elif begin is not None and end is not None:
@@ -212,11 +212,11 @@ class _Layout:
         elif begin is not None:
             step = 1 if begin != self.end or len(self.names) == 1 else -1
             line[begin] = "├" if step > 0 else "┤"
-            places = [begin + step * n for n in range(1, 5)]
-            line += [" "] * (max(places) + 1 - len(line))
-            for place in places:
-                line[place] = "─"
-            line[places[-1]] = "✗"
+            positions = [begin + step * n for n in range(1, 5)]
+            line += [" "] * (max(positions) + 1 - len(line))
+            for position in positions:
+                line[position] = "─"
+            line[positions[-1]] = "✗"
         elif end is not None:
             line[end] = "◀" if end != self.first else "▶"
         drawn = "".join(line)
@@ -230,9 +230,9 @@ class _Layout:
             yield from (f"{''.join(self._lifelines()):{beside}}{part}" for part in more)
         for comment in row.comment.splitlines():
             lifelines = "" if self.own_line else "".join(self._lifelines())
-            place = self.first if self.own_line else beside
-            for index, part in enumerate(_wrapped(comment, self.width - place - 2)):
-                yield f"{lifelines:{place}}{'  ' if index else '· '}{part}"
+            position = self.first if self.own_line else beside
+            for index, part in enumerate(_wrapped(comment, self.width - position - 2)):
+                yield f"{lifelines:{position}}{'  ' if index else '· '}{part}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

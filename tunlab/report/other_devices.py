@@ -1,6 +1,6 @@
-"""Matching packets that an expectation could not see: on another device, or on the same one after the timeout.
+"""Sentences about matching packets that an expectation missed: on another device, or after its timeout.
 
-The recording of the namespace has them; the expectation watched one device until its timeout.
+An expectation reads one device until its timeout. The capture has all devices of the namespace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunlab.report.evidence import Evidence, RecordedNetns
 def matches_on_other_devices(
     error: BaseException, namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> Iterator[str]:
-    """Yield a sentence for each device that sent a matching packet; none unless an expectation timed out."""
+    """Yield a sentence for each device that sent a matching packet. Yield none if `error` is not a timeout."""
     unmet = error.unmet if isinstance(error, ExpectationError) else None
     if unmet is None:
         return

@@ -9,7 +9,7 @@ from tunlab.packet import findings
 from tunlab.report.evidence import Evidence, loss_sentences
 from tunlab.report.ladder import WIDTH, draw_ladder
 
-_MOST_FINDINGS = 20
+_MAX_FINDINGS = 20
 
 
 def render_section(
@@ -26,10 +26,10 @@ def render_section(
     Args:
         evidence: The packets of the test.
         kernel_lines: The kernel report.
-        pointers: Last lines: the files, and how to run the test again.
-        remarks: Sentences about single packets.
+        pointers: Last lines: paths of the files, and the command that runs the test again.
+        remarks: Sentences about single packets, after the ladder.
         width: Width of the terminal in columns.
-        since: Packets up to this time, in nanoseconds since the epoch, are left out: an earlier failure showed them.
+        since: Time in nanoseconds since the epoch. Packets up to it are left out: an earlier failure showed them.
     """
     parts = [draw_ladder(evidence, width=width, since=since) or ["no packet crossed any device of this test"]]
     if remarks:
@@ -49,16 +49,16 @@ def _suspicious(evidence: Evidence, since: int) -> list[str]:
     for number, each in enumerate(evidence.observations, 1):
         if each.packet is not None and each.time > since:
             lines += [f"packet {number}: {finding}" for finding in findings(each.packet)]
-    if len(lines) > _MOST_FINDINGS:
-        lines[_MOST_FINDINGS:] = [f"… and {len(lines) - _MOST_FINDINGS} more findings"]
+    if len(lines) > _MAX_FINDINGS:
+        lines[_MAX_FINDINGS:] = [f"… and {len(lines) - _MAX_FINDINGS} more findings"]
     return lines
 
 
 def _indented(lines: Sequence[str], indent: str, width: int) -> list[str]:
     wrapped = []
     for line in lines:
-        own = indent + line[: len(line) - len(line.lstrip())]
+        initial = indent + line[: len(line) - len(line.lstrip())]
         wrapped += textwrap.wrap(
-            line.lstrip(), width, initial_indent=own, subsequent_indent=own + "  ", break_long_words=False
+            line.lstrip(), width, initial_indent=initial, subsequent_indent=initial + "  ", break_long_words=False
         )
     return wrapped

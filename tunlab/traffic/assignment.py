@@ -1,7 +1,8 @@
-"""The assignment of packets to expectations: each packet meets at most one expectation, in a given order or in any.
+"""Assignment of packets to the expectations of `expect_all`, in a given order or in any order.
 
-Without an order this is a maximum matching in a bipartite graph, grown by augmenting paths (Kuhn 1955): if two packets
-fit one expectation, the packet that fits another one too moves there.
+Each packet is assigned to at most one expectation. Without an order this is a maximum matching in a bipartite graph,
+grown by augmenting paths (Kuhn 1955): a new packet may take an expectation from an earlier packet if that one matches
+another expectation too.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from collections.abc import Collection
 
 
 class Assignment:
-    """Packets assigned to expectations as they arrive. An expectation that has a packet keeps one.
+    """Packets assigned to expectations as they arrive. An expectation that has a packet never becomes free again.
 
     Attributes:
-        packets: For each expectation the number of its packet, counted from 0 in arrival order; None if it has none.
+        packets: For each expectation the number of its packet, from 0 in arrival order; None if it has none.
     """
 
     def __init__(self, expectations: int, *, ordered: bool = False) -> None:
@@ -22,10 +23,10 @@ class Assignment:
         self._choices: list[Collection[int]] = []
 
     def offer(self, choices: Collection[int]) -> bool:
-        """Add a packet, and return True if it is assigned. `choices` are the expectations that it matches."""
+        """Add a packet that matches the expectations with the indexes `choices`. Return True if it is assigned."""
         self._choices.append(choices)
         packet = len(self._choices) - 1
-        if self._ordered:  # the first match is the best: it leaves most packets for later expectations
+        if self._ordered:  # taking the first match leaves the most packets for later expectations
             expected = self.packets.index(None) if None in self.packets else -1
             if expected not in choices:
                 return False

@@ -1,6 +1,7 @@
-"""Checksum offload undone: packets captured on their way to a device that would have computed their checksum.
+"""Completion of TCP and UDP checksums that the kernel left to the device (checksum offload).
 
-Source: Documentation/networking/checksum-offloads.rst. The checksum of such a packet is not wrong, only unfinished.
+A packet captured before the device computed its checksum has an incomplete one, which would look like an error.
+Source: Documentation/networking/checksum-offloads.rst.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from tunlab.errors import PacketError
 from tunlab.packet import TCP, UDP, Packet, build, parse
 
 
-def complete_checksum(octets: bytes) -> bytes:
+def complete_checksum(data: bytes) -> bytes:
     """Return the packet with its TCP or UDP checksum computed; unchanged if it is not IPv4."""
     try:
-        packet = parse(octets)
+        packet = parse(data)
     except PacketError:
-        return octets
+        return data
     return complete_packet_checksum(packet)
 
 

@@ -23,24 +23,24 @@ class CounterExpectation:
         wanted: Expected change by counter name, with two underscores for the dot: {"IpExt__InCsumErrors": 1}. 0
             means no change; counters that are not named may change.
 
-    Entering it returns a dict that contains, after the block, every counter that changed, and by how much.
+    The `with` statement returns a dict. After the block it has every counter that changed, with its change.
 
     Raises:
-        KernelError: ENOENT, the kernel has no counter of that name.
+        KernelError: ENOENT: the kernel has no counter of that name.
         CountError: At the end of the block, if a counter changed by another amount.
     """
 
     def __init__(self, netns: Netns, wanted: Mapping[str, int]) -> None:
         __tracebackhide__ = True
-        self.moved: dict[str, int] = {}
+        self.changes: dict[str, int] = {}
         self._netns, self._before = netns, read_counters(netns)
         self._wanted: dict[str, int] = {}
-        for name, value in wanted.items():  # a comprehension's frame would be shown in a traceback
+        for name, value in wanted.items():  # not a comprehension: pytest would show its frame
             self._wanted[_counter_name(name, self._before)] = value
 
     def __enter__(self) -> dict[str, int]:
         self._before = read_counters(self._netns)
-        return self.moved
+        return self.changes
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -48,9 +48,9 @@ class CounterExpectation:
         __tracebackhide__ = True
         if error is not None:
             return
-        self.moved |= counter_changes(self._before, read_counters(self._netns))
-        if any(self.moved.get(name, 0) != value for name, value in self._wanted.items()):
-            raise CountError(wanted=self._wanted, moved=self.moved)
+        self.changes |= counter_changes(self._before, read_counters(self._netns))
+        if any(self.changes.get(name, 0) != value for name, value in self._wanted.items()):
+            raise CountError(wanted=self._wanted, changes=self.changes)
 
 
 def _counter_name(name: str, known: Mapping[str, int]) -> str:

@@ -1,4 +1,4 @@
-"""Errors of failed expectations: each packet that arrived, with its time and differences, the closest match first."""
+"""Errors of failed expectations. They list the packets that arrived, closest match first, with time and differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.function_names import function_name
 from tunlab.traffic.trace import FieldDifference, TraceEntry
 
-_MAX_EXPLAINED, _MAX_LISTED = 5, 100  # packets with a line for each difference, and packets with a line at all
+_MAX_LISTED = 100  # packets in the list
+_MAX_EXPLAINED = 5  # packets at its start that have a line per difference
 _MAX_RANGES = 100  # a pcapng option has at most 65,535 bytes
 
 
@@ -43,7 +44,7 @@ def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline)
 
 
 def describe_candidates(seen: Sequence[Candidate], started_ns: int) -> list[str]:
-    """Return one text per packet, closest match first; among equally close ones the latest first.
+    """Return one text per packet, closest match first. Of equally close packets, the latest comes first.
 
     The closest match gets a header diagram, and its differences are kept in the trace for the recording.
     """
@@ -99,10 +100,10 @@ def expect_all_error(
 
     Args:
         wanted: The expectations.
-        matches: For each expectation the packet that matched it, or None.
+        matches: For each expectation the packet assigned to it, or None.
         others: The packets that matched no expectation.
         deadline: The wait that ended.
-        ordered: True if the packets had to arrive in the order of the expectations.
+        ordered: True if the packets had to arrive in this order.
         in_any_order: True if all of them arrived, but in another order.
     """
     progress = []

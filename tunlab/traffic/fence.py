@@ -1,8 +1,8 @@
-"""A fence: a marked echo request whose reply proves that every earlier answer of the kernel has been read.
+"""A fence: an echo request whose reply proves that every earlier answer of the kernel has been read.
 
-The kernel answers a packet that is written to a TUN before the write returns, or in the next softirq of the same
-processor. Its answers are therefore queued before the reply to an echo request that is written later: once that reply
-is read, all answers to earlier packets are read. This does not cover what the kernel sends by timer (delayed
+The kernel answers a packet written to a TUN before the write returns, or in the next softirq of the same processor. So
+its answers are queued before the reply to an echo request that is written later: once that reply is read, all answers
+to earlier packets have been read. This does not cover what the kernel sends by timer (delayed
 acknowledgements, retransmissions, expired reassembly), what programs send, several queues, or a queueing discipline
 that reorders. For these, `Tun.fence(settle=…)` waits first.
 
@@ -62,30 +62,30 @@ class Fence:
             reason = f"{address} was removed from {self._device.ifname}, which has {has}"
             raise self.error(reason, errno.EADDRNOTAVAIL)
 
-    def no_reply_error(self, octets: bytes, waited: float) -> KernelError:
-        """Send the request once more, and return an error that explains by the kernel's counters where it is lost."""
+    def no_reply_error(self, data: bytes, waited: float) -> KernelError:
+        """Send the request again, and return an error that says where it is lost, judged by kernel counters."""
         before = read_counters(self._netns)
-        self._write(octets)
-        moved = counter_changes(before, read_counters(self._netns))
-        if "TcpExt.IPReversePathFilter" in moved:
-            why = "reverse path filtering (net.ipv4.conf.*.rp_filter) drops the echo request"
-        elif "Icmp.InEchos" not in moved:
-            why = "the echo request does not reach ICMP; a firewall rule may drop it"
-        elif "Icmp.OutEchoReps" not in moved:
-            why = "the kernel receives the echo request but sends no reply; check firewall rules and routes"
+        self._write(data)
+        changes = counter_changes(before, read_counters(self._netns))
+        if "TcpExt.IPReversePathFilter" in changes:
+            cause = "reverse path filtering (net.ipv4.conf.*.rp_filter) drops the echo request"
+        elif "Icmp.InEchos" not in changes:
+            cause = "the echo request does not reach ICMP; a firewall rule may drop it"
+        elif "Icmp.OutEchoReps" not in changes:
+            cause = "the kernel receives the echo request but sends no reply; check firewall rules and routes"
         else:
-            why = "the kernel replies, but not on this device; check firewall rules, routes and queues"
-        return self.error(f"no reply in {waited:.1f} s: {why}", errno.ETIMEDOUT)
+            cause = "the kernel replies, but not on this device; check firewall rules, routes and queues"
+        return self.error(f"no reply in {waited:.1f} s: {cause}", errno.ETIMEDOUT)
 
-    def is_reply(self, octets: bytes, payload: bytes) -> bool:
+    def is_reply(self, data: bytes, payload: bytes) -> bool:
         """Return True for the echo reply with this payload."""
-        packet = parse(octets)
+        packet = parse(data)
         icmp = packet.get(ICMP)
         return icmp is not None and icmp.type == ICMPType.ECHO_REPLY and packet.payload == payload
 
-    def icmp_error(self, octets: bytes) -> KernelError | None:
+    def icmp_error(self, data: bytes) -> KernelError | None:
         """Return the error if the packet is an ICMP error about a request, else None."""
-        packet = parse(octets)
+        packet = parse(data)
         icmp = packet.get(ICMP)
         if icmp is None or not icmp.is_error or icmp.type == ICMPType.REDIRECT:
             return None

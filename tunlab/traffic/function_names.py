@@ -1,4 +1,4 @@
-"""Names of functions for failure messages: of a lambda its source code, if it can be read."""
+"""Names of functions in failure messages. A lambda is shown as its source code, if that can be read."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def _source(code: CodeType) -> str:
 
 
 def _is_code_of(body: ast.expr, code: CodeType) -> bool:
-    """Return True if the code was compiled from this expression, to tell lambdas on one line apart."""
-    places = [
+    """Return True if the code was compiled from this expression. Distinguishes lambdas on the same line."""
+    positions = [
         (line, column, end_line, end_column)
         for line, end_line, column, end_column in code.co_positions()
         if line and end_line and column is not None and end_column is not None and end_column
     ]
-    if not places:
+    if not positions:
         return False
-    first, last = min(place[:2] for place in places), max(place[2:] for place in places)
+    first, last = min(position[:2] for position in positions), max(position[2:] for position in positions)
     return first == (body.lineno, body.col_offset) and last == (body.end_lineno, body.end_col_offset)

@@ -32,7 +32,7 @@ from tunlab.traffic.fence import Fence
 from tunlab.traffic.trace import TraceEntry, caller_location
 
 PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # flags, ETH_P_IP: struct tun_pi of <linux/if_tun.h>
-_DRAIN_INTERVAL = 16  # packets read between two looks at the capture buffers
+_DRAIN_INTERVAL = 16  # packets read between two drains of the capture buffers
 
 
 class Inbox:
@@ -40,7 +40,7 @@ class Inbox:
 
     Attributes:
         record: The last 100,000 packets that crossed the device, in order, in both directions.
-        prefix: Packet information before each packet, if the device has it.
+        prefix: Packet information (struct tun_pi) before each packet; empty if the device has none.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
@@ -50,24 +50,25 @@ class Inbox:
         self._netns, self._device = netns, device
         self.prefix = b""
         self._unread: deque[TraceEntry] = deque()
-        self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)  # bounded: another program may read the device
+        # Bounded, because packets that another program reads stay in it.
+        self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
         self._expectations = self._recorded = 0
         self._fence: Fence | None = None
         self._fence_packets: deque[bytes] = deque()
 
     # ---- recording -------------------------------------------------------------------------------------------------
 
-    def write(self, octets: bytes) -> None:
+    def write(self, data: bytes) -> None:
         """Write a packet to the device, after the packet information if the device has it."""
-        self._device.write(self.prefix + octets)
+        self._device.write(self.prefix + data)
 
-    def add_injected(self, octets: bytes) -> None:
+    def add_injected(self, data: bytes) -> None:
         """Record a packet that was written to the device."""
-        self._add("in", octets, f"injected at {caller_location()}")
+        self._add("in", data, f"injected at {caller_location()}")
 
-    def add_emitted(self, octets: bytes) -> None:
-        """Remember a packet that the test itself put into the queue that is read here."""
-        self._emitted.append((octets, f"emitted at {caller_location()}"))
+    def add_emitted(self, data: bytes) -> None:
+        """Remember a packet that `Tun.emit` put into the queue, to recognize it when it is read."""
+        self._emitted.append((data, f"emitted at {caller_location()}"))
 
     def unread(self) -> list[TraceEntry]:
         """Return unread packets in arrival order, without consuming them."""
@@ -76,32 +77,32 @@ class Inbox:
 
     def _fetch(self) -> None:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
-        for data in self._device.read_all():
-            octets = data[len(self.prefix) :]
-            if self._fence is not None and self._fence.mark in octets:
-                self._add("out", octets, "fence").consumed = True
-                self._fence_packets.append(octets)
+        for frame in self._device.read_all():
+            data = frame[len(self.prefix) :]
+            if self._fence is not None and self._fence.mark in data:
+                self._add("out", data, "fence").consumed = True
+                self._fence_packets.append(data)
                 continue
-            entry = self._add("out", octets)
+            entry = self._add("out", data)
             if self._emitted:
                 self._note_emitted(entry)
             self._unread.append(entry)
 
     def _note_emitted(self, entry: TraceEntry) -> None:
-        """Add the note of the emitted packet with the same bytes, and forget it and all emitted before it."""
-        for number, (octets, note) in enumerate(self._emitted):
-            if octets == entry.octets:
+        """Add the note of the emitted packet with the same bytes. Forget it and the packets emitted before it."""
+        for number, (data, note) in enumerate(self._emitted):
+            if data == entry.data:
                 entry.consume(note)
                 for _ in range(number + 1):
                     self._emitted.popleft()
                 return
 
-    def _add(self, direction: Literal["in", "out"], octets: bytes, *notes: str) -> TraceEntry:
+    def _add(self, direction: Literal["in", "out"], data: bytes, *notes: str) -> TraceEntry:
         try:
-            packet = parse(octets)
+            packet = parse(data)
         except PacketError:
             packet = None
-        entry = TraceEntry(direction, time.time_ns(), octets, packet, list(notes), direction == "in")
+        entry = TraceEntry(direction, time.time_ns(), data, packet, list(notes), direction == "in")
         self.record.append(entry)
         self._recorded += 1
         if not self._recorded % _DRAIN_INTERVAL:
@@ -116,7 +117,7 @@ class Inbox:
             while self._unread:
                 yield self._unread.popleft()
             capture_drain.drain_all()
-            # The deadline is checked last: a packet that arrived in time counts even if this process wakes late.
+            # Checked after reading: a packet that arrived in time counts even if this process wakes late.
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not (extend and deadline.extend()):
                 return
@@ -232,7 +233,7 @@ class Inbox:
         deadline = Deadline(timeout)
         for entry in self._entries(deadline):
             entry.consume(f"read at {caller_location()}")
-            return entry.octets
+            return entry.data
         error = timeout_error("any packet", [], deadline)
         self._watch_for_late_match(error, deadline, lambda _: True, lambda _: True)
         raise error
@@ -258,13 +259,13 @@ class Inbox:
         is_wanted: Callable[[TraceEntry], bool],
         matches: Callable[[Packet], bool],
     ) -> None:
-        """Wait a little longer, to tell a packet that is late from one that is never sent; it stays unread.
+        """Wait a little longer for a match, to say in the error whether it is late or missing. It stays unread.
 
         Args:
-            error: Gets the lateness, or the unmet expectation.
+            error: Its `late_by` is set if a match arrives, else its `unmet`.
             deadline: The wait that ended.
             is_wanted: True for the packet that ends this wait.
-            matches: True for every packet that meets an unmet expectation.
+            matches: True for a packet that matches an expectation without a packet.
         """
         ended_ns, here = time.time_ns(), caller_location()
         self.timeouts.append((ended_ns, f"{here} waited {deadline.elapsed * 1000:.3g} ms for {error.wanted}"))
@@ -288,14 +289,14 @@ class Inbox:
         if self._fence is None:
             self._fence = Fence(self._netns, self._device, self.write)
         fence = self._fence
-        octets, payload = fence.next_request(src, dst)
+        data, payload = fence.next_request(src, dst)
         try:
-            self.write(octets)
+            self.write(data)
         except KernelError as error:
             if error.errno != errno.EIO:
                 raise
             raise fence.error("the link is down", errno.ENETDOWN, "set it up") from None
-        self._add("in", octets, "fence")
+        self._add("in", data, "fence")
         deadline, checked = Deadline(timeout), False
         while not self._is_answered(fence, payload):
             if not checked:
@@ -303,15 +304,15 @@ class Inbox:
                 checked = True
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
-                raise fence.no_reply_error(octets, timeout)
+                raise fence.no_reply_error(data, timeout)
         return [entry.packet for entry in self._unread if entry.packet is not None]
 
     def _is_answered(self, fence: Fence, payload: bytes) -> bool:
         self._fetch()
         while self._fence_packets:
-            octets = self._fence_packets.popleft()
-            if fence.is_reply(octets, payload):
+            data = self._fence_packets.popleft()
+            if fence.is_reply(data, payload):
                 return True
-            if (error := fence.icmp_error(octets)) is not None:
+            if (error := fence.icmp_error(data)) is not None:
                 raise error
         return False

@@ -1,4 +1,4 @@
-"""Echo requests that the kernel sends itself, by a ping socket: icmp(7)."""
+"""Echo requests that the kernel sends through a ping socket (icmp(7))."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tunlab.packet.values import to_bytes
 from tunlab.traffic.sockets import open_ping_socket
 
 ECHO_PAYLOAD = bytes(range(56))
-"""Default payload: 56 bytes as of ping(8), each with its own offset as value."""
+"""Default payload: 56 bytes as in ping(8). The value of each byte is its offset."""
 
 DEFAULT_TIMEOUT = 2.0
 """Default timeout in seconds, long enough for a busy machine."""
@@ -85,13 +85,13 @@ class Ping(Closeable):
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
         """Send another request, and return its sequence number. Raises KernelError if there is no route."""
         try:
-            octets = to_bytes(payload)
+            data = to_bytes(payload)
         except ValueError as error:
             raise PacketError(f"the payload is not bytes: {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
-        # The kernel writes identifier and checksum itself (icmp(7), ping sockets); zero here.
+        # The kernel fills in identifier and checksum (icmp(7)), so they are 0 here.
         with translate_os_errors(f"ping {self.address}", reasons=_REASONS):
-            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + octets, (self.address, 0))
+            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + data, (self.address, 0))
         self.sequence_numbers.append(number)
         return number
 
@@ -100,11 +100,11 @@ class Ping(Closeable):
         __tracebackhide__ = True
         self._socket.settimeout(timeout)
         try:
-            octets, (address, _) = self._socket.recvfrom(65_535)
+            data, (address, _) = self._socket.recvfrom(65_535)
         except TimeoutError:
             wanted = f"an echo reply from {self.address} (identifier {self.identifier})"
             raise ExpectationError(wanted=wanted, elapsed=timeout) from None
-        return EchoReply(address, int.from_bytes(octets[6:8], "big"), octets[8:])
+        return EchoReply(address, int.from_bytes(data[6:8], "big"), data[8:])
 
     def close(self) -> None:
         """Close the socket. The kernel drops later replies."""

@@ -1,4 +1,4 @@
-"""Ready sockets inside a namespace, with the kernel's errors explained."""
+"""Connected and bound sockets inside a namespace. Their errors name the cause and a remedy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def open_ping_socket(netns: Netns, identifier: int) -> socket.socket:
     return ping_socket
 
 
-class _close_on_error:  # noqa: N801  # reads as the statement it is
+class _close_on_error:  # noqa: N801  # named like contextlib.closing
     def __init__(self, opened: socket.socket) -> None:
         self._opened = opened
 
@@ -70,7 +70,7 @@ class _close_on_error:  # noqa: N801  # reads as the statement it is
 
 
 def _socket_address(address: str, port: int, operation: str) -> tuple[str, int]:
-    """Return a socket address. Host names are refused: they would be resolved outside the namespace."""
+    """Return a socket address. Raises KernelError for a host name, which would be resolved outside the namespace."""
     if address:
         parse_address(address, operation)
     if not isinstance(port, int) or not 0 <= port <= 0xFFFF:

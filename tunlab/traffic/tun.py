@@ -1,4 +1,4 @@
-"""Tun: a TUN device in a network namespace, with the packets over it and the programs beside it.
+"""Tun: a TUN device in a network namespace, with its packets, and with sockets and programs in the namespace.
 
 The test is the other end of the device. It reads what the namespace's kernel sends, and the kernel receives what the
 test injects. There is one reader and no thread: packets wait in the kernel until the test asks for them.
@@ -74,7 +74,7 @@ class Tun(Closeable):
         """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a new namespace, or in `netns`.
 
         Args:
-            mtu: Bytes; None keeps the kernel's default of 1,500.
+            mtu: In bytes; None keeps the kernel's default of 1,500.
             ipv6: Enable IPv6 in the namespace.
             packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
             device_options: `multi_queue`, `owner` and `group` of `TunDevice.create`.
@@ -90,22 +90,22 @@ class Tun(Closeable):
             raise KernelError(errno.EINVAL, operation, reason="the main address of a Tun must be IPv4", remedy=remedy)
         with ExitStack() as undo:
             if netns is None:
-                home = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
+                namespace = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
             elif ipv6:
                 reason = "IPv6 is enabled or disabled when a namespace is made"
                 raise KernelError(
                     errno.EINVAL, "enable IPv6", reason=reason, remedy="make the namespace with ipv6=True"
                 )
             else:
-                home = netns
+                namespace = netns
                 for name, value in (sysctls or {}).items():
                     netns.set_sysctl(name, value)
             device_options |= {"packet_information": packet_information, "exclusive": True}
-            device = undo.enter_context(TunDevice.create(home, ifname, **device_options))
+            device = undo.enter_context(TunDevice.create(namespace, ifname, **device_options))
             if netns is not None:
-                undo.callback(device.delete)  # a namespace of its own takes the device along
+                undo.callback(device.delete)  # not for a new namespace: the device ends with it
             device.configure([address] if address else [], mtu=mtu, up=up)
-            tun = cls(home, device, address, timeout=timeout)
+            tun = cls(namespace, device, address, timeout=timeout)
             tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
@@ -155,26 +155,26 @@ class Tun(Closeable):
         Raises PacketError if they are not a packet, KernelError if the kernel refuses it.
         """
         __tracebackhide__ = True
-        octets = _octets(layers)
+        data = _to_bytes(layers)
         self._check_open()
-        self._inbox.write(octets)
-        self._inbox.add_injected(octets)
-        return octets
+        self._inbox.write(data)
+        self._inbox.add_injected(data)
+        return data
 
     def emit(self, *layers: PacketPart | Packet) -> bytes:
         """Put a packet on the TUN as if the kernel had sent it. Returns its bytes.
 
-        The reader of the TUN gets it: `expect`, or a program under test. It may be malformed, as no kernel would send
-        it. Raises PrivilegeError without CAP_NET_RAW.
+        `expect`, or a program that reads the TUN, receives it. It may be malformed, unlike the kernel's own packets.
+        Raises PrivilegeError without CAP_NET_RAW.
         """
         __tracebackhide__ = True
-        octets = _octets(layers)
+        data = _to_bytes(layers)
         self._check_open()
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
-        self._emitter.send(octets)
-        self._inbox.add_emitted(octets)
-        return octets
+        self._emitter.send(data)
+        self._inbox.add_emitted(data)
+        return data
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
         """Wait for the next packet from the kernel that meets every condition, and return it.
@@ -230,7 +230,7 @@ class Tun(Closeable):
         )
 
     def expect_silence(self, *, timeout: float | None = None) -> None:
-        """Assert that there is no unread packet, and that the kernel sends none; otherwise as `expect_none`."""
+        """Assert that no packet is unread and none arrives. `timeout` and errors are those of `expect_none`."""
         __tracebackhide__ = True
         self._check_open()
         seconds = None if timeout is None else check_timeout("timeout", timeout)
@@ -239,8 +239,8 @@ class Tun(Closeable):
     def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         """Return all unread packets, once the kernel has answered everything injected so far. They stay unread.
 
-        A marked echo request from `peer` to `address` passes the same queue: after its reply no earlier answer is left.
-        No expectation sees request and reply; their note in the record is "fence".
+        The fence is an echo request from `peer` to `address`: its reply is queued after all earlier answers. It is
+        hidden from expectations; the record notes it as "fence".
 
         Args:
             settle: Seconds to wait first, for packets that timers or programs send.
@@ -266,7 +266,7 @@ class Tun(Closeable):
         """Return the unread IPv4 packets, and consume them.
 
         Args:
-            count: Number of packets to wait for; the rest stays unread. None returns what is there.
+            count: Number of packets to wait for; the rest stays unread. None returns all unread packets.
             timeout: Seconds to wait. None is `self.timeout` with a count, and no wait without one.
 
         Raises ExpectationError if fewer than `count` packets arrive.
@@ -287,9 +287,9 @@ class Tun(Closeable):
         return self._inbox.unread()
 
     def unmatched(self) -> list[TraceEntry]:
-        """Return packets that no expectation matched and that were not captured or read, skipped ones included.
+        """Return packets that the test did not expect, capture or read, including those that `expect` skipped.
 
-        A strict test fails if there is one.
+        A test in strict mode fails if there is one.
         """
         if not self.closed:
             try:
@@ -320,16 +320,16 @@ class Tun(Closeable):
         return CounterExpectation(self.netns, wanted)
 
     def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
-        """Let the kernel send `count` echo requests at once, without a program; `Ping.reply` waits for a reply.
+        """Send `count` echo requests from the kernel's ping socket. `Ping.reply` waits for a reply.
 
-        The kernel chooses an `identifier` of 0. Raises KernelError if no route leads to `address`.
+        The kernel chooses the identifier if it is 0. Raises KernelError if no route leads to `address`.
         """
         self._check_open()
         ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
         return self._resources.enter_context(ping)
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
-        """Open a socket inside the namespace. It is closed with the Tun at the latest."""
+        """Open a socket inside the namespace. `Tun.close` closes it."""
         self._check_open()
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
@@ -352,7 +352,7 @@ class Tun(Closeable):
         return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
 
     def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
-        """Start a program inside the namespace, as subprocess.Popen does. It ends with the namespace at the latest."""
+        """Start a program inside the namespace, as subprocess.Popen does. It is killed at the end of the namespace."""
         self._check_open()
         return self.netns.popen(args, **popen_kwargs)
 
@@ -364,7 +364,7 @@ class Tun(Closeable):
     def close(self, *, keep_device: bool = False) -> None:
         """Close the sockets and remove the device. A namespace made by the Tun is closed and its programs are killed.
 
-        `keep_device` leaves the device to a namespace that is about to end: removing one takes the kernel 20 ms.
+        `keep_device` leaves the device to a namespace that is about to end: the kernel takes 20 ms to remove a device.
         """
         if self.closed:
             return
@@ -390,7 +390,7 @@ class Tun(Closeable):
         return f"<Tun {self.ifname}{address} in {self.netns}{' closed' if self.closed else ''}>"
 
 
-def _octets(layers: tuple[PacketPart | Packet, ...]) -> bytes:
+def _to_bytes(layers: tuple[PacketPart | Packet, ...]) -> bytes:
     __tracebackhide__ = True
     if len(layers) == 1 and not isinstance(layers[0], Header):
         try:

@@ -1,7 +1,7 @@
 """The HTML page of a recording, in one file: ladder, packet list, fields, bytes, and the recording itself.
 
-Everything is decoded here. The page loads nothing: its Content Security Policy (Level 3) allows only its own script and
-style, by their hashes.
+The packets are decoded here, not in the browser. The page loads no other file: its Content Security Policy (Level 3)
+allows only its own script and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tunlab.report.page.data import DecodedRecording, decode_records, page_data
 from tunlab.report.page.fields import pluralize
 
 MARK = '<meta name="generator" content="tunlab report">'
-"""Marks every page near its start: `tunlab report` overwrites only files with this mark."""
+"""Mark near the start of every page. `tunlab report` overwrites only files that have it."""
 
 MAX_PLAIN_PACKETS = 200
 """Number of packets in the plain text that is shown without JavaScript."""
@@ -111,11 +111,11 @@ def _facts(recording: bytes, records: Sequence[RecordedPacket], decoded: Decoded
         facts[0] += f", seen {len(records)} times"
     suspicious = sum(bool(decoded.records[number].findings) for number in decoded.rows)
     if suspicious:
-        facts.append(f"{suspicious} suspicious")
+        facts.append(pluralize(suspicious, "suspicious packet"))
     times = [record.time_ns for record in records if record.time_ns is not None]
     if times:
         begin = datetime.fromtimestamp(min(times) // 10**9, UTC)
-        facts.append(f"{begin:%Y-%m-%d %H:%M:%S} UTC, {(max(times) - min(times)) / 10**9:.6f} s long")
+        facts.append(f"{begin:%Y-%m-%d %H:%M:%S} UTC, duration {(max(times) - min(times)) / 10**9:.6f} s")
     interfaces = dict.fromkeys((record.interface.name, record.interface.linktype) for record in records)
     facts += [
         f"{name or 'unnamed interface'} ({_LINKS.get(linktype, f'link type {linktype}')})"

@@ -27,7 +27,7 @@ const bytesView = {
   across: 16, // bytes in a line
   layers: [],
   lit: [],
-  differing: new Set(), // bytes that differ from the expected value: framed, whatever is highlighted
+  differing: new Set(), // bytes that differ from the expected value; they keep their frame when others are highlighted
   MORE: 2048, // bytes shown at first, and added each time
 
   show(bytes, layers, differing) {
@@ -116,7 +116,7 @@ const bytesView = {
     this.cursor = at;
     cell.classList.add("cursor");
     this.element.setAttribute("aria-activedescendant", cell.id);
-    within(this.element, cell);
+    scrollIntoElement(this.element, cell);
   },
 
   /** Return the bits of the byte under the pointer: the left half of a cell is the upper four. */
@@ -131,7 +131,7 @@ const bytesView = {
 };
 
 /** Scroll a child of an element into view, without scrolling the page. */
-function within(element, child) {
+function scrollIntoElement(element, child) {
   const outer = element.getBoundingClientRect();
   const inner = child.getBoundingClientRect();
   if (inner.top < outer.top + 4) element.scrollTop += inner.top - outer.top - 4;

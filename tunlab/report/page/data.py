@@ -1,4 +1,4 @@
-"""Data for the page's script: every record decoded, with repeated values stored once."""
+"""Data for the page's script: every record decoded; repeated values are stored once."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DecodedRecording(Struct, frozen=True):
     Attributes:
         records: The records in the order of the file.
         ladder: Columns and arrows.
-        rows: Numbers of the records with a line on the page, from 0; the others are repeated sightings of these.
+        rows: Numbers of the records with a line on the page, from 0. The others are the same packets on other devices.
         begin: Time of the first record, in nanoseconds since the epoch; 0 if no record has a time.
     """
 
@@ -66,19 +66,20 @@ def _decode(record: RecordedPacket) -> DecodedRecord:
     position, annotation = locate_ipv4(record), from_recording(record)
     if position is None:
         return DecodedRecord(record, None, None, [], link_summary(record), annotation)
-    octets = record.data[position]
+    data = record.data[position]
     missing = record.wire_length - len(record.data)
     try:
-        packet = parse(octets, wire_length=len(octets) + missing)
+        packet = parse(data, wire_length=len(data) + missing)
     except PacketError:
-        return DecodedRecord(record, position, None, [], summary(octets), annotation)
+        return DecodedRecord(record, position, None, [], summary(data), annotation)
     return DecodedRecord(record, position, packet, findings(packet), summary(packet), annotation)
 
 
 def initial_packet(decoded: DecodedRecording, outcome: str) -> int:
     """Return the number of the packet that the page opens at, from 0.
 
-    The last one by which the test failed; else the first with a finding; else the last of a failed test, or the first.
+    The first of these that exists: the last packet that made the test fail, the first packet with a finding, the last
+    packet of a failed test, the first packet.
     """
     records, rows = decoded.records, decoded.rows
     for number in reversed(rows):

@@ -1,4 +1,4 @@
-"""The differences of an annotated packet, located in its field tree and in its bytes."""
+"""Positions of a packet's differences in its field tree and in its bytes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tunlab.report.page.fields import FieldRow
 from tunlab.traffic.trace import FieldDifference
 
 _AFTER_HEADERS = ("payload", "trailer")
-"""Parts that follow all headers, whichever layer a match names."""
+"""Parts after all headers. They are not below the layer that a match names."""
 
 
 class LocatedDifference(NamedTuple):
@@ -21,7 +21,7 @@ class LocatedDifference(NamedTuple):
         field: Layer and field, as "TCP.flags".
         wanted: The expected value.
         got: The actual value.
-        rows: Numbers of the field's rows in the tree; empty if it has none, as a missing layer.
+        rows: Numbers of the field's rows in the tree; empty for a missing layer.
         bits: Parts that differ: first bit in the record, and number of bits.
     """
 
@@ -58,7 +58,7 @@ def _differing_bits(difference: FieldDifference, row: FieldRow) -> list[tuple[in
 
 
 def _find_rows(field: str, packet: Packet, rows: Sequence[FieldRow]) -> list[int]:
-    """Return the row of the field; of a derived value the option that has it, or else the fields it is made of."""
+    """Return the row of a field; for a derived value, the row of its option or the rows of its fields."""
     layer, _, name = field.partition(".")
     headers = [number for number, row in enumerate(rows) if row.depth == 0]
     if name in _AFTER_HEADERS:
@@ -71,5 +71,5 @@ def _find_rows(field: str, packet: Packet, rows: Sequence[FieldRow]) -> list[int
     option = [number for number in below if rows[number].name.lower() == name.replace("_", "")]
     marked = differing_fields([Difference(field, None, None)], packet).values()
     parts = {part for names in marked for part in names}
-    made_of = [number for number in below if rows[number].depth == 1 and rows[number].name in parts]
-    return own[:1] or option[:1] or made_of
+    source_fields = [number for number in below if rows[number].depth == 1 and rows[number].name in parts]
+    return own[:1] or option[:1] or source_fields

@@ -4,8 +4,8 @@ const fieldsView = {
   element: $("tree"),
   rows: [],
   cursor: -1,
-  lit: [], // rows highlighted by a click or a key; pointing highlights others meanwhile
-  places: null, // highlighted bits, if not all bits of these rows
+  lit: [], // rows highlighted by a click or a key, until the next; pointing at others highlights those for the moment
+  places: null, // highlighted bits; null for all bits of these rows
 
   show(packet) {
     const [, , , , , , , , , , , , tree, notes, differing] = packet;
@@ -43,13 +43,13 @@ const fieldsView = {
     item.setAttribute("role", "treeitem");
     item.setAttribute("aria-level", row.depth + 1);
     item.style.setProperty("--depth", row.depth);
-    const twist = make("span", "twist");
-    twist.setAttribute("aria-hidden", "true");
-    item.append(twist, make("span", "name", row.name), make("span", "value", row.value));
+    const marker = make("span", "marker");
+    marker.setAttribute("aria-hidden", "true");
+    item.append(marker, make("span", "name", row.name), make("span", "value", row.value));
     if (row.wanted !== undefined) item.append(make("span", "wanted", `wanted ${row.wanted}`));
     if (row.note) item.append(make("span", "note", row.note));
     row.item = item;
-    row.twist = twist;
+    row.marker = marker;
     return item;
   },
 
@@ -59,7 +59,7 @@ const fieldsView = {
       row.item.hidden = row.hidden;
       if (row.last) continue;
       row.item.setAttribute("aria-expanded", row.open);
-      row.twist.textContent = row.open ? "▼" : "▶";
+      row.marker.textContent = row.open ? "▼" : "▶";
     }
   },
 
@@ -73,13 +73,13 @@ const fieldsView = {
     this.fold();
   },
 
-  /** Highlight rows and their bytes; `keep`: until something else is chosen. */
+  /** Highlight rows and their bytes; with `keep`, until the next click or key. */
   light(rows, { keep = false, scroll = false, places = null } = {}) {
     if (keep) [this.lit, this.places] = [rows, places];
     for (const item of this.element.querySelectorAll(".lit")) item.classList.remove("lit");
     for (const row of rows) row.item.classList.add("lit");
     bytesView.light(places ?? rows.map((row) => [row.start, row.bits]), scroll);
-    say(rows);
+    showFieldInfo(rows);
   },
 
   restore() {
@@ -96,7 +96,7 @@ const fieldsView = {
     row.item.setAttribute("aria-selected", "true");
     this.element.setAttribute("aria-activedescendant", row.item.id);
     this.reveal(row);
-    within(this.element, row.item);
+    scrollIntoElement(this.element, row.item);
     this.light([row], { keep: true, scroll: true, ...options });
   },
 
@@ -112,7 +112,7 @@ const fieldsView = {
     return true;
   },
 
-  /** Go to the next field that differs, from the last to the first. */
+  /** Go to the next field that differs; after the last comes the first. */
   nextDiffering() {
     const rows = this.rows.filter((row) => row.wanted !== undefined);
     this.move((rows.find((row) => row.number > this.cursor) ?? rows[0])?.number);
@@ -125,7 +125,7 @@ const fieldsView = {
     if (this.rows[at]) this.move(at);
   },
 
-  /** Return the rows with any of these bits that have the fewest bits; several if fields share bits. */
+  /** Return the innermost rows that have any of these bits; several if the bits belong to several fields. */
   covering(start, bits) {
     const some = this.rows.filter((row) => row.bits && row.start < start + bits && start < row.start + row.bits);
     return some.filter((row) => !some.some((other) => other.parent === row && !(row.name === "flags" && !row.open)) && !(row.parent?.name === "flags" && !row.parent.open));
@@ -133,8 +133,8 @@ const fieldsView = {
 };
 
 /** Describe the highlighted field, with its bits. */
-function say(rows) {
-  const line = $("lit");
+function showFieldInfo(rows) {
+  const line = $("field-info");
   line.replaceChildren();
   if (!rows.length) {
     line.append(make("span", "", "Point at a field or a byte."));
@@ -168,7 +168,7 @@ function say(rows) {
 
 function top(row) {
   let each = row;
-  // Headers start with a capital letter (IPv4, TCP), those of a quoted packet too.
+  // Only names of headers start with a capital letter (IPv4, TCP), also those of a quoted packet.
   while (each.parent && !/^[A-Z]/.test(each.parent.name)) each = each.parent;
   return each.parent ?? each;
 }

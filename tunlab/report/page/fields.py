@@ -19,7 +19,7 @@ ARP = 0x0806
 ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad", 0x9100: "VLAN"}
 TAGS = (0x8100, 0x88A8, 0x9100)
 QUOTED_DEPTH = 3
-"""Levels of packets quoted in ICMP errors that are decoded, at most."""
+"""Maximum depth at which packets quoted in ICMP errors are decoded."""
 
 
 class FieldRow(NamedTuple):
@@ -32,7 +32,7 @@ class FieldRow(NamedTuple):
         start: Position in bits from the start of the record.
         bits: Length in bits; 0 if the line has no bits of its own.
         folded: True if the lines below it are hidden at first.
-        note: Findings about the field.
+        note: Findings about the field, as text.
     """
 
     depth: int
@@ -44,61 +44,61 @@ class FieldRow(NamedTuple):
     note: str = ""
 
 
-def pluralize(number: int, what: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return "1 byte", "2 bytes"."""
-    return f"{number} {what}{'s' * (number != 1)}"
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def field_rows(
-    record: RecordedPacket, place: slice | None, packet: Packet | None, found: Iterable[Finding]
+    record: RecordedPacket, position: slice | None, packet: Packet | None, found: Iterable[Finding]
 ) -> list[FieldRow]:
     """Return the tree of a record.
 
     Args:
         record: The record.
-        place: Position of the IPv4 packet; None if there is none.
+        position: Position of the IPv4 packet; None if there is none.
         packet: The parsed packet; None if it cannot be parsed.
         found: Findings of the packet.
     """
-    octets = record.data
-    start = len(octets) if place is None else place.start
-    end = len(octets) if place is None else place.stop
+    data = record.data
+    start = len(data) if position is None else position.start
+    end = len(data) if position is None else position.stop
     rows = list(_link(record, start))
     if packet is not None:
         first = len(rows)
         rows += _packet(packet, 0, start * 8)
         for finding in found:
             _note(rows, first, finding, start * 8)
-    elif place is not None:
+    elif position is not None:
         rows.append(FieldRow(0, "bytes", pluralize(end - start, "byte"), start * 8, (end - start) * 8))
-    if end < len(octets):
-        rows.append(FieldRow(0, "padding", pluralize(len(octets) - end, "byte"), end * 8, (len(octets) - end) * 8))
-    if record.wire_length > len(octets):
-        missing = pluralize(record.wire_length - len(octets), "byte")
-        rows.append(FieldRow(0, "missing", f"{missing} on the wire were not recorded", len(octets) * 8, 0))
+    if end < len(data):
+        rows.append(FieldRow(0, "padding", pluralize(len(data) - end, "byte"), end * 8, (len(data) - end) * 8))
+    if record.wire_length > len(data):
+        missing = pluralize(record.wire_length - len(data), "byte")
+        rows.append(FieldRow(0, "missing", f"{missing} on the wire were not recorded", len(data) * 8, 0))
     return rows
 
 
 def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
     """Yield the rows of the first `end` bytes: the link header, or the whole record without an IPv4 packet."""
-    octets = record.data
-    if record.interface.linktype != LINKTYPE_ETHERNET or len(octets) < 14:
+    data = record.data
+    if record.interface.linktype != LINKTYPE_ETHERNET or len(data) < 14:
         if end:
             yield FieldRow(0, "link", pluralize(end, "byte"), 0, end * 8)
         return
-    at, kind, rows = 12, int.from_bytes(octets[12:14], "big"), list[FieldRow]()
-    while kind in TAGS and at + 6 <= len(octets):
-        tag = int.from_bytes(octets[at + 2 : at + 4], "big")
+    at, kind, rows = 12, int.from_bytes(data[12:14], "big"), list[FieldRow]()
+    while kind in TAGS and at + 6 <= len(data):
+        tag = int.from_bytes(data[at + 2 : at + 4], "big")
         rows.append(FieldRow(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", at * 8, 32))
-        at, kind = at + 4, int.from_bytes(octets[at + 4 : at + 6], "big")
-    yield FieldRow(0, "Ethernet", f"{octets[6:12].hex(':')} → {octets[:6].hex(':')}", 0, (at + 2) * 8)
-    yield FieldRow(1, "dst", octets[:6].hex(":"), 0, 48)
-    yield FieldRow(1, "src", octets[6:12].hex(":"), 48, 48)
+        at, kind = at + 4, int.from_bytes(data[at + 4 : at + 6], "big")
+    yield FieldRow(0, "Ethernet", f"{data[6:12].hex(':')} → {data[:6].hex(':')}", 0, (at + 2) * 8)
+    yield FieldRow(1, "dst", data[:6].hex(":"), 0, 48)
+    yield FieldRow(1, "src", data[6:12].hex(":"), 48, 48)
     yield from rows
     yield FieldRow(1, "type", _ethertype(kind), at * 8, 16)
     at += 2
-    if kind == ARP and arp.is_ethernet_ipv4(octets[at:end]):
-        yield from _arp(octets[at : at + arp.LENGTH], at)
+    if kind == ARP and arp.is_ethernet_ipv4(data[at:end]):
+        yield from _arp(data[at : at + arp.LENGTH], at)
         if end > at + arp.LENGTH:
             padded = end - at - arp.LENGTH
             yield FieldRow(0, "padding", pluralize(padded, "byte"), (end - padded) * 8, padded * 8)
@@ -106,10 +106,10 @@ def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
         yield FieldRow(0, "payload", pluralize(end - at, "byte"), at * 8, (end - at) * 8)
 
 
-def _arp(octets: bytes, at: int) -> Iterable[FieldRow]:
-    yield FieldRow(0, "ARP", arp.summarize(octets).removeprefix("ARP "), at * 8, arp.LENGTH * 8)
+def _arp(data: bytes, at: int) -> Iterable[FieldRow]:
+    yield FieldRow(0, "ARP", arp.summarize(data).removeprefix("ARP "), at * 8, arp.LENGTH * 8)
     for name, start, length in arp.FIELDS:
-        yield FieldRow(1, name, arp.field_text(name, octets[start : start + length]), (at + start) * 8, length * 8)
+        yield FieldRow(1, name, arp.field_text(name, data[start : start + length]), (at + start) * 8, length * 8)
 
 
 def _ethertype(kind: int) -> str:
@@ -118,16 +118,16 @@ def _ethertype(kind: int) -> str:
 
 def link_summary(record: RecordedPacket) -> str:
     """Return one line on a record without an IPv4 packet, from its link header."""
-    octets = record.data
-    if record.interface.linktype == LINKTYPE_ETHERNET and len(octets) >= 14:
+    data = record.data
+    if record.interface.linktype == LINKTYPE_ETHERNET and len(data) >= 14:
         at = 12
-        while int.from_bytes(octets[at : at + 2], "big") in TAGS:
+        while int.from_bytes(data[at : at + 2], "big") in TAGS:
             at += 4
-        kind = int.from_bytes(octets[at : at + 2], "big")
-        if kind == ARP and arp.is_ethernet_ipv4(octets[at + 2 :]):
-            return arp.summarize(octets[at + 2 :])
+        kind = int.from_bytes(data[at : at + 2], "big")
+        if kind == ARP and arp.is_ethernet_ipv4(data[at + 2 :]):
+            return arp.summarize(data[at + 2 :])
         return f"Ethernet {ETHERTYPES.get(kind) or f'type {kind:#06x}'}, length {record.wire_length}"
-    if octets and octets[0] >> 4 == 6:
+    if data and data[0] >> 4 == 6:
         return f"IPv6, length {record.wire_length}"
     return f"not an IP packet, length {record.wire_length} (link type {record.interface.linktype})"
 
@@ -136,14 +136,14 @@ def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
     rows = list[FieldRow]()
     for layer in layers_of(packet).layers:
         header = layer.header
-        place = start + layer.start * 8
-        rows.append(FieldRow(depth, header.layer_name, header.title, place, (layer.body - layer.start) * 8))
+        position = start + layer.start * 8
+        rows.append(FieldRow(depth, header.layer_name, header.title, position, (layer.body - layer.start) * 8))
         checksum = header.checksum_verdict(layer)
         for field in header.fields():
-            # A bad checksum has a finding, which is shown beside the field.
+            # For a bad checksum, the finding beside the field says it.
             if field.name == "checksum" and checksum is not None and checksum.verdict is not Verdict.BAD:
                 field = field._replace(text=f"{field.text}, {checksum}")
-            rows += _field(field, depth + 1, place)
+            rows += _field(field, depth + 1, position)
     start += sum(row.bits for row in rows if row.depth == depth)
     size = len(packet.payload) * 8
     if size:
@@ -174,18 +174,20 @@ def _quoted(packet: Packet, depth: int, start: int) -> list[FieldRow]:
 
 
 def _note(rows: list[FieldRow], first: int, finding: Finding, start: int) -> None:
-    """Add a finding to the row of its field, else of the option at its offset, else of its header."""
+    """Add a finding to the row of its field, of the option at its offset, or of its header."""
     heads = [at for at in range(first, len(rows)) if rows[at].depth == 0]
     if not heads:
         return
-    place = start + finding.offset * 8
+    position = start + finding.offset * 8
     # The innermost header of this protocol that starts at or before the field: a tunnel has several.
-    head = next((at for at in reversed(heads) if rows[at].name == finding.layer and rows[at].start <= place), heads[0])
+    head = next(
+        (at for at in reversed(heads) if rows[at].name == finding.layer and rows[at].start <= position), heads[0]
+    )
     after = next((at for at in heads if at > head), len(rows))
     below = range(head + 1, after)
     chosen = next((at for at in below if rows[at].depth == 1 and rows[at].name == finding.field != "options"), None)
     if chosen is None:
-        chosen = next((at for at in below if rows[at].start == place and rows[at].depth == 2), head)
+        chosen = next((at for at in below if rows[at].start == position and rows[at].depth == 2), head)
     rule = finding.rule
     if finding.kind is FindingKind.CHECKSUM and finding.needed is not None:
         rule = f"bad, should be {finding.needed:#06x}"

@@ -1,7 +1,7 @@
 """The ladder between the nodes of a lab: one arrow per packet and link.
 
-A recording of several nodes names its interfaces "node:device". It does not tell which nodes are switches: a node is
-taken for one if it forwarded a frame unchanged, which no host or router does. Otherwise the terminal's ladder is used.
+A recording of several nodes names its interfaces "node:device". It does not say which nodes are switches: a node
+counts as one if it forwarded a frame unchanged, which no host or router does. The arrows are those of the terminal.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def between_nodes(records: Sequence[RecordedPacket], packets: Sequence[Packet | 
 
 def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
     node, _, ifname = record.interface.name.partition(":")
-    place = locate_ipv4(record)
+    position = locate_ipv4(record)
     return Observation(
         node=node,
         device=record.interface.name,
@@ -60,25 +60,25 @@ def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
         time=record.time_ns or 0,
         direction=record.direction or "in",
         frame=record.data,
-        octets=record.data if place is None else record.data[place],
+        data=record.data if position is None else record.data[position],
         packet=packet,
     )
 
 
 def _switches(observations: Sequence[Observation]) -> set[str]:
-    came = defaultdict[tuple[str, bytes], set[str]](set)
+    received = defaultdict[tuple[str, bytes], set[str]](set)
     for each in observations:
         if each.on_link and each.direction == "in":
-            came[each.node, each.frame].add(each.ifname)
+            received[each.node, each.frame].add(each.ifname)
     return {
         each.node
         for each in observations
-        if each.on_link and each.direction == "out" and came[each.node, each.frame] - {each.ifname}
+        if each.on_link and each.direction == "out" and received[each.node, each.frame] - {each.ifname}
     }
 
 
 def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
-    """Return the columns of the names that have an arrow, and each name's column; the rarest names share the last."""
+    """Return the columns of names that have an arrow, and the column of each name. The rarest names share the last."""
     counts = Counter(name for row in found for name in {row.origin, row.target} if name)
     used = [name for name in names if counts[name]]
     frequent = {name for name, _ in counts.most_common(MAX_COLUMNS)} if len(used) > MAX_COLUMNS + 1 else set(used)
@@ -90,7 +90,7 @@ def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tup
 
 
 def _add_forwarded(observations: Sequence[Observation], switches: set[str], arrows: list[Arrow | None]) -> None:
-    """Add the records of switches to the arrow of the packet that they forwarded, the last one sent before."""
+    """Add each record of a switch to the arrow of the packet that it forwarded: the last one sent before it."""
     sent = dict[bytes, int]()
     for number, each in enumerate(observations):
         arrow = arrows[sent[each.frame]] if each.frame in sent else None

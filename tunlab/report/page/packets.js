@@ -9,14 +9,14 @@ const draw = (tag, attributes, text = "") => {
 };
 const seconds = (nanoseconds) => (nanoseconds / 1e9).toFixed(6);
 
-/** Return the devices of a packet: the first, and those that received it. */
+/** Return the device of a packet and its direction, or the devices that received it. */
 const route = ([, , , , device, direction, , , , , , , , , , received]) => {
   const there = received.map((number) => data.texts[data.packets[number][4]]).join(", ");
   return [data.texts[device], there ? `→ ${there}` : direction].filter(Boolean).join(" ");
 };
 
 /** Describe a difference. */
-const told = ([field, wanted, got]) => `${field}: wanted ${wanted}, got ${got}`;
+const differenceText = ([field, wanted, got]) => `${field}: wanted ${wanted}, got ${got}`;
 
 const packetsView = {
   element: $("list"),
@@ -32,7 +32,7 @@ const packetsView = {
     this.height = parseInt(style.getPropertyValue("--row"), 10);
     const columns = data.columns.length;
     const [narrow, tight] = [900, 560].map((width) => matchMedia(`(max-width: ${width}px)`).matches);
-    // Two columns leave room for the arrows; many columns share the width with the packet's text.
+    // The ladder grows with its columns, but leaves room for the packet's text.
     const [least, most] = tight ? [100, this.scroll.clientWidth - 220] : narrow ? [110, this.scroll.clientWidth - 320] : [200, this.scroll.clientWidth - 560];
     this.width = Math.max(least, Math.min(most, columns * (tight ? 42 : narrow ? 60 : 104)));
     document.documentElement.style.setProperty("--ladder", `${this.width}px`);
@@ -54,7 +54,7 @@ const packetsView = {
       ladder.append(name);
       if (below) ladder.append(draw("text", { x: this.columns[at], y: 28, class: "below" }, below));
     });
-    $("head").replaceChildren(make("span", "", "No."), make("span", "", "Time, s"), ladder, make("span", "said", "Packet"));
+    $("head").replaceChildren(make("span", "", "No."), make("span", "", "Time, s"), ladder, make("span", "description", "Packet"));
   },
 
   refresh() {
@@ -92,8 +92,8 @@ const packetsView = {
     const number = this.shown[at];
     const [, , , time, , direction, from, to, summary, comment, lost, findings, , , differing] = data.packets[number];
     const before = at ? data.packets[this.shown[at - 1]][3] : null;
-    const way = to === null ? "none" : !direction ? "" : to.length && to[0] < from ? "out" : "in";
-    const row = make("div", `row ${findings.length ? "bad " : ""}${way}`);
+    const arrowClass = to === null ? "none" : !direction ? "" : to.length && to[0] < from ? "out" : "in";
+    const row = make("div", `row ${findings.length ? "bad " : ""}${arrowClass}`);
     row.id = `p${number}`;
     row.dataset.at = at;
     row.style.top = `${at * this.height}px`;
@@ -103,25 +103,25 @@ const packetsView = {
     row.setAttribute("aria-setsize", this.shown.length);
     const when = make("span", "time", time === null ? "" : seconds(time));
     if (time !== null && before !== null) when.append(make("small", "", `${time < before ? "−" : "+"}${seconds(Math.abs(time - before))}`));
-    const said = make("div", "said");
+    const description = make("div", "description");
     const line = make("div", "summary", summary);
     line.title = summary;
-    said.append(line);
-    const beside = make("div", "beside");
+    description.append(line);
+    const details = make("div", "details");
     const parts = [make("span", "device", route(data.packets[number]))];
     if (to && !to.length) parts.push(make("em", "", "✗ not received"));
-    for (const difference of differing) parts.push(make("em", "", `≠ ${told(difference)}`));
+    for (const difference of differing) parts.push(make("em", "", `≠ ${differenceText(difference)}`));
     if (lost) parts.push(make("em", "", `${plural(lost, "packet")} lost before it`));
     for (const finding of findings) parts.push(make("em", "", `⚠ ${finding}`));
     if (comment) parts.push(make("span", "", comment.replaceAll("\n", " · ")));
-    parts.forEach((part, place) => { if (part.textContent) beside.append(place && beside.childNodes.length ? " · " : "", part); });
-    beside.title = beside.textContent;
-    said.append(beside);
-    row.append(make("span", "number", String(number + 1)), when, this.step(from, to, findings.length), said);
+    parts.forEach((part, place) => { if (part.textContent) details.append(place && details.childNodes.length ? " · " : "", part); });
+    details.title = details.textContent;
+    description.append(details);
+    row.append(make("span", "number", String(number + 1)), when, this.step(from, to, findings.length), description);
     return row;
   },
 
-  /** Draw a packet's part of the ladder: the columns' lines, and the arrow between two of them. */
+  /** Draw one row of the ladder: a vertical line per column, and the packet's arrow between two of them. */
   step(from, to, suspicious) {
     const { height, width } = this;
     const gap = Math.min(34, (this.columns[1] ?? width) - this.columns[0] - 12);
@@ -132,7 +132,7 @@ const packetsView = {
       svg.append(draw("path", { class: "arrow", d: `M4 ${middle}H${width - 4}` }));
       return svg;
     }
-    // An unrecorded sender: from the side. No receiver: a short line and a cross.
+    // Without a recorded sender the arrow starts at the side; without a receiver it is a short line and a cross.
     const aside = (at) => this.columns[at] + (at ? gap : -gap);
     const x1 = from < 0 ? aside(to[0]) : this.columns[from];
     if (from >= 0) svg.append(draw("circle", { class: "point", cx: x1, cy: middle, r: 3 }));
@@ -162,7 +162,7 @@ const packetsView = {
 
   choose(number) {
     if (!data.packets[number]) return;
-    this.drawnOf(this.chosen)?.setAttribute("aria-selected", "false");
+    this.rowElement(this.chosen)?.setAttribute("aria-selected", "false");
     this.chosen = number;
     const at = this.shown.indexOf(number);
     if (at >= 0) {
@@ -171,17 +171,17 @@ const packetsView = {
       if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
       else if (top + this.height > this.scroll.scrollTop + room) this.scroll.scrollTop = top + this.height - room;
       this.draw();
-      this.drawnOf(number)?.setAttribute("aria-selected", "true");
+      this.rowElement(number)?.setAttribute("aria-selected", "true");
       this.element.setAttribute("aria-activedescendant", `p${number}`);
     } else this.element.removeAttribute("aria-activedescendant");
     showPacket(number);
   },
 
-  drawnOf(number) {
+  rowElement(number) {
     return this.drawn.get(this.shown.indexOf(number));
   },
 
-  /** Move by a number of lines; to the first if nothing is chosen. */
+  /** Move by a number of rows, or to the first row if none is chosen. */
   stepBy(by) {
     if (!this.shown.length) return;
     const at = this.shown.indexOf(this.chosen);
@@ -189,7 +189,7 @@ const packetsView = {
   },
 
   filter(text, suspicious) {
-    this.texts ??= data.packets.map((packet, number) => [number + 1, route(packet), packet[5], packet[8], packet[9], packet[11].join(" "), packet[14].map(told).join(" ")].join(" ").toLowerCase());
+    this.texts ??= data.packets.map((packet, number) => [number + 1, route(packet), packet[5], packet[8], packet[9], packet[11].join(" "), packet[14].map(differenceText).join(" ")].join(" ").toLowerCase());
     const words = text.toLowerCase().split(/\s+/).filter((word) => word && word !== "-");
     this.shown = data.rows.filter((number) => {
       if (suspicious && !data.packets[number][11].length) return false;

@@ -2,16 +2,16 @@
 // The page: selection, keys, theme, help, saving, printing.
 function showPacket(number) {
   const packet = data.packets[number];
-  const [offset, length, wire, time, device, direction, , to, summary, comment, lost, findings, , , differing, received, passed] = packet;
+  const [offset, length, wire, time, device, direction, , to, summary, comment, lost, findings, , , differing, received, forwarded] = packet;
   const about = $("about");
   const first = make("p");
   first.append(make("strong", "", `Packet ${number + 1}`));
   const facts = [time === null ? "" : `${seconds(time)} s`, [data.texts[device], direction].filter(Boolean).join(" "), length === wire ? plural(length, "byte") : `${length} of ${plural(wire, "byte")}`];
   first.append(make("span", "soft", ` · ${facts.filter(Boolean).join(" · ")}`));
   about.replaceChildren(first);
-  for (const again of [...received, ...passed].sort((one, other) => one - other)) {
-    const [, , , then, there, way, , , , remark] = data.packets[again];
-    const facts = [`${data.texts[there]} ${way}`, time === null ? "" : `${((then - time) / 1000).toFixed(1)} µs later`, `No. ${again + 1} of the recording`, remark];
+  for (const later of [...received, ...forwarded].sort((one, other) => one - other)) {
+    const [, , , laterTime, laterDevice, laterDirection, , , , laterComment] = data.packets[later];
+    const facts = [`${data.texts[laterDevice]} ${laterDirection}`, time === null ? "" : `${((laterTime - time) / 1000).toFixed(1)} µs later`, `No. ${later + 1} of the recording`, laterComment];
     about.append(make("p", "soft", facts.filter(Boolean).join(" · ")));
   }
   if (to && !to.length) about.append(make("p", "soft", "No recorded device received it."));
@@ -22,21 +22,21 @@ function showPacket(number) {
   bytesView.show(bytesAt(offset, length), layers, fieldsView.parts);
   about.title = summary;
   const noted = fieldsView.rows.filter((row) => row.note);
-  const said = [
-    ...differing.map((each) => ["differing", `≠ ${told(each)}`, each[3][0]]),
+  const issues = [
+    ...differing.map((each) => ["differing", `≠ ${differenceText(each)}`, each[3][0]]),
     ...findings.map((finding, at) => ["finding", `⚠ ${finding}`, (noted[at] ?? noted[0])?.number]),
   ];
-  if (said.length) about.append(listOf(said));
+  if (issues.length) about.append(issueList(issues));
   // Differences from the expectation come first, then findings.
   if (fieldsView.differing()) return;
   if (noted.length) fieldsView.move(noted[0].number, { scroll: true });
   if (fieldsView.cursor < 0) fieldsView.light([]);
 }
 
-/** Sentences about the packet, each a button that goes to its field. */
-function listOf(said) {
+/** Return a list of the packet's differences and findings; each is a button that goes to its field. */
+function issueList(issues) {
   const list = make("ul");
-  for (const [kind, text, row] of said) {
+  for (const [kind, text, row] of issues) {
     const item = make("li");
     const button = make("button", kind, text);
     button.type = "button";
@@ -48,7 +48,7 @@ function listOf(said) {
 }
 
 const refilter = () => packetsView.filter($("filter").value, $("suspicious").getAttribute("aria-pressed") === "true");
-const flip = () => {
+const toggleSuspicious = () => {
   const button = $("suspicious");
   button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
   refilter();
@@ -100,12 +100,12 @@ const tree = $("tree");
 tree.addEventListener("click", (event) => {
   const row = rowOf(event);
   if (!row) return;
-  if (event.target.closest(".twist") && !row.last) fieldsView.toggle(row, !row.open);
+  if (event.target.closest(".marker") && !row.last) fieldsView.toggle(row, !row.open);
   else fieldsView.move(row.number);
 });
 tree.addEventListener("dblclick", (event) => {
   const row = rowOf(event);
-  if (row && !row.last && !event.target.closest(".twist")) fieldsView.toggle(row, !row.open);
+  if (row && !row.last && !event.target.closest(".marker")) fieldsView.toggle(row, !row.open);
 });
 tree.addEventListener("mouseover", (event) => {
   const row = rowOf(event);
@@ -148,7 +148,7 @@ const lightBits = ([start, bits], options) => {
   }
   fieldsView.light(rows, options);
 };
-let pointed = -1; // bit under the pointer: within one digit nothing changes
+let pointed = -1; // first bit of the digit under the pointer, to ignore moves within it
 bytes.addEventListener("mousemove", (event) => {
   const bits = bytesView.bitsOf(event);
   if (!bits || bits[0] === pointed) return;
@@ -186,7 +186,7 @@ $("filter").addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-$("suspicious").addEventListener("click", flip);
+$("suspicious").addEventListener("click", toggleSuspicious);
 $("theme").addEventListener("click", () => theme.toggle());
 $("save").addEventListener("click", save);
 $("help").addEventListener("click", () => $("keys").showModal());
@@ -197,7 +197,7 @@ document.addEventListener("keydown", (event) => {
     case "k": packetsView.stepBy(-1); break;
     case "/": $("filter").focus(); break;
     case "d": fieldsView.nextDiffering(); break;
-    case "s": flip(); break;
+    case "s": toggleSuspicious(); break;
     case "t": theme.toggle(); break;
     case "?": $("keys").showModal(); break;
     default: return;
@@ -215,6 +215,6 @@ $("app").hidden = false;
 $("suspicious").hidden = !data.packets.some((packet) => packet[11].length);
 theme.name();
 packetsView.measure();
-// The page opens at the packet by which the test failed, as chosen when it was made.
+// `data.chosen` was computed with the page: the packet that made the test fail, if there is one.
 packetsView.choose(data.chosen);
 packetsView.element.focus({ preventScroll: true });
