@@ -1,1 +1,1 @@
-"""The kernel floor: namespaces, rtnetlink, TUN devices, packet sockets. Octets and ints, never packets."""
+"""The kernel layer: namespaces, netlink, TUN devices, packet sockets. It handles bytes and numbers, never packets."""

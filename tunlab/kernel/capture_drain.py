@@ -1,7 +1,6 @@
-"""What wants a moment now and then while packets pass: whoever makes some, or waits for some, gives it.
+"""The registry of captures whose kernel buffer must be drained while packets are sent or awaited.
 
-There is no thread that would look by itself: a recorder's buffer fills while nobody looks, and one that is relieved in
-time loses nothing.
+No thread watches the buffers. Code that sends packets, waits for them or starts a program calls `drain_all`.
 """
 
 from __future__ import annotations
@@ -10,29 +9,30 @@ from typing import Protocol
 
 
 class Drainable(Protocol):
-    """Something that fills up."""
+    """An object with a buffer that fills while packets pass."""
 
     def drain(self, *, expect_many: bool = False) -> None:
-        """Make room where there is little, or less than half where much is to come; costs next to nothing elsewhere."""
+        """Read the buffer out if it is nearly full; with `expect_many`, if less than half of it is free."""
 
 
-_FILLING: dict[int, Drainable] = {}  # by their ids, for they need not be hashable
+_DRAINABLES: dict[int, Drainable] = {}  # by id, because they need not be hashable
 
 
-def register(filling: Drainable) -> None:
-    """Relieve it from now on."""
-    _FILLING[id(filling)] = filling
+def register(drainable: Drainable) -> None:
+    """Have `drain_all` drain this object."""
+    _DRAINABLES[id(drainable)] = drainable
 
 
-def unregister(filling: Drainable) -> None:
-    """Relieve it no more. May be repeated."""
-    _FILLING.pop(id(filling), None)
+def unregister(drainable: Drainable) -> None:
+    """Undo `register`. May be called again."""
+    _DRAINABLES.pop(id(drainable), None)
 
 
 def drain_all(*, expect_many: bool = False) -> None:
-    """Relieve what there is: before packets are waited for, and between many of them.
+    """Drain every registered object: before waiting for packets, and between many of them.
 
-    much   a program is about to be started, and nobody can look again before it has ended
+    Args:
+        expect_many: A program is about to start, and its packets cannot be drained before it ends.
     """
-    for filling in tuple(_FILLING.values()):
-        filling.drain(expect_many=expect_many)
+    for drainable in tuple(_DRAINABLES.values()):
+        drainable.drain(expect_many=expect_many)

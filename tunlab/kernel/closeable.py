@@ -1,4 +1,4 @@
-"""What is held until it is closed: a context manager over `close`."""
+"""The base class of everything that must be closed."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Self
 
 
 class Closeable(ABC):
-    """Something open: close it, or use it in a `with` block, which does so at its end."""
+    """An open resource. Call `close`, or use it in a `with` block."""
 
     __slots__ = ()
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of it. May be repeated."""
+        """Release the resource. May be called again."""
 
     def __enter__(self) -> Self:
         return self

@@ -1,8 +1,8 @@
-"""The system calls that Python 3.11 has no name for, by ctypes; each raises OSError as `os` does.
+"""System calls that Python 3.11 lacks, by ctypes. Each raises OSError, as the functions of `os` do.
 
-Source: unshare(2), setns(2), mount(2), umount(2), prctl(2), capset(2); the numbers are those of the kernel's
-<linux/sched.h>, <linux/mount.h>, <linux/prctl.h> and <linux/capability.h>, the same on every architecture.
-Rule for editors: ctypes is loaded at the first call only; from Python 3.12 most runs never load it.
+Source: unshare(2), setns(2), mount(2), umount(2), prctl(2), capset(2). The constants of <linux/sched.h>,
+<linux/mount.h>, <linux/prctl.h> and <linux/capability.h> are the same on every architecture.
+ctypes is imported inside the functions, because most runs from Python 3.12 on never need it.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ if sys.version_info >= (3, 12):
 else:
 
     def unshare(flags: int, /) -> None:
-        """Give the calling thread namespaces of its own."""
+        """Move the calling thread into new namespaces."""
         _call("unshare", flags)
 
     def setns(fd: int, nstype: int, /) -> None:
-        """Put the calling thread into the namespace behind `fd`, which must be of the kind `nstype`."""
+        """Move the calling thread into the namespace of `fd`, which must be of the type `nstype` (CLONE_NEW*)."""
         _call("setns", fd, nstype)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
-    """mount(2); `data` is the options that the file system knows, "lowerdir=/a,upperdir=/b"."""
+    """Call mount(2); `data` has the file system's own options, as "lowerdir=/a,upperdir=/b"."""
     import ctypes
 
     names = (os.fsencode(name) for name in (source, target, kind))
@@ -74,12 +74,12 @@ def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> No
 
 
 def umount2(target: str, flags: int) -> None:
-    """umount2(2)."""
+    """Call umount2(2)."""
     _call("umount2", os.fsencode(target), flags)
 
 
 def raise_ambient(capability: int) -> None:
-    """Let programs executed from now on keep `capability`, which must be permitted and inheritable."""
+    """Add `capability` to the ambient set, so that executed programs keep it. It must be permitted and inheritable."""
     import ctypes
 
     zero = ctypes.c_ulong(0)
@@ -88,7 +88,7 @@ def raise_ambient(capability: int) -> None:
 
 
 def die_with_parent(number: int) -> None:
-    """Have the kernel send the calling process signal `number` when the process that started it ends."""
+    """Have the kernel send signal `number` to this process when its parent ends."""
     import ctypes
 
     zero = ctypes.c_ulong(0)
@@ -109,7 +109,7 @@ _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64"
 
 
 def perf_event_open(attributes: bytes, flags: int) -> int:
-    """The descriptor of an event of the calling thread, on whichever processor; `attributes` is a perf_event_attr."""
+    """Return a descriptor of a perf event of the calling thread on any CPU; `attributes` is a perf_event_attr."""
     import ctypes
     import errno
 
@@ -126,9 +126,9 @@ def perf_event_open(attributes: bytes, flags: int) -> int:
 
 
 def map_shared(fd: int, size: int) -> memoryview:
-    """The first `size` octets behind a descriptor, to read and write, until `unmap`.
+    """Map the first `size` bytes of a descriptor for reading and writing, until `unmap`.
 
-    As mmap.mmap, which keeps a descriptor of its own beside the one that it was given (until Python 3.13).
+    Until Python 3.13, mmap.mmap would keep a duplicate of the descriptor.
     """
     import ctypes
 
@@ -143,7 +143,7 @@ def map_shared(fd: int, size: int) -> memoryview:
 
 
 def unmap(mapped: memoryview) -> None:
-    """Undo `map_shared`: the view is of no use any more."""
+    """Undo `map_shared`. The view must not be used afterwards."""
     import ctypes
 
     array: Any = mapped.obj

@@ -1,7 +1,6 @@
-"""Where an OSError of this floor becomes a KernelError, or a PrivilegeError that names what is missing.
+"""Translation of OSError into KernelError, or into a PrivilegeError that names the missing capability.
 
-Source: capabilities(7) for what needs what.
-Rule for editors: what is missing is read from the thread's own capabilities, never guessed from the error number.
+A missing capability is read from the thread's own capabilities (capabilities(7)), never guessed from the error number.
 """
 
 from __future__ import annotations
@@ -16,49 +15,50 @@ from tunlab.errors import KernelError, PrivilegeError
 
 TUN_DEVICE_NODE = "/dev/net/tun"
 
-# <linux/capability.h>: the ones this floor asks for.
+# <linux/capability.h>: those that the kernel layer needs.
 CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_SETFCAP": 31}
 
 _AS_ROOT = "run as root, "
 _CONTAINER = f"in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device {TUN_DEVICE_NODE}"
-PRIVILEGE_REMEDY = (
-    f"{_AS_ROOT}{_CONTAINER}, or in a user namespace of your own: python -m tunlab.kernel.namespace.userns PROGRAM"
-)
+PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: python -m tunlab.kernel.namespace.userns PROGRAM"
 ROOT_REMEDY = f"{_AS_ROOT}or {_CONTAINER}"
-"""For what belongs to the machine's own user namespace: a namespace that root made, a name for one."""
+"""The advice where a user namespace does not help: to enter or pin a namespace of the machine's own user namespace."""
 
-# What an errno means here, where the kernel's own word for it misleads: errno -> (reason, remedy).
+# Explanations of error numbers whose standard text misleads: errno -> (reason, remedy).
 Reasons = Mapping[int, tuple[str, str]]
 
 SOCKET_REASONS: Reasons = {
     errno.ENOBUFS: (
-        "there is no room for it: in the device's queue, or for a peer in the machine's one table of neighbours",
-        "send slower; take labs down that are not in use, or raise the sysctl net.ipv4.neigh.default.gc_thresh3",
+        "the interface's queue or the machine's neighbour table is full",
+        "send slower, take unused labs down, or raise the sysctl net.ipv4.neigh.default.gc_thresh3",
     ),
-    errno.ENETUNREACH: ("no route leads there", "give an address of the device's network, or add a route"),
-    errno.EMSGSIZE: ("that is longer than one datagram can be here", "send less, or raise the device's MTU"),
-    errno.EADDRINUSE: ("another socket has that address and port", "close that one, or take another port"),
+    errno.ENETUNREACH: (
+        "there is no route to the destination",
+        "give an address in the interface's network, or add a route",
+    ),
+    errno.EMSGSIZE: ("the datagram is too long", "send fewer bytes, or raise the interface's MTU"),
+    errno.EADDRINUSE: ("another socket uses this address and port", "close that socket, or use another port"),
     errno.EADDRNOTAVAIL: (
-        "no device of this namespace has that address",
-        "give an address that one has, or add it to the device first",
+        "no interface of this namespace has this address",
+        "give the address of an interface, or add this one to an interface first",
     ),
-    errno.ECONNREFUSED: ("nobody listens there", "start what should listen, or check the address and the port"),
+    errno.ECONNREFUSED: ("nothing listens on this address and port", "start the server, or check address and port"),
     errno.EACCES: (
-        "it is a broadcast address, or a port that is kept for root",
-        "set SO_BROADCAST on the socket for the one, take a port from 1024 on for the other",
+        "the destination is a broadcast address, or the port is reserved for root",
+        "set SO_BROADCAST on the socket, or use a port from 1024",
     ),
 }
-"""Of bind(2), connect(2), send(2) and listen(2) on IPv4 sockets: ip(7), udp(7), tcp(7), arp(7)."""
+"""Explanations for bind(2), connect(2), send(2) and listen(2) on IPv4 sockets: ip(7), udp(7), tcp(7), arp(7)."""
 
 
 def effective_capabilities() -> int:
-    """The calling thread's effective capabilities, a mask with bit n for capability n (proc_pid_status(5))."""
+    """Return the calling thread's effective capabilities as a mask, bit n for capability n (proc_pid_status(5))."""
     status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")
     return next(int(line[7:], 16) for line in status.splitlines() if line.startswith("CapEff:"))
 
 
 def has_capability(capability: str) -> bool:
-    """Whether the calling thread has `capability` ("CAP_NET_ADMIN") in effect, in its own user namespace."""
+    """Return True if the calling thread has `capability` ("CAP_NET_ADMIN") in its user namespace."""
     return bool(effective_capabilities() >> CAPABILITIES[capability] & 1)
 
 
@@ -73,12 +73,17 @@ def kernel_error(
     netns: str = "",
     ifname: str = "",
 ) -> KernelError:
-    """The tunlab error for `error`, raised while the kernel was asked for `operation`.
+    """Return the KernelError or PrivilegeError for an OSError of the kernel.
 
-    needs     the capability the operation needs ("CAP_NET_ADMIN"), blamed for EPERM and EACCES only
-    reason    the kernel's own sentence, where it gave one
-    reasons   what certain error numbers mean here
-    grant     the remedy where what the operation needs is not granted
+    Args:
+        error: The system's error.
+        operation: The refused operation, as "set tun0 up".
+        needs: The capability that the operation needs; reported for EPERM and EACCES.
+        reason: The kernel's own message, or "".
+        reasons: Explanations of error numbers, which take precedence.
+        grant: The advice if the capability is missing.
+        netns: The namespace of the operation.
+        ifname: The interface of the operation.
     """
     if isinstance(error, KernelError):
         return error
@@ -89,13 +94,12 @@ def kernel_error(
     if needs and code in (errno.EPERM, errno.EACCES):
         if has_capability(needs):
             reason = reason or (
-                f"{needs} is in effect here, so a seccomp filter, a security module or a namespace"
-                " that belongs to another user namespace stands in the way"
+                f"{needs} is present, so a seccomp filter, a security module or the owner of the namespace forbids it"
             )
         else:
             reason = f"{needs} is missing"
             if os.geteuid() == 0:
-                grant = "you are root, but without it: run " + grant.removeprefix(_AS_ROOT).removeprefix("or ")
+                grant = "you are root without it; run " + grant.removeprefix(_AS_ROOT).removeprefix("or ")
         return PrivilegeError(code, operation, missing=needs, reason=reason, remedy=grant, netns=netns, ifname=ifname)
     reason = reason or error.strerror or str(error)
     return KernelError(code, operation, reason=reason, netns=netns, ifname=ifname)
@@ -111,7 +115,7 @@ def translate_os_errors(
     netns: str = "",
     ifname: str = "",
 ) -> Iterator[None]:
-    """Turn an OSError of the block into its tunlab error; the arguments are those of `kernel_error`."""
+    """Raise an OSError of the block as `kernel_error` translates it; the arguments are the same."""
     try:
         yield
     except OSError as error:

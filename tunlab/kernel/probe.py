@@ -1,6 +1,6 @@
-"""What this machine can do, by trying: for `tunlab doctor`, and for the one sentence in place of a hundred failures.
+"""Checks of what this machine can do, for `tunlab doctor`.
 
-Rule for editors: every probe runs in an anonymous namespace or reads; none changes the machine, and none waits.
+Each check tries the feature in a new namespace, or only reads: none changes the machine, and none waits.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import errno
 import os
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,20 +24,25 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.device.tun_ioctl import IFF_MULTI_QUEUE, IFF_NAPI, IFF_VNET_HDR, tun_features
 from tunlab.kernel.namespace import userns
 from tunlab.kernel.namespace.netns import Netns
-from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_REQUEST, NetlinkSocket
+from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
+from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NetlinkSocket, pack_message
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, TUN_DEVICE_NODE, has_capability
 
-# <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>: NFNL_SUBSYS_NFTABLES, NFT_MSG_GETGEN
-_NETLINK_NETFILTER = 12
+# <linux/netfilter/nf_tables.h>
 _NFT_MSG_GETGEN = 10 << 8 | 16
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """One thing asked of the machine: whether it can, what was seen, and what to do if it cannot.
+    """The result of one check.
 
-    needed     nothing works without it; else only what the name says is missing
-    rootless   it was tried in a user namespace of our own, as pytest and `tunlab demo` work without root
+    Attributes:
+        name: The feature, as "TUN device" or "qdisc netem".
+        ok: True if it works.
+        detail: The observation, or the error.
+        remedy: Advice, or "".
+        needed: True if tunlab does not work at all without the feature.
+        rootless: True if it was tried in a new user namespace, as pytest and `tunlab demo` work without root.
     """
 
     name: str
@@ -50,9 +54,9 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 def probe() -> list[Probe]:
-    """Ask the machine everything; takes some tens of milliseconds and raises nothing of its own.
+    """Run every check, in a user namespace if CAP_SYS_ADMIN is missing and one can be entered.
 
-    Without CAP_SYS_ADMIN, in a user namespace where one can be entered.
+    Failures are results; nothing is raised.
     """
     entered = _user_namespace()
     found = _rootless() if entered.ok and not has_capability("CAP_SYS_ADMIN") else []
@@ -60,7 +64,7 @@ def probe() -> list[Probe]:
 
 
 def _rootless() -> list[Probe]:
-    """What this module, run as a program, finds inside a user namespace; nothing where it cannot be run there."""
+    """Return the results of this module run as a program in a user namespace; [] if that fails."""
     try:
         tried = _in_user_namespace("-m", __spec__.name)
         return [replace(found, rootless=True) for found in msgspec.json.decode(tried.stdout, type=list[Probe])]
@@ -81,9 +85,7 @@ def _describe_node() -> str:
     features = tun_features()
     named = {"multi-queue": IFF_MULTI_QUEUE, "virtio headers": IFF_VNET_HDR, "NAPI": IFF_NAPI}
     mode = os.stat(TUN_DEVICE_NODE).st_mode & 0o7777  # noqa: PTH116
-    return (
-        f"mode {mode:04o}, with {', '.join(name for name, flag in named.items() if features & flag) or 'nothing more'}"
-    )
+    return f"mode {mode:04o}, features: {', '.join(name for name, flag in named.items() if features & flag) or 'none'}"
 
 
 def _namespace() -> Iterator[Probe]:
@@ -93,7 +95,7 @@ def _namespace() -> Iterator[Probe]:
         yield _failed("network namespace", error, needed=True)
         return
     with netns:
-        yield Probe("network namespace", ok=True, detail="made, its sysctls written, lo up", needed=True)
+        yield Probe("network namespace", ok=True, detail="created, sysctls written, lo up", needed=True)
         yield _tried("TUN device", partial(_try_tun, netns), needed=True)
         yield _tried("packet socket", partial(_try_packet_socket, netns), needed=True)
         yield _tried("IPv6", _try_ipv6)
@@ -119,20 +121,15 @@ def _try_ipv6() -> None:
 
 
 def _try_nf_tables(netns: Netns) -> None:
-    netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER))
-    try:
-        # nlmsghdr, and a nfgenmsg: family, version, resource.
-        message = struct.pack("=IHHIIBBH", 20, _NFT_MSG_GETGEN, NLM_F_REQUEST | NLM_F_ACK, 0, 0, 0, 0, 0)
-        netlink.exchange(message, "ask nf_tables for its generation")
-    finally:
-        netlink.close()
+    with NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)) as netlink:
+        netlink.exchange(pack_message(_NFT_MSG_GETGEN, NLM_F_ACK, bytes(4)), "get the generation of nf_tables")
 
 
 def _try_qdisc(rtnl: Rtnl, kind: str) -> None:
     try:
         rtnl.add_qdisc(1, kind)
     except KernelError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: the kernel knows the kind, and misses its parameters
+        if error.errno != errno.EINVAL:  # EINVAL: the kernel knows the qdisc and misses its parameters
             raise
 
 
@@ -145,12 +142,12 @@ def _user_namespace() -> Probe:
         tried = _in_user_namespace("-S", "-c", "")
     except (OSError, subprocess.TimeoutExpired) as error:
         return Probe(name, ok=False, detail=str(error))
-    detail = tried.stderr.strip() or "entered, with every capability kept by the programs it runs"
+    detail = tried.stderr.strip() or "works, and programs in it keep every capability"
     return Probe(name, ok=not tried.returncode, detail=detail)
 
 
 def _in_user_namespace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python there; in a process of its own, for one with threads cannot try it in itself."""
+    """Run Python in a user namespace: in a new process, because one with threads cannot enter it."""
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": path}
@@ -175,7 +172,7 @@ def _tried(name: str, attempt: Callable[[], object], *, needed: bool = False, mo
 def _failed(name: str, error: TunlabError, *, needed: bool, module: str = "") -> Probe:
     remedy = error.remedy if isinstance(error, KernelError) else ""
     if not remedy and module:
-        remedy = f"load the kernel's module for it, if there is one: modprobe {module}"
+        remedy = f"load the kernel module: modprobe {module}"
     detail = str(error).removesuffix(f"; {remedy}")
     return Probe(name, ok=False, detail=detail, remedy=remedy, needed=needed)
 

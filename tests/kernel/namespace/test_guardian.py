@@ -140,7 +140,8 @@ def test_the_programs_of_a_closed_namespace_are_let_go(tester):
 def test_the_programs_of_a_pinned_namespace_are_let_go(tester, tmp_path):
     source = """
         import sys
-        from tunlab.kernel.namespace.netns import Netns, unpin
+        from tunlab.kernel.namespace.netns import Netns
+        from tunlab.kernel.namespace.handle import unpin
         netns = Netns.create()
         first = netns.popen(["sleep", "1000"])
         netns.pin(sys.argv[1])

@@ -14,9 +14,9 @@ from tunlab.kernel.network.rtnl import Rtnl
 @pytest.fixture
 def looks(monkeypatch):
     """Waits anew, and answers each look from a list, the last for ever; tells how many looks there were."""
-    monkeypatch.setattr(neighbour_table, "_made", iter(range(10_000)))
-    monkeypatch.setattr(neighbour_table, "_in_vain", [0.0])
-    monkeypatch.setattr(neighbour_table, "_PATIENCE", 0.05)
+    monkeypatch.setattr(neighbour_table, "_calls", iter(range(10_000)))
+    monkeypatch.setattr(neighbour_table, "_no_wait_until", [0.0])
+    monkeypatch.setattr(neighbour_table, "_MAX_WAIT", 0.05)
     taken = []
 
     def answering(*entries):

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tunlab.errors import KernelError
-from tunlab.kernel.namespace.netns import Netns, unpin
+from tunlab.kernel.namespace.handle import unpin
+from tunlab.kernel.namespace.netns import Netns
 
 
 def own_identity():

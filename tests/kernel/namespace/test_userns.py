@@ -235,7 +235,8 @@ def test_what_a_namespace_of_roots_needs_is_no_user_namespace(run_python):
     source = """
         import errno
         from tunlab.errors import PrivilegeError
-        from tunlab.kernel.namespace.netns import Netns, unpin
+        from tunlab.kernel.namespace.netns import Netns
+        from tunlab.kernel.namespace.handle import unpin
         with Netns.current() as netns:
             for attempt in (lambda: netns.call(int), lambda: netns.pin("/mnt/work/x"), lambda: unpin("/mnt/work")):
                 try:

@@ -1,12 +1,11 @@
-"""The guardian: one small process that ends the programs a dead tunlab process has left in its namespaces.
+"""The guardian: a small process that kills the programs that a dead tunlab process left in its namespaces.
 
-A program started inside a namespace is the child of a throw-away thread, so PR_SET_PDEATHSIG cannot tie it to us,
-and a namespace lives on while a program is in it. The guardian holds a descriptor of each namespace that a program
-was started in; when we end, however we end, it sends SIGKILL to whatever lives in one of them, and ends as well.
+A program in a namespace is started by a short-lived thread, so PR_SET_PDEATHSIG would kill it too early, and a
+namespace exists while a program is in it. The guardian holds a descriptor of each namespace with programs. When the
+tunlab process ends, however it ends, the guardian sends SIGKILL to every process in these namespaces and exits.
 
-Source: pidfd_open(2), unix(7) for SCM_RIGHTS, namespaces(7) for a namespace's identity (the device and inode of nsfs).
-Rule for editors: this file is also the guardian's whole program, run by `python -I -S`: the standard library only,
-and nothing of tunlab.
+Source: pidfd_open(2), unix(7) for SCM_RIGHTS, namespaces(7) for the identity of a namespace (device and inode of nsfs).
+The guardian runs this file with `python -I -S`, so it may import only the standard library.
 """
 
 from __future__ import annotations
@@ -26,36 +25,41 @@ from collections.abc import Collection
 
 Identity = tuple[int, int]
 
-_TESTER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
+_OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
 _IDENTITY = struct.Struct("=QQ")
-_TOGETHER = 8  # descriptors that are handed over at once: each time the guardian wakes up for it
+_BATCH = 8  # descriptors passed at once, because the guardian wakes up for each message
 
 
 def namespace_identity(fd: int) -> Identity:
-    """The identity of the namespace behind a descriptor: (st_dev, st_ino) of nsfs."""
+    """Return the identity of a descriptor's namespace: (st_dev, st_ino) of nsfs."""
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
 
 
 def process_netns(process: str | int) -> Identity | None:
-    """The network namespace of a process; None if it has none any more, or is not ours to look at."""
+    """Return the identity of a process's network namespace; None if the process ended or may not be inspected."""
     try:
         status = os.stat(f"/proc/{process}/ns/net")  # noqa: PTH116
-    except OSError:  # a zombie has no namespaces any more
+    except OSError:  # a zombie has no namespaces
         return None
     return status.st_dev, status.st_ino
 
 
 def find_processes(identities: Collection[Identity]) -> list[int]:
-    """The ids of the processes whose network namespace is one of `identities`, ascending."""
+    """Return the ids of the processes whose network namespace is one of `identities`, ascending."""
     names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
     return sorted(int(name) for name in names if process_netns(name) in identities)
 
 
 def kill_processes(identities: Collection[Identity], *, spare: Collection[int] = ()) -> tuple[set[int], set[int]]:
-    """SIGKILL every process in the namespaces, those born meanwhile too, and wait for their end.
+    """Send SIGKILL to every process in the namespaces, new ones included, and wait until they end.
 
-    Returns the ids of those killed, and of those that the kernel would not let us kill.
+    Args:
+        identities: The namespaces.
+        spare: Processes not to kill.
+
+    Returns:
+        The ids of the killed processes, and of those that the kernel did not allow us to kill.
     """
     killed: set[int] = set()
     refused: set[int] = set()
@@ -68,7 +72,7 @@ def kill_processes(identities: Collection[Identity], *, spare: Collection[int] =
                 except ProcessLookupError:
                     continue
                 stack.callback(os.close, handle)
-                # From here on the handle means one process; look again, for the number may have changed hands.
+                # The pid may have been reused before pidfd_open, so check again.
                 if process_netns(pid) not in identities:
                     continue
                 try:
@@ -87,11 +91,11 @@ def kill_processes(identities: Collection[Identity], *, spare: Collection[int] =
     return killed, refused
 
 
-# ---- our side ------------------------------------------------------------------------------------------------------
+# ---- in the tunlab process -----------------------------------------------------------------------------------------
 
 
 class _State:
-    """What this process knows of its guardian; a forked child starts with none."""
+    """The connection of this process to its guardian; a forked child starts without one."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -105,10 +109,10 @@ _state = _State()
 
 
 def watch(fd: int) -> None:
-    """Have the programs in the namespace behind `fd` killed when this process is gone.
+    """Have the guardian kill the programs in the namespace of `fd` when this process ends.
 
-    The guardian is started at the first call, and is not waited for: what is sent before it runs stays in the socket.
-    Raises OSError if it cannot be started.
+    The first call starts the guardian without waiting for it, because the socket buffers the messages. Raises OSError
+    if it cannot be started.
     """
     with _state.lock:
         identity = namespace_identity(fd)
@@ -118,7 +122,7 @@ def watch(fd: int) -> None:
             _start()
         try:
             socket.send_fds(_linked(), [_WATCH], [fd])
-        except (BrokenPipeError, ConnectionResetError):  # somebody has killed the guardian
+        except (BrokenPipeError, ConnectionResetError):  # the guardian was killed
             _end()
             _start()
             socket.send_fds(_linked(), [_WATCH], [fd])
@@ -126,52 +130,52 @@ def watch(fd: int) -> None:
 
 
 def forget(identity: Identity) -> None:
-    """Take back `watch`: the namespace is closed, or is handed over to live longer than this process."""
+    """Undo `watch`, because the namespace is closed or is to outlive this process."""
     with _state.lock:
         if identity in _state.watched:
             _state.watched.remove(identity)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a dead guardian holds nothing
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the guardian was killed
                 _linked().send(_FORGET + _IDENTITY.pack(*identity))
 
 
 def close_in_guardian(fd: int) -> None:
-    """Close a descriptor soon, and let the guardian wait for what the kernel does at its end.
+    """Close a descriptor later, in the guardian, which then waits for the kernel instead of us.
 
-    For a packet socket that takes 10 to 25 ms: the kernel waits for every processor to have passed by (synchronize_net
-    in packet_release). Where the guardian cannot take it, it is closed here, in that time.
+    Closing a packet socket takes 10 to 25 ms (synchronize_net in packet_release). Without a guardian the descriptor is
+    closed here.
     """
     with _state.lock:
         _state.closing.append(fd)
-        if len(_state.closing) == _TOGETHER:
+        if len(_state.closing) == _BATCH:
             _hand_over()
 
 
 def _hand_over() -> None:
-    with contextlib.suppress(OSError):  # there is no guardian to be had, or more is on its way than it may hold
+    with contextlib.suppress(OSError):  # no guardian, or too many descriptors in flight
         if _state.link is None:
             _start()
         socket.send_fds(_linked(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
-    # Only now: who closes the last descriptor of a socket is the one who waits.
+    # Only now may the guardian close its copies: whoever closes a socket's last descriptor has to wait.
     if _state.link is not None:
         with contextlib.suppress(OSError):
             _state.link.send(_CLOSED, socket.MSG_DONTWAIT)
 
 
 def guardian_pid() -> int:
-    """The guardian's process id; 0 while there is none."""
+    """Return the guardian's process id; 0 if there is none."""
     return _state.pid
 
 
 def descriptors() -> set[int]:
-    """What is open here for its sake: the socket that leads to it, and what is about to be closed."""
+    """Return the descriptors open for the guardian: its socket, and those waiting to be closed."""
     with _state.lock:
         return {*_state.closing, *([_state.link.fileno()] if _state.link is not None else [])}
 
 
 def stop() -> None:
-    """End the guardian as at our own end: it kills what is left in the namespaces it watches, and is reaped."""
+    """End the guardian, as the end of this process would: it first kills the processes in the watched namespaces."""
     with _state.lock:
         if _state.link is not None:
             _end()
@@ -183,16 +187,16 @@ def _linked() -> socket.socket:
 
 
 def _start() -> None:
-    # SOCK_SEQPACKET keeps each message, and the descriptor that comes with it, apart from the next.
+    # SOCK_SEQPACKET keeps messages and their descriptors separate.
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs, contextlib.ExitStack() as stack:
         stack.callback(ours.close)
-        myself = os.pidfd_open(os.getpid())
-        stack.callback(os.close, myself)
-        # The socket alone would not do: a forked child of ours holds a copy of it and may outlive us.
-        socket.send_fds(ours, [_TESTER], [myself])
-        # Everything Python opens is close-on-exec; what else we inherited, main() closes.
-        # setsid: Ctrl-C goes to the terminal's foreground group and must not take the guardian first.
+        own_pidfd = os.pidfd_open(os.getpid())
+        stack.callback(os.close, own_pidfd)
+        # Its end of file alone is not enough: a forked child holds a copy of the socket and may outlive us.
+        socket.send_fds(ours, [_OWNER], [own_pidfd])
+        # Python opens descriptors close-on-exec; main() closes the inherited others.
+        # setsid, because Ctrl-C signals the terminal's foreground group and must not end the guardian first.
         _state.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", __file__],
@@ -206,16 +210,16 @@ def _start() -> None:
             setsigmask=(),
         )
         stack.pop_all()
-        os.close(myself)
+        os.close(own_pidfd)
     _state.link = ours
 
 
 def _end() -> None:
-    # shutdown, for a forked child's copy of the socket would hold back the end of file that close() gives.
+    # shutdown, because a forked child's copy of the socket would delay the end of file after close().
     with contextlib.suppress(OSError):
         _linked().shutdown(socket.SHUT_RDWR)
     _linked().close()
-    with contextlib.suppress(ChildProcessError):  # somebody's waitpid(-1) was faster
+    with contextlib.suppress(ChildProcessError):  # another waitpid(-1) reaped it
         os.waitpid(_state.pid, 0)
     _state.link, _state.pid = None, 0
     _state.watched.clear()
@@ -234,24 +238,24 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(stop)
 
 
-# ---- the guardian's side -------------------------------------------------------------------------------------------
+# ---- in the guardian -----------------------------------------------------------------------------------------------
 
 
-def _keep_watch(link: socket.socket) -> dict[Identity, int]:
-    """Follow the tester until its end; returns the descriptors of the namespaces watched then."""
+def _serve(link: socket.socket) -> dict[Identity, int]:
+    """Handle messages until the tunlab process ends; return the descriptors of the namespaces watched then."""
     watched: dict[Identity, int] = {}
     closing: list[int] = []
     poll = select.poll()
     poll.register(link, select.POLLIN)
     while True:
         ready = [fd for fd, _ in poll.poll()]
-        if link.fileno() not in ready:  # the tester is dead, and its last message has been read
+        if link.fileno() not in ready:  # the tunlab process ended, and its last message has been read
             return watched
         try:
-            message, fds, _, _ = socket.recv_fds(link, 1 + _IDENTITY.size, _TOGETHER)
+            message, fds, _, _ = socket.recv_fds(link, 1 + _IDENTITY.size, _BATCH)
         except ConnectionResetError:
             return watched
-        if message == _TESTER:
+        if message == _OWNER:
             poll.register(fds[0], select.POLLIN)
         elif message == _WATCH:
             watched[namespace_identity(fds[0])] = fds[0]
@@ -274,14 +278,14 @@ def _close(fds: list[int]) -> None:
 
 
 def main() -> None:
-    """Be the guardian: standard input is the socket."""
+    """Run the guardian; standard input is the socket."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the listing's own
+            with contextlib.suppress(OSError):  # the descriptor of the listing itself
                 os.close(int(name))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one descriptor per namespace watched
-    watched = _keep_watch(socket.socket(fileno=0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one descriptor per watched namespace
+    watched = _serve(socket.socket(fileno=0))
     if watched:
         kill_processes(watched.keys(), spare=(os.getpid(),))
     os._exit(0)

@@ -1,9 +1,8 @@
-"""The table of neighbours, of which there is one for the whole machine, and room in it.
+"""The kernel's neighbour table, which all namespaces of the machine share, and the wait for free entries.
 
-Source: arp(7), gc_thresh3: 1,024 entries by default, of all namespaces together. Those of a namespace that has ended
-count until the kernel has taken it apart, which on a busy machine it does late. Where the table is full a kernel sends
-nothing to a peer that it has not sent to before, and says so only in its log, and in the reason of the drop
-(NEIGH_CREATEFAIL): a test sees an echo that is not answered.
+Source: arp(7), gc_thresh3: 1,024 entries by default. The entries of a closed namespace count until the kernel has
+removed it, which a busy machine does late. If the table is full, the kernel sends nothing to new peers and reports it
+only in its log and as a drop reason (NEIGH_CREATEFAIL); a test would see an echo request without a reply.
 """
 
 from __future__ import annotations
@@ -13,28 +12,28 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import count
 
 from tunlab.kernel.netlink.constants import NLMSG_HEADER_SIZE, RTM_GETNEIGHTBL
 from tunlab.kernel.netlink.netlink_socket import NLM_F_DUMP, NetlinkSocket, pack_message, unpack_attributes
 
 _NDTA_THRESH3, _NDTA_CONFIG = 4, 5  # <linux/neighbour.h>, of RTM_GETNEIGHTBL
-_ENTRIES = 4  # where struct ndt_config has them: behind two lengths of 16 bits
+_ENTRIES = 4  # the offset of ndtc_entries in struct ndt_config
 
-_EACH = 16  # namespaces from look to look, which takes as long as a fiftieth of making one
-_PATIENCE = 5.0  # seconds at most
-_TICK = 0.01
-_made = count()
-_in_vain = [0.0]  # when waiting was of no use: who has a full table of living neighbours is not kept waiting again
+_CHECK_EVERY = 16  # namespaces; one check takes a fiftieth of the time of creating one
+_MAX_WAIT = 5.0  # seconds
+_POLL_INTERVAL = 0.01
+_calls = count()
+_no_wait_until = [0.0]  # after a wait that did not help, calls do not wait for a minute
 
 
 def read_usage() -> tuple[int, int]:
-    """How many entries the machine's table of IPv4 neighbours has, and how many it can have. Raises KernelError."""
-    with closing(NetlinkSocket(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE))) as netlink:
-        # The header is struct ndtmsg: a family, and three octets of padding.
+    """Return the number of IPv4 neighbour entries on this machine, and the maximum. Raises KernelError."""
+    with NetlinkSocket(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as netlink:
+        # The fixed part is struct ndtmsg: the family and three bytes of padding.
         request = pack_message(RTM_GETNEIGHTBL, NLM_F_DUMP, bytes((socket.AF_INET, 0, 0, 0)))
-        for reply in netlink.exchange(request, "ask for the table of neighbours"):
+        for reply in netlink.exchange(request, "read the size of the neighbour table"):
             table = unpack_attributes(reply[NLMSG_HEADER_SIZE + 4 :])
             if _NDTA_CONFIG in table and _NDTA_THRESH3 in table:
                 entries = table[_NDTA_CONFIG][_ENTRIES : _ENTRIES + 4]
@@ -42,17 +41,17 @@ def read_usage() -> tuple[int, int]:
     return 0, 0
 
 
-def wait_for_free_entries(look: Callable[[], tuple[int, int]] = read_usage) -> None:
-    """For whoever makes a namespace: while the table is half full, wait for those that have ended to be taken apart.
+def wait_for_free_entries(read: Callable[[], tuple[int, int]] = read_usage) -> None:
+    """Wait until less than half of the neighbour table is in use; call this before creating a namespace.
 
-    Looks at every sixteenth call, and waits five seconds at most; after a wait in vain, none for a minute.
+    Only every 16th call checks the table. It waits 5 seconds at most, and after a timeout not again for a minute.
     """
-    if next(_made) % _EACH or time.monotonic() < _in_vain[0]:
+    if next(_calls) % _CHECK_EVERY or time.monotonic() < _no_wait_until[0]:
         return
-    deadline = time.monotonic() + _PATIENCE
-    with suppress(OSError):  # who may not look makes the namespace all the same
-        while (table := look())[0] > table[1] // 2:
+    deadline = time.monotonic() + _MAX_WAIT
+    with suppress(OSError):  # without access to the table, go on
+        while (table := read())[0] > table[1] // 2:
             if time.monotonic() > deadline:
-                _in_vain[0] = time.monotonic() + 60
+                _no_wait_until[0] = time.monotonic() + 60
                 return
-            select.select([], [], [], _TICK)  # no event tells of it
+            select.select([], [], [], _POLL_INTERVAL)  # the kernel sends no event

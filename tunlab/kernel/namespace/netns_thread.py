@@ -1,6 +1,6 @@
-"""Throw-away threads: the only ones that ever change their namespaces, so that nobody has to find the way back.
+"""Short-lived threads that change their namespace and then end, so that no thread ever has to change back.
 
-Source: setns(2) and unshare(2), which change the calling thread alone.
+Source: setns(2) and unshare(2) affect the calling thread only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ T = TypeVar("T")
 
 
 def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -> T:
-    """Call `function` in a thread of its own, which may change namespaces; returns what it returns, raises likewise.
+    """Call `function` in a new thread, which may change its namespace; return or raise what the function does.
 
-    uninterruptible   a signal's exception (Ctrl-C) in the calling thread is held back until the function is through
+    Args:
+        function: The function.
+        uninterruptible: Delay an exception that a signal raises in the calling thread (Ctrl-C) until the function
+            has returned.
     """
     results: list[T] = []
     errors: list[BaseException] = []
@@ -26,21 +29,21 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
         except BaseException as error:
             errors.append(error)
         finally:
-            through.set()
+            done.set()
 
-    # Not _thread.start_new_thread, which is 20 µs faster: a function that asks for the current thread's name (logging
-    # does) would leave a dummy thread behind for ever.
+    # _thread.start_new_thread is 20 µs faster, but code that asks for the current thread's name (as logging does) would
+    # leave a dummy thread behind.
     thread = threading.Thread(target=run, name="tunlab-netns")
-    through = threading.Event()
+    done = threading.Event()
     if uninterruptible:
         try:
             thread.start()
-            # Not by join(): interrupted, that takes the thread for ended while it runs (until Python 3.13).
-            through.wait()
+            # Until Python 3.13 an interrupted join() marks the running thread as ended, so wait for the event first.
+            done.wait()
         except RuntimeError:  # no thread could be started
             raise
         except BaseException:
-            through.wait()
+            done.wait()
             thread.join()
             raise
     else:
@@ -50,5 +53,5 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
         try:
             raise errors[0]
         finally:
-            errors.clear()  # else error, traceback, frame and list hold each other, and the sockets of the frames
+            errors.clear()  # or a reference cycle through the traceback would keep the frames' sockets open
     return results[0]

@@ -1,8 +1,10 @@
-"""The numbers of <linux/rtnetlink.h> and the headers below it, by the kernel's names."""
+"""Netlink constants and structures by the kernel's names, from <linux/netlink.h> and <linux/rtnetlink.h>."""
 
 from __future__ import annotations
 
 import struct
+
+NETLINK_NETFILTER = 12
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22

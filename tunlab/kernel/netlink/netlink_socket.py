@@ -1,7 +1,6 @@
-"""A netlink socket: one request, all its replies, and the kernel's own sentence when it refuses.
+"""A netlink socket, and the packing of netlink messages and attributes.
 
-Source: netlink(7), <linux/netlink.h>, Documentation/userspace-api/netlink/intro.rst. Octets in, octets out: what is in
-a message is the business of whoever sends it (tunlab.kernel.network.rtnl).
+Source: netlink(7), <linux/netlink.h>, Documentation/userspace-api/netlink/intro.rst.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.os_errors import kernel_error
 
 NLM_F_REQUEST = 0x1
@@ -35,24 +35,33 @@ _NETLINK_GET_STRICT_CHK = 12
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
-_NLA_F_NESTED = 0x8000
+_NLA_F_NESTED, _NLA_TYPE_MASK = 0x8000, 0x3FFF
 
-# A dump is begun anew when the table changed under it (NLM_F_DUMP_INTR); nothing changes that often for that long.
-_DUMPS = 100
+# A dump is repeated if the table changed while it was read (NLM_F_DUMP_INTR).
+_MAX_DUMPS = 100
 
-
-# Who lacks a capability is told EPERM here.
-_REASONS = {errno.EACCES: ("IPv6 is off on that link", "make the namespace with ipv6=True, or give an IPv4 address")}
+# A missing capability is EPERM here, so EACCES has only this meaning.
+_REASONS = {
+    errno.EACCES: (
+        "IPv6 is disabled on this interface",
+        "create the namespace with ipv6=True, or give an IPv4 address",
+    )
+}
 
 
 def pack_message(kind: int, flags: int, fields: bytes, attributes: Sequence[bytes] = ()) -> bytes:
-    """A whole request: header, the family's own fields, attributes. The sequence number is `exchange`'s to set."""
+    """Return a request: netlink header, the family's fixed fields, attributes. `exchange` sets the sequence number."""
     body = fields + b"".join(attributes)
     return _HEADER.pack(_HEADER.size + len(body), kind, NLM_F_REQUEST | flags, 0, 0) + body
 
 
 def pack_attribute(kind: int, value: bytes | str | Sequence[bytes]) -> bytes:
-    """One attribute, padded: octets as they are, text with its NUL, a list as the attributes nested in it."""
+    """Return one padded attribute.
+
+    Args:
+        kind: The attribute's type.
+        value: Bytes; text, which gets a NUL; or a sequence of packed attributes, which are nested.
+    """
     if isinstance(value, str):
         value = value.encode() + b"\0"
     elif not isinstance(value, bytes):
@@ -60,26 +69,29 @@ def pack_attribute(kind: int, value: bytes | str | Sequence[bytes]) -> bytes:
     return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
-def unpack_attributes(octets: bytes) -> dict[int, bytes]:
-    """The attributes that stand one behind the other in `octets`: each one's value by its kind."""
-    found: dict[int, bytes] = {}
+def iter_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the type and value of each attribute in `data`, in order."""
     offset = 0
-    while offset + _ATTRIBUTE.size <= len(octets):
-        size, kind = _ATTRIBUTE.unpack_from(octets, offset)
-        found[kind & ~_NLA_F_NESTED] = octets[offset + _ATTRIBUTE.size : offset + size]
+    while offset + _ATTRIBUTE.size <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, offset)
+        yield kind & _NLA_TYPE_MASK, data[offset + _ATTRIBUTE.size : offset + size]
         offset += max(size + 3 & ~3, _ATTRIBUTE.size)
-    return found
 
 
-class NetlinkSocket:
-    """A netlink socket that was opened inside a namespace; for one thread at a time."""
+def unpack_attributes(data: bytes) -> dict[int, bytes]:
+    """Return the values of the attributes in `data` by type; of a repeated type, the last."""
+    return dict(iter_attributes(data))
+
+
+class NetlinkSocket(Closeable):
+    """A netlink socket opened inside a namespace; for one thread at a time."""
 
     __slots__ = ("_first", "_sequence", "_socket")
 
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
         self._sequence = self._first = 0
-        # Before Linux 4.12 and 4.20 there was no sentence and no strictness; neither is needed to work.
+        # Error messages came with Linux 4.12, strict checking with 4.20; both are optional.
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             try:
                 opened.setsockopt(_SOL_NETLINK, option, 1)
@@ -96,14 +108,19 @@ class NetlinkSocket:
         return self._socket.fileno()
 
     def exchange(self, message: bytes | bytearray, operation: str, *, ifname: str = "") -> list[bytes]:
-        """Send one message, header included, and return the replies, each with its header.
+        """Send one message and return the replies, each with its netlink header.
 
-        The sequence number is set here, and replies to anything older are dropped. The message's flags must have
-        NLM_F_ACK or NLM_F_DUMP, or there is no telling when the replies end.
+        Args:
+            message: A message with its header. Its flags must include NLM_F_ACK or NLM_F_DUMP, which mark the end of
+                the replies. The sequence number is set here; replies to older requests are dropped.
+            operation: What the message does, for errors: "add the address 10.1.2.1/24".
+            ifname: The interface, for errors.
 
-        Raises PrivilegeError without CAP_NET_ADMIN, KernelError with the kernel's sentence for any other refusal.
+        Raises:
+            PrivilegeError: CAP_NET_ADMIN is missing.
+            KernelError: The kernel refused the request; `reason` is its own message where it gives one.
         """
-        for _ in range(_DUMPS):
+        for _ in range(_MAX_DUMPS):
             request = self._numbered([message])
             replies: list[bytes] = []
             try:
@@ -113,13 +130,13 @@ class NetlinkSocket:
                 raise kernel_error(error, operation, needs="CAP_NET_ADMIN", reasons=_REASONS, ifname=ifname) from None
             if not interrupted:
                 return replies
-        reason = "what was asked for kept changing while it was read"
+        reason = f"the kernel's table changed during each of {_MAX_DUMPS} dumps"
         raise kernel_error(OSError(errno.EAGAIN, ""), operation, reason=reason, ifname=ifname)
 
     def exchange_batch(self, messages: Sequence[bytes], operation: str) -> None:
-        """Send several messages at once, which take effect together or not at all (nfnetlink), and wait for the answer.
+        """Send several messages as one nfnetlink batch, which takes effect as a whole or not at all.
 
-        The last but one, which the batch's end follows, must have NLM_F_ACK. Raises as `exchange`.
+        The last message but one (before the end of the batch) must have NLM_F_ACK. Raises the errors of `exchange`.
         """
         request = self._numbered(messages)
         last = self._sequence - 1
@@ -135,7 +152,7 @@ class NetlinkSocket:
             raise kernel_error(error, operation, needs="CAP_NET_ADMIN") from None
 
     def _numbered(self, messages: Sequence[bytes | bytearray]) -> bytearray:
-        """The messages in one, with their sequence numbers."""
+        """Return the messages joined, each with its sequence number."""
         if self._sequence + len(messages) > 0xFFFFFFFF:
             self._sequence = 0
         self._first = self._sequence + 1
@@ -148,7 +165,7 @@ class NetlinkSocket:
         return request
 
     def _collect(self, replies: list[bytes]) -> bool:
-        """Append the replies to the last request; returns whether they are a dump that a change cut through."""
+        """Append the replies to the last request; return True if the table changed during the dump."""
         interrupted = False
         while True:
             for kind, flags, message in self._receive():
@@ -159,31 +176,31 @@ class NetlinkSocket:
                 replies.append(message)
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        # Ask for the length first: a link with many virtual functions makes a message larger than any fixed buffer.
+        # Ask for the length first: an interface with many virtual functions exceeds any fixed buffer.
         length = self._socket.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
-        octets = self._socket.recv(length)
+        data = self._socket.recv(length)
         offset = 0
         while offset + _HEADER.size <= length:
-            size, kind, flags, sequence, _ = _HEADER.unpack_from(octets, offset)
+            size, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
             if self._first <= sequence <= self._sequence:
-                yield kind, flags, octets[offset : offset + size]
+                yield kind, flags, data[offset : offset + size]
             offset += size + 3 & ~3
 
 
 def _check(kind: int, flags: int, message: bytes) -> None:
-    """Raise the OSError that an acknowledgement, or the end of a dump, reports."""
+    """Raise the OSError that an acknowledgement or the end of a dump reports."""
     if len(message) < _HEADER.size + 4:
         return
     code: int
     (code,) = struct.unpack_from("=i", message, _HEADER.size)
     if code >= 0:
         return
-    sentence = ""
+    explanation = ""
     if flags & _NLM_F_ACK_TLVS:
         offset = _HEADER.size + 4
-        if kind == _NLMSG_ERROR:  # the request's header follows, and the request unless it was capped
+        if kind == _NLMSG_ERROR:  # followed by the request's header, and by its body unless it was capped
             (quoted,) = struct.unpack_from("=I", message, offset)
             offset += _HEADER.size if flags & _NLM_F_CAPPED else quoted + 3 & ~3
-        said = unpack_attributes(message[offset:]).get(_NLMSGERR_ATTR_MSG, b"")
-        sentence = said.rstrip(b"\0").decode(errors="replace")
-    raise OSError(-code, sentence or os.strerror(-code))
+        text = unpack_attributes(message[offset:]).get(_NLMSGERR_ATTR_MSG, b"")
+        explanation = text.rstrip(b"\0").decode(errors="replace")
+    raise OSError(-code, explanation or os.strerror(-code))

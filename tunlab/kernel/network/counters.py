@@ -1,7 +1,7 @@
-"""The kernel's own counters of a namespace, by protocol: what it did with a packet, read before and after.
+"""The kernel's protocol counters of a namespace.
 
-Source: /proc/net/snmp, netstat and snmp6 (proc_pid_net(5)); the names are those of RFC 4293 and its kin, and are
-explained in Documentation/networking/snmp_counter.rst.
+Source: /proc/net/snmp, netstat and snmp6 (proc_pid_net(5)). Documentation/networking/snmp_counter.rst explains the
+names, most of which are from RFC 4293.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ _V6 = re.compile(r"(Ip6|Icmp6|Udp6|UdpLite6)(\w+)\s+(\d+)")
 
 
 def read_counters(netns: Netns) -> dict[str, int]:
-    """Every counter: "Ip.InHdrErrors", "IpExt.InCsumErrors", "Icmp.InEchos", "Ip6.InReceives".
+    """Return every counter by name: "Ip.InHdrErrors", "IpExt.InCsumErrors", "Icmp.InEchos", "Ip6.InReceives".
 
-    Counts of events since the namespace was made, but for a few levels ("Tcp.CurrEstab"). Raises KernelError.
+    They count events since the namespace was created, except a few that are levels ("Tcp.CurrEstab"). Raises
+    KernelError.
     """
     with translate_os_errors("read the counters", netns=str(netns)):
         return netns.call(_read)
 
 
 def counter_changes(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    """The counters that moved, and by how much, in the order of `after`."""
+    """Return the counters that changed, with the difference, in the order of `after`."""
     return {name: moved for name, value in after.items() if (moved := value - before.get(name, 0))}
 
 
@@ -36,7 +37,7 @@ def _read() -> dict[str, int]:
     counters: dict[str, int] = {}
     for file in ("snmp", "netstat"):
         lines = (_PROC / file).read_text(encoding="ascii").splitlines()
-        # Two lines each: "Ip: Forwarding DefaultTTL …", "Ip: 2 64 …".
+        # Two lines per protocol: "Ip: Forwarding DefaultTTL …", "Ip: 2 64 …".
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             prefix, *fields = names.split()
             counters.update(

@@ -25,7 +25,8 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.netlink.constants import NLMSG_HEADER_SIZE, RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
 from tunlab.kernel.network.models import COUNTERS, Link, link_from_message
-from tunlab.kernel.network.rtnl import Rtnl, message_classes
+from tunlab.kernel.network.pyroute2_messages import message_classes
+from tunlab.kernel.network.rtnl import Rtnl
 
 _LARGEST = 1 << 16
 

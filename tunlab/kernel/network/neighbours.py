@@ -1,8 +1,8 @@
-"""Room in the table of neighbours, of which there is one for the whole machine: made, and done without.
+"""Neighbour entries that do not use up the machine's neighbour table.
 
-Source: arp(7), gc_thresh3: 1,024 entries by default, of all namespaces together, and none is given up within the first
-five seconds of its life; a switch with 33 hosts that all speak to each other has more. <linux/neighbour.h> for the
-states and flags; net/core/neighbour.c, neigh_add(), for which entries the limit leaves out.
+Source: arp(7), gc_thresh3: 1,024 entries by default for all namespaces together, and the kernel frees none in its first
+five seconds; a switch with 33 hosts that all talk to each other needs more. <linux/neighbour.h> for states and flags;
+neigh_add() in net/core/neighbour.c for the entries that the limit does not count.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from tunlab.kernel.netlink.netlink_socket import (
 )
 from tunlab.kernel.network.rtnl import Rtnl
 
-# Packets wait for one that is incomplete: its end would be reported as theirs.
+# Packets wait for an incomplete entry and would fail if it were deleted.
 _KEPT = NUD_INCOMPLETE | NUD_NOARP | NUD_PERMANENT
 
 
 def flush_neighbours(rtnl: Rtnl) -> int:
-    """Delete what a namespace has learned of its neighbours; it asks anew. Returns how many there were."""
+    """Delete the neighbour entries that the kernel has learned, and return their number."""
     forgotten = 0
     for found in rtnl.exchange(
         pack_message(RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(0, 0, 0, 0, 0)), "list the neighbours"
@@ -46,9 +46,9 @@ def flush_neighbours(rtnl: Rtnl) -> int:
         if NDMSG.unpack_from(found, NLMSG_HEADER_SIZE)[2] & _KEPT:
             continue
         try:
-            rtnl.exchange(pack_message(RTM_DELNEIGH, NLM_F_ACK, found[NLMSG_HEADER_SIZE:]), "forget a neighbour")
+            rtnl.exchange(pack_message(RTM_DELNEIGH, NLM_F_ACK, found[NLMSG_HEADER_SIZE:]), "delete a neighbour")
         except KernelError as error:
-            if error.errno != errno.ENOENT:  # gone by itself meanwhile
+            if error.errno != errno.ENOENT:  # the kernel deleted it meanwhile
                 raise
         else:
             forgotten += 1
@@ -56,9 +56,9 @@ def flush_neighbours(rtnl: Rtnl) -> int:
 
 
 def reserve_neighbour(rtnl: Rtnl, ifindex: int) -> None:
-    """Enter the one IPv4 neighbour that a point-to-point device has, 0.0.0.0, as one that the limit does not count.
+    """Add the only IPv4 neighbour of a point-to-point interface, 0.0.0.0, as an entry that the limit does not count.
 
-    A full table then keeps no datagram from leaving by this device. The kernel drops the entry when the link goes down.
+    Packets then leave this interface even if the table is full. The kernel deletes the entry when the link goes down.
     Raises KernelError.
     """
     header = NDMSG.pack(socket.AF_INET, ifindex, NUD_NOARP, NTF_EXT_LEARNED, 0)

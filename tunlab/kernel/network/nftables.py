@@ -1,6 +1,6 @@
-"""What a router that hides a network does, as nf_tables has it: source NAT.
+"""Source NAT on a router, by nf_tables.
 
-Source: <linux/netfilter/nf_tables.h>, <linux/netfilter/nfnetlink.h>; the same as
+Source: <linux/netfilter/nf_tables.h>, <linux/netfilter/nfnetlink.h>. The messages are those of
     table inet tunlab {
         chain postrouting { type nat hook postrouting priority 100; oifname "eth1" masquerade }
     }
@@ -14,11 +14,11 @@ import struct
 from collections.abc import Sequence
 
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
 from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_CREATE, NetlinkSocket, pack_attribute, pack_message
 from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.kernel.validation import check_ifname
 
-_NETLINK_NETFILTER = 12
 _NFNL_SUBSYS_NFTABLES = 10
 _NFNL_MSG_BATCH_BEGIN, _NFNL_MSG_BATCH_END = 16, 17
 _NEWTABLE, _NEWCHAIN, _NEWRULE = (_NFNL_SUBSYS_NFTABLES << 8 | command for command in (0, 3, 6))
@@ -33,28 +33,29 @@ _META_OIFNAME = 7
 _EQUAL = 0
 
 
-def masquerade(netns: Netns, outside: str) -> None:
-    """Let everybody who is forwarded out by the device `outside` have its address there.
+def masquerade(netns: Netns, ifname: str) -> None:
+    """Rewrite the source of every packet forwarded out of `ifname` to that interface's address.
 
-    Raises PrivilegeError without CAP_NET_ADMIN; KernelError, with the remedy where the kernel lacks what it takes.
+    Raises:
+        PrivilegeError: CAP_NET_ADMIN is missing.
+        KernelError: The kernel lacks nf_tables (EPROTONOSUPPORT) or its NAT modules (ENOENT), among others.
     """
-    operation = f"hide a network behind {outside}"
-    name = check_ifname(outside, operation).encode().ljust(16, b"\0")
+    operation = f"masquerade behind {ifname}"
+    name = check_ifname(ifname, operation).encode().ljust(16, b"\0")
     reasons = {
         errno.EPROTONOSUPPORT: (
             "the kernel has no nf_tables",
-            "load it (modprobe nf_tables), or make it no NAT router",
+            "load it with modprobe nf_tables, or remove the nat key of this router",
         ),
         errno.ENOENT: (
-            "the kernel's nf_tables knows no NAT",
-            "load its modules: modprobe nft_masq",
+            "the kernel's nf_tables has no NAT",
+            "load its modules with modprobe nft_masq",
         ),
     }
-    with translate_os_errors(operation, needs="CAP_NET_ADMIN", reasons=reasons, netns=str(netns), ifname=outside):
-        opened = netns.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-    netlink = NetlinkSocket(opened)
+    with translate_os_errors(operation, needs="CAP_NET_ADMIN", reasons=reasons, netns=str(netns), ifname=ifname):
+        opened = netns.call(socket.socket, socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)
     expressions = [_meta(_META_OIFNAME), _compare(name), _expression("masq")]
-    try:
+    with NetlinkSocket(opened) as netlink:
         messages = [
             pack_message(_NFNL_MSG_BATCH_BEGIN, 0, _nfgenmsg(_NFPROTO_UNSPEC, _NFNL_SUBSYS_NFTABLES)),
             _request(_NEWTABLE, pack_attribute(1, _TABLE)),
@@ -63,8 +64,6 @@ def masquerade(netns: Netns, outside: str) -> None:
             pack_message(_NFNL_MSG_BATCH_END, 0, _nfgenmsg(_NFPROTO_UNSPEC, _NFNL_SUBSYS_NFTABLES)),
         ]
         netlink.exchange_batch(messages, operation)
-    finally:
-        netlink.close()
 
 
 def _request(command: int, *attributes: bytes) -> bytes:
@@ -76,15 +75,19 @@ def _nfgenmsg(family: int, resource: int) -> bytes:
 
 
 def _chain(name: str, kind: str, hook: int, priority: int) -> bytes:
-    place = [pack_attribute(1, _be32(hook)), pack_attribute(2, _be32(priority))]
+    hook_attributes = [pack_attribute(1, _be32(hook)), pack_attribute(2, _be32(priority))]
     return _request(
-        _NEWCHAIN, pack_attribute(1, _TABLE), pack_attribute(3, name), pack_attribute(4, place), pack_attribute(7, kind)
+        _NEWCHAIN,
+        pack_attribute(1, _TABLE),
+        pack_attribute(3, name),
+        pack_attribute(4, hook_attributes),
+        pack_attribute(7, kind),
     )
 
 
 def _rule(chain: str, expressions: Sequence[bytes]) -> bytes:
-    listed = [pack_attribute(_LIST_ELEMENT, [expression]) for expression in expressions]
-    return _request(_NEWRULE, pack_attribute(1, _TABLE), pack_attribute(2, chain), pack_attribute(4, listed))
+    elements = [pack_attribute(_LIST_ELEMENT, [expression]) for expression in expressions]
+    return _request(_NEWRULE, pack_attribute(1, _TABLE), pack_attribute(2, chain), pack_attribute(4, elements))
 
 
 def _expression(name: str, *data: bytes) -> bytes:

@@ -1,6 +1,6 @@
-"""What is asked for, as fields and attributes of rtnetlink's messages; pure, and checked before the kernel is asked.
+"""The fields and attributes of rtnetlink requests, from checked arguments.
 
-Source: <linux/if_link.h>, <linux/rtnetlink.h>; the names are the kernel's, which are pyroute2's.
+Source: <linux/if_link.h>, <linux/rtnetlink.h>. pyroute2 uses the kernel's names.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200  # <linux/if_addr.h>
 
 
 def address_family(version: int) -> int:
-    """The address family of an IP version, 4 or 6."""
+    """Return the address family (socket.AF_*) of an IP version, 4 or 6."""
     return socket.AF_INET6 if version == 6 else socket.AF_INET
 
 
@@ -39,13 +39,13 @@ def link_attributes(
     hardware_address: str | None = None,
     master: int | None = None,
 ) -> Attributes:
-    """What of a link is given, as attributes of an ifinfmsg. Raises KernelError (EINVAL) for what cannot be."""
+    """Return the attributes of an ifinfmsg for the given properties. Raises KernelError (EINVAL) for an invalid one."""
     if ifname is not None:
         check_ifname(ifname, operation)
     if hardware_address is not None:
         check_hardware_address(hardware_address, operation)
     if mtu is not None and not (isinstance(mtu, int) and 0 <= mtu < 1 << 32):
-        check_mtu(mtu, operation)  # others are the kernel's to judge: lo takes more than a TUN
+        check_mtu(mtu, operation)  # the kernel checks other values: lo accepts more than a TUN
     attributes = (
         ("IFLA_IFNAME", ifname),
         ("IFLA_MTU", mtu),
@@ -59,7 +59,7 @@ def link_attributes(
 def address_request(
     ifindex: int, cidr: str, peer: str, operation: str, *, nodad: bool, prefix_route: bool
 ) -> tuple[dict[str, int], Attributes]:
-    """An address of a device, as fields and attributes of an ifaddrmsg. Raises KernelError (EINVAL)."""
+    """Return the fields and attributes of an ifaddrmsg. Raises KernelError (EINVAL)."""
     interface = parse_interface(cidr, operation)
     local = str(interface.ip)
     far = str(parse_address(peer, operation)) if peer else local
@@ -75,19 +75,22 @@ def address_request(
 def route_request(
     dst: str, operation: str, via: str | None, ifindex: int | None, metric: int | None, table: int, route_type: str
 ) -> tuple[dict[str, int], Attributes]:
-    """What tells one route from another, as fields and attributes of a rtmsg. Raises KernelError (EINVAL)."""
+    """Return the fields and attributes of a rtmsg that identify a route. Raises KernelError (EINVAL)."""
     hop = None if via is None else parse_address(via, operation)
     if dst == "default":
         dst = "::/0" if hop is not None and hop.version == 6 else "0.0.0.0/0"
     network = parse_network(dst, operation)
     if route_type not in ROUTE_TYPES:
         raise KernelError(
-            errno.EINVAL, operation, reason=f"{route_type!r} is no type of route", remedy=f"one of {ROUTE_TYPES[1:]}"
+            errno.EINVAL,
+            operation,
+            reason=f"the route type {route_type!r} does not exist",
+            remedy=f"give one of {', '.join(ROUTE_TYPES[1:])}",
         )
     fields = {
         "family": address_family(network.version),
         "dst_len": network.prefixlen,
-        "table": table if table < 256 else 0,  # the field is one octet, RTA_TABLE counts
+        "table": table if table < 256 else 0,  # the field has 8 bits; RTA_TABLE has the whole number
         "type": ROUTE_TYPES.index(route_type),
     }
     attributes: Attributes = [("RTA_TABLE", table)]

@@ -25,7 +25,7 @@ import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
 from tunlab.kernel.namespace.guardian import Identity
-from tunlab.kernel.namespace.netns import unpin
+from tunlab.kernel.namespace.handle import unpin
 from tunlab.kernel.process import process_start_time
 from tunlab.lab.build.containers import ContainersRecord, EngineRecord
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
