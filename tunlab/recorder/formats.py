@@ -14,7 +14,7 @@ from tunlab.errors import KernelError
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Direction: TypeAlias = Literal["in", "out"]
-"""Direction seen from the recorded device: it received "in" (for a TUN: injected) and sent "out"."""
+"""The direction from the recorded interface's view: "in" was received (for a TUN: injected), "out" was sent."""
 
 LINKTYPE_NULL, LINKTYPE_ETHERNET, LINKTYPE_RAW, LINKTYPE_LOOP = 0, 1, 101, 108
 LINKTYPE_LINUX_SLL, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_LINUX_SLL2 = 113, 228, 229, 276
@@ -42,21 +42,21 @@ ENTERPRISE_NUMBER = 32473
 
 _REMEDIES = {
     errno.ENOENT: "check the path, and that its directory exists",
-    errno.EISDIR: "name a file, not a directory",
-    errno.ENOSPC: "make room on the disk; what was written before can be read",
+    errno.EISDIR: "give a file, not a directory",
+    errno.ENOSPC: "free disk space; the packets written before can be read",
 }
 
 
 class RecordedInterface(Struct, frozen=True):
-    """An interface whose packets were recorded.
+    """An interface in a recording.
 
     Attributes:
-        index: Number in its section of the file, from 0.
-        name: Name of the device; "" if the file has none.
-        linktype: LINKTYPE_* of its packets.
-        snaplen: Bytes kept of each packet; 0 for all.
-        ticks_per_second: Resolution of the time stamps.
-        time_offset: Seconds added to each time stamp.
+        index: The number in its section of the file, from 0.
+        name: The name, or "".
+        linktype: LINKTYPE_*, the first header of each packet.
+        snaplen: The maximum number of bytes kept of a packet; 0 for no limit.
+        ticks_per_second: The resolution of the file's time stamps.
+        time_offset: Seconds to add to each time stamp of the file.
     """
 
     index: int
@@ -72,13 +72,13 @@ class RecordedPacket(Struct, frozen=True):
 
     Attributes:
         interface: The interface.
-        time_ns: Nanoseconds since the epoch; None if the file has no time for it (simple packet block).
-        data: The kept bytes, with the link header.
-        wire_length: Bytes on the wire.
-        direction: "in" or "out"; None if unknown.
-        comment: Comment; several are joined by line breaks.
-        dropped: Packets lost since the previous one on this interface; None if unknown.
-        annotation: JSON text that tunlab wrote for its HTML page; "" if there is none.
+        time_ns: Nanoseconds since the epoch; None in a simple packet block, which has no time stamp.
+        data: The bytes that were kept, from the link header.
+        wire_length: The packet's length on the wire in bytes.
+        direction: The direction; None if the file does not contain it.
+        comment: The comments, joined by newlines.
+        dropped: Packets lost on this interface since the previous packet; None if not counted.
+        annotation: tunlab's own data on the packet, JSON text of `tunlab.report.annotation`; "" if there is none.
     """
 
     interface: RecordedInterface
@@ -92,5 +92,6 @@ class RecordedPacket(Struct, frozen=True):
 
 
 def file_error(error: OSError, verb: str, file: object) -> KernelError:
+    """Return the KernelError for an OSError on a file; `verb` is "open", "read" or "write"."""
     code, operation = error.errno or 0, f"{verb} {getattr(file, 'name', file)}"
     return KernelError(code, operation, reason=error.strerror or str(error), remedy=_REMEDIES.get(code, ""))

@@ -1,4 +1,4 @@
-"""The IPv4 packet in a recorded frame, for each link type."""
+"""The link layer of a recorded frame: VLAN tags, and the position of the IPv4 packet for each link type."""
 
 from __future__ import annotations
 
@@ -13,38 +13,48 @@ from tunlab.recorder.formats import (
     RecordedPacket,
 )
 
-_VLAN_TAGS = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")  # 802.1Q, 802.1ad, and its predecessor
-_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # an Ethertype; AF_INET in either byte order
-# Position of the protocol type in each link header, and length of the header in bytes.
+_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")  # 802.1Q, 802.1ad, and the type used before 802.1ad
+_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # an EtherType; AF_INET in either byte order
+_ETHERTYPE = 12  # the offset of the first EtherType in an Ethernet frame
+# The position of the payload's type in a link header, and the header's length in bytes.
 _TYPE_AND_LENGTH = {
     LINKTYPE_ETHERNET: (slice(12, 14), 14), LINKTYPE_NULL: (slice(4), 4), LINKTYPE_LOOP: (slice(4), 4),
     LINKTYPE_LINUX_SLL: (slice(14, 16), 16), LINKTYPE_LINUX_SLL2: (slice(2), 20),
 }  # fmt: skip
 
 
+def skip_vlan_tags(frame: bytes, ethertype: int = _ETHERTYPE) -> int:
+    """Return the offset of the EtherType after all VLAN tags; `ethertype` is the offset of the first one."""
+    while frame[ethertype : ethertype + 2] in _VLAN_TYPES and ethertype + 6 <= len(frame):
+        ethertype += 4
+    return ethertype
+
+
 def extract_ipv4(record: RecordedPacket) -> bytes | None:
-    """Return the IPv4 packet in a record as it was recorded, without Ethernet padding; None if there is none."""
-    place = locate_ipv4(record)
-    return None if place is None else record.data[place]
+    """Return the IPv4 packet of a recorded frame; None if there is none, or the link type is unknown.
+
+    It may be malformed or truncated. Only the padding of a short Ethernet frame is removed.
+    """
+    position = locate_ipv4(record)
+    return None if position is None else record.data[position]
 
 
 def locate_ipv4(record: RecordedPacket) -> slice | None:
-    """Return the position of the IPv4 packet in a record, without Ethernet padding; None if there is none."""
-    octets, linktype = record.data, record.interface.linktype
-    if linktype in (
-        LINKTYPE_RAW,
-        12,
-        LINKTYPE_IPV4,
-    ):  # 12: libpcap's own LINKTYPE_RAW
-        # LINKTYPE_RAW is IPv4 or IPv6; a wrong version number is taken for damaged IPv4.
-        known = octets and (linktype == LINKTYPE_IPV4 or octets[0] >> 4 != 6)
-        return slice(0, len(octets)) if known else None
-    place, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
-    while octets[place] in _VLAN_TAGS:
-        place, length = slice(length + 2, length + 4), length + 4
-    if octets[place] not in _IPV4_TYPES or len(octets) <= length:
+    """Return the position in `record.data` of the packet that `extract_ipv4` returns."""
+    data, linktype = record.data, record.interface.linktype
+    if linktype in (LINKTYPE_RAW, 12, LINKTYPE_IPV4):  # 12: libpcap's internal LINKTYPE_RAW, which some programs write
+        # LINKTYPE_RAW is IPv4 or IPv6. Only a first nibble of 6 excludes IPv4, because a test may send any version.
+        is_ipv4 = data and (linktype == LINKTYPE_IPV4 or data[0] >> 4 != 6)
+        return slice(0, len(data)) if is_ipv4 else None
+    kind, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
+    if data[kind] in _VLAN_TYPES:
+        # The first tag's type is in the link header; two more bytes of the tag follow the header, then the next type.
+        ethertype = skip_vlan_tags(data, length + 2)
+        kind, length = slice(ethertype, ethertype + 2), ethertype + 2
+    if data[kind] not in _IPV4_TYPES or len(data) <= length:
         return None
-    total_length = int.from_bytes(octets[length + 2 : length + 4], "big")
-    # Ethernet pads to 64 bytes, with VLAN tag and check sequence. A total length below 20 is invalid.
-    padded = linktype == LINKTYPE_ETHERNET and len(octets) <= 64 and total_length >= 20
-    return slice(length, min(len(octets), length + total_length) if padded else len(octets))
+    total_length = int.from_bytes(data[length + 2 : length + 4], "big")
+    # Ethernet pads to 64 bytes, including a VLAN tag or check sequence. A length below 20 bytes is invalid, so the
+    # padding is unknown.
+    padded = linktype == LINKTYPE_ETHERNET and len(data) <= 64 and total_length >= 20
+    return slice(length, min(len(data), length + total_length) if padded else len(data))

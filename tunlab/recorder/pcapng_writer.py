@@ -32,27 +32,28 @@ from tunlab.recorder.formats import (
 
 
 class PcapngWriter:
-    """A writer of one pcapng section, little-endian, with times in nanoseconds; not thread-safe.
+    """A writer of one pcapng section, little-endian, with time stamps in nanoseconds; for one thread at a time.
 
-    Each block is written in one piece, so that the file of a killed writer can be read. Every method raises
-    MalformedError for a value that the format cannot hold, and KernelError if the file cannot be written.
+    Each block is written with one call, so the file can be read even if the writer is killed.
+    Every method raises MalformedError for a value that does not fit the format, KernelError if the file cannot be
+    written.
     """
 
     def __init__(self, file: BinaryIO | io.FileIO, *, comment: str = "") -> None:
-        """Start a section in `file`, which the caller closes; `comment` is the comment on the whole section."""
-        from importlib.metadata import distributions  # imported late: it is slow, and readers do not need it
+        """Start a section with a comment in `file`, which the caller closes; a BytesIO records to memory."""
+        from importlib.metadata import distributions  # slow to import, and not needed by readers
 
         self._file, self._snaplens = file, list[int]()
-        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")  # empty if not installed
+        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")  # "" if not installed
         options = _option(3, " ".join(os.uname()[0:3:2])) + _option(4, f"tunlab{version}")  # shb_os, shb_userappl
         self._put(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), options, comment)  # -1: length unknown
 
     @classmethod
     @contextmanager
     def create(cls, path: str | os.PathLike[str], *, comment: str = "") -> Iterator[Self]:
-        """Create or overwrite the file at `path`, and close it at the end of the `with` block."""
+        """Create or overwrite the file `path`, and close it at the end of the `with` block."""
         try:
-            # Unbuffered: written blocks survive a SIGKILL.
+            # Unbuffered, so that no packet is lost if the process is killed.
             file = Path(path).open("wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise file_error(error, "open", os.fspath(path)) from error
@@ -60,12 +61,12 @@ class PcapngWriter:
             yield cls(file, comment=comment)
 
     def add_interface(self, name: str, *, linktype: int = LINKTYPE_RAW, snaplen: int = 0) -> int:
-        """Describe an interface, and return its number for `write`.
+        """Add an interface, and return its number for `write`.
 
         Args:
-            name: Name of the device.
-            linktype: LINKTYPE_RAW for a TUN; LINKTYPE_ETHERNET for a TAP, veth or bridge.
-            snaplen: Bytes kept of each packet; 0 for all.
+            name: The interface's name.
+            linktype: LINKTYPE_RAW for a TUN, LINKTYPE_ETHERNET for a TAP, a veth or a bridge.
+            snaplen: The maximum number of bytes to keep of a packet; 0 for no limit.
         """
         head = _number("linktype", linktype, "H") + bytes(2) + _number("snaplen", snaplen, "I")
         self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # if_name, if_tsresol: 10**-9 s
@@ -75,7 +76,7 @@ class PcapngWriter:
     def write(
         self,
         interface: int,
-        octets: Buffer,
+        data: Buffer,
         *,
         time_ns: int,
         direction: Direction | None = None,
@@ -84,13 +85,26 @@ class PcapngWriter:
         dropped: int | None = None,
         annotation: str = "",
     ) -> None:
-        """Write a packet of an interface; the arguments are the attributes of `RecordedPacket`."""
+        """Write a packet.
+
+        Args:
+            interface: The number that `add_interface` returned.
+            data: The bytes from the link header; cut to the interface's snaplen.
+            time_ns: Nanoseconds since the epoch.
+            direction: "in", "out" or None.
+            comment: A comment, or "".
+            wire_length: The length on the wire; None for the length of `data`.
+            dropped: Packets lost on this interface since the previous packet; None if not counted.
+            annotation: Text that `read_pcapng` returns in `RecordedPacket.annotation`.
+        """
         head = self._head(interface, time_ns)
         if direction not in DIRECTIONS:
-            raise MalformedError(layer="pcapng", field="direction", value=direction, rule='it is "in", "out" or None')
-        kept = bytes(octets[: self._snaplens[interface] or len(octets)])
-        head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint="; cut it by a snaplen")
-        head += _number("original_packet_length", len(octets) if wire_length is None else wire_length, "I", len(octets))
+            raise MalformedError(
+                layer="pcapng", field="direction", value=direction, rule='it must be "in", "out" or None'
+            )
+        kept = bytes(data[: self._snaplens[interface] or len(data)])
+        head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint=". Set a snaplen")
+        head += _number("original_packet_length", len(data) if wire_length is None else wire_length, "I", len(data))
         options = b"" if direction is None else _option(2, struct.pack("<I", DIRECTIONS.index(direction)))  # epb_flags
         if dropped is not None:
             options += _option(4, _number("dropped", dropped))  # epb_dropcount
@@ -100,13 +114,13 @@ class PcapngWriter:
         self._put(ENHANCED_PACKET, head + kept + bytes(-len(kept) % 4), options, comment)
 
     def statistics(self, interface: int, *, time_ns: int, received: int, dropped: int) -> None:
-        """Write the number of packets that the interface received and the system dropped since the recording began."""
+        """Write the number of packets received on the interface and dropped by the system since the recording began."""
         counts = _option(4, _number("received", received)) + _option(7, _number("dropped", dropped))  # isb_osdrop
         self._put(STATISTICS, self._head(interface, time_ns), counts)
 
     def _head(self, interface: int, time_ns: int) -> bytes:
         stamp = _number("time_ns", time_ns)  # the upper half comes first in both byte orders (section 4.3)
-        hint = "; add_interface gives it"
+        hint = ". Give a number returned by add_interface"
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]
 
     def _put(self, kind: int, body: bytes, options: bytes, comment: str = "") -> None:
@@ -124,15 +138,15 @@ class PcapngWriter:
 
 def _option(code: int, value: bytes | str) -> bytes:
     if isinstance(value, str):
-        # A file name that is not UTF-8 has lone surrogates, which are written as escapes.
+        # Python represents undecodable bytes, as in a file name, by lone surrogates; escape them.
         value = value.encode("utf-8", "backslashreplace")
-    length = _number("option_length", len(value), "H", hint="; shorten the text")
+    length = _number("option_length", len(value), "H", hint=". Shorten the text")
     return struct.pack("<H", code) + length + value + bytes(-len(value) % 4)
 
 
 def _number(field: str, value: int, form: str = "Q", least: int = 0, most: int | None = None, hint: str = "") -> bytes:
     most = (1 << 8 * struct.calcsize("<" + form)) - 1 if most is None else most
     if not isinstance(value, int) or not least <= value <= most:
-        rule = f"it is a whole number from {least} to {most}{hint}" if least <= most else "add an interface first"
+        rule = f"it must be an integer from {least} to {most}{hint}" if least <= most else "add an interface first"
         raise MalformedError(layer="pcapng", field=field, value=value, rule=rule)
     return struct.pack("<" + form, value)

@@ -32,29 +32,29 @@ from tunlab.recorder.formats import (
     file_error,
 )
 
-_LEAST = {SECTION_HEADER: 28, INTERFACE: 20, PACKET: 32, SIMPLE_PACKET: 16, ENHANCED_PACKET: 32}
-_MAGIC = b"\x0a\x0d\x0d\x0a"  # a section header's block type: the same in both byte orders
+_MIN_LENGTHS = {SECTION_HEADER: 28, INTERFACE: 20, PACKET: 32, SIMPLE_PACKET: 16, ENHANCED_PACKET: 32}
+_MAGIC = b"\x0a\x0d\x0d\x0a"  # the block type of a section header, equal in both byte orders
 _BYTE_ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _PCAP_MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 10**6), b"\xa1\xb2\xc3\xd4": (">", 10**6),
     b"\x4d\x3c\xb2\xa1": ("<", 10**9), b"\xa1\xb2\x3c\x4d": (">", 10**9),
 }  # fmt: skip
-_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}  # numeric options: their formats
+_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}  # the formats of numeric options
 _DAMAGED, _CONVERT = "the file is damaged", "Wireshark's editcap converts most files: editcap FILE NEW.pcapng"
 
 
 def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[RecordedPacket]:
-    """Yield the packets of a pcapng or classic pcap file, in the order of the file.
+    """Yield the packets of a pcapng or classic pcap file in the file's order.
 
-    Reads both byte orders, every time resolution, and any number of sections and interfaces; skips other blocks.
-    Errors are raised during the iteration, after the packets before them.
+    It reads while you iterate, so packets before an error are yielded. Blocks other than packets, interfaces and
+    section headers are ignored.
 
     Args:
-        source: A path, the bytes of the file, or a file or pipe opened for reading, which the caller closes.
+        source: A path; the file's content as bytes; or an open binary file or pipe, which the caller closes.
 
     Raises:
-        MalformedError: The file breaks the format.
-        TruncatedRecordingError: The file ends early.
+        MalformedError: A value is not allowed by the format.
+        TruncatedRecordingError: The file ends inside a block.
         KernelError: The file cannot be read.
     """
     if isinstance(source, (str, os.PathLike)):
@@ -69,7 +69,7 @@ def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[
 
 
 class _Reader:
-    """A reader of one file, from front to back, with its current block."""
+    """A file read once from start to end, and its current block."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._offset, self._layer, self._order = file, 0, "recording", "<"
@@ -81,33 +81,37 @@ class _Reader:
             return self._pcapng()
         if magic in _PCAP_MAGICS:
             return self._pcap(*_PCAP_MAGICS[magic])
-        raise self._malformed("magic", magic, 0, "no pcapng or pcap file begins so", _CONVERT)
+        raise self._malformed("magic", magic, 0, "it is not that of a pcapng or pcap file", _CONVERT)
 
     def _take(self, count: int) -> bytes:
-        """Read `count` bytes; fewer only at the end of the file."""
-        octets = b""
+        """Return the next `count` bytes, or fewer at the end of the file."""
+        data = b""
         try:
-            # In pieces: `read` allocates the full size, and a short file may claim a long block.
-            while len(octets) < count and (piece := self._file.read(min(count - len(octets), 1 << 18))):
-                octets += piece
+            # In pieces, because `read` allocates `count` bytes first and a short file may claim a long block.
+            while len(data) < count and (piece := self._file.read(min(count - len(data), 1 << 18))):
+                data += piece
         except OSError as error:
             raise file_error(error, "read", self._file) from error
-        self._offset += len(octets)
-        return octets
+        self._offset += len(data)
+        return data
 
-    def _need(self, count: int, what: str, by: str = "octets") -> bytes:
-        """Read the rest of the first `count` bytes of the block. Raises TruncatedRecordingError."""
+    def _need(self, count: int, part: str, length_from: str = "octets") -> bytes:
+        """Return the bytes up to `count` bytes after the start of the block; raise TruncatedRecordingError."""
         start, missing = self._start, self._start + count - self._offset
-        octets = self._take(missing)
-        if len(octets) == missing:
-            return octets
-        got = self._offset - start
+        data = self._take(missing)
+        if len(data) == missing:
+            return data
         raise TruncatedRecordingError(
-            layer=self._layer, field=what, offset=start, needed=count, present=got, length_from=by
+            layer=self._layer,
+            field=part,
+            offset=start,
+            needed=count,
+            present=self._offset - start,
+            length_from=length_from,
         )
 
-    def _malformed(self, field: str, value: object, place: int, rule: str, advice: str = _DAMAGED) -> MalformedError:
-        offset = self._start + place
+    def _malformed(self, field: str, value: object, at: int, rule: str, advice: str = _DAMAGED) -> MalformedError:
+        offset = self._start + at
         return MalformedError(layer=self._layer, field=field, value=value, rule=f"{rule}; {advice}", offset=offset)
 
     def _pcap(self, order: str, ticks: int) -> Iterator[RecordedPacket]:
@@ -122,9 +126,9 @@ class _Reader:
             head += self._need(16, "packet header")
             seconds, fraction, captured, wire_length = struct.unpack(order + "IIII", head)
             if captured > MAX_BLOCK_SIZE:
-                raise self._malformed("captured_packet_length", captured, 8, f"it is at most {MAX_BLOCK_SIZE}")
-            octets = self._need(16 + captured, "packet", "pcap.captured_packet_length")
-            yield RecordedPacket(interface, seconds * 10**9 + fraction * (10**9 // ticks), octets, wire_length)
+                raise self._malformed("captured_packet_length", captured, 8, f"the maximum is {MAX_BLOCK_SIZE}")
+            data = self._need(16 + captured, "packet", "pcap.captured_packet_length")
+            yield RecordedPacket(interface, seconds * 10**9 + fraction * (10**9 // ticks), data, wire_length)
 
     def _pcapng(self) -> Iterator[RecordedPacket]:
         self._layer, head = "pcapng", _MAGIC
@@ -143,43 +147,46 @@ class _Reader:
             head = self._take(4)
 
     def _read_block(self, head: bytes) -> int:
-        """Read the rest of the block that begins with `head`, and return its type."""
+        """Read the rest of the block that starts with `head`, and return its type."""
         head += self._need(8, "block")
-        if head.startswith(_MAGIC):  # the byte order follows the length, which depends on it
+        if head.startswith(_MAGIC):  # the byte order, needed for the length, comes after it
             head += self._need(12, "block")
             if head[8:] not in _BYTE_ORDERS:
-                raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it is 1a2b3c4d or 4d3c2b1a")
+                raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it must be 1a2b3c4d or 4d3c2b1a")
             self._order = _BYTE_ORDERS[head[8:]]
         kind, length = struct.unpack_from(self._order + "II", head)
-        least = _LEAST.get(kind, 12)
+        least = _MIN_LENGTHS.get(kind, 12)
         if length % 4 or not least <= length <= MAX_BLOCK_SIZE:
-            raise self._malformed("block_total_length", length, 4, f"it is {least} to {MAX_BLOCK_SIZE}, by fours")
+            raise self._malformed(
+                "block_total_length", length, 4, f"it must be a multiple of 4 from {least} to {MAX_BLOCK_SIZE}"
+            )
         self._block = head + self._need(length, "block", "pcapng.block_total_length")
         (again,) = self._unpack("I", length - 4)
         if again != length:
-            raise self._malformed("block_total_length", again, length - 4, f"it was {length} at the block's start")
+            raise self._malformed("block_total_length", again, length - 4, f"it is {length} at the start of the block")
         return int(kind)
 
-    def _unpack(self, form: str, place: int) -> tuple[Any, ...]:
-        return struct.unpack_from(self._order + form, self._block, place)
+    def _unpack(self, form: str, at: int) -> tuple[Any, ...]:
+        return struct.unpack_from(self._order + form, self._block, at)
 
-    def _options(self, place: int, forms: Mapping[int, str]) -> Mapping[int, list[Any]]:
-        """Return the options from `place` on, by code: numbers if `forms` has their format, else text."""
+    def _options(self, at: int, forms: Mapping[int, str]) -> Mapping[int, list[Any]]:
+        """Return the values of the options from offset `at`, by code: numbers of the form in `forms`, or text."""
         found, end = defaultdict[int, list[Any]](list), len(self._block) - 4
-        while place < end and (head := self._unpack("HH", place))[0]:  # 0: opt_endofopt
+        while at < end and (head := self._unpack("HH", at))[0]:  # 0: opt_endofopt
             code, length = head
             form = forms.get(code, f"{length}s")
-            if struct.calcsize("<" + form) != length or place + 4 + length > end:
-                raise self._malformed("option_length", length, place + 2, f"not option {code}'s, or past the block")
-            (value,) = self._unpack(form, place + 4)
-            if isinstance(value, bytes) and code != CUSTOM_UTF8:  # which begins with a number
+            if struct.calcsize("<" + form) != length or at + 4 + length > end:
+                rule = f"it is wrong for option {code}, or exceeds the block"
+                raise self._malformed("option_length", length, at + 2, rule)
+            (value,) = self._unpack(form, at + 4)
+            if isinstance(value, bytes) and code != CUSTOM_UTF8:  # a custom option starts with a number
                 value = value.decode("utf-8", "backslashreplace")
             found[code].append(value)
-            place += 4 + length + -length % 4
+            at += 4 + length + -length % 4
         return found
 
     def _annotation(self, option: bytes) -> str:
-        """Return the text of a custom option of tunlab's; "" for one of another program."""
+        """Return the text of tunlab's custom option; "" for another program's."""
         number, text = option[:4], option[4:].decode("utf-8", "backslashreplace")
         is_ours = number == struct.pack(self._order + "I", ENTERPRISE_NUMBER) and text.startswith(ANNOTATION_HEAD)
         return text.removeprefix(ANNOTATION_HEAD) if is_ours else ""
@@ -193,7 +200,7 @@ class _Reader:
 
     def _packet(self, kind: int) -> RecordedPacket:
         """Return the packet of an enhanced, simple or obsolete packet block (sections 4.3, 4.4, appendix A)."""
-        index, dropped, place = 0, None, 12 if kind == SIMPLE_PACKET else 28
+        index, dropped, start = 0, None, 12 if kind == SIMPLE_PACKET else 28
         if kind == ENHANCED_PACKET:
             (index,) = self._unpack("I", 8)
         elif kind == PACKET:
@@ -201,16 +208,16 @@ class _Reader:
             dropped = None if drops == 0xFFFF else drops
         if index >= len(self._interfaces):
             count = len(self._interfaces)
-            raise self._malformed("interface_id", index, 8, f"{count} interfaces stand before it in its section")
+            raise self._malformed("interface_id", index, 8, f"its section has {count} interfaces before it")
         interface = self._interfaces[index]
-        captured, wire_length = self._unpack("II", place - 8)
+        captured, wire_length = self._unpack("II", start - 8)
         if kind == SIMPLE_PACKET:
             captured = min(wire_length, interface.snaplen or wire_length)
-        if captured > (room := len(self._block) - 4 - place):
-            raise self._malformed("captured_packet_length", captured, max(8, place - 8), f"there is room for {room}")
-        octets = self._block[place : place + captured]
+        if captured > (room := len(self._block) - 4 - start):
+            raise self._malformed("captured_packet_length", captured, max(8, start - 8), f"the block has {room} bytes")
+        data = self._block[start : start + captured]
         if kind == SIMPLE_PACKET:
-            return RecordedPacket(interface, None, octets, wire_length)
+            return RecordedPacket(interface, None, data, wire_length)
         options = self._options(28 + captured + -captured % 4, _PACKET_OPTIONS[kind])
         if kind == ENHANCED_PACKET:
             dropped = options.get(4, [None])[0]
@@ -218,4 +225,4 @@ class _Reader:
         time_ns = (high << 32 | low) * 10**9 // interface.ticks_per_second + interface.time_offset * 10**9
         direction, comment = DIRECTIONS[options.get(2, [0])[0] & 3], "\n".join(options.get(1, ()))
         annotation = next(filter(None, map(self._annotation, options.get(CUSTOM_UTF8, ()))), "")
-        return RecordedPacket(interface, time_ns, octets, wire_length, direction, comment, dropped, annotation)
+        return RecordedPacket(interface, time_ns, data, wire_length, direction, comment, dropped, annotation)

@@ -18,14 +18,12 @@ from tunlab.errors import PacketError, TunlabError
 from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, CapturedPacket, NetnsCapture
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter, skip_vlan_tags
 from tunlab.report.annotation import Annotation, from_entry
 from tunlab.traffic import TraceEntry, Tun
 from tunlab.traffic.checksum_offload import complete_checksum
 
 _DELETED = "deleted"
-_ETHERNET_HEADER = 14
-_VLAN_TAGS = (b"\x81\x00", b"\x88\xa8")
 
 
 class RecordedNetns(Struct, eq=False):
@@ -175,11 +173,8 @@ def _device_name(namespace: RecordedNetns, ifname: str, several_nodes: bool) -> 
 
 def _from_capture(namespace: RecordedNetns, captured: CapturedPacket, several_nodes: bool) -> Observation:
     packet, ethernet = captured.packet, captured.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
-    frame, head = packet.data, 0
-    if ethernet:
-        head = _ETHERNET_HEADER
-        while frame[head - 2 : head] in _VLAN_TAGS:
-            head += 4
+    frame = packet.data
+    head = skip_vlan_tags(frame) + 2 if ethernet else 0
     data = frame[head:]
     if not packet.checksum_ready:
         data = complete_checksum(data)

@@ -1,9 +1,8 @@
-"""All that passes every device of a namespace, kept by the kernel until somebody asks for it, or until it is too much.
+"""The capture of every interface of a namespace, buffered by the kernel and read only for a failed test.
 
-Source: packet(7): a socket that is bound to no device receives from all there are, and from those that come later;
-<linux/sock_diag.h> for how full it is, socket(7) for SO_RXQ_OVFL, which says between which packets some were lost.
-Rule for editors: nothing is read while an ordinary test runs, and nothing is made but one socket: it is there for each
-test, and asked of those that fail.
+Source: packet(7): an unbound socket receives from all interfaces, later ones included; <linux/sock_diag.h> for the
+buffer's fill level; socket(7) for SO_RXQ_OVFL, which says between which packets others were lost.
+Every test has such a capture, so it must cost next to nothing: one socket, and no reading unless the buffer fills.
 """
 
 from __future__ import annotations
@@ -35,24 +34,26 @@ from tunlab.kernel.os_errors import translate_os_errors
 
 _SIOCGSKNS = 0x894C  # <linux/sockios.h>
 _SO_RXQ_OVFL, _SO_MEMINFO = 40, 55  # <asm-generic/socket.h>
-_MEMINFO = struct.Struct("=II24xI")  # <linux/sock_diag.h>: what is in use, what may be, and the last of nine: drops
+_MEMINFO = struct.Struct("=II24xI")  # <linux/sock_diag.h>: bytes in use, size of the buffer, …, drops
 _COUNT = struct.Struct("=I")
 
 KEEP_FIRST = KEEP_LAST = 16 * 1024 * 1024
-"""Octets that are kept of what came first, and of what came last, each packet counted with what Python adds to it."""
-_SPARE = 4 * 1024 * 1024  # what may come before the next look: to read out earlier would cost tests that pass
-_OVERHEAD = 512  # the kernel adds more: what found room in its buffer finds room in these
+"""Bytes kept of the first and of the last packets, including Python's overhead per packet."""
+_MIN_FREE = 4 * 1024 * 1024  # enough until the next `drain`; draining earlier would slow passing tests
+_OVERHEAD = 512  # per packet in Python; the kernel's is larger, so a full kernel buffer fits
 
 # <linux/if_arp.h>
 ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE = 1, 772, 0xFFFE
 
 
 class CapturedPacket(msgspec.Struct, frozen=True):
-    """A packet, and the device that it passed.
+    """A packet and its interface.
 
-    ifname          what the device is called when the packet is read, "" when it is gone
-    hardware_type   ARPHRD_*: a TUN has NONE, and octets that begin with the datagram
-    lost            how many packets of the namespace passed between the one before and this one, and found no room
+    Attributes:
+        packet: The packet.
+        ifname: The interface's name at the time of reading; "" if it was deleted.
+        hardware_type: ARPHRD_*; a TUN has ARPHRD_NONE, and its packets start with the IP header.
+        lost: How many packets of the namespace were lost between the previous packet and this one.
     """
 
     packet: ReceivedPacket
@@ -61,22 +62,22 @@ class CapturedPacket(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
-# As recvmsg(2) has it, to be taken apart only where a test fails: octets, ancillary data, sockaddr_ll.
+# The results of recvmsg(2), decoded only for a failed test: bytes, ancillary data, sockaddr_ll.
 _Raw = tuple[bytes, list[tuple[int, int, bytes]], Any]
 
 
 class NetnsCapture(Closeable):
-    """A packet socket on all devices of a namespace: what passes waits in it, up to 32 MiB, until somebody asks.
+    """A packet socket on all interfaces of a namespace, with a buffer of 32 MiB, about 40,000 small packets.
 
-    That is some 40,000 small packets, with what the kernel adds to each. In a user namespace net.core.rmem_max is
-    the limit, and a few hundred packets. Where little of it is left, `drain` reads it out; of a great many packets
-    the first and the last are kept (KEEP_FIRST, KEEP_LAST), and what was between them is counted.
+    In a user namespace net.core.rmem_max limits the buffer to a few hundred packets. `drain` moves packets to memory
+    when the buffer is nearly full. Memory keeps the first and the last packets (KEEP_FIRST, KEEP_LAST), and only the
+    number of those between.
     """
 
     __slots__ = ("_dropped", "_first", "_forgotten", "_last", "_pid", "_reading", "_room", "_socket", "_taken")
 
     def __init__(self, opened: socket.socket) -> None:
-        """Take a socket that was opened as `open_here` does."""
+        """Use a socket that was opened as `open_here` does."""
         self._socket = opened
         self._first, self._room = list[_Raw](), KEEP_FIRST
         self._last, self._taken = deque[_Raw](), 0
@@ -86,8 +87,8 @@ class NetnsCapture(Closeable):
 
     @classmethod
     def open_here(cls) -> Self:
-        """Begin in the namespace of the calling thread. Raises OSError (EPERM) without CAP_NET_RAW."""
-        # With its protocol from the start: nothing is bound, so nothing is missed between the two.
+        """Start a capture of the calling thread's namespace. Raises OSError (EPERM) if CAP_NET_RAW is missing."""
+        # With the protocol from the start: the socket is never bound, and misses no packet.
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         try:
             opened.setblocking(False)
@@ -101,26 +102,26 @@ class NetnsCapture(Closeable):
 
     @classmethod
     def open(cls, netns: Netns) -> Self:
-        """Begin in `netns`. Raises OSError (EPERM) without CAP_NET_RAW, KernelError where it cannot be entered."""
+        """Start a capture of `netns`. Raises OSError (EPERM) if CAP_NET_RAW is missing, KernelError if it is closed."""
         return netns.call(cls.open_here)
 
     def drain(self, *, expect_many: bool = False) -> None:
-        """Read out what waits if little more finds room, or where much is to come if less than half is free.
+        """Move the packets to memory if the kernel's buffer is nearly full; with `expect_many`, if half of it is used.
 
-        Takes a microsecond where that is not so, and else 4 of them for each packet.
+        It takes 1 µs if there is nothing to do, else 4 µs per packet.
         """
-        if self.closed or os.getpid() != self._pid:  # a child has the socket too, and would take what is the parent's
+        if self.closed or os.getpid() != self._pid:  # a forked child shares the socket, and must not read from it
             return
-        used, room = self._memory()[:2]
-        spare = room // 2 if expect_many else min(room // 2, _SPARE)
-        if used > room - spare and self._reading.acquire(blocking=False):
+        used, size = self._memory()[:2]
+        min_free = size // 2 if expect_many else min(size // 2, _MIN_FREE)
+        if used > size - min_free and self._reading.acquire(blocking=False):
             try:
                 self._read_out()
             finally:
                 self._reading.release()
 
     def _memory(self) -> tuple[int, int, int]:
-        """Octets in use, octets that may be, packets that found no room so far."""
+        """Return the bytes in use, the size of the buffer, and the number of packets lost so far."""
         return _MEMINFO.unpack(self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
 
     def _read_out(self) -> None:
@@ -131,9 +132,9 @@ class NetnsCapture(Closeable):
                 size, ancillary, _, address = self._socket.recvmsg_into([buffer], 128)
             except BlockingIOError:
                 return
-            except OSError:  # ENETDOWN: a device went down; told once, and no packet with it
+            except OSError:  # ENETDOWN: an interface went down; reported once, without a packet
                 continue
-            # lo gives each packet back at once: the second copy is the one that its checksums were judged on.
+            # lo shows each packet twice; keep the received copy, on which the kernel checks the checksums.
             if not (address[3] == ARPHRD_LOOPBACK and address[2] == socket.PACKET_OUTGOING):
                 self._keep((bytes(view[:size]), ancillary, address))
 
@@ -150,42 +151,42 @@ class NetnsCapture(Closeable):
             self._forgotten += 1
 
     def packets(self) -> list[CapturedPacket]:
-        """What has passed so far, in order. What passes lo is there once, as it was received."""
+        """Return the packets so far, in order. A packet on lo appears once, as received."""
         with self._reading:
             self._read_out()
             self._dropped = self._memory()[2]
             found, before = list[CapturedPacket](), 0
             for number, raw in enumerate((*self._first, *self._last)):
-                octets, ancillary, address = raw
+                data, ancillary, address = raw
                 dropped = _dropped_before(ancillary) or before
                 forgotten = self._forgotten if number == len(self._first) else 0
-                each = parse_received(octets, ancillary, address, link_header=True)
+                each = parse_received(data, ancillary, address, link_header=True)
                 found.append(CapturedPacket(each, str(address[0]), int(address[3]), dropped - before + forgotten))
                 before = dropped
         return found
 
     def open_netns(self) -> Netns:
-        """Hold the namespace that this is of, also when everybody else has let it go. Raises KernelError."""
-        with translate_os_errors("open the namespace of a record", needs="CAP_NET_ADMIN"):
+        """Open the captured namespace, even if it has no other holder. Raises KernelError."""
+        with translate_os_errors("open the namespace of a capture", needs="CAP_NET_ADMIN"):
             fd = fcntl.ioctl(self._socket, _SIOCGSKNS)
         return Netns(io.FileIO(fd))
 
     @property
     def dropped(self) -> int:
-        """How many packets found no room and are lost, by the last `packets`."""
+        """The number of packets lost, as of the last call of `packets`."""
         return self._dropped + self._forgotten
 
     def fileno(self) -> int:
-        """The socket's descriptor; -1 when closed."""
+        """Return the socket's descriptor; -1 if closed."""
         return self._socket.fileno()
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if closed."""
         return self._socket.fileno() < 0
 
     def close(self) -> None:
-        """Close the socket, without the 10 ms and more that the kernel takes for it. May be repeated."""
+        """Close the socket in the guardian, because that takes the kernel 10 ms or more. May be called again."""
         capture_drain.unregister(self)
         if not self.closed:
             guardian.close_in_guardian(self._socket.detach())
@@ -195,7 +196,7 @@ class NetnsCapture(Closeable):
 
 
 def _dropped_before(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """How many packets had found no room when this one came; the kernel says nothing while there are none."""
+    """Return how many packets had been lost when this one arrived (SO_RXQ_OVFL, absent if none)."""
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == _SO_RXQ_OVFL:
             return int(_COUNT.unpack(data)[0])

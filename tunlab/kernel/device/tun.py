@@ -1,7 +1,7 @@
-"""TUN and TAP devices: /dev/net/tun opened inside a namespace, datagrams read and written, one each call.
+"""TUN and TAP devices: creation in a namespace, configuration, and reading and writing one packet per call.
 
-Source: Documentation/networking/tuntap.rst; drivers/net/tun.c for which call fails how.
-Rule for editors: a device belongs to the namespace in which /dev/net/tun was *opened*, whatever comes later.
+Source: Documentation/networking/tuntap.rst; drivers/net/tun.c for the errors.
+A device belongs to the namespace in which /dev/net/tun was *opened*.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tunlab.kernel.device.tun_ioctl import (
     TUNSETOFFLOAD,
     TUNSETOWNER,
     TUNSETPERSIST,
+    attach_errors,
     attach_interface,
     interface_flags,
     interface_index,
@@ -43,25 +44,25 @@ from tunlab.kernel.validation import check_ifname, check_mtu
 Buffer = bytes | bytearray | memoryview
 Mode = Literal["tun", "tap"]
 
-# The largest datagram (65,535) with a virtio header (10), packet information (4), an Ethernet header (14) and a VLAN
-# tag (4) before it: a shorter read would cut it silently. Also the largest super-segment.
+# The largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14) and VLAN tag
+# (4): a shorter read would silently truncate it. A segment of segmentation offloading is not larger.
 MAX_READ_SIZE = 65535 + 10 + 4 + 14 + 4
 
 
 class TunDevice(Closeable):
-    """A TUN or TAP device, or one queue of it: a descriptor and what is known of it."""
+    """A TUN or TAP device in a network namespace, or one queue of it."""
 
     __slots__ = ("_buffer", "_file", "_flags", "_poll", "_read", "_rtnl", "ifindex", "ifname", "netns")
 
     ifname: str
-    """The kernel's name for it, "tun0" where "tun%d" was asked for; not followed through a renaming."""
+    """The name given by the kernel, "tun0" for "tun%d". It is not updated if the device is renamed."""
     ifindex: int
     """Its index in the namespace."""
     netns: Netns
-    """Where it was made. The device does not keep it open."""
+    """Its namespace, which the device does not keep open."""
 
     def __init__(self, netns: Netns, file: io.FileIO, rtnl: Rtnl, ifname: str, ifindex: int, flags: int) -> None:
-        """For the constructors below."""
+        """Wrap an attached descriptor; use `create` or `attach` instead."""
         self.netns, self.ifname, self.ifindex = netns, ifname, ifindex
         self._file, self._rtnl, self._flags = file, rtnl, flags
         self._read = file.read
@@ -69,7 +70,7 @@ class TunDevice(Closeable):
         self._poll.register(file, select.POLLIN)
         self._buffer: bytearray | None = None
 
-    # ---- made and attached -----------------------------------------------------------------------------------------
+    # ---- creation and attachment -----------------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -89,12 +90,14 @@ class TunDevice(Closeable):
         """Create a device in `netns`. It is down and has no address: call `configure`.
 
         Args:
+            netns: The namespace.
             ifname: Up to 15 bytes; "tun%d" lets the kernel choose the number.
             mode: "tun" for IP packets, "tap" for Ethernet frames.
             packet_information: Put four bytes, flags and protocol, before each packet (IFF_NO_PI not set).
             multi_queue: Allow several descriptors; `add_queue` opens the others.
             persist: Keep the device until its namespace is gone; closing one that does not persist takes 20 ms.
-            owner, group: UID of a user and GID of a group that may attach without CAP_NET_ADMIN.
+            owner: User id that may attach without CAP_NET_ADMIN.
+            group: Group id that may attach without CAP_NET_ADMIN.
             vnet_hdr: Put a virtio_net_hdr of 10 bytes before each packet, for offloads.
             exclusive: Fail with EBUSY if the name exists; otherwise attach to a persistent device of that name.
 
@@ -128,10 +131,12 @@ class TunDevice(Closeable):
         multi_queue: bool = False,
         vnet_hdr: bool = False,
     ) -> Self:
-        """Attach to a device that is there, persistent or with queues.
+        """Attach to an existing device that persists or has several queues; the arguments are those of `create`.
 
-        Raises KernelError: ENODEV if there is none, EBUSY if somebody else is attached, EINVAL if it was made
-        otherwise (TAP, multi-queue). PrivilegeError without CAP_NET_ADMIN, except for its owner and group.
+        Raises:
+            KernelError: ENODEV if there is no such device, EBUSY if a program is attached to it, EINVAL if it was
+                created with other options.
+            PrivilegeError: CAP_NET_ADMIN is missing, and this user is neither its owner nor in its group.
         """
         operation = f"attach to the {mode.upper()} {ifname}"
         flags = interface_flags(mode, packet_information, multi_queue, vnet_hdr)
@@ -140,24 +145,12 @@ class TunDevice(Closeable):
     @classmethod
     def _attach(cls, netns: Netns, ifname: str, flags: int, operation: str, *, must_exist: bool = False) -> Self:
         check_ifname(ifname, operation)
-        reasons = {
-            errno.EBUSY: ("another program is attached to it, or it must not be there yet", "close it there first"),
-            errno.EINVAL: (
-                "there is a device of that name that is none of this kind (TUN or TAP, multi-queue, hardware)",
-                "attach with the flags it was made with, or take another name",
-            ),
-            errno.EEXIST: ("there is a device of that name already", "take another name"),
-            errno.ENODEV: (
-                "there is no such device in the namespace",
-                "it was deleted, or never made: create it, and with persist=True if it shall outlive its descriptor",
-            ),
-        }
 
         def inside() -> tuple[io.FileIO, str, int, socket.socket]:
             with ExitStack() as opened:
                 rtnetlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
                 opened.enter_context(rtnetlink)
-                if must_exist:  # TUNSETIFF would make it
+                if must_exist:  # TUNSETIFF would create it
                     interface_index(rtnetlink, ifname)
                 file = opened.enter_context(open_tun_node())
                 name = attach_interface(file, ifname, flags)
@@ -165,22 +158,24 @@ class TunDevice(Closeable):
                 opened.pop_all()
             return file, name, index, rtnetlink
 
-        with translate_os_errors(operation, needs="CAP_NET_ADMIN", reasons=reasons, netns=str(netns), ifname=ifname):
+        with translate_os_errors(
+            operation, needs="CAP_NET_ADMIN", reasons=attach_errors(ifname), netns=str(netns), ifname=ifname
+        ):
             file, name, index, rtnetlink = netns.call(inside)
         return cls(netns, file, Rtnl(netns, rtnetlink), name, index, flags & ~IFF_TUN_EXCL)
 
     def add_queue(self) -> Self:
-        """Another descriptor of a multi-queue device; datagrams spread over the queues by flow."""
+        """Attach another queue of a multi-queue device. The kernel distributes packets over the queues by flow."""
         return self._attach(self.netns, self.ifname, self._flags, f"add a queue to {self.ifname}", must_exist=True)
 
     def close(self) -> None:
-        """Close the descriptor. May be repeated. A device that does not persist ends with it, in 20 ms."""
+        """Close the descriptor. A device that does not persist ends with it, in 20 ms. May be called again."""
         self._file.close()
         self._rtnl.close()
 
     @property
     def closed(self) -> bool:
-        """Whether `close` was called."""
+        """True if closed."""
         return self._file.closed
 
     def __repr__(self) -> str:
@@ -188,14 +183,14 @@ class TunDevice(Closeable):
 
     @property
     def fd(self) -> int:
-        """The descriptor, non-blocking, for epoll and for programs of your own. Raises ValueError when closed."""
+        """The non-blocking descriptor, for epoll or for another program. Raises ValueError if closed."""
         return self._file.fileno()
 
     def fileno(self) -> int:
-        """As `fd`."""
+        """Return `fd`."""
         return self._file.fileno()
 
-    # ---- configured ------------------------------------------------------------------------------------------------
+    # ---- configuration ---------------------------------------------------------------------------------------------
 
     def configure(
         self,
@@ -211,40 +206,42 @@ class TunDevice(Closeable):
             mtu: In bytes; None keeps the kernel's 1,500.
             txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). Its default
                 of 500 overflows during one scheduling pause; 10,000 held 200,000 packets per second.
+            up: Bring the device up.
 
-        Raises KernelError (EINVAL for an invalid MTU, before anything is changed).
+        Raises:
+            KernelError: EINVAL for an invalid MTU, before anything is changed, among others.
         """
         if mtu is not None:
             check_mtu(mtu, f"set the MTU of {self.ifname}", ifname=self.ifname)
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
-        if up and not self._flags & IFF_TAP:  # a full table of the machine's would keep what is sent from the reader
+        if up and not self._flags & IFF_TAP:  # or a full neighbour table of the machine would block the device
             reserve_neighbour(self._rtnl, self.ifindex)
 
     @property
     def rtnl(self) -> Rtnl:
-        """The device's rtnetlink socket, in its namespace: for routes, and for what has no method here."""
+        """The rtnetlink socket of the device's namespace, for routes and everything else without a method here."""
         return self._rtnl
 
     @property
     def link(self) -> Link:
-        """The device as the kernel has it now. Raises KernelError (ENODEV) when it was deleted."""
+        """The device's current state. Raises KernelError (ENODEV) if it was deleted."""
         return self._rtnl.link(self.ifindex)
 
     @property
     def mtu(self) -> int:
-        """The MTU in octets."""
+        """The MTU in bytes."""
         return self.link.mtu
 
     @mtu.setter
-    def mtu(self, octets: int) -> None:
-        mtu = check_mtu(octets, f"set the MTU of {self.ifname}", ifname=self.ifname)
+    def mtu(self, value: int) -> None:
+        mtu = check_mtu(value, f"set the MTU of {self.ifname}", ifname=self.ifname)
         self._rtnl.set_link(self.ifindex, mtu=mtu)
 
     @property
     def hardware_address(self) -> str:
-        """A TAP's Ethernet address, "02:00:00:00:00:01"; "" for a TUN, which has none."""
+        """The Ethernet address of a TAP, as "02:00:00:00:00:01"; "" for a TUN."""
         return self.link.hardware_address
 
     @hardware_address.setter
@@ -269,11 +266,11 @@ class TunDevice(Closeable):
         self._rtnl.set_link(self.ifindex, up=True)
 
     def down(self) -> None:
-        """Set the device down: what waits in its queue is lost."""
+        """Set the device down, which discards its queue."""
         self._rtnl.set_link(self.ifindex, up=False)
 
     def delete(self) -> None:
-        """Remove the device from its namespace, as the end of that would; costs 20 ms. May be repeated."""
+        """Delete the device before its namespace ends; takes 20 ms. May be called again."""
         try:
             self._rtnl.delete_link(self.ifindex)
         except KernelError as error:
@@ -281,29 +278,29 @@ class TunDevice(Closeable):
                 raise
 
     def set_carrier(self, carrier: bool) -> None:
-        """Put the cable in, or pull it out: up without a carrier."""
+        """Turn the carrier on or off, like plugging a cable in or pulling it out."""
         self._ioctl("set the carrier", TUNSETCARRIER, struct.pack("i", carrier))
 
     def set_persist(self, persist: bool) -> None:
-        """Whether the device stays when its descriptors are closed."""
+        """Keep the device when its descriptors are closed, or not."""
         self._ioctl("set persistence", TUNSETPERSIST, int(persist))
 
     def set_owner(self, uid: int) -> None:
-        """Let a user attach without CAP_NET_ADMIN; the device node's mode must let him too."""
+        """Let a user attach without CAP_NET_ADMIN. The mode of /dev/net/tun must allow it as well."""
         self._ioctl("set the owner", TUNSETOWNER, uid)
 
     def set_group(self, gid: int) -> None:
-        """Let a group attach without CAP_NET_ADMIN."""
+        """Let a group attach without CAP_NET_ADMIN. The mode of /dev/net/tun must allow it as well."""
         self._ioctl("set the group", TUNSETGROUP, gid)
 
     def set_offload(self, offload: int) -> None:
-        """Choose what the kernel may leave to the reader, TUN_F_*: unfinished checksums, super-segments.
+        """Set the work that the kernel may leave to the reader (TUN_F_*): checksums, segmentation.
 
-        Raises KernelError (EINVAL) without vnet_hdr: the kernel would accept it, and then hand over super-segments
-        with nothing before them to say so.
+        Raises KernelError (EINVAL) for a device without vnet_hdr. The kernel would accept it, but the reader could not
+        tell an unsegmented packet from others.
         """
         if offload and not self._flags & IFF_VNET_HDR:
-            reason = "without a virtio header nothing would tell a super-segment from a datagram"
+            reason = "offloading needs a virtio header before each packet"
             remedy = "create the device with vnet_hdr=True"
             operation = f"set the offload of {self.ifname}"
             raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy, ifname=self.ifname)
@@ -313,13 +310,13 @@ class TunDevice(Closeable):
         with translate_os_errors(f"{verb} of {self.ifname}", needs="CAP_NET_ADMIN", reasons=_GONE, ifname=self.ifname):
             fcntl.ioctl(self._file, request, argument)
 
-    # ---- datagrams -------------------------------------------------------------------------------------------------
+    # ---- packets ---------------------------------------------------------------------------------------------------
 
     def read(self) -> bytes | None:
-        """The next datagram that the kernel has sent out through the device, whole; None if there is none yet.
+        """Return the next packet that the kernel sent; None if none is waiting.
 
-        With what was asked for before it: virtio header, packet information, in a TAP the Ethernet header.
-        Raises KernelError (EBADFD) when the device is gone.
+        It includes the virtio header and packet information if enabled, and a TAP's Ethernet header. Raises KernelError
+        (EBADFD) if the device was deleted.
         """
         try:
             return self._read(MAX_READ_SIZE)
@@ -327,7 +324,7 @@ class TunDevice(Closeable):
             raise self._error(error, "read from") from None
 
     def read_all(self, limit: int | None = None) -> list[bytes]:
-        """Every datagram that waits, in order; at most `limit` of them."""
+        """Return the waiting packets in order, at most `limit`."""
         datagrams: list[bytes] = []
         append, read = datagrams.append, self._read
         try:
@@ -344,24 +341,24 @@ class TunDevice(Closeable):
         return datagrams
 
     def discard_all(self) -> tuple[int, int]:
-        """Read away every datagram that waits; returns how many they were and their octets."""
+        """Read and discard the waiting packets; return their number and their bytes in total."""
         if self._buffer is None:
             self._buffer = bytearray(MAX_READ_SIZE)
-        buffer, readinto, datagrams, octets = self._buffer, self._file.readinto, 0, 0
+        buffer, readinto, packets, total = self._buffer, self._file.readinto, 0, 0
         try:
             while (size := readinto(buffer)) is not None:
-                datagrams += 1
-                octets += size
+                packets += 1
+                total += size
         except OSError as error:
             raise self._error(error, "read from") from None
-        return datagrams, octets
+        return packets, total
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until a datagram can be read, for `timeout` seconds or for ever; False if none came.
+        """Wait for a packet; return False if none came within `timeout` seconds. None waits without limit.
 
-        Raises KernelError (EBADFD) when the device is gone.
+        Raises KernelError (EBADFD) if the device was deleted.
         """
-        self._file.fileno()  # ValueError when closed: the number may be somebody else's by now
+        self._file.fileno()  # raises ValueError if closed; the descriptor's number may be in use again
         for _, event in self._poll.poll(None if timeout is None else timeout * 1000):
             if event & select.POLLIN:
                 return True
@@ -369,10 +366,11 @@ class TunDevice(Closeable):
         return False
 
     def write(self, datagram: Buffer) -> None:
-        """Hand the kernel one whole datagram, as received on the device.
+        """Write one packet, which the kernel handles as received on the device.
 
-        Raises KernelError: EIO while the link is down, EINVAL for no octets, and without packet information for a
-        first nibble that is neither 4 nor 6.
+        Raises:
+            KernelError: EIO if the link is down; EINVAL for 0 bytes, for a frame without an Ethernet header on a TAP,
+                and for a first nibble other than 4 and 6 on a TUN without packet information.
         """
         try:
             written = self._file.write(datagram)
@@ -385,16 +383,16 @@ class TunDevice(Closeable):
         reasons = dict(_GONE)
         reasons[errno.EIO] = ("the link is down", "set it up first")
         if size == 0:
-            reasons[errno.EINVAL] = ("there is nothing to write", "give a whole datagram")
+            reasons[errno.EINVAL] = ("there are 0 bytes to write", "give a whole packet")
         elif size > 0 and self._flags & IFF_TUN:
             reasons[errno.EINVAL] = _NO_VERSION
         elif size > 0:
-            reasons[errno.EINVAL] = ("the kernel takes no less than an Ethernet header", "give a whole frame")
+            reasons[errno.EINVAL] = (f"the frame has {size} bytes and needs an Ethernet header", "give a whole frame")
         return kernel_error(error, f"{verb} {self.ifname}", reasons=reasons, netns=str(self.netns), ifname=self.ifname)
 
 
-_GONE = {errno.EBADFD: ("the device is gone: it was deleted, or its namespace was", "create it anew")}
+_GONE = {errno.EBADFD: ("the device or its namespace was deleted", "create it again")}
 _NO_VERSION = (
-    "the kernel takes from a TUN only what has 4 or 6 in its first nibble, whole headers before it where asked for",
-    "to put such octets before the device's reader, send them with a PacketSocket",
+    "the kernel accepts only packets whose first nibble is 4 or 6, after whole headers where they are enabled",
+    "send other bytes to the device's reader with a PacketSocket",
 )

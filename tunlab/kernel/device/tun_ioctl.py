@@ -1,4 +1,4 @@
-"""The device node of the TUN driver and its ioctls, below the objects of tunlab.kernel.device.tun.
+"""The TUN driver's device node and ioctls, used by tunlab.kernel.device.tun.
 
 Source: Documentation/networking/tuntap.rst, <linux/if_tun.h>; the numbers are those of the asm-generic encoding.
 """
@@ -15,7 +15,7 @@ import struct
 import sys
 
 from tunlab.errors import KernelError, PrivilegeError
-from tunlab.kernel.os_errors import TUN_DEVICE_NODE, translate_os_errors
+from tunlab.kernel.os_errors import TUN_DEVICE_NODE, Reasons, translate_os_errors
 
 _TUNSETIFF, TUNSETPERSIST, TUNSETOWNER, TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
 _TUNGETFEATURES, TUNSETOFFLOAD = 0x800454CF, 0x400454D0
@@ -30,28 +30,47 @@ _IFREQ = struct.Struct("16sH22x")
 _OVERFLOW_UID = 65_534  # user_namespaces(7)
 
 
-_HAVE_NODE = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NODE} to the container"
+_LOAD_DRIVER = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NODE} to the container"
 
 
 def open_tun_node() -> io.FileIO:
-    """A descriptor of the TUN driver, non-blocking, in the calling thread's namespace. Raises PrivilegeError."""
+    """Open /dev/net/tun non-blocking, for the calling thread's namespace. Raises PrivilegeError."""
     try:
-        # FileIO: its read() answers None where os.read() raises BlockingIOError, which costs a drain loop 1 µs, and
-        # its readinto() is the fastest there is. The flags are its own: O_RDWR | O_CLOEXEC.
+        # FileIO.read() returns None where os.read() raises BlockingIOError, which takes 1 µs longer, and readinto() is
+        # the fastest way to read. FileIO adds O_RDWR | O_CLOEXEC.
         return io.FileIO(TUN_DEVICE_NODE, "r+", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
     except OSError as error:
         raise tun_node_error(error) from None
 
 
 def attach_interface(node: io.FileIO, ifname: str, flags: int) -> str:
-    """Make the device, or attach to it (TUNSETIFF); returns the kernel's name for it. Raises OSError."""
+    """Create a device or attach to one (TUNSETIFF), and return its name. Raises OSError."""
     request = bytearray(_IFREQ.pack(ifname.encode(), flags))
     fcntl.ioctl(node, _TUNSETIFF, request)
     return request[:16].split(b"\0")[0].decode()
 
 
+def attach_errors(ifname: str) -> Reasons:
+    """Return the explanations of the errors of `attach_interface`."""
+    return {
+        errno.EBUSY: (
+            f"another program is attached to {ifname}, or exclusive=True and it exists",
+            "close it in the other program, or use another name",
+        ),
+        errno.EINVAL: (
+            f"{ifname} exists and was created with other options (mode, multi_queue), or is not a TUN or TAP",
+            "attach with the same options, or use another name",
+        ),
+        errno.EEXIST: (f"{ifname} exists already", "use another name"),
+        errno.ENODEV: (
+            f"the namespace has no device {ifname}",
+            "create it, with persist=True if it is to outlive its descriptor",
+        ),
+    }
+
+
 def interface_index(any_socket: socket.socket, ifname: str) -> int:
-    """The index of a device of the socket's namespace. Raises OSError (ENODEV)."""
+    """Return the index of an interface in the socket's namespace. Raises OSError (ENODEV)."""
     request = bytearray(_IFREQ.pack(ifname.encode(), 0))
     fcntl.ioctl(any_socket, _SIOCGIFINDEX, request)
     index: int
@@ -60,10 +79,11 @@ def interface_index(any_socket: socket.socket, ifname: str) -> int:
 
 
 def interface_flags(mode: str, packet_information: bool, multi_queue: bool, vnet_hdr: bool) -> int:
-    """The IFF_* of a device. Raises KernelError (EINVAL) for a mode that there is not."""
+    """Return the IFF_* flags for TUNSETIFF. Raises KernelError (EINVAL) for an unknown mode."""
     kinds = {"tun": IFF_TUN, "tap": IFF_TAP}
     if mode not in kinds:
-        raise KernelError(errno.EINVAL, f"make a device of mode {mode!r}", reason='a mode is "tun" or "tap"')
+        reason, remedy = f"the mode {mode!r} does not exist", 'give "tun" or "tap"'
+        raise KernelError(errno.EINVAL, "create a device", reason=reason, remedy=remedy)
     flags = kinds[mode]
     flags |= 0 if packet_information else IFF_NO_PI
     flags |= IFF_MULTI_QUEUE if multi_queue else 0
@@ -71,32 +91,32 @@ def interface_flags(mode: str, packet_information: bool, multi_queue: bool, vnet
 
 
 def tun_features() -> int:
-    """What this kernel's TUN driver can do, IFF_* (TUNGETFEATURES). Raises PrivilegeError for /dev/net/tun."""
-    with open_tun_node() as file, translate_os_errors("ask the TUN driver for its features"):
+    """Return the features of the TUN driver as IFF_* flags (TUNGETFEATURES). Raises PrivilegeError."""
+    with open_tun_node() as file, translate_os_errors("read the TUN driver's features"):
         answer = bytearray(4)
         fcntl.ioctl(file, _TUNGETFEATURES, answer)
         return int.from_bytes(answer, sys.byteorder)
 
 
 def tun_node_error(error: OSError) -> KernelError:
-    """The tunlab error for a failed open of /dev/net/tun."""
+    """Return the tunlab error for a failed open of /dev/net/tun."""
     code, operation = error.errno or 0, f"open {TUN_DEVICE_NODE}"
     if code == errno.ENOENT:
-        reason, remedy = f"{TUN_DEVICE_NODE} does not exist", _HAVE_NODE
+        reason, remedy = f"{TUN_DEVICE_NODE} does not exist", _LOAD_DRIVER
     elif code in (errno.ENODEV, errno.ENXIO):
-        reason, remedy = f"{TUN_DEVICE_NODE} has no driver behind it", _HAVE_NODE
+        reason, remedy = f"{TUN_DEVICE_NODE} has no driver behind it", _LOAD_DRIVER
     elif code in (errno.EACCES, errno.EPERM):
         node = os.stat(TUN_DEVICE_NODE)  # noqa: PTH116
         mode = stat.S_IMODE(node.st_mode)
         if code == errno.EPERM:
-            reason = f"{TUN_DEVICE_NODE} is kept from this process by a device cgroup"
+            reason = f"a device cgroup forbids {TUN_DEVICE_NODE} to this process"
             remedy = f"pass --device {TUN_DEVICE_NODE} to the container"
         else:
             owner = f"owner {node.st_uid}:{node.st_gid}"
-            if node.st_uid == _OVERFLOW_UID:  # what a user namespace shows of a user that it has not
+            if node.st_uid == _OVERFLOW_UID:  # shown for a user that the user namespace does not map
                 owner = "an owner outside this user namespace"
             reason = f"{TUN_DEVICE_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
-            remedy = f"run as root, or let root do: chmod 0666 {TUN_DEVICE_NODE} (attaching still needs CAP_NET_ADMIN)"
+            remedy = f"run as root, or run as root once: chmod 0666 {TUN_DEVICE_NODE} (CAP_NET_ADMIN is still needed)"
     else:
         return KernelError(code, operation, reason=error.strerror or "")
     return PrivilegeError(code, operation, missing=TUN_DEVICE_NODE, reason=reason, remedy=remedy)

@@ -1,10 +1,8 @@
-"""Links that change: waiting for one to become what it was told to be, and hearing of all that happens to them.
+"""Changes of links: waiting for a link's state, and events of every change.
 
-The kernel takes carrier changes up in its own time.
-
-A device whose carrier comes back (a veth when its other end goes up, a persistent TUN when it is attached to) drops
-what is sent on it until the kernel's link watch has run, up to a second later, and says so nowhere: net/core/
-link_watch.c. `running` is the sign that it has.
+When the carrier of an interface returns (a veth whose other end goes up, a persistent TUN that a program attaches to),
+the interface silently drops packets until the kernel's link watch has run, up to a second later (net/core/
+link_watch.c). `Link.running` is then True.
 Source: rtnetlink(7), RTMGRP_LINK.
 """
 
@@ -32,9 +30,9 @@ _LARGEST = 1 << 16
 
 
 def wait_for_link(rtnl: Rtnl, ifindex: int, condition: Callable[[Link], bool], timeout: float) -> bool:
-    """Wait until `condition` holds for a link, for `timeout` seconds; False if it did not come to that.
+    """Wait until `condition` holds for a link; return False if it does not within `timeout` seconds.
 
-    Raises KernelError (ENODEV) when there is no such link any more.
+    Raises KernelError (ENODEV) if the link does not exist.
     """
     deadline = time.monotonic() + timeout
     with rtnl.netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:
@@ -50,16 +48,18 @@ def wait_for_link(rtnl: Rtnl, ifindex: int, condition: Callable[[Link], bool], t
 
 
 def wait_until_running(rtnl: Rtnl, ifindex: int, timeout: float = 5.0) -> bool:
-    """Wait until a link that is up has its carrier and transmits; False after `timeout` seconds."""
+    """Wait until a link that is up has a carrier and transmits; return False after `timeout` seconds."""
     return wait_for_link(rtnl, ifindex, lambda link: link.running, timeout)
 
 
 class LinkEvent(msgspec.Struct, frozen=True):
-    """A link that is new, has changed or is gone.
+    """A new, changed or deleted link.
 
-    where   the name that its namespace was given
-    link    as it is now; as it was last, if it is gone
-    time    nanoseconds since the epoch, taken when it was read
+    Attributes:
+        where: The name given to its namespace.
+        kind: The change.
+        link: The link's state after the change; its last state if deleted.
+        time: The time of reading, in nanoseconds since the epoch.
     """
 
     where: str
@@ -69,10 +69,10 @@ class LinkEvent(msgspec.Struct, frozen=True):
 
 
 class LinkEvents(Closeable):
-    """The changes of links in several namespaces, from its making on: every one that the kernel tells of."""
+    """The link changes in several namespaces since this object was created."""
 
     def __init__(self, namespaces: Mapping[str, Netns]) -> None:
-        """Listen in each; raises KernelError."""
+        """Subscribe in each namespace; `namespaces` maps names for the events to namespaces. Raises KernelError."""
         self._sockets: dict[int, tuple[str, socket.socket]] = {}
         self._known: dict[tuple[str, int], Link] = {}
         self._poll = select.poll()
@@ -89,19 +89,22 @@ class LinkEvents(Closeable):
             self._resources = undo.pop_all()
 
     def filenos(self) -> list[int]:
-        """For poll(2): when one can be read, `read`."""
+        """Return the descriptors for poll(2); when one is readable, call `read`."""
         return list(self._sockets)
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until something can be taken, for `timeout` seconds or for ever; False if nothing came."""
+        """Wait for an event; return False if none came within `timeout` seconds. None waits without limit."""
         return bool(self._poll.poll(None if timeout is None else timeout * 1000))
 
     def read(self) -> list[LinkEvent]:
-        """What has changed since, in order within each namespace. What changed nothing that a Link has is left out."""
+        """Return the changes since the last call, in order within each namespace.
+
+        Events that change no field of `Link` except counters are left out.
+        """
         events = []
         for where, opened in self._sockets.values():
-            for octets in _received(opened):
-                for deleted, link in _links_in(octets):
+            for data in _received(opened):
+                for deleted, link in _links_in(data):
                     before = self._known.pop((where, link.index), None)
                     kind: Literal["new", "changed", "deleted"] = "changed" if before is not None else "new"
                     if deleted:
@@ -113,22 +116,22 @@ class LinkEvents(Closeable):
         return events
 
     def close(self) -> None:
-        """Stop listening."""
+        """Close the sockets."""
         self._resources.close()
 
 
 def _state(link: Link) -> Link:
-    """The link without what counts by itself."""
+    """Return the link with its counters set to 0."""
     return msgspec.structs.replace(link, **dict.fromkeys(COUNTERS, 0))
 
 
-def _links_in(octets: bytes) -> list[tuple[bool, Link]]:
-    """The links that a message of the group tells of, each with whether it is gone."""
+def _links_in(data: bytes) -> list[tuple[bool, Link]]:
+    """Return the links of a datagram of RTMGRP_LINK, each with True if it was deleted."""
     message_class, found, offset = message_classes()["ifinfmsg"], [], 0
-    while offset + NLMSG_HEADER_SIZE <= len(octets):
-        size, kind = struct.unpack_from("=IH", octets, offset)
+    while offset + NLMSG_HEADER_SIZE <= len(data):
+        size, kind = struct.unpack_from("=IH", data, offset)
         if kind in (RTM_NEWLINK, RTM_DELLINK):
-            news = message_class(octets[offset : offset + size])
+            news = message_class(data[offset : offset + size])
             news.decode()
             found.append((kind == RTM_DELLINK, link_from_message(news)))
         offset += size + 3 & ~3
@@ -142,12 +145,12 @@ def _received(opened: socket.socket) -> Iterator[bytes]:
         except BlockingIOError:
             return
         except OSError as error:
-            if error.errno != errno.ENOBUFS:  # some were lost: those after them say how it is
+            if error.errno != errno.ENOBUFS:  # events were lost; later ones have the current state
                 raise
 
 
 def _drain(events: socket.socket) -> None:
-    # What an event says is not read: the link is asked anew, which also serves where events were lost (ENOBUFS).
+    # The events' content is ignored: the link is queried again, which also works if events were lost (ENOBUFS).
     while True:
         try:
             events.recv(1)

@@ -1,4 +1,4 @@
-"""What the kernel's tables hold: links, addresses, routes, rules, neighbours, each as it was at one instant.
+"""Links, addresses, routes, rules and neighbours, as snapshots of the kernel's tables.
 
 Source: rtnetlink(7), <linux/if_link.h>, <linux/rtnetlink.h>, <linux/fib_rules.h>, <linux/neighbour.h>.
 """
@@ -14,7 +14,7 @@ import msgspec
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
 
-# <linux/rtnetlink.h>, RTN_*: the position is the number.
+# <linux/rtnetlink.h>, RTN_*: the index is the number.
 ROUTE_TYPES = (
     "unspec", "unicast", "local", "broadcast", "anycast", "multicast",
     "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
@@ -28,17 +28,22 @@ _NEIGHBOUR_STATES = {
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A device.
+    """An interface. The counters rx_* and tx_* start at its creation; a TUN receives (rx) what is written to it.
 
-    kind              "tun", "veth", "bridge"; "" for lo and for hardware
-    running           up, and with a carrier (IFF_RUNNING)
-    carrier           whether the cable is in, as far as the driver knows
-    operstate         "up", "down", "lowerlayerdown", "dormant", "unknown", … (RFC 2863)
-    hardware_address  "02:00:00:00:00:01"; "" for a TUN, which has none
-    mtu, txqueuelen   octets; packets
-    master            the index of the bridge that it is a port of, 0 for none
-    peer_index        the index of a veth's other end, in that end's namespace; 0 for none
-    rx_*, tx_*        since the device was made; for a TUN, rx is what was written to its descriptor
+    Attributes:
+        index: The index in its namespace.
+        name: The name.
+        kind: "tun", "veth", "bridge", …; "" for lo and hardware.
+        mtu: The MTU in bytes.
+        up: True if set up by the administrator (IFF_UP).
+        running: True if up and with a carrier (IFF_RUNNING).
+        carrier: True if the driver reports a carrier.
+        operstate: "up", "down", "lowerlayerdown", "dormant", "unknown", … (RFC 2863).
+        hardware_address: The Ethernet address, as "02:00:00:00:00:01"; "" for a TUN.
+        txqueuelen: The length of the transmit queue in packets.
+        flags: IFF_*.
+        master: The index of the bridge that it belongs to; 0 for none.
+        peer_index: The index of a veth's other end in that end's namespace; 0 for none.
     """
 
     index: int
@@ -65,12 +70,16 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
-    """An address of a device.
+    """An address of an interface.
 
-    family   socket.AF_INET or AF_INET6
-    peer     the other end's address on a point-to-point link, "" where none was given
-    scope    0 global, 253 link, 254 host (RT_SCOPE_*)
-    flags    IFA_F_*
+    Attributes:
+        ifindex: The interface.
+        family: socket.AF_INET or AF_INET6.
+        address: The address, as "10.1.2.1".
+        prefix_length: The prefix length.
+        peer: The other end's address on a point-to-point link, or "".
+        scope: 0 for global, 253 for link, 254 for host (RT_SCOPE_*).
+        flags: IFA_F_*.
     """
 
     ifindex: int
@@ -83,18 +92,25 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cidr(self) -> str:
-        """As it was given: "10.1.2.1/24"."""
+        """The address with its prefix length, as "10.1.2.1/24"."""
         return f"{self.address}/{self.prefix_length}"
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
     """A route.
 
-    dst      "192.0.2.0/24"; "default" for all there is
-    type     "unicast", "local", "broadcast", "multicast", "blackhole", "unreachable", "prohibit", "throw"
-    via      the next hop, "" for none
-    ifindex  0 where no one device is named (a blackhole, or several next hops)
-    mtu      the route's own, in octets; 0 for none
+    Attributes:
+        family: socket.AF_INET or AF_INET6.
+        dst: "192.0.2.0/24" or "default".
+        type: "unicast", "local", "broadcast", "multicast", "blackhole", "unreachable", "prohibit" or "throw".
+        via: The next hop, or "".
+        ifindex: The outgoing interface; 0 for none (a blackhole) or several next hops.
+        table: The number of the routing table.
+        source: The preferred source address, or "".
+        metric: The priority; the lowest wins.
+        scope: RT_SCOPE_*.
+        protocol: RTPROT_*, the origin of the route.
+        mtu: The route's MTU in bytes; 0 if it has none.
     """
 
     family: int
@@ -111,7 +127,7 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of policy routing; `src`, `dst`, `iif` and `oif` are "" where it does not ask; `table` 0: no look-up."""
+    """A policy routing rule. `src`, `dst`, `iif` and `oif` are "" if they match anything; `table` 0 means no lookup."""
 
     family: int
     priority: int
@@ -125,7 +141,7 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of the neighbour table (ARP, NDP); `state` is "reachable", "stale", "permanent", "failed", …"""
+    """A neighbour entry (ARP, NDP); `state` is "reachable", "stale", "permanent", "failed", …"""
 
     ifindex: int
     family: int
@@ -134,11 +150,11 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
     state: str
 
 
-# ---- from pyroute2's decoded messages, which have their fields as keys and their attributes behind get_attr() -------
+# ---- conversion of decoded pyroute2 messages: fields are keys, attributes are read with get_attr() -----------------
 
 
 def link_from_message(message: Any) -> Link:
-    """The link in an ifinfmsg."""
+    """Convert an ifinfmsg."""
     get, flags = message.get_attr, message["flags"]
     counters = get("IFLA_STATS64") or get("IFLA_STATS") or {}
     info = get("IFLA_LINKINFO")
@@ -165,8 +181,8 @@ COUNTERS = tuple(name for name in Link.__struct_fields__ if name.startswith(("rx
 
 
 def address_from_message(message: Any) -> Address:
-    """The address in an ifaddrmsg."""
-    # IFA_ADDRESS is the other end's where there is IFA_LOCAL, and our own where there is not (<linux/if_addr.h>).
+    """Convert an ifaddrmsg."""
+    # With IFA_LOCAL, IFA_ADDRESS is the other end's address; without it, our own (<linux/if_addr.h>).
     address, local = message.get_attr("IFA_ADDRESS"), message.get_attr("IFA_LOCAL")
     flags = message.get_attr("IFA_FLAGS")
     return Address(
@@ -181,7 +197,7 @@ def address_from_message(message: Any) -> Address:
 
 
 def route_from_message(message: Any) -> Route:
-    """The route in a rtmsg."""
+    """Convert a rtmsg."""
     get, dst, metrics = message.get_attr, message.get_attr("RTA_DST"), message.get_attr("RTA_METRICS")
     length, number = message["dst_len"], message["type"]
     anywhere = "::" if message["family"] == socket.AF_INET6 else "0.0.0.0"
@@ -201,7 +217,7 @@ def route_from_message(message: Any) -> Route:
 
 
 def rule_from_message(message: Any) -> Rule:
-    """The rule in a fibmsg."""
+    """Convert a fibmsg."""
     get = message.get_attr
     src, dst = get("FRA_SRC"), get("FRA_DST")
     return Rule(
@@ -218,7 +234,7 @@ def rule_from_message(message: Any) -> Rule:
 
 
 def neighbour_from_message(message: Any) -> Neighbour:
-    """The entry in an ndmsg."""
+    """Convert an ndmsg."""
     return Neighbour(
         ifindex=message["ifindex"],
         family=message["family"],

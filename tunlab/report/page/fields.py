@@ -5,6 +5,7 @@ Names are those of the header classes, as tests use them. Positions come from `L
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -12,12 +13,11 @@ from tunlab.errors import PacketError
 from tunlab.packet import Finding, FindingKind, Packet, Verdict
 from tunlab.packet.field import Field
 from tunlab.packet.judgement import layers_of
-from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket, skip_vlan_tags
 from tunlab.report import arp
 
 ARP = 0x0806
 ETHERTYPES = {0x0800: "IPv4", 0x0806: "ARP", 0x86DD: "IPv6", 0x8100: "802.1Q", 0x88A8: "802.1ad", 0x9100: "VLAN"}
-TAGS = (0x8100, 0x88A8, 0x9100)
 QUOTED_DEPTH = 3
 """Maximum depth at which packets quoted in ICMP errors are decoded."""
 
@@ -86,11 +86,11 @@ def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
         if end:
             yield FieldRow(0, "link", pluralize(end, "byte"), 0, end * 8)
         return
-    at, kind, rows = 12, int.from_bytes(data[12:14], "big"), list[FieldRow]()
-    while kind in TAGS and at + 6 <= len(data):
-        tag = int.from_bytes(data[at + 2 : at + 4], "big")
-        rows.append(FieldRow(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", at * 8, 32))
-        at, kind = at + 4, int.from_bytes(data[at + 4 : at + 6], "big")
+    at, rows = skip_vlan_tags(data), list[FieldRow]()
+    for start in range(12, at, 4):
+        kind, tag = struct.unpack_from(">HH", data, start)
+        rows.append(FieldRow(1, "vlan", f"{tag & 0xFFF} ({_ethertype(kind)}, priority {tag >> 13})", start * 8, 32))
+    kind = int.from_bytes(data[at : at + 2], "big")
     yield FieldRow(0, "Ethernet", f"{data[6:12].hex(':')} → {data[:6].hex(':')}", 0, (at + 2) * 8)
     yield FieldRow(1, "dst", data[:6].hex(":"), 0, 48)
     yield FieldRow(1, "src", data[6:12].hex(":"), 48, 48)
@@ -120,9 +120,7 @@ def link_summary(record: RecordedPacket) -> str:
     """Return one line on a record without an IPv4 packet, from its link header."""
     data = record.data
     if record.interface.linktype == LINKTYPE_ETHERNET and len(data) >= 14:
-        at = 12
-        while int.from_bytes(data[at : at + 2], "big") in TAGS:
-            at += 4
+        at = skip_vlan_tags(data)
         kind = int.from_bytes(data[at : at + 2], "big")
         if kind == ARP and arp.is_ethernet_ipv4(data[at + 2 :]):
             return arp.summarize(data[at + 2 :])
