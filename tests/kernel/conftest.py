@@ -1,4 +1,4 @@
-"""What every kernel test stands on: namespaces and devices of its own, without the plugin above this floor."""
+"""Fixtures of the kernel tests: namespaces and devices without the pytest plugin, which is a higher layer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rtnl(netns):
 
 @pytest.fixture
 def tun(netns):
-    """A TUN, 10.1.2.1/24, up."""
+    """Create a TUN with the address 10.1.2.1/24, up."""
     with TunDevice.create(netns) as tun:
         tun.configure(["10.1.2.1/24"])
         yield tun
@@ -48,10 +48,10 @@ def tun(netns):
 
 @pytest.fixture
 def run_python(as_nobody):
-    """Run Python source in a process of its own, behind a `prefix` of other programs; returns what it printed.
+    """Return a function that runs Python source in a new process, after a `prefix` command, and returns its output.
 
-    With `nobody`, as an unprivileged user, in a mount namespace in which the TUN node is open to all and in which
-    that user can reach the interpreter: the machine's own node and directories stay as they are.
+    With `nobody` it runs as an unprivileged user in a mount namespace where /dev/net/tun is open to all and the
+    interpreter is readable.
     """
 
     def run(source, *arguments, prefix=(), nobody=False, launcher=(), tun_mode=0o666, status=0):
@@ -83,7 +83,7 @@ def checksum(octets):
 
 @pytest.fixture
 def datagram():
-    """Build an IPv4 datagram by hand: this floor knows no packets."""
+    """Return a function that builds an IPv4 datagram, because this layer must not use tunlab.packet."""
 
     def build(payload=b"", *, src="10.1.2.2", dst="10.1.2.1", protocol=1, size=None, bad_checksum=False):
         if size is not None:

@@ -15,7 +15,7 @@ OPENED = {
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_a_with_block_closes_at_its_end_and_closing_may_be_repeated(netns, make):
+def test_with_block_closes_and_close_may_be_called_again(netns, make):
     opened = make(netns)
     assert isinstance(opened, Closeable)
     with opened as entered:
@@ -27,19 +27,19 @@ def test_a_with_block_closes_at_its_end_and_closing_may_be_repeated(netns, make)
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_an_error_closes_and_goes_on(netns, make):
+def test_with_block_error_closes_and_propagates(netns, make):
     with pytest.raises(ZeroDivisionError), make(netns) as opened:
         raise ZeroDivisionError
     assert opened.closed
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_nothing_can_be_hung_on_it_by_a_mistyped_name(netns, make):
+def test_unknown_attribute_cannot_be_set(netns, make):
     with make(netns) as opened, pytest.raises(AttributeError):
         opened.clsoed = True
 
 
-def test_who_does_not_say_how_to_close_cannot_be_made():
+def test_subclass_without_close_cannot_be_instantiated():
     class Forgetful(Closeable):
         pass
 

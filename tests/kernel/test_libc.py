@@ -7,7 +7,7 @@ from tunlab.kernel import libc
 from tunlab.kernel.namespace.netns_thread import run_in_thread
 
 
-def test_unshare_gives_the_thread_a_namespace_of_its_own():
+def test_unshare_moves_thread_into_new_namespace():
     def inside():
         libc.unshare(libc.CLONE_NEWNET)
         return Path("/proc/thread-self/ns/net").stat().st_ino
@@ -15,37 +15,37 @@ def test_unshare_gives_the_thread_a_namespace_of_its_own():
     assert run_in_thread(inside) != Path("/proc/thread-self/ns/net").stat().st_ino
 
 
-def test_setns_refuses_a_descriptor_that_is_no_namespace():
+def test_setns_on_other_descriptor_raises_einval():
     with Path("/dev/null").open() as file, pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_setns_checks_the_kind():
+def test_setns_with_wrong_type_raises_einval():
     with Path("/proc/self/ns/uts").open() as file, pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_unshare_of_a_user_namespace_with_threads_is_refused():
+def test_unshare_user_namespace_with_threads_raises():
     with pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.unshare(libc.CLONE_NEWUSER))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_mount_raises_the_errno(tmp_path):
+def test_mount_failure_raises_errno(tmp_path):
     with pytest.raises(OSError) as raised:
         libc.mount("none", str(tmp_path / "nowhere"), "tmpfs", 0)
     assert raised.value.errno == errno.ENOENT
 
 
-def test_umount2_of_what_is_no_mount_point_is_refused(tmp_path):
+def test_umount2_without_mount_point_raises(tmp_path):
     with pytest.raises(OSError) as raised:
         libc.umount2(str(tmp_path), libc.MNT_DETACH)
     assert raised.value.errno == errno.EINVAL
 
 
-def test_a_mount_in_a_private_namespace_is_seen_by_its_thread_only(tmp_path):
+def test_mount_in_private_namespace_is_invisible_outside(tmp_path):
     (tmp_path / "marker").touch()
 
     def inside():
@@ -58,7 +58,7 @@ def test_a_mount_in_a_private_namespace_is_seen_by_its_thread_only(tmp_path):
     assert (tmp_path / "marker").exists()
 
 
-def test_capset_and_ambient_capabilities_reach_an_executed_program(run_python):
+def test_capset_and_ambient_set_reach_executed_program(run_python):
     source = """
         import os
         from tunlab.kernel import libc
@@ -71,11 +71,11 @@ def test_capset_and_ambient_capabilities_reach_an_executed_program(run_python):
     assert run_python(source).split() == ["CapAmb:", f"{1 << 12:016x}"]
 
 
-def test_an_ambient_capability_that_is_not_inheritable_is_refused():
+def test_raise_ambient_without_inheritable_raises():
     with pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.raise_ambient(12))
     assert raised.value.errno == errno.EPERM
 
 
-def test_ctypes_is_not_loaded_by_the_import(run_python):
+def test_import_does_not_load_ctypes(run_python):
     assert run_python("import sys, tunlab.kernel.namespace.netns; print('ctypes' in sys.modules)").strip() == "False"

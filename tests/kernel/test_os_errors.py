@@ -18,25 +18,25 @@ from tunlab.kernel.os_errors import (
 IP_RECVERR = 11  # <linux/in.h>
 
 
-def test_an_unknown_number_gives_the_systems_words():
+def test_kernel_error_unknown_errno_uses_system_text():
     error = kernel_error(OSError(errno.EIO, "Input/output error"), "do it", netns="net:[1]", ifname="tun0")
     assert type(error) is KernelError
     assert str(error) == "do it: Input/output error (EIO)"
     assert (error.errno, error.operation, error.netns, error.ifname) == (errno.EIO, "do it", "net:[1]", "tun0")
 
 
-def test_the_kernels_sentence_goes_before_the_systems_words():
+def test_kernel_error_reason_replaces_system_text():
     error = kernel_error(OSError(errno.EINVAL, "Invalid argument"), "do it", reason="mtu less than device minimum")
     assert str(error) == "do it: mtu less than device minimum (EINVAL)"
 
 
-def test_a_known_number_gives_its_reason_and_remedy():
+def test_kernel_error_explained_errno_gives_reason_and_remedy():
     error = kernel_error(OSError(errno.EIO, ""), "write", reasons={errno.EIO: ("the link is down", "set it up first")})
     assert str(error) == "write: the link is down (EIO); set it up first"
     assert error.remedy == "set it up first"
 
 
-def test_a_known_number_goes_before_the_missing_capability():
+def test_kernel_error_explanation_precedes_missing_capability():
     error = kernel_error(
         OSError(errno.EACCES, ""), "run", needs="CAP_NET_RAW", reasons={errno.EACCES: ("no x bit", "")}
     )
@@ -44,45 +44,47 @@ def test_a_known_number_goes_before_the_missing_capability():
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
-def test_a_held_capability_is_not_called_missing(code):
+def test_kernel_error_present_capability_is_not_reported_missing(code):
     error = kernel_error(OSError(code, ""), "unshare", needs="CAP_SYS_ADMIN")
     assert isinstance(error, PrivilegeError)
     assert error.missing == "CAP_SYS_ADMIN"
-    assert "CAP_SYS_ADMIN is in effect here" in str(error)
+    assert "CAP_SYS_ADMIN is present" in str(error)
     assert "seccomp" in str(error)
 
 
-def test_a_dropped_capability_is_named(run_python):
+def test_kernel_error_dropped_capability_is_named(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import kernel_error, has_capability
         assert not has_capability("CAP_NET_ADMIN") and has_capability("CAP_SYS_ADMIN")
         print(kernel_error(OSError(errno.EPERM, ""), "set tun0 up", needs="CAP_NET_ADMIN"))
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
-    remedy = "you are root, but without it: run in a container with --cap-add NET_ADMIN"
-    assert said.startswith(f"set tun0 up: CAP_NET_ADMIN is missing (EPERM); {remedy}")
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
+    remedy = "you are root without it; run in a container with --cap-add NET_ADMIN"
+    assert output.startswith(f"set tun0 up: CAP_NET_ADMIN is missing (EPERM); {remedy}")
 
 
-def test_who_is_not_root_is_told_to_be(run_python):
+def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import kernel_error
         print(kernel_error(OSError(errno.EPERM, ""), "set tun0 up", needs="CAP_NET_ADMIN"))
     """
-    said = run_python(source, nobody=True)
-    assert said.startswith("set tun0 up: CAP_NET_ADMIN is missing (EPERM); run as root, in a container with --cap-add")
+    output = run_python(source, nobody=True)
+    assert output.startswith(
+        "set tun0 up: CAP_NET_ADMIN is missing (EPERM); run as root, in a container with --cap-add"
+    )
 
 
-def test_without_a_needed_capability_eperm_is_a_plain_error():
+def test_kernel_error_eperm_without_needs_is_no_privilege_error():
     assert type(kernel_error(OSError(errno.EPERM, ""), "write")) is KernelError
 
 
-def test_another_number_does_not_blame_the_capability():
+def test_kernel_error_other_errno_is_no_privilege_error():
     assert type(kernel_error(OSError(errno.ENODEV, ""), "bind", needs="CAP_NET_RAW")) is KernelError
 
 
-def test_a_kernel_error_goes_through_unchanged():
+def test_kernel_error_is_not_translated_again():
     first = KernelError(errno.EINVAL, "first")
     assert kernel_error(first, "second") is first
     with pytest.raises(KernelError) as raised, translate_os_errors("second"):
@@ -90,32 +92,32 @@ def test_a_kernel_error_goes_through_unchanged():
     assert raised.value is first
 
 
-def test_the_block_that_succeeds_is_left_alone():
+def test_translate_os_errors_without_error_does_nothing():
     with translate_os_errors("do it"):
         value = 1
     assert value == 1
 
 
-def test_another_exception_goes_through():
+def test_translate_os_errors_passes_other_exceptions():
     with pytest.raises(ZeroDivisionError), translate_os_errors("do it"):
         raise ZeroDivisionError
 
 
-def test_the_tree_is_still_an_oserror():
+def test_kernel_error_is_caught_as_oserror():
     with pytest.raises(OSError) as raised, translate_os_errors("do it"):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory")
     assert raised.value.errno == errno.ENOENT
     assert isinstance(raised.value, KernelError)
 
 
-def test_the_effective_capabilities_are_those_of_the_status_file():
+def test_effective_capabilities_equal_status_file():
     mask = effective_capabilities()
     for name, number in CAPABILITIES.items():
         assert has_capability(name) == bool(mask & 1 << number)
 
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
-def test_what_a_socket_is_refused_has_a_reason_and_a_remedy(code):
+def test_socket_reasons_appear_in_message(code):
     error = kernel_error(OSError(code, "the system's words"), "send", reasons=SOCKET_REASONS)
     reason, remedy = SOCKET_REASONS[code]
     assert str(error) == f"send: {reason} ({errno.errorcode[code]}); {remedy}"
@@ -154,7 +156,7 @@ def attempts(netns, tun):
 
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
-def test_each_is_what_the_kernel_answers(netns, tun, code):
+def test_socket_reasons_match_the_kernels_errors(netns, tun, code):
     make, attempt = attempts(netns, tun)[code]
     with netns.socket() as taken, make() as opened:
         taken.bind(("10.1.2.1", 80))
@@ -163,12 +165,12 @@ def test_each_is_what_the_kernel_answers(netns, tun, code):
     assert (raised.value.errno, raised.value.remedy) == (code, SOCKET_REASONS[code][1])
 
 
-def test_the_remedy_is_the_callers_where_a_user_namespace_would_not_do(run_python):
+def test_kernel_error_grant_of_caller_replaces_default_advice(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import ROOT_REMEDY, kernel_error
         error = kernel_error(OSError(errno.EPERM, ""), "pin", needs="CAP_SYS_ADMIN", grant=ROOT_REMEDY, ifname="x")
-        remedy = error.remedy.removeprefix("you are root, but without it: run ")
+        remedy = error.remedy.removeprefix("you are root without it; run ")
         print(remedy in ROOT_REMEDY, "userns" in str(error), error.ifname)
     """
     assert run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"]).split() == ["True", "False", "x"]

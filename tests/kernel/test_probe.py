@@ -11,7 +11,7 @@ def probes():
     return {found.name: found for found in probe()}
 
 
-def test_a_machine_that_runs_these_tests_has_all_that_is_needed(probes):
+def test_probe_on_test_machine_finds_everything_needed(probes):
     assert {found.name for found in probes.values() if found.needed} == {
         "/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW",
         "network namespace", "TUN device", "packet socket",
@@ -19,14 +19,14 @@ def test_a_machine_that_runs_these_tests_has_all_that_is_needed(probes):
     assert all(found.ok for found in probes.values() if found.needed)
 
 
-def test_everything_is_asked(probes):
+def test_probe_covers_every_feature(probes):
     optional = {found.name for found in probes.values() if not found.needed}
     assert optional == {
         "IPv6", "nf_tables", "veth", "bridge", "qdisc tbf", "qdisc netem", "user namespace", "ping",
     }  # fmt: skip
 
 
-def test_each_says_what_it_saw_and_what_to_do(probes):
+def test_probe_results_have_detail_and_remedy(probes):
     for found in probes.values():
         assert found.detail
         if not found.ok:
@@ -34,16 +34,16 @@ def test_each_says_what_it_saw_and_what_to_do(probes):
             assert found.remedy not in found.detail
 
 
-def test_the_node_is_described(probes):
+def test_probe_describes_tun_device_node(probes):
     assert probes["/dev/net/tun"].detail.startswith("mode 0")
     assert "multi-queue" in probes["/dev/net/tun"].detail
 
 
-def test_ping_is_found_where_it_is(probes):
+def test_probe_finds_ping_program(probes):
     assert probes["ping"].ok == (shutil.which("ping") is not None)
 
 
-def test_a_missing_ping_is_said(run_python):
+def test_probe_missing_ping_is_reported(run_python):
     source = """
         import os
         from tunlab.kernel.probe import _ping
@@ -69,25 +69,25 @@ MAKE = """
     ("dropped", "missing"),
     [("-sys_admin", "CAP_SYS_ADMIN"), ("-net_admin", "CAP_NET_ADMIN"), ("-all", "CAP_SYS_ADMIN")],
 )
-def test_a_missing_capability_is_one_sentence(run_python, dropped, missing):
-    said = run_python(MAKE, prefix=["setpriv", f"--bounding-set={dropped}"])
-    assert said.startswith(missing + " | ")
-    assert f"{missing} is missing (EPERM)" in said
-    assert said.count("\n") == 1
+def test_probe_missing_capability_is_one_message(run_python, dropped, missing):
+    output = run_python(MAKE, prefix=["setpriv", f"--bounding-set={dropped}"])
+    assert output.startswith(missing + " | ")
+    assert f"{missing} is missing (EPERM)" in output
+    assert output.count("\n") == 1
 
 
-def test_a_closed_node_is_one_sentence(run_python):
-    said = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns"), tun_mode=0o600)
-    assert said.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
+def test_probe_inaccessible_node_is_one_message(run_python):
+    output = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns"), tun_mode=0o600)
+    assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
 
 
-def test_a_missing_node_is_one_sentence(run_python):
+def test_probe_missing_node_is_one_message(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
-    said = run_python(MAKE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
-    assert said.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun does not exist")
+    output = run_python(MAKE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
+    assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun does not exist")
 
 
-def test_in_a_user_namespace_all_is_ready(run_python):
+def test_probe_in_user_namespace_finds_everything(run_python):
     assert run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns")).strip() == "ready"
 
 
@@ -100,7 +100,7 @@ PROBE = """
 """
 
 
-def test_without_root_everything_is_tried_in_a_user_namespace(run_python):
+def test_probe_without_root_uses_user_namespace(run_python):
     source = """
         from tunlab.kernel.probe import probe
         for found in probe():
@@ -117,7 +117,7 @@ def test_without_root_everything_is_tried_in_a_user_namespace(run_python):
     assert {name for name, *_, inside in rows if inside == "False"} == {"user namespace", "ping"}
 
 
-def test_without_root_a_closed_node_is_all_that_is_missing(run_python):
+def test_probe_without_root_inaccessible_node_is_only_failure(run_python):
     rows = [line.split("|") for line in run_python(PROBE, nobody=True, tun_mode=0o600).splitlines()]
     answers = {name: (ok, remedy) for ok, name, _, remedy in rows}
     assert answers["network namespace"][0] == answers["CAP_NET_ADMIN"][0] == "True"
@@ -126,9 +126,9 @@ def test_without_root_a_closed_node_is_all_that_is_missing(run_python):
         assert answers[name][1]
 
 
-def test_without_any_right_every_probe_still_answers(run_python, without_capabilities):
-    said = run_python(PROBE, prefix=["unshare", "--mount", "sh", "-ec", HIDDEN, "sh", *without_capabilities])
-    rows = [line.split("|") for line in said.splitlines()]
+def test_probe_without_privileges_returns_every_result(run_python, without_capabilities):
+    output = run_python(PROBE, prefix=["unshare", "--mount", "sh", "-ec", HIDDEN, "sh", *without_capabilities])
+    rows = [line.split("|") for line in output.splitlines()]
     answers = {name: (ok, detail, remedy) for ok, name, detail, remedy in rows}
     for name in ("/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "network namespace"):
         assert answers[name][0] == "False"
@@ -138,13 +138,13 @@ def test_without_any_right_every_probe_still_answers(run_python, without_capabil
     assert "TUN device" not in answers  # nothing more is asked where there is no namespace
 
 
-def test_without_net_raw_the_packet_socket_alone_is_missing(run_python):
-    said = run_python(PROBE, prefix=["setpriv", "--bounding-set=-net_raw"])
-    rows = {name: ok for ok, name, *_ in (line.split("|") for line in said.splitlines())}
+def test_probe_without_net_raw_only_packet_socket_fails(run_python):
+    output = run_python(PROBE, prefix=["setpriv", "--bounding-set=-net_raw"])
+    rows = {name: ok for ok, name, *_ in (line.split("|") for line in output.splitlines())}
     assert (rows["TUN device"], rows["packet socket"], rows["CAP_NET_RAW"]) == ("True", "False", "False")
 
 
-def test_a_probe_is_a_frozen_row():
+def test_probe_result_is_immutable():
     found = Probe("name", ok=True, detail="works")
     assert (found.remedy, found.needed) == ("", False)
     with pytest.raises(AttributeError):

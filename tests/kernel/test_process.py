@@ -7,8 +7,8 @@ from tunlab.kernel.process import defer_signals
 
 
 @pytest.fixture
-def came():
-    """The signals that reached who was there before; its handlers are put back."""
+def received():
+    """Record SIGINT and SIGTERM in a list instead of handling them."""
     seen = []
     before = {
         each: signal.signal(each, lambda number, _: seen.append(number)) for each in (signal.SIGINT, signal.SIGTERM)
@@ -19,24 +19,24 @@ def came():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_waits_for_the_end_of_the_block(came, number):
+def test_defer_signals_first_signal_waits_for_end_of_block(received, number):
     with defer_signals():
         signal.raise_signal(number)
-        assert came == []
-    assert came == [number]
+        assert received == []
+    assert received == [number]
     signal.raise_signal(number)
-    assert came == [number, number]
+    assert received == [number, number]
 
 
-def test_a_second_one_comes_at_once_and_each_comes_once(came):
+def test_defer_signals_second_signal_delivers_both_once(received):
     with defer_signals():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
-        assert sorted(came) == [signal.SIGINT, signal.SIGTERM]
-    assert sorted(came) == [signal.SIGINT, signal.SIGTERM]
+        assert sorted(received) == [signal.SIGINT, signal.SIGTERM]
+    assert sorted(received) == [signal.SIGINT, signal.SIGTERM]
 
 
-def test_what_it_raises_is_raised_and_an_error_of_the_block_is_its_context():
+def test_defer_signals_handler_exception_has_block_error_as_context():
     def fail():
         with defer_signals():
             signal.raise_signal(signal.SIGINT)
@@ -47,7 +47,7 @@ def test_what_it_raises_is_raised_and_an_error_of_the_block_is_its_context():
     assert isinstance(interrupt.value.__context__, ValueError)
 
 
-def test_what_is_ignored_stays_ignored():
+def test_defer_signals_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with defer_signals():
@@ -57,7 +57,7 @@ def test_what_is_ignored_stays_ignored():
         signal.signal(signal.SIGINT, before)
 
 
-def test_in_another_thread_it_holds_nothing_back(came):
+def test_defer_signals_in_other_thread_does_nothing(received):
     def work():
         with defer_signals():
             entered.append(signal.getsignal(signal.SIGINT))

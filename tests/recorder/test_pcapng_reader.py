@@ -1,4 +1,4 @@
-"""Recordings that others write, in every form the formats allow, and files broken in every way."""
+"""Reading files of other programs in every allowed form, and malformed files."""
 
 import errno
 import io
@@ -57,7 +57,7 @@ def enhanced(order, ticks, octets, *pairs, index=0):
     ],
 )
 @pytest.mark.parametrize("offset", [None, 0, 3600, -1])
-def test_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
+def test_read_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
     pairs = [] if resolution is None else [(9, bytes((resolution,)))]
     pairs += [] if offset is None else [(14, struct.pack(order + "q", offset))]
     (record,) = read_pcapng(section(order) + interface(order, *pairs) + enhanced(order, ticks, b"x"))
@@ -65,7 +65,7 @@ def test_every_time_resolution_and_offset(order, resolution, ticks, time_ns, off
 
 
 @ORDERS
-def test_sections_interfaces_and_blocks_of_every_kind(order):
+def test_read_sections_interfaces_and_every_block_type(order):
     other = {"<": ">", ">": "<"}[order]
     file = b"".join((
         section(order), interface(order, (2, b"a"), snaplen=4), interface(order, (2, b"b"), (0, b"")),
@@ -95,8 +95,8 @@ def classic(order, magic, fraction, *, major=2, linktype=1):
 
 @ORDERS
 @pytest.mark.parametrize(("magic", "fraction", "ticks"), [(0xA1B2C3D4, 5, 10**6), (0xA1B23C4D, 5000, 10**9)])
-def test_classic_pcap_in_either_order_and_resolution(order, magic, fraction, ticks):
-    # The upper half of the link type's word: a frame check sequence of 4 octets.
+def test_read_classic_pcap_in_both_byte_orders_and_resolutions(order, magic, fraction, ticks):
+    # The upper 16 bits of the link type announce a frame check sequence of 4 bytes.
     link = RecordedInterface(0, "", 1, 65535, ticks)
     assert list(read_pcapng(classic(order, magic, fraction, linktype=0x24000001))) == [
         RecordedPacket(link, 3_000_005_000, b"hi", 60),
@@ -104,10 +104,10 @@ def test_classic_pcap_in_either_order_and_resolution(order, magic, fraction, tic
     ]
 
 
-# ---- what is broken ------------------------------------------------------------------------------------------------
+# ---- malformed files ----------------------------------------------------------------------------------------------
 
-HEAD = section("<") + interface("<")  # 28 + 20 octets
-ENHANCED = enhanced("<", 1, b"abcd")  # 36 octets
+HEAD = section("<") + interface("<")  # 28 + 20 bytes
+ENHANCED = enhanced("<", 1, b"abcd")  # 36 bytes
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ ENHANCED = enhanced("<", 1, b"abcd")  # 36 octets
         (classic("<", 0xA1B2C3D4, 0)[:24] + struct.pack("<IIII", 0, 0, 2**32 - 1, 9), "captured_packet_length", 32),
     ],
 )
-def test_a_broken_file_is_named_by_field_and_offset(file, field, offset):
+def test_read_malformed_file_error_names_field_and_offset(file, field, offset):
     with pytest.raises((MalformedError, TruncatedRecordingError)) as caught:
         list(read_pcapng(file))
     assert caught.value.offset == offset
@@ -152,7 +152,7 @@ def test_a_broken_file_is_named_by_field_and_offset(file, field, offset):
 
 
 def cut_points(file):
-    """For every length that the file can be cut to: how many of its records come, and with which error."""
+    """Return, for every length that the file can be truncated to, the number of packets and the error."""
     for length in range(len(file)):
         came = []
         try:
@@ -165,7 +165,7 @@ def cut_points(file):
 
 
 @pytest.mark.parametrize("form", ["ours", "swapped", "pcap", "nsecpcap"])
-def test_a_file_cut_anywhere_gives_what_came_before(form):
+def test_read_truncated_file_yields_earlier_packets(form):
     if form == "ours":
         writer = PcapngWriter(memory := io.BytesIO(), comment="cut me")
         for n, name in enumerate(("tun0", "veth0")):
@@ -187,7 +187,7 @@ def test_a_file_cut_anywhere_gives_what_came_before(form):
             assert error.present < error.needed
             assert str(error) == str(pickle.loads(pickle.dumps(error)))
             assert ("is empty" if not length else f"offset {error.offset}") in str(error)
-    # Cut between two blocks a file is whole, and nowhere else.
+    # A file truncated between two blocks is complete; any other is not.
     ends, at = set(), {"ours": 0, "swapped": 0}.get(form, 24)
     while at < len(file):
         ends.add(at)
@@ -199,7 +199,7 @@ def test_a_file_cut_anywhere_gives_what_came_before(form):
 
 
 @given(st.data())
-def test_a_damaged_file_raises_nothing_else(data):
+def test_read_damaged_file_raises_only_packet_errors(data):
     file = bytearray(
         HEAD + enhanced("<", 1, b"abcd", (1, b"one"), (2, bytes(4))) + block("<", 3, struct.pack("<I", 4) + b"abcd")
         if data.draw(st.booleans())
@@ -222,7 +222,7 @@ def test_a_damaged_file_raises_nothing_else(data):
         classic("<", 0xA1B2C3D4, 0)[:24] + struct.pack("<IIII", 0, 0, MAX_BLOCK_SIZE, 9),
     ],
 )
-def test_a_claimed_length_is_not_allocated(tmp_path, file):
+def test_read_claimed_length_is_not_allocated(tmp_path, file):
     (path := tmp_path / "a").write_bytes(file)
     tracemalloc.start()
     try:
@@ -233,7 +233,7 @@ def test_a_claimed_length_is_not_allocated(tmp_path, file):
         tracemalloc.stop()
 
 
-def test_what_the_system_refuses_is_a_kernel_error(tmp_path):
+def test_read_unreadable_file_raises_kernel_error(tmp_path):
     for attempt, code in (
         (lambda: list(read_pcapng(tmp_path / "missing")), errno.ENOENT),
         (lambda: list(read_pcapng(tmp_path)), errno.EISDIR),
@@ -248,7 +248,7 @@ def test_what_the_system_refuses_is_a_kernel_error(tmp_path):
         assert errno.errorcode[code] in str(caught.value)
 
 
-def test_a_reader_that_is_gone_is_a_kernel_error():
+def test_write_to_closed_pipe_raises_kernel_error():
     reading, writing = os.pipe()
     with os.fdopen(writing, "wb", buffering=0) as sink:
         writer = PcapngWriter(sink)

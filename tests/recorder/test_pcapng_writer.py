@@ -1,4 +1,4 @@
-"""Recordings against Wireshark's own programs, and against every way in which a file can be broken."""
+"""Writing pcapng files, checked with Wireshark's programs, and extracting IPv4 packets from frames."""
 
 import io
 import os
@@ -36,21 +36,21 @@ NOW = 1_700_000_000_123_456_789
 
 
 def run(*command):
-    """A program's output; a program that is missing, or fails, fails the test."""
+    """Return a program's output; fail the test if the program is missing or fails."""
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def tshark(path, *fields):
-    """A row of fields for each packet."""
+    """Return the values of `fields` for each packet."""
     wanted = [word for field in fields for word in ("-e", field)]
     out = run("tshark", "-n", "-r", path, "-T", "fields", "-E", "separator=|", *wanted)
     return [tuple(line.split("|")) for line in out.splitlines()]
 
 
 def two_interfaces(path):
-    """A file with all that the writer can write, and the records that it holds."""
+    """Write a file with every feature of the writer, and return it with its packets."""
     with PcapngWriter.create(path, comment="test_the_kernel_answers") as writer:
         tun = writer.add_interface("tun0")
         veth = writer.add_interface("Größe0", linktype=LINKTYPE_ETHERNET, snaplen=40)
@@ -69,7 +69,7 @@ def two_interfaces(path):
 # ---- against Wireshark ---------------------------------------------------------------------------------------------
 
 
-def test_tshark_reads_what_is_written(tmp_path):
+def test_tshark_reads_written_packets(tmp_path):
     two_interfaces(path := tmp_path / "a.pcapng")
     assert tshark(path, "frame.interface_name", "frame.time_epoch", "frame.len", "frame.cap_len", "ip.dst") == [
         ("tun0", "1700000000.123456789", "33", "33", "10.0.0.2"),
@@ -83,7 +83,7 @@ def test_tshark_reads_what_is_written(tmp_path):
     ]
 
 
-def test_tshark_reads_the_blocks_around_the_packets(tmp_path):
+def test_tshark_reads_comments_interfaces_and_statistics(tmp_path):
     two_interfaces(path := tmp_path / "a.pcapng")
     seen = run("tshark", "-X", "read_format:MIME Files Format", "-r", path, "-V")
     system = os.uname()
@@ -96,12 +96,12 @@ def test_tshark_reads_the_blocks_around_the_packets(tmp_path):
         "Number of Packets Dropped by OS = 5",
     ):
         assert f"Option: {text}" in seen
-    assert "Section Length: -1" in seen  # it grows while it is written
-    assert seen.count("Option: End of Options") == 6  # every block but the packet that has no option
+    assert "Section Length: -1" in seen  # unknown, because the section grows
+    assert seen.count("Option: End of Options") == 6  # every block except the packet without options
     assert "Expert Info" not in seen
 
 
-def test_capinfos_finds_the_order_strict(tmp_path):
+def test_capinfos_reports_strict_time_order(tmp_path):
     two_interfaces(path := tmp_path / "a.pcapng")
     report = run("capinfos", path)
     assert "Strict time order:   True" in report
@@ -109,8 +109,8 @@ def test_capinfos_finds_the_order_strict(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "tick"), [("pcap", 1000), ("nsecpcap", 1), ("pcapng", 1)])
-def test_what_editcap_rewrites_is_read(tmp_path, form, tick):
-    # Classic pcap holds one interface only, and neither directions nor comments.
+def test_read_file_rewritten_by_editcap(tmp_path, form, tick):
+    # Classic pcap has one interface, no directions and no comments.
     with PcapngWriter.create(tmp_path / "a.pcapng") as writer:
         tun = writer.add_interface("tun0")
         for n in range(3):
@@ -127,7 +127,7 @@ def test_what_editcap_rewrites_is_read(tmp_path, form, tick):
         ]
 
 
-def test_what_mergecap_merges_is_read(tmp_path):
+def test_read_file_merged_by_mergecap(tmp_path):
     written = two_interfaces(tmp_path / "a.pcapng")
     with PcapngWriter.create(tmp_path / "b.pcapng") as writer:
         writer.write(writer.add_interface("tun7"), DATAGRAM, time_ns=NOW - 1)
@@ -154,7 +154,7 @@ packets = st.tuples(
     st.lists(st.tuples(texts, st.integers(0, 65535), st.integers(0, 2**32 - 1)), min_size=3, max_size=3),
     st.lists(packets, max_size=5),
 )
-def test_what_is_written_is_read(interfaces, packets):
+def test_written_packets_are_read_back(interfaces, packets):
     writer = PcapngWriter(file := io.BytesIO())
     for name, linktype, snaplen in interfaces:
         writer.add_interface(name, linktype=linktype, snaplen=snaplen)
@@ -171,7 +171,7 @@ def test_what_is_written_is_read(interfaces, packets):
     assert list(read_pcapng(file.getvalue())) == wanted
 
 
-def test_the_file_that_create_began_is_read_whole(tmp_path):
+def test_create_writes_readable_file(tmp_path):
     written = two_interfaces(path := tmp_path / "a.pcapng")
     assert list(read_pcapng(path)) == list(read_pcapng(str(path))) == list(read_pcapng(path.read_bytes())) == written
     with path.open("rb") as file:
@@ -179,7 +179,7 @@ def test_the_file_that_create_began_is_read_whole(tmp_path):
         assert not file.closed
 
 
-def test_a_pipe_is_read_while_it_is_written():
+def test_pipe_is_read_while_written():
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "wb", buffering=0) as sink:
         writer = PcapngWriter(sink)
@@ -191,14 +191,14 @@ def test_a_pipe_is_read_while_it_is_written():
         assert not sink.closed
 
 
-def test_a_file_of_the_callers_has_each_packet_at_once(tmp_path):
+def test_callers_file_has_each_packet_at_once(tmp_path):
     with (tmp_path / "buffered").open("wb", buffering=1 << 20) as file:
         writer = PcapngWriter(file)
         writer.write(writer.add_interface("tun0"), DATAGRAM, time_ns=NOW)
         assert [r.data for r in read_pcapng(file.name)] == [DATAGRAM]
 
 
-def test_a_killed_writer_leaves_every_packet(tmp_path):
+def test_killed_writer_leaves_every_packet(tmp_path):
     script = """
 import os, signal, sys
 from tunlab.recorder import PcapngWriter
@@ -215,13 +215,13 @@ with PcapngWriter.create(sys.argv[1]) as writer:
     assert len(tshark(path, "frame.number")) == 50
 
 
-def test_text_that_is_no_utf8_is_spelt_out():
+def test_undecodable_text_is_escaped():
     writer = PcapngWriter(file := io.BytesIO())
     writer.write(writer.add_interface(os.fsdecode(b"t\xff")), b"", time_ns=0)
     assert next(read_pcapng(file.getvalue())).interface.name == r"t\udcff"
 
 
-# ---- what does not fit ---------------------------------------------------------------------------------------------
+# ---- unencodable values ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_text_that_is_no_utf8_is_spelt_out():
         ({"octets": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144; cut it by a snaplen"),
     ],
 )
-def test_a_value_that_does_not_fit_is_refused_and_nothing_written(arguments, field, sentence):
+def test_unencodable_value_raises_and_writes_nothing(arguments, field, sentence):
     writer = PcapngWriter(file := io.BytesIO())
     writer.add_interface("tun0")
     before = file.getvalue()
@@ -251,27 +251,27 @@ def test_a_value_that_does_not_fit_is_refused_and_nothing_written(arguments, fie
     assert file.getvalue() == before
 
 
-def test_a_packet_before_any_interface_is_refused():
+def test_write_before_add_interface_raises():
     writer = PcapngWriter(io.BytesIO())
     with pytest.raises(MalformedError) as caught:
         writer.write(0, DATAGRAM, time_ns=NOW)
     assert "add an interface first" in str(caught.value)
 
 
-def test_the_largest_packet_is_one_that_tshark_reads(tmp_path):
+def test_largest_packet_is_read_by_tshark(tmp_path):
     with PcapngWriter.create(path := tmp_path / "a") as writer:
         writer.write(writer.add_interface("tun0"), bytes(MAX_PACKET_SIZE), time_ns=0)
     assert tshark(path, "frame.len") == [(str(MAX_PACKET_SIZE),)]
 
 
 @pytest.mark.parametrize(("linktype", "snaplen"), [(-1, 0), (65_536, 0), (1, -1), (1, 1 << 32)])
-def test_an_interface_that_does_not_fit_is_refused(linktype, snaplen):
+def test_add_interface_unencodable_value_raises(linktype, snaplen):
     writer = PcapngWriter(io.BytesIO())
     with pytest.raises(MalformedError):
         writer.add_interface("tun0", linktype=linktype, snaplen=snaplen)
 
 
-# ---- the datagram in a frame ---------------------------------------------------------------------------------------
+# ---- the IPv4 packet in a frame ------------------------------------------------------------------------------------
 
 MACS = FRAME[:12]
 CARRIERS = {
@@ -291,7 +291,7 @@ CARRIERS = {
 
 
 @pytest.mark.parametrize("carrier", CARRIERS)
-def test_the_datagram_is_found_where_tshark_finds_it(tmp_path, carrier):
+def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
     linktype, octets = CARRIERS[carrier]
     with PcapngWriter.create(path := tmp_path / "a") as writer:
         writer.write(writer.add_interface("x", linktype=linktype), octets, time_ns=0)
@@ -305,7 +305,7 @@ def test_the_datagram_is_found_where_tshark_finds_it(tmp_path, carrier):
         (LINKTYPE_RAW, b"", None),
         (LINKTYPE_RAW, b"\x60" + bytes(39), None),
         (LINKTYPE_IPV6, b"\x60" + bytes(39), None),
-        (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),  # a wrong version is what somebody tests
+        (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),  # a test may send a wrong version
         (12, DATAGRAM, DATAGRAM),
         (LINKTYPE_NULL, b"\x18\0\0\0" + DATAGRAM, None),
         (LINKTYPE_NULL, b"\x02\0\0\0", None),
@@ -315,10 +315,10 @@ def test_the_datagram_is_found_where_tshark_finds_it(tmp_path, carrier):
         (LINKTYPE_ETHERNET, b"", None),
         (LINKTYPE_ETHERNET, FRAME[:20], DATAGRAM[:6]),
         (LINKTYPE_ETHERNET, MACS + b"\x08\x00\x45\0\0\x09" + bytes(16), b"\x45\0\0\x09" + bytes(16)),
-        (LINKTYPE_ETHERNET, FRAME + bytes(30), DATAGRAM + bytes(30)),  # too long to be padding
+        (LINKTYPE_ETHERNET, FRAME + bytes(30), DATAGRAM + bytes(30)),  # too long for padding
         (LINKTYPE_LINUX_SLL, bytes(10), None),
         (147, DATAGRAM, None),
     ],
 )
-def test_what_holds_no_datagram_gives_none_and_a_broken_one_stays(linktype, octets, wanted):
+def test_extract_ipv4_without_ipv4_is_none_and_malformed_is_kept(linktype, octets, wanted):
     assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, octets, len(octets))) == wanted

@@ -1,4 +1,4 @@
-"""The record of a namespace: everything that passes, on every device, from before there is one."""
+"""The capture of a namespace: every packet on every interface, including later interfaces."""
 
 import os
 import select
@@ -22,7 +22,7 @@ def record(netns):
         yield record
 
 
-def test_a_device_that_comes_later_is_recorded_both_ways(record, tun, echo_request):
+def test_packets_of_later_interface_in_both_directions(record, tun, echo_request):
     request = echo_request()
     before = time.time_ns()
     tun.write(request)
@@ -40,12 +40,12 @@ def test_a_device_that_comes_later_is_recorded_both_ways(record, tun, echo_reque
     assert len(again) == 4
 
 
-def test_what_the_kernel_drops_is_recorded_too(record, tun, echo_request):
+def test_packets_include_dropped_ones(record, tun, echo_request):
     tun.write(echo_request(bad_checksum=True))
     assert [each.packet.data for each in record.packets()] == [echo_request(bad_checksum=True)]
 
 
-def test_what_passes_lo_is_there_once(record, netns):
+def test_packets_on_lo_appear_once(record, netns):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
         one.bind(("127.0.0.1", 0))
         one.sendto(b"hello", one.getsockname())
@@ -56,7 +56,7 @@ def test_what_passes_lo_is_there_once(record, netns):
     ]
 
 
-def test_both_ends_of_a_veth_and_a_device_that_is_gone(record, netns, rtnl):
+def test_packets_of_veth_ends_and_deleted_interface(record, netns, rtnl):
     rtnl.add_veth("left", "right")
     for name in ("left", "right"):
         rtnl.set_link(rtnl.link_index(name), up=True)
@@ -73,7 +73,7 @@ def test_both_ends_of_a_veth_and_a_device_that_is_gone(record, netns, rtnl):
     assert {each.ifname for each in record.packets()[len(passed) :]} == {""}
 
 
-def test_a_link_that_goes_down_does_not_end_it(record, tun, echo_request):
+def test_link_down_does_not_end_capture(record, tun, echo_request):
     tun.down()
     tun.up()
     tun.write(echo_request())
@@ -83,7 +83,7 @@ def test_a_link_that_goes_down_does_not_end_it(record, tun, echo_request):
 
 
 def numbered(datagram, number, size):
-    """A datagram that nobody answers, with a number to know it by."""
+    """Return a datagram with a number, to which nothing replies."""
     return datagram(size=size, protocol=253, dst="10.9.9.9")[:-4] + number.to_bytes(4, "big")
 
 
@@ -91,15 +91,15 @@ def numbers_in(passed):
     return [int.from_bytes(each.packet.data[-4:], "big") for each in passed]
 
 
-class TestOfAGreatMany:
-    """The kernel holds 32 MiB: some 540 packets of 60,000 octets."""
+class TestManyPackets:
+    """More packets than the kernel's buffer of 32 MiB, about 540 packets of 60,000 bytes."""
 
     def write(self, tun, datagram, count, between=lambda: None):
         for number in range(count):
             tun.write(numbered(datagram, number, 60_000))
             between()
 
-    def test_what_finds_no_room_is_counted_where_it_is_missing(self, record, tun, datagram):
+    def test_lost_packets_are_counted_where_they_are_missing(self, record, tun, datagram):
         self.write(tun, datagram, 600)
         record.drain()
         tun.write(numbered(datagram, 600, 60_000))
@@ -109,9 +109,9 @@ class TestOfAGreatMany:
         assert record.dropped == 601 - kept
         assert numbers_in(passed) == [*range(kept - 1), 600]
         assert [each.lost for each in passed] == [*[0] * (kept - 1), record.dropped]
-        assert record.packets() == passed, "asked twice, it says the same"
+        assert record.packets() == passed, "a second call returned something else"
 
-    def test_looked_after_in_time_it_keeps_the_first_and_the_last(self, record, tun, datagram):
+    def test_drained_in_time_keeps_first_and_last_packets(self, record, tun, datagram):
         self.write(tun, datagram, 800, capture_drain.drain_all)
         passed = record.packets()
         numbers, kept = numbers_in(passed), len(passed)
@@ -122,13 +122,13 @@ class TestOfAGreatMany:
         assert record.dropped == 800 - kept
         assert [each.lost for each in passed] == [record.dropped * (index == gap) for index in range(kept)]
 
-    def test_after_its_end_nothing_is_looked_after(self, netns, tun, datagram):
+    def test_drain_after_close_does_nothing(self, netns, tun, datagram):
         record = NetnsCapture.open(netns)
         record.close()
         self.write(tun, datagram, 20, capture_drain.drain_all)
 
 
-def test_it_is_read_out_only_where_room_is_short_or_much_is_to_come(record, tun, datagram):
+def test_drain_reads_only_if_buffer_is_nearly_full(record, tun, datagram):
     def is_empty():
         return not select.select([record], [], [], 0)[0]
 
@@ -141,8 +141,10 @@ def test_it_is_read_out_only_where_room_is_short_or_much_is_to_come(record, tun,
     assert is_empty()
 
 
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # from 3.12 on: under pytest-xdist there are threads
-def test_a_child_leaves_what_is_its_parents(record, tun, datagram):
+@pytest.mark.filterwarnings(
+    "ignore:.*fork:DeprecationWarning"
+)  # Python 3.12 warns of fork with threads, and pytest-xdist has threads
+def test_drain_in_forked_child_does_nothing(record, tun, datagram):
     for number in range(300):
         tun.write(numbered(datagram, number, 60_000))
     if not (child := os.fork()):
@@ -152,7 +154,7 @@ def test_a_child_leaves_what_is_its_parents(record, tun, datagram):
     assert len(record.packets()) == 300
 
 
-def test_the_namespace_can_be_had_from_it_when_nobody_else_has_it():
+def test_open_netns_works_without_other_holders():
     netns = Netns.create()
     record, identity = NetnsCapture.open(netns), netns.identity
     with TunDevice.create(netns) as tun:
@@ -163,14 +165,14 @@ def test_the_namespace_can_be_had_from_it_when_nobody_else_has_it():
         assert "tun0" in home.read_proc("dev")
 
 
-def test_of_a_closed_namespace_there_is_none():
+def test_open_on_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         NetnsCapture.open(netns)
 
 
-def test_closing_may_be_repeated_and_hands_descriptors_over_by_eight(netns):
+def test_close_may_be_called_again_and_batches_descriptors(netns):
     waiting = []
     for _ in range(20):
         record = NetnsCapture.open(netns)
@@ -184,7 +186,7 @@ def test_closing_may_be_repeated_and_hands_descriptors_over_by_eight(netns):
     assert waiting.count(False) in (2, 3), "every eighth is handed over with the seven before it"
 
 
-def test_it_says_what_it_is(record):
+def test_repr_shows_descriptor_or_closed(record):
     assert repr(record) == f"<NetnsCapture on descriptor {record.fileno()}>"
     record.close()
     assert repr(record) == "<NetnsCapture closed>"

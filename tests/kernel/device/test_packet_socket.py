@@ -50,20 +50,20 @@ def veth(netns, other_netns):
         b"\x45" + bytes(27),
     ],
 )
-def test_octets_arrive_at_the_devices_reader_as_they_are(packets, tun, octets):
+def test_send_reaches_tun_reader_unchanged(packets, tun, octets):
     packets.send(octets)
     assert tun.read() == octets
     assert tun.read() is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_octets_are_sent(packets, tun, kind):
+def test_send_accepts_malformed_packets(packets, tun, kind):
     packets.send(kind(b"\x50octets"))
     assert tun.read() == b"\x50octets"
 
 
 @pytest.mark.parametrize("link_header", [True, False])
-def test_on_a_tun_both_kinds_are_the_same(netns, tun, echo_request, link_header):
+def test_tun_packets_are_equal_with_and_without_link_header(netns, tun, echo_request, link_header):
     with PacketSocket(netns, "tun0", link_header=link_header) as packets:
         packets.send(b"\x50raw")
         assert tun.read() == b"\x50raw"
@@ -73,21 +73,21 @@ def test_on_a_tun_both_kinds_are_the_same(netns, tun, echo_request, link_header)
 
 
 @pytest.mark.parametrize(("octets", "wanted"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
-def test_the_protocol_follows_the_version(netns, octets, wanted):
+def test_send_protocol_follows_ip_version(netns, octets, wanted):
     with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
         packets.send(octets)
         assert struct.unpack(">HH", device.read()[:4]) == (0, wanted)
 
 
-def test_the_protocol_is_chosen(netns):
+def test_send_protocol_argument_is_used(netns):
     with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
         packets.send(b"\x45", protocol=0x88B5)
         assert struct.unpack(">HH", device.read()[:4]) == (0, 0x88B5)
 
 
-def test_both_directions_are_seen_and_told_apart(packets, tun, echo_request):
+def test_recv_returns_both_directions(packets, tun, echo_request):
     tun.write(echo_request())
     assert tun.wait(5)
     reply = tun.read()
@@ -100,20 +100,20 @@ def test_both_directions_are_seen_and_told_apart(packets, tun, echo_request):
     assert all(packet.checksum_ready for packet in seen)
 
 
-def test_its_own_packets_are_not_seen(packets, tun):
+def test_recv_ignores_own_packets(packets, tun):
     packets.send(b"\x50")
     assert packets.recv() is None
     assert tun.read() == b"\x50"
 
 
-def test_another_socket_sees_what_was_sent(netns, packets, tun):
+def test_recv_on_other_socket_returns_sent_packet(netns, packets, tun):
     with PacketSocket(netns, "tun0") as other:
         packets.send(b"\x50")
         assert other.wait(5)
         assert (other.recv().data, packets.recv()) == (b"\x50", None)
 
 
-def test_times_are_the_kernels_and_go_up(packets, tun, echo_request):
+def test_recv_time_is_kernel_time_and_ascending(packets, tun, echo_request):
     before = time.time_ns()
     for _ in range(5):
         tun.write(echo_request())
@@ -121,23 +121,23 @@ def test_times_are_the_kernels_and_go_up(packets, tun, echo_request):
     times = [packet.time for packet in seen]
     assert len(times) == 10
     assert times == sorted(times)
-    # The same clock as ours: between two of our own readings.
+    # The kernel and time.time_ns use the same clock.
     assert before <= times[0] <= times[-1] <= time.time_ns()
 
 
-def test_other_devices_are_not_heard(netns, packets):
+def test_recv_ignores_other_interfaces(netns, packets):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"to lo", ("127.0.0.1", 9))
     assert packets.recv() is None
 
 
-def test_what_came_before_the_binding_is_not_heard(netns, tun, echo_request):
+def test_recv_ignores_packets_before_binding(netns, tun, echo_request):
     tun.write(echo_request())
     with PacketSocket(netns, "tun0") as packets:
         assert packets.recv() is None
 
 
-def test_recv_all_keeps_the_limit(packets, tun, echo_request):
+def test_recv_all_respects_limit(packets, tun, echo_request):
     for _ in range(3):
         tun.write(echo_request())
     assert len(packets.recv_all(limit=2)) == 2
@@ -148,14 +148,14 @@ def test_recv_all_keeps_the_limit(packets, tun, echo_request):
 
 
 @pytest.mark.parametrize("size", [28, 1500, 9000, 65535])
-def test_every_size_is_received_whole(packets, tun, datagram, size):
+def test_recv_returns_whole_packet_of_every_size(packets, tun, datagram, size):
     octets = datagram(size=size, protocol=253, dst="127.0.0.1")
     tun.write(octets)
     assert packets.wait(5)
     assert packets.recv().data == octets
 
 
-def test_losses_are_counted(netns, tun, datagram):
+def test_dropped_counts_lost_packets(netns, tun, datagram):
     with PacketSocket(netns, "tun0") as packets:
         assert packets.dropped == 0
         packets._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -167,14 +167,14 @@ def test_losses_are_counted(netns, tun, datagram):
         assert packets.dropped == 50 - received
 
 
-def test_ten_thousand_packets_wait(packets, tun, datagram):
+def test_receive_buffer_holds_10000_packets(packets, tun, datagram):
     octets = datagram(size=84, protocol=253, dst="127.0.0.1")
     for _ in range(10_000):
         tun.write(octets)
     assert (len(packets.recv_all()), packets.dropped) == (10_000, 0)
 
 
-def test_a_socket_that_only_sends_hears_nothing(netns, tun, echo_request):
+def test_recv_on_send_only_socket_returns_none(netns, tun, echo_request):
     with PacketSocket(netns, "tun0", receive=False) as packets:
         tun.write(echo_request())
         assert packets.wait(0) is False
@@ -183,7 +183,7 @@ def test_a_socket_that_only_sends_hears_nothing(netns, tun, echo_request):
         assert tun.read() == b"\x50"
 
 
-def test_a_frame_is_sent_and_seen_with_its_header(netns, other_netns, veth):
+def test_veth_frame_is_sent_and_received_with_header(netns, other_netns, veth):
     with PacketSocket(netns, "a") as near, PacketSocket(other_netns, "b") as far:
         frame = bytes.fromhex("020000000002 020000000001 88b5") + b"anything"
         near.send(frame)
@@ -192,7 +192,7 @@ def test_a_frame_is_sent_and_seen_with_its_header(netns, other_netns, veth):
         assert (packet.data, packet.outgoing, packet.protocol) == (frame, False, 0x88B5)
 
 
-def test_without_the_link_header_the_kernel_takes_it_off(netns, other_netns, veth):
+def test_recv_without_link_header_returns_ip_packet(netns, other_netns, veth):
     with PacketSocket(other_netns, "b", link_header=False) as far, netns.socket(type=socket.SOCK_DGRAM) as sender:
         sender.sendto(b"hello", ("10.3.0.2", 9))
         assert far.wait(5)
@@ -200,7 +200,7 @@ def test_without_the_link_header_the_kernel_takes_it_off(netns, other_netns, vet
         assert (packet.data[0], packet.data[28:]) == (0x45, b"hello")
 
 
-def test_an_unfinished_checksum_is_marked(netns, other_netns, veth):
+def test_recv_marks_incomplete_checksum(netns, other_netns, veth):
     with PacketSocket(netns, "a") as near, netns.socket(type=socket.SOCK_DGRAM) as sender:
         sender.sendto(b"hello", ("10.3.0.2", 9))
         assert near.wait(5)
@@ -208,7 +208,7 @@ def test_an_unfinished_checksum_is_marked(netns, other_netns, veth):
         assert (packet.outgoing, packet.checksum_ready) == (True, False)
 
 
-def test_a_vlan_tag_is_put_back(netns, other_netns, veth):
+def test_recv_restores_vlan_tag(netns, other_netns, veth):
     with PacketSocket(netns, "a") as near, PacketSocket(other_netns, "b") as far:
         frame = bytes.fromhex("020000000002 020000000001 8100 0007 88b5") + b"tagged"
         near.send(frame)
@@ -216,20 +216,20 @@ def test_a_vlan_tag_is_put_back(netns, other_netns, veth):
         assert far.recv().data == frame
 
 
-def test_more_than_the_mtu_is_refused(packets, tun):
-    with pytest.raises(KernelError, match="longer than the device's MTU allows") as raised:
+def test_send_above_mtu_raises_emsgsize(packets, tun):
+    with pytest.raises(KernelError, match="longer than the interface's MTU") as raised:
         packets.send(bytes(1501))
     assert raised.value.errno == errno.EMSGSIZE
 
 
-def test_no_octets_are_refused_or_nothing(packets, tun):
+def test_send_zero_bytes_raises(packets, tun):
     with pytest.raises(KernelError) as raised:
         packets.send(b"")
     assert raised.value.errno == errno.EINVAL
     assert tun.read() is None
 
 
-def test_a_link_that_is_down_is_said(packets, tun):
+def test_send_and_recv_on_down_link_raise_enetdown(packets, tun):
     tun.down()
     with pytest.raises(KernelError, match=r"the link is down \(ENETDOWN\); set it up first"):
         packets.recv()
@@ -240,14 +240,14 @@ def test_a_link_that_is_down_is_said(packets, tun):
     assert tun.read() == b"\x50"
 
 
-def test_a_link_that_was_down_does_not_fail_the_next_send(packets, tun):
+def test_send_after_link_was_down_works(packets, tun):
     tun.down()
     tun.up()
     packets.send(b"\x50")
     assert tun.read() == b"\x50"
 
 
-def test_a_socket_on_a_link_that_is_down_works_when_it_is_up(netns):
+def test_socket_opened_on_down_link_works_after_up(netns):
     with TunDevice.create(netns) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
         assert packets.recv() is None
@@ -255,22 +255,22 @@ def test_a_socket_on_a_link_that_is_down_works_when_it_is_up(netns):
         assert device.read() == b"\x50"
 
 
-def test_a_deleted_device_is_said(packets, tun):
+def test_send_and_recv_after_deletion_raise(packets, tun):
     tun.rtnl.delete_link(tun.ifindex)
     assert packets.wait(5)
     with pytest.raises(KernelError):
         packets.recv()
-    with pytest.raises(KernelError, match="the device is gone"):
+    with pytest.raises(KernelError, match="the interface was deleted"):
         packets.send(b"\x50")
 
 
-def test_a_device_that_is_not_there_is_refused(netns):
-    with pytest.raises(KernelError, match="there is no such device in the namespace") as raised:
+def test_open_on_missing_interface_raises_enodev(netns):
+    with pytest.raises(KernelError, match="the namespace has no interface 'nothing'") as raised:
         PacketSocket(netns, "nothing")
     assert raised.value.errno == errno.ENODEV
 
 
-def test_close_may_be_repeated(packets):
+def test_close_may_be_called_again(packets):
     packets.close()
     packets.close()
     assert packets.closed
@@ -282,7 +282,7 @@ def test_close_may_be_repeated(packets):
         packets.recv()
 
 
-def test_what_was_captured_is_frozen(packets, tun, echo_request):
+def test_received_packet_is_immutable(packets, tun, echo_request):
     tun.write(echo_request())
     packet = packets.recv()
     assert isinstance(packet, ReceivedPacket)
@@ -290,7 +290,7 @@ def test_what_was_captured_is_frozen(packets, tun, echo_request):
         packet.time = 0
 
 
-def test_without_the_capability_the_sentence_names_it(run_python):
+def test_open_without_capability_error_names_it(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -301,5 +301,5 @@ def test_without_the_capability_the_sentence_names_it(run_python):
             except PrivilegeError as error:
                 print(error.missing, error)
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
-    assert said.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); you are root, but without it")
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
+    assert output.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); you are root without it")

@@ -25,7 +25,7 @@ def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
 # ---- made
 
 
-def test_a_device_is_made_in_its_namespace_alone(netns, tun):
+def test_create_adds_device_only_to_its_namespace(netns, tun):
     with Rtnl(netns) as rtnl:
         assert [link.name for link in rtnl.links()] == ["lo", "tun0"]
     assert "tun0" not in [name for _, name in socket.if_nameindex()]
@@ -33,7 +33,7 @@ def test_a_device_is_made_in_its_namespace_alone(netns, tun):
     assert tun.ifindex == tun.link.index
 
 
-def test_a_tap_has_a_hardware_address(netns):
+def test_create_tap_has_hardware_address(netns):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         assert len(tap.hardware_address) == 17
         tap.hardware_address = "02:00:00:00:00:42"
@@ -41,25 +41,25 @@ def test_a_tap_has_a_hardware_address(netns):
         assert tap.link.kind == "tun"  # so the kernel calls both
 
 
-def test_the_kernel_numbers_a_pattern(netns):
+def test_create_name_pattern_is_numbered(netns):
     with TunDevice.create(netns, "vpn%d") as first, TunDevice.create(netns, "vpn%d") as second:
         assert (first.ifname, second.ifname) == ("vpn0", "vpn1")
 
 
-def test_a_name_of_15_characters_is_whole(netns):
+def test_create_accepts_15_character_name(netns):
     with TunDevice.create(netns, "x" * 15) as device:
         assert device.ifname == device.link.name == "x" * 15
 
 
 @pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "..", "a b"])
-def test_a_name_that_cannot_be_is_explained(netns, name):
+def test_create_invalid_name_error_explains(netns, name):
     with pytest.raises(KernelError) as raised:
         TunDevice.create(netns, name)
     assert raised.value.errno == errno.EINVAL
-    assert raised.value.remedy == 'give one like "tun0"'
+    assert raised.value.remedy == 'give a name such as "tun0"'
 
 
-def test_a_new_device_is_down_and_has_no_address(netns):
+def test_create_device_is_down_without_address(netns):
     with TunDevice.create(netns) as device:
         link = device.link
         assert (link.up, link.mtu, link.txqueuelen, device.addresses) == (False, 1500, 500, [])
@@ -73,7 +73,7 @@ def test_configure_sets_everything(netns):
         assert [address.cidr for address in device.addresses] == ["10.1.2.1/24", "10.1.3.1/24"]
 
 
-def test_exclusive_refuses_a_device_that_is_there(netns, tun):
+def test_create_exclusive_existing_device_raises_ebusy(netns, tun):
     tun.close()
     with pytest.raises(KernelError) as raised:
         TunDevice.create(netns, exclusive=True)
@@ -81,19 +81,19 @@ def test_exclusive_refuses_a_device_that_is_there(netns, tun):
     assert raised.value.ifname == "tun0"
 
 
-def test_exclusive_makes_one_that_is_not_there(netns):
+def test_create_exclusive_new_device_works(netns):
     with TunDevice.create(netns, exclusive=True) as device:
         assert device.link.name == "tun0"
 
 
-def test_a_second_descriptor_without_multi_queue_is_refused(netns, tun):
+def test_attach_without_multi_queue_raises_ebusy(netns, tun):
     for attempt in (lambda: TunDevice.create(netns), lambda: TunDevice.attach(netns, "tun0"), tun.add_queue):
-        with pytest.raises(KernelError, match="another program is attached to it") as raised:
+        with pytest.raises(KernelError, match="another program is attached to tun0") as raised:
             attempt()
         assert raised.value.errno == errno.EBUSY
 
 
-def test_a_device_of_another_kind_is_refused(netns, tun):
+def test_attach_with_other_options_raises_einval(netns, tun):
     tun.close()
     for attempt in (
         lambda: TunDevice.create(netns, mode="tap"),
@@ -101,26 +101,26 @@ def test_a_device_of_another_kind_is_refused(netns, tun):
         lambda: TunDevice.attach(netns, "tun0", multi_queue=True),
         lambda: TunDevice.attach(netns, "lo"),
     ):
-        with pytest.raises(KernelError, match="that is none of this kind") as raised:
+        with pytest.raises(KernelError, match="was created with other options") as raised:
             attempt()
         assert raised.value.errno == errno.EINVAL
 
 
-def test_a_failed_creation_leaves_no_device(netns):
+def test_create_failure_leaves_no_device(netns):
     with pytest.raises(KernelError):
         TunDevice.create(netns, mode="nonsense")
     with Rtnl(netns) as rtnl:
         assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_a_device_in_a_closed_namespace_is_refused():
+def test_create_in_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         TunDevice.create(netns)
 
 
-def test_without_the_capability_the_sentence_names_it(run_python):
+def test_create_without_capability_error_names_it(run_python):
     source = """
         import os
         from tunlab.errors import PrivilegeError
@@ -139,13 +139,13 @@ def test_without_the_capability_the_sentence_names_it(run_python):
             except PrivilegeError as error:
                 print(error.missing, error.ifname, error)
     """
-    said = run_python(source)
-    assert said.startswith(
-        "CAP_NET_ADMIN tun0 create the TUN tun0: CAP_NET_ADMIN is missing (EPERM); you are root, but without it"
+    output = run_python(source)
+    assert output.startswith(
+        "CAP_NET_ADMIN tun0 create the TUN tun0: CAP_NET_ADMIN is missing (EPERM); you are root without it"
     )
 
 
-def test_the_descriptor_is_non_blocking_and_close_on_exec(tun):
+def test_fd_is_nonblocking_and_close_on_exec(tun):
     assert fcntl.fcntl(tun.fd, fcntl.F_GETFL) & os.O_NONBLOCK
     assert not os.get_inheritable(tun.fd)
     assert tun.fileno() == tun.fd
@@ -154,7 +154,7 @@ def test_the_descriptor_is_non_blocking_and_close_on_exec(tun):
 # ---- persistence, attach, close
 
 
-def test_a_persistent_device_is_attached_to_again(netns, datagram):
+def test_attach_persistent_device_works(netns, datagram):
     with TunDevice.create(netns) as first:
         first.configure(["10.1.2.1/24"])
         index = first.ifindex
@@ -165,36 +165,36 @@ def test_a_persistent_device_is_attached_to_again(netns, datagram):
         assert again.read().endswith(b"still here")
 
 
-def test_create_attaches_to_a_persistent_device_too(netns, tun):
+def test_create_existing_persistent_device_attaches(netns, tun):
     tun.close()
     with TunDevice.create(netns) as again:
         assert again.ifindex == tun.ifindex
 
 
-def test_a_persistent_device_without_a_reader_has_no_carrier(netns, tun):
+def test_persistent_device_without_reader_has_no_carrier(netns, tun):
     tun.close()
     with Rtnl(netns) as rtnl:
         assert wait_for_link(rtnl, tun.ifindex, lambda link: not link.running, timeout=5)
         assert (rtnl.link("tun0").up, rtnl.link("tun0").carrier) == (True, False)
 
 
-def test_a_device_that_does_not_persist_goes_with_its_descriptor(netns):
+def test_close_non_persistent_device_deletes_it(netns):
     TunDevice.create(netns, persist=False).close()
-    with pytest.raises(KernelError, match="there is no such device") as raised:
+    with pytest.raises(KernelError, match="the namespace has no device tun0") as raised:
         TunDevice.attach(netns, "tun0")
     assert raised.value.errno == errno.ENODEV
     with Rtnl(netns) as rtnl:
         assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_persistence_is_taken_back(netns, tun):
+def test_set_persist_false_deletes_device_on_close(netns, tun):
     tun.set_persist(False)
     tun.close()
     with Rtnl(netns) as rtnl:
         assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_close_may_be_repeated(tun):
+def test_close_may_be_called_again(tun):
     tun.close()
     tun.close()
     assert tun.closed
@@ -204,7 +204,7 @@ def test_close_may_be_repeated(tun):
             attempt()
 
 
-def test_a_device_may_outlive_the_namespaces_descriptor(echo_request):
+def test_device_works_after_namespace_is_closed(echo_request):
     with Netns.create() as netns:
         tun = TunDevice.create(netns)
     with tun:
@@ -215,28 +215,28 @@ def test_a_device_may_outlive_the_namespaces_descriptor(echo_request):
 
 
 @pytest.mark.parametrize("order", [("tun", "rtnl", "netns"), ("netns", "rtnl", "tun"), ("rtnl", "netns", "tun")])
-def test_every_order_of_closing_works(order):
+def test_close_works_in_every_order(order):
     netns = Netns.create()
     held = {"netns": netns, "tun": TunDevice.create(netns), "rtnl": Rtnl(netns)}
     for name in order:
         held[name].close()
 
 
-def test_a_deleted_device_is_gone_for_everybody(netns, tun):
+def test_deleted_device_methods_raise_ebadfd(netns, tun):
     tun.rtnl.delete_link(tun.ifindex)
     for attempt in (tun.read, tun.read_all, tun.discard_all, lambda: tun.wait(5), lambda: tun.write(b"E" * 20)):
-        with pytest.raises(KernelError, match="the device is gone") as raised:
+        with pytest.raises(KernelError, match="the device or its namespace was deleted") as raised:
             attempt()
         assert raised.value.errno == errno.EBADFD
     for attempt in (lambda: tun.link, tun.up, lambda: tun.mtu):
         with pytest.raises(KernelError) as raised:
             attempt()
         assert raised.value.errno == errno.ENODEV
-    with pytest.raises(KernelError, match="the device is gone"):
+    with pytest.raises(KernelError, match="the device or its namespace was deleted"):
         tun.set_persist(False)
 
 
-def test_a_waiting_reader_learns_of_the_deletion(netns, tun):
+def test_wait_during_deletion_raises(netns, tun):
     with Rtnl(netns) as rtnl:
         failed = []
 
@@ -256,22 +256,22 @@ def test_a_waiting_reader_learns_of_the_deletion(netns, tun):
 # ---- configured
 
 
-def test_the_mtu_is_read_and_set(tun):
+def test_mtu_is_read_and_set(tun):
     assert tun.mtu == 1500
     tun.mtu = 1280
     assert tun.mtu == 1280
-    with pytest.raises(KernelError, match="set the MTU of tun0: 20 is no MTU"):
+    with pytest.raises(KernelError, match="set the MTU of tun0: the MTU 20 is not valid"):
         tun.mtu = 20
 
 
-def test_addresses_are_added_and_set(tun):
+def test_addresses_are_added_and_replaced(tun):
     tun.add_address("10.1.3.1/24")
     assert [address.cidr for address in tun.addresses] == ["10.1.2.1/24", "10.1.3.1/24"]
     tun.set_address("10.9.9.1/30")
     assert [address.cidr for address in tun.addresses] == ["10.9.9.1/30"]
 
 
-def test_a_point_to_point_address(tun):
+def test_add_address_with_peer(tun):
     tun.add_address("10.5.0.1/32", peer="10.5.0.2")
     send(tun.netns, b"peer", dst=("10.5.0.2", 9))
     assert tun.read().endswith(b"peer")
@@ -284,7 +284,7 @@ def test_up_and_down(tun):
     assert tun.link.up
 
 
-def test_a_reader_goes_on_after_down_and_up(tun):
+def test_read_works_after_down_and_up(tun):
     tun.down()
     assert tun.read() is None
     tun.up()
@@ -293,7 +293,7 @@ def test_a_reader_goes_on_after_down_and_up(tun):
     assert tun.read().endswith(b"again")
 
 
-def test_a_pulled_cable_is_up_without_a_carrier(tun):
+def test_set_carrier_false_device_is_up_without_carrier(tun):
     tun.set_carrier(False)
     assert wait_for_link(tun.rtnl, tun.ifindex, lambda link: not link.running, timeout=5)
     assert (tun.link.up, tun.link.carrier) == (True, False)
@@ -301,22 +301,22 @@ def test_a_pulled_cable_is_up_without_a_carrier(tun):
     assert wait_until_running(tun.rtnl, tun.ifindex)
 
 
-def test_offload_without_a_virtio_header_is_refused(tun):
-    with pytest.raises(KernelError, match="nothing would tell a super-segment from a datagram") as raised:
+def test_set_offload_without_vnet_hdr_raises(tun):
+    with pytest.raises(KernelError, match="offloading needs a virtio header") as raised:
         tun.set_offload(TUN_F_CSUM)
     assert raised.value.errno == errno.EINVAL
     assert "vnet_hdr=True" in raised.value.remedy
     tun.set_offload(0)
 
 
-def test_a_combination_of_offloads_that_cannot_be_is_refused(netns):
+def test_set_offload_invalid_combination_raises(netns):
     with TunDevice.create(netns, vnet_hdr=True) as device:
         with pytest.raises(KernelError) as raised:
             device.set_offload(TUN_F_TSO4)
         assert raised.value.errno == errno.EINVAL
 
 
-def test_a_super_segment_is_read_whole(netns):
+def test_read_returns_whole_unsegmented_packet(netns):
     with TunDevice.create(netns, vnet_hdr=True) as device:
         device.configure(["10.1.2.1/24"])
         device.set_offload(TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6)
@@ -366,19 +366,19 @@ OPEN_NODE = 'mount -t tmpfs none /mnt; mknod -m 666 /mnt/tun c 10 200; mount --b
 SETRESUID = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine, 117)
 
 
-def test_the_owner_attaches_and_does_not_create(run_python):
+def test_owner_may_attach_but_not_create(run_python):
     source = OWNED.format(arguments="owner=65534", gid=0, setresuid=SETRESUID)
-    said = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
-    assert said.split() == ["tun0", str(errno.EPERM)]
+    output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
+    assert output.split() == ["tun0", str(errno.EPERM)]
 
 
-def test_another_user_does_not_attach(run_python):
+def test_other_user_may_not_attach(run_python):
     source = OWNED.format(arguments="owner=1234", gid=0, setresuid=SETRESUID)
-    said = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
-    assert said.split() == [str(errno.EPERM), str(errno.EPERM)]
+    output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
+    assert output.split() == [str(errno.EPERM), str(errno.EPERM)]
 
 
-def test_a_privilege_error_of_the_node_is_not_hidden(run_python):
+def test_inaccessible_node_error_names_it(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -393,7 +393,7 @@ def test_a_privilege_error_of_the_node_is_not_hidden(run_python):
     assert run_python(source, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"]).strip() == "/dev/net/tun"
 
 
-def test_a_group_that_cannot_be_is_refused(netns, tun):
+def test_set_group_invalid_id_raises(netns, tun):
     with pytest.raises((KernelError, OverflowError)):
         tun.set_group(2**70)
     tun.set_group(1234)

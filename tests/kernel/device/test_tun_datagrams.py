@@ -21,21 +21,21 @@ def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
 # ---- read
 
 
-def test_nothing_to_read_is_none(tun):
+def test_read_empty_queue_returns_none(tun):
     assert tun.read() is None
     assert tun.read_all() == []
     assert tun.discard_all() == (0, 0)
     assert tun.wait(0) is False
 
 
-def test_one_read_is_one_datagram(tun):
+def test_read_returns_one_datagram(tun):
     for payload in (b"one", b"two", b"three"):
         send(tun.netns, payload)
     assert [tun.read()[28:] for _ in range(3)] == [b"one", b"two", b"three"]
     assert tun.read() is None
 
 
-def test_read_all_keeps_the_order_and_the_limit(tun):
+def test_read_all_keeps_order_and_respects_limit(tun):
     for number in range(10):
         send(tun.netns, bytes([number]))
     assert [octets[28] for octets in tun.read_all(limit=3)] == [0, 1, 2]
@@ -44,13 +44,13 @@ def test_read_all_keeps_the_order_and_the_limit(tun):
     assert tun.read_all(limit=5) == []
 
 
-def test_count_all_counts(tun):
+def test_discard_all_returns_number_and_bytes(tun):
     send(tun.netns, b"x" * 72, count=20)
     assert tun.discard_all() == (20, 20 * 100)
     assert tun.read() is None
 
 
-def test_every_size_up_to_the_largest_is_read_whole(tun):
+def test_read_returns_whole_datagram_of_every_size(tun):
     tun.mtu = 65535
     for size in (28, 29, 84, 576, 1500, 2048, 4096, 9000, 16384, 32768, 65534, 65535):
         send(tun.netns, os.urandom(size - 28))
@@ -58,13 +58,13 @@ def test_every_size_up_to_the_largest_is_read_whole(tun):
         assert (len(octets), struct.unpack_from(">H", octets, 2)[0]) == (size, size)
 
 
-def test_count_all_takes_the_largest(tun):
+def test_discard_all_accepts_largest_datagram(tun):
     tun.mtu = 65535
     send(tun.netns, bytes(65535 - 28), count=3)
     assert tun.discard_all() == (3, 3 * 65535)
 
 
-def test_a_queue_that_is_full_is_seen_in_tx_dropped(netns):
+def test_full_queue_increments_tx_dropped(netns):
     with TunDevice.create(netns) as device:
         device.configure(["10.1.2.1/24"], txqueuelen=10)
         send(netns, b"x", count=25)
@@ -72,23 +72,23 @@ def test_a_queue_that_is_full_is_seen_in_tx_dropped(netns):
         assert device.link.tx_dropped == 15
 
 
-def test_ten_thousand_datagrams_wait(tun):
+def test_queue_holds_10000_datagrams(tun):
     send(tun.netns, b"x", count=10_000)
     assert (tun.discard_all()[0], tun.link.tx_dropped) == (10_000, 0)
 
 
-def test_a_new_device_is_silent(tun):
+def test_new_device_sends_nothing(tun):
     assert tun.wait(0) is False
     assert tun.link.tx_packets == 0
 
 
-def test_wait_returns_at_once_when_there_is_something(tun):
+def test_wait_with_datagram_returns_at_once(tun):
     send(tun.netns, b"x")
     assert tun.wait() is True
     assert tun.wait(0) is True
 
 
-def test_wait_goes_on_after_a_signal(tun):
+def test_wait_continues_after_signal(tun):
     seen = []
     before = signal.signal(signal.SIGALRM, lambda *_: (seen.append(1), send(tun.netns, b"x")))
     try:
@@ -100,11 +100,11 @@ def test_wait_goes_on_after_a_signal(tun):
     assert seen == [1]
 
 
-def test_a_short_timeout_is_over(tun):
+def test_wait_returns_false_after_timeout(tun):
     assert tun.wait(0.001) is False
 
 
-def test_the_descriptor_serves_epoll(tun):
+def test_fd_works_with_epoll(tun):
     with select.epoll() as epoll:
         epoll.register(tun, select.EPOLLIN)
         assert epoll.poll(0) == []
@@ -115,7 +115,7 @@ def test_the_descriptor_serves_epoll(tun):
 # ---- write
 
 
-def test_the_kernel_answers_an_echo_request(tun, echo_request):
+def test_write_echo_request_is_answered(tun, echo_request):
     tun.write(echo_request(b"payload"))
     assert tun.wait(5)
     reply = tun.read()
@@ -124,12 +124,12 @@ def test_the_kernel_answers_an_echo_request(tun, echo_request):
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
-def test_any_octets_are_written(tun, echo_request, kind):
+def test_write_accepts_malformed_packets(tun, echo_request, kind):
     tun.write(kind(echo_request()))
     assert tun.wait(5)
 
 
-def test_a_datagram_reaches_a_socket(tun, datagram):
+def test_write_datagram_reaches_socket(tun, datagram):
     with tun.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.1.2.1", 4000))
         tun.write(datagram(struct.pack(">HHHH", 9, 4000, 8 + 5, 0) + b"hello", protocol=17))
@@ -138,12 +138,12 @@ def test_a_datagram_reaches_a_socket(tun, datagram):
 
 
 @pytest.mark.parametrize("size", [28, 1500, 1501, 9000, 65535])
-def test_a_large_datagram_is_taken_whatever_the_mtu(tun, datagram, size):
+def test_write_accepts_datagram_above_mtu(tun, datagram, size):
     tun.write(datagram(size=size, protocol=253))
     assert (tun.link.rx_packets, tun.link.rx_bytes) == (1, size)
 
 
-def test_a_write_to_a_device_that_is_down_is_refused(tun, echo_request):
+def test_write_to_down_device_raises_eio(tun, echo_request):
     tun.down()
     with pytest.raises(KernelError) as raised:
         tun.write(echo_request())
@@ -151,25 +151,25 @@ def test_a_write_to_a_device_that_is_down_is_refused(tun, echo_request):
     assert str(raised.value) == "write to tun0: the link is down (EIO); set it up first"
 
 
-def test_an_empty_write_is_refused(tun):
-    with pytest.raises(KernelError, match=r"there is nothing to write \(EINVAL\); give a whole datagram"):
+def test_write_zero_bytes_raises(tun):
+    with pytest.raises(KernelError, match=r"there are 0 bytes to write \(EINVAL\); give a whole packet"):
         tun.write(b"")
 
 
 @pytest.mark.parametrize("nibble", [0, 1, 3, 5, 7, 15])
-def test_a_version_that_is_none_is_refused(tun, nibble):
-    with pytest.raises(KernelError, match="4 or 6 in its first nibble") as raised:
+def test_write_unknown_ip_version_raises(tun, nibble):
+    with pytest.raises(KernelError, match="first nibble is 4 or 6") as raised:
         tun.write(bytes([nibble << 4]) + bytes(19))
     assert raised.value.errno == errno.EINVAL
     assert "PacketSocket" in raised.value.remedy
 
 
-def test_one_octet_is_taken(tun):
+def test_write_accepts_single_byte(tun):
     tun.write(b"\x45")
     assert tun.link.rx_packets == 1
 
 
-def test_what_is_no_octets_is_a_type_error(tun):
+def test_write_other_type_raises_type_error(tun):
     with pytest.raises(TypeError):
         tun.write("text")
 
@@ -177,7 +177,7 @@ def test_what_is_no_octets_is_a_type_error(tun):
 # ---- packet information, TAP, queues
 
 
-def test_packet_information_goes_before_each_datagram(netns, echo_request):
+def test_packet_information_precedes_each_datagram(netns, echo_request):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"])
         device.write(struct.pack(">HH", 0, 0x0800) + echo_request())
@@ -187,7 +187,7 @@ def test_packet_information_goes_before_each_datagram(netns, echo_request):
         assert reply[4] == 0x45
 
 
-def test_with_packet_information_its_protocol_decides(netns):
+def test_packet_information_protocol_decides(netns):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"])
         device.write(struct.pack(">HH", 0, 0x0800) + b"\x55" * 20)
@@ -197,14 +197,14 @@ def test_with_packet_information_its_protocol_decides(netns):
         assert raised.value.errno == errno.EINVAL
 
 
-def test_the_largest_datagram_with_packet_information_is_whole(netns):
+def test_packet_information_with_largest_datagram_is_whole(netns):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"], mtu=65535)
         send(netns, bytes(65535 - 28))
         assert len(device.read()) == 65539
 
 
-def test_a_tap_carries_frames(netns, echo_request):
+def test_tap_carries_frames(netns, echo_request):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         tap.configure(["10.1.2.1/24"])
         tap.rtnl.add_neighbour(tap.ifindex, "10.1.2.2", "02:00:00:00:00:02")
@@ -216,14 +216,14 @@ def test_a_tap_carries_frames(netns, echo_request):
         assert frame.endswith(b"framed")
 
 
-def test_a_frame_that_is_too_short_is_refused(netns):
+def test_tap_short_frame_raises(netns):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         tap.configure()
-        with pytest.raises(KernelError, match="no less than an Ethernet header"):
+        with pytest.raises(KernelError, match="has 5 bytes and needs an Ethernet header"):
             tap.write(b"short")
 
 
-def test_a_multi_queue_device_has_queues(netns):
+def test_multi_queue_device_distributes_flows(netns):
     with TunDevice.create(netns, multi_queue=True) as first, first.add_queue() as second:
         first.configure(["10.1.2.1/24"])
         assert (second.ifname, second.ifindex, second.fd != first.fd) == ("tun0", first.ifindex, True)
@@ -232,7 +232,7 @@ def test_a_multi_queue_device_has_queues(netns):
         assert first.discard_all()[0] + second.discard_all()[0] == 64
 
 
-def test_a_queue_that_is_closed_leaves_the_other(netns):
+def test_multi_queue_closed_queue_leaves_other(netns):
     with TunDevice.create(netns, multi_queue=True) as first:
         first.configure(["10.1.2.1/24"])
         first.add_queue().close()

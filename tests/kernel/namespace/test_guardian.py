@@ -14,7 +14,7 @@ from tunlab.kernel.namespace.netns import Netns
 
 
 def gone(pidfd):
-    """Wait for the end of the process behind a pidfd; the bound is only there to fail."""
+    """Wait until the process of a pidfd ends; fail after a timeout."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(30_000))
@@ -22,7 +22,7 @@ def gone(pidfd):
 
 @pytest.fixture
 def tester():
-    """Start Python source that prints process ids in one line; gives (process, pidfds) and looks after both."""
+    """Return a function that runs Python source which prints process ids, and returns the process and the pidfds."""
     started, pidfds = [], []
 
     def start(source, *arguments):
@@ -42,7 +42,7 @@ def tester():
     for process in started:
         process.kill()
         process.stdin.close()
-        process.stdout.close()  # not read to its end: a program that was let go holds it open
+        process.stdout.close()  # one line only: a surviving program keeps the pipe open
         process.wait()
 
 
@@ -59,7 +59,7 @@ FAMILY = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_programs_die_with_a_killed_tester(tester, number):
+def test_killed_owner_programs_are_killed(tester, number):
     process, pidfds = tester(FAMILY + "    sys.stdin.read()")
     assert len(pidfds) == 4
     process.send_signal(number)
@@ -67,21 +67,21 @@ def test_programs_die_with_a_killed_tester(tester, number):
     assert all(map(gone, pidfds))
 
 
-def test_programs_die_with_a_tester_that_ends_by_itself(tester):
+def test_exited_owner_programs_are_killed(tester):
     process, pidfds = tester(FAMILY + "    sys.stdin.read()")
     process.stdin.close()
     assert process.wait() == 0
     assert all(map(gone, pidfds))
 
 
-def test_programs_die_with_a_tester_that_leaves_by_os_exit(tester):
+def test_owner_after_os_exit_programs_are_killed(tester):
     process, pidfds = tester(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
     process.stdin.close()
     assert process.wait() == 3
     assert all(map(gone, pidfds))
 
 
-def test_a_forked_child_does_not_keep_the_programs_alive(tester):
+def test_forked_child_does_not_keep_programs_alive(tester):
     source = FAMILY.replace(", flush=True)", ", end=' ', flush=True)") + textwrap.indent(
         textwrap.dedent("""
             import os
@@ -101,10 +101,10 @@ def test_a_forked_child_does_not_keep_the_programs_alive(tester):
     process.kill()
     process.wait()
     assert all(map(gone, pidfds[:4]))
-    assert not select.select([pidfds[4]], [], [], 0)[0]  # the forked child itself is not in the namespace
+    assert not select.select([pidfds[4]], [], [], 0)[0]  # the forked child is not in the namespace
 
 
-def test_a_forked_child_that_ends_takes_nothing_with_it(tester):
+def test_forked_child_exit_kills_no_program(tester):
     source = FAMILY + textwrap.indent(
         textwrap.dedent("""
             import os
@@ -123,7 +123,7 @@ def test_a_forked_child_that_ends_takes_nothing_with_it(tester):
     assert process.stdout.readline().split() == [b"None", b"None", b"3"]
 
 
-def test_the_programs_of_a_closed_namespace_are_let_go(tester):
+def test_closed_namespace_programs_survive_owner(tester):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -137,7 +137,7 @@ def test_the_programs_of_a_closed_namespace_are_let_go(tester):
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_the_programs_of_a_pinned_namespace_are_let_go(tester, tmp_path):
+def test_pinned_namespace_programs_survive_owner(tester, tmp_path):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -154,7 +154,7 @@ def test_the_programs_of_a_pinned_namespace_are_let_go(tester, tmp_path):
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_a_namespace_that_was_opened_is_not_watched(tester, netns):
+def test_opened_namespace_is_not_watched(tester, netns):
     with netns.popen(["sleep", "1000"]) as sleeper:
         source = """
             import sys
@@ -172,7 +172,7 @@ def test_a_namespace_that_was_opened_is_not_watched(tester, netns):
         assert len(netns.kill_processes()) == 2
 
 
-def test_the_guardian_is_one_process_in_a_session_of_its_own(netns, other_netns):
+def test_guardian_is_one_process_in_its_own_session(netns, other_netns):
     for namespace in (netns, other_netns):
         namespace.run(["true"])
     pid = guardian.guardian_pid()
@@ -184,7 +184,7 @@ def test_the_guardian_is_one_process_in_a_session_of_its_own(netns, other_netns)
     assert guardian.guardian_pid() == pid
 
 
-def test_no_guardian_is_started_without_a_program(tester):
+def test_guardian_is_not_started_without_program(tester):
     source = """
         from tunlab.kernel.namespace import guardian
         from tunlab.kernel.namespace.netns import Netns
@@ -196,7 +196,7 @@ def test_no_guardian_is_started_without_a_program(tester):
     assert process.wait() == 0
 
 
-def test_stop_ends_the_programs_and_the_guardian(tester):
+def test_stop_kills_programs_and_ends_guardian(tester):
     source = """
         from tunlab.kernel.namespace import guardian
         from tunlab.kernel.namespace.netns import Netns
@@ -215,7 +215,7 @@ def test_stop_ends_the_programs_and_the_guardian(tester):
     assert process.wait() == 0
 
 
-def test_a_guardian_that_somebody_killed_is_replaced(tester):
+def test_killed_guardian_is_replaced(tester):
     source = """
         import os, signal
         from tunlab.kernel.namespace import guardian
@@ -236,7 +236,7 @@ def test_a_guardian_that_somebody_killed_is_replaced(tester):
     assert all(map(gone, pidfds))
 
 
-def test_the_guardian_holds_nothing_of_ours_open(tester):
+def test_guardian_holds_no_inherited_descriptors(tester):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -251,7 +251,7 @@ def test_the_guardian_holds_nothing_of_ours_open(tester):
     process, pidfds = tester(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     links = {}
-    # Only what concerns the guardian's start is waited for: it has closed the file when it waits in poll.
+    # When the guardian waits in poll, it has closed its inherited descriptors.
     while not any(link.startswith("anon_inode:[pidfd]") for link in links.values()):
         links = held_by(pid)
     assert "/etc/hostname" not in links.values()
@@ -260,7 +260,7 @@ def test_the_guardian_holds_nothing_of_ours_open(tester):
     process.communicate(b"\n")
 
 
-def test_a_closed_namespace_is_given_back_by_the_guardian(tester):
+def test_closed_namespace_is_released_by_guardian(tester):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -279,7 +279,7 @@ def test_a_closed_namespace_is_given_back_by_the_guardian(tester):
     process, pidfds = tester(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     held = None
-    while held != 1:  # it follows in its own time, and in order
+    while held != 1:  # the guardian handles messages later, but in order
         held = sum(link.startswith("net:") for link in held_by(pid).values())
     process.communicate(b"\n")
 
@@ -292,7 +292,7 @@ def held_by(pid):
     return links
 
 
-def test_living_in_finds_by_identity(netns):
+def test_find_processes_finds_by_namespace_identity(netns):
     assert guardian.find_processes(()) == []
     with netns.popen(["sleep", "100"]) as sleeper:
         assert guardian.find_processes({netns.identity}) == [sleeper.pid]
@@ -301,20 +301,20 @@ def test_living_in_finds_by_identity(netns):
         assert guardian.kill_processes({netns.identity}) == ({sleeper.pid}, set())
 
 
-def test_a_zombie_is_in_no_namespace(netns):
+def test_find_processes_ignores_zombies(netns):
     process = netns.popen(["true"])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert netns.processes() == []
     process.wait()
 
 
-def test_the_guardian_imports_nothing_of_tunlab():
+def test_guardian_imports_only_standard_library():
     source = Path(guardian.__file__).read_text()
     assert "import tunlab" not in source
     assert "from tunlab" not in source
 
 
-def test_a_namespace_made_by_the_parent_is_not_watched_by_its_forked_child(tester):
+def test_forked_child_does_not_watch_parents_namespace(tester):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -336,7 +336,7 @@ def test_a_namespace_made_by_the_parent_is_not_watched_by_its_forked_child(teste
     assert process.stdout.split() == [b"0", b"None"]
 
 
-def test_watch_of_one_namespace_is_told_once():
+def test_watch_same_namespace_twice_sends_one_message():
     with Netns.create() as netns:
         guardian.watch(netns.fd)
         guardian.watch(netns.fd)

@@ -1,4 +1,4 @@
-"""What a program sees: files laid over others, its own /sys, a host name; and that nobody else sees any of it."""
+"""Mount overlays: files, /sys, the host name, and their invisibility to other processes."""
 
 import os
 import socket
@@ -24,7 +24,7 @@ def run(netns, view, *program):
     return netns.run(program, prepare=view.enter, capture_output=True, text=True, check=True).stdout
 
 
-def test_a_text_and_a_file(netns, tmp_path):
+def test_overlay_mounts_text_and_file(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("from a file\n")
     before = {name: Path(name).read_text() for name in ("/etc/hosts", "/etc/passwd")}
@@ -33,7 +33,7 @@ def test_a_text_and_a_file(netns, tmp_path):
     assert {name: Path(name).read_text() for name in before} == before
 
 
-def test_where_there_is_no_such_file(netns, tmp_path):
+def test_overlay_creates_missing_file(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("two\n")
     view = MountOverlay(
@@ -46,18 +46,18 @@ def test_where_there_is_no_such_file(netns, tmp_path):
     assert not Path("/etc/tunlab-two").exists()
 
 
-def test_over_a_symbolic_link_that_leads_nowhere(netns, tmp_path):
+def test_overlay_replaces_dangling_symbolic_link(netns, tmp_path):
     link = tmp_path / "resolv.conf"
     link.symlink_to("/nowhere/resolv.conf")
     assert run(netns, MountOverlay(texts={str(link): "nameserver\n"}), "cat", str(link)) == "nameserver\n"
     assert link.is_symlink()
 
 
-def test_a_text_for_a_directory_that_is_not_there_is_left_out(netns):
+def test_overlay_text_in_missing_directory_is_skipped(netns):
     assert run(netns, MountOverlay(texts={"/no/such/directory/x": "x"}), "echo", "runs") == "runs\n"
 
 
-def test_directories_that_are_not_there_are_made_for_the_program_alone(netns, tmp_path):
+def test_overlay_creates_missing_directories_privately(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("configured\n")
     targets = ["/etc/tunlab-new/one/x.conf", "/etc/tunlab-new/y.conf", "/etc/tunlab-z", "/usr/lib/tunlab-new/z"]
@@ -68,31 +68,31 @@ def test_directories_that_are_not_there_are_made_for_the_program_alone(netns, tm
     assert not any(Path(made).exists() for made in ("/etc/tunlab-new", "/etc/tunlab-z", "/usr/lib/tunlab-new"))
 
 
-def test_elsewhere_they_have_to_be_there(netns, tmp_path):
+def test_overlay_missing_directory_elsewhere_raises(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("")
-    target = tmp_path / "new" / "x"  # below /tmp, where a program may write for others
-    with pytest.raises(KernelError, match=f"lay {source} over {target}: "):
+    target = tmp_path / "new" / "x"  # /tmp is not in CREATABLE_BELOW
+    with pytest.raises(KernelError, match=f"mount {source} over {target}: "):
         run(netns, MountOverlay(files=((str(target), str(source)),)), "true")
 
 
-def test_a_file_that_is_not_there(netns, tmp_path):
-    with pytest.raises(KernelError, match="lay /no/such over "):
+def test_overlay_missing_source_file_raises(netns, tmp_path):
+    with pytest.raises(KernelError, match="mount /no/such over "):
         run(netns, MountOverlay(files=((str(tmp_path / "x"), "/no/such"),)), "true")
 
 
-def test_sys_is_the_namespaces_own(netns):
+def test_overlay_mounts_sys_of_namespace(netns):
     assert run(netns, MountOverlay(), "ls", "/sys/class/net").split() == ["here", "lo", "there"]
     assert os.listdir("/sys/fs/cgroup") == run(netns, MountOverlay(), "ls", "-U", "/sys/fs/cgroup").split()  # noqa: PTH208
 
 
-def test_the_host_name(netns):
+def test_overlay_sets_host_name(netns):
     before = socket.gethostname()
     assert run(netns, MountOverlay(hostname="router"), "hostname") == "router\n"
     assert socket.gethostname() == before
 
 
-def test_nothing_is_mounted_for_anybody_else(netns):
+def test_overlay_is_invisible_to_other_processes(netns):
     before = Path("/proc/self/mountinfo").read_text()
     program = netns.popen(
         ["sh", "-c", "echo; exec sleep 600"],

@@ -1,4 +1,4 @@
-"""Room in the machine's table of neighbours: what is read of it, and who waits for it."""
+"""The machine's neighbour table: its usage, and the wait for free entries."""
 
 from itertools import chain, repeat
 from pathlib import Path
@@ -13,7 +13,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 @pytest.fixture
 def looks(monkeypatch):
-    """Waits anew, and answers each look from a list, the last for ever; tells how many looks there were."""
+    """Return a function that makes a fake `read_usage` from a list of results, of which the last repeats."""
     monkeypatch.setattr(neighbour_table, "_calls", iter(range(10_000)))
     monkeypatch.setattr(neighbour_table, "_no_wait_until", [0.0])
     monkeypatch.setattr(neighbour_table, "_MAX_WAIT", 0.05)
@@ -32,18 +32,18 @@ def looks(monkeypatch):
     return answering
 
 
-def test_the_table_is_that_of_the_machine():
+def test_read_usage_is_same_in_every_namespace():
     entries, most = read_usage()
     assert entries >= 0
     assert most >= 128
     limit = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
-    if limit.exists():  # in the machine's first namespace only
+    if limit.exists():  # net.ipv4.neigh.default exists in the machine's first namespace only
         assert most == int(limit.read_text())
     with Netns.create() as netns:
         assert netns.call(read_usage)[1] == most > 0
 
 
-def test_entries_of_any_namespace_count():
+def test_read_usage_counts_entries_of_every_namespace():
     with Netns.create() as netns, Rtnl(netns) as rtnl:
         rtnl.add_veth("a", "b", ifindex=2, peer_ifindex=3)
         rtnl.set_link(2, up=True)
@@ -52,18 +52,18 @@ def test_entries_of_any_namespace_count():
         assert read_usage()[0] >= 100
 
 
-def test_room_is_waited_for(looks):
+def test_wait_for_free_entries_waits_while_table_is_half_full(looks):
     wait_for_free_entries(looks(1000, 600, 512))
     assert looks.taken == [1000, 600, 512]
 
 
-def test_only_each_sixteenth_looks(looks):
+def test_wait_for_free_entries_checks_every_16th_call(looks):
     for _ in range(33):
         wait_for_free_entries(looks(0))
     assert looks.taken == [0, 0, 0]
 
 
-def test_who_waits_in_vain_goes_on_and_does_not_wait_again(looks):
+def test_wait_for_free_entries_after_timeout_does_not_wait_again(looks):
     wait_for_free_entries(looks(1024))
     assert set(looks.taken) == {1024}
     before = len(looks.taken)
@@ -72,7 +72,7 @@ def test_who_waits_in_vain_goes_on_and_does_not_wait_again(looks):
     assert len(looks.taken) == before
 
 
-def test_who_may_not_look_goes_on(looks):
+def test_wait_for_free_entries_without_permission_continues(looks):
     def refused():
         looks.taken.append(None)
         raise PermissionError

@@ -16,32 +16,32 @@ def own_identity():
     return status.st_dev, status.st_ino
 
 
-# ---- made, held, closed
+# ---- creation, opening, closing
 
 
-def test_a_new_namespace_is_another_one(netns, other_netns):
+def test_create_returns_new_namespace(netns, other_netns):
     assert len({netns.identity, other_netns.identity, own_identity()}) == 3
 
 
-def test_a_new_namespace_has_lo_alone(netns):
+def test_create_namespace_has_only_lo(netns):
     assert [line.split(":")[0].strip() for line in netns.read_proc("dev").splitlines()[2:]] == ["lo"]
 
 
-def test_lo_is_up_in_a_new_namespace(netns):
+def test_create_sets_lo_up(netns):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, netns.socket(type=socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         sender.sendto(b"here", receiver.getsockname())
         assert receiver.recv(10) == b"here"
 
 
-def test_lo_stays_down_where_it_is_not_wanted():
+def test_create_without_loopback_leaves_lo_down():
     with Netns.create(loopback=False) as netns, netns.socket(type=socket.SOCK_DGRAM) as sender:
         with pytest.raises(OSError) as raised:
             sender.sendto(b"nowhere", ("127.0.0.1", 9))
         assert raised.value.errno == errno.ENETUNREACH
 
 
-def test_the_calling_thread_stays_where_it_is(netns):
+def test_create_leaves_calling_thread_in_its_namespace(netns):
     netns.call(os.getpid)
     assert own_identity() == identity_of_thread() != netns.identity
 
@@ -51,18 +51,18 @@ def identity_of_thread():
     return status.st_dev, status.st_ino
 
 
-def test_the_descriptor_is_close_on_exec(netns):
+def test_fd_is_close_on_exec(netns):
     assert not os.get_inheritable(netns.fd)
     assert netns.fileno() == netns.fd
 
 
-def test_the_identity_is_that_of_nsfs(netns):
+def test_identity_equals_nsfs_inode(netns):
     status = os.fstat(netns.fd)
     assert netns.identity == (status.st_dev, status.st_ino)
     assert str(Path(f"/proc/self/fd/{netns.fd}").readlink()) == str(netns) == f"net:[{status.st_ino}]"
 
 
-def test_close_may_be_repeated():
+def test_close_may_be_called_again():
     netns = Netns.create()
     assert not netns.closed
     netns.close()
@@ -73,7 +73,7 @@ def test_close_may_be_repeated():
         _ = netns.fd
 
 
-def test_a_closed_namespace_can_run_nothing():
+def test_closed_namespace_methods_raise_ebadf():
     netns = Netns.create()
     netns.close()
     with pytest.raises(KernelError, match="closed"):
@@ -82,62 +82,62 @@ def test_a_closed_namespace_can_run_nothing():
         netns.popen(["true"])
 
 
-def test_the_context_closes_after_an_error():
+def test_with_block_closes_after_error():
     with pytest.raises(ZeroDivisionError), Netns.create() as netns:
         raise ZeroDivisionError
     assert netns.closed
 
 
-def test_a_forgotten_namespace_warns_and_closes():
+def test_unclosed_namespace_emits_resource_warning():
     with pytest.warns(ResourceWarning, match="ns/net"):
         Netns.create()
 
 
-def test_the_current_namespace_is_the_threads():
+def test_current_is_namespace_of_thread():
     with Netns.current() as netns:
         assert netns.identity == own_identity()
 
 
-def test_the_current_namespace_inside_another_is_that_one(netns):
+def test_current_inside_call_is_entered_namespace(netns):
     with netns.call(Netns.current) as again:
         assert again.identity == netns.identity
         assert again.fd != netns.fd
 
 
-def test_the_namespace_of_a_process_is_its_own(netns):
+def test_of_process_returns_namespace_of_process(netns):
     with netns.popen(["sleep", "100"]) as sleeper:
         with Netns.of_process(sleeper.pid) as again:
             assert again.identity == netns.identity
         sleeper.kill()
 
 
-def test_the_namespace_of_no_process_is_refused():
+def test_of_process_without_process_raises_enoent():
     with pytest.raises(KernelError) as raised:
         Netns.of_process(2**22 + 1)
     assert raised.value.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/ns/uts", "/dev/null"])
-def test_a_file_that_is_no_network_namespace_is_refused(path):
+def test_open_other_file_raises_einval(path):
     with pytest.raises(KernelError) as raised:
         Netns.open(path)
     assert raised.value.errno == errno.EINVAL
-    assert "is no network namespace" in str(raised.value)
+    assert "is not a network namespace" in str(raised.value)
 
 
-def test_a_directory_is_refused():
+def test_open_directory_raises():
     with pytest.raises(KernelError) as raised:
         Netns.open("/proc")
     assert raised.value.errno == errno.EISDIR
 
 
-def test_a_failing_sysctl_leaves_nothing_behind():
+def test_create_with_invalid_sysctl_leaks_no_descriptor():
     with pytest.raises(KernelError) as raised:
         Netns.create(sysctls={"net.ipv4.nonsense": "1"})
     assert raised.value.errno == errno.ENOENT  # and the leak check looks for the descriptor
 
 
-def test_no_program_is_executed(tmp_path, run_python):
+def test_create_executes_no_program(tmp_path, run_python):
     source = """
         from tunlab.kernel.namespace.netns import Netns
         from tunlab.kernel.device.tun import TunDevice
@@ -151,7 +151,7 @@ def test_no_program_is_executed(tmp_path, run_python):
     assert "python" in executed[0]
 
 
-def test_pyroute2_is_not_loaded_for_a_bare_namespace(run_python):
+def test_create_does_not_load_pyroute2(run_python):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -162,7 +162,7 @@ def test_pyroute2_is_not_loaded_for_a_bare_namespace(run_python):
     assert run_python(source).split() == ["False", "False"]
 
 
-def test_without_the_capability_the_sentence_names_it(run_python):
+def test_create_without_capability_error_names_it(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -171,12 +171,12 @@ def test_without_the_capability_the_sentence_names_it(run_python):
         except PrivilegeError as error:
             print(error.missing, error.exit_code, error)
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"])
-    sentence = "make a network namespace: CAP_SYS_ADMIN is missing (EPERM); you are root, but without it"
-    assert said.startswith(f"CAP_SYS_ADMIN 77 {sentence}")
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"])
+    sentence = "create a network namespace: CAP_SYS_ADMIN is missing (EPERM); you are root without it"
+    assert output.startswith(f"CAP_SYS_ADMIN 77 {sentence}")
 
 
-def test_without_net_admin_the_first_sysctl_is_named(run_python):
+def test_create_without_net_admin_error_names_sysctl(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -185,11 +185,11 @@ def test_without_net_admin_the_first_sysctl_is_named(run_python):
         except PrivilegeError as error:
             print(error)
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
-    assert said.startswith("sysctl net.ipv4.ip_forward=0: CAP_NET_ADMIN is missing")
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
+    assert output.startswith("sysctl net.ipv4.ip_forward=0: CAP_NET_ADMIN is missing")
 
 
-def test_entering_without_the_capability_is_refused(run_python, netns):
+def test_enter_without_capability_raises(run_python, netns):
     source = """
         import sys
         from tunlab.errors import PrivilegeError
@@ -200,11 +200,11 @@ def test_entering_without_the_capability_is_refused(run_python, netns):
             except PrivilegeError as error:
                 print(error.missing, error.netns)
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"])
-    assert said.split() == ["CAP_SYS_ADMIN", f"net:[{own_identity()[1]}]"]
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"])
+    assert output.split() == ["CAP_SYS_ADMIN", f"net:[{own_identity()[1]}]"]
 
 
-def test_the_users_limit_of_namespaces_is_explained(run_python, with_whole_proc):
+def test_create_at_user_limit_error_explains(run_python, with_whole_proc):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.netns import Netns
@@ -218,19 +218,17 @@ def test_the_users_limit_of_namespaces_is_explained(run_python, with_whole_proc)
         except KernelError as error:
             print(error)
     """
-    assert "as many network namespaces as this user may have (ENOSPC); close some" in run_python(
-        source, prefix=with_whole_proc
-    )
+    assert "the maximum number of network namespaces (ENOSPC); close some" in run_python(source, prefix=with_whole_proc)
 
 
-# ---- inside
+# ---- use
 
 
-def test_call_returns_what_the_function_returns(netns):
+def test_call_returns_result(netns):
     assert netns.call(lambda *args, **kwargs: (args, kwargs), 1, 2, three=3) == ((1, 2), {"three": 3})
 
 
-def test_call_raises_what_the_function_raises(netns):
+def test_call_propagates_exception(netns):
     with pytest.raises(ZeroDivisionError, match="inside"):
         netns.call(raise_inside)
 
@@ -239,7 +237,7 @@ def raise_inside():
     raise ZeroDivisionError("inside")
 
 
-def test_call_carries_what_is_no_exception_too(netns):
+def test_call_propagates_base_exception(netns):
     def leave():
         raise SystemExit(3)
 
@@ -247,19 +245,19 @@ def test_call_carries_what_is_no_exception_too(netns):
         netns.call(leave)
 
 
-def test_call_runs_in_the_namespace_and_in_a_thread_of_its_own(netns):
+def test_call_runs_in_namespace_and_new_thread(netns):
     thread, identity = netns.call(lambda: (threading.current_thread(), identity_of_thread()))
     assert identity == netns.identity
     assert thread is not threading.current_thread()
     assert not thread.is_alive()
 
 
-def test_calls_may_be_nested(netns, other_netns):
+def test_call_may_be_nested(netns, other_netns):
     inner, outer = netns.call(lambda: (other_netns.call(identity_of_thread), identity_of_thread()))
     assert (inner, outer) == (other_netns.identity, netns.identity)
 
 
-def test_a_failed_call_frees_its_sockets_at_once(netns):
+def test_call_after_error_frees_sockets(netns):
     sockets = []
 
     def fail():
@@ -273,7 +271,7 @@ def test_a_failed_call_frees_its_sockets_at_once(netns):
         os.fstat(sockets[0])
 
 
-def test_a_socket_belongs_to_the_namespace(netns):
+def test_socket_belongs_to_namespace(netns):
     with netns.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -285,20 +283,20 @@ def test_a_socket_belongs_to_the_namespace(netns):
             stranger.connect(("127.0.0.1", port))
 
 
-def test_a_socket_outlives_the_namespaces_descriptor():
+def test_socket_works_after_namespace_is_closed():
     with Netns.create() as netns:
         listener = netns.socket()
     with listener:
         listener.bind(("127.0.0.1", 0))
 
 
-def test_an_impossible_socket_is_an_error_of_this_floor(netns):
+def test_socket_invalid_family_raises_kernel_error(netns):
     with pytest.raises(KernelError) as raised:
         netns.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP)
     assert raised.value.errno == errno.EPROTONOSUPPORT
 
 
-def test_a_raw_socket_without_the_capability_names_it(run_python):
+def test_socket_raw_without_capability_error_names_it(run_python):
     source = """
         import socket
         from tunlab.errors import PrivilegeError
@@ -310,15 +308,15 @@ def test_a_raw_socket_without_the_capability_names_it(run_python):
                 except PrivilegeError as error:
                     print(error.missing)
     """
-    said = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
-    assert said.split() == ["CAP_NET_RAW", "CAP_NET_RAW"]
+    output = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
+    assert output.split() == ["CAP_NET_RAW", "CAP_NET_RAW"]
 
 
-def test_a_ping_socket_needs_no_right(netns):
+def test_socket_ping_needs_no_capability(netns):
     netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
 
 
-def test_read_proc_reads_the_namespaces_own(netns):
+def test_read_proc_reads_file_of_namespace(netns):
     assert "10.1.2" not in netns.read_proc("fib_trie")
     assert netns.read_proc("dev") != read_own("dev")
 
@@ -327,16 +325,16 @@ def read_own(path):
     return Path("/proc/net", path).read_text()
 
 
-def test_read_proc_of_no_file_is_refused(netns):
+def test_read_proc_missing_file_raises(netns):
     with pytest.raises(KernelError) as raised:
         netns.read_proc("nonsense")
     assert raised.value.errno == errno.ENOENT
 
 
-# ---- names
+# ---- pinning
 
 
-def test_a_pinned_namespace_outlives_its_descriptor(tmp_path):
+def test_pin_namespace_outlives_descriptor(tmp_path):
     path = tmp_path / "net"
     with Netns.create() as netns:
         netns.pin(path)
@@ -349,7 +347,7 @@ def test_a_pinned_namespace_outlives_its_descriptor(tmp_path):
     assert not path.exists()
 
 
-def test_a_pinned_namespace_is_not_writable_as_a_file(tmp_path, netns):
+def test_pin_file_is_not_writable(tmp_path, netns):
     path = tmp_path / "net"
     path.write_text("there before")
     netns.pin(path)
@@ -360,13 +358,13 @@ def test_a_pinned_namespace_is_not_writable_as_a_file(tmp_path, netns):
     assert not path.exists()
 
 
-def test_pinning_to_nowhere_leaves_nothing(tmp_path, netns):
+def test_pin_in_missing_directory_leaves_no_file(tmp_path, netns):
     with pytest.raises(KernelError) as raised:
         netns.pin(tmp_path / "missing" / "net")
     assert raised.value.errno == errno.ENOENT
 
 
-def test_pinning_without_the_capability_leaves_no_file(tmp_path, run_python):
+def test_pin_without_capability_leaves_no_file(tmp_path, run_python):
     source = """
         import sys
         from tunlab.errors import PrivilegeError
@@ -377,25 +375,25 @@ def test_pinning_without_the_capability_leaves_no_file(tmp_path, run_python):
             except PrivilegeError as error:
                 print(error.missing)
     """
-    said = run_python(source, tmp_path / "net", prefix=["setpriv", "--bounding-set=-sys_admin"])
-    assert said.strip() == "CAP_SYS_ADMIN"
+    output = run_python(source, tmp_path / "net", prefix=["setpriv", "--bounding-set=-sys_admin"])
+    assert output.strip() == "CAP_SYS_ADMIN"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unpinning_what_was_never_pinned_deletes_the_file(tmp_path):
+def test_unpin_ordinary_file_deletes_it(tmp_path):
     (tmp_path / "net").touch()
     unpin(tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unpinning_nothing_is_refused(tmp_path):
-    with pytest.raises(KernelError, match="nothing is pinned there") as raised:
+def test_unpin_missing_file_raises(tmp_path):
+    with pytest.raises(KernelError, match="no namespace is pinned there") as raised:
         unpin(tmp_path / "net")
     assert raised.value.errno == errno.ENOENT
 
 
-def test_a_pin_whose_mount_is_gone_is_explained(tmp_path, netns):
+def test_open_pin_without_mount_raises_einval(tmp_path, netns):
     path = tmp_path / "net"
     path.touch()
-    with pytest.raises(KernelError, match=r"no network namespace \(any more\)"):
+    with pytest.raises(KernelError, match="is not a network namespace"):
         Netns.open(path)

@@ -8,31 +8,31 @@ from tunlab.errors import KernelError, PrivilegeError
 from tunlab.kernel.namespace.netns import Netns
 
 
-def test_a_program_runs_inside(netns):
+def test_run_executes_inside_namespace(netns):
     done = netns.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True)
     assert done.stdout.strip() == str(netns)
     assert done.returncode == 0
 
 
-def test_run_hands_over_input_and_output(netns):
+def test_run_passes_input_and_output(netns):
     done = netns.run(["cat"], input=b"octets", capture_output=True)
     assert (done.stdout, done.stderr, done.args) == (b"octets", b"", ["cat"])
 
 
-def test_run_checks_the_exit_status(netns):
+def test_run_check_raises_on_exit_status(netns):
     assert netns.run(["false"]).returncode == 1
     with pytest.raises(subprocess.CalledProcessError):
         netns.run(["false"], check=True)
 
 
-def test_run_kills_what_takes_too_long(netns):
+def test_run_timeout_kills_program(netns):
     with pytest.raises(subprocess.TimeoutExpired) as raised:
         netns.run(["sleep", "1000"], capture_output=True, timeout=0.01)
     assert (raised.value.cmd, raised.value.stdout) == (["sleep", "1000"], b"")
     assert netns.processes() == []
 
 
-def test_a_path_like_program_runs(netns, tmp_path):
+def test_run_accepts_path_objects(netns, tmp_path):
     program = tmp_path / "program"
     program.write_text("#!/bin/sh\nexit 7\n")
     program.chmod(0o755)
@@ -40,17 +40,17 @@ def test_a_path_like_program_runs(netns, tmp_path):
 
 
 @pytest.mark.parametrize("args", ["true", b"true", []])
-def test_a_string_is_refused(netns, args):
-    with pytest.raises(TypeError, match="as a list"):
+def test_popen_string_raises_type_error(netns, args):
+    with pytest.raises(TypeError, match="is not a list"):
         netns.popen(args)
 
 
-def test_a_shell_is_refused(netns):
-    with pytest.raises(TypeError, match="there is no shell"):
+def test_popen_shell_raises_type_error(netns):
+    with pytest.raises(TypeError, match="shell=True is set"):
         netns.popen(["true"], shell=True)
 
 
-def test_a_program_that_is_not_there_is_named(netns):
+def test_popen_missing_program_error_names_it(netns):
     with pytest.raises(KernelError) as raised:
         netns.run(["no-such-program"])
     assert raised.value.errno == errno.ENOENT
@@ -60,27 +60,27 @@ def test_a_program_that_is_not_there_is_named(netns):
     )
 
 
-def test_a_directory_that_is_not_there_is_named(netns):
+def test_popen_missing_cwd_error_names_it(netns):
     with pytest.raises(KernelError, match="there is no directory '/no/such'"):
         netns.run(["true"], cwd="/no/such")
 
 
-def test_a_file_that_may_not_be_executed_is_named(netns, tmp_path):
+def test_popen_not_executable_error_names_it(netns, tmp_path):
     (tmp_path / "file").touch(mode=0o644)
-    with pytest.raises(KernelError, match="may not be executed") as raised:
+    with pytest.raises(KernelError, match="is not executable") as raised:
         netns.run([tmp_path / "file"])
     assert not isinstance(raised.value, PrivilegeError)
 
 
-def test_a_file_that_is_no_program_is_named(netns, tmp_path):
+def test_popen_wrong_format_error_names_it(netns, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"\x7fnothing")
     file.chmod(0o755)
-    with pytest.raises(KernelError, match="is no program of this machine's kind"):
+    with pytest.raises(KernelError, match="is not an executable for this machine"):
         netns.run([file])
 
 
-def test_processes_lists_those_inside_alone(netns, other_netns):
+def test_processes_lists_only_those_in_namespace(netns, other_netns):
     with netns.popen(["sleep", "100"]) as sleeper:
         assert netns.processes() == [sleeper.pid]
         assert other_netns.processes() == []
@@ -89,7 +89,7 @@ def test_processes_lists_those_inside_alone(netns, other_netns):
     assert netns.processes() == []
 
 
-def test_kill_processes_ends_the_descendants_too(netns):
+def test_kill_processes_kills_descendants(netns):
     script = "sleep 1000 & sleep 1000 & setsid sleep 1000 & echo started; wait"
     with netns.popen(["sh", "-c", script], stdout=subprocess.PIPE) as shell:
         assert shell.stdout.readline() == b"started\n"
@@ -99,17 +99,17 @@ def test_kill_processes_ends_the_descendants_too(netns):
     assert netns.processes() == []
 
 
-def test_kill_processes_of_an_empty_namespace_kills_nobody(netns):
+def test_kill_processes_empty_namespace_returns_nothing(netns):
     assert netns.kill_processes() == []
 
 
-def test_kill_processes_refuses_the_machines_own_namespace():
+def test_kill_processes_machine_namespace_raises():
     with Netns.current() as netns, pytest.raises(KernelError) as raised:
         netns.kill_processes()
     assert raised.value.errno == errno.EBUSY
 
 
-def test_kill_processes_spares_us_and_our_ancestors(netns, run_python):
+def test_kill_processes_spares_self_and_ancestors(netns, run_python):
     source = """
         import os, subprocess
         from tunlab.kernel.namespace.netns import Netns
@@ -121,7 +121,7 @@ def test_kill_processes_spares_us_and_our_ancestors(netns, run_python):
     assert netns.call(run_python, source, prefix=["sh", "-c", '"$@"; exit $?', "sh"]).strip() == "alive"
 
 
-def test_the_namespace_of_a_process_that_is_closed_to_us_is_explained(netns, run_python):
+def test_of_process_without_permission_error_explains(netns, run_python):
     source = """
         import sys
         from tunlab.errors import KernelError
@@ -131,11 +131,11 @@ def test_the_namespace_of_a_process_that_is_closed_to_us_is_explained(netns, run
         except KernelError as error:
             print(error)
     """
-    said = run_python(source, os.getpid(), nobody=True)
-    assert "this user may not look at it" in said
+    output = run_python(source, os.getpid(), nobody=True)
+    assert "this user may not inspect the process" in output
 
 
-def test_a_process_of_another_user_is_not_killed_and_is_named(run_python):
+def test_kill_processes_other_user_error_names_process(run_python):
     source = """
         import os, subprocess
         from tunlab.errors import PrivilegeError
@@ -153,7 +153,7 @@ def test_a_process_of_another_user_is_not_killed_and_is_named(run_python):
     assert run_python(source).strip() == "done"
 
 
-def test_end_programs_ends_and_reaps_what_was_started(netns):
+def test_kill_programs_kills_and_reaps(netns):
     netns.run(["true"])
     sleeper = netns.popen(["sleep", "1000"], stdout=subprocess.PIPE)
     pid = sleeper.pid
@@ -164,13 +164,13 @@ def test_end_programs_ends_and_reaps_what_was_started(netns):
     assert netns.kill_programs() == []
 
 
-def test_end_programs_takes_one_that_has_ended(netns):
+def test_kill_programs_accepts_exited_program(netns):
     ended = netns.popen(["true"])
     assert ended.wait() == 0
     assert netns.kill_programs() == []
 
 
-def test_a_run_that_was_cut_short_is_not_kept(netns):
+def test_run_interrupted_forgets_program(netns):
     with pytest.raises(subprocess.TimeoutExpired):
         netns.run(["sleep", "1000"], timeout=0.01)
     assert netns._programs == []

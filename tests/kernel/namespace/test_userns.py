@@ -9,7 +9,7 @@ from tunlab.kernel.namespace.userns import enter_user_namespace
 
 LAUNCHER = ("-m", "tunlab.kernel.namespace.userns")
 
-# What a test does, as a user without any right: a namespace, a TUN, addresses, traffic, packet sockets, programs.
+# The work of a test: a namespace, a TUN, addresses, packets, packet sockets, programs.
 EVERYTHING = """
     import os, socket
     from tunlab.kernel.network.counters import read_counters
@@ -37,16 +37,16 @@ EVERYTHING = """
 """
 
 
-def test_everything_works_without_root_by_the_launcher(run_python):
+def test_launcher_without_root_everything_works(run_python):
     assert run_python(EVERYTHING, nobody=True, launcher=LAUNCHER).strip() == "everything works"
 
 
-def test_everything_works_without_root_in_process(run_python):
+def test_enter_user_namespace_without_root_everything_works(run_python):
     enter = "\n    from tunlab.kernel.namespace.userns import enter_user_namespace\n    enter_user_namespace()"
     assert run_python(enter + EVERYTHING, nobody=True).strip() == "everything works"
 
 
-def test_a_closed_node_is_all_that_is_left_for_root(run_python):
+def test_launcher_inaccessible_tun_node_is_only_error(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -57,14 +57,14 @@ def test_a_closed_node_is_all_that_is_left_for_root(run_python):
             except PrivilegeError as error:
                 print(error.missing, error.reason)
     """
-    said = run_python(source, nobody=True, launcher=LAUNCHER, tun_mode=0o600)
+    output = run_python(source, nobody=True, launcher=LAUNCHER, tun_mode=0o600)
     assert (
-        said.strip()
+        output.strip()
         == "/dev/net/tun /dev/net/tun has mode 0600, an owner outside this user namespace, and you are uid 65534"
     )
 
 
-def test_without_the_launcher_nothing_works(run_python):
+def test_without_user_namespace_creation_is_refused(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -73,12 +73,12 @@ def test_without_the_launcher_nothing_works(run_python):
         except PrivilegeError as error:
             print(error.missing, error.remedy)
     """
-    said = run_python(source, nobody=True)
-    assert said.startswith("CAP_SYS_ADMIN run as root")
-    assert said.strip().endswith("python -m tunlab.kernel.namespace.userns PROGRAM")
+    output = run_python(source, nobody=True)
+    assert output.startswith("CAP_SYS_ADMIN run as root")
+    assert output.strip().endswith("python -m tunlab.kernel.namespace.userns PROGRAM")
 
 
-def test_programs_keep_the_capabilities(run_python):
+def test_launcher_programs_keep_capabilities(run_python):
     source = """
         import subprocess
         print(subprocess.check_output(["grep", "Cap", "/proc/self/status"], text=True))
@@ -90,7 +90,7 @@ def test_programs_keep_the_capabilities(run_python):
         assert ambient >> capability & 1
 
 
-def test_root_may_enter_too(run_python, with_whole_proc):
+def test_enter_user_namespace_as_root_works(run_python, with_whole_proc):
     source = """
         import os
         from tunlab.kernel.namespace.netns import Netns
@@ -101,7 +101,7 @@ def test_root_may_enter_too(run_python, with_whole_proc):
     assert run_python(source, prefix=with_whole_proc, launcher=LAUNCHER).split() == ["0", "0"]
 
 
-def test_a_process_with_threads_is_refused(run_python):
+def test_enter_user_namespace_with_threads_raises(run_python):
     source = """
         import threading
         from tunlab.errors import KernelError
@@ -116,15 +116,15 @@ def test_a_process_with_threads_is_refused(run_python):
         hold.set()
         thread.join()
     """
-    said = run_python(source)
-    assert said.strip() == (
-        "enter a user namespace: this process has 2 threads, and only one that has a single one may (EINVAL); "
-        "start it by: python -m tunlab.kernel.namespace.userns PROGRAM"
+    output = run_python(source)
+    assert output.strip() == (
+        "enter a user namespace: this process has 2 threads and must have one (EINVAL); "
+        "start it with: python -m tunlab.kernel.namespace.userns PROGRAM"
     )
 
 
-def test_a_limit_of_none_is_explained(run_python, with_whole_proc):
-    # In a user namespace of its own, whose limit is its own.
+def test_enter_user_namespace_at_limit_zero_error_explains(run_python, with_whole_proc):
+    # A user namespace has its own limit, so the machine's stays as it is.
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.userns import enter_user_namespace
@@ -136,15 +136,15 @@ def test_a_limit_of_none_is_explained(run_python, with_whole_proc):
         except KernelError as error:
             print(error)
     """
-    said = run_python(source, prefix=with_whole_proc)
-    assert said.startswith(
-        "enter a user namespace: no user namespace may be made (user.max_user_namespaces=0) (ENOSPC)"
+    output = run_python(source, prefix=with_whole_proc)
+    assert output.startswith(
+        "enter a user namespace: the limit of user namespaces is 0 (user.max_user_namespaces=0) (ENOSPC)"
     )
-    assert "sysctl -w user.max_user_namespaces=10000" in said
+    assert "sysctl -w user.max_user_namespaces=10000" in output
 
 
 @pytest.mark.parametrize("name", sorted(userns._SYSCTLS))
-def test_each_setting_that_forbids_it_has_its_sentence(name, tmp_path, monkeypatch):
+def test_find_obstacle_explains_each_sysctl(name, tmp_path, monkeypatch):
     bad, reason, remedy = userns._SYSCTLS[name]
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(bad + "\n")
@@ -155,25 +155,25 @@ def test_each_setting_that_forbids_it_has_its_sentence(name, tmp_path, monkeypat
     assert userns.find_obstacle() is None
 
 
-def test_this_machine_allows_it():
+def test_find_obstacle_on_test_machine_is_none():
     assert userns.find_obstacle() is None
 
 
-def test_the_launcher_needs_a_program(run_python, capfd):
+def test_launcher_without_program_prints_usage(run_python, capfd):
     assert userns.main([]) == 64
     assert capfd.readouterr().err.startswith("usage: python -m tunlab.kernel.namespace.userns PROGRAM")
 
 
-def test_a_program_that_is_not_there_is_one_sentence(run_python):
+def test_launcher_missing_program_prints_one_message(run_python):
     source = "import sys; from tunlab.kernel.namespace import userns; sys.exit(userns.main(['no-such-program']))"
-    said = run_python(source, status=71)
-    assert said.strip() == (
+    output = run_python(source, status=71)
+    assert output.strip() == (
         "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT); "
         "install it, or give its full path"
     )
 
 
-def test_the_launcher_hands_on_arguments_and_status(run_python):
+def test_launcher_passes_arguments_and_exit_status(run_python):
     assert (
         run_python("import sys; print(sys.argv[1:]); sys.exit(0)", "a", "b c", launcher=LAUNCHER).strip()
         == "['a', 'b c']"
@@ -181,7 +181,7 @@ def test_the_launcher_hands_on_arguments_and_status(run_python):
     run_python("import sys; sys.exit(9)", launcher=LAUNCHER, status=9)
 
 
-def test_this_process_stays_where_it_is():
+def test_enter_user_namespace_in_child_leaves_parent_unchanged():
     before = Path("/proc/self/ns/user").readlink()
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads == 1:
@@ -208,30 +208,30 @@ REFUSED = """
 """
 
 
-def test_root_without_the_capability_to_map_user_0_is_refused_before_it_is_half_inside(run_python):
-    said = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
-    assert said.strip() == (
+def test_enter_user_namespace_root_without_setfcap_raises_first(run_python):
+    output = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
+    assert output.strip() == (
         "PrivilegeError|True|enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is"
         " missing (EPERM); run as another user, or in a container with --cap-add SETFCAP"
     )
 
 
-def test_where_proc_is_read_only_it_is_refused_before_it_is_half_inside(run_python):
+def test_enter_user_namespace_read_only_proc_raises_first(run_python):
     read_only = ["unshare", "--mount", "sh", "-ec", 'mount -o remount,bind,ro /proc; exec "$@"', "sh"]
-    said = run_python(REFUSED, prefix=read_only)
-    assert said.startswith("KernelError|True|map our user and group into the user namespace: Read-only file system")
+    output = run_python(REFUSED, prefix=read_only)
+    assert output.startswith("KernelError|True|map the user and group into the user namespace: Read-only file system")
 
 
-def test_a_map_that_is_refused_inside_is_no_refusal_to_enter(run_python, need):
-    # A security module that takes the capabilities away shows in the write of the map.
+def test_enter_user_namespace_refused_mapping_error_explains(run_python, need):
+    # A security module that takes the capabilities away makes the write of the map fail.
     strace = [need("strace"), "-qq", "-o", "/dev/null", "-e", "trace=write"]
-    said = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
-    kind, stayed_outside, sentence = said.strip().split("|")
+    output = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
+    kind, stayed_outside, sentence = output.strip().split("|")
     assert (kind, stayed_outside) == ("KernelError", "False")
-    assert sentence.startswith("map our user and group into the user namespace: the kernel lets us in, and a security")
+    assert sentence.startswith("map the user and group into the user namespace: a security module")
 
 
-def test_what_a_namespace_of_roots_needs_is_no_user_namespace(run_python):
+def test_root_namespace_errors_do_not_advise_user_namespace(run_python):
     source = """
         import errno
         from tunlab.errors import PrivilegeError

@@ -22,54 +22,54 @@ def netlink(netns):
     netlink.close()
 
 
-def test_a_request_gets_its_reply_and_its_acknowledgement(netlink):
+def test_exchange_request_returns_reply(netlink):
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     length, kind, _, sequence, _ = struct.unpack_from("=IHHII", reply)
     assert (length, kind, sequence) == (len(reply), RTM_NEWLINK, 1)
     assert b"lo\0" in reply
 
 
-def test_a_change_gets_an_acknowledgement_only(netlink):
+def test_exchange_change_returns_nothing(netlink):
     assert netlink.exchange(struct.pack("=IHHIIBxHiII", 32, 16, 5, 0, 0, 0, 0, 1, 1, 1), "set lo up") == []
 
 
-def test_a_dump_gets_every_part(netlink, rtnl):
+def test_exchange_dump_returns_every_part(netlink, rtnl):
     for number in range(20):
         rtnl.add_veth(f"near{number}", f"far{number}")
     replies = netlink.exchange(link_message(RTM_GETLINK, NLM_F_DUMP), "list")
     assert len(replies) == 41
-    assert sum(map(len, replies)) > 32768  # more than one datagram of the kernel's
+    assert sum(map(len, replies)) > 32768  # more than one datagram from the kernel
 
 
-def test_sequence_numbers_go_up(netlink):
+def test_exchange_increments_sequence_number(netlink):
     for expected in (1, 2, 3):
         (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
         assert struct.unpack_from("=I", reply, 8) == (expected,)
 
 
-def test_sequence_numbers_wrap_around_zero(netlink):
+def test_exchange_sequence_number_wraps(netlink):
     netlink._sequence = 0xFFFFFFFF
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     assert struct.unpack_from("=I", reply, 8) == (1,)
 
 
-def test_stale_replies_are_skipped(netlink):
-    # Ask behind its back: the answer, the acknowledgement and a refusal lie there before the next request.
+def test_exchange_skips_stale_replies(netlink):
+    # Send requests on the raw socket, so that their replies are queued before the next exchange.
     netlink._socket.send(link_message(RTM_GETLINK, NLM_F_ACK, 1))
     netlink._socket.send(link_message(RTM_DELLINK, NLM_F_ACK, 99))
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     assert struct.unpack_from("=I", reply, 8) == (1,)
 
 
-def test_a_refusal_carries_the_errno_and_the_kernels_sentence(netlink):
+def test_exchange_error_has_errno_and_kernel_message(netlink):
     with pytest.raises(KernelError) as raised:
         netlink.exchange(struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, 5, 0, 0, 0, 0, 0, 0, 0), "get nothing")
     assert raised.value.errno == errno.EINVAL
     assert str(raised.value).startswith("get nothing: ")
 
 
-def test_strict_checking_is_on(netlink):
-    # A dump of addresses with a field set that no dump may have: without strictness it would be passed over.
+def test_exchange_uses_strict_checking(netlink):
+    # Without strict checking the kernel ignores this invalid field of a dump.
     message = struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 0, 0, socket.AF_INET, 24, 0, 0, 0)
     with pytest.raises(KernelError) as raised:
         netlink.exchange(message, "list the addresses")
@@ -77,26 +77,26 @@ def test_strict_checking_is_on(netlink):
     assert "Invalid values in header for address dump request" in raised.value.reason
 
 
-def test_the_socket_works_on_after_a_refusal(netlink):
+def test_exchange_works_after_error(netlink):
     with pytest.raises(KernelError):
         netlink.exchange(link_message(RTM_DELLINK, NLM_F_ACK, 99), "delete 99", ifname="gone")
     assert len(netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")) == 1
 
 
-def test_a_refusal_names_the_device(netlink):
+def test_exchange_error_names_interface(netlink):
     with pytest.raises(KernelError) as raised:
         netlink.exchange(link_message(RTM_DELLINK, NLM_F_ACK, 99), "delete 99", ifname="gone")
     assert (raised.value.errno, raised.value.ifname) == (errno.ENODEV, "gone")
 
 
-def test_the_request_is_left_as_it_was(netlink):
+def test_exchange_does_not_modify_request(netlink):
     message = bytearray(link_message(RTM_GETLINK, NLM_F_ACK, 1))
     before = bytes(message)
     netlink.exchange(message, "get lo")
     assert message == before
 
 
-def test_close_may_be_repeated(netlink):
+def test_close_may_be_called_again(netlink):
     netlink.close()
     netlink.close()
     assert netlink.fileno() == -1
@@ -105,10 +105,10 @@ def test_close_may_be_repeated(netlink):
     assert raised.value.errno == errno.EBADF
 
 
-def test_another_protocol_works_as_well(netns):
+def test_exchange_works_with_other_netlink_family(netns):
     netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4))  # NETLINK_SOCK_DIAG
     try:
-        # A dump of listening TCP sockets: there are none.
+        # A dump of listening TCP sockets, of which there are none.
         request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << 10) + bytes(48)
         header = struct.pack("=IHHII", 16 + len(request), 20, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
         assert netlink.exchange(header + request, "list the listeners") == []
@@ -116,7 +116,7 @@ def test_another_protocol_works_as_well(netns):
         netlink.close()
 
 
-# ---- acknowledgements, octet by octet
+# ---- acknowledgements, built byte by byte
 
 
 def acknowledgement(code, *, flags_quote=b"", attributes=b""):
@@ -130,37 +130,37 @@ def sentence(text, kind=1):
 
 
 @pytest.mark.parametrize("code", [0, 5])
-def test_no_error_is_no_error(code):
+def test_acknowledgement_without_error_passes(code):
     _check(NLMSG_ERROR, 0, acknowledgement(code))
     _check(NLMSG_DONE, 0, struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, code))
     _check(NLMSG_DONE, 0, struct.pack("=IHHII", 16, NLMSG_DONE, 0, 1, 0))
 
 
-def test_an_error_without_a_sentence_has_the_systems_words():
+def test_acknowledgement_error_without_message_uses_system_text():
     with pytest.raises(OSError, match="Invalid argument") as raised:
         _check(NLMSG_ERROR, 0, acknowledgement(-errno.EINVAL))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_the_sentence_is_found_behind_a_capped_request():
+def test_acknowledgement_message_after_capped_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=sentence(b"offset", 2) + sentence(b"it is so"))
     with pytest.raises(OSError, match="it is so"):
         _check(NLMSG_ERROR, 0x300, message)
 
 
-def test_the_sentence_is_found_behind_a_whole_request():
+def test_acknowledgement_message_after_whole_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + sentence(b"it is so"))
     with pytest.raises(OSError, match="it is so"):
         _check(NLMSG_ERROR, 0x200, message)
 
 
-def test_the_sentence_at_the_end_of_a_dump_is_found():
+def test_dump_end_message_is_found():
     message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + sentence(b"it is so")
     with pytest.raises(OSError, match="it is so"):
         _check(NLMSG_DONE, 0x200, message)
 
 
 @pytest.mark.parametrize("attributes", [b"\0\0\0\0", b"\x02\0", struct.pack("=HH", 200, 1) + b"cut", b"\1\0\1\0"])
-def test_broken_attributes_are_survived(attributes):
+def test_unpack_attributes_tolerates_malformed_attributes(attributes):
     with pytest.raises(OSError):
         _check(NLMSG_ERROR, 0x300, acknowledgement(-errno.EINVAL, attributes=attributes))

@@ -5,7 +5,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import counter_changes, read_counters
 
 
-def test_the_counters_are_named_by_their_protocol(netns):
+def test_read_counters_names_start_with_protocol(netns):
     counters = read_counters(netns)
     for name in (
         "Ip.InHdrErrors",
@@ -20,13 +20,13 @@ def test_the_counters_are_named_by_their_protocol(netns):
     assert "UdpLite6.InDatagrams" in counters
 
 
-def test_a_new_namespace_starts_from_zero(netns):
+def test_read_counters_new_namespace_is_zero(netns):
     counters = read_counters(netns)
     assert (counters["Ip.InReceives"], counters["Icmp.InMsgs"], counters["Tcp.InSegs"]) == (0, 0, 0)
     assert counters["Ip.DefaultTTL"] == 64
 
 
-def test_only_what_moved_is_different():
+def test_counter_changes_returns_only_differences():
     assert counter_changes({"a": 1, "b": 2, "c": 5}, {"a": 1, "b": 5, "c": 3, "d": 4, "e": 0}) == {
         "b": 3,
         "c": -2,
@@ -36,7 +36,7 @@ def test_only_what_moved_is_different():
 
 
 @pytest.mark.parametrize("name", ["bad checksum", "good"])
-def test_the_kernel_says_what_it_did_with_a_packet(netns, tun, echo_request, name):
+def test_read_counters_counts_handled_packet(netns, tun, echo_request, name):
     before = read_counters(netns)
     tun.write(echo_request(bad_checksum=name == "bad checksum"))
     moved = counter_changes(before, read_counters(netns))
@@ -48,27 +48,27 @@ def test_the_kernel_says_what_it_did_with_a_packet(netns, tun, echo_request, nam
         assert "Icmp.InEchos" not in moved
 
 
-def test_an_unknown_protocol_is_counted_and_answered(netns, tun, datagram):
+def test_read_counters_counts_unknown_protocol(netns, tun, datagram):
     before = read_counters(netns)
     tun.write(datagram(b"whatever", protocol=253))
     moved = counter_changes(before, read_counters(netns))
     assert (moved["Ip.InUnknownProtos"], moved["Icmp.OutDestUnreachs"]) == (1, 1)
 
 
-def test_every_error_is_answered_however_many(netns, tun, datagram):
+def test_icmp_errors_are_not_rate_limited(netns, tun, datagram):
     for _ in range(200):
         tun.write(datagram(b"whatever", protocol=253))
     assert tun.discard_all()[0] == 200
     assert read_counters(netns)["Icmp.OutDestUnreachs"] == 200
 
 
-def test_the_counters_are_the_namespaces_own(netns, other_netns, tun, echo_request):
+def test_read_counters_is_per_namespace(netns, other_netns, tun, echo_request):
     before = read_counters(other_netns)
     tun.write(echo_request())
     assert counter_changes(before, read_counters(other_netns)) == {}
 
 
-def test_ipv6_is_counted():
+def test_read_counters_includes_ipv6():
     with Netns.create(ipv6=True) as netns:
         before = read_counters(netns)
         netns.run(["ping", "-c1", "-W5", "::1"], check=True, capture_output=True)
@@ -76,14 +76,14 @@ def test_ipv6_is_counted():
         assert (moved["Icmp6.InEchos"], moved["Icmp6.InEchoReplies"]) == (1, 1)
 
 
-def test_a_closed_namespace_has_no_counters():
+def test_read_counters_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         read_counters(netns)
 
 
-def test_a_missing_file_is_an_error_of_this_floor(netns, monkeypatch):
+def test_read_counters_missing_file_raises_kernel_error(netns, monkeypatch):
     monkeypatch.setattr(
         "tunlab.kernel.network.counters._PROC", netns.call(lambda: __import__("pathlib").Path("/proc/nothing"))
     )

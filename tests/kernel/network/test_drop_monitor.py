@@ -1,4 +1,4 @@
-"""The kernel's reasons for its drops, at its tracepoint, and where it does not tell."""
+"""The kernel's drop reasons."""
 
 import threading
 
@@ -23,13 +23,13 @@ def drops():
         ({"dst": "10.9.9.9"}, "IP_INADDRERRORS"),
     ],
 )
-def test_each_drop_has_its_reason(drops, tun, datagram, settings, reason):
+def test_read_returns_drop_reason(drops, tun, datagram, settings, reason):
     tun.write(datagram(b"12345678", **settings))
     assert reason in drops.read()
-    assert reason not in drops.read(), "told once"
+    assert reason not in drops.read(), "a reason was returned twice"
 
 
-def test_what_was_before_is_forgotten(drops, tun, datagram):
+def test_clear_discards_earlier_reasons(drops, tun, datagram):
     tun.write(datagram(bad_checksum=True))
     drops.clear()
     tun.write(datagram(protocol=253))
@@ -38,35 +38,35 @@ def test_what_was_before_is_forgotten(drops, tun, datagram):
     assert "IP_NOPROTO" in found
 
 
-def test_a_good_packet_is_not_dropped(drops, tun, echo_request):
+def test_read_accepted_packet_has_no_reason(drops, tun, echo_request):
     tun.write(echo_request())
     assert not {"IP_CSUM", "IP_INHDR", "ICMP_CSUM", "NO_SOCKET"} & set(drops.read())
 
 
-def test_more_than_it_has_room_for_leaves_the_first(drops, tun, datagram):
+def test_read_full_ring_keeps_first_reasons(drops, tun, datagram):
     for _ in range(5000):
         tun.write(datagram(bad_checksum=True))
     found = drops.read()
     assert 500 < found.count("IP_CSUM") < 5000
     tun.write(datagram(protocol=253))
-    assert "IP_NOPROTO" in drops.read(), "there is room again, across the ring's end"
+    assert "IP_NOPROTO" in drops.read(), "the ring has space again"
 
 
-def test_another_threads_drops_are_not_told(drops, tun, datagram):
+def test_read_ignores_other_threads(drops, tun, datagram):
     other = threading.Thread(target=tun.write, args=(datagram(bad_checksum=True),))
     other.start()
     other.join()
     assert "IP_CSUM" not in drops.read()
 
 
-def test_the_event_is_this_kernels():
+def test_tracepoint_has_reasons_of_kernel():
     event = read_drop_tracepoint()
     assert event.number > 0
     assert "IP_CSUM" in event.reasons.values()
     assert read_drop_tracepoint() is event
 
 
-def test_without_the_right_it_is_an_os_error(run_python, without_capabilities):
+def test_monitor_without_capability_raises_oserror(run_python, without_capabilities):
     source = """
         from tunlab.kernel.network.drop_monitor import DropMonitor
         try:
@@ -77,7 +77,7 @@ def test_without_the_right_it_is_an_os_error(run_python, without_capabilities):
     assert run_python(source, prefix=without_capabilities) == "PermissionError\n"
 
 
-def test_closing_may_be_repeated():
+def test_close_may_be_called_again():
     drops = DropMonitor()
     drops.close()
     drops.close()

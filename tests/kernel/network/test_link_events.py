@@ -15,17 +15,17 @@ def veth(rtnl):
     return rtnl.link_index("a"), rtnl.link_index("b")
 
 
-def test_what_holds_already_is_not_waited_for(rtnl):
+def test_wait_for_link_true_condition_returns_at_once(rtnl):
     assert wait_for_link(rtnl, 1, lambda link: link.up, timeout=0) is True
     assert wait_until_running(rtnl, 1, timeout=0) is True
 
 
-def test_what_does_not_come_is_false(rtnl, veth):
+def test_wait_for_link_timeout_returns_false(rtnl, veth):
     rtnl.set_link(veth[0], up=True)
     assert wait_until_running(rtnl, veth[0], timeout=0.01) is False
 
 
-def test_a_link_that_runs_transmits(netns, rtnl, veth):
+def test_wait_until_running_link_transmits(netns, rtnl, veth):
     with PacketSocket(netns, "a") as near, PacketSocket(netns, "b") as far:
         for index in veth:
             rtnl.set_link(index, up=True)
@@ -35,7 +35,7 @@ def test_a_link_that_runs_transmits(netns, rtnl, veth):
         assert far.wait(5)
 
 
-def test_a_change_by_another_is_noticed(netns, rtnl, veth):
+def test_wait_for_link_notices_change_by_other_socket(netns, rtnl, veth):
     rtnl.set_link(veth[0], up=True)
     waited = []
     waiter = threading.Thread(target=lambda: waited.append(wait_for_link(rtnl, 1, lambda link: link.mtu == 1234, 30)))
@@ -46,7 +46,7 @@ def test_a_change_by_another_is_noticed(netns, rtnl, veth):
     assert waited == [True]
 
 
-def test_an_attached_device_runs_again(netns, tun):
+def test_wait_until_running_after_attach_returns_true(netns, tun):
     tun.close()
     with TunDevice.attach(netns, "tun0") as again:
         assert wait_until_running(again.rtnl, again.ifindex)
@@ -55,7 +55,7 @@ def test_an_attached_device_runs_again(netns, tun):
         assert again.wait(5)
 
 
-def test_a_deleted_link_is_refused(rtnl):
+def test_wait_for_link_deleted_link_raises(rtnl):
     with pytest.raises(KernelError) as raised:
         wait_until_running(rtnl, 99)
     assert raised.value.errno == errno.ENODEV

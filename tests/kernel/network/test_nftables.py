@@ -1,4 +1,4 @@
-"""Source NAT: whose address the other side sees."""
+"""Source NAT: the source address outside."""
 
 import errno
 import socket
@@ -15,7 +15,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 @pytest.fixture
 def row():
-    """Three namespaces, inside - router - outside; outside has no route to inside."""
+    """Create namespaces inside, router and outside in a row; outside has no route to inside."""
     with (
         Netns.create() as inside,
         Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as router,
@@ -34,7 +34,7 @@ def row():
         yield inside, router, outside
 
 
-def test_the_other_side_sees_the_routers_address(row):
+def test_masquerade_rewrites_source_to_router_address(row):
     inside, router, outside = row
     masquerade(router, "out")
     with (
@@ -51,20 +51,20 @@ def test_the_other_side_sees_the_routers_address(row):
         assert sender.recv(100) == b"answer"
 
 
-def test_it_is_all_or_nothing_and_once(row):
+def test_masquerade_twice_keeps_one_table(row):
     router = row[1]
     masquerade(router, "out")
     masquerade(router, "in")
 
 
 @pytest.mark.parametrize("name", ["", "a name", "x" * 16])
-def test_a_name_that_cannot_be(row, name):
+def test_masquerade_invalid_interface_name_raises(row, name):
     with pytest.raises(KernelError) as caught:
         masquerade(row[1], name)
     assert caught.value.errno == errno.EINVAL
 
 
-def test_without_the_right_to(without_capabilities):
+def test_masquerade_without_capability_raises(without_capabilities):
     script = "from tunlab.kernel.namespace.netns import Netns; from tunlab.kernel.network.nftables import masquerade\n"
     script += "masquerade(Netns.current(), 'out')"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What a firewall has counted, read out of one that is made here by hand."""
+"""The counters of a firewall that the test builds from netlink messages."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ NF_INET_LOCAL_IN, NF_DROP = 1, 0
 
 @pytest.fixture
 def firewall(netns):
-    """`firewall(policy)`: an input chain that counts and drops ICMP (rule 1) and counts the rest (rule 2)."""
+    """Return a function that adds an input chain: rule 1 counts and drops ICMP, rule 2 counts the rest."""
 
     def make(policy=1):
         data = [pack_attribute(1, struct.pack("!I", NF_DROP))]
@@ -47,7 +47,7 @@ def firewall(netns):
             nft._rule("input", [count]),
             pack_message(17, 0, nft._nfgenmsg(0, 10)),
         ]
-        # NLM_F_APPEND, or each rule would come before the one that was there.
+        # NLM_F_APPEND; without it each rule is inserted before the others.
         batch[3:5] = [
             each[:6] + struct.pack("=H", struct.unpack_from("=H", each, 6)[0] | 0x800) + each[8:] for each in batch[3:5]
         ]
@@ -60,7 +60,7 @@ def firewall(netns):
     return make
 
 
-def test_rules_and_their_counts(netns, tun, firewall, echo_request, datagram):
+def test_read_rule_counters_returns_packets_and_verdicts(netns, tun, firewall, echo_request, datagram):
     firewall()
     tun.write(echo_request())
     tun.write(echo_request())
@@ -71,10 +71,10 @@ def test_rules_and_their_counts(netns, tun, firewall, echo_request, datagram):
     ]
 
 
-def test_a_policy_that_drops(netns, firewall):
+def test_read_rule_counters_includes_drop_policy(netns, firewall):
     firewall(policy=NF_DROP)
     assert read_rule_counters(netns)[0] == RuleCounter("inet tunlab input", 0, None, "drop")
 
 
-def test_no_firewall(netns):
+def test_read_rule_counters_without_firewall_is_empty(netns):
     assert read_rule_counters(netns) == []

@@ -1,4 +1,4 @@
-"""Impairments: what the kernel has of them afterwards, and the octets where this kernel has none."""
+"""Impairments: the kernel's qdiscs, and the bytes of netem's options for kernels without netem."""
 
 import json
 import socket
@@ -15,7 +15,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 @pytest.fixture
 def link():
-    """A rtnetlink socket, and the index of a veth's end."""
+    """Return a rtnetlink socket and the index of a veth end."""
     with Netns.create() as netns, Rtnl(netns) as rtnl:
         rtnl.add_veth("a", "b", ifindex=2, peer_ifindex=3)
         yield rtnl, 2
@@ -28,20 +28,20 @@ def shown(rtnl, need):
 
 class TestRate:
     @pytest.mark.parametrize("rate", [64_000, 1_000_000, 10_000_000_000, 400_000_000_000])
-    def test_it_is_what_was_asked_for(self, link, need, rate):
+    def test_rate_is_set(self, link, need, rate):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=rate)
         ((kind, options),) = shown(rtnl, need)
         assert (kind, options["rate"]) == ("tbf", rate // 8)
         assert options["burst"] >= 3000
 
-    def test_the_burst_is_at_least_two_packets_of_the_mtu(self, link, need):
+    def test_burst_is_at_least_two_packets(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=1_000_000, mtu=9000)
         ((_, options),) = shown(rtnl, need)
         assert options["burst"] >= 18_000
 
-    def test_it_is_changed_and_taken_away(self, link, need):
+    def test_rate_is_changed_and_removed(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex)
         for rate in (1_000_000, 2_000_000):
@@ -51,20 +51,20 @@ class TestRate:
         impair(rtnl, ifindex)
         assert shown(rtnl, need) == []
 
-    def test_a_link_that_is_not_there(self, link):
+    def test_missing_link_raises(self, link):
         with pytest.raises(KernelError, match="99"):
             impair(link[0], 99, rate=1_000_000)
 
 
 class TestDrops:
-    def test_what_a_full_queue_drops_is_counted_there_alone(self, link, need):
+    def test_full_queue_drops_are_counted_by_qdisc_only(self, link, need):
         rtnl, ifindex = link
         assert ifindex not in read_queue_drops(rtnl)
         impair(rtnl, ifindex, rate=64_000)
         for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
             rtnl.add_address(index, address)
             rtnl.set_link(index, up=True)
-        # Until the link has its carrier what is sent passes no queue.
+        # Without a carrier, packets bypass the qdisc.
         assert rtnl.is_running(ifindex) or wait_until_running(rtnl, ifindex, 60)
         assert read_queue_drops(rtnl)[ifindex] == 0
         rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")
@@ -78,7 +78,7 @@ class TestDrops:
 
 
 class TestNetem:
-    def test_where_there_is_none_the_error_says_what_to_do(self, link, need):
+    def test_missing_netem_error_gives_advice(self, link, need):
         rtnl, ifindex = link
         if has_netem(rtnl):
             impair(rtnl, ifindex, delay_us=20_000, loss=0.01, rate=1_000_000)
@@ -89,7 +89,7 @@ class TestNetem:
         assert "this kernel has no netem" in str(caught.value)
         assert "modprobe sch_netem" in str(caught.value)
 
-    def test_its_options_in_octets(self):
+    def test_netem_options_bytes(self):
         """struct tc_netem_qopt, then TCA_NETEM_LATENCY64, _JITTER64 in nanoseconds, and _REORDER."""
         octets = netem_options(20_000, 1_000, 0.5, 0.25, 1.0)
         assert struct.unpack_from("=6I", octets) == (0, 10_000, 0x80000000, 1, 0xFFFFFFFF, 0)

@@ -20,12 +20,12 @@ def routed(rtnl, bridge):
     return bridge
 
 
-def test_an_address_brings_its_route(rtnl, routed):
+def test_add_address_adds_prefix_route(rtnl, routed):
     (route,) = rtnl.routes()
     assert (route.dst, route.ifindex, route.source, route.protocol) == ("10.1.2.0/24", routed, "10.1.2.1", 2)
 
 
-def test_a_route_by_a_next_hop(rtnl, routed):
+def test_add_route_with_next_hop(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2", metric=5, mtu=1300, source="10.1.2.1")
     route = next(route for route in rtnl.routes() if route.dst == "192.0.2.0/24")
     assert (route.via, route.ifindex, route.metric, route.mtu, route.source) == (
@@ -33,39 +33,39 @@ def test_a_route_by_a_next_hop(rtnl, routed):
     )  # fmt: skip
 
 
-def test_a_default_route(rtnl, routed):
+def test_add_route_default(rtnl, routed):
     rtnl.add_route("default", via="10.1.2.2")
     assert "default" in [route.dst for route in rtnl.routes()]
     rtnl.delete_route("default")
     assert "default" not in [route.dst for route in rtnl.routes()]
 
 
-def test_a_route_to_a_device_and_one_address(rtnl, routed):
+def test_add_route_to_single_address_by_interface(rtnl, routed):
     rtnl.add_route("192.0.2.7", ifindex=routed)
     route = next(route for route in rtnl.routes() if route.dst == "192.0.2.7/32")
     assert (route.scope, route.via) == (253, "")
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
-def test_a_route_that_leads_nowhere(rtnl, kind):
+def test_add_route_blackhole(rtnl, kind):
     rtnl.add_route("192.0.2.0/24", type=kind)
     assert [(route.type, route.dst, route.ifindex) for route in rtnl.routes()] == [(kind, "192.0.2.0/24", 0)]
 
 
-def test_a_local_route(rtnl):
+def test_add_route_local(rtnl):
     rtnl.add_route("192.0.2.0/24", ifindex=1, type="local", table=255)
     with rtnl.netns.socket(type=socket.SOCK_DGRAM) as bound:
         bound.bind(("192.0.2.99", 0))
 
 
-def test_a_route_in_another_table(rtnl, routed):
+def test_add_route_in_other_table(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2", table=1000)
     assert [route.dst for route in rtnl.routes(1000)] == ["192.0.2.0/24"]
     assert "192.0.2.0/24" not in [route.dst for route in rtnl.routes()]
     assert {route.table for route in rtnl.routes(0)} == {254, 255, 1000}
 
 
-def test_a_route_twice_is_refused_or_replaced(rtnl, routed):
+def test_add_route_twice_raises_or_replaces(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2")
     with pytest.raises(KernelError) as raised:
         rtnl.add_route("192.0.2.0/24", via="10.1.2.3")
@@ -74,7 +74,7 @@ def test_a_route_twice_is_refused_or_replaced(rtnl, routed):
     assert [route.via for route in rtnl.routes() if route.dst == "192.0.2.0/24"] == ["10.1.2.3"]
 
 
-def test_an_ipv6_route():
+def test_add_route_ipv6():
     with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
         index = rtnl.add_link("br0", "bridge", up=True)
         rtnl.add_address(index, "fd00::1/64")
@@ -86,19 +86,19 @@ def test_an_ipv6_route():
         assert "fd01::/64" not in [route.dst for route in rtnl.routes()]
 
 
-def test_a_next_hop_that_is_not_reached_is_refused(rtnl, routed):
+def test_add_route_unreachable_next_hop_raises(rtnl, routed):
     with pytest.raises(KernelError, match="Nexthop has invalid gateway") as raised:
         rtnl.add_route("192.0.2.0/24", via="203.0.113.1")
     assert raised.value.errno == errno.ENETUNREACH
 
 
-def test_a_route_that_is_not_there_cannot_be_deleted(rtnl, routed):
+def test_delete_route_missing_raises(rtnl, routed):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_route("192.0.2.0/24")
     assert raised.value.errno == errno.ESRCH
 
 
-def test_the_rules_are_listed_in_order():
+def test_rules_are_in_evaluation_order():
     with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
         assert [(rule.family, rule.priority) for rule in rtnl.rules()] == [
             (socket.AF_INET, 0), (socket.AF_INET, 32766), (socket.AF_INET, 32767),
@@ -106,7 +106,7 @@ def test_the_rules_are_listed_in_order():
         ]  # fmt: skip
 
 
-def test_a_neighbour_is_added_and_deleted(rtnl, routed):
+def test_add_and_delete_neighbour(rtnl, routed):
     rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:02")
     (neighbour,) = rtnl.neighbours(routed)
     assert (neighbour.address, neighbour.hardware_address) == ("10.1.2.2", "02:00:00:00:00:02")
@@ -118,6 +118,6 @@ def test_a_neighbour_is_added_and_deleted(rtnl, routed):
     assert "10.1.2.2" not in [n.address for n in rtnl.neighbours(routed)]
 
 
-def test_a_neighbours_hardware_address_is_checked(rtnl, routed):
-    with pytest.raises(KernelError, match="six octets"):
+def test_add_neighbour_checks_hardware_address(rtnl, routed):
+    with pytest.raises(KernelError, match="six bytes"):
         rtnl.add_neighbour(routed, "10.1.2.2", "02:00")

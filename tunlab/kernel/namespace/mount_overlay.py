@@ -21,8 +21,8 @@ from tunlab.kernel.os_errors import translate_os_errors
 _SCRATCH = Path("/sys")
 
 CREATABLE_BELOW = ("/etc", "/opt", "/srv", "/usr")
-"""Where missing directories are created in an overlay. The program's writes to an overlay are private to it, which
-would be wrong in directories such as /tmp."""
+"""Directories in which an overlay may create missing directories. A program's writes to an overlay are private to it,
+which would be wrong in directories such as /tmp."""
 
 
 class MountOverlay(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""Many namespaces at once: made in one thread, their programs ended together."""
+"""Several namespaces at once: creation in one thread, killing their programs."""
 
 import errno
 import signal
@@ -24,12 +24,12 @@ def several():
         netns.close()
 
 
-def test_each_is_another(several):
+def test_unshare_creates_distinct_namespaces(several):
     assert len({netns.identity for netns in several}) == 3
     assert [netns.sysctl("net.ipv6.conf.all.disable_ipv6") for netns in several] == ["1", "0", "1"]
 
 
-def test_one_thread_goes_from_one_to_another(several):
+def test_enter_moves_one_thread_between_namespaces(several):
     seen = []
 
     def visit():
@@ -42,14 +42,14 @@ def test_one_thread_goes_from_one_to_another(several):
     assert seen == [netns.identity for netns in several]
 
 
-def test_programs_end_together(several):
+def test_kill_programs_in_kills_in_every_namespace(several):
     programs = [netns.popen(["sleep", "600"]) for netns in several]
     assert kill_programs_in(several) == sorted(program.pid for program in programs)
     assert [program.returncode for program in programs] == [-9, -9, -9]
     assert kill_programs_in(several) == []
 
 
-def test_the_machines_own_is_refused_before_anybody_is_killed(several):
+def test_kill_processes_in_machine_namespace_raises_before_killing(several):
     program = several[0].popen(["sleep", "600"])
     with Netns.current() as own, pytest.raises(KernelError) as caught:
         kill_processes_in([several[0], own])
@@ -58,8 +58,8 @@ def test_the_machines_own_is_refused_before_anybody_is_killed(several):
     kill_programs_in(several)
 
 
-def test_a_signal_waits_for_what_must_be_done_to_the_end():
-    """Ctrl-C while a lab is made: the thread that makes it is not left alone."""
+def test_run_in_thread_uninterruptible_delays_signal():
+    """Ctrl-C while a lab is created must not leave the creating thread behind."""
     done = []
 
     def work():
