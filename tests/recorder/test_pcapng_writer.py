@@ -227,17 +227,17 @@ def test_undecodable_text_is_escaped():
 @pytest.mark.parametrize(
     ("arguments", "field", "sentence"),
     [
-        ({"interface": 1}, "interface_id", "from 0 to 0; add_interface gives it"),
-        ({"interface": -1}, "interface_id", "from 0 to 0; add_interface gives it"),
-        ({"time_ns": -1}, "time_ns", "a whole number from 0"),
+        ({"interface": 1}, "interface_id", "from 0 to 0. Give a number returned by add_interface"),
+        ({"interface": -1}, "interface_id", "from 0 to 0. Give a number returned by add_interface"),
+        ({"time_ns": -1}, "time_ns", "an integer from 0"),
         ({"time_ns": 1 << 64}, "time_ns", f"to {2**64 - 1}"),
-        ({"time_ns": 0.5}, "time_ns", "a whole number"),
+        ({"time_ns": 0.5}, "time_ns", "an integer"),
         ({"wire_length": 32}, "original_packet_length", "from 33"),
         ({"wire_length": 1 << 32}, "original_packet_length", f"to {2**32 - 1}"),
-        ({"direction": "inbound"}, "direction", 'it is "in", "out" or None'),
+        ({"direction": "inbound"}, "direction", 'it must be "in", "out" or None'),
         ({"dropped": -1}, "dropped", "from 0"),
-        ({"comment": "x" * 65_536}, "option_length", "to 65535; shorten the text"),
-        ({"octets": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144; cut it by a snaplen"),
+        ({"comment": "x" * 65_536}, "option_length", "to 65535. Shorten the text"),
+        ({"data": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144. Set a snaplen"),
     ],
 )
 def test_unencodable_value_raises_and_writes_nothing(arguments, field, sentence):
@@ -245,7 +245,7 @@ def test_unencodable_value_raises_and_writes_nothing(arguments, field, sentence)
     writer.add_interface("tun0")
     before = file.getvalue()
     with pytest.raises(MalformedError) as caught:
-        writer.write(**({"interface": 0, "octets": DATAGRAM, "time_ns": NOW} | arguments))
+        writer.write(**({"interface": 0, "data": DATAGRAM, "time_ns": NOW} | arguments))
     assert (caught.value.field, caught.value.exit_code) == (field, 65)
     assert sentence in str(caught.value)
     assert file.getvalue() == before

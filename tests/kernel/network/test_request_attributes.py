@@ -26,7 +26,7 @@ def test_link_attributes_checks_names_and_addresses():
 
 @pytest.mark.parametrize("mtu", [-1, 1 << 32, 1500.5, "1500"])
 def test_link_attributes_unencodable_mtu_raises(mtu):
-    with pytest.raises(KernelError, match="the MTU .+ is not valid"):
+    with pytest.raises(KernelError, match=r"the MTU .+ is not valid"):
         link_attributes("set", mtu=mtu)
 
 
@@ -53,7 +53,7 @@ def test_route_request_large_table_is_only_in_attribute():
 
 
 def test_route_request_unknown_type_error_explains():
-    with pytest.raises(KernelError, match="the route type .+ does not exist") as raised:
+    with pytest.raises(KernelError, match=r"the route type .+ does not exist") as raised:
         key("192.0.2.0/24", route_type="blackole")
     assert raised.value.errno == errno.EINVAL
     assert "blackhole" in raised.value.remedy
