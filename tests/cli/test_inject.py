@@ -259,7 +259,7 @@ def test_inject_invalid_stdin_names_the_line(command):
     ("octets", "sentence"),
     [
         (b"", "the recording is empty"),
-        (b"GIF89a, no recording", "recording.magic at offset 0 is b'GIF8': no pcapng or pcap file begins so"),
+        (b"GIF89a, no recording", "recording.magic at offset 0 is b'GIF8': it is not that of a pcapng or pcap file"),
         (bytes.fromhex("0a0d0d0a1c0000004d3c2b1a"), "the pcapng file ends inside"),
     ],
     ids=["empty", "foreign", "cut"],

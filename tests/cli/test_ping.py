@@ -62,7 +62,9 @@ def test_ping_silent_reader_exits_1(tunlab):
 def test_ping_without_route_exits_71(tunlab):
     result = tunlab("ping", "192.0.2.1")
     assert (result.status, result.out) == (71, "")
-    assert result.err.startswith("tunlab: ping 192.0.2.1: no route leads there (ENETUNREACH); give an address of")
+    assert result.err.startswith(
+        "tunlab: ping 192.0.2.1: there is no route to the destination (ENETUNREACH); give an address in"
+    )
 
 
 @pytest.mark.parametrize("address", ["10.1.2", "10.1.2.300", "localhost", "::1"])

@@ -269,7 +269,7 @@ def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('[nodes]\na = { sysctls = { "net.core.somaxconn" = "abc" } }\nb = {}\n')
     result = tunlab("up", str(file))
-    problem = "`nodes.a.sysctls.net.core.somaxconn` cannot be 'abc': the kernel takes no such value for it. See"
+    problem = "`nodes.a.sysctls.net.core.somaxconn` cannot be 'abc': the kernel rejects this value. See"
     assert (result.status, result.err.startswith(f"tunlab: {file}: {problem}")) == (78, True), result.err
     assert list(run_directory.iterdir()) == []
 

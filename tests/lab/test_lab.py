@@ -107,7 +107,10 @@ class TestStart:
 
     @pytest.mark.parametrize(
         ("name", "value", "said"),
-        [("net.ipv4.no_such", "1", "there is no such sysctl"), ("net.core.somaxconn", "abc", "takes no such value")],
+        [
+            ("net.ipv4.no_such", "1", "this kernel has no such sysctl"),
+            ("net.core.somaxconn", "abc", "the kernel rejects this value"),
+        ],
     )
     def test_invalid_sysctl_error_names_the_node_and_sysctl(self, name, value, said):
         text = f'[nodes]\na = {{ sysctls = {{ "{name}" = "{value}" }} }}\n'

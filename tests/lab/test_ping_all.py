@@ -152,6 +152,6 @@ class TestImpairments:
             pass
         assert str(caught.value) == (
             "set delay and loss of the link a:eth0 - b:eth0 (a, and 1 more interfaces):"
-            " this kernel has no netem (ENOENT); load it (modprobe sch_netem), or leave out delay, jitter, loss,"
-            " reorder and duplicate; rate works without"
+            " this kernel has no netem (ENOENT); load it with modprobe sch_netem, or use only rate, not delay,"
+            " jitter, loss, reorder or duplicate"
         )

@@ -12,7 +12,7 @@ class TestMissingPrivileges:
         result = run(*parallel, prefix=without_capabilities)
         result.assert_outcomes(passed=1, errors=2)
         result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests"])
-        assert is_one_sentence(result, "tunlab: make a network namespace")
+        assert is_one_sentence(result, "tunlab: create a network namespace")
 
     def test_skip_unprivileged_skips_with_the_reason(self, pytester, run, without_capabilities):
         pytester.makepyfile("def test_x(tun): pass\n")

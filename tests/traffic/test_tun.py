@@ -172,7 +172,7 @@ class TestInject:
         with pytest.raises(KernelError, match="PacketSocket") as caught:
             tun.inject(b"\x55" * 20)
         assert caught.value.errno == errno.EINVAL
-        with pytest.raises(KernelError, match="nothing to write"):
+        with pytest.raises(KernelError, match="there are 0 bytes to write"):
             tun.inject(b"")
 
     @pytest.mark.parametrize("thing", [5, "hello", None, ["bytes"]])

@@ -71,7 +71,7 @@ class TestSockets:
             (lambda tun: tun.listen(80, address="10.9.9.9"), "EADDRNOTAVAIL"),
             (lambda tun: (tun.listen(80), tun.listen(80)), "EADDRINUSE"),
             (lambda tun: tun.ping("10.1.2.255"), "it is a broadcast address .EACCES.; ping one host"),
-            (lambda tun: tun.emit(b""), "no octet at all .EINVAL.; send at least one"),
+            (lambda tun: tun.emit(b""), "there are 0 bytes to send .EINVAL.; send at least one byte"),
         ],
     )
     def test_socket_error_names_the_remedy(self, tun, attempt, message):
