@@ -261,19 +261,28 @@ def _packet_kind(packet: Any, name: str) -> str:
 def _autodoc(module: str, name: str, heading: str) -> str:
     value = getattr(import_module(module), name)
     if inspect.ismodule(value):
-        directive, options = "automodule", ("members",)
+        directive, options = "automodule", [":members:"]
     elif inspect.isclass(value):
-        directive, options = (
-            "autoclass",
-            ("members", "show-inheritance") if issubclass(value, Exception) else ("members",),
-        )
+        directive, options = "autoclass", [":members:"]
+        if issubclass(value, Exception):
+            options.append(":show-inheritance:")
+        elif any(_is_unlisted_base(base) for base in value.__mro__[1:]):
+            options.append(":inherited-members: Closeable")
     elif callable(value):
-        directive, options = "autofunction", ()
+        directive, options = "autofunction", list[str]()
     else:
-        directive, options = "autodata", ()
+        directive, options = "autodata", list[str]()
     target = value.__name__ if directive == "automodule" else f"{module}.{name}"
-    lines = [f".. {directive}:: {target}", *(f"   :{option}:" for option in options)]
+    lines = [f".. {directive}:: {target}", *(f"   {option}" for option in options)]
     return "\n".join([f"{heading} {name}", "", "```{eval-rst}", *lines, "```"])
+
+
+def _is_unlisted_base(base: type) -> bool:
+    """Return True for a base class whose methods are documented nowhere else."""
+    return base.__module__.startswith("tunlab.kernel.") and base.__name__ not in {
+        "Closeable",
+        *import_module("tunlab").__all__,
+    }
 
 
 _GENERATORS = {
