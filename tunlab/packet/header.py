@@ -210,10 +210,10 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         if reason:
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
-        # 0 is ambiguous (see internet_checksum), so it is computed from the bytes.
-        expected = (value - word_sum(self.covered(layer.outer, data))) % 65535
-        if not expected:
-            expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
+        # Summing the packet as it is costs half as much as with a checksum of zero, but cannot tell 0 from 0xffff.
+        if 0 < value < 0xFFFF and word_sum(self.covered(layer.outer, data)) % 65535 == 0:
+            return Checksum(name, Verdict.GOOD, value, value)
+        expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
         # A sender may write the checksum 0 as 0xffff, which sums to the same (RFC 1071 section 1).
         good = value == expected or (value == 0xFFFF and expected == 0)
         return Checksum(name, Verdict.GOOD if good else Verdict.BAD, value, expected)
