@@ -42,11 +42,11 @@ ERRORS = [
     (TunlabError("ended by SIGTERM"), "ended by SIGTERM"),
     (PacketError("the payload is empty"), "the payload is empty"),
     (
-        TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="octets"),
+        TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="input"),
         "IPv4 header needs 20 bytes, got 3 (input ended at offset 3)",
     ),
     (
-        TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="octets"),
+        TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="input"),
         (
             "the pcap file ends inside the packet at offset 40: it needs 76 bytes, got 20; the capture was interrupted"
             " or the copy is incomplete, and everything before that offset is usable"
@@ -54,7 +54,7 @@ ERRORS = [
     ),
     (
         TruncatedRecordingError(
-            layer="recording", field="file header", offset=0, needed=4, present=0, length_from="octets"
+            layer="recording", field="file header", offset=0, needed=4, present=0, length_from="input"
         ),
         "the recording is empty; give a pcapng or pcap file",
     ),

@@ -18,25 +18,25 @@ class TestRawSocketAndTun:
     """A SYN to a listening socket, sent through a raw socket and through a TUN."""
 
     def test_raw_socket_connection_is_reset_by_own_kernel(self, make_netns):
-        ours, theirs = make_netns(), make_netns()
-        with Rtnl(ours) as here, Rtnl(theirs) as there:
-            here.add_veth("eth0", "eth0", peer_netns=theirs)
-            for rtnl, address in ((here, "10.1.2.1/24"), (there, "10.1.2.2/24")):
+        client, host = make_netns(), make_netns()
+        with Rtnl(client) as client_rtnl, Rtnl(host) as host_rtnl:
+            client_rtnl.add_veth("eth0", "eth0", peer_netns=host)
+            for rtnl, address in ((client_rtnl, "10.1.2.1/24"), (host_rtnl, "10.1.2.2/24")):
                 rtnl.add_address(rtnl.link("eth0").index, address)
                 rtnl.set_link(rtnl.link("eth0").index, up=True)
         segment = build(IPv4(src="10.1.2.1", dst="10.1.2.2"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
         with (
-            theirs.socket() as server,
-            ours.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw,
-            PacketSocket(ours, "eth0") as wire,
+            host.socket() as server,
+            client.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP) as raw,
+            PacketSocket(client, "eth0") as capture,
         ):
             server.bind(("10.1.2.2", 80))
             server.listen()
             raw.sendto(segment[20:], ("10.1.2.2", 0))
             seen = []
             while not any(TCPFlag.RST in packet.tcp.flags for packet in seen):
-                assert wire.wait(20), f"no reset arrived; seen: {seen}"
-                frames = [frame.data for frame in wire.recv_all()]
+                assert capture.wait(20), f"no reset arrived; seen: {seen}"
+                frames = [frame.data for frame in capture.recv_all()]
                 seen += [parse(data[14:]) for data in frames if data[12:14] == b"\x08\x00"]
         flags = [packet.tcp.flags for packet in seen]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.RST]

@@ -46,12 +46,12 @@ def test_action_runs_suite_and_leaves_report_and_packets_for_upload(python_image
     programs.mkdir(parents=True)
     (programs / "tunlab").symlink_to(Path(sys.executable).with_name("tunlab"))
     (project / "test_it.py").write_text(SUITE)
-    given = {"RUNNER_TEMP": str(tmp_path), "ARGUMENTS": "-q", "OPTIONS": "", "PYTHON": "3.11", "RIGHTS": "least"}
-    given["TUNLAB_BASE_IMAGE"] = python_image
+    variables = {"RUNNER_TEMP": str(tmp_path), "ARGUMENTS": "-q", "OPTIONS": "", "PYTHON": "3.11", "RIGHTS": "least"}
+    variables["TUNLAB_BASE_IMAGE"] = python_image
     done = subprocess.run(
         ["bash", "-ec", script],
         cwd=project,
-        env={**os.environ, **given},
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=300,

@@ -8,7 +8,7 @@ import pytest
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SHOWN = re.search(r"^```console\n\$ tunlab demo\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
 WITHOUT_PING = [
-    " ".join(text.split())  # the lines of the page may break anywhere
+    " ".join(text.split())  # ignore line breaks
     for text in re.search(r"`(ping is not installed.*?)`.*?`(64 bytes .*?)`", README, re.DOTALL).groups()
 ]
 

@@ -98,7 +98,7 @@ def test_dump_listing_of_a_real_ping(dump, command, need):
     command("exec", "lab", "--", need("ping"), "-c", "1", "-W", "0.1", PEER)
     result = running.end()
     assert result.status == 0
-    octets = re.sub(r"\b[0-9a-f]{2}\b", "__", result.out[result.out.index("Header") + 24 :])
+    hex_bytes = re.sub(r"\b[0-9a-f]{2}\b", "__", result.out[result.out.index("Header") + 24 :])
     assert result.out.startswith(
         "=== Parsed IP Packet ===\n"
         "IP Packet:\n"
@@ -117,7 +117,7 @@ def test_dump_listing_of_a_real_ping(dump, command, need):
         "45 00 00 54\n"
     )
     row = "__ __ __ __\n"
-    assert octets == f"{row * 5}\nPayload:\n{row * 16}\n"
+    assert hex_bytes == f"{row * 5}\nPayload:\n{row * 16}\n"
     assert result.err == "1 packet shown\n"
 
 

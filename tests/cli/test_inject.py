@@ -101,12 +101,12 @@ def test_inject_truncated_recording_error_has_attributes(tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         writer.write(writer.add_interface("tun0"), ECHO, time_ns=0)
-    whole = file.stat().st_size
+    size = file.stat().st_size
     file.write_bytes(file.read_bytes() + b"\6\0\0\0")
     packets, error = _read_input(str(file))
     assert packets == [ECHO]
     assert isinstance(error, TruncatedRecordingError)
-    assert (error.file, error.layer, error.offset, error.present) == (str(file), "pcapng", whole, 4)
+    assert (error.file, error.layer, error.offset, error.present) == (str(file), "pcapng", size, 4)
 
 
 @pytest.mark.usefixtures("lab")
@@ -141,8 +141,8 @@ def test_inject_recording_from_stdin(environment):
 def test_inject_bytes_printed_by_dump(command, dump, tunlab):
     running = dump("--json", "--count", "1")
     tunlab("inject", ECHO.hex())
-    octets = json.loads(running.end().out)["bytes"]
-    assert command("inject", "-", stdin=None, input=octets).out == INJECTED + ANSWERED
+    data = json.loads(running.end().out)["bytes"]
+    assert command("inject", "-", stdin=None, input=data).out == INJECTED + ANSWERED
 
 
 @pytest.mark.usefixtures("lab")
@@ -171,9 +171,9 @@ def test_inject_with_foreign_reader_exits_73(tunlab):
 
 
 def test_inject_to_reader_accepts_any_bytes(tunlab, foreign_reader):
-    for octets in (ECHO, b"\x05", bytes(7)):
-        assert tunlab("inject", "--to-reader", octets.hex()).status == 0
-        assert foreign_reader.read() == octets
+    for data in (ECHO, b"\x05", bytes(7)):
+        assert tunlab("inject", "--to-reader", data.hex()).status == 0
+        assert foreign_reader.read() == data
 
 
 @pytest.mark.usefixtures("lab")
@@ -256,7 +256,7 @@ def test_inject_invalid_stdin_names_the_line(command):
 
 
 @pytest.mark.parametrize(
-    ("octets", "sentence"),
+    ("data", "sentence"),
     [
         (b"", "the recording is empty"),
         (b"GIF89a, no recording", "recording.magic at offset 0 is b'GIF8': it is not that of a pcapng or pcap file"),
@@ -265,9 +265,9 @@ def test_inject_invalid_stdin_names_the_line(command):
     ids=["empty", "foreign", "cut"],
 )
 @pytest.mark.usefixtures("lab")
-def test_inject_unreadable_recording_exits_65(tunlab, tmp_path, octets, sentence):
+def test_inject_unreadable_recording_exits_65(tunlab, tmp_path, data, sentence):
     file = tmp_path / "x.pcapng"
-    file.write_bytes(octets)
+    file.write_bytes(data)
     result = tunlab("inject", str(file))
     assert (result.status, result.out) == (65, "")
     assert result.err.startswith(f"tunlab: {file}: {sentence}")

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
 TUN = "/dev/net/tun"
-# Each point: a system call, its number in the thread, and the file that it is about. SIGKILL comes before the call.
+# System call, its ordinal in the thread, and its file argument; SIGKILL arrives before the call.
 POINTS = [
     ("flock", 2, ""),  # the first call comes before anything is created
     ("openat", 1, JSON),

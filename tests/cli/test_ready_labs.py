@@ -203,7 +203,7 @@ def test_bridge_hosts_reach_each_other_with_ttl_1(tunlab, up, inside, need):
     assert len(reached) == 12
     assert all(reached.values())
     for other in "bcd":
-        # TTL 1: no router in between.
+        # With TTL 1 the packet passes no router.
         assert "1 received" in inside("bridge/a", need("ping"), "-c", "1", "-t", "1", "-W", "5", other)
 
 
@@ -245,7 +245,7 @@ def test_two_stacks_tcp_without_connection_tracking(up):
         assert client.data == b"echo\n"
         client.send(TCPFlag.FIN | TCPFlag.ACK)
         assert server.receive().flags & TCPFlag.FIN
-        # A segment of no connection: a router with connection tracking would drop it.
+        # A segment outside any connection; a router with connection tracking would drop it.
         client.send(TCPFlag.ACK, b"stray", seq=12345)
         assert server.receive().seq == 12345
         assert one.read_all() == []

@@ -27,10 +27,10 @@ def conversation(tun):
     tun.bind(53)
     to_kernel = IPv4(src=PEER, dst=KERNEL)
     tun.inject(to_kernel, SYN)
-    came = tun.expect(TCP)
-    clock = [tcp_options.NOP, tcp_options.NOP, tcp_options.Timestamps(6, came.tcp.timestamps[0])]
-    _, ack = reply(came)
-    ack = ack.replace(options=b"".join(map(bytes, clock)))
+    segment = tun.expect(TCP)
+    timestamp_option = [tcp_options.NOP, tcp_options.NOP, tcp_options.Timestamps(6, segment.tcp.timestamps[0])]
+    _, ack = reply(segment)
+    ack = ack.replace(options=b"".join(map(bytes, timestamp_option)))
     tun.inject(to_kernel, ack)
     tun.inject(to_kernel, ack.replace(flags=TCPFlag.ACK | TCPFlag.PSH), b"hello")
     tun.expect(TCP)
@@ -239,10 +239,10 @@ def test_replay_nat_recording_is_detected(tunlab, tmp_path):
 def test_replay_ignores_other_nodes_interfaces(tunlab, tmp_path):
     file = tmp_path / "lab.pcapng"
     with PcapngWriter.create(file) as writer:
-        ours, others = writer.add_interface("host:tun0"), writer.add_interface("router:eth0")
-        writer.write(ours, build(*ECHO), time_ns=0, direction="in")
+        host, others = writer.add_interface("host:tun0"), writer.add_interface("router:eth0")
+        writer.write(host, build(*ECHO), time_ns=0, direction="in")
         writer.write(others, build(ECHO[0].replace(ttl=63), *ECHO[1:]), time_ns=0, direction="out")
-        writer.write(ours, build(*reply_of(ECHO)), time_ns=0, direction="out")
+        writer.write(host, build(*reply_of(ECHO)), time_ns=0, direction="out")
     assert tunlab("replay", str(file)).status == 0
 
 

@@ -128,12 +128,12 @@ def test_report_truncated_recording_is_written_and_exits_65(tunlab, recording):
 
 
 def test_report_open_starts_browser(command, environment, recording, tmp_path):
-    asked = tmp_path / "asked"
+    opened = tmp_path / "opened"
     script = tmp_path / "browser"
-    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {asked}\n')
+    script.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
     script.chmod(0o755)
     result = command("report", str(recording), "--open", env={**environment, "BROWSER": f"{script} %s"})
-    assert (result.status, asked.read_text()) == (0, recording.with_suffix(".html").as_uri())
+    assert (result.status, opened.read_text()) == (0, recording.with_suffix(".html").as_uri())
 
 
 def test_report_open_without_browser_prints_url(command, environment, recording, tmp_path):

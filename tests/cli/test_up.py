@@ -38,7 +38,7 @@ def test_up_suggested_commands_work(tunlab, start):
     assert [command[0] for command in commands] == ["dump", "exec", "down"]
     dump = start(*commands[0], "--count", "1", "--oneline")
     dump.wait_for("listening")
-    # Nobody answers, so ping exits with 1, and dump shows its request.
+    # No host replies, so ping exits with 1, and dump shows its request.
     assert start(*commands[1], "-W", "0.1").end().status == 1
     assert "10.1.2.1 > 10.1.2.2: ICMP echo request" in dump.end().out
     assert tunlab(*commands[2]).status == 0

@@ -1,4 +1,4 @@
-"""The page's ladder between the nodes of a lab, decode from a recording alone."""
+"""The page's ladder between the nodes of a lab, made from a recording alone."""
 
 import io
 
@@ -93,7 +93,7 @@ def test_arrow_repeated_packet_has_its_own():
     assert decode(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
-def test_columns_follow_interfaces_and_need_an_arrow():
+def test_columns_follow_interface_order_without_idle_nodes():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
     observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
     assert decode(*observation, interfaces=named)[0] == ["client", "server"]

@@ -178,9 +178,9 @@ class TestNotes:
     packets = tuple(observation("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
 
     def test_notes_are_between_packets(self):
-        given = evidence(*self.packets)
-        given.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
-        lines = draw_ladder(given)
+        recorded = evidence(*self.packets)
+        recorded.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
+        lines = draw_ladder(recorded)
         assert [line[:5].strip() for line in lines] == ["", "1", "2", "", "3", "", ""]
         assert lines[3] == "        1.500  │         │  – x.py:5 waited 50 ms for ICMP(type=3)"
         assert lines[5].startswith("        9.000  │         │  – late late")
@@ -188,14 +188,14 @@ class TestNotes:
 
     def test_notes_with_many_columns_have_their_own_lines(self):
         endpoints = [f"a-node-with-a-long-name-{number}" for number in range(9)]
-        given = evidence(*(observation(end, "out", PING, on_link=True) for end in endpoints), endpoints=endpoints)
-        given.notes = [Note(5, "timed out")]
-        assert draw_ladder(given)[-1].strip() == "– timed out"
+        recorded = evidence(*(observation(end, "out", PING, on_link=True) for end in endpoints), endpoints=endpoints)
+        recorded.notes = [Note(5, "timed out")]
+        assert draw_ladder(recorded)[-1].strip() == "– timed out"
 
     def test_notes_since_omits_earlier_ones(self):
-        given = evidence(*self.packets)
-        given.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
-        assert [line for line in draw_ladder(given, since=1_000_000) if "–" in line] == [
+        recorded = evidence(*self.packets)
+        recorded.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
+        assert [line for line in draw_ladder(recorded, since=1_000_000) if "–" in line] == [
             "        1.500  │         │  – two",
         ]
 
@@ -204,9 +204,9 @@ class TestNotes:
 def test_ladder_fits_narrow_terminal(count):
     endpoints = [f"node-{number}" for number in range(count)]
     each = [observation(end, "out", PING, on_link=True, several_nodes=True, note="x" * 150) for end in endpoints]
-    given = evidence(*each, observation(endpoints[0], "in", SYN), endpoints=endpoints)
-    given.notes = [Note(0, "y" * 150)]
-    assert max(map(len, draw_ladder(given, width=80))) <= 80
+    recorded = evidence(*each, observation(endpoints[0], "in", SYN), endpoints=endpoints)
+    recorded.notes = [Note(0, "y" * 150)]
+    assert max(map(len, draw_ladder(recorded, width=80))) <= 80
 
 
 def test_ladder_large_numbers_widen_the_column():

@@ -159,7 +159,8 @@ class TestFenceError:
     def test_fence_link_down_raises_enetdown(self, tun):
         tun.device.down()
         with pytest.raises(
-            KernelError, match=r"the link is down .*; set it up, or avoid the fence by a timeout: timeout=0\.1"
+            KernelError,
+            match=r"the link is down .*; call tun\.device\.up\(\), or avoid the fence by a timeout: timeout=0\.1",
         ) as caught:
             tun.fence()
         assert caught.value.errno == errno.ENETDOWN
@@ -170,7 +171,7 @@ class TestFenceError:
             if tun.device.link.operstate == "down":
                 break
             tun.device.wait(0.01)
-        with pytest.raises(KernelError, match=r"no carrier .*; call set_carrier\(True\), or avoid the fence"):
+        with pytest.raises(KernelError, match=r"no carrier .*; call tun\.device\.set_carrier\(True\), or avoid"):
             tun.fence()
 
     def test_fence_echo_ignored_names_the_sysctl(self, tun):

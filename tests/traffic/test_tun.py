@@ -159,11 +159,11 @@ class TestInject:
 
     def test_inject_fragments_are_reassembled(self, tun):
         payload = bytes(range(200)) * 8
-        whole = build(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(3, 4), payload)[20:]
+        message = build(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(3, 4), payload)[20:]
         cut = 800
         common = {"src": PEER, "dst": tun.address, "protocol": 1, "identification": 9}
-        tun.inject(IPv4(**common, fragment_offset=cut // 8), whole[cut:])
-        tun.inject(IPv4(**common, flags=IPFlag.MF), whole[:cut])
+        tun.inject(IPv4(**common, fragment_offset=cut // 8), message[cut:])
+        tun.inject(IPv4(**common, flags=IPFlag.MF), message[:cut])
         first, rest = tun.capture(2)
         assert first.payload + rest.payload == payload
         assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
@@ -175,12 +175,12 @@ class TestInject:
         with pytest.raises(KernelError, match="there are 0 bytes to write"):
             tun.inject(b"")
 
-    @pytest.mark.parametrize("thing", [5, "hello", None, ["bytes"]])
-    def test_inject_value_without_bytes_is_refused(self, tun, thing):
+    @pytest.mark.parametrize("value", [5, "hello", None, ["bytes"]])
+    def test_inject_value_without_bytes_is_refused(self, tun, value):
         """bytes(5) would silently be five zero bytes."""
         for send in (tun.inject, tun.emit):
             with pytest.raises(PacketError, match="Give bytes, or an object that has __bytes__"):
-                send(thing)
+                send(value)
         assert not tun.record
 
     def test_inject_invalid_layers_is_refused(self, tun):
@@ -241,10 +241,10 @@ class TestExpect:
         with pytest.raises(TypeError, match="did you mean dst_port"):
             tun.expect(TCP.where(dst_prot=80))
 
-    @pytest.mark.parametrize("thing", [TCP(src_port=1), "TCP", 5])
-    def test_expect_invalid_expectation_raises(self, tun, thing):
+    @pytest.mark.parametrize("value", [TCP(src_port=1), "TCP", 5])
+    def test_expect_invalid_expectation_raises(self, tun, value):
         with pytest.raises(TypeError, match=r"expect TCP\.where|is not an expectation"):
-            tun.expect(thing)
+            tun.expect(value)
 
     def test_expect_timeout_holds_under_constant_traffic(self, tun):
         """Each check injects another request, so that only the timeout ends the wait."""

@@ -114,7 +114,7 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Udp6.NoPorts",), "dropped {n} with IPv6: no socket on the UDP port"),
 )  # fmt: skip
 
-# The kernel counts fragments when they arrive. They still wait if no reassembly has succeeded or failed since.
+# Fragments are counted on arrival, so they are only known to wait if no reassembly has succeeded or failed.
 _WAITING = {"Ip.ReasmReqds": ("Ip.ReasmOKs", "Ip.ReasmFails"), "Ip6.ReasmReqds": ("Ip6.ReasmOKs", "Ip6.ReasmFails")}
 # Counters that repeat others; with byte counts (see _is_noise) they are left out of reports.
 _NOISE = ("IcmpMsg.", "Icmp6.InType", "Icmp6.OutType", "Ip.OutTransmits", "Ip6.OutTransmits")

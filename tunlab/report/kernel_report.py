@@ -63,7 +63,7 @@ def _plausible_reasons(
     reasons: Counter[str], namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> dict[str, int]:
     """Leave out reasons that were given more often than the test has packets: they are other processes' drops."""
-    if any(namespace.record is None for namespace in namespaces):  # the number of packets is unknown
+    if any(namespace.record is None for namespace in namespaces):  # without a capture the number of packets is unknown
         return dict(reasons)
     seen = len(evidence.observations) + sum(evidence.lost.values())
     return {reason: count for reason, count in reasons.items() if count <= seen}

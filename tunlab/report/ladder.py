@@ -42,7 +42,7 @@ class LadderRow(Struct, frozen=True):
 
 
 def ladder_rows(evidence: Evidence) -> list[LadderRow]:
-    """Return one row per packet and receiver. Devices between sender and receiver, as bridges, have no rows."""
+    """Return one row per packet and receiver. Devices between them, such as bridges, have no rows."""
     found = list[LadderRow]()
     received: defaultdict[bytes, deque[tuple[int, Observation]]] = defaultdict(deque)
     senders: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)

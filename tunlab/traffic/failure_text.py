@@ -16,7 +16,7 @@ from tunlab.traffic.trace import FieldDifference, TraceEntry
 
 _MAX_LISTED = 100  # packets in the list
 _MAX_EXPLAINED = 5  # packets at its start that have a line per difference
-_MAX_RANGES = 100  # a pcapng option has at most 65,535 bytes
+_MAX_RANGES = 100  # so that the annotation fits a pcapng option of 65,535 bytes
 
 
 class Candidate(NamedTuple):

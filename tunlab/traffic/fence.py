@@ -52,7 +52,7 @@ class Fence:
     def check_preconditions(self, address: str) -> None:
         """Raise KernelError if the link or the settings rule out a reply. Called only if none arrived at once."""
         if not self._device.link.carrier:
-            raise self.error("the device has no carrier", errno.ENETDOWN, "call set_carrier(True)")
+            raise self.error("the device has no carrier", errno.ENETDOWN, "call tun.device.set_carrier(True)")
         if self._netns.sysctl("net.ipv4.icmp_echo_ignore_all").strip() != "0":
             reason = "net.ipv4.icmp_echo_ignore_all is on, so that no echo request is answered"
             raise self.error(reason, remedy="set it to 0")

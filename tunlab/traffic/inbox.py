@@ -89,7 +89,7 @@ class Inbox:
             self._unread.append(entry)
 
     def _note_emitted(self, entry: TraceEntry) -> None:
-        """Add the note of the emitted packet with the same bytes. Forget it and the packets emitted before it."""
+        """If the test emitted these bytes, add its note, and forget this emitted packet and all earlier ones."""
         for number, (data, note) in enumerate(self._emitted):
             if data == entry.data:
                 entry.consume(note)
@@ -295,7 +295,7 @@ class Inbox:
         except KernelError as error:
             if error.errno != errno.EIO:
                 raise
-            raise fence.error("the link is down", errno.ENETDOWN, "set it up") from None
+            raise fence.error("the link is down", errno.ENETDOWN, "call tun.device.up()") from None
         self._add("in", data, "fence")
         deadline, checked = Deadline(timeout), False
         while not self._is_answered(fence, payload):

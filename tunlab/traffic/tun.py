@@ -179,7 +179,7 @@ class Tun(Closeable):
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
         """Wait for the next packet from the kernel that meets every condition, and return it.
 
-        Packets that do not match are skipped: later calls do not see them. `flags=TCPFlag.SYN` is an exact match.
+        Other packets are skipped: later calls do not see them. `flags=TCPFlag.SYN` is exact, `flags=has(…)` a subset.
 
         Args:
             wanted: Conditions: `TCP.where(…)`, a header class, a function of the packet.

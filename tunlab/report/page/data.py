@@ -126,7 +126,7 @@ def page_data(recording: bytes, decoded: DecodedRecording, outcome: str) -> Mapp
     packets, at = list[list[object]](), 0
     for number, (packet, arrow) in enumerate(zip(decoded.records, decoded.ladder.arrows, strict=True)):
         record, shown = packet.record, number in with_line
-        # Records are in the order of the file. A match before the record itself has the same bytes, which is enough.
+        # Records are in file order. An earlier occurrence of the same bytes would serve as well as the record itself.
         at = recording.index(record.data, at)
         rows = field_rows(record, packet.position, packet.packet, packet.findings) if shown else []
         tree, notes = list[int](), list[int]()

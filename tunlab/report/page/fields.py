@@ -138,7 +138,7 @@ def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
         rows.append(FieldRow(depth, header.layer_name, header.title, position, (layer.body - layer.start) * 8))
         checksum = header.checksum_verdict(layer)
         for field in header.fields():
-            # For a bad checksum, the finding beside the field says it.
+            # A bad checksum has a finding, which is shown beside the field.
             if field.name == "checksum" and checksum is not None and checksum.verdict is not Verdict.BAD:
                 field = field._replace(text=f"{field.text}, {checksum}")
             rows += _field(field, depth + 1, position)
