@@ -38,6 +38,7 @@ def test_page_lab_has_one_arrow_per_packet_and_link(show):
     details = page.run(f"{ROWS}.map((row) => row.querySelector('.details').textContent)")
     assert details[0] == "client:eth0 → router:eth0"
     assert details[2] == "server:eth0 out · ✗ not received"
+    assert details[3] == "client:eth0 in · sender not recorded"
     assert page.run(f"{ROWS}.map((row) => Boolean(row.querySelector('.cross')))") == [False, False, True, False]
     assert page.run(f"{ROWS}[2].querySelector('.summary').textContent") == "ARP who has 10.0.1.2? tell 10.0.1.1"
     assert page.run("document.getElementById('count').textContent") == "4 packets"

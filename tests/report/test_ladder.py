@@ -161,7 +161,7 @@ class TestLongLadder:
             "      … 56 more packets in the recording …",
         ]
 
-    def test_ladder_many_decisive_packets_draws_first_and_last(self):
+    def test_ladder_many_decisive_packets_draws_rows_around_first_and_last(self):
         lines = self.drawn(range(50, 150))
         assert self.numbers(lines) == [*range(1, 21), *range(48, 56), *range(147, 154), *range(161, 201)]
 

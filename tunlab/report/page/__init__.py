@@ -108,7 +108,7 @@ def _folded(text: str) -> str:
 def _facts(recording: bytes, records: Sequence[RecordedPacket], decoded: DecodedRecording) -> list[str]:
     facts = [pluralize(len(decoded.rows), "packet")]
     if len(records) > len(decoded.rows):
-        facts[0] += f", seen {len(records)} times"
+        facts[0] += f", recorded {len(records)} times"
     suspicious = sum(bool(decoded.records[number].findings) for number in decoded.rows)
     if suspicious:
         facts.append(pluralize(suspicious, "suspicious packet"))

@@ -110,6 +110,7 @@ const packetsView = {
     const details = make("div", "details");
     const parts = [make("span", "device", route(data.packets[number]))];
     if (to && !to.length) parts.push(make("em", "", "✗ not received"));
+    if (to?.length && from < 0) parts.push(make("span", "", "sender not recorded"));
     for (const difference of differing) parts.push(make("em", "", `≠ ${differenceText(difference)}`));
     if (lost) parts.push(make("em", "", `${plural(lost, "packet")} lost before it`));
     for (const finding of findings) parts.push(make("em", "", `⚠ ${finding}`));
