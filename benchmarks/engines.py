@@ -16,7 +16,7 @@ from time import monotonic
 from benchmarks.measure import Outcome, Row, Skipped, at_most, measure_in_turns, process, python, ratio
 from benchmarks.suite import TESTS, plugin_options
 from tunlab.engines.connection.engine import Engine
-from tunlab.engines.workers.provision import Provision
+from tunlab.engines.workers.worker_setup import WorkerSetup
 from tunlab.errors import EngineError
 
 NAME = "engines"
@@ -68,7 +68,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
         try:
             for spec in specs:  # build the images before the clock starts
                 with Engine.connect(spec) as engine:
-                    image = Provision(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
+                    image = WorkerSetup(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
         except EngineError as error:
             return [Skipped(NAME, what, str(error).split("\n")[0]) for what in (START, ADDED, SPLIT)]
         turns = {

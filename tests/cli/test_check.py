@@ -68,8 +68,8 @@ def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path,
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ('image = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
-        ('container = "x"', "there is no engine: no socket /nonexistent.sock; start it, or say where it is"),
+        ('image = "x"', "there is no engine: the socket /nonexistent.sock does not exist; start it, or give"),
+        ('container = "x"', "there is no engine: the socket /nonexistent.sock does not exist; start it, or give"),
     ],
 )
 def test_check_missing_engine_is_a_problem(tunlab, tmp_path, monkeypatch, node, message):

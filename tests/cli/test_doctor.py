@@ -40,7 +40,7 @@ def test_doctor_unprivileged_unreadable_tun_node_is_missing(command, as_nobody):
 def test_doctor_without_engine_exits_0(command, environment):
     result = command("doctor", env={**environment, "DOCKER_HOST": "unix:///nonexistent/docker.sock"})
     assert result.status == 0
-    assert "there is no engine: no socket /nonexistent/docker.sock" in result.out
+    assert "there is no engine: the socket /nonexistent/docker.sock does not exist" in result.out
 
 
 def test_doctor_without_capabilities_exits_77(command, without_capabilities):

@@ -128,7 +128,7 @@ def test_toml_block_is_accepted(block, workspace):
         assert done.returncode == 0, done.stdout
     elif "tunlab" in tools:
         (workspace / "pyproject.toml").write_text(block.text)
-        assert settings.of(workspace) == tools["tunlab"]["test"]
+        assert settings.read_settings(workspace) == tools["tunlab"]["test"]
     else:
         file = workspace / (block.file or "lab.toml")
         file.write_text(block.text)

@@ -1,4 +1,4 @@
-"""What every test with a Docker Engine stands on: the engine of DOCKER_HOST, a project, and that nothing is left."""
+"""Fixtures for tests with a Docker Engine: the engine of DOCKER_HOST, images, a project and `tunlab test` processes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 import pytest
 
 from tests.engines.ssh_server import SSHServer
-from tunlab.engines.connection.endpoint import endpoint
+from tunlab.engines.connection.endpoint import resolve_endpoint
 from tunlab.engines.connection.engine import Engine
 from tunlab.engines.containers import cleanup, container_labels
 from tunlab.engines.images.suite_image import base_image, ensure_suite_image
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 60
-"""Seconds within which everything has to end, a machine with other work included."""
+"""Timeout in seconds, long enough for a busy machine."""
 
 
 @pytest.fixture
 def image():
-    """An image with Python that the engine has or can get."""
+    """The name of an image with Python that the engine has or can pull."""
     return base_image() or "python:3.13-slim-bookworm"
 
 
 @pytest.fixture(scope="session")
 def suite_image(engine_specs, tmp_path_factory):
-    """tunlab's own image, once for all of this run's workers: what a test then waits for builds none of its own."""
+    """The tag of tunlab's image, built once per test session, so that tests do not wait for a build."""
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent
@@ -40,8 +40,8 @@ def suite_image(engine_specs, tmp_path_factory):
 
 
 @pytest.fixture
-def run_of(engine):
-    """A run's name; nothing of it is left after the test."""
+def run_id(engine):
+    """A run's ID. Fails the test if a container of the run is left."""
     run = container_labels.new_run_id()
     yield run
     left = cleanup.remove_run_containers(engine, run)
@@ -50,11 +50,11 @@ def run_of(engine):
 
 @pytest.fixture
 def ssh_server(engine, need, tmp_path):
-    """The engine behind an sshd; whoever has its environment gets there by its spec."""
+    """An sshd through which the engine can be reached."""
     directory = tmp_path / "ssh"
     directory.mkdir()
-    target = endpoint(engine.name).socket
-    assert target is not None, "these tests need an engine of this machine"
+    target = resolve_endpoint(engine.name).socket
+    assert target is not None, "these tests need an engine on this machine"
     server = SSHServer(directory, target, sshd=need("sshd"), ssh=need("ssh"), keygen=need("ssh-keygen"))
     yield server
     server.close()
@@ -62,7 +62,7 @@ def ssh_server(engine, need, tmp_path):
 
 @pytest.fixture
 def project(tmp_path):
-    """`project(test_x="…")`: a project of these files; its directory."""
+    """`project(test_x="…")` creates a project with the file test_x.py; returns its directory."""
 
     def make(**files: str) -> Path:
         directory = tmp_path / "project"
@@ -76,37 +76,37 @@ def project(tmp_path):
 
 
 class Running:
-    """`tunlab test` beside the test, in its own session as from a terminal."""
+    """A running `tunlab test` process."""
 
     def __init__(self, process: subprocess.Popen[str], engine: Engine) -> None:
         self.process, self._engine = process, engine
 
     def containers(self) -> list[str]:
-        """The ids of its containers."""
+        """Return the IDs of its containers."""
         filters = {
             "label": [
                 f"{container_labels.PID}={self.process.pid}",
-                f"{container_labels.HOST}={container_labels.host()}",
+                f"{container_labels.HOST}={container_labels.host_id()}",
             ]
         }
         return [each["Id"] for each in self._engine.api.containers(all=True, filters=filters)]
 
     def wait_for_a_container(self) -> None:
-        """Ask until it has one, or has ended."""
+        """Poll until it has a container or has exited."""
         while not self.containers() and self.process.poll() is None:
             pass
 
     def wait_for(self, text: str) -> None:
-        """Read its output up to the line with this text."""
-        seen = []
+        """Read its output up to a line with this text."""
+        lines = []
         for line in self.process.stdout:
-            seen.append(line)
+            lines.append(line)
             if text in line:
                 return
-        pytest.fail(f"it ended before it said {text!r}: {''.join(seen)}{self.process.stderr.read()}")
+        pytest.fail(f"it exited before it printed {text!r}: {''.join(lines)}{self.process.stderr.read()}")
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str, str]:
-        """Send it a signal and see it end: its exit code, and the rest of what it said."""
+        """Send it a signal, and wait for its exit; return its exit code, output and errors."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=LIMIT)
@@ -115,14 +115,15 @@ class Running:
 
 @pytest.fixture
 def child_environment():
+    """Environment variables for child processes that import this checkout, without pytest's and CI's variables."""
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
-    given = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name != "CI"}
-    return {**given, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name != "CI"}
+    return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @pytest.fixture
 def start(engine, child_environment, request):
-    """`start(directory, "-q", prefix=…)`: begin `tunlab test` there; none of its containers is left after the test."""
+    """`start(directory, "-q", prefix=…)` starts `tunlab test`. Fails the test if a container is left."""
     started = []
 
     def begin(directory: Path, *arguments: str, prefix=(), env=None) -> Running:
@@ -143,5 +144,5 @@ def start(engine, child_environment, request):
             pass
     left = [each for running in started for each in running.containers()]
     for each in left:
-        cleanup.remove(engine, each)
+        cleanup.remove_container(engine, each)
     assert left == []

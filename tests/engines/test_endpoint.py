@@ -1,11 +1,11 @@
-"""Which engine is meant, and what is said of none: without any engine."""
+"""Tests of engine addresses, and of the errors if no engine answers. They need no engine."""
 
 import json
 from hashlib import sha256
 
 import pytest
 
-from tunlab.engines.connection.endpoint import DEFAULT_SOCKET, Endpoint, endpoint
+from tunlab.engines.connection.endpoint import DEFAULT_SOCKET, Endpoint, resolve_endpoint
 from tunlab.engines.connection.engine import Engine
 from tunlab.errors import EngineError
 
@@ -30,98 +30,98 @@ def context(docker_config):
 
 
 class TestLocal:
-    def test_the_default(self):
-        assert endpoint() == Endpoint("local", DEFAULT_SOCKET)
+    def test_local_without_configuration_is_the_default_socket(self):
+        assert resolve_endpoint() == Endpoint("local", DEFAULT_SOCKET)
 
-    def test_docker_host_goes_first(self, monkeypatch, context, docker_config):
+    def test_local_prefers_docker_host_to_context(self, monkeypatch, context, docker_config):
         context("builder", "ssh://build@example.net")
         monkeypatch.setenv("DOCKER_CONTEXT", "builder")
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/x.sock")
-        assert endpoint() == Endpoint("local", "unix:///run/x.sock", None, False)
-        assert str(endpoint().socket) == "/run/x.sock"
+        assert resolve_endpoint() == Endpoint("local", "unix:///run/x.sock", None, False)
+        assert str(resolve_endpoint().socket) == "/run/x.sock"
 
-    def test_tls_of_docker_host(self, monkeypatch, docker_config):
+    def test_local_reads_tls_variables(self, monkeypatch, docker_config):
         monkeypatch.setenv("DOCKER_HOST", "tcp://example.net:2376")
         monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
-        assert endpoint() == Endpoint("local", "tcp://example.net:2376", docker_config)
+        assert resolve_endpoint() == Endpoint("local", "tcp://example.net:2376", docker_config)
         monkeypatch.setenv("DOCKER_CERT_PATH", "/certificates")
-        assert str(endpoint().certificates) == "/certificates"
+        assert str(resolve_endpoint().certificates) == "/certificates"
 
-    def test_the_context_of_the_variable_and_then_the_current_one(self, monkeypatch, context, docker_config):
+    def test_local_prefers_docker_context_to_current_context(self, monkeypatch, context, docker_config):
         context("builder", "ssh://build@example.net")
         context("other", "unix:///run/other.sock")
         (docker_config / "config.json").write_text('{"currentContext": "other"}')
-        assert endpoint().url == "unix:///run/other.sock"
+        assert resolve_endpoint().url == "unix:///run/other.sock"
         monkeypatch.setenv("DOCKER_CONTEXT", "builder")
-        assert (endpoint().url, endpoint().socket) == ("ssh://build@example.net", None)
+        assert (resolve_endpoint().url, resolve_endpoint().socket) == ("ssh://build@example.net", None)
 
     @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"currentContext": ""}'])
-    def test_a_configuration_that_says_nothing(self, docker_config, text):
+    def test_local_with_invalid_configuration_is_the_default_socket(self, docker_config, text):
         (docker_config / "config.json").write_text(text)
-        assert endpoint().url == DEFAULT_SOCKET
+        assert resolve_endpoint().url == DEFAULT_SOCKET
 
 
-class TestContexts:
-    def test_by_name_without_any_configuration_file(self, context):
+class TestContext:
+    def test_context_needs_no_config_json(self, context):
         context("builder", "tcp://example.net:2376")
-        assert endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376")
+        assert resolve_endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376")
 
-    def test_its_certificates(self, context, docker_config):
+    def test_context_with_tls_has_certificates(self, context, docker_config):
         context("builder", "tcp://example.net:2376", SkipTLSVerify=True)
         certificates = docker_config / "contexts" / "tls" / sha256(b"builder").hexdigest() / "docker"
         certificates.mkdir(parents=True)
-        assert endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376", certificates, False)
+        assert resolve_endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376", certificates, False)
 
-    def test_none_of_that_name(self, context):
+    def test_unknown_context_error_lists_contexts(self, context):
         context("builder", "unix:///run/x.sock")
         with pytest.raises(EngineError, match=r"there is no Docker context 'bilder'; did you mean builder\?"):
-            endpoint("ctx:bilder")
+            resolve_endpoint("ctx:bilder")
         with pytest.raises(EngineError, match="no Docker context 'x'; existing contexts: builder"):
-            endpoint("ctx:x")
+            resolve_endpoint("ctx:x")
 
-    def test_a_broken_one_is_passed_over(self, context, docker_config):
+    def test_invalid_context_is_ignored(self, context, docker_config):
         context("builder", "unix:///run/x.sock")
         (docker_config / "contexts" / "meta" / "broken").mkdir()
         (docker_config / "contexts" / "meta" / "broken" / "meta.json").write_text("{")
-        assert endpoint("ctx:builder").url == "unix:///run/x.sock"
+        assert resolve_endpoint("ctx:builder").url == "unix:///run/x.sock"
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
-        ("loca", "'loca' names no engine; did you mean local? an engine is local, ctx:NAME"),
-        ("builder", "'builder' names no engine; did you mean ctx:builder?"),
-        ("unix:", "'unix:' names no engine; an engine is local"),
-        ("ssh://", "'ssh://' names no engine"),
-        ("ftp://example.net", "'ftp://example.net' names no engine"),
+        ("loca", "'loca' does not name an engine; did you mean local? an engine is local, ctx:NAME"),
+        ("builder", "'builder' does not name an engine; did you mean ctx:builder?"),
+        ("unix:", "'unix:' does not name an engine; an engine is local"),
+        ("ssh://", "'ssh://' does not name an engine"),
+        ("ftp://example.net", "'ftp://example.net' does not name an engine"),
     ],
 )
-def test_what_is_no_spec(context, spec, said):
+def test_invalid_spec_error_suggests_a_spec(context, spec, message):
     context("builder", "unix:///run/x.sock")
     with pytest.raises(EngineError) as raised:
-        endpoint(spec)
-    assert str(raised.value).startswith(said)
+        resolve_endpoint(spec)
+    assert str(raised.value).startswith(message)
 
 
-class TestNobodyThere:
+class TestConnect:
     @pytest.mark.parametrize(
-        ("spec", "said"),
+        ("spec", "message"),
         [
-            ("unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock; start it, or say where"),
-            ("tcp://127.0.0.1:1", "there is no engine: nobody listens at tcp://127.0.0.1:1; start it"),
-            ("tcp://127.0.0.1", "'tcp://127.0.0.1' is not an engine's address; add the port"),
+            ("unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock does not exist; start it"),
+            ("tcp://127.0.0.1:1", "there is no engine: nothing listens at tcp://127.0.0.1:1; start it"),
+            ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port; add it: tcp://host:port"),
         ],
     )
-    def test_is_one_sentence_with_a_remedy(self, spec, said):
+    def test_connect_without_engine_error_has_a_remedy(self, spec, message):
         with pytest.raises(EngineError) as raised:
             Engine.connect(spec)
-        assert str(raised.value).startswith(f"{spec}: {said}")
+        assert str(raised.value).startswith(f"{spec}: {message}")
 
-    def test_a_socket_at_which_nobody_listens(self, tmp_path):
+    def test_connect_to_closed_socket_raises_engine_error(self, tmp_path):
         import socket
 
         path = tmp_path / "engine.sock"
-        with socket.socket(socket.AF_UNIX) as door:
-            door.bind(str(path))
-        with pytest.raises(EngineError, match="there is no engine: nobody listens at"):
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+        with pytest.raises(EngineError, match="there is no engine: nothing listens at"):
             Engine.connect(f"unix://{path}")

@@ -1,4 +1,4 @@
-"""The files whose change makes a new project image necessary; without any engine."""
+"""Tests of the inputs of a project's image. They need no engine."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def root(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("said", "more"),
+    ("install", "expected"),
     [
         ("requests 'scapy>=2' --no-deps --index-url https://localhost/simple", set()),
         ("-e .", {"src/own/fast.c"}),
@@ -50,12 +50,12 @@ def root(tmp_path):
         ("-e git+https://localhost/x.git", {"src/own/fast.c"}),
     ],
 )
-def test_editable_install_counts_declaring_and_compiled_files(root, said, more):
-    assert set(image_inputs(root, list(FILES), said)) == ALWAYS | more
+def test_image_inputs_without_local_copy_are_requirements_and_compiled_files(root, install, expected):
+    assert set(image_inputs(root, list(FILES), install)) == ALWAYS | expected
 
 
 @pytest.mark.parametrize(
-    "said",
+    "install",
     [
         ".",
         ".[test]",
@@ -67,13 +67,13 @@ def test_editable_install_counts_declaring_and_compiled_files(root, said, more):
         "../outside",
     ],
 )
-def test_copying_install_counts_every_file(root, said):
-    assert image_inputs(root, list(FILES), said) == sorted(FILES)
-    absolute = " ".join(str(root) if word == "." else word for word in said.split())
+def test_image_inputs_of_local_install_are_all_files(root, install):
+    assert image_inputs(root, list(FILES), install) == sorted(FILES)
+    absolute = " ".join(str(root) if word == "." else word for word in install.split())
     assert image_inputs(root, list(FILES), absolute) == sorted(FILES)
 
 
 @pytest.mark.parametrize("line", [".", "./lib/other", "own @ file://{root}", "-f ../wheels"])
-def test_requirements_file_with_local_path_counts_every_file(root, line):
+def test_image_inputs_of_requirements_file_with_local_path_are_all_files(root, line):
     (root / "limits" / "c.lst").write_text(line.format(root=root))
     assert image_inputs(root, list(FILES), "-r requirements.txt") == sorted(FILES)

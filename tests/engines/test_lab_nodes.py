@@ -1,4 +1,4 @@
-"""Containers as nodes of a lab, on a real engine: wired like any node, and gone with the lab however that ends."""
+"""Tests of containers as nodes of a lab: links, errors, `tunlab up` and removal."""
 
 import io
 import signal
@@ -36,11 +36,13 @@ SERVER = '{ command = "python3 -m http.server 80 --directory /srv", ready = { po
 
 @pytest.fixture
 def text(image, engine):
+    """`text(run)` returns the lab file WEB, with `run` as the program of the container web."""
     return lambda run=SERVER: WEB.replace("IMAGE", image).replace("RUN", run)
 
 
 @pytest.fixture
 def directory(tmp_path, monkeypatch):
+    """The directory of the lab file, with a file that WEB mounts, and a state directory for persistent labs."""
     (tmp_path / "page.txt").write_text("a page of the container's")
     monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
     return tmp_path
@@ -48,7 +50,7 @@ def directory(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tunlab(directory, child_environment):
-    """`tunlab("up", "web.toml")` in the directory: the finished process."""
+    """`tunlab("up", "web.toml")` runs a command in the directory; returns the finished process."""
 
     def run(*arguments, prefix=(), **keywords):
         return subprocess.run(
@@ -67,13 +69,13 @@ def interfaces_of(container):
 
 
 def containers(engine, run):
-    return cleanup.of_run(engine, run)
+    return cleanup.list_run_containers(engine, run)
 
 
-class TestOfATest:
-    def test_reached_by_ping_and_by_http_through_a_router(self, engine, text, directory, need):
+class TestLab:
+    def test_container_answers_ping_and_http_through_a_router(self, engine, text, directory, need):
         planned = plan(parse_lab(text()))
-        with LabContainers(planned, stays=False) as nodes:
+        with LabContainers(planned, persistent=False) as nodes:
             with Lab.from_plan(planned, base=directory).start(containers=nodes) as lab:
                 assert len(containers(engine, nodes.record.run)) == 1
                 assert all(lab.ping_all().values())
@@ -81,16 +83,16 @@ class TestOfATest:
                 assert lab["client"].run(curl, capture_output=True, text=True, check=True).stdout == (
                     "a page of the container's"
                 )
-                # Its own programs see the nodes' names, by the engine's hosts file.
-                said = subprocess.run(
+                # The container's /etc/hosts has the nodes' names.
+                output = subprocess.run(
                     ["nsenter", "-t", str(nodes.pid("web")), "-a", "sh", "-c", "hostname; getent hosts client; env"],
                     capture_output=True, text=True, check=True,
                 ).stdout  # fmt: skip
-                assert said.startswith("web\n10.0.1.1")
-            assert len(containers(engine, nodes.record.run)) == 1  # the lab lets it be
+                assert output.startswith("web\n10.0.1.1")
+            assert len(containers(engine, nodes.record.run)) == 1  # LabContainers removes it, not the lab
         assert containers(engine, nodes.record.run) == []
 
-    def test_the_fixture(self, engine, text, pytester, monkeypatch):
+    def test_lab_fixture_starts_containers(self, engine, text, pytester, monkeypatch):
         for name in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT"):
             monkeypatch.delenv(name, raising=False)
         (pytester.path / "page.txt").write_text("page")
@@ -106,27 +108,30 @@ class TestOfATest:
         )
         pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
-    def test_one_that_runs_already_stays_as_it_was(self, engine, image, run_of, need):
+    def test_running_container_is_neither_killed_nor_removed(self, engine, image, run_id, need):
         script = "import time; print('up', flush=True); time.sleep(1000)"
-        made = Container.create(engine, image, ["python3", "-c", script], run=run_of, role="test", privileges="none")
+        made = Container.create(engine, image, ["python3", "-c", script], run=run_id, role="test", privileges="none")
         with made as running:
             running.start()
             toml = f'[nodes]\na = {{}}\nb = {{ container = "{running.id[:12]}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
             planned = plan(parse_lab(toml))
-            with LabContainers(planned, stays=False) as nodes, Lab.from_plan(planned).start(containers=nodes) as lab:
+            with (
+                LabContainers(planned, persistent=False) as nodes,
+                Lab.from_plan(planned).start(containers=nodes) as lab,
+            ):
                 assert lab.ping_all() == {("a", "b"): True, ("b", "a"): True}
                 program = lab["b"].popen(["sleep", "1000"])
             assert program.wait() == -signal.SIGKILL
-            assert running.pid  # neither killed nor removed
-            assert containers(engine, run_of) == [running.id]
+            assert running.pid
+            assert containers(engine, run_id) == [running.id]
 
     @pytest.mark.parametrize("network", ["host", "container"])
-    @pytest.mark.parametrize("prefix", [(), ("unshare", "--net")], ids=["from the machine's", "from another"])
-    def test_one_in_the_machines_namespace_is_refused(self, engine, image, run_of, tunlab, directory, network, prefix):
-        options = {"run": run_of, "role": "test", "privileges": "none"}
+    @pytest.mark.parametrize("prefix", [(), ("unshare", "--net")], ids=["up in host netns", "up in own netns"])
+    def test_container_with_host_network_exits_69(self, engine, image, run_id, tunlab, directory, network, prefix):
+        options = {"run": run_id, "role": "test", "privileges": "none"}
         with Container.create(engine, image, ["sleep", "1000"], network="host", **options) as running:
             running.start()
-            # One that has joined its namespace says no more of it than that.
+            # The second container shares the first one's network, and its own settings do not mention the host's.
             mode = "host" if network == "host" else f"container:{running.id}"
             with Container.create(engine, image, ["sleep", "1000"], network=mode, **options) as joined:
                 joined.start()
@@ -135,11 +140,11 @@ class TestOfATest:
                 )
                 done = tunlab("up", "x.toml", prefix=prefix)
         assert done.returncode == 69, done.stderr
-        assert "has no network namespace of its own: it is in the machine's; start it without --net" in done.stderr
+        assert "shares the machine's network namespace; start it without --network host" in done.stderr
 
-    def test_two_that_run_are_let_go_whole(self, engine, image, run_of):
+    def test_two_running_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
         made = [
-            Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test", privileges="none")
+            Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test", privileges="none")
             for _ in range(2)
         ]
         with made[0] as one, made[1] as other:
@@ -147,24 +152,27 @@ class TestOfATest:
             other.start()
             names = f'a = {{ container = "{one.id}" }}\nb = {{ container = "{other.id}" }}\n'
             planned = plan(parse_lab(f'[nodes]\n{names}[[links]]\nends = ["a:lab0", "b:lab0"]\n'))
-            with LabContainers(planned, stays=False) as nodes, Lab.from_plan(planned).start(containers=nodes) as lab:
+            with (
+                LabContainers(planned, persistent=False) as nodes,
+                Lab.from_plan(planned).start(containers=nodes) as lab,
+            ):
                 assert all(lab.ping_all().values())
                 with (
-                    LabContainers(planned, stays=False) as again,
+                    LabContainers(planned, persistent=False) as again,
                     pytest.raises(LabError, match="is already in another lab"),
                 ):
                     Lab.from_plan(planned).start(containers=again)
             assert interfaces_of(one) == interfaces_of(other) == ["lo"]
 
-    def test_killed_with_its_test(self, engine, text, directory, child_environment):
-        """The guardian ends it, and the engine removes what has ended."""
+    def test_killed_process_leaves_no_container(self, engine, text, directory, child_environment):
+        """The guardian kills the container, and the engine removes it."""
         source = """
             import os, signal, sys
             from tunlab.engines.lab_nodes import LabContainers
             from tunlab.lab import Lab
             from tunlab.topology import parse_lab, plan
             planned = plan(parse_lab(sys.argv[1]))
-            nodes = LabContainers(planned, stays=False)
+            nodes = LabContainers(planned, persistent=False)
             lab = Lab.from_plan(planned).start(containers=nodes)
             print(nodes.record.run, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -180,41 +188,41 @@ class TestOfATest:
         assert containers(engine, run) == []
 
     @pytest.mark.parametrize(
-        ("link", "keys", "said"),
+        ("link", "keys", "message"),
         [
             ("b", "", r'already has an interface eth0; name the lab\'s interface: ends = \["…", "b:lab0"\]'),
             ("b:lab0", "", r"already has a default route; give the node other routes: routes = \[{ to = "),
             ("b:lab0", ', routes = [{ to = "10.0.0.0/16", via = "10.0.1.1" }]', None),
         ],
     )
-    def test_one_that_runs_already_keeps_its_networks(self, engine, image, run_of, link, keys, said):
-        made = Container.create(engine, image, ["sleep", "1000"], run=run_of, role="test")
-        # With what an engine gives a container, but not by the engine: its end would be a link of the machine's.
-        with made as running, Netns.create() as engines:
+    def test_running_container_keeps_its_interfaces_and_routes(self, engine, image, run_id, link, keys, message):
+        created = Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test")
+        # The test creates eth0 itself: the engine would also create a link in the machine's namespace.
+        with created as running, Netns.create() as bridge:
             running.start()
             with Netns.of_process(running.pid) as netns, Rtnl(netns) as rtnl:
-                rtnl.add_veth("eth0", "eth0", peer_netns=engines)
+                rtnl.add_veth("eth0", "eth0", peer_netns=bridge)
                 rtnl.add_address(rtnl.link_index("eth0"), "172.17.0.2/16")
                 rtnl.set_link(rtnl.link_index("eth0"), up=True)
                 rtnl.add_route("default", via="172.17.0.1")
-            before = netns_of(running)
+            before = links_without_lab(running)
             toml = (
                 f'[nodes]\na = {{ forward = true }}\nb = {{ container = "{running.id[:12]}"{keys} }}\nc = {{}}\n'
                 f'[[links]]\nends = ["a", "{link}"]\n[[links]]\nends = ["a", "c"]\n'
             )
             planned = plan(parse_lab(toml))
-            with LabContainers(planned, stays=False) as nodes:
-                if said is None:
+            with LabContainers(planned, persistent=False) as nodes:
+                if message is None:
                     with Lab.from_plan(planned).start(containers=nodes) as lab:
                         assert lab.ping_all()["c", "b"]
                 else:
-                    with pytest.raises(LabError, match=said):
+                    with pytest.raises(LabError, match=message):
                         Lab.from_plan(planned).start(containers=nodes)
-            assert netns_of(running) == before
+            assert links_without_lab(running) == before
 
 
-def netns_of(running):
-    """The names of the links in a container's namespace, when those of a lab that was there have gone."""
+def links_without_lab(running):
+    """Wait until the lab's interface is removed from a container; return the indexes and names of its interfaces."""
     with Netns.of_process(running.pid) as netns, LinkEvents({"": netns}) as events, Rtnl(netns) as rtnl:
         while any(link.name == "lab0" for link in rtnl.links()):
             assert events.wait(20)
@@ -222,8 +230,8 @@ def netns_of(running):
         return [(link.index, link.name) for link in rtnl.links()]
 
 
-class TestThatStays:
-    def test_up_exec_and_down(self, engine, text, tunlab, directory):
+class TestPersistentLab:
+    def test_up_exec_and_down_with_a_container(self, engine, text, tunlab, directory):
         (directory / "web.toml").write_text(text())
         done = tunlab("up", "web.toml")
         assert done.returncode == 0, done.stderr
@@ -241,7 +249,7 @@ class TestThatStays:
         assert done.stdout == f"web is down: removed 2 namespaces, 1 container ({container[:12]})\n"
 
     @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
-    def test_up_killed_at_any_time_and_gc(self, engine, text, tunlab, directory, child_environment, need, call):
+    def test_gc_removes_container_of_killed_up(self, engine, text, tunlab, directory, child_environment, need, call):
         (directory / "web.toml").write_text(text())
         when = {"connect": 4, "setns": 2, "mount": 2}[call]
         strace = [need("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={when}"]
@@ -258,7 +266,7 @@ class TestThatStays:
         assert containers(engine, state.containers.run) == []
         assert tunlab("up", "web.toml").returncode == 0
 
-    def test_nobody_who_could_remove_it(self, text, tunlab, directory):
+    def test_down_without_engine_raises_lab_error(self, text, tunlab, directory):
         (directory / "web.toml").write_text(text())
         assert tunlab("up", "web.toml").returncode == 0
         with pytest.raises(LabError, match="is a container, which needs an engine"):
@@ -266,26 +274,26 @@ class TestThatStays:
         assert tunlab("down", "web").returncode == 0
 
 
-class TestWhatIsWrong:
+class TestErrors:
     @pytest.mark.parametrize(
-        ("run", "said"),
+        ("run", "message"),
         [
-            ('"python3 -c pass"', "ended"),
+            ('"python3 -c pass"', "exited"),
             ('{ command = "sleep 1000", ready = { port = 80 }, timeout = "100ms" }', "no socket listens on TCP port"),
-            ('{ command = "echo hello", ready = { line = "goodbye" } }', "ended"),
+            ('{ command = "echo hello", ready = { line = "goodbye" } }', "exited"),
             ('"no-such-program"', "no-such-program failed: No such file"),
         ],
     )
-    def test_a_program_that_is_not_as_it_should_be(self, engine, text, tunlab, directory, run, said):
+    def test_failing_program_exits_69_or_73(self, engine, text, tunlab, directory, run, message):
         (directory / "web.toml").write_text(text(run))
         done = tunlab("up", "web.toml")
-        if "ready" in run or done.returncode:  # without `ready` it may have been there for a moment
-            assert (done.returncode in (69, 73), said in done.stderr) == (True, True), done.stderr
+        if "ready" in run or done.returncode:  # without `ready`, `up` may succeed before the program exits
+            assert (done.returncode in (69, 73), message in done.stderr) == (True, True), done.stderr
             assert "Traceback" not in done.stderr
             assert PersistentLab.ls() == []
 
     @pytest.mark.parametrize(
-        ("node", "host", "said"),
+        ("node", "host", "message"),
         [
             ('image = "localhost/no-such-image:1"', None, "there is no image localhost/no-such-image:1"),
             (
@@ -293,38 +301,40 @@ class TestWhatIsWrong:
                 None,
                 "there is no container 'no-such-container'; running containers: ",
             ),
-            ('image = "x"', "unix:///nonexistent.sock", "there is no engine: no socket /nonexistent.sock"),
+            ('image = "x"', "unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock"),
         ],
     )
-    def test_what_is_not_there(self, engine, tunlab, directory, monkeypatch, child_environment, node, host, said):
+    def test_missing_image_container_or_engine_exits_69(
+        self, engine, tunlab, directory, monkeypatch, child_environment, node, host, message
+    ):
         (directory / "x.toml").write_text(f"[nodes]\na = {{ {node} }}\n")
         if host:
             child_environment["DOCKER_HOST"] = host
         done = tunlab("up", "x.toml")
-        assert (done.returncode, said in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
+        assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
         assert PersistentLab.ls() == []
-        if not node.startswith('image = "localhost'):  # one that is not there may be had when it is wanted
+        if not node.startswith('image = "localhost'):  # `check` does not pull images
             checked = tunlab("check", "x.toml")
-            assert (checked.returncode, said in checked.stderr) == (78, True), checked.stderr
+            assert (checked.returncode, message in checked.stderr) == (78, True), checked.stderr
 
-    def test_an_image_without_a_program(self, engine, tunlab, directory, run_of):
-        engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_of)
-        name = f"localhost/tunlab-bare:{run_of}"
+    def test_image_without_command_error_suggests_run(self, engine, tunlab, directory, run_id):
+        engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_id)
+        name = f"localhost/tunlab-bare:{run_id}"
         try:
             (directory / "x.toml").write_text(f'[nodes]\na = {{ image = "{name}" }}\n')
             done = tunlab("up", "x.toml")
         finally:
             engine.api.remove_image(name)
         assert done.returncode == 69
-        assert 'the image has no program of its own: give the node one, as run = ["sleep infinity"]' in done.stderr
+        assert 'the image has no default command: give the node one, such as run = ["sleep infinity"]' in done.stderr
         assert PersistentLab.ls() == []
 
-    def test_an_engine_elsewhere(self, engine, monkeypatch, tmp_path):
+    def test_engine_on_another_machine_raises_engine_error(self, engine, monkeypatch, tmp_path):
         planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
         with forwarded(engine, tmp_path) as address:
             monkeypatch.setenv("DOCKER_HOST", address)
-            with pytest.raises(EngineError, match="its network namespace is there: name an engine of this machine"):
-                LabContainers(planned, stays=False)
+            with pytest.raises(EngineError, match="is on another machine; name an engine of this machine"):
+                LabContainers(planned, persistent=False)
 
 
 def empty_tar():
@@ -334,7 +344,7 @@ def empty_tar():
 
 
 class forwarded:  # noqa: N801 - a context manager
-    """The engine's socket as a TCP port of this machine."""
+    """A context manager that forwards a TCP port of this machine to the engine's socket."""
 
     def __init__(self, engine, tmp_path):
         source = """
@@ -345,8 +355,9 @@ class forwarded:  # noqa: N801 - a context manager
                     await writer.drain()
                 writer.close()
             async def serve(reader, writer):
-                its_reader, its_writer = await asyncio.open_unix_connection(sys.argv[1])
-                await asyncio.gather(pump(reader, its_writer), pump(its_reader, writer), return_exceptions=True)
+                engine_reader, engine_writer = await asyncio.open_unix_connection(sys.argv[1])
+                copies = pump(reader, engine_writer), pump(engine_reader, writer)
+                await asyncio.gather(*copies, return_exceptions=True)
             async def main():
                 server = await asyncio.start_server(serve, "127.0.0.1", 0)
                 print(server.sockets[0].getsockname()[1], flush=True)

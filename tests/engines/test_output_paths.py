@@ -1,16 +1,16 @@
-"""What is carried back from outside the project, without any engine."""
+"""Tests of the output paths in pytest's options. They need no engine."""
 
 from pathlib import Path
 
 import pytest
 
-from tunlab.engines.suite_run.output_paths import added, outside
+from tunlab.engines.suite_run.output_paths import addopts, outside_paths
 
 ROOT = Path("/home/me/project")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "places"),
+    ("arguments", "paths"),
     [
         ("-q --junitxml=/out/junit.xml", ["/out/junit.xml"]),
         ("--junitxml /out/junit.xml test_it.py", ["/out/junit.xml"]),
@@ -23,10 +23,10 @@ ROOT = Path("/home/me/project")
         ("--rootdir=/etc -k /etc --junitxml", []),
     ],
 )
-def test_what_options_name(arguments, places):
-    assert [str(place) for place in outside(arguments.split(), ROOT / "tests", ROOT)] == places
+def test_outside_paths_are_the_values_of_output_options(arguments, paths):
+    assert [str(path) for path in outside_paths(arguments.split(), ROOT / "tests", ROOT)] == paths
 
 
-def test_what_the_environment_adds():
-    assert added({"PYTEST_ADDOPTS": "-q '--junitxml=/a b.xml'"}) == ["-q", "--junitxml=/a b.xml"]
-    assert added({"PYTEST_ADDOPTS": "'"}) == added({}) == []
+def test_addopts_splits_pytest_addopts():
+    assert addopts({"PYTEST_ADDOPTS": "-q '--junitxml=/a b.xml'"}) == ["-q", "--junitxml=/a b.xml"]
+    assert addopts({"PYTEST_ADDOPTS": "'"}) == addopts({}) == []

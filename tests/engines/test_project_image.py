@@ -1,4 +1,4 @@
-"""What a project's needs bring into its image, and what not: a file that the project has no more, code of yesterday."""
+"""Tests of project images: pip installs the dependencies, and deleted or old files do not stay in the image."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tests.engines.conftest import LIMIT
-from tunlab.engines.workers.provision import Provision
+from tunlab.engines.workers.worker_setup import WorkerSetup
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -28,8 +28,8 @@ def _wheel(directory, inside):
     return name
 
 def build_editable(directory, config_settings=None, metadata_directory=None):
-    made = pathlib.Path("src/made.py")
-    made.write_text("BY = 'the installation'")
+    generated = pathlib.Path("src/generated.py")
+    generated.write_text("BY = 'the installation'")
     return _wheel(directory, {"own.pth": str(pathlib.Path("src").absolute()) + "\\n"})
 
 def build_wheel(directory, config_settings=None, metadata_directory=None):
@@ -39,7 +39,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 
 @pytest.fixture
 def package(project):
-    """A project with a package below src/ and a backend that needs no network."""
+    """A project with a package below src/ and a build backend that needs no network."""
     directory = project(test_own="import own\ndef test_own(): assert own.VALUE == 1\n", own_backend=BACKEND)
     (directory / "src" / "own").mkdir(parents=True)
     (directory / "src" / "own" / "__init__.py").write_text("VALUE = 1\n")
@@ -48,8 +48,8 @@ def package(project):
 
 
 @pytest.fixture
-def on_an_engine(child_environment):
-    """`on_an_engine(directory)`: what pytest says there whose one worker is in a container."""
+def run_worker(child_environment):
+    """`run_worker(directory)` runs pytest with one worker in a container; returns the output."""
 
     def run(directory) -> str:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
@@ -62,17 +62,18 @@ def on_an_engine(child_environment):
     return run
 
 
-def test_an_editable_project_is_used_where_it_is(start, package):
-    (package / "test_made.py").write_text("import made\ndef test_made(): assert made.BY == 'the installation'\n")
+def test_editable_project_change_needs_no_build(start, package):
+    test = "import generated\ndef test_generated(): assert generated.BY == 'the installation'\n"
+    (package / "test_generated.py").write_text(test)
     status, out, err = start(package, "-q").end()
     assert (status, "2 passed" in out) == (0, True), out + err
     assert "building the image with -e ." in err
-    (package / "src" / "own" / "__init__.py").write_text("VALUE = 2\n")  # is carried in, and needs no new image
+    (package / "src" / "own" / "__init__.py").write_text("VALUE = 2\n")
     status, out, err = start(package, "-q").end()
     assert (status, "assert 2 == 1" in out, "building" in err) == (1, True, False), out + err
 
 
-def test_one_that_is_copied_into_the_image_is_so_anew(start, package):
+def test_copied_project_change_builds_a_new_image(start, package):
     with (package / "pyproject.toml").open("a") as file:
         file.write('[tool.tunlab.test]\ninstall = ["."]\n')
     status, out, err = start(package, "-q").end()
@@ -82,18 +83,17 @@ def test_one_that_is_copied_into_the_image_is_so_anew(start, package):
     assert (status, "assert 2 == 1" in out) == (1, True), out + err
 
 
-@pytest.mark.parametrize("by", ["the table", "an option"])
-def test_nothing_is_installed_where_that_is_said(start, project, by):
+@pytest.mark.parametrize("by", ["setting", "option"])
+def test_empty_install_builds_no_project_image(start, project, by):
     directory = project(test_it=PASSES)
     (directory / "requirements.txt").write_text("./nothing-here\n")
-    if by == "the table":
+    if by == "setting":
         (directory / "pyproject.toml").write_text("[tool.tunlab.test]\ninstall = []\n")
-    status, out, err = start(directory, "-q", *(["--install", ""] if by == "an option" else [])).end()
+    status, out, err = start(directory, "-q", *(["--install", ""] if by == "option" else [])).end()
     assert (status, "1 passed" in out, "building" in err) == (0, True, False), out + err
 
 
-def test_what_is_deleted_is_gone(start, package, on_an_engine):
-    """A test, a conftest, a module, a package; with the image of before, to which its files were copied."""
+def test_deleted_files_do_not_exist_in_the_next_run(start, package, run_worker):
     (package / "test_own.py").unlink()
     gone = package / "gone"
     gone.mkdir()
@@ -113,21 +113,21 @@ def test_what_is_deleted_is_gone(start, package, on_an_engine):
         "    assert importlib.util.find_spec('gone') is None\n"
         "    found = {str(path) for path in pathlib.Path().rglob('*') if '__pycache__' not in path.parts}\n"
         "    assert found == {'pyproject.toml', 'pytest.ini', 'own_backend.py', 'test_a.py',\n"
-        "        'src', 'src/own', 'src/own/__init__.py', 'src/made.py'}\n"
+        "        'src', 'src/own', 'src/own/__init__.py', 'src/generated.py'}\n"
     )
     status, out, err = start(package, "-p", "no:cacheprovider").end()
     assert (status, "1 passed" in out, "building" in err) == (0, True, False), out + err
     assert "the conftest is here" not in out
-    said = on_an_engine(package)
-    assert "1 passed" in said, said
+    output = run_worker(package)
+    assert "1 passed" in output, output
 
 
-def test_a_project_that_is_heavy_to_carry_is_said_to_be(engine, suite_image, project):
+def test_large_project_is_announced_with_its_size(engine, suite_image, project):
     directory = project()
-    with (directory / "film").open("wb") as film:
-        film.truncate(60_000_000)
-    said = []
-    assert Provision(directory, directory, image=suite_image).image(engine, said.append) == suite_image
-    assert [line.partition(" (")[0] for line in said] == [
-        "local: the project's files are 60 MB, held in memory and carried in at each run",
+    with (directory / "large").open("wb") as file:
+        file.truncate(60_000_000)
+    lines = []
+    assert WorkerSetup(directory, directory, image=suite_image).ensure_image(engine, lines.append) == suite_image
+    assert [line.partition(" (")[0] for line in lines] == [
+        "local: the project's files are 60 MB, and are copied to the container for each run",
     ]

@@ -1,4 +1,4 @@
-"""What a project says in [tool.tunlab.test], and the files that it asks for: without any engine."""
+"""Tests of [tool.tunlab.test], of the same options of `tunlab test`, and of `include`. They need no engine."""
 
 import io
 import subprocess
@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from tunlab.cli.group import tunlab as group
 from tunlab.engines.project import discovery, settings
-from tunlab.engines.workers.provision import Provision
+from tunlab.engines.workers.worker_setup import WorkerSetup
 from tunlab.errors import TopologyError
 
 TEST = "[tool.tunlab.test]\n"
@@ -18,22 +18,22 @@ TEST = "[tool.tunlab.test]\n"
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """The directory of a project, in which we are."""
+    """A project's directory, which is also the working directory."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def read_whole(root):
-    """All that is read of a pyproject.toml."""
-    discovery.files(root, settings.of(root).get("include", ()))
-    return discovery.is_tunlab(root), discovery.needs(root)
+def read_everything(root):
+    """Read all parts of pyproject.toml that tunlab uses."""
+    discovery.list_files(root, settings.read_settings(root).get("include", ()))
+    return discovery.is_tunlab(root), discovery.default_install(root)
 
 
 @pytest.mark.parametrize(
-    ("text", "place", "problem"),
+    ("text", "key", "problem"),
     [
-        ("tool = 3", "tool", "3 is not a table. Write [tool] and its keys below that"),
-        ("[tool]\ntunlab = 3", "tool.tunlab", "3 is not a table. Write [tool.tunlab] and its keys below that"),
+        ("tool = 3", "tool", "3 is not a table. Write [tool] and its keys below that line"),
+        ("[tool]\ntunlab = 3", "tool.tunlab", "3 is not a table. Write [tool.tunlab] and its keys below that line"),
         ('[tool.tunlab]\ntest = ["x"]', "tool.tunlab.test", "['x'] is not a table"),
         ("[[tool.tunlab.test]]\nenv = []", "tool.tunlab.test", "[{'env': []}] is not a table"),
         ("project = 3", "project", "3 is not a table"),
@@ -44,7 +44,7 @@ def read_whole(root):
         (TEST + "packages = [1]", "tool.tunlab.test.packages", "[1] is not a list of strings"),
         (TEST + "image = []", "tool.tunlab.test.image", "[] is not a string"),
         (TEST + """install = ["'"]""", "tool.tunlab.test.install", "cannot be split into words (no closing quotation)"),
-        (TEST + "env = ['A', '=B']", "tool.tunlab.test.env", "'=B' names no variable. Write NAME or NAME=VALUE"),
+        (TEST + "env = ['A', '=B']", "tool.tunlab.test.env", "'=B' has no variable name. Write NAME or NAME=VALUE"),
         (TEST + "mounts = ['data:/data']", "tool.tunlab.test.mounts", "'data:/data' is not a pair of absolute paths"),
         (
             TEST + "include = ['/etc/*']",
@@ -61,45 +61,45 @@ def read_whole(root):
         (TEST + "include = ['gen_*.py']", "tool.tunlab.test.include", "no file matches 'gen_*.py'"),
     ],
 )
-def test_a_mistake_is_a_sentence(root, text, place, problem):
+def test_invalid_setting_error_names_key_and_remedy(root, text, key, problem):
     (root / "pyproject.toml").write_text(text)
     with pytest.raises(TopologyError) as raised:
-        read_whole(root)
-    assert str(raised.value).startswith(f"{root / 'pyproject.toml'}: `{place}` is invalid: ")
+        read_everything(root)
+    assert str(raised.value).startswith(f"{root / 'pyproject.toml'}: `{key}` is invalid: ")
     assert problem in str(raised.value)
     assert raised.value.exit_code == 78
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["--install", "'"], "cannot be split into words (no closing quotation): quote it as for a shell"),
-        (["--env", "=x"], "'=x' names no variable: write NAME or NAME=VALUE"),
+        (["--env", "=x"], "'=x' has no variable name: write NAME or NAME=VALUE"),
         (["--mount", "x:/y"], "'x:/y' is not a pair of absolute paths: write /data:/data"),
-        (["--pythons", ","], "',' names no version: write 3.12,3.13"),
+        (["--pythons", ","], "',' has no version: write 3.12,3.13"),
         (["--pdb"], "--pdb is interactive and does not work in a container: run pytest here"),
         (["--", "-x", "--trace"], "--trace is interactive and does not work in a container"),
         (["--env", "PYTEST_ADDOPTS=--pdb"], "--pdb is interactive and does not work in a container"),
     ],
 )
 @pytest.mark.usefixtures("root")
-def test_an_option_that_cannot_be_is_one_too(arguments, sentence):
-    said = CliRunner().invoke(group, ["test", "--engine", "unix:///nonexistent", *arguments], standalone_mode=False)
-    assert isinstance(said.exception, click.UsageError)
-    assert sentence in said.exception.format_message()
+def test_invalid_option_is_a_usage_error(arguments, message):
+    result = CliRunner().invoke(group, ["test", "--engine", "unix:///nonexistent", *arguments], standalone_mode=False)
+    assert isinstance(result.exception, click.UsageError)
+    assert message in result.exception.format_message()
 
 
 @pytest.mark.parametrize("text", ["", "[tool]", "[project]", TEST])
-def test_a_project_that_says_nothing(root, text):
+def test_empty_pyproject_has_no_settings(root, text):
     (root / "pyproject.toml").write_text(text)
-    assert (settings.of(root), discovery.needs(root), discovery.is_tunlab(root)) == ({}, [], False)
+    assert (settings.read_settings(root), discovery.default_install(root), discovery.is_tunlab(root)) == ({}, [], False)
 
 
-class TestFilesThatGitIgnores:
+class TestInclude:
     @pytest.fixture(autouse=True)
     def repository(self, root, need):
         for name in (
-            "kept.py", "sub/a_pb2.py", "gen/deep/b.bin", "gen/__pycache__/b.pyc", "build/made.py",
+            "kept.py", "sub/a_pb2.py", "gen/deep/b.bin", "gen/__pycache__/b.pyc", "build/out.py",
             ".venv/lib/c_pb2.py", "mine/pyvenv.cfg", "mine/lib/d_pb2.py",
         ):  # fmt: skip
             (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -108,21 +108,21 @@ class TestFilesThatGitIgnores:
         subprocess.run([need("git"), "init", "-q"], cwd=root, check=True)
 
     @pytest.mark.parametrize(
-        ("include", "more"),
+        ("include", "added"),
         [
             ([], []),
             (["**/*_pb2.py"], ["sub/a_pb2.py"]),
             (["gen", "sub/*"], ["gen/deep/b.bin", "sub/a_pb2.py"]),
-            (["build/*.py"], ["build/made.py"]),
+            (["build/*.py"], ["build/out.py"]),
             (["kept.py"], []),
         ],
     )
-    def test_those_that_are_asked_for(self, root, include, more):
-        assert discovery.files(root, include) == sorted([".gitignore", "kept.py", *more])
+    def test_list_files_adds_ignored_files_that_match(self, root, include, added):
+        assert discovery.list_files(root, include) == sorted([".gitignore", "kept.py", *added])
 
-    def test_workers_are_given_them_too(self, root):
+    def test_worker_archive_has_included_files(self, root):
         (root / "pyproject.toml").write_text(TEST + "include = ['gen']")
-        archive = Provision(root, root).settings().archive
+        archive = WorkerSetup(root, root).container_settings().archive
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             names = {f"/{entry.name}" for entry in tar if entry.isfile()}
         wanted = (".gitignore", "kept.py", "pyproject.toml", "gen/deep/b.bin")

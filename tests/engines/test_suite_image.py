@@ -1,4 +1,4 @@
-"""What the suite's image is made of, without any engine."""
+"""Tests of the suite image's source and base image. They need no engine."""
 
 import shutil
 import subprocess
@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 import tunlab
-from tunlab.engines.images.suite_image import base_image, source
+from tunlab.engines.images.suite_image import base_image, tunlab_source
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(tunlab.__file__).parent
 
 
 @pytest.mark.slow
-def test_an_installed_tunlab_has_the_source_that_a_checkout_has(tmp_path):
-    """So that an image needs no registry that knows this version. The wheel is built as pip does it."""
+def test_tunlab_source_of_wheel_equals_that_of_checkout(tmp_path):
     checkout, installed = tmp_path / "checkout", tmp_path / "installed"
     leave_out = shutil.ignore_patterns("__pycache__", "labs", "source")
     shutil.copytree(PACKAGE, checkout / "tunlab", ignore=leave_out)
@@ -29,30 +28,31 @@ def test_an_installed_tunlab_has_the_source_that_a_checkout_has(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(installed)
-    told = "import tunlab.engines.images.suite_image as s; found = sorted((k, hash(v)) for k, v in s.source().items())"
-    told += "; print(s.tunlab.__file__, found)"
-    seen = []
-    for place in (checkout, installed):
-        path = [str(place), *(entry for entry in sys.path if entry.endswith("site-packages"))]
+    script = "import tunlab.engines.images.suite_image as s"
+    script += "; found = sorted((k, hash(v)) for k, v in s.tunlab_source().items())"
+    script += "; print(s.tunlab.__file__, found)"
+    sources = []
+    for root in (checkout, installed):
+        path = [str(root), *(entry for entry in sys.path if entry.endswith("site-packages"))]
         environment = {"PYTHONPATH": ":".join(path), "PYTHONHASHSEED": "1", "PATH": "/usr/bin:/bin"}
-        said = subprocess.run(
-            [sys.executable, "-B", "-c", told], cwd="/", env=environment, capture_output=True, text=True, check=True
+        output = subprocess.run(
+            [sys.executable, "-B", "-c", script], cwd="/", env=environment, capture_output=True, text=True, check=True
         ).stdout
-        assert said.startswith(f"{place}/")
-        seen.append(said.removeprefix(f"{place}/"))
-    assert seen[0] == seen[1]
-    assert "'Dockerfile'" in seen[0]
-    assert "'lab/router.toml'" in seen[0]
+        assert output.startswith(f"{root}/")
+        sources.append(output.removeprefix(f"{root}/"))
+    assert sources[0] == sources[1]
+    assert "'Dockerfile'" in sources[0]
+    assert "'lab/router.toml'" in sources[0]
 
 
-def test_the_source_is_what_the_dockerfile_copies():
+def test_tunlab_source_has_the_files_that_the_dockerfile_copies():
     lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY ")]
     copied = {name for line in lines if "--from" not in line for name in line.split()[1:-1]}
-    assert {name.split("/")[0] for name in source()} == copied
+    assert {name.split("/")[0] for name in tunlab_source()} == copied
 
 
 @pytest.mark.parametrize(
-    ("given", "python", "image"),
+    ("variable", "python", "image"),
     [
         ("", "", ""),
         ("", "3.12", "python:3.12-slim-bookworm"),
@@ -62,6 +62,6 @@ def test_the_source_is_what_the_dockerfile_copies():
         ("mine-{python}:1", "", "mine-3.13:1"),
     ],
 )
-def test_what_it_is_built_on(monkeypatch, given, python, image):
-    monkeypatch.setenv("TUNLAB_BASE_IMAGE", given)
+def test_base_image_depends_on_variable_and_python(monkeypatch, variable, python, image):
+    monkeypatch.setenv("TUNLAB_BASE_IMAGE", variable)
     assert base_image(python) == image

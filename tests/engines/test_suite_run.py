@@ -1,4 +1,4 @@
-"""`tunlab test` on a real engine: as if it ran here, and nothing left of it however it ends."""
+"""Tests of `tunlab test` on a real engine: results, files, signals and errors."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from docker.errors import NotFound
 from tests.engines.conftest import LIMIT
 from tests.engines.workers.socket_forwarder import SocketForwarder
 from tunlab.engines.containers import cleanup, container_labels
-from tunlab.engines.containers.container import LEAST, Container
+from tunlab.engines.containers.container import LEAST_PRIVILEGES, Container
 from tunlab.engines.images.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
 
@@ -28,26 +28,26 @@ LONG = """
 
     def test_long(request):
         request.config.pluginmanager.getplugin("capturemanager").suspend_global_capture(in_=True)
-        print("it runs", flush=True)
+        print("test_long runs", flush=True)
         signal.pause()
 """.replace("\n    ", "\n")
 
-ORPHAN = """
+ABANDONED = """
 import os, subprocess, sys
 from tunlab.engines.containers import container_labels
 from tunlab.engines.connection.engine import Engine
 
-def make(owner):
+def create(owner):
     labels = {{**container_labels.labels("{run}", "test"), container_labels.PID: str(owner)}}
     return engine.api.create_container("{image}", ["true"], labels=labels)["Id"]
 
 with Engine.connect() as engine, subprocess.Popen(["true"]) as dead:
     dead.wait()
-    make(dead.pid)
-    print("living", make(os.getpid()), flush=True)
+    create(dead.pid)
+    print("owned", create(os.getpid()), flush=True)
 sys.exit(subprocess.run(sys.argv[1:]).returncode)
 """
-"""One container whose owner has ended, one whose owner lives; then the program that it is given."""
+"""Creates a container whose owner has exited and one whose owner is running, then runs the command in its arguments."""
 
 
 def junit(file):
@@ -56,53 +56,53 @@ def junit(file):
 
 
 @pytest.fixture
-def alone(need):
-    """A prefix for a command: in a PID namespace of its own, which is as a machine of its own.
+def own_pid_namespace(need):
+    """Return a command prefix that runs a command in its own PID namespace.
 
-    No other test's run sees what it leaves as abandoned, and removes it first.
+    tunlab treats each PID namespace as a separate host, so concurrent tests do not remove this test's containers.
     """
     return (need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-class TestAsIfItRanHere:
-    def test_output_exit_code_and_files(self, start, project, tmp_path):
+class TestRun:
+    def test_run_returns_output_exit_code_and_changed_files(self, start, project, tmp_path):
         directory = project(
             test_two="""
 import os, pathlib
-def test_a_tun_of_its_own(tun):
+def test_passes(tun):
     assert tun.address == "10.1.2.1"
-    pathlib.Path("made/by").mkdir(parents=True)
-    pathlib.Path("made/by/hand.txt").write_text(os.getcwd())
-    pathlib.Path("there.txt").write_text("changed")
-def test_that_fails():
-    assert 1 == 2, "as it has to"
+    pathlib.Path("created/below").mkdir(parents=True)
+    pathlib.Path("created/below/cwd.txt").write_text(os.getcwd())
+    pathlib.Path("changed.txt").write_text("changed")
+def test_fails():
+    assert 1 == 2, "expected failure"
 """
         )
-        (directory / "there.txt").write_text("before")
-        (directory / "stays.txt").write_text("as it was")
-        before = (directory / "stays.txt").stat().st_mtime_ns
+        (directory / "changed.txt").write_text("before")
+        (directory / "unchanged.txt").write_text("before")
+        before = (directory / "unchanged.txt").stat().st_mtime_ns
         outside = tmp_path / "reports" / "junit.xml"
         status, out, err = start(directory, "-q", f"--junitxml={outside}").end()
         assert status == 1, err
-        assert "AssertionError: as it has to" in out
+        assert "AssertionError: expected failure" in out
         assert "1 failed, 1 passed" in out
         assert "\0" not in out
-        assert (directory / "made/by/hand.txt").read_text() == str(directory)
-        assert (directory / "there.txt").read_text() == "changed"
-        assert (directory / "stays.txt").stat().st_mtime_ns == before
+        assert (directory / "created/below/cwd.txt").read_text() == str(directory)
+        assert (directory / "changed.txt").read_text() == "changed"
+        assert (directory / "unchanged.txt").stat().st_mtime_ns == before
         assert junit(outside) == {"tests": 2, "failures": 1, "errors": 0}
-        assert "copied back: made/by/hand.txt, there.txt" in err
+        assert "copied back: changed.txt, created/below/cwd.txt" in err
         assert not list(directory.rglob("__pycache__"))
 
-    def test_what_is_written_elsewhere(self, start, project, tmp_path):
+    def test_output_paths_outside_the_project_are_copied_back(self, start, project, tmp_path):
         directory = project(
             conftest="""
 import pathlib
-def pytest_addoption(parser): parser.addoption("--cov-report")  # as pytest-cov has it
+def pytest_addoption(parser): parser.addoption("--cov-report")  # like pytest-cov
 def pytest_unconfigure(config):
-    kind, _, place = config.option.cov_report.partition(":")
-    pathlib.Path(place, kind).mkdir(parents=True)
-    pathlib.Path(place, kind, "index.html").write_text("covered")
+    kind, _, path = config.option.cov_report.partition(":")
+    pathlib.Path(path, kind).mkdir(parents=True)
+    pathlib.Path(path, kind, "index.html").write_text("covered")
 """,
             test_it="def test_it(): pass\n",
         )
@@ -113,7 +113,7 @@ def pytest_unconfigure(config):
         assert (pages / "html" / "index.html").read_text() == "covered"
         assert junit(report)["tests"] == 1
 
-    def test_options_of_pytest_below_the_root_and_what_is_seen_inside(self, start, project):
+    def test_pytest_options_and_env_apply_in_subdirectory(self, start, project):
         directory = project()
         below = directory / "below"
         below.mkdir()
@@ -122,26 +122,25 @@ def pytest_unconfigure(config):
 import os
 def test_one(request):
     assert request.config.rootpath.name == "project"
-    assert (os.environ["GIVEN"], os.environ["HANDED"], "SECRET" in os.environ) == ("1", "2", False)
+    assert (os.environ["SET"], os.environ["PASSED"], "SECRET" in os.environ) == ("1", "2", False)
 def test_two(): assert False
 """
         )
-        options = ("--env", "GIVEN=1", "--env", "HANDED", "-k", "one", "-p", "no:cacheprovider")
-        status, out, err = start(below, *options, env={"HANDED": "2", "SECRET": "3"}).end()
+        options = ("--env", "SET=1", "--env", "PASSED", "-k", "one", "-p", "no:cacheprovider")
+        status, out, err = start(below, *options, env={"PASSED": "2", "SECRET": "3"}).end()
         assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
 
-    def test_what_the_table_gives_it(self, start, project, tmp_path):
-        """Mounts beside those of the command line, and a file that git ignores."""
+    def test_settings_add_mounts_and_ignored_files(self, start, project, tmp_path):
         directory = project(
             generated="VALUE = 1\n",
             test_it="""
 import pathlib, pytest
 def test_it():
     import generated
-    places = [pathlib.Path("/data/here"), pathlib.Path("/one file")]
-    assert [place.read_text() for place in places] == ["data", "file"]
-    for place in places:
-        with pytest.raises(OSError, match="Read-only"): place.write_text("")
+    paths = [pathlib.Path("/data/here"), pathlib.Path("/one file")]
+    assert [path.read_text() for path in paths] == ["data", "file"]
+    for path in paths:
+        with pytest.raises(OSError, match="Read-only"): path.write_text("")
 """,
         )
         (tmp_path / "data").mkdir()
@@ -155,13 +154,13 @@ def test_it():
         status, out, err = start(directory, "--mount", f"{tmp_path}/file:/one file").end()
         assert status == 0, out + err
 
-    def test_pytests_own_errors_keep_their_codes(self, start, project):
+    def test_pytest_error_exit_codes_are_returned(self, start, project):
         directory = project(test_none="")
         assert start(directory, "-q").end()[0] == 5
         assert start(directory, "--", "--no-such-option").end()[0] == 4
 
     @pytest.mark.parametrize(
-        ("options", "ci", "all_of_them"),
+        ("options", "ci", "privileged"),
         [
             (["--least"], "true", False),
             (["--privileged"], "", True),
@@ -170,12 +169,12 @@ def test_it():
             ([], None, False),
         ],
     )
-    def test_rights(self, start, project, options, ci, all_of_them):
+    def test_container_capabilities_depend_on_option_and_ci(self, start, project, options, ci, privileged):
         directory = project(
-            test_rights="""
-def test_rights(tun, make_netns):
-    held = next(int(line[7:], 16) for line in open("/proc/self/status") if line.startswith("CapEff:"))
-    print("capabilities", hex(held))
+            test_capabilities="""
+def test_capabilities(tun, make_netns):
+    effective = next(int(line[7:], 16) for line in open("/proc/self/status") if line.startswith("CapEff:"))
+    print("capabilities", hex(effective))
     make_netns().set_sysctl("net.ipv4.ip_forward", 1)
     tun.listen(80)
 """
@@ -183,12 +182,12 @@ def test_rights(tun, make_netns):
         env = {} if ci is None else {"CI": ci}
         status, out, err = start(directory, "-s", *options, env=env).end()
         assert status == 0, out + err
-        held = int(out.split("capabilities ")[1].split()[0], 16)
+        effective = int(out.split("capabilities ")[1].split()[0], 16)
         least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert (held != least) == all_of_them
-        assert held & least == least
+        assert (effective != least) == privileged
+        assert effective & least == least
 
-    def test_several_pythons_and_one_that_cannot_be_had(self, start, project, engine, image):
+    def test_pythons_with_missing_image_runs_the_other_and_exits_69(self, start, project, engine, image):
         version = "3.11"
         engine.api.tag(image, "tunlab-test-python", version)
         try:
@@ -207,7 +206,7 @@ def test_rights(tun, make_netns):
         assert "localhost/tunlab-test-python-3.99:1 cannot be pulled: name another in TUNLAB_BASE_IMAGE" in err
         assert junit(directory / f"junit-py{version}.xml")["tests"] == 1
 
-    def test_no_docker_program_is_run(self, start, project, need, tmp_path):
+    def test_run_starts_no_docker_client(self, start, project, need, tmp_path):
         directory = project(test_it="def test_it(): pass\n")
         trace = tmp_path / "trace"
         prefix = (need("strace"), "-f", "-e", "trace=execve", "-s", "200", "-o", str(trace))
@@ -216,39 +215,38 @@ def test_rights(tun, make_netns):
         assert run <= {Path(sys.executable).name, Path(shutil.which("git") or "git").name}
 
 
-class TestHoweverItEnds:
-    def test_ctrl_c_in_the_middle(self, start, project):
+class TestEnd:
+    def test_ctrl_c_during_test_exits_2_with_report(self, start, project):
         directory = project(test_long=LONG)
         running = start(directory, "--junitxml=junit.xml")
-        running.wait_for("it runs")
+        running.wait_for("test_long runs")
         assert len(running.containers()) == 1
         status, out, _ = running.end(signal.SIGINT)
         assert (status, "KeyboardInterrupt" in out) == (2, True)
-        assert junit(directory / "junit.xml")["tests"] == 1  # the one that was done
+        assert junit(directory / "junit.xml")["tests"] == 1  # test_first
         assert running.containers() == []
 
-    def test_ctrl_c_at_the_start(self, start, project):
+    def test_ctrl_c_at_start_removes_container(self, start, project):
         running = start(project(test_long=LONG))
         running.wait_for_a_container()
         status, _, err = running.end(signal.SIGINT)
-        assert status in (130, 2), err  # 2: it was at pytest already
+        assert status in (130, 2), err  # 2 if pytest had already started
         assert "Traceback" not in err
         assert running.containers() == []
 
-    def test_ctrl_c_twice_does_not_wait_for_pytest(self, start, project):
-        deaf = LONG.replace(
-            "signal.pause()", "signal.signal(2, lambda *_: print('deaf', flush=True))\n    while 1: signal.pause()"
+    def test_second_ctrl_c_exits_without_pytest(self, start, project):
+        ignores_sigint = LONG.replace(
+            "signal.pause()", "signal.signal(2, lambda *_: print('ignored', flush=True))\n    while 1: signal.pause()"
         )
-        running = start(project(test_long=deaf))
-        running.wait_for("it runs")
+        running = start(project(test_long=ignores_sigint))
+        running.wait_for("test_long runs")
         running.process.send_signal(signal.SIGINT)
-        running.wait_for("deaf")
+        running.wait_for("ignored")
         status, _, err = running.end(signal.SIGINT)
         assert (status, err) == (130, "")
         assert running.containers() == []
 
-    def test_its_reader_has_seen_enough(self, start, project):
-        """As of pytest itself: the suite was not run to its end."""
+    def test_closed_stdout_exits_1(self, start, project):
         running = start(project(test_long=LONG), "-v")
         running.process.stdout.readline()
         running.process.stdout.close()
@@ -257,119 +255,119 @@ class TestHoweverItEnds:
         assert (status, err) == (1, "")
         assert running.containers() == []
 
-    def test_ctrl_c_twice_with_an_engine_that_is_frozen(self, start, project, engine, tmp_path):
+    def test_second_ctrl_c_exits_while_engine_is_frozen(self, start, project, engine, tmp_path):
         forwarder = SocketForwarder(tmp_path / "engine.sock", engine.endpoint.socket)
         try:
             running = start(project(test_long=LONG), "--engine", forwarder.spec)
-            running.wait_for("it runs")
+            running.wait_for("test_long runs")
             (container,) = running.containers()
             forwarder.freeze()
             running.process.send_signal(signal.SIGINT)
-            with pytest.raises(subprocess.TimeoutExpired):  # the first waits for pytest
+            with pytest.raises(subprocess.TimeoutExpired):  # after the first SIGINT it waits for pytest
                 running.process.wait(1)
             status, _, err = running.end(signal.SIGINT)
         finally:
-            forwarder.cut()
+            forwarder.close()
         assert (status, "Traceback" in err) == (69, False), err
-        assert "a suite's containers end by themselves when it answers" in err
-        with contextlib.suppress(NotFound):  # it ends with its input
+        assert "a suite's containers exit once it answers" in err
+        with contextlib.suppress(NotFound):  # the container exits when its standard input closes
             engine.api.wait(container, condition="removed", timeout=LIMIT)
         assert running.containers() == []
 
-    def test_sigterm(self, start, project):
+    def test_sigterm_exits_143_and_removes_container(self, start, project):
         running = start(project(test_long=LONG))
-        running.wait_for("it runs")
+        running.wait_for("test_long runs")
         status, _, err = running.end(signal.SIGTERM)
         assert (status, err) == (143, "")
         assert running.containers() == []
 
-    def test_after_sigkill_the_container_ends_by_itself(self, start, project, engine, alone):
-        running = start(project(test_long=LONG), prefix=alone)
-        running.wait_for("it runs")
-        its = os.stat(f"/proc/{running.process.pid}/ns/pid_for_children").st_ino  # noqa: PTH116
-        label = f"{container_labels.HOST}={container_labels.host().partition('/')[0]}/{its}"
+    def test_sigkill_makes_the_container_exit(self, start, project, engine, own_pid_namespace):
+        running = start(project(test_long=LONG), prefix=own_pid_namespace)
+        running.wait_for("test_long runs")
+        namespace = os.stat(f"/proc/{running.process.pid}/ns/pid_for_children").st_ino  # noqa: PTH116
+        label = f"{container_labels.HOST}={container_labels.host_id().partition('/')[0]}/{namespace}"
         (container,) = [each["Id"] for each in engine.api.containers(filters={"label": label})]
         try:
             assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
-            with contextlib.suppress(NotFound):  # gone already
+            with contextlib.suppress(NotFound):  # already removed
                 engine.api.wait(container, condition="removed", timeout=LIMIT)
             assert engine.api.containers(all=True, filters={"label": label}) == []
         finally:
-            cleanup.remove(engine, container)
+            cleanup.remove_container(engine, container)
 
-    def test_a_container_that_is_killed(self, start, project, engine):
+    def test_killed_container_exits_69_with_its_status(self, start, project, engine):
         running = start(project(test_long=LONG))
-        running.wait_for("it runs")
+        running.wait_for("test_long runs")
         (container,) = running.containers()
         engine.api.kill(container, "SIGKILL")
         status, _, err = running.end()
         assert status == 69
-        assert "the container ended before pytest did (exit status 137: it was killed)" in err
+        assert "the container exited before pytest did (exit status 137: it was killed)" in err
         assert "Traceback" not in err
         assert running.containers() == []
 
-    def test_what_a_killed_one_left_before_it_started_is_removed_by_the_next(
-        self, start, project, engine, image, run_of, alone
+    def test_next_run_removes_containers_of_a_killed_process(
+        self, start, project, engine, image, run_id, own_pid_namespace
     ):
-        script = ORPHAN.format(run=run_of, image=image)
-        prefix = (*alone, sys.executable, "-c", script)
+        script = ABANDONED.format(run=run_id, image=image)
+        prefix = (*own_pid_namespace, sys.executable, "-c", script)
         status, out, err = start(project(test_it="def test_it(): pass\n"), "-q", prefix=prefix).end()
         assert status == 0, out + err
-        assert "removed 1 container of a tunlab that was killed" in err
-        (living,) = cleanup.remove_run_containers(engine, run_of)
-        assert f"living {living}" in out
+        assert "removed 1 container of a killed tunlab process" in err
+        (owned,) = cleanup.remove_run_containers(engine, run_id)
+        assert f"owned {owned}" in out
 
 
-class TestWhatIsNotThere:
-    def test_no_engine(self, start, project):
+class TestErrors:
+    def test_missing_engine_exits_69(self, start, project):
         running = start(project(), env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
-        said = (
-            "tunlab: local: there is no engine: no socket /nonexistent/docker.sock;"
-            " start it, or say where it is, by DOCKER_HOST or a Docker context\n"
+        message = (
+            "tunlab: local: there is no engine: the socket /nonexistent/docker.sock does not exist;"
+            " start it, or give its address in DOCKER_HOST or a Docker context\n"
         )
-        assert running.end() == (69, "", said)
+        assert running.end() == (69, "", message)
 
-    def test_no_right_to_the_socket(self, engine, as_nobody, child_environment):
+    def test_inaccessible_socket_error_names_the_group(self, engine, as_nobody, child_environment):
         socket = engine.endpoint.socket
         done = subprocess.run(
             [*as_nobody(), sys.executable, "-m", "tunlab", "test", "--engine", f"unix://{socket}"],
             env=child_environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 69
-        assert f"user 65534 has no right to the engine's socket {socket}; join the group that owns it" in done.stderr
+        assert f"user 65534 may not use the engine's socket {socket}; join the group that owns it" in done.stderr
         assert done.stderr.count("\n") == 1
 
-    def test_no_such_image(self, start, project):
+    def test_missing_image_exits_69(self, start, project):
         status, _, err = start(project(), "--image", "localhost/no-such-image:1").end()
-        assert (status, "there is no image localhost/no-such-image:1, and it cannot be fetched" in err) == (69, True)
+        assert (status, "there is no image localhost/no-such-image:1, and it cannot be pulled" in err) == (69, True)
 
-    def test_a_mount_of_nothing(self, start, project, tmp_path):
-        place = tmp_path / "typo"
-        status, _, err = start(project(test_it="def test_it(): pass\n"), "--mount", f"{place}:/data").end()
+    def test_missing_mount_source_exits_69(self, start, project, tmp_path):
+        path = tmp_path / "typo"
+        status, _, err = start(project(test_it="def test_it(): pass\n"), "--mount", f"{path}:/data").end()
         assert status == 69
-        assert f"bind source path does not exist: {place}; name a file or a directory that the engine's" in err
-        assert not place.exists()
+        assert f"bind source path does not exist: {path}; name a file or directory that exists on the engine's" in err
+        assert not path.exists()
 
-    def test_an_image_that_does_not_build(self, start, project):
+    def test_failed_image_build_shows_pip_output(self, start, project):
         status, _, err = start(project(), "--install", "./nothing-here").end()
         assert status == 69
         assert 'the image cannot be built: RUN ["python3", "-m", "pip", "install"' in err
-        assert "nothing-here" in err.splitlines()[-1]  # pip's own words
+        assert "nothing-here" in err.splitlines()[-1]  # pip's error
         assert "Traceback" not in err
 
-    def test_no_tun_on_the_engines_machine(self, engine, image, run_of, monkeypatch):
-        monkeypatch.setitem(LEAST, "devices", ["/dev/net/tun-that-is-not-there"])
-        made = Container.create(engine, image, ["true"], run=run_of, role="test")
-        with made as container, pytest.raises(EngineError) as raised:
+    def test_missing_tun_driver_error_names_modprobe(self, engine, image, run_id, monkeypatch):
+        monkeypatch.setitem(LEAST_PRIVILEGES, "devices", ["/dev/net/tun-that-is-not-there"])
+        created = Container.create(engine, image, ["true"], run=run_id, role="test")
+        with created as container, pytest.raises(EngineError) as raised:
             container.start()
         assert raised.value.remedy == "load the driver on the engine's machine: modprobe tun"
 
-    def test_no_tun_inside(self, engine, run_of):
+    def test_doctor_in_container_reports_missing_tun(self, engine, run_id):
         image = ensure_suite_image(engine)
         command = ["python3", "-m", "tunlab", "doctor"]
-        made = Container.create(engine, image, command, run=run_of, role="test", privileges="none")
-        with made as container, container.attach() as attached:
+        created = Container.create(engine, image, command, run=run_id, role="test", privileges="none")
+        with created as container, container.attach() as attached:
             container.start()
-            said = b"".join(piece for _, piece in attached.pieces()).decode()
-        assert "MISSING  /dev/net/tun" in said
-        assert "pass --device /dev/net/tun to the container" in said
+            output = b"".join(data for _, data in attached.read_output()).decode()
+        assert "MISSING  /dev/net/tun" in output
+        assert "pass --device /dev/net/tun to the container" in output

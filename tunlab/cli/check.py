@@ -55,13 +55,13 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
 
 def _missing_requirements(plan: LabPlan, file: str) -> Iterator[Problem]:
     """Yield a problem for each requirement of the lab that this machine lacks, if this user may check it."""
-    from tunlab.cli.lab_containers import refuse_missing
+    from tunlab.cli.lab_containers import check_containers
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
     from tunlab.lab.build.limits import check_netem
 
-    for refuse in (check_netem, refuse_missing):
+    for check in (check_netem, check_containers):
         try:
-            refuse(plan)
+            check(plan)
         except PrivilegeError:
             pass
         except (KernelError, EngineError) as error:

@@ -1,4 +1,4 @@
-"""The containers of a lab that stays, started and removed by tunlab.engines, which is loaded only for those."""
+"""The containers of a persistent lab. tunlab.engines is imported only if the lab has containers."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
 
 @contextmanager
 def containers_of(plan: LabPlan) -> Iterator[LabContainers | None]:
-    """Who starts the containers of a lab, while it is made; None for a lab without. Raises EngineError."""
+    """Yield the object that starts the containers of a lab, None if it has none. Raises EngineError."""
     if all(node.kind != "container" for node in plan.nodes):
         yield None
         return
     from tunlab.engines.lab_nodes import LabContainers
 
-    with LabContainers(plan, stays=True) as nodes:
+    with LabContainers(plan, persistent=True) as nodes:
         yield nodes
 
 
-def refuse_missing(plan: LabPlan) -> None:
-    """Raise EngineError for a lab with containers where there is no engine, or none of them that is to run already."""
+def check_containers(plan: LabPlan) -> None:
+    """Raise EngineError if the lab needs an engine and none answers, or names a container that is not running."""
     with containers_of(plan) as nodes:
         if nodes is not None:
-            nodes.look()
+            nodes.check_running()
 
 
 def remove_containers(record: ContainersRecord) -> list[str]:
-    """Remove the containers of a lab, by its record; returns their ids. Raises EngineError."""
+    """Remove the containers of a lab; return their IDs. Raises EngineError."""
     from tunlab.engines.lab_nodes import remove_recorded
 
     return remove_recorded(record.engine, record.run)

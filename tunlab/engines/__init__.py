@@ -1,5 +1,5 @@
-"""The suite on Docker Engines, and containers as nodes of a lab: all that tunlab knows of Docker is in here.
+"""Test suites in containers on Docker Engines, and containers as nodes of a lab. All code about Docker is here.
 
-Source: the Docker Engine API (docs.docker.com/reference/api/engine) and its Python SDK; no Docker program is run.
-Rule for editors: nothing at the top of these modules imports docker, which takes a third of a second.
+It uses the Docker Engine API (docs.docker.com/reference/api/engine) through its Python SDK; it runs no Docker client.
+Import docker inside functions only: importing it takes a third of a second.
 """

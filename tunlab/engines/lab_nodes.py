@@ -1,10 +1,11 @@
-"""Containers as nodes of a lab: started without a network, or found running; their namespaces are the lab's to wire.
+"""Containers as nodes of a lab.
 
     [nodes]
     web = { image = "nginx:alpine" }
     db  = { container = "postgres" }
 
-The container is started by the engine, its interfaces and addresses are made by tunlab; the engine knows of none.
+The engine starts the container of an image without a network; a named container is already running. tunlab creates the
+lab's interfaces, addresses and routes in the container's network namespace.
 """
 
 from __future__ import annotations
@@ -25,77 +26,84 @@ from tunlab.kernel.namespace.netns import Netns
 if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan
 
-_NOTICING = 5.0  # seconds that an engine may take to see that a process of its has gone
-_JOINED = 16  # containers one behind the other, each in the next one's network, that are looked at
+_EXIT_TIMEOUT = 5.0  # seconds until the engine reports that a container has exited
+_MAX_JOINED = 16  # containers that each share the next one's network
 
 
 class Record(NamedTuple):
-    """By what the containers of a lab are found: their engine's address, and the label that they all have."""
+    """The data to find the containers of a lab: the engine's address, and the run ID in their labels."""
 
     engine: str
     run: str
 
 
 class LabContainers:
-    """The containers of one lab; a context manager that removes those that it has started.
+    """The containers of one lab; a context manager that removes the containers it started.
 
-    record   by what they are found when this process is gone
+    Attributes:
+        record: The data to find the containers after this process has exited.
     """
 
-    def __init__(self, plan: LabPlan, *, stays: bool) -> None:
-        """For the lab of this plan, on the engine that DOCKER_HOST or the current context means; none is made yet.
+    def __init__(self, plan: LabPlan, *, persistent: bool) -> None:
+        """Connect to the engine of DOCKER_HOST or the current context, without starting a container.
 
-        stays   whether they outlive this process, as those of `tunlab up`; else the guardian ends what we cannot
+        Args:
+            plan: The lab's plan.
+            persistent: True if the containers outlive this process, as for `tunlab up`. If not, the guardian kills
+                them if this process is killed.
 
-        Raises EngineError: for no engine, and for one on another machine, whose namespaces are not here.
+        Raises:
+            EngineError: No engine answers, or it is on another machine, where its network namespaces are.
         """
-        self._plan, self._stays = plan, stays
+        self._plan, self._persistent = plan, persistent
         self._found: dict[str, Container] = {}
         self._engine = Engine.connect()
         self.record = Record(self._engine.endpoint.url, container_labels.new_run_id())
-        if not self._engine.is_here:
+        if not self._engine.is_local:
             self._engine.close()
             name = next(node.name for node in plan.nodes if node.kind == "container")
             problem = f"node {name} is a container, and the engine at {self.record.engine} is on another machine"
-            remedy = "its network namespace is there: name an engine of this machine in DOCKER_HOST"
+            remedy = "name an engine of this machine in DOCKER_HOST, because a lab needs its nodes' network namespaces"
             raise EngineError(problem, engine=self._engine.name, remedy=remedy)
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start a node's container, or find the one that is named; gives its network namespace.
+        """Start a node's container, or find the running one it names; return its network namespace.
 
-        Raises EngineError for no such image or container, and for one that ends at once; KernelError.
+        Raises:
+            EngineError: The image or container does not exist, or the container has exited.
+            KernelError: Its network namespace cannot be opened.
         """
-        container = self._start(node) if node.image else self._running(node.container)
+        container = self._start(node) if node.image else self._find(node.container)
         self._found[node.name] = container
         pid = container.pid
         try:
             if not pid:
-                raise self._ended(node, container)
+                raise self._exited(node, container)
             netns = Netns.of_process(pid)
         except KernelError as error:
             if error.errno != errno.ENOENT:
                 raise
-            if container.wait_until_exited(_NOTICING):
-                raise self._ended(node, container) from None
-            problem = f"the engine says that container {container.name} is process {pid}, and there is none here"
-            remedy = "it runs in a virtual machine: tunlab has to run in there too"
+            if container.wait_until_exited(_EXIT_TIMEOUT):
+                raise self._exited(node, container) from None
+            problem = f"process {pid} of container {container.name} does not exist on this machine"
+            remedy = "if the engine runs in a virtual machine, run tunlab in that machine"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy) from error
-        # Two looks, for who is inside a lab is in another namespace than the machine's.
-        with Netns.current() as ours:
-            everybodys = ours.identity == netns.identity
-        if everybodys or self._network(container) == "host":
+        # Comparing namespaces is not enough: this process may not be in the machine's network namespace itself.
+        with Netns.current() as current:
+            same = current.identity == netns.identity
+        if same or self._network_mode(container) == "host":
             netns.close()
-            problem = f"container {container.name} has no network namespace of its own: it is in the machine's"
+            problem = f"container {container.name} shares the machine's network namespace"
             remedy = "start it without --network host"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy)
-        if node.image and not self._stays:
+        if node.image and not self._persistent:
             guardian.watch(netns.fd)
         return netns
 
-    def _network(self, container: Container) -> str:
-        """The mode of its network; where it has joined another container's, that one's."""
+    def _network_mode(self, container: Container) -> str:
+        """Return the container's network mode; if it shares another container's network, that container's mode."""
         mode = ""
-        for _ in range(_JOINED):
+        for _ in range(_MAX_JOINED):
             mode = str(container.inspect()["HostConfig"]["NetworkMode"])
             kind, colon, joined = mode.partition(":")
             if not colon or kind != "container":
@@ -111,21 +119,21 @@ class LabContainers:
             node.image,
             node.run[0].arguments if node.run else None,
             run=self.record.run,
-            role=container_labels.STAYS if self._stays else "node",
+            role=container_labels.PERSISTENT if self._persistent else "node",
             privileges="none",
             environment={"PYTHONUNBUFFERED": "1", **dict(node.env)},
             mounts=dict(node.files),
             hostname=node.name,
             hosts=hosts,
-            auto_remove=not self._stays,
+            auto_remove=not self._persistent,
             stdin=False,
         )
         container.start()
         return container
 
-    def _running(self, name: str) -> Container:
+    def _find(self, name: str) -> Container:
         try:
-            with self._engine.asking(f"look for the container {name}"):
+            with self._engine.translate_errors(f"inspect the container {name}"):
                 found = self._engine.api.inspect_container(name)
         except NotFoundError:
             running = sorted(each["Names"][0].lstrip("/") for each in self._engine.api.containers())
@@ -134,24 +142,24 @@ class LabContainers:
             raise EngineError(problem, engine=self._engine.name, remedy=remedy) from None
         return Container(self._engine, found["Id"], name)
 
-    def _ended(self, node: NodePlan, container: Container) -> EngineError:
+    def _exited(self, node: NodePlan, container: Container) -> EngineError:
         if node.container:
-            problem, remedy = f"container {node.container!r} does not run", "start it first"
+            problem, remedy = f"container {node.container!r} is not running", "start it first"
         else:
-            problem = f"the container of node {node.name} ended at once ({container.ending()})"
-            remedy = 'give it a program that stays, as run = ["sleep infinity"]'
+            problem = f"the container of node {node.name} exited immediately ({container.exit_reason()})"
+            remedy = 'give it a program that keeps running, such as run = ["sleep infinity"]'
         return EngineError(
             problem, engine=self._engine.name, container=container.name, remedy=remedy, log=container.log()
         )
 
-    def look(self) -> None:
-        """Start nothing, and raise EngineError for a container that is named and does not run."""
+    def check_running(self) -> None:
+        """Raise EngineError if a container that the lab file names is not running. No container is started."""
         for node in self._plan.nodes:
-            if node.container and not (found := self._running(node.container)).pid:
-                raise self._ended(node, found)
+            if node.container and not (found := self._find(node.container)).pid:
+                raise self._exited(node, found)
 
     def pid(self, node: str) -> int:
-        """The first process of a node's container. Raises ProcessLookupError if it has ended."""
+        """Return the PID of the container's first process. Raises ProcessLookupError if it has exited."""
         try:
             pid = self._found[node].pid
         except NotFoundError:
@@ -161,22 +169,22 @@ class LabContainers:
         return pid
 
     def output(self, node: str) -> str:
-        """The end of what a node's container has printed."""
+        """Return the last lines that a node's container has printed."""
         return self._found[node].log(lines=1000)
 
     def exit_text(self, node: str) -> str:
-        """How a node's container has ended, in words; "" if it runs."""
+        """Return why a node's container exited, "" if it is running."""
         try:
-            return "" if self._found[node].pid else self._found[node].ending()
+            return "" if self._found[node].pid else self._found[node].exit_reason()
         except NotFoundError:
-            return self._found[node].ending()
+            return self._found[node].exit_reason()
 
     def remove(self) -> list[str]:
-        """Remove those that were started; returns their ids. Raises EngineError."""
+        """Remove the containers that were started; return their IDs. Raises EngineError."""
         return cleanup.remove_run_containers(self._engine, self.record.run)
 
     def close(self) -> None:
-        """Let go of the engine; what was started stays."""
+        """Close the connection to the engine, without removing containers."""
         self._engine.close()
 
     def __enter__(self) -> Self:
@@ -186,13 +194,13 @@ class LabContainers:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         try:
-            if not self._stays:
+            if not self._persistent:
                 self.remove()
         finally:
             self.close()
 
 
 def remove_recorded(engine: str, run: str) -> list[str]:
-    """Remove the containers of a lab whose maker is gone, by its record; returns their ids. Raises EngineError."""
+    """Remove the containers of a lab that another process started; return their IDs. Raises EngineError."""
     with Engine.connect(engine) as connected:
         return cleanup.remove_run_containers(connected, run)

@@ -1,6 +1,6 @@
-"""`--tunlab-workers SPEC`: pytest-xdist's own workers, inside containers on any number of Docker Engines.
+"""The options --tunlab-workers, --tunlab-image and --tunlab-privileged: workers in containers on Docker Engines.
 
-The options, and what they forbid; the hooks of a run that has them are in engine_workers.
+engine_workers has the hooks of a run with these options.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Generator
 import pytest
 
 RESTARTS_PER_WORKER = 4
-"""pytest-xdist's default for -n. With --tx, which tunlab sets, it would allow any number."""
+"""The default of --max-worker-restart for -n. pytest-xdist has no limit for --tx, which tunlab sets."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,30 +19,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tunlab-workers",
         action="append",
         metavar="SPEC[*N]",
-        help="Run the tests by N workers in containers on this Docker Engine (local, ctx:NAME, ssh://…, unix:///…,"
-        " tcp://…), or in user namespaces here (rootless); N: one for each of its processors. May be repeated.",
+        help="Run the tests in N workers, in containers on this Docker Engine (local, ctx:NAME, ssh://…, unix:///…,"
+        " tcp://…), or in user namespaces of this machine (rootless). N defaults to the number of processors. May be"
+        " repeated.",
     )
     group.addoption(
         "--tunlab-image",
         metavar="IMAGE",
-        help="The workers' image, with tunlab, pytest, pytest-xdist and what the tests import. By default it is built,"
-        " as for `tunlab test`: tunlab, and what the project says that it needs.",
+        help="The workers' image, with tunlab, pytest, pytest-xdist and the packages that the tests import. By default"
+        " it is built as for `tunlab test`, with tunlab and the project's dependencies.",
     )
     group.addoption(
         "--tunlab-privileged",
         action="store_true",
-        help="Give the workers' containers every privilege, instead of the three capabilities that tunlab needs.",
+        help="Run the workers' containers privileged, instead of with the three capabilities that tunlab needs.",
     )
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Generator[None]:
-    """Say that the tests are distributed before pytest-cov asks: it decides here, from the options known so far."""
+    """Set --dist before pytest-cov decides, in this hook, if the tests are distributed."""
     __tracebackhide__ = True
     known = early_config.known_args_namespace
-    if known.tunlab_workers and hasattr(known, "dist"):  # else there is no pytest-xdist
+    if known.tunlab_workers and hasattr(known, "dist"):  # otherwise pytest-xdist is not loaded
         typed = parser.parse_known_args([str(each) for each in early_config.invocation_params.args])
-        refuse_another_number("-n" if typed.numprocesses is not None else "--tx" if typed.tx else "")
+        check_worker_count_options("-n" if typed.numprocesses is not None else "--tx" if typed.tx else "")
         if known.dist == "no":
             known.dist = "load"
     return (yield)
@@ -50,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
-    """Pass over an -n of the ini file, for runs without --tunlab-workers, before pytest-xdist makes workers of it."""
+    """Ignore -n and --tx of the ini file, which are for runs without --tunlab-workers; pytest-xdist runs later."""
     __tracebackhide__ = True
     if config.getoption("tunlab_workers") and hasattr(config.option, "dist") and not hasattr(config, "workerinput"):
         config.option.numprocesses, config.option.tx = None, []
@@ -61,45 +62,46 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Say how many workers there will be, before pytest-xdist looks; whoever mistook something is told now."""
+    """Check the options, connect to the engines, and set the number of workers before pytest-xdist reads it."""
     specs = config.getoption("tunlab_workers")
     if not specs or hasattr(config, "workerinput"):
         return
     if config.option.collectonly or config.option.help or config.option.version:
         return
-    refuse_together(config)
-    from tunlab.engines.workers.provision import Provision
+    check_incompatible_options(config)
     from tunlab.engines.workers.worker_pool import WorkerPool
-    from tunlab.engines.workers.worker_spec import places
+    from tunlab.engines.workers.worker_setup import WorkerSetup
+    from tunlab.engines.workers.worker_spec import parse_worker_specs
     from tunlab.errors import TunlabError
-    from tunlab.pytest_plugin.engine_workers import EngineWorkers, end
+    from tunlab.pytest_plugin.engine_workers import EngineWorkers, exit_with_error
 
     try:
-        provision = Provision(
+        setup = WorkerSetup(
             config.rootpath,
             config.invocation_params.dir,
             image=config.option.tunlab_image or "",
             privileges="privileged" if config.option.tunlab_privileged else "least",
         )
-        fleet = WorkerPool(places(specs))
+        pool = WorkerPool(parse_worker_specs(specs))
     except TunlabError as error:
-        end(error)
-    config.option.tx = ["popen"] * len(fleet.seats)
+        exit_with_error(error)
+    config.option.tx = ["popen"] * len(pool.slots)
     if config.option.maxworkerrestart is None:
-        config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(fleet.seats))
-    config.pluginmanager.register(EngineWorkers(config, fleet, provision), "tunlab-workers")
+        config.option.maxworkerrestart = str(RESTARTS_PER_WORKER * len(pool.slots))
+    config.pluginmanager.register(EngineWorkers(config, pool, setup), "tunlab-workers")
 
 
-def refuse_another_number(option: str) -> None:
+def check_worker_count_options(option: str) -> None:
     """Raise UsageError if another option on the command line also sets the number of workers."""
     if option:
-        number = f"--tunlab-workers says how many workers there are ('local*4'), and so does {option}: remove one"
-        raise pytest.UsageError(number)
+        problem = f"--tunlab-workers and {option} both set the number of workers. Remove {option} and write 'local*4'"
+        raise pytest.UsageError(problem)
 
 
-def refuse_together(config: pytest.Config) -> None:
-    """Raise UsageError for options that mean something else."""
+def check_incompatible_options(config: pytest.Config) -> None:
+    """Raise UsageError for -p no:xdist and --pdb."""
     if not config.pluginmanager.hasplugin("xdist"):
-        raise pytest.UsageError("--tunlab-workers needs pytest-xdist: pip install pytest-xdist, and no -p no:xdist")
+        remedy = "Install it (pip install pytest-xdist), and remove -p no:xdist"
+        raise pytest.UsageError(f"--tunlab-workers needs pytest-xdist. {remedy}")
     if config.getoption("usepdb", False):
-        raise pytest.UsageError("--pdb does not work in a container: run the test here, without --tunlab-workers")
+        raise pytest.UsageError("--pdb does not work in a container. Run the test here, without --tunlab-workers")

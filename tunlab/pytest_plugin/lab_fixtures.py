@@ -85,7 +85,7 @@ def _start_lab(
     if any(node.kind == "container" for node in lab_plan.nodes):
         from tunlab.engines.lab_nodes import LabContainers
 
-        containers = resources.enter_context(LabContainers(lab_plan, stays=False))
+        containers = resources.enter_context(LabContainers(lab_plan, persistent=False))
     lab = Lab.from_plan(lab_plan, base=base)
     lab.start(containers=containers, on_namespaces=partial(recorder.add_lab, lab_plan))
     return resources.enter_context(lab)

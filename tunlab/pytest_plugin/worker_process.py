@@ -1,4 +1,4 @@
-"""The processes that run the tests: their rights without root, and their end with the controller of pytest-xdist."""
+"""The processes that run tests: user namespaces for runs without root, and exit with pytest-xdist's controller."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-# The others stand on these, so they are in the closure of each; a user's own `ping` or `lab` is none of them.
+# All fixtures that need privileges depend on one of these. A user's own fixture named `lab` does not.
 FIXTURES = frozenset({"make_netns", "make_lab"})
 no_user_namespace = pytest.StashKey[str]()
-"""Why a run without root could not move into a user namespace."""
+"""The reason why a run without root could not enter a user namespace."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Start the workers inside user namespaces: once they run they have threads, and may enter none any more."""
+    """Start the workers inside user namespaces: a running worker has threads, so it can no longer enter one."""
     if not config.getoption("tunlab_rootless"):
         return
     from tunlab.kernel.os_errors import has_capability
@@ -31,7 +31,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Without root, and before any test runs, move into a user namespace; only if a test here needs one."""
+    """Enter a user namespace before the first test, if this run is without root and a test needs privileges."""
     config = session.config
     if hasattr(config, "workerinput") or config.getoption("collectonly"):
         return
@@ -45,7 +45,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     if has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN"):
         return
-    # In another process first: one that gets into the namespace but not any further cannot come back.
+    # Tried in a child first: a process that enters the user namespace and then fails cannot leave it.
     launcher = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, "-c", ""]
     trial = subprocess.run(launcher, capture_output=True, text=True, check=False)
     if trial.returncode:
@@ -58,9 +58,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def die_with_controller(config: pytest.Config) -> None:
-    """Have the kernel end a pytest-xdist worker as soon as its controller is gone, however that ended.
+    """Have the kernel kill a pytest-xdist worker as soon as its controller exits, even if that was killed.
 
-    execnet's own timers take some twenty seconds over it; until then the worker's namespaces and programs would live.
+    execnet's timeouts would take about 20 seconds, during which the worker's namespaces and programs keep running.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -70,5 +70,5 @@ def die_with_controller(config: pytest.Config) -> None:
 
     controller = os.getppid()
     libc.die_with_parent(signal.SIGKILL)
-    if os.getppid() != controller:  # it was gone already
+    if os.getppid() != controller:  # it exited before die_with_parent
         os.kill(os.getpid(), signal.SIGKILL)

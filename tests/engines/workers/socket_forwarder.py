@@ -1,4 +1,4 @@
-"""An engine's socket under another name, that a test can really close: what a lost engine is to whoever uses it."""
+"""A forwarder for an engine's socket, which a test can freeze or close to simulate a lost engine."""
 
 import contextlib
 import socket
@@ -6,7 +6,7 @@ import threading
 
 
 class SocketForwarder:
-    """Forwards each connection to `target`, the path of a unix socket, until `cut`."""
+    """Forwards connections to `target`, the path of a unix socket, until `close`."""
 
     def __init__(self, path, target):
         self.path, self._target = path, target
@@ -14,9 +14,9 @@ class SocketForwarder:
         self._threads = []
         self._lock = threading.Lock()
         self._frozen = False
-        self._door = socket.socket(socket.AF_UNIX)
-        self._door.bind(str(path))
-        self._door.listen()
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
         self._start(self._serve)
 
     @property
@@ -31,38 +31,38 @@ class SocketForwarder:
     def _serve(self):
         while True:
             try:
-                near, _ = self._door.accept()
+                near, _ = self._listener.accept()
             except OSError:
                 return
             far = socket.socket(socket.AF_UNIX)
             far.connect(str(self._target))
             with self._lock:
                 self._open |= {near, far}
-            self._start(self._pass_on, near, far)
-            self._start(self._pass_on, far, near)
+            self._start(self._forward, near, far)
+            self._start(self._forward, far, near)
 
-    def _pass_on(self, source, target):
+    def _forward(self, source, target):
         with contextlib.suppress(OSError):
-            while octets := source.recv(65_536):
+            while data := source.recv(65_536):
                 if not self._frozen:
-                    target.sendall(octets)
+                    target.sendall(data)
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
     def freeze(self):
-        """Let everybody in and nothing through, as a frozen engine does, or a network that is gone."""
+        """Accept connections but forward nothing, like a frozen engine or a broken network."""
         self._frozen = True
 
-    def cut(self):
-        """Close all connections, and let nobody in any more."""
+    def close(self):
+        """Close all connections, and accept no others."""
         self.path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
-            self._door.shutdown(socket.SHUT_RDWR)
+            self._listener.shutdown(socket.SHUT_RDWR)
         with self._lock:
             for each in self._open:
                 with contextlib.suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
             thread.join()
-        for each in (self._door, *self._open):
+        for each in (self._listener, *self._open):
             each.close()

@@ -1,4 +1,4 @@
-"""pytest-xdist's workers in containers, by real runs on real engines."""
+"""Tests of runs with pytest-xdist's workers in containers."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.workers.socket_forwarder import SocketForwarder
-from tunlab.engines.connection.endpoint import endpoint
+from tunlab.engines.connection.endpoint import resolve_endpoint
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -24,7 +24,7 @@ EXCHANGES = """
 
 
 def engines_of(run):
-    """Which test ran on which engine, by the junit file."""
+    """Return the engine of each test, from the junit file."""
     found = {}
     for name, case in run.junit().items():
         (value,) = [each.get("value") for each in case.iter("property") if each.get("name") == "tunlab-engine"]
@@ -33,7 +33,7 @@ def engines_of(run):
 
 
 class TestTwoEngines:
-    def test_the_tests_are_split_and_there_is_one_report(self, pytester, start, two, left_by):
+    def test_two_engines_share_the_tests_of_one_report(self, pytester, start, two, left_by):
         pytester.makepyfile(EXCHANGES)
         run = start(*(f"{spec}*2" for spec in two)).ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
@@ -42,7 +42,7 @@ class TestTwoEngines:
             assert re.search(rf"^{re.escape(spec)}: 2 workers, \d+ tests$", run.text, re.MULTILINE)
         assert left_by(run.pid, two) == []
 
-    def test_a_failure_on_the_second_arrives_with_its_difference_its_packets_and_its_engine(self, pytester, start, two):
+    def test_failure_report_has_diff_packets_and_engine(self, pytester, start, two):
         pytester.makepyfile(
             f"""
             import pytest
@@ -51,7 +51,7 @@ class TestTwoEngines:
             def test_number(number, request, tun):
                 tun.inject(b"\\x45" + bytes(19))
                 if request.config.workerinput["tunlab_engine"] == {two[1]!r}:
-                    assert b"one octet \\x01" == b"one octet \\x02"
+                    assert b"last byte \\x01" == b"last byte \\x02"
             """
         )
         run = start(*(f"{spec}*1" for spec in two)).ended()
@@ -64,13 +64,12 @@ class TestTwoEngines:
         assert len(recordings) == 2
         assert all(b"\x45" + bytes(19) in file.read_bytes() for file in recordings)
 
-    def test_each_runs_every_test_on_every_engine(self, pytester, start, two):
+    def test_dist_each_runs_every_test_on_every_engine(self, pytester, start, two):
         pytester.makepyfile("def test_one(tun): pass\ndef test_other(): pass\n")
         run = start(*(f"{spec}*1" for spec in two), "--dist=each").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 4}), run.text
 
-    def test_more_on_a_report_comes_home(self, pytester, start, specs):
-        """What hooks on the worker's side put on a report, as a record of packets in base64."""
+    def test_large_report_attribute_reaches_the_controller(self, pytester, start, specs):
         pytester.makeconftest(
             """
             import pytest
@@ -79,31 +78,30 @@ class TestTwoEngines:
             def pytest_runtest_makereport(item, call):
                 report = yield
                 if hasattr(item.config, "workerinput") and call.when == "call":
-                    report.brought = "AAAA" * 50_000
+                    report.attachment = "AAAA" * 50_000
                 return report
 
             def pytest_runtest_logreport(report):
                 if hasattr(report, "node") and report.when == "call":
-                    open("brought", "w").write(report.brought)
+                    open("attachment", "w").write(report.attachment)
             """
         )
         pytester.makepyfile("def test_one(): pass\n")
         run = start(f"{specs[0]}*1").ended()
         assert run.status == 0, run.text
-        assert (pytester.path / "brought").read_text() == "AAAA" * 50_000
+        assert (pytester.path / "attachment").read_text() == "AAAA" * 50_000
 
-    def test_what_the_table_mounts_is_there(self, pytester, start, specs, tmp_path):
-        (tmp_path / "given").mkdir()
-        (tmp_path / "given" / "packets").write_text("some")
-        pytester.makepyprojecttoml(f'[tool.tunlab.test]\nmounts = ["{tmp_path}/given:/given"]\n')
-        pytester.makepyfile("def test_one(): assert open('/given/packets').read() == 'some'\n")
+    def test_mounts_setting_mounts_directory_in_worker(self, pytester, start, specs, tmp_path):
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "file").write_text("text")
+        pytester.makepyprojecttoml(f'[tool.tunlab.test]\nmounts = ["{tmp_path}/data:/data"]\n')
+        pytester.makepyfile("def test_one(): assert open('/data/file').read() == 'text'\n")
         run = start(f"{specs[0]}*1").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 1}), run.text
 
 
 class TestCoverage:
-    def test_of_both_workers_is_in_one_report(self, pytester, start, two):
-        """pytest-cov decides before any conftest is read whether the tests are distributed."""
+    def test_coverage_of_two_workers_is_one_report(self, pytester, start, two):
         pytester.makefile(".txt", requirements="pytest-cov\n")
         pytester.mkpydir("measured").joinpath("lines.py").write_text(
             "def which(worker):\n    if worker == 'gw0':\n        return 0\n    return 1\n"
@@ -113,7 +111,7 @@ class TestCoverage:
             import pytest
             from measured.lines import which
 
-            @pytest.mark.parametrize("number", range(4))  # pytest-xdist gives two of them to each
+            @pytest.mark.parametrize("number", range(4))  # two for each worker
             def test_one(request, number):
                 assert which(request.config.workerinput["workerid"]) in (0, 1)
             """
@@ -126,19 +124,19 @@ class TestCoverage:
         assert re.search(r"^measured/lines\.py +4 +0 +100%", run.text, re.MULTILINE), run.text
 
 
-class TestTheProject:
-    def test_is_at_its_own_path_with_its_python_path_and_without_the_rest_of_the_machine(self, pytester, start, specs):
-        pytester.mkdir("src").joinpath("carried_in.py").write_text("VALUE = 7\n")
-        pytester.mkdir("data").joinpath("octets").write_bytes(b"\0\1\2")
+class TestProject:
+    def test_worker_has_project_files_and_sys_path_but_no_other_files(self, pytester, start, specs):
+        pytester.mkdir("src").joinpath("copied.py").write_text("VALUE = 7\n")
+        pytester.mkdir("data").joinpath("binary").write_bytes(b"\0\1\2")
         pytester.makepyfile(
             f"""
             from pathlib import Path
-            import carried_in
+            import copied
 
             def test_here(tmp_path):
                 assert Path.cwd() == Path({str(pytester.path)!r})
-                assert Path("data/octets").read_bytes() == b"\\0\\1\\2"
-                assert carried_in.VALUE == 7
+                assert Path("data/binary").read_bytes() == b"\\0\\1\\2"
+                assert copied.VALUE == 7
                 assert not Path({str(Path(__file__))!r}).exists()
                 assert not str(tmp_path).startswith({str(pytester.path.parent)!r})
             """
@@ -146,31 +144,31 @@ class TestTheProject:
         run = start(f"{specs[0]}*1", environment={"PYTHONPATH": "src"}).ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 1}), run.text
 
-    def test_the_workers_may_do_what_tunlab_needs_and_more_only_when_asked(self, pytester, start, specs):
+    def test_worker_capabilities_depend_on_option_and_setting(self, pytester, start, specs):
         pytester.makepyfile(
             """
             from pathlib import Path
 
-            def test_rights():
+            def test_capabilities():
                 status = Path("/proc/self/status").read_text()
-                print("rights", status.split("CapEff:")[1].split()[0])
+                print("capabilities", status.split("CapEff:")[1].split()[0])
                 assert False
             """
         )
 
-        def rights(*options):
+        def capabilities(*options):
             run = start(f"{specs[0]}*1", *options).ended()
-            return int(re.search(r"^rights ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
+            return int(re.search(r"^capabilities ([0-9a-f]+)$", run.text, re.MULTILINE)[1], 16)
 
         least = 1 << 12 | 1 << 13 | 1 << 21  # CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN
-        assert rights() == least
-        assert rights("--tunlab-privileged") > least
+        assert capabilities() == least
+        assert capabilities("--tunlab-privileged") > least
         pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = ['SYS_PTRACE']\n")
-        assert rights() == least | 1 << 19
+        assert capabilities() == least | 1 << 19  # CAP_SYS_PTRACE
 
 
-class TestTheController:
-    def test_runs_no_docker_program(self, pytester, start, specs, need):
+class TestController:
+    def test_controller_starts_no_docker_client(self, pytester, start, specs, need):
         pytester.makepyfile("def test_one(tun): pass\n")
         log = pytester.path / "trace"
         run = start(f"{specs[0]}*1", prefix=[need("strace"), "-f", "-qq", "-e", "trace=execve", "-o", str(log)]).ended()
@@ -178,29 +176,29 @@ class TestTheController:
         started = re.findall(r'execve\("([^"]+)"[^\n]* = 0$', log.read_text(), re.MULTILINE)
         assert {Path(path).name for path in started} == {Path(sys.executable).name, "git"}
 
-    def test_needs_no_root_but_the_right_to_the_socket(self, pytester, start, specs, as_nobody):
+    def test_controller_without_root_needs_only_the_socket(self, pytester, start, specs, as_nobody):
         pytester.makepyfile(EXCHANGES)
-        forwarder = SocketForwarder(pytester.path / "engine.sock", endpoint(specs[0]).socket)
+        forwarder = SocketForwarder(pytester.path / "engine.sock", resolve_endpoint(specs[0]).socket)
         try:
             forwarder.path.chmod(0o660)
             prefix = as_nobody(work=pytester.path)
-            there = "unix:///mnt/work/engine.sock*1"
-            run = start(there, prefix=prefix).ended()
+            spec = "unix:///mnt/work/engine.sock*1"
+            run = start(spec, prefix=prefix).ended()
             assert run.status == 69, run.text
-            assert "user 65534 has no right to the engine's socket" in run.text
+            assert "user 65534 may not use the engine's socket" in run.text
             os.chown(forwarder.path, 0, 65534)
-            run = start(there, prefix=prefix).ended()
+            run = start(spec, prefix=prefix).ended()
             assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
         finally:
-            forwarder.cut()
+            forwarder.close()
 
-    def test_without_an_engine_rootless_is_the_same(self, pytester, start, as_nobody):
+    def test_rootless_workers_need_no_engine(self, pytester, start, as_nobody):
         pytester.makepyfile(EXCHANGES)
         run = start("rootless*2", prefix=as_nobody(work=pytester.path), default_image=True).ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
         assert "rootless: 2 workers, 24 tests" in run.text
 
-    def test_rootless_and_containers_share_a_run(self, pytester, start, specs):
+    def test_dist_each_with_rootless_and_container_workers(self, pytester, start, specs):
         pytester.makepyfile(EXCHANGES)
         run = start(f"{specs[0]}*1", "rootless*1", "--dist=each").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 48}), run.text

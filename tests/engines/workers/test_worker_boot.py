@@ -1,4 +1,4 @@
-"""The program of a worker's container, run as the container runs it, but here."""
+"""Tests of the program of a worker's container, run without a container."""
 
 import json
 import signal
@@ -10,12 +10,12 @@ import pytest
 
 from tunlab.engines.workers.worker_boot import HELLO
 
-LIMIT = 60  # seconds; a bound for what hangs, not a measure
+TIMEOUT = 60  # seconds
 
 
 @pytest.fixture
 def worker():
-    """It has said hello, and waits for its first line."""
+    """A worker_boot process that has printed its first line and waits for input."""
     text = resources.files("tunlab.engines.workers").joinpath("worker_boot.py").read_text(encoding="utf-8")
     command = [sys.executable, "-u", "-c", text]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -28,14 +28,14 @@ def worker():
             process.kill()
 
 
-def test_it_ends_with_its_input_whatever_it_is_doing(worker):
+def test_worker_is_killed_when_stdin_closes_while_busy(worker):
     worker.stdin.write(repr("print('busy', flush=True); import signal; signal.pause()") + "\n")
     worker.stdin.flush()
     assert worker.stdout.readline() == "busy\n"
     worker.stdin.close()
-    assert worker.wait(LIMIT) == -signal.SIGKILL
+    assert worker.wait(TIMEOUT) == -signal.SIGKILL
 
 
-def test_one_that_is_never_claimed_ends_as_well(worker):
+def test_unclaimed_worker_exits_0_when_stdin_closes(worker):
     worker.stdin.close()
-    assert worker.wait(LIMIT) == 0
+    assert worker.wait(TIMEOUT) == 0

@@ -1,11 +1,11 @@
-"""What is refused before the first test, each in a sentence and with its exit code."""
+"""Tests of errors before the first test: messages and exit codes."""
 
 import re
 
 import pytest
 
 from tests.engines.workers.socket_forwarder import SocketForwarder
-from tunlab.engines.connection.endpoint import endpoint
+from tunlab.engines.connection.endpoint import resolve_endpoint
 from tunlab.engines.connection.engine import Engine
 from tunlab.engines.images.build import ensure_image
 from tunlab.errors import EngineError
@@ -13,57 +13,57 @@ from tunlab.errors import EngineError
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
-class TestBeforeTheFirstTest:
-    def test_an_engine_that_is_not_there(self, pytester, start, specs, left_by):
+class TestErrors:
+    def test_missing_engine_exits_69(self, pytester, start, specs, left_by):
         pytester.makepyfile("def test_one(): pass\n")
         run = start(f"{specs[0]}*1", "unix:///nonexistent/engine.sock*1").ended()
         assert run.status == 69, run.text
-        assert "tunlab: unix:///nonexistent/engine.sock: there is no engine: no socket" in run.text
+        assert "tunlab: unix:///nonexistent/engine.sock: there is no engine: the socket" in run.text
         assert "Traceback" not in run.text
         assert left_by(run.pid, specs) == []
 
-    def test_an_image_that_does_not_build(self, pytester, start, specs, left_by):
+    def test_failed_image_build_names_the_base_image_variable(self, pytester, start, specs, left_by):
         pytester.makepyfile("def test_one(): pass\n")
-        nowhere = {"TUNLAB_BASE_IMAGE": "tunlab-no-such-image:none"}
-        run = start(f"{specs[0]}*1", environment=nowhere, default_image=True).ended()
+        missing = {"TUNLAB_BASE_IMAGE": "tunlab-no-such-image:none"}
+        run = start(f"{specs[0]}*1", environment=missing, default_image=True).ended()
         assert run.status == 69, run.text
         assert "the image cannot be built" in run.text
         assert "TUNLAB_BASE_IMAGE" in run.text
         assert "Traceback" not in run.text
         assert left_by(run.pid, specs) == []
 
-    def test_an_image_that_is_not_there(self, pytester, start, specs):
+    def test_missing_image_exits_69(self, pytester, start, specs):
         pytester.makepyfile("def test_one(): pass\n")
         run = start(f"{specs[0]}*1", "--tunlab-image=tunlab-no-such-image:none", default_image=True).ended()
         assert run.status == 69, run.text
         assert "tunlab-no-such-image:none" in run.text
         assert "Traceback" not in run.text
 
-    def test_a_file_of_the_project_that_cannot_be_read(self, pytester, start, specs, left_by, as_nobody):
+    def test_unreadable_project_file_exits_69(self, pytester, start, specs, left_by, as_nobody):
         pytester.makepyfile("def test_one(): pass\n")
         (pytester.path / "secret").touch(mode=0o600)
-        forwarder = SocketForwarder(pytester.path / "engine.sock", endpoint(specs[0]).socket)
+        forwarder = SocketForwarder(pytester.path / "engine.sock", resolve_endpoint(specs[0]).socket)
         try:
             forwarder.path.chmod(0o666)
             prefix = as_nobody(work=pytester.path)
             run = start("unix:///mnt/work/engine.sock*1", prefix=prefix).ended()
         finally:
-            forwarder.cut()
+            forwarder.close()
         assert run.status == 69, run.text
         assert "tunlab: /mnt/work/secret cannot be read: Permission denied; make it readable" in run.text
         assert "INTERNALERROR" not in run.text
         assert left_by(run.pid, specs) == []
 
-    def test_a_file_that_vanishes_while_an_image_is_built(self, tmp_path, specs):
+    def test_file_deleted_during_build_raises_engine_error(self, tmp_path, specs):
         class OnDisk(dict):
             def __getitem__(self, name):
                 return (tmp_path / name).read_bytes()
 
-        with Engine.connect(specs[0]) as engine, pytest.raises(EngineError) as refused:
+        with Engine.connect(specs[0]) as engine, pytest.raises(EngineError) as raised:
             ensure_image(engine, "tunlab-test", OnDisk(gone=b"", Dockerfile=b""), tag="tunlab-test:none")
-        assert "was deleted while the project's files were read" in str(refused.value)
+        assert "was deleted while the project's files were read" in str(raised.value)
 
-    def test_settings_of_the_project_that_cannot_be(self, pytester, start):
+    def test_invalid_setting_exits_78(self, pytester, start):
         pytester.makepyfile("def test_one(): pass\n")
         pytester.makepyprojecttoml("[tool.tunlab.test]\ncapabilities = 'SYS_PTRACE'\n")
         run = start("rootless*1", default_image=True).ended()
@@ -71,7 +71,7 @@ class TestBeforeTheFirstTest:
         assert "'SYS_PTRACE' is not a list of strings" in run.text
         assert "INTERNALERROR" not in run.text
 
-    def test_an_image_without_tunlab(self, pytester, start, specs, left_by, bare_image):
+    def test_image_without_pytest_exits_69(self, pytester, start, specs, left_by, bare_image):
         pytester.makepyfile("def test_one(): pass\n")
         run = start(f"{specs[0]}*1", f"--tunlab-image={bare_image}", default_image=True).ended()
         assert run.status == 69, run.text
@@ -79,10 +79,10 @@ class TestBeforeTheFirstTest:
         assert left_by(run.pid, specs) == []
 
 
-class TestAPluginThatIsMissingOnTheOtherSide:
+class TestMissingPlugin:
     @pytest.fixture
     def only_here(self, tmp_path_factory):
-        """The environment of a controller with one more plugin, which has an option; it is not the project's."""
+        """Environment variables with which the controller loads a pytest plugin that the workers lack."""
         plugin = tmp_path_factory.mktemp("elsewhere")
         (plugin / "only_here.py").write_text(
             "def pytest_addoption(parser): parser.addoption('--only-here', action='store_true')\n"
@@ -93,66 +93,66 @@ class TestAPluginThatIsMissingOnTheOtherSide:
         (info / "entry_points.txt").write_text("[pytest11]\nonly_here = only_here\n")
         return {"PYTHONPATH": str(plugin)}
 
-    def test_is_told_of_and_the_tests_run(self, pytester, start, specs, only_here):
+    def test_missing_plugin_is_reported_and_tests_run(self, pytester, start, specs, only_here):
         pytester.makepyfile("def test_one(): pass\n")
         run = start(f"{specs[0]}*1", "-qq", environment=only_here).ended()
         assert run.status == 0, run.text
-        told = rf"^tunlab: {re.escape(specs[0])}: workers have no .*\bonly-here\b.*, which pytest has loaded here$"
-        assert re.search(told, run.text, re.MULTILINE), run.text
+        line = rf"^tunlab: {re.escape(specs[0])}: workers lack .*\bonly-here\b.*, which pytest has loaded here$"
+        assert re.search(line, run.text, re.MULTILINE), run.text
 
     @pytest.mark.parametrize(
-        ("asked", "sentence"),
+        ("option", "message"),
         [
             ("--only-here", "unrecognized arguments: --only-here"),
             ("-ponly_here", 'Error importing plugin "only_here"'),
             ("-orequired_plugins=only-here", "Missing required plugins: only-here"),
         ],
     )
-    def test_and_that_the_run_names_is_refused(self, pytester, start, specs, left_by, only_here, asked, sentence):
+    def test_option_of_missing_plugin_exits_69(self, pytester, start, specs, left_by, only_here, option, message):
         pytester.makepyfile("def test_one(): pass\n")
-        run = start(f"{specs[0]}*2", asked, environment=only_here).ended()
+        run = start(f"{specs[0]}*2", option, environment=only_here).ended()
         assert run.status == 69, run.text
-        assert f"tunlab: {specs[0]}: a worker cannot begin: {sentence}" in run.text
+        assert f"tunlab: {specs[0]}: a worker does not start: {message}" in run.text
         assert "-p no:only_here" in run.text
         assert "Traceback" not in run.text
         assert "replacing crashed worker" not in run.text
         assert left_by(run.pid, specs) == []
 
 
-class TestTogether:
+class TestOptions:
     @pytest.mark.parametrize(
-        ("option", "sentence"),
+        ("option", "message"),
         [
-            ("-n2", "and so does -n: remove one"),
-            ("--tx=popen", "and so does --tx: remove one"),
+            ("-n2", "--tunlab-workers and -n both set the number of workers. Remove -n"),
+            ("--tx=popen", "--tunlab-workers and --tx both set the number of workers. Remove --tx"),
             ("--pdb", "--pdb does not work in a container"),
             ("-pno:xdist", "--tunlab-workers needs pytest-xdist"),
         ],
     )
-    def test_options_that_contradict_are_refused(self, pytester, start, option, sentence):
+    def test_conflicting_option_exits_4(self, pytester, start, option, message):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("rootless*1", option, default_image=True).ended()
         assert run.status == 4, run.text
-        assert sentence in run.text
+        assert message in run.text
 
-    @pytest.mark.parametrize("given", ["-n auto", "-n0", "--tx=popen --tx=popen"])
-    @pytest.mark.parametrize("place", ["ini", "environment"])
-    def test_what_is_meant_for_other_runs_gives_way(self, pytester, start, place, given):
+    @pytest.mark.parametrize("options", ["-n auto", "-n0", "--tx=popen --tx=popen"])
+    @pytest.mark.parametrize("source", ["ini", "environment"])
+    def test_tunlab_workers_override_n_and_tx_of_ini_and_environment(self, pytester, start, source, options):
         pytester.makepyfile("def test_one(): pass\n")
-        if place == "ini":
-            pytester.makeini(f"[pytest]\naddopts = {given}\n")
-        environment = {"PYTEST_ADDOPTS": given} if place == "environment" else {}
+        if source == "ini":
+            pytester.makeini(f"[pytest]\naddopts = {options}\n")
+        environment = {"PYTEST_ADDOPTS": options} if source == "environment" else {}
         run = start("rootless*1", default_image=True, environment=environment).ended()
         assert run.status == 0, run.text
         assert "rootless: 1 worker, 1 test" in run.text
 
-    def test_collecting_asks_no_engine(self, pytester, start):
+    def test_collect_only_connects_to_no_engine(self, pytester, start):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("unix:///nonexistent/engine.sock*1", "--collect-only", default_image=True).ended()
         assert run.status == 0, run.text
         assert "test_one" in run.text
 
-    def test_no_user_namespace(self, pytester, start, without_capabilities):
+    def test_rootless_without_user_namespaces_exits_69(self, pytester, start, without_capabilities):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("rootless*1", prefix=without_capabilities, default_image=True).ended()
         assert run.status == 69, run.text

@@ -1,4 +1,4 @@
-"""Engines on other machines: everything goes through ssh, as the user's configuration has it."""
+"""Tests of workers on an engine that is reached through ssh."""
 
 import signal
 
@@ -7,26 +7,26 @@ import pytest
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 TWO = """
-    def test_well():
+    def test_passes():
         pass
 
-    def test_unlike():
+    def test_fails():
         assert {"ttl": 64} == {"ttl": 63}
 """
 
 
 class TestWorkers:
-    def test_a_failure_comes_home_with_its_difference(self, pytester, start, specs, ssh_server, left_by):
+    def test_failure_over_ssh_is_reported_with_its_diff(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(TWO)
         run = start(f"{ssh_server.spec}*1", environment=ssh_server.environment).ended()
-        assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 1}), run.text + ssh_server.said
+        assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 1}), run.text + ssh_server.log
         assert "{'ttl': 64} != {'ttl': 63}" in run.text
         assert "INTERNALERROR" not in run.text
         assert f"{ssh_server.spec}: 1 worker, 2 tests" in run.text
-        assert "{'ttl': 64}" in run.junit()["test_unlike"].find("failure").text
+        assert "{'ttl': 64}" in run.junit()["test_fails"].find("failure").text
         assert left_by(run.pid, specs) == []
 
-    def test_one_engine_near_and_one_far_share_the_tests(self, pytester, start, specs, ssh_server, left_by):
+    def test_local_and_ssh_engines_share_the_tests(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(
             """
             import pytest
@@ -37,11 +37,11 @@ class TestWorkers:
             """
         )
         run = start(f"{ssh_server.spec}*2", f"{specs[0]}*1", environment=ssh_server.environment).ended()
-        assert (run.status, run.outcomes()) == (0, {"passed": 40}), run.text + ssh_server.said
+        assert (run.status, run.outcomes()) == (0, {"passed": 40}), run.text + ssh_server.log
         assert len(run.junit()) == 40
         assert left_by(run.pid, specs) == []
 
-    def test_ctrl_c_leaves_nothing_there(self, pytester, start, specs, ssh_server, left_by):
+    def test_ctrl_c_removes_containers_over_ssh(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(
             """
             import signal
@@ -59,7 +59,7 @@ class TestWorkers:
         assert run.status == 2, run.text
         assert left_by(run.pid, specs) == []
 
-    def test_a_connection_that_is_lost_moves_its_work_to_the_others(self, pytester, start, specs, ssh_server, left_by):
+    def test_lost_ssh_connection_moves_tests_to_other_engine(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(
             """
             import os, signal
@@ -77,7 +77,7 @@ class TestWorkers:
             import os
 
             def pytest_configure(config):
-                config.standard_error = os.dup(2)  # before capture takes it
+                config.standard_error = os.dup(2)  # before pytest captures standard error
             """
         )
         run = start(f"{ssh_server.spec}*1", f"{specs[0]}*1", environment=ssh_server.environment)

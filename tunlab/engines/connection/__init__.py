@@ -1,1 +1,1 @@
-"""Find a Docker Engine and connect to it."""
+"""Addresses of Docker Engines, and connections to them."""

@@ -1,4 +1,4 @@
-"""What an engine refuses, as an EngineError: the one place where the SDK's errors are mapped."""
+"""Translation of the errors of the Docker SDK into EngineError."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ _NO_TUN = re.compile(r"/dev/net/tun.*no such file", re.DOTALL | re.IGNORECASE)
 
 
 class NotFoundError(EngineError):
-    """There is no such container or image, or there is none any more."""
+    """The container or image does not exist, or was removed."""
 
 
 @contextmanager
-def asking(engine: str, doing: str, *, container: str = "") -> Iterator[None]:
-    """Map what the SDK raises inside the block.
+def translate_api_errors(engine: str, action: str, *, container: str = "") -> Iterator[None]:
+    """Raise EngineError for an error of the SDK inside the block.
 
-    engine, container   their names
-    doing               what is asked for, as "start the container"
+    Args:
+        engine: The engine's name, for the error.
+        action: The request, such as "start the container"; the error's text begins with it.
+        container: The container's name, for the error.
+
+    Raises:
+        NotFoundError: The engine answered with HTTP status 404.
+        EngineError: Any other error.
     """
     import requests
     from docker.errors import APIError, DockerException
@@ -28,32 +34,33 @@ def asking(engine: str, doing: str, *, container: str = "") -> Iterator[None]:
     try:
         yield
     except APIError as error:
-        said = str(error.explanation or error).strip()
+        explanation = str(error.explanation or error).strip()
         kind = NotFoundError if error.status_code == 404 else EngineError
-        raise kind(f"{doing}: {said}", engine=engine, container=container, remedy=_remedy(said)) from error
+        remedy = _remedy(explanation)
+        raise kind(f"{action}: {explanation}", engine=engine, container=container, remedy=remedy) from error
     except (requests.ConnectionError, requests.Timeout, OSError) as error:
-        problem = f"{doing}: the engine no longer answers ({_cause(error)})"
-        remedy = "see whether it still runs, and its log"
+        problem = f"{action}: the engine no longer answers ({_cause(error)})"
+        remedy = "check that it is running, and read its log"
         raise EngineError(problem, engine=engine, container=container, remedy=remedy) from error
     except (DockerException, requests.RequestException, ValueError) as error:
-        raise EngineError(f"{doing}: {_cause(error)}", engine=engine, container=container) from error
+        raise EngineError(f"{action}: {_cause(error)}", engine=engine, container=container) from error
 
 
-def _remedy(said: str) -> str:
-    if _NO_TUN.search(said):
+def _remedy(explanation: str) -> str:
+    if _NO_TUN.search(explanation):
         return "load the driver on the engine's machine: modprobe tun"
-    if "bind source path does not exist" in said:
-        return "name a file or a directory that the engine's machine has"
-    if "executable file not found" in said or "no such file or directory: unknown" in said:
-        return "name a program that the image has"
-    if "no command specified" in said.lower():
-        return 'the image has no program of its own: give the node one, as run = ["sleep infinity"]'
-    if "apparmor" in said.lower():
+    if "bind source path does not exist" in explanation:
+        return "name a file or directory that exists on the engine's machine"
+    if "executable file not found" in explanation or "no such file or directory: unknown" in explanation:
+        return "name a program that the image contains"
+    if "no command specified" in explanation.lower():
+        return 'the image has no default command: give the node one, such as run = ["sleep infinity"]'
+    if "apparmor" in explanation.lower():
         return "try --privileged"
     return ""
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason: requests and urllib3 wrap it three times."""
+    """Return the innermost reason: requests and urllib3 wrap it up to three times."""
     inner = re.findall(r"(?:\[Errno \d+\]|Error\(\d+,) ?'?([^')]+)", str(error))
     return inner[-1] if inner else str(error).split("\n")[0] or type(error).__name__

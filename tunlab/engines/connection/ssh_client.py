@@ -1,7 +1,7 @@
-"""The SDK's client for an engine behind ssh, with an end to each process that it starts.
+"""An SDK client for engines over ssh that ends its ssh processes.
 
-The SDK runs one `ssh` for each request, and leaves that, its pipes and an unused socket to the garbage collector: a
-client that is asked for hours would gather them. Source: docker.transport.sshconn of the SDK, which needs paramiko.
+The SDK runs one `ssh` process per request and leaves the process, its pipes and an unused socket to the garbage
+collector, so they accumulate during a long run. Source: docker.transport.sshconn of the SDK, which needs paramiko.
 """
 
 from __future__ import annotations
@@ -15,77 +15,77 @@ from docker.transport.sshconn import SSHConnection, SSHConnectionPool, SSHHTTPAd
 
 
 class SSHAPIClient(APIClient):
-    """As the SDK's; each ssh ends when its answer has been read, those of streams with `close`."""
+    """The SDK's APIClient, except that each ssh process ends once its response is read, or on `close`."""
 
-    def __init__(self, **given: Any) -> None:
-        """As the SDK's. Raises DockerException."""
-        self._doors: list[Any] = []
+    def __init__(self, **arguments: Any) -> None:
+        """Connect; the arguments are those of APIClient. Raises DockerException."""
+        self._sockets: list[Any] = []
         try:
-            super().__init__(use_ssh_client=True, **given)  # type: ignore[no-untyped-call]
+            super().__init__(use_ssh_client=True, **arguments)  # type: ignore[no-untyped-call]
         except BaseException:
             self.close()
             raise
 
     def mount(self, prefix: Any, adapter: Any) -> None:
-        """Called by the SDK when it is made, before its first request."""
+        """Have the SDK's ssh adapter use the connections of this module. APIClient calls this when it is created."""
         super().mount(prefix, adapter)
         if isinstance(adapter, SSHHTTPAdapter):
 
-            def one(url: str, proxies: object = None) -> _Pool:  # noqa: ARG001
-                return _Pool(self._doors, adapter)
+            def get_connection(url: str, proxies: object = None) -> _Pool:  # noqa: ARG001
+                return _Pool(self._sockets, adapter)
 
-            adapter.get_connection = one  # type: ignore[method-assign]
+            adapter.get_connection = get_connection  # type: ignore[method-assign]
 
     def close(self) -> None:
-        """End what is still there of the connections."""
+        """Close the connections and end their ssh processes."""
         super().close()
-        while self._doors:
-            close_ssh_socket(self._doors.pop())
+        while self._sockets:
+            close_ssh_socket(self._sockets.pop())
 
 
 class _Pool(SSHConnectionPool):
-    """For one request, as the SDK has it."""
+    """A connection pool for one request: the SDK creates one pool per request."""
 
-    def __init__(self, doors: list[Any], adapter: Any) -> None:
+    def __init__(self, sockets: list[Any], adapter: Any) -> None:
         super().__init__(timeout=adapter.timeout, maxsize=1, host=adapter.ssh_host)  # type: ignore[no-untyped-call]
-        self._doors, self._timeout = doors, adapter.timeout
+        self._sockets, self._timeout = sockets, adapter.timeout
 
     def _new_conn(self) -> Any:
-        return _Connection(self._doors, self._timeout, self.ssh_host)
+        return _Connection(self._sockets, self._timeout, self.ssh_host)
 
     def _put_conn(self, conn: Any) -> None:
-        """Given back: its answer was read."""
+        """End the connection's ssh process: urllib3 returns a connection once its response has been read."""
         if conn is not None:
-            conn.end()
+            conn.close_sockets()
 
 
 class _Connection(SSHConnection):
-    def __init__(self, doors: list[Any], timeout: float, host: str) -> None:
+    def __init__(self, sockets: list[Any], timeout: float, host: str) -> None:
         super().__init__(timeout=timeout, host=host)  # type: ignore[no-untyped-call]
-        self._doors = doors
+        self._sockets = sockets
         self._own: list[Any] = []
 
     def connect(self) -> None:
         super().connect()  # type: ignore[no-untyped-call]
         self._own.append(self.sock)
-        self._doors.append(self.sock)
+        self._sockets.append(self.sock)
 
-    def end(self) -> None:
-        for door in self._own:
-            close_ssh_socket(door)
-            if door in self._doors:
-                self._doors.remove(door)
+    def close_sockets(self) -> None:
+        for each in self._own:
+            close_ssh_socket(each)
+            if each in self._sockets:
+                self._sockets.remove(each)
         self._own.clear()
 
 
-def close_ssh_socket(door: Any) -> None:
-    """End what the SDK takes for a socket over ssh: its own close writes into the stream, and leaves the process."""
-    process = door.proc
-    # First of all: a thread that waits in one of the pipes lets nobody close it. Not SIGTERM: an ssh that was started
-    # while we ignored that ignores it as well.
+def close_ssh_socket(ssh_socket: Any) -> None:
+    """Close an SSHSocket of the SDK and end its ssh process. SSHSocket.close would write to the stream instead."""
+    process = ssh_socket.proc
+    # Before closing the pipes, because close() blocks while another thread reads. SIGKILL, because an ssh that was
+    # started while this process ignored SIGTERM ignores it too.
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             pipe.close()
-    socket.socket.close(door)  # it derives from it, and never uses it
+    socket.socket.close(ssh_socket)  # the base class's unused file descriptor

@@ -1,1 +1,1 @@
-"""Create, attach to, label and remove containers."""
+"""Creation, streams, labels and removal of containers."""

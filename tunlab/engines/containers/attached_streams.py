@@ -1,7 +1,7 @@
 """The standard streams of a container, over one connection to its engine.
 
-Source: the Docker Engine API, ContainerAttach: each piece of output has a header of eight octets: which stream, three
-zeros, its length. What we send is the container's standard input, octet by octet.
+Output arrives in frames with an 8-byte header: stream number, three zero bytes, payload length. Input has no frames.
+Source: the Docker Engine API, ContainerAttach.
 """
 
 from __future__ import annotations
@@ -21,75 +21,75 @@ _LARGEST_READ = 65_536
 
 
 class AttachedStreams(Closeable):
-    """What a container prints, as pieces, and its standard input. Reading and writing may be two threads'."""
+    """The standard input, output and error of a container. One thread may read while another writes."""
 
     def __init__(self, connection: Any) -> None:
-        """Take what the SDK's attach_socket gives: a SocketIO, a TLS socket, or a process that ssh is in."""
+        """Wrap the result of the SDK's attach_socket: a SocketIO, a TLS socket, or an SSHSocket."""
         self._connection = connection
-        self._door = getattr(connection, "_sock", connection)
-        # The SDK's timeout is for answers: a test may be silent for longer.
-        self._door.settimeout(None)
+        self._socket = getattr(connection, "_sock", connection)
+        # The SDK sets its timeout for responses, but a test may print nothing for longer.
+        self._socket.settimeout(None)
         self._closed = False
 
     @property
-    def door(self) -> Any:
-        """What octets go through: a socket, or what the SDK takes for one over TLS and ssh."""
-        return self._door
+    def socket(self) -> Any:
+        """The socket; over TLS and ssh, the SDK's object with a socket's methods."""
+        return self._socket
 
-    def pieces(self) -> Iterator[tuple[Stream, bytes]]:
-        """Which stream, and what came; ends with the container, or when the connection does."""
+    def read_output(self) -> Iterator[tuple[Stream, bytes]]:
+        """Yield (stream, data) until the container exits or the connection closes."""
         while header := self._read(_HEADER.size):
             if len(header) < _HEADER.size:
                 return
             stream, length = _HEADER.unpack(header)
             while length:
-                piece = self._read(min(length, _LARGEST_READ))
-                if not piece:
+                data = self._read(min(length, _LARGEST_READ))
+                if not data:
                     return
-                length -= len(piece)
-                yield ("err" if stream == 2 else "out"), piece
+                length -= len(data)
+                yield ("err" if stream == 2 else "out"), data
 
-    def send(self, octets: bytes) -> None:
-        """Write to its standard input. Raises OSError if it has gone."""
-        self._door.sendall(octets)
+    def send(self, data: bytes) -> None:
+        """Write to the container's standard input. Raises OSError if the connection is closed."""
+        self._socket.sendall(data)
 
-    def end_input(self) -> None:
-        """Close its standard input; what it prints still comes."""
-        process = getattr(self._door, "proc", None)
-        if process is not None:  # the SDK's socket over ssh has no shutdown
+    def close_stdin(self) -> None:
+        """Close the container's standard input; its output can still be read."""
+        process = getattr(self._socket, "proc", None)
+        if process is not None:  # the SDK's SSHSocket has no shutdown
             process.stdin.close()
             return
         with contextlib.suppress(OSError):
-            self._door.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
-        """Close all of it; a reader in another thread comes to the end."""
+        """Close the streams; a `read_output` in another thread ends."""
         if self._closed:
             return
         self._closed = True
-        if getattr(self._door, "proc", None) is not None:
+        if getattr(self._socket, "proc", None) is not None:
             from tunlab.engines.connection.ssh_client import close_ssh_socket
 
-            close_ssh_socket(self._door)
+            close_ssh_socket(self._socket)
             return
         with contextlib.suppress(OSError):
-            self._door.shutdown(socket.SHUT_RDWR)
-        # The response reads through the same descriptor, and the SDK's connection pool holds the socket itself.
+            self._socket.shutdown(socket.SHUT_RDWR)
+        # The HTTP response shares the socket's descriptor, and the SDK's connection pool keeps the socket open.
         response = getattr(self._connection, "_response", None)
-        for each in (response, self._connection, self._door):
+        for each in (response, self._connection, self._socket):
             with contextlib.suppress(OSError, ValueError):
                 if each is not None:
                     each.close()
 
-    def _read(self, octets: int) -> bytes:
-        """Exactly so many, or fewer at the end; over ssh a read waits until it has all that it asks for."""
-        got = bytearray()
-        while len(got) < octets:
+    def _read(self, size: int) -> bytes:
+        """Return `size` bytes, or fewer at the end of the stream."""
+        received = bytearray()
+        while len(received) < size:
             try:
-                piece = self._door.recv(octets - len(got))
-            except (OSError, ValueError):  # closed by another thread, or by the engine's end
+                data = self._socket.recv(size - len(received))
+            except (OSError, ValueError):  # closed by another thread or by the engine
                 break
-            if not piece:
+            if not data:
                 break
-            got += piece
-        return bytes(got)
+            received += data
+        return bytes(received)

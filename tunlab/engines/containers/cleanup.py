@@ -1,4 +1,4 @@
-"""Containers removed by what is recorded of them: their ids, or the labels that tunlab gave them."""
+"""Removal of containers by their IDs or labels."""
 
 from __future__ import annotations
 
@@ -9,60 +9,62 @@ from tunlab.engines.connection.engine import Engine
 from tunlab.engines.containers import container_labels
 from tunlab.errors import EngineError
 
-_ANSWERING = 10.0  # seconds, for a list; a removal itself may take longer
+_LIST_TIMEOUT = 10.0  # seconds
 
 
-def remove(engine: Engine, id: str) -> None:  # noqa: A002
-    """Kill and remove a container by its id; nothing if it is gone. Raises EngineError."""
+def remove_container(engine: Engine, id: str) -> None:  # noqa: A002
+    """Kill and remove a container if it exists. Raises EngineError."""
     from docker.errors import APIError
 
-    with contextlib.suppress(NotFoundError), engine.asking("remove the container", container=id[:12]):
+    with contextlib.suppress(NotFoundError), engine.translate_errors("remove the container", container=id[:12]):
         try:
             engine.api.remove_container(id, force=True, v=True)
         except APIError as error:
-            if error.status_code != 409:  # the engine is removing it already
+            if error.status_code != 409:  # 409: the engine is already removing it
                 raise
             _wait_until_removed(engine, id)
 
 
 def _wait_until_removed(engine: Engine, id: str) -> None:  # noqa: A002
-    engine.api.wait(id, timeout=engine.api.timeout, condition="removed")  # the SDK would wait without end
+    engine.api.wait(id, timeout=engine.api.timeout, condition="removed")  # the SDK's default is no timeout
 
 
-def of_run(engine: Engine, run: str) -> list[str]:
-    """The ids of a run's containers, those that have ended too. Raises EngineError."""
-    return [str(each["Id"]) for each in _listed(engine, f"{container_labels.RUN}={run}")]
+def list_run_containers(engine: Engine, run: str) -> list[str]:
+    """Return the IDs of the containers of a run, including those that have exited. Raises EngineError."""
+    return [str(each["Id"]) for each in _list(engine, f"{container_labels.RUN}={run}")]
 
 
 def remove_run_containers(engine: Engine, run: str) -> list[str]:
-    """Remove what there is of a run; returns the ids. Raises EngineError, soon if the engine does not answer at all."""
+    """Remove the containers of a run; return their IDs.
+
+    Raises:
+        EngineError: A removal failed, or the engine did not list the containers within 10 seconds.
+    """
     try:
-        with Engine.connect(engine.name, timeout=_ANSWERING) as brisk:
-            found = of_run(brisk, run)
+        with Engine.connect(engine.name, timeout=_LIST_TIMEOUT) as impatient:
+            found = list_run_containers(impatient, run)
     except EngineError as error:
         problem = f"containers of the run could not be removed: {error.problem}"
-        remedy = (
-            "see whether the engine still runs, and its log: a suite's containers end by themselves when it answers"
-        )
+        remedy = "check that the engine is running, and read its log: a suite's containers exit once it answers"
         raise EngineError(problem, engine=engine.name, remedy=remedy) from error
-    return _remove(engine, found)
+    return _remove_all(engine, found)
 
 
 def remove_abandoned_containers(engine: Engine) -> list[str]:
-    """Remove the containers whose process on this machine has gone; returns their ids. Raises EngineError.
+    """Remove the containers whose owner has exited; return their IDs. Raises EngineError.
 
-    Those of others, and of processes that this one cannot see, stay.
+    Containers of other machines and other PID namespaces are kept, because their owners are not visible here.
     """
-    mine = _listed(engine, f"{container_labels.HOST}={container_labels.host()}")
-    return _remove(engine, [str(each["Id"]) for each in mine if container_labels.is_abandoned(each["Labels"])])
+    local = _list(engine, f"{container_labels.HOST}={container_labels.host_id()}")
+    return _remove_all(engine, [str(each["Id"]) for each in local if container_labels.is_abandoned(each["Labels"])])
 
 
-def _listed(engine: Engine, label: str) -> list[dict[str, dict[str, str]]]:
-    with engine.asking("list the containers"):
+def _list(engine: Engine, label: str) -> list[dict[str, dict[str, str]]]:
+    with engine.translate_errors("list the containers"):
         return list(engine.api.containers(all=True, filters={"label": label}))
 
 
-def _remove(engine: Engine, ids: list[str]) -> list[str]:
+def _remove_all(engine: Engine, ids: list[str]) -> list[str]:
     for each in ids:
-        remove(engine, each)
+        remove_container(engine, each)
     return ids

@@ -1,4 +1,4 @@
-"""A container: made, spoken to, and removed by its id on every ending."""
+"""A container of this process: creation, streams, files, state and removal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 from tunlab.engines.connection.api_errors import NotFoundError
 from tunlab.engines.containers import container_labels
 from tunlab.engines.containers.attached_streams import AttachedStreams
-from tunlab.engines.containers.cleanup import remove
+from tunlab.engines.containers.cleanup import remove_container
 from tunlab.errors import EngineError
 from tunlab.kernel.process import defer_signals
 
@@ -21,30 +21,33 @@ if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
 
 Privileges: TypeAlias = Literal["privileged", "least", "none"]
-"""privileged: all there are. least: what tunlab needs, measured. none: the engine's default, for a lab's node."""
+"""privileged: Docker's --privileged. least: only what tunlab needs. none: the engine's default, for a lab's node."""
 
-LEAST = {
+LEAST_PRIVILEGES = {
     "cap_drop": ["ALL"],
     "cap_add": ["NET_ADMIN", "SYS_ADMIN", "NET_RAW"],
-    # Always by name: some versions of runc give the node to every container, others to none.
+    # Listed explicitly: some versions of runc add this device to every container, others to none.
     "devices": ["/dev/net/tun"],
-    # docker-default denies mount(2) even with CAP_SYS_ADMIN; where there is no AppArmor this says nothing.
+    # AppArmor's docker-default profile denies mount(2) even with CAP_SYS_ADMIN. Without AppArmor this has no effect.
     "security_opt": ["apparmor=unconfined"],
 }
 
-_KILLED = 137
-_ENDING_TIMEOUT = 5.0  # seconds
+_SIGKILL_STATUS = 137
+_EXIT_REASON_TIMEOUT = 5.0  # seconds
+_NO_ANSWER = "the engine no longer answers"
 
 
 class Container:
-    """A container of this process's; a context manager that removes it.
+    """A container; a context manager that removes it.
 
-    id        by which everything is asked of it
-    name      for people
+    Attributes:
+        engine: The engine that runs it.
+        id: The container's ID.
+        name: The container's name, for messages.
     """
 
     def __init__(self, engine: Engine, id: str, name: str) -> None:  # noqa: A002
-        """One that is there; `create` makes one."""
+        """Refer to an existing container; `create` creates one."""
         self.engine, self.id, self.name = engine, id, name
         self._attached: list[AttachedStreams] = []
 
@@ -71,32 +74,43 @@ class Container:
         init: bool = True,
         log: bool = True,
     ) -> Self:
-        """Make a container, not started yet.
+        """Create a container without starting it.
 
-        command      None: the image's own
-        capabilities beside the least, as "SYS_PTRACE"
-        run, role    for its labels: tunlab.engines.containers.container_labels
-        directory    that it begins in; made if it is not there
-        mounts       directories and files of the engine's machine by their paths inside, read-only
-        hosts        addresses by name, for /etc/hosts
-        auto_remove  by the engine, when it ends
-        stdin        whether it has one; it is closed when the first who was attached to it has gone
-        init         whether a process of the engine's is the first, and reaps
-        log          whether the engine keeps what it prints, for `log`; what is attached has it in any case
+        SIGINT is deferred until the engine has answered: before that the container's ID is unknown.
 
-        A Ctrl-C waits for the engine's answer: until then nobody could remove what it makes, not by its labels either.
+        Args:
+            engine: The engine that runs it.
+            image: The image's name.
+            command: The program and its arguments; None for the image's default command.
+            run: The run's ID, for the labels; see container_labels.
+            role: The container's role, for the labels.
+            name: The container's name; by default the engine chooses one.
+            privileges: What the container may do.
+            capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
+            environment: Environment variables.
+            directory: The working directory; created if it does not exist.
+            mounts: Files and directories of the engine's machine by their path in the container; mounted read-only.
+            hostname: The container's host name.
+            hosts: Entries of /etc/hosts: addresses by name.
+            network: Docker's network mode.
+            auto_remove: True if the engine removes the container when it exits.
+            stdin: True if it has a standard input. It is closed when the first attached client disconnects.
+            init: True if Docker's init is process 1 and reaps zombies.
+            log: True if the engine stores the output for `log`. Attached clients receive it either way.
 
-        Raises EngineError, NotFoundError for no such image.
+        Raises:
+            NotFoundError: The image does not exist.
+            EngineError: The engine refused, or does not answer.
         """
         from docker.types.services import Mount
 
         api = engine.api
-        # No `binds`: the engine would make what is not there, as root, on its machine.
+        # Not `binds`: with those the engine creates missing source directories on its machine.
         bound = [Mount(path, source, type="bind", read_only=True) for path, source in (mounts or {}).items()]
-        with defer_signals(), engine.asking(f"make a container from the image {image}"):
+        with defer_signals(), engine.translate_errors(f"create a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
             if privileges == "least":
-                rights = {**LEAST, "cap_add": [*LEAST["cap_add"], *capabilities]}
+                rights = {**LEAST_PRIVILEGES, "cap_add": [*LEAST_PRIVILEGES["cap_add"], *capabilities]}
             host = api.create_host_config(
                 init=init,
                 network_mode=network,
@@ -106,7 +120,7 @@ class Container:
                 **rights,
                 **({} if log else {"log_config": {"type": "none"}}),
             )
-            made = api.create_container(
+            created = api.create_container(
                 image,
                 list(command) if command is not None else None,
                 name=name or None,
@@ -117,53 +131,57 @@ class Container:
                 host_config=host,
                 stdin_open=stdin,
             )
-        return cls(engine, made["Id"], name or made["Id"][:12])
+        return cls(engine, created["Id"], name or created["Id"][:12])
 
     def __repr__(self) -> str:
         return f"<Container {self.name} on {self.engine.name}>"
 
     def attach(self) -> AttachedStreams:
-        """Its standard streams, from before it starts, so that nothing of them is missed; closed with it."""
-        with self._asking("attach to the container"):
+        """Return the container's standard streams. Attach before `start` to receive all output."""
+        with self._translate_errors("attach to the container"):
             streams = {"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
             attached = AttachedStreams(self.engine.api.attach_socket(self.id, params=streams))
         self._attached.append(attached)
         return attached
 
     def start(self) -> None:
-        """Start it. Raises EngineError: no such program in it, no /dev/net/tun on the engine's machine."""
-        with self._asking("start the container"):
+        """Start the container.
+
+        Raises:
+            EngineError: The image lacks the program, or the engine's machine lacks /dev/net/tun.
+        """
+        with self._translate_errors("start the container"):
             self.engine.api.start(self.id)
 
     def put(self, directory: str, archive: bytes) -> None:
-        """Unpack a tar in a directory that is there, whether it runs or not."""
-        with self._asking(f"put files into {directory}"):
+        """Unpack a tar archive in an existing directory of the container, running or not."""
+        with self._translate_errors(f"copy files to {directory}"):
             self.engine.api.put_archive(self.id, directory, archive)
 
     def get(self, path: str) -> Iterator[bytes]:
-        """A file or a directory as a tar, in pieces; it may have ended, if it was not removed."""
-        with self._asking(f"get {path}"):
-            pieces, _ = self.engine.api.get_archive(self.id, path)
-            yield from pieces
+        """Yield the chunks of a tar archive of a file or directory of the container, running or exited."""
+        with self._translate_errors(f"copy {path} from the container"):
+            chunks, _ = self.engine.api.get_archive(self.id, path)
+            yield from chunks
 
     def kill(self, signal: str = "SIGKILL") -> None:
-        """Send a signal to its first process; nothing, where it has ended."""
-        with contextlib.suppress(NotFoundError), self._asking(f"send it {signal}"):
+        """Send a signal to the container's first process if it is running."""
+        with contextlib.suppress(NotFoundError), self._translate_errors(f"send {signal}"):
             try:
                 self.engine.api.kill(self.id, signal)
-            except self._refusal() as error:
-                if error.status_code != 409:  # it is not running
+            except _api_error() as error:
+                if error.status_code != 409:  # 409: it is not running
                     raise
 
     @property
     def pid(self) -> int:
-        """Its first process, as the engine's machine counts; 0 if it does not run. Raises NotFoundError."""
+        """The PID of its first process on the engine's machine; 0 if it is not running. Raises NotFoundError."""
         return int(self.inspect()["State"]["Pid"])
 
     def wait_until_exited(self, timeout: float) -> bool:
-        """Whether it has ended, or does so within so many seconds."""
+        """Wait until the container exits; return False after `timeout` seconds."""
         try:
-            with self._asking("wait for its end"):
+            with self._translate_errors("wait for its exit"):
                 self.engine.api.wait(self.id, timeout=timeout)
         except NotFoundError:
             return True
@@ -172,62 +190,60 @@ class Container:
         return True
 
     def inspect(self) -> dict[str, Any]:
-        """What the engine knows of it. Raises NotFoundError."""
-        with self._asking("look at the container"):
+        """Return the output of `docker inspect`. Raises NotFoundError."""
+        with self._translate_errors("inspect the container"):
             return dict(self.engine.api.inspect_container(self.id))
 
     def log(self, lines: int = 20) -> str:
-        """The end of what it has printed; "" where it is gone."""
+        """Return the last lines of its output, "" if the container was removed."""
         try:
-            with self._asking("read its log"):
-                said = self.engine.api.logs(self.id, tail=lines)
+            with self._translate_errors("read its log"):
+                output = self.engine.api.logs(self.id, tail=lines)
         except EngineError:
             return ""
-        return bytes(said).decode(errors="replace").rstrip()
+        return bytes(output).decode(errors="replace").rstrip()
 
-    def ending(self) -> str:
-        """How it has ended, in words, asked of the engine's memory of events, which outlives the container."""
-        # The SDK waits for events without end, and an engine may be frozen.
-        answers: queue.SimpleQueue[str] = queue.SimpleQueue()
-        threading.Thread(target=lambda: answers.put(self._ending()), name="tunlab ending", daemon=True).start()
+    def exit_reason(self) -> str:
+        """Return why the container exited, such as "exit status 1".
+
+        The reason comes from the engine's events, which are kept after the container is removed.
+        """
+        # In a thread, because the SDK reads events without a timeout, and the engine may be frozen.
+        reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
+        read = threading.Thread(target=lambda: reasons.put(self._read_exit_reason()), name="tunlab events", daemon=True)
+        read.start()
         try:
-            return answers.get(timeout=_ENDING_TIMEOUT)
+            return reasons.get(timeout=_EXIT_REASON_TIMEOUT)
         except queue.Empty:
-            return "the engine does not answer any more"
+            return _NO_ANSWER
 
-    def _ending(self) -> str:
+    def _read_exit_reason(self) -> str:
         try:
-            with self._asking("ask how it ended"):
+            with self._translate_errors("read its events"):
                 filters = {"container": [self.id], "event": ["die", "oom"]}
                 events = list(self.engine.api.events(since=0, until=int(time.time()) + 1, filters=filters, decode=True))
         except EngineError:
-            return "the engine does not answer any more"
+            return _NO_ANSWER
         status = next((each["Actor"]["Attributes"].get("exitCode") for each in events if each["Action"] == "die"), None)
         if any(each["Action"] == "oom" for each in events):
-            return "the kernel killed it: it had no memory left"
+            return "the kernel killed it: out of memory"
         if status is None:
             return "exit status unknown"
-        return f"exit status {status}{': it was killed' if status == str(_KILLED) else ''}"
+        return f"exit status {status}{': it was killed' if status == str(_SIGKILL_STATUS) else ''}"
 
     def remove(self) -> None:
-        """Kill and remove it, with what was attached to it; nothing if it is gone. Raises EngineError."""
+        """Close the attached streams, then kill and remove the container if it exists. Raises EngineError."""
         self.detach()
-        remove(self.engine, self.id)
+        remove_container(self.engine, self.id)
 
     def detach(self) -> None:
-        """Close what was attached to it: whose life is bound to its standard input, that ends."""
+        """Close the attached streams. A container that exits at the end of its standard input exits."""
         for attached in self._attached:
             attached.close()
         self._attached.clear()
 
-    def _asking(self, doing: str) -> Any:
-        return self.engine.asking(doing, container=self.name)
-
-    @staticmethod
-    def _refusal() -> type[Any]:
-        from docker.errors import APIError
-
-        return APIError
+    def _translate_errors(self, action: str) -> Any:
+        return self.engine.translate_errors(action, container=self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -236,3 +252,9 @@ class Container:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.remove()
+
+
+def _api_error() -> type[Any]:
+    from docker.errors import APIError
+
+    return APIError

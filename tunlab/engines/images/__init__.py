@@ -1,1 +1,1 @@
-"""Build and pull the images that suites run in."""
+"""Images that suites run in: build and pull."""

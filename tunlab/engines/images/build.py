@@ -1,7 +1,7 @@
-"""An image that is built when what it is made of has changed, and not else.
+"""Images that are built only if their inputs have changed, and images from registries.
 
-Its tag is a hash of its context and build arguments: an image of that tag is that content.
-Source: the Docker Engine API, ImageBuild (the classic builder: the SDK has no other).
+The tag is a hash of the build context and the build arguments, so an existing tag needs no build.
+Source: the Docker Engine API, ImageBuild. It uses the classic builder, because the SDK does not support BuildKit.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from tunlab.engines.connection.api_errors import NotFoundError
-from tunlab.engines.project.file_errors import reading
+from tunlab.engines.project.archive import translate_file_errors
 from tunlab.errors import EngineError
 
 if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
 
 Progress = Callable[[str], None]
-"""Told each line of a build's output."""
+"""Called with each line of a build's output."""
 
 LABEL = "tunlab.image"
-_TAIL = 40
+_LOG_LINES = 40
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STEP = re.compile(r"Step \d+/\d+ : (.*)")
 
 
 def image_tag(name: str, context: Mapping[str, bytes], arguments: Mapping[str, str]) -> str:
-    """`name:HASH` of what an image is built from: the files of its context by their names, and its arguments."""
+    """Return `name:HASH` for a build context (contents by file name) and build arguments."""
     digest = sha256()
     for kind, entries in (("file", context), ("argument", arguments)):
         for key in sorted(entries):
@@ -42,9 +42,9 @@ def image_tag(name: str, context: Mapping[str, bytes], arguments: Mapping[str, s
 
 
 def image_exists(engine: Engine, image: str) -> bool:
-    """Whether the engine has the image. Raises EngineError."""
+    """Return True if the engine has the image. Raises EngineError."""
     try:
-        with engine.asking(f"look for the image {image}"):
+        with engine.translate_errors(f"inspect the image {image}"):
             engine.api.inspect_image(image)
     except NotFoundError:
         return False
@@ -60,14 +60,18 @@ def ensure_image(
     progress: Progress | None = None,
     tag: str = "",
 ) -> str:
-    """The image that is built from these files, of which "Dockerfile" is one: its tag. Built unless it is there.
+    """Build an image unless the engine has it; return its tag.
 
-    name      its name, before the hash
-    context   content by relative path
-    arguments for the Dockerfile's ARGs
-    tag       in place of the one that `image_tag` gives, by a caller who knows what the content hangs on
+    Args:
+        engine: The engine that builds it.
+        name: The image's name, before the hash.
+        context: The build context: contents by relative path, with a "Dockerfile".
+        arguments: Values of the Dockerfile's ARGs.
+        progress: Called with each line of the build's output.
+        tag: A tag to use instead of `image_tag`, if only some of the files decide whether to build again.
 
-    Raises EngineError with the step that failed and the end of its output.
+    Raises:
+        EngineError: A step failed; the error has the step and the end of its output.
     """
     arguments = dict(arguments or {})
     tag = tag or image_tag(name, context, arguments)
@@ -79,17 +83,17 @@ def ensure_image(
 def _build(
     engine: Engine, tag: str, context: Mapping[str, bytes], arguments: Mapping[str, str], progress: Progress
 ) -> None:
-    said: deque[str] = deque(maxlen=_TAIL)
+    output: deque[str] = deque(maxlen=_LOG_LINES)
     step = ""
-    with reading():
-        whole = _tar(context)
-    with engine.asking(f"build the image {tag}"):
+    with translate_file_errors():
+        archive = _pack_context(context)
+    with engine.translate_errors(f"build the image {tag}"):
         answer = engine.api.build(
-            fileobj=io.BytesIO(whole),
+            fileobj=io.BytesIO(archive),
             custom_context=True,
             tag=tag,
             buildargs=arguments,
-            # pip and apt reach what the engine's machine does, whatever its bridge lets through.
+            # pip and apt need the network, which Docker's default bridge may not provide.
             network_mode="host",
             labels={LABEL: tag},
             rm=True,
@@ -97,24 +101,24 @@ def _build(
             decode=True,
             timeout=None,
         )
-        for line, failed in _lines(answer):
+        for line, failed in _output_lines(answer):
             if failed:
                 problem = f"the image cannot be built: {step or 'its Dockerfile'}: {line}"
                 raise EngineError(
-                    problem, engine=engine.name, log="\n".join(said), remedy=_remedy(line, arguments, said)
+                    problem, engine=engine.name, log="\n".join(output), remedy=_remedy(line, arguments, output)
                 )
             if match := _STEP.fullmatch(line):
                 step = match[1]
-                said.clear()
-            said.append(line)
+                output.clear()
+            output.append(line)
             progress(line)
         if not image_exists(engine, tag):
-            problem = f"the image cannot be built: {step}: the engine ended it"
-            raise EngineError(problem, engine=engine.name, log="\n".join(said))
+            problem = f"the image cannot be built: {step}: the engine stopped the build"
+            raise EngineError(problem, engine=engine.name, log="\n".join(output))
 
 
-def _lines(answer: Iterator[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
-    """Each line of the output, and whether it is the error that ends it."""
+def _output_lines(answer: Iterator[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
+    """Yield (line, False) for the build's output, and (message, True) for the error that ends it."""
     for each in answer:
         if "error" in each:
             yield str(each["error"]).strip(), True
@@ -124,19 +128,17 @@ def _lines(answer: Iterator[dict[str, Any]]) -> Iterator[tuple[str, bool]]:
                 yield line.rstrip(), False
 
 
-def _remedy(line: str, arguments: Mapping[str, str], said: deque[str]) -> str:
-    said_all = " ".join((line, *said))
+def _remedy(line: str, arguments: Mapping[str, str], output: deque[str]) -> str:
+    text = " ".join((line, *output))
     pull = ("pull access denied", "manifest", "no such host", "registry", "dial tcp", "Client.Timeout", "x509")
-    if said_all.lstrip().startswith(("Get ", "pull", "manifest", "error pulling")) or any(
-        word in line for word in pull
-    ):
+    if text.lstrip().startswith(("Get ", "pull", "manifest", "error pulling")) or any(word in line for word in pull):
         base = arguments.get("BASE_IMAGE", "the base image")
         return f"{base} cannot be pulled: name another in TUNLAB_BASE_IMAGE, with Python 3.11 or later, venv and pip"
     return ""
 
 
-def _tar(context: Mapping[str, bytes]) -> bytes:
-    """Without times, so that the engine's own cache knows a file that has not changed."""
+def _pack_context(context: Mapping[str, bytes]) -> bytes:
+    """Return a tar archive without timestamps, so that unchanged files match the engine's build cache."""
     import tarfile
 
     buffer = io.BytesIO()
@@ -149,16 +151,16 @@ def _tar(context: Mapping[str, bytes]) -> bytes:
 
 
 def pull_image(engine: Engine, image: str, *, progress: Progress | None = None) -> None:
-    """Have the engine fetch an image from its registry, unless it is there. Raises EngineError."""
+    """Pull an image unless the engine has it. Raises EngineError."""
     if image_exists(engine, image):
         return
     repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
-    remedy = "build it on that engine, or name one that its registry has"
+    remedy = "build it on that engine, or name one that a registry has"
     try:
-        with engine.asking(f"there is no image {image}, and it cannot be fetched"):
+        with engine.translate_errors(f"there is no image {image}, and it cannot be pulled"):
             for each in engine.api.pull(repository, tag=tag, stream=True, decode=True):
                 if "error" in each:
-                    problem = f"there is no image {image}, and it cannot be fetched: {str(each['error']).strip()}"
+                    problem = f"there is no image {image}, and it cannot be pulled: {str(each['error']).strip()}"
                     raise EngineError(problem, engine=engine.name)
                 if progress is not None:
                     progress(str(each.get("status", "")))

@@ -1,8 +1,9 @@
-"""The files of a project whose change makes a new image necessary.
+"""The inputs of a project's image: the files that require a new build when they change.
 
-With `pip install -e`, the image refers to the project's files, which are copied in at each run: only what declares
-requirements or is compiled counts. Any other installation from a local path copies files into the image: then every
-file of the project counts. In doubt every file counts, which costs a build and never tests old code.
+With `pip install -e`, Python imports the project's files from the project's directory, which is copied to the container
+for each run. Then only files that declare requirements or are compiled are inputs. If pip installs from a local path
+without -e, it copies files into the image, and every file of the project is an input. So is every file in doubt:
+an unnecessary build costs time, but a missing one would test old code.
 
 Source: pip.pypa.io, "Requirements File Format" and "pip install"; packaging.python.org, `dynamic`.
 """
@@ -28,7 +29,7 @@ _ARCHIVE = re.compile(r"\S+\.(?:whl|zip|tar\.gz|tgz|tar\.bz2|tar\.xz)(?=\s|$)")
 
 
 def image_inputs(root: Path, names: Sequence[str], install: str) -> list[str]:
-    """Return the files that decide what the image holds, sorted.
+    """Return the names of the files that are inputs of the image, sorted.
 
     Args:
         root: The project's directory.
@@ -40,7 +41,7 @@ def image_inputs(root: Path, names: Sequence[str], install: str) -> list[str]:
     if any(_installs_a_copy(text) for text in texts):
         return sorted(names)
     editable = any(_EDITABLE.search(text) for text in texts)
-    found = requirements | _dynamic(root, names)
+    found = requirements | _dynamic_inputs(root, names)
     for name in names:
         base = name.rpartition("/")[2]
         declares = base in _DECLARING or base in archives or (name.endswith(".txt") and "require" in name)
@@ -50,9 +51,9 @@ def image_inputs(root: Path, names: Sequence[str], install: str) -> list[str]:
 
 
 def _requirement_files(root: Path, names: Sequence[str], install: str) -> tuple[list[str], set[str]]:
-    """Return `install` and the text of each requirements file that it or another one names, and their names.
+    """Return the texts of `install` and of all requirements files it includes, and the names of these files.
 
-    A file is found by its last path component: which directory pip starts from does not matter.
+    Files are compared by their last path component only, because the paths in them are relative to various directories.
     """
     texts, found = [install], set[str]()
     for text in texts:
@@ -66,14 +67,14 @@ def _requirement_files(root: Path, names: Sequence[str], install: str) -> tuple[
 
 
 def _installs_a_copy(text: str) -> bool:
-    """Return True if pip may copy files of the project into the image, other than a built archive."""
+    """Return True if pip may copy files of the project into the image. Wheels and source archives do not count."""
     return any(
         _LOCAL.search(_ARCHIVE.sub("", _REQUIREMENTS.sub("", _EDITABLE.sub("", line)))) for line in text.splitlines()
     )
 
 
-def _dynamic(root: Path, names: Sequence[str]) -> set[str]:
-    """Return the files that a pyproject.toml with dynamic fields names, by their path from there."""
+def _dynamic_inputs(root: Path, names: Sequence[str]) -> set[str]:
+    """Return the files that a pyproject.toml with dynamic fields mentions, such as a list of dependencies."""
     found = set[str]()
     for name in names:
         path = PurePosixPath(name)

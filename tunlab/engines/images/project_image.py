@@ -1,4 +1,4 @@
-"""An image with what a user's project needs, and with none of its files: those are carried in at each run.
+"""An image with the dependencies of a user's project, without its files: they are copied to the container for each run.
 
 Source: packaging.python.org; pip.pypa.io, "Local project installs"; the Dockerfile reference, COPY and RUN.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _NAME = "tunlab-project"
 _LIST = ".tunlab-copied"
 
-_TAKE_OUT = f"""
+_REMOVE_COPIED_FILES = f"""
 import contextlib, os
 with open({_LIST!r}, "rb") as file:
     files, directories = (part.split(b"\\0") for part in file.read().split(b"\\0\\0"))
@@ -32,9 +32,10 @@ for path in directories:
     with contextlib.suppress(OSError):
         os.rmdir(path)
 """.strip()
-"""Removes from the image what was copied for the installation: a file that the project has no more would live on there,
-under those that a run carries in. What the installation has made beside them (a compiled module, an egg-info) stays,
-and with it the directories that it is in.
+"""A Python program that removes the files copied for the installation from the image.
+
+If they stayed, a file that was deleted in the project would still exist in later runs. Files that the installation
+created (compiled modules, egg-info) stay, with the directories that contain them.
 """
 
 
@@ -47,14 +48,20 @@ def ensure_project_image(
     *,
     progress: Progress | None = None,
 ) -> str:
-    """An image upon `base` with what a project needs: its tag. Made anew when what says what it needs has changed.
+    """Build an image with a project's dependencies unless the engine has it; return its tag.
 
-    names     the project's files, relative to `root`
-    install   arguments of pip, each as one writes them in a shell; run in the project's directory
+    Args:
+        engine: The engine that builds it.
+        base: The image to build on.
+        root: The project's directory.
+        names: The project's files, relative to `root`.
+        install: Arguments of `pip install`, quoted as in a shell; pip runs in the project's directory.
+        progress: Called with each line of the build's output.
 
-    Raises EngineError with pip's output.
+    Raises:
+        EngineError: The build failed; the error has pip's output.
     """
-    names = [name for name in names if (root / name).is_file()]  # no link to a directory
+    names = [name for name in names if (root / name).is_file()]  # not links to directories
     arguments = [word for each in install for word in shlex.split(each)]
     command = ["python3", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", *arguments]
     lines = [
@@ -62,31 +69,31 @@ def ensure_project_image(
         f"WORKDIR {json.dumps(str(root))}",
         'COPY [".", "."]',
         f"RUN {json.dumps(command)}",
-        f"RUN {json.dumps(['python3', '-c', _TAKE_OUT])}",
+        f"RUN {json.dumps(['python3', '-c', _REMOVE_COPIED_FILES])}",
     ]
     dockerfile = "\n".join(lines).encode() + b"\n"
-    says = {name: (root / name).read_bytes() for name in image_inputs(root, names, " ".join(arguments))}
-    tag = image_tag(_NAME, {**says, "Dockerfile": dockerfile}, {})
-    context: Mapping[str, bytes] = _Lazily(root, names, {"Dockerfile": dockerfile, _LIST: _listed(names)})
+    inputs = {name: (root / name).read_bytes() for name in image_inputs(root, names, " ".join(arguments))}
+    tag = image_tag(_NAME, {**inputs, "Dockerfile": dockerfile}, {})
+    context: Mapping[str, bytes] = _LazyContext(root, names, {"Dockerfile": dockerfile, _LIST: _copied_list(names)})
     return ensure_image(engine, _NAME, context, progress=progress, tag=tag)
 
 
-def _listed(names: Sequence[str]) -> bytes:
-    """All that is copied, two NULs, the directories that are made for it, the innermost first; NUL between two names.
+def _copied_list(names: Sequence[str]) -> bytes:
+    """Return the list that _REMOVE_COPIED_FILES reads: files, two NULs, their directories, deepest first.
 
-    The Dockerfile of the build is copied too.
+    Names are separated by one NUL. COPY also copies the Dockerfile.
     """
     directories = {str(parent) for name in names for parent in PurePosixPath(name).parents[:-1]}
-    innermost = sorted(directories, key=lambda path: (-path.count("/"), path))
+    deepest_first = sorted(directories, key=lambda path: (-path.count("/"), path))
     files = ["Dockerfile", _LIST, *names]
-    return b"\0\0".join(b"\0".join(os.fsencode(each) for each in part) for part in (files, innermost))
+    return b"\0\0".join(b"\0".join(os.fsencode(each) for each in part) for part in (files, deepest_first))
 
 
-class _Lazily(dict[str, bytes]):
-    """The project's files as a build's context, read when they are needed: mostly the image is there."""
+class _LazyContext(dict[str, bytes]):
+    """A build context that reads the project's files on access, because usually no build is needed."""
 
-    def __init__(self, root: Path, names: Sequence[str], made: Mapping[str, bytes]) -> None:
-        super().__init__({**dict.fromkeys(names, b""), **made})
+    def __init__(self, root: Path, names: Sequence[str], generated: Mapping[str, bytes]) -> None:
+        super().__init__({**dict.fromkeys(names, b""), **generated})
         self._root = root
 
     def __getitem__(self, name: str) -> bytes:

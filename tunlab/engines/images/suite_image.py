@@ -1,7 +1,7 @@
-"""The image that a suite runs in: tunlab, pytest and pytest-xdist on a Python, built from tunlab's own Dockerfile.
+"""The image that a suite runs in: Python, tunlab, pytest and pytest-xdist, built from tunlab's Dockerfile.
 
-Where tunlab was installed its source is put together again from what its wheel has brought, so that no registry needs
-to know this version.
+If tunlab was installed from a wheel, the build context is reconstructed from the installed files, so that the build
+does not depend on this version being in a package index.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ if TYPE_CHECKING:
     from tunlab.engines.connection.engine import Engine
 
 BASE_VARIABLE = "TUNLAB_BASE_IMAGE"
-"""The environment variable that names the image to build on; "{python}" in it stands for the version asked for."""
+"""The environment variable that names the base image; "{python}" in it is replaced by the requested Python version."""
 
 NAME = "tunlab-suite"
-_BESIDE = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE")
+_ROOT_FILES = ("Dockerfile", "pyproject.toml", "README.md", "LICENSE")
 
 
-def source() -> dict[str, bytes]:
-    """What tunlab is built from, and its Dockerfile: content by relative path. Raises EngineError if it is not whole.
+def tunlab_source() -> dict[str, bytes]:
+    """Return tunlab's source and Dockerfile, as contents by relative path, from the checkout or the installed wheel.
 
-    Of a checkout, its files; else what the wheel holds of them.
+    Raises:
+        EngineError: The installation lacks some of the files.
     """
     package = Path(tunlab.__file__).parent
     root = package.parent
-    if all((root / name).is_file() for name in _BESIDE) and (root / "lab").is_dir():
-        wanted = (*_BESIDE, "tunlab/", "lab/")
+    if all((root / name).is_file() for name in _ROOT_FILES) and (root / "lab").is_dir():
+        wanted = (*_ROOT_FILES, "tunlab/", "lab/")
         return {name: (root / name).read_bytes() for name in project_files(root) if name.startswith(wanted)}
     found = {}
     for path in sorted(package.rglob("*")):
@@ -47,18 +48,18 @@ def source() -> dict[str, bytes]:
         else:
             name = f"tunlab/{name}"
         found[name] = path.read_bytes()
-    if missing := [name for name in _BESIDE if name not in found]:
-        problem = f"the tunlab in {package} lacks {', '.join(missing)}, from which its image is built"
-        raise EngineError(problem, remedy="install it from a wheel, or name an image (--image)")
+    if missing := [name for name in _ROOT_FILES if name not in found]:
+        problem = f"the installation of tunlab in {package} lacks {', '.join(missing)}, which its image is built from"
+        raise EngineError(problem, remedy="install tunlab from a wheel, or name an image with --image")
     return found
 
 
 def base_image(python: str = "") -> str:
-    """The image to build on for a version of Python, "" for any; "" for the Dockerfile's own."""
-    given = os.environ.get(BASE_VARIABLE, "")
-    if "{python}" in given:
-        return given.replace("{python}", python or "3.13")
-    return f"python:{python}-slim-bookworm" if python else given
+    """Return the base image for a Python version ("" for any version), "" for the Dockerfile's default."""
+    image = os.environ.get(BASE_VARIABLE, "")
+    if "{python}" in image:
+        return image.replace("{python}", python or "3.13")
+    return f"python:{python}-slim-bookworm" if python else image
 
 
 def ensure_suite_image(
@@ -69,16 +70,20 @@ def ensure_suite_image(
     extras: str = "",
     progress: Progress | None = None,
 ) -> str:
-    """The tag of the image, built unless it is there.
+    """Build the image unless the engine has it; return its tag.
 
-    python     version, "3.12"; "" for what the Dockerfile or TUNLAB_BASE_IMAGE has
-    packages   Debian packages, with spaces between; ping's is there without
-    extras     tunlab's own, as "test"
+    Args:
+        engine: The engine that builds it.
+        python: The Python version, such as "3.12"; "" for the version in the Dockerfile or TUNLAB_BASE_IMAGE.
+        packages: Names of Debian packages, separated by spaces, in addition to iputils-ping.
+        extras: tunlab's extras to install, such as "test".
+        progress: Called with each line of the build's output.
 
-    Raises EngineError.
+    Raises:
+        EngineError: The build failed.
     """
     arguments = {"EXTRAS": extras, "BASE_IMAGE": base_image(python)}
     if packages:
         arguments["PROGRAMS"] = f"iputils-ping {packages}"
     given = {name: value for name, value in arguments.items() if value}
-    return ensure_image(engine, NAME, source(), arguments=given, progress=progress)
+    return ensure_image(engine, NAME, tunlab_source(), arguments=given, progress=progress)

@@ -1,1 +1,1 @@
-"""The user's project: its root, its settings and the files to copy into containers."""
+"""The user's project: its root, its settings and the files to copy to containers."""

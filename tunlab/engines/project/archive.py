@@ -1,6 +1,6 @@
-"""Files as a tar: what a container is given, and what it gives back.
+"""The project's files, and tar archives that copy files to and from containers.
 
-Source: tar(5) as Python's tarfile writes it (pax), gitignore(5).
+Source: tar(5) for the pax format that tarfile writes, gitignore(5).
 """
 
 from __future__ import annotations
@@ -11,95 +11,114 @@ import os
 import subprocess
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-JUNK = frozenset((
+from tunlab.errors import EngineError
+
+_IGNORED = frozenset((
     ".git", ".hg", ".svn", ".venv", "venv", ".tox", ".nox", "__pycache__", ".pytest_cache", ".mypy_cache",
     ".ruff_cache", ".hypothesis", ".import_linter_cache", ".eggs", "node_modules",
 ))  # fmt: skip
-"""Directories that are never part of a project, for projects without git."""
+"""Directories that are ignored in projects without git."""
 
 _BUILD_OUTPUT = frozenset(("build", "dist"))
-"""Ignored at the root only: further down, `build` may be a package."""
+"""Directories that are ignored only at the root, because a package may be named `build`."""
 
-HEAVY = 50_000_000
-"""Octets of which carrying them is worth a word."""
+_LARGE_PROJECT = 50_000_000  # bytes
 
 
 def project_files(root: Path) -> list[str]:
-    """The project's files, relative to `root`, sorted: those that git knows or would add; else all but junk."""
-    return sorted(_by_git(root) or _by_looking(root))
+    """Return the project's files, relative to `root` and sorted.
+
+    In a git repository these are the tracked files and the untracked files that git does not ignore. Otherwise all
+    files outside caches, virtual environments and build directories.
+    """
+    return sorted(_git_files(root) or _walk(root))
 
 
-def _by_git(root: Path) -> list[str]:
+def _git_files(root: Path) -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--deduplicate"]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         return []
-    if done.returncode:  # nor is it a repository
+    if done.returncode:  # not a repository
         return []
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    # Deleted ones are in git's index still; a submodule is a directory.
+    # git lists deleted files until the deletion is staged, and submodules, which are directories.
     return [name for name in names if (root / name).is_symlink() or (root / name).is_file()]
 
 
-def _by_looking(root: Path) -> Iterator[str]:
+def _walk(root: Path) -> Iterator[str]:
     for directory, below, files in os.walk(root):
-        ignored = JUNK | _BUILD_OUTPUT if Path(directory) == root else JUNK
+        ignored = _IGNORED | _BUILD_OUTPUT if Path(directory) == root else _IGNORED
         below[:] = [
             name for name in below if name not in ignored and not (Path(directory) / name / "pyvenv.cfg").exists()
         ]
         for name in files:
             path = Path(directory) / name
-            if path.is_symlink() or path.is_file():  # no socket, no FIFO
+            if path.is_symlink() or path.is_file():  # not sockets and FIFOs
                 yield str(path.relative_to(root))
 
 
-def matching(root: Path, pattern: str) -> list[str]:
-    """The files that a pattern fits, or that are below a directory that it fits, whether or not git ignores them.
+def matching_files(root: Path, pattern: str) -> list[str]:
+    """Return the files that match a glob pattern, and those in matching directories, even if git ignores them.
 
-    Junk stays out, unless the pattern names it itself.
+    Caches, virtual environments and build directories are left out unless the pattern names them.
     """
-    named = JUNK.difference(PurePosixPath(pattern).parts)
-    output = _BUILD_OUTPUT.difference(PurePosixPath(pattern).parts)
+    ignored = _IGNORED.difference(PurePosixPath(pattern).parts)
+    build_output = _BUILD_OUTPUT.difference(PurePosixPath(pattern).parts)
     found = set[str]()
     for match in root.glob(pattern):
         for path in match.rglob("*") if match.is_dir() else (match,):
             name = path.relative_to(root)
-            if name.parts[0] in output:
+            if name.parts[0] in build_output:
                 continue
-            if named.isdisjoint(name.parts) and path.is_file() and not _in_an_environment(root, name):
+            if ignored.isdisjoint(name.parts) and path.is_file() and not _in_virtual_environment(root, name):
                 found.add(name.as_posix())
     return sorted(found)
 
 
-def _in_an_environment(root: Path, name: Path) -> bool:
+def _in_virtual_environment(root: Path, name: Path) -> bool:
     return any((root / parent / "pyvenv.cfg").exists() for parent in name.parents[:-1])
 
 
-def heavy(root: Path, names: Iterable[str]) -> str:
-    """That the files take their time and memory to be carried, and where most of it is; "" where they are not many."""
+def size_warning(root: Path, names: Iterable[str]) -> str:
+    """Return a warning that names the largest directories if the files exceed 50 MB, else ""."""
     by_directory = Counter[str]()
     for name in names:
-        with contextlib.suppress(OSError):  # gone since it was listed: `packed` says so
+        with contextlib.suppress(OSError):  # deleted since it was listed: `pack` reports it
             by_directory[name.rpartition("/")[0] or "."] += (root / name).lstat().st_size
-    if by_directory.total() <= HEAVY:
+    if by_directory.total() <= _LARGE_PROJECT:
         return ""
     largest = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in by_directory.most_common(3))
     return (
-        f"the project's files are {by_directory.total() / 1e6:.0f} MB, held in memory and carried in at each run"
-        f" ({largest}): let git ignore what the tests do not need, or mount it"
+        f"the project's files are {by_directory.total() / 1e6:.0f} MB, and are copied to the container for each run"
+        f" ({largest}): add those that the tests do not need to .gitignore, or mount them"
     )
 
 
-def packed(root: Path, names: Iterable[str], more: Mapping[str, bytes] | None = None) -> bytes:
-    """A tar of the files of these names below `root`, and of texts by theirs.
+@contextmanager
+def translate_file_errors() -> Iterator[None]:
+    """Raise EngineError for an OSError from the project's files. Do not use an engine inside the block."""
+    try:
+        yield
+    except FileNotFoundError as error:  # an editor's temporary file, or a file that a build writes again
+        problem = f"{error.filename} was deleted while the project's files were read"
+        raise EngineError(problem, remedy="run it again") from error
+    except OSError as error:
+        problem = f"{error.filename or 'a file of the project'} cannot be read: {error.strerror or error}"
+        remedy = "make it readable, or add it to .gitignore, because the project's files are copied to the container"
+        raise EngineError(problem, remedy=remedy) from error
 
-    All are root's: in a container with few capabilities root itself may not write to others' files. Equal files make
-    equal octets but for their times.
+
+def pack(root: Path, names: Iterable[str]) -> bytes:
+    """Return a tar archive of files below `root`, with their directories.
+
+    The owner of all entries is root: in a container with few capabilities even root cannot write to others' files.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -108,27 +127,22 @@ def packed(root: Path, names: Iterable[str], more: Mapping[str, bytes] | None = 
             for parent in reversed(PurePosixPath(name).parents[:-1]):
                 if str(parent) not in directories:
                     directories.add(str(parent))
-                    tar.add(root / parent, str(parent), recursive=False, filter=_roots)
-            tar.add(root / name, name, recursive=False, filter=_roots)
-        for name, content in (more or {}).items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(content), 0o644
-            tar.addfile(entry, io.BytesIO(content))
+                    tar.add(root / parent, str(parent), recursive=False, filter=_set_owner_root)
+            tar.add(root / name, name, recursive=False, filter=_set_owner_root)
     return buffer.getvalue()
 
 
-def _roots(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+def _set_owner_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     entry.uid = entry.gid = 0
     entry.uname = entry.gname = "root"
     return entry
 
 
-def unpacked(archive: IO[bytes], root: Path, *, below: str) -> list[Path]:
-    """Write the plain files of a tar that are in its directory `below` to `root`; returns where they are, sorted.
+def unpack(archive: IO[bytes], root: Path, *, below: str) -> list[Path]:
+    """Write the regular files of a tar archive's directory `below` to `root`; return their paths, sorted.
 
-    If `below` is a file there, it becomes `root` itself.
-
-    A name that leaves `root`, by ".." or over a link, is passed over: what comes from a container is not trusted.
+    If `below` is a file in the archive, it is written to `root` itself. Entries that would be written outside `root`,
+    through ".." or a symbolic link, are skipped: archives from containers are not trusted.
     """
     written = []
     with tarfile.open(fileobj=archive) as tar:

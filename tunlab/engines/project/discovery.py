@@ -1,6 +1,6 @@
-"""A user's project, as it is to be run in a container: its root, its files, what it needs to be installed.
+"""The root of a user's project, its files, its pyproject.toml and what pip installs for it.
 
-Source: packaging.python.org for pyproject.toml; docs.pytest.org, "rootdir", for what marks a root.
+Source: packaging.python.org for pyproject.toml; docs.pytest.org, "rootdir", for the files that mark a root.
 """
 
 from __future__ import annotations
@@ -11,95 +11,108 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tunlab.engines.project.archive import matching, project_files
+from tunlab.engines.project.archive import matching_files, project_files
 from tunlab.errors import EngineError, TopologyError
 
 FILE, TABLE = "pyproject.toml", ("tool", "tunlab", "test")
-"""Where a project says what its suite needs in a container."""
+"""The file and the table with the settings of `tunlab test`."""
 
-_MARKS = (FILE, "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
+_ROOT_MARKERS = (FILE, "pytest.toml", "pytest.ini", "tox.ini", "setup.cfg", "setup.py")
 _TEST_EXTRAS = ("test", "tests", "testing")
 
 
 def find_root(directory: Path) -> Path:
-    """The project that a directory is in: what git takes for its root; else the nearest with a project's file."""
+    """Return the root of the project that contains a directory.
+
+    This is the root of the git repository, else the nearest directory with a project file, else the directory itself.
+    """
     try:
         done = subprocess.run(
             ["git", "rev-parse", "--show-toplevel"], cwd=directory, capture_output=True, text=True, check=False
         )
         if done.returncode == 0 and directory.is_relative_to(top := Path(done.stdout.removesuffix("\n"))):
             return top
-    except OSError:  # there is no git
+    except OSError:  # git is not installed
         pass
-    whole = (Path("/"), Path.home())  # no project, whatever lies in it
-    near = [each for each in (directory, *directory.parents) if each not in whole]
-    marked = (each for each in near if any((each / name).is_file() for name in _MARKS))
+    excluded = (Path("/"), Path.home())  # never a project, even with a setup.cfg
+    candidates = [each for each in (directory, *directory.parents) if each not in excluded]
+    marked = (each for each in candidates if any((each / name).is_file() for name in _ROOT_MARKERS))
     return next(marked, directory)
 
 
 def is_tunlab(root: Path) -> bool:
-    """Whether the project is tunlab itself: its image has the suite's package installed, from its own Dockerfile."""
-    return section(root, "project").get("name") == "tunlab" and (root / "Dockerfile").is_file()
+    """Return True if the project is tunlab itself, which the suite image already has installed."""
+    return read_table(root, "project").get("name") == "tunlab" and (root / "Dockerfile").is_file()
 
 
-def needs(root: Path) -> list[str]:
-    """What pip is to install for a project that does not say: itself with its test extra, or its requirements.txt."""
-    if section(root, "project"):
-        extras = section(root, "project", "optional-dependencies")
+def default_install(root: Path) -> list[str]:
+    """Return pip's arguments for a project without `install`: itself with its test extra, or requirements.txt."""
+    if read_table(root, "project"):
+        extras = read_table(root, "project", "optional-dependencies")
         extra = next((name for name in _TEST_EXTRAS if name in extras), "")
         return [f"-e .[{extra}]" if extra else "-e ."]
     return ["-r requirements.txt"] if (root / "requirements.txt").is_file() else []
 
 
-def files(root: Path, include: Sequence[str] = ()) -> list[str]:
-    """The project's files by their names, sorted, and those that it asks for beside them.
+def list_files(root: Path, include: Sequence[str] = ()) -> list[str]:
+    """Return the project's files, relative to `root` and sorted.
 
-    include   patterns, as in [tool.tunlab.test]
+    Args:
+        root: The project's directory.
+        include: Patterns for files to add even if git ignores them: `include` of [tool.tunlab.test].
 
-    Raises TopologyError for a pattern that nothing fits: without what it means the suite is another.
+    Raises:
+        TopologyError: No file matches one of the patterns.
     """
     found = set(project_files(root))
     for pattern in include:
-        more = matching(root, pattern)
-        if not more:
+        matches = matching_files(root, pattern)
+        if not matches:
             problem = f"no file matches {pattern!r}"
-            raise wrong(root, "include", problem, "generate the files first, or remove the pattern")
-        found.update(more)
+            raise setting_error(root, "include", problem, "generate the files first, or remove the pattern")
+        found.update(matches)
     return sorted(found)
 
 
-def wrong(root: Path, key: str, problem: str, hint: str) -> TopologyError:
-    """The error for a setting of the project's that cannot be."""
-    return _error(root, ".".join(TABLE), key, problem, hint)
+def setting_error(root: Path, key: str, problem: str, hint: str) -> TopologyError:
+    """Return the error for an invalid value in [tool.tunlab.test]."""
+    return _key_error(root, ".".join(TABLE), key, problem, hint)
 
 
-def _error(root: Path, table: str, key: str, problem: str, hint: str) -> TopologyError:
-    """Return an error with `problem` after the key's name, and `hint` as a sentence."""
+def _key_error(root: Path, table: str, key: str, problem: str, hint: str) -> TopologyError:
+    """Return the error for an invalid value in pyproject.toml, with `hint` as its second sentence."""
     hint = f"{hint[:1].upper()}{hint[1:]}{'' if hint.endswith(('?', '.')) else '.'}" if hint else ""
     return TopologyError(f"is invalid: {problem}", file=str(root / FILE), table=table, key=key, hint=hint)
 
 
-def section(root: Path, *path: str) -> dict[str, Any]:
-    """A table of the project's pyproject.toml by its path, empty where there is none.
+def read_table(root: Path, *path: str) -> dict[str, Any]:
+    """Return a table of the project's pyproject.toml, empty if it does not exist.
 
-    Raises TopologyError for what is not a table, and EngineError for what is no TOML.
+    Args:
+        root: The project's directory.
+        *path: The table's name in parts, such as "tool", "tunlab", "test".
+
+    Raises:
+        TopologyError: A part of the path is not a table.
+        EngineError: The file is not readable, or is not TOML.
     """
-    found = _whole(root)
+    found = _read_pyproject(root)
     for depth, key in enumerate(path):
         value = found.get(key, {})
         if not isinstance(value, dict):
-            hint = f"write [{'.'.join(path[: depth + 1])}] and its keys below that"
+            hint = f"write [{'.'.join(path[: depth + 1])}] and its keys below that line"
             above = ".".join(path[:depth])
-            raise _error(root, above, key, f"{value!r} is not a table", hint)
+            raise _key_error(root, above, key, f"{value!r} is not a table", hint)
         found = value
     return found
 
 
-def _whole(root: Path) -> dict[str, Any]:
+def _read_pyproject(root: Path) -> dict[str, Any]:
     file = root / FILE
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise EngineError(f"{file}: {error}", remedy="mend it: it says what the suite needs") from error
+        remedy = "fix it: tunlab reads the suite's settings from it"
+        raise EngineError(f"{file}: {error}", remedy=remedy) from error

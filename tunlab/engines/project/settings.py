@@ -1,7 +1,4 @@
-"""The table [tool.tunlab.test] of a project's pyproject.toml, and what each setting may say.
-
-The options of `tunlab test` that say the same are held to the same.
-"""
+"""The table [tool.tunlab.test] of pyproject.toml, and checks of its values and of the same options of `tunlab test`."""
 
 from __future__ import annotations
 
@@ -14,8 +11,8 @@ from typing import Any, NamedTuple
 from tunlab.engines.project import discovery
 
 
-class Mistake(NamedTuple):
-    """What is wrong with a text, and what to write instead."""
+class InvalidValue(NamedTuple):
+    """The problem with a value, and a hint about valid values."""
 
     problem: str
     hint: str
@@ -24,69 +21,68 @@ class Mistake(NamedTuple):
         return f"{self.problem}: {self.hint}"
 
 
-def of(root: Path) -> dict[str, Any]:
-    """The settings of the project. Raises TopologyError for what they cannot say."""
-    given = discovery.section(root, *discovery.TABLE)
-    for key, value in given.items():
-        if mistake := _mistake(key, value):
-            raise discovery.wrong(root, key, mistake.problem, mistake.hint)
-    return given
+def read_settings(root: Path) -> dict[str, Any]:
+    """Return the project's settings. Raises TopologyError for an unknown key or an invalid value."""
+    found = discovery.read_table(root, *discovery.TABLE)
+    for key, value in found.items():
+        if invalid := _check_setting(key, value):
+            raise discovery.setting_error(root, key, invalid.problem, invalid.hint)
+    return found
 
 
-def _mistake(key: str, value: object) -> Mistake | None:
+def _check_setting(key: str, value: object) -> InvalidValue | None:
     if key not in _KINDS:
         close = get_close_matches(key, _KINDS, n=1)
-        return Mistake("unknown key", f"did you mean {close[0]}?" if close else f"its keys are: {', '.join(_KINDS)}")
+        hint = f"did you mean {close[0]}?" if close else f"its keys are: {', '.join(_KINDS)}"
+        return InvalidValue("unknown key", hint)
     if _KINDS[key] is str:
-        return None if isinstance(value, str) else Mistake(f"{value!r} is not a string", 'write "…"')
+        return None if isinstance(value, str) else InvalidValue(f"{value!r} is not a string", 'write "…"')
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        return Mistake(f"{value!r} is not a list of strings", 'write ["…", "…"]')
-    check = CHECKS.get(key)
+        return InvalidValue(f"{value!r} is not a list of strings", 'write ["…", "…"]')
+    check = VALUE_CHECKS.get(key)
     return next(filter(None, map(check, value)), None) if check else None
 
 
-def mount(given: str) -> tuple[str, str]:
-    """HERE:THERE as the path inside, and the one on the engine's machine."""
-    here, _, there = given.partition(":")
-    return there, here
+def parse_mount(value: str) -> tuple[str, str]:
+    """Return (path in the container, path on the engine's machine) from SOURCE:TARGET."""
+    source, _, target = value.partition(":")
+    return target, source
 
 
-# ---- each text of a list -------------------------------------------------------------------------------------------
-
-
-def _arguments(given: str) -> Mistake | None:
+def _check_arguments(value: str) -> InvalidValue | None:
     try:
-        shlex.split(given)
+        shlex.split(value)
     except ValueError as error:
-        return Mistake(f"{given!r} cannot be split into words ({str(error).lower()})", "quote it as for a shell")
+        return InvalidValue(f"{value!r} cannot be split into words ({str(error).lower()})", "quote it as for a shell")
     return None
 
 
-def _variable(given: str) -> Mistake | None:
-    named = given.partition("=")[0]
-    return None if named else Mistake(f"{given!r} names no variable", "write NAME or NAME=VALUE")
+def _check_variable(value: str) -> InvalidValue | None:
+    name = value.partition("=")[0]
+    return None if name else InvalidValue(f"{value!r} has no variable name", "write NAME or NAME=VALUE")
 
 
-def _mount(given: str) -> Mistake | None:
-    whole = all(path.startswith("/") for path in mount(given))
-    return None if whole else Mistake(f"{given!r} is not a pair of absolute paths", "write /data:/data")
+def _check_mount(value: str) -> InvalidValue | None:
+    absolute = all(path.startswith("/") for path in parse_mount(value))
+    return None if absolute else InvalidValue(f"{value!r} is not a pair of absolute paths", "write /data:/data")
 
 
-def _pattern(given: str) -> Mistake | None:
-    path = PurePosixPath(given)
+def _check_pattern(value: str) -> InvalidValue | None:
+    path = PurePosixPath(value)
     inside = path.parts and not path.is_absolute() and ".." not in path.parts
-    plain = all(part == "**" or "**" not in part for part in path.parts)  # others pathlib refuses
-    if inside and plain:
+    supported = all(part == "**" or "**" not in part for part in path.parts)  # Path.glob rejects others
+    if inside and supported:
         return None
-    return Mistake(f"{given!r} is not a pattern for files below the project's root", "write src/**/gen_*.py")
+    return InvalidValue(f"{value!r} is not a pattern for files below the project's root", "write src/**/gen_*.py")
 
 
-CHECKS: dict[str, Callable[[str], Mistake | None]] = {
-    "install": _arguments,
-    "env": _variable,
-    "mounts": _mount,
-    "include": _pattern,
+VALUE_CHECKS: dict[str, Callable[[str], InvalidValue | None]] = {
+    "install": _check_arguments,
+    "env": _check_variable,
+    "mounts": _check_mount,
+    "include": _check_pattern,
 }
+"""Checks of the elements of a list, by key."""
 
 _KINDS = {
     "install": list, "packages": list, "capabilities": list, "image": str, "env": list, "mounts": list, "include": list,

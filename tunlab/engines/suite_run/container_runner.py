@@ -1,14 +1,11 @@
-"""The program that runs pytest inside a container, and tells the one outside when it is done and what it has written.
+"""The program in the container of `tunlab test`: it runs pytest and collects the files that the run has changed.
 
-Its life is bound to its standard input: when whoever started it is gone, however that ended, so is all in the
-container, and the engine removes that.
+    stdin   One line: the project's files have been copied, start. End of file: kill all processes.
+    stdout  pytest's output; after it NUL, "tunlab-", a random token, the exit status and a newline.
+    file    A tar archive of the created and changed files; the program keeps running until it has been read.
 
-    in     one line: begin, the project is here; the end of the input: kill all
-    out    what pytest prints, and at its end NUL, "tunlab-", the word that we were given, the exit status, a line break
-    file   what the run has created or changed, as a tar that waits to be fetched until the input ends
-
-Rule for editors: this file is also the program's source, run by `python3 -c` of whatever image: the standard library
-only, and nothing of tunlab.
+The container exits when its standard input closes, so it does not outlive the process that started it.
+The container runs this file with `python3 -c`, so it may import only the standard library.
 """
 
 from __future__ import annotations
@@ -24,58 +21,59 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-JUNK = {".git", "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", "node_modules"}
-"""Caches stay inside."""
+IGNORED = {".git", "__pycache__", ".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", "node_modules"}
+"""Directories that are not copied from the container."""
 
 PROJECT, OUTSIDE = "project", "outside"
-"""The directories in the tar: what is below the project, and the other places by their number."""
+"""The archive's directories: the project's files, and the paths outside the project by their index."""
 
-Known = dict[str, tuple[int, int]]
-
-
-def end_of_output(word: str) -> bytes:
-    """What comes before the exit status."""
-    return f"\0tunlab-{word} ".encode()
+FileTimes = dict[str, tuple[int, int]]
+"""Modification time and size of each file."""
 
 
-def changes_file(word: str) -> str:
-    """Where the tar is."""
-    return f"/tmp/tunlab-{word}.tar"
+def end_marker(token: str) -> bytes:
+    """Return the bytes in the output that precede the exit status."""
+    return f"\0tunlab-{token} ".encode()
+
+
+def archive_path(token: str) -> str:
+    """Return the archive's path in the container."""
+    return f"/tmp/tunlab-{token}.tar"
 
 
 def main(arguments: list[str]) -> int:
-    """Run a command; arguments: one JSON object with word, project, outside and command."""
-    given = json.loads(arguments[0])
+    """Run a command. The only argument is a JSON object with the keys token, project, outside and command."""
+    request = json.loads(arguments[0])
     if not sys.stdin.buffer.readline():
         return 1
-    threading.Thread(target=_die_with_the_input, daemon=True).start()
-    for place in given["outside"]:
-        os.makedirs(os.path.dirname(place), exist_ok=True)  # noqa: PTH103, PTH120
-    before = _files(given["project"])
-    status = _run(given["command"])
-    _pack(given, before)
-    sys.stdout.buffer.write(end_of_output(given["word"]) + f"{status}\n".encode())
+    threading.Thread(target=_exit_when_stdin_closes, daemon=True).start()
+    for path in request["outside"]:
+        os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    before = _file_times(request["project"])
+    status = _run(request["command"])
+    _pack_changes(request, before)
+    sys.stdout.buffer.write(end_marker(request["token"]) + f"{status}\n".encode())
     sys.stdout.buffer.flush()
     while True:
         signal.pause()
 
 
-def _die_with_the_input() -> None:
+def _exit_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
-    os._exit(128 + signal.SIGKILL)  # and with its first process the container ends
+    os._exit(128 + signal.SIGKILL)  # the container exits with its first process
 
 
 def _run(command: list[str]) -> int:
-    wanted: list[int] = []
+    pending: list[int] = []
     child: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _: FrameType | None) -> None:
-        if child is None:  # not begun: it gets it then
-            wanted.append(number)
+        if child is None:  # forwarded once the child has started
+            pending.append(number)
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)  # as a terminal does
+            os.killpg(child.pid, number)  # to the process group, as a terminal does
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, forward)
@@ -84,13 +82,13 @@ def _run(command: list[str]) -> int:
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return 127
-    for number in wanted:
+    for number in pending:
         forward(number, None)
     status = child.wait()
     return status if status >= 0 else 128 - status
 
 
-def _files(root: str) -> Known:
+def _file_times(root: str) -> FileTimes:
     found = {}
     for path in _walk(root):
         with contextlib.suppress(OSError):
@@ -101,19 +99,19 @@ def _files(root: str) -> Known:
 
 def _walk(root: str) -> Iterator[str]:
     for directory, below, names in os.walk(root):
-        below[:] = [name for name in below if name not in JUNK and not name.endswith(".egg-info")]
+        below[:] = [name for name in below if name not in IGNORED and not name.endswith(".egg-info")]
         yield from (os.path.join(directory, name) for name in names)  # noqa: PTH118
 
 
-def _pack(given: dict[str, object], before: Known) -> None:
-    root, outside = str(given["project"]), given["outside"]
-    with tarfile.open(changes_file(str(given["word"])), "w") as tar:
-        for path, seen in sorted(_files(root).items()):
-            if before.get(path) != seen:
+def _pack_changes(request: dict[str, object], before: FileTimes) -> None:
+    root, outside = str(request["project"]), request["outside"]
+    with tarfile.open(archive_path(str(request["token"])), "w") as tar:
+        for path, after in sorted(_file_times(root).items()):
+            if before.get(path) != after:
                 tar.add(path, f"{PROJECT}/{os.path.relpath(path, root)}", recursive=False)
-        for number, place in enumerate(outside if isinstance(outside, list) else []):
-            if os.path.exists(place):  # noqa: PTH110
-                tar.add(place, f"{OUTSIDE}/{number}")
+        for index, path in enumerate(outside if isinstance(outside, list) else []):
+            if os.path.exists(path):  # noqa: PTH110
+                tar.add(path, f"{OUTSIDE}/{index}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""What pytest is told to write outside the project: only what its options name is carried back from there.
+"""The files outside the project that pytest's options tell it to write; they are copied back from the container.
 
-Whatever else a container has written outside stays in it: a test's /etc/hosts is not this machine's.
-Source: docs.pytest.org, "Command-line flags"; the documentation of each plugin that has such an option.
+Other files outside the project are not copied: the container's /etc/hosts must not replace this machine's.
+Source: docs.pytest.org, "Command-line flags", and the documentation of the plugins.
 """
 
 from __future__ import annotations
@@ -15,31 +15,37 @@ _OPTIONS = (
     "--junitxml", "--junit-xml", "--log-file", "--tunlab-record-dir", "--html", "--report-log", "--json-report-file",
     "--alluredir", "--csv", "--md-report-output", "--benchmark-json", "--benchmark-storage", "--profile-svg-path",
 )  # fmt: skip
-"""Options of pytest, of tunlab and of well-known plugins whose value is a file or a directory to write."""
+"""Options of pytest, tunlab and well-known plugins whose value is a file or directory to write."""
 
 _COVERAGE = "--cov-report"
-"""Its value is KIND:PLACE."""
+"""An option with the value TYPE:PATH."""
 
 _INI = ("-o", "--override-ini")
 _SETTINGS = ("log_file", "tunlab_record_dir")
-"""Settings that say the same as an option."""
+"""Settings of the ini file that correspond to one of _OPTIONS."""
 
 
-def added(environment: Mapping[str, str]) -> list[str]:
-    """The arguments that pytest takes from its environment; none from what it will refuse itself."""
+def addopts(environment: Mapping[str, str]) -> list[str]:
+    """Return the arguments in PYTEST_ADDOPTS, none if it is not valid: pytest itself reports that."""
     try:
         return shlex.split(environment.get("PYTEST_ADDOPTS", ""))
     except ValueError:
         return []
 
 
-def outside(arguments: Sequence[str], here: Path, root: Path) -> list[Path]:
-    """The places that pytest's arguments name and that are not below `root`; relative ones begin `here`."""
-    places = (Path(os.path.normpath(here / value)) for value in _named(arguments))
-    return list(dict.fromkeys(place for place in places if not place.is_relative_to(root)))
+def outside_paths(arguments: Sequence[str], directory: Path, root: Path) -> list[Path]:
+    """Return the output paths in pytest's arguments that are not below `root`.
+
+    Args:
+        arguments: pytest's arguments.
+        directory: The working directory, for relative paths.
+        root: The project's directory.
+    """
+    paths = (Path(os.path.normpath(directory / value)) for value in _output_values(arguments))
+    return list(dict.fromkeys(path for path in paths if not path.is_relative_to(root)))
 
 
-def _named(arguments: Sequence[str]) -> Iterator[str]:
+def _output_values(arguments: Sequence[str]) -> Iterator[str]:
     for each, following in zip(arguments, (*arguments, "")[1:], strict=True):
         option, equals, value = each.partition("=")
         if each.startswith("-o") and each != "-o":

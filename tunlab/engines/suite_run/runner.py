@@ -1,4 +1,4 @@
-"""A suite run in one container: the project carried in, pytest's output and files carried out, its exit status."""
+"""The run of a suite in one container: copy the project in, relay pytest's output, copy the changed files back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 
 from tunlab.engines.containers import cleanup, container_labels
 from tunlab.engines.containers.container import Container, Privileges
-from tunlab.engines.project.archive import packed, unpacked
+from tunlab.engines.project.archive import pack, unpack
 from tunlab.engines.suite_run import container_runner
 from tunlab.errors import EngineError
 
@@ -28,22 +28,25 @@ if TYPE_CHECKING:
     from tunlab.engines.containers.attached_streams import AttachedStreams
 
 Write: TypeAlias = Callable[[str, bytes], None]
-"""Told which stream, "out" or "err", and what came."""
+"""Called with a stream's name, "out" or "err", and data of pytest's output."""
 
 _Events: TypeAlias = "queue.SimpleQueue[tuple[str, bytes | int]]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Suite:
-    """What is to be run, and where.
+    """A suite and the container that it runs in.
 
-    root         the project's directory, here and inside
-    directory    in which pytest starts: root, or below it
-    names        the project's files, relative to root
-    arguments    pytest's
-    capabilities beside the least, as "SYS_PTRACE"
-    outside      files and directories not below root that the run writes, to be carried out as well
-    mounts       of the engine's machine, by their paths inside
+    Attributes:
+        root: The project's directory, the same path in the container as on this machine.
+        directory: The working directory: root or a directory below it.
+        names: The project's files, relative to root.
+        arguments: pytest's arguments.
+        outside: Files and directories outside root that the run writes and that are copied back.
+        privileges: What the container may do.
+        capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
+        environment: Environment variables.
+        mounts: Files and directories of the engine's machine by their path in the container.
     """
 
     root: Path
@@ -59,10 +62,11 @@ class Suite:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it ended.
+    """The result of a run.
 
-    status   pytest's exit status; 128 + n if signal n ended it
-    files    what was carried out
+    Attributes:
+        status: pytest's exit status; 128 + n if signal n killed pytest.
+        files: The files that were copied back.
     """
 
     status: int
@@ -70,16 +74,25 @@ class Outcome:
 
 
 def run(engine: Engine, image: str, suite: Suite, write: Write) -> Outcome:
-    """Run a suite; the calling thread is the process's main one. No container is left on any ending.
+    """Run a suite, and remove the container however the run ends. Call this in the main thread.
 
-    SIGINT goes to pytest, as from a terminal; a second one, or SIGTERM, ends the container, and is raised as
-    KeyboardInterrupt or SystemExit. Raises EngineError: for no image, no /dev/net/tun there, a container that ends
-    before pytest does.
+    The first SIGINT is sent to pytest, as by a terminal. A second SIGINT, or SIGTERM, stops the run.
+
+    Args:
+        engine: The engine that runs the container.
+        image: The container's image, with Python and pytest.
+        suite: The suite.
+        write: Called with pytest's output as it arrives.
+
+    Raises:
+        EngineError: The image or /dev/net/tun does not exist, or the container exited before pytest did.
+        KeyboardInterrupt: On a second SIGINT.
+        SystemExit: On SIGTERM.
     """
-    own = container_labels.new_run_id()
-    word = uuid.uuid4().hex
-    given = {
-        "word": word,
+    run_id = container_labels.new_run_id()
+    token = uuid.uuid4().hex
+    request = {
+        "token": token,
         "project": str(suite.root),
         "outside": [str(path) for path in suite.outside],
         "command": ["python3", "-m", "pytest", *suite.arguments],
@@ -88,8 +101,8 @@ def run(engine: Engine, image: str, suite: Suite, write: Write) -> Outcome:
         container = Container.create(
             engine,
             image,
-            ["python3", "-u", "-c", inspect.getsource(container_runner), json.dumps(given)],
-            run=own,
+            ["python3", "-u", "-c", inspect.getsource(container_runner), json.dumps(request)],
+            run=run_id,
             role="test",
             privileges=suite.privileges,
             capabilities=suite.capabilities,
@@ -98,61 +111,61 @@ def run(engine: Engine, image: str, suite: Suite, write: Write) -> Outcome:
             mounts=suite.mounts,
         )
         events: _Events = queue.SimpleQueue()
-        with container.attach() as attached, _reading(attached, events):
-            container.start()  # first: from now on it ends with us
-            container.put(str(suite.root), packed(suite.root, suite.names))
+        with container.attach() as attached, _reader_thread(attached, events):
+            container.start()  # before copying: a started container exits when this process does
+            container.put(str(suite.root), pack(suite.root, suite.names))
             attached.send(b"begin\n")
-            status = _follow(container, events, word, write)
-            files = _fetch(container, word, suite)
+            status = _relay_output(container, events, token, write)
+            files = _copy_back(container, token, suite)
     finally:
-        with _undisturbed():
-            cleanup.remove_run_containers(engine, own)
+        with _ignore_signals():
+            cleanup.remove_run_containers(engine, run_id)
     return Outcome(status, files)
 
 
-def _follow(container: Container, events: _Events, word: str, write: Write) -> int:
-    """Hand on what is printed until pytest has ended; its exit status."""
+def _relay_output(container: Container, events: _Events, token: str, write: Write) -> int:
+    """Write pytest's output until pytest exits; return its exit status."""
     status: int | None = None
-    with _signals_to(events):
-        split = _Split(container_runner.end_of_output(word))
+    with _signals_as_events(events):
+        splitter = _OutputSplitter(container_runner.end_marker(token))
         interrupted = False
         while status is None:
-            kind, what = events.get()
-            if isinstance(what, int):
+            kind, value = events.get()
+            if isinstance(value, int):
                 if kind == "end":
-                    write("out", split.rest())
+                    write("out", splitter.flush())
                     break
-                if what == signal.SIGTERM:
+                if value == signal.SIGTERM:
                     raise SystemExit(128 + signal.SIGTERM)
                 if interrupted:
                     raise KeyboardInterrupt
                 interrupted = True
-                # Not by this thread: an engine that is frozen would keep the second one from being seen.
+                # In a thread: if the engine is frozen, this thread must still see a second SIGINT.
                 threading.Thread(target=_interrupt, args=(container,), name="tunlab-interrupt", daemon=True).start()
             elif kind == "out":
-                shown, status = split.take(what)
-                write("out", shown)
+                output, status = splitter.feed(value)
+                write("out", output)
             else:
-                write("err", what)
+                write("err", value)
     if status is None:
-        problem = f"the container ended before pytest did ({container.ending()}); what it had written is lost with it"
-        remedy = "run it again; with --tunlab-workers a lost container costs one test only"
+        problem = f"the container exited before pytest did ({container.exit_reason()}); the files it wrote are lost"
+        remedy = "run it again; with --tunlab-workers a lost container fails only one test"
         raise EngineError(problem, engine=container.engine.name, container=container.name, remedy=remedy)
     return status
 
 
 def _interrupt(container: Container) -> None:
-    with suppress(EngineError):  # a second Ctrl-C does without
+    with suppress(EngineError):  # the user can press Ctrl-C again
         container.kill("SIGINT")
 
 
 @contextmanager
-def _reading(attached: AttachedStreams, events: _Events) -> Iterator[None]:
-    """Another thread reads, for a signal must be seen while nothing is printed, on whatever kind of connection."""
+def _reader_thread(attached: AttachedStreams, events: _Events) -> Iterator[None]:
+    """Read the output in a thread, so that the main thread sees signals while pytest prints nothing."""
 
     def read() -> None:
-        for piece in attached.pieces():
-            events.put(piece)
+        for stream, data in attached.read_output():
+            events.put((stream, data))
         events.put(("end", 0))
 
     reader = threading.Thread(target=read, name="tunlab-output", daemon=True)
@@ -160,16 +173,16 @@ def _reading(attached: AttachedStreams, events: _Events) -> Iterator[None]:
     try:
         yield
     finally:
-        attached.close()  # else it would wait for the container, which waits for us
+        attached.close()  # otherwise the reader waits for the container, which waits for its standard input to close
         reader.join()
 
 
 @contextmanager
-def _signals_to(events: _Events) -> Iterator[None]:
-    """SIGINT and SIGTERM are events like others: raised between two reads they would cost a piece of output."""
+def _signals_as_events(events: _Events) -> Iterator[None]:
+    """Queue SIGINT and SIGTERM instead of raising exceptions, which could lose output that was just read."""
 
     def note(number: int, _: FrameType | None) -> None:
-        events.put(("signal", number))  # SimpleQueue may be put to by a signal handler
+        events.put(("signal", number))  # SimpleQueue.put is safe in a signal handler
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -180,8 +193,8 @@ def _signals_to(events: _Events) -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """What is removed is removed: a second Ctrl-C may not keep it from that."""
+def _ignore_signals() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM, so that they cannot interrupt the removal of containers."""
     before = {each: signal.signal(each, signal.SIG_IGN) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -190,60 +203,60 @@ def _undisturbed() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-class _Split:
-    """Parts the output from the line at its end that says the exit status, wherever the pieces are cut."""
+class _OutputSplitter:
+    """Separates pytest's output from the marker and exit status at its end, however the chunks are cut."""
 
-    def __init__(self, end: bytes) -> None:
-        self._end, self._held = end, b""
+    def __init__(self, marker: bytes) -> None:
+        self._marker, self._held = marker, b""
 
-    def take(self, piece: bytes) -> tuple[bytes, int | None]:
-        """What may be shown now, and the status once it was said."""
-        held = self._held + piece
-        at = held.find(self._end)
+    def feed(self, chunk: bytes) -> tuple[bytes, int | None]:
+        """Return the output that can be shown now, and the exit status if it has arrived."""
+        held = self._held + chunk
+        at = held.find(self._marker)
         if at >= 0 and held.endswith(b"\n"):
             self._held = b""
-            return held[:at], int(held[at + len(self._end) :])
-        at = at if at >= 0 else _beginning(held, self._end)
+            return held[:at], int(held[at + len(self._marker) :])
+        at = at if at >= 0 else _partial_marker(held, self._marker)
         self._held = held[at:]
         return held[:at], None
 
-    def rest(self) -> bytes:
-        """What was held back."""
+    def flush(self) -> bytes:
+        """Return the output that was held because it could have been the start of the marker."""
         return self._held
 
 
-def _beginning(held: bytes, end: bytes) -> int:
-    """Where in `held` a beginning of `end` stands at its very end; its length if none does."""
-    for length in range(min(len(held), len(end) - 1), 0, -1):
-        if held.endswith(end[:length]):
+def _partial_marker(held: bytes, marker: bytes) -> int:
+    """Return the index at which `held` ends with the first bytes of the marker; len(held) if it does not."""
+    for length in range(min(len(held), len(marker) - 1), 0, -1):
+        if held.endswith(marker[:length]):
             return len(held) - length
     return len(held)
 
 
-def _fetch(container: Container, word: str, suite: Suite) -> list[Path]:
-    """Carry out what the run has written."""
+def _copy_back(container: Container, token: str, suite: Suite) -> list[Path]:
+    """Copy the files that the run has written to this machine; return their paths."""
     with tempfile.TemporaryFile() as outer, tempfile.TemporaryFile() as inner:
-        for piece in container.get(container_runner.changes_file(word)):
-            outer.write(piece)
+        for chunk in container.get(container_runner.archive_path(token)):
+            outer.write(chunk)
         outer.seek(0)
-        _first_file(outer, inner)
+        _extract_first_file(outer, inner)
         files = []
         for prefix, root in (
             (container_runner.PROJECT, suite.root),
-            *((f"{container_runner.OUTSIDE}/{number}", place) for number, place in enumerate(suite.outside)),
+            *((f"{container_runner.OUTSIDE}/{index}", path) for index, path in enumerate(suite.outside)),
         ):
             inner.seek(0)
-            files += unpacked(inner, root, below=prefix)
+            files += unpack(inner, root, below=prefix)
     return files
 
 
-def _first_file(outer: IO[bytes], inner: IO[bytes]) -> None:
+def _extract_first_file(outer: IO[bytes], inner: IO[bytes]) -> None:
     with tarfile.open(fileobj=outer) as tar:
         entry = tar.next()
         content = tar.extractfile(entry) if entry is not None else None
         if content is None:
-            raise EngineError("the container gave no list of what the run has written")
+            raise EngineError("the container did not return the files that the run has written")
         with content:
-            while piece := content.read(1 << 20):
-                inner.write(piece)
+            while chunk := content.read(1 << 20):
+                inner.write(chunk)
     inner.flush()

@@ -1,11 +1,11 @@
-"""Whether a worker's side fits the controller's: asked before the first test, told in a sentence.
+"""Comparison of the workers' Python, pytest, pytest-xdist and tunlab with the controller's, before the first test.
 
-Refused is what cannot work, or would test something else than is installed here. A plugin that the workers lack is only
-told of: most have come with a library (hypothesis, anyio) and do nothing for this suite, and which of them it needs
-nobody knows before it runs. What it needs is missed aloud: an import or a fixture fails, an async test is not run, a
-key of the ini file is unknown. One that works unasked (a time limit, an order by chance) is missed in silence: for it
-there is the line. A plugin that the run names, by -p, required_plugins or an option, keeps the worker from beginning:
-that is told by `startup_error`, where pytest-xdist would show a traceback, and begin another worker, and another.
+Versions with which the run cannot work, or would test something else than is installed here, are errors. A pytest
+plugin that the workers lack is only reported. Most plugins come with a library (hypothesis, anyio) and do nothing for
+the suite; if the suite does need one, an import or a fixture fails. Only the loss of a plugin that acts by itself, such
+as a timeout or a random order, has no other sign than this report. If the run names a missing plugin, by -p,
+required_plugins or one of its options, the worker exits before its first test; `startup_error` reports that. Otherwise
+pytest-xdist would print a traceback and start one more worker after another.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import Any, NamedTuple
 
 from tunlab.errors import EngineError
 
-OLDEST = (3, 11)
+MINIMUM_PYTHON = (3, 11)
 
 
 class Environment(NamedTuple):
-    """What is installed on one side.
+    """The versions that are installed for the controller or for a worker.
 
-    python     "3.11.2"
-    versions   of pytest, pytest-xdist and tunlab; "" for one that is missing
-    plugins    distributions that bring pytest plugins, with their versions
-    kernel     its release
+    Attributes:
+        python: The Python version, such as "3.11.2".
+        versions: The versions of pytest, pytest-xdist and tunlab; "" if not installed.
+        plugins: The distributions that provide pytest plugins, with their versions.
+        kernel: The kernel's release.
     """
 
     python: str
@@ -34,104 +35,110 @@ class Environment(NamedTuple):
     kernel: str = ""
 
     @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Environment:
-        """From what worker_boot says."""
+    def from_worker(cls, facts: Mapping[str, Any]) -> Environment:
+        """Return the environment from the result of worker_boot's `installed_versions`."""
         return cls(facts["python"], facts["versions"], facts["plugins"], facts.get("kernel", ""))
 
     @property
-    def release(self) -> tuple[int, ...]:
-        """The Python's major and minor version."""
+    def python_release(self) -> tuple[int, ...]:
+        """Python's major and minor version."""
         return _release(self.python)
 
 
-def here(plugins: Mapping[str, str]) -> Environment:
-    """The controller's side.
+def local_environment(plugins: Mapping[str, str]) -> Environment:
+    """Return the controller's environment.
 
-    plugins   those that pytest has loaded here; one that is installed and switched off need not be there
+    Args:
+        plugins: The distributions whose plugins pytest has loaded. Workers do not need those it has not loaded.
     """
     import os
 
-    from tunlab.engines.workers.worker_boot import installed
+    from tunlab.engines.workers.worker_boot import installed_versions
 
-    facts = installed()
+    facts = installed_versions()
     return Environment(facts["python"], facts["versions"], plugins, os.uname().release)
 
 
 def check_compatible(controller: Environment, worker: Environment, *, engine: str, image: str) -> None:
-    """Raise EngineError where the two cannot work together, or would test something else than is installed here."""
-    fit = "name an image that fits in --tunlab-image"
-    where = f"the image {image}"
-    if worker.release < OLDEST:
-        raise EngineError(f"{where} has Python {worker.python}; workers need 3.11 or later", engine=engine, remedy=fit)
+    """Raise EngineError if a worker's versions do not work with the controller's, or differ where they must not."""
+    other_image = "name another image in --tunlab-image"
+    subject = f"the image {image}"
+    if worker.python_release < MINIMUM_PYTHON:
+        problem = f"{subject} has Python {worker.python}; workers need 3.11 or later"
+        raise EngineError(problem, engine=engine, remedy=other_image)
     for name, ours in controller.versions.items():
         theirs = worker.versions.get(name, "")
         if not theirs:
-            raise EngineError(f"{where} has no {name}", engine=engine, remedy=f"install {name}=={ours} in it, or {fit}")
+            remedy = f"install {name}=={ours} in it, or {other_image}"
+            raise EngineError(f"{subject} has no {name}", engine=engine, remedy=remedy)
         exact = name == "tunlab"
         if (theirs != ours) if exact else (_release(theirs) != _release(ours)):
-            problem = f"{where} has {name} {theirs}, and here it is {ours}"
-            raise EngineError(problem, engine=engine, remedy=f"install the same on both sides, or {fit}")
+            problem = f"{subject} has {name} {theirs}, but this machine has {ours}"
+            raise EngineError(problem, engine=engine, remedy=f"install the same version in both, or {other_image}")
 
 
-def lacking(controller: Environment, worker: Environment) -> list[str]:
-    """The distributions whose plugins pytest has loaded here, and which are not there."""
-    known = {_normal(name) for name in worker.plugins}
-    return sorted(name for name in controller.plugins if _normal(name) not in known)
+def missing_plugins(controller: Environment, worker: Environment) -> list[str]:
+    """Return the distributions whose plugins pytest has loaded here and which the worker lacks."""
+    known = {_normalize(name) for name in worker.plugins}
+    return sorted(name for name in controller.plugins if _normalize(name) not in known)
 
 
-def startup_error(traceback: str, lacks: Sequence[str], *, engine: str, image: str) -> EngineError:
-    """The error for a worker that ended before its first test, by the traceback that it left.
+def startup_error(traceback: str, missing: Sequence[str], *, engine: str, image: str) -> EngineError:
+    """Return the error for a worker that exited before its first test.
 
-    lacks   what `lacking` says of it
-    image   "" for a worker without one
+    Args:
+        traceback: The worker's traceback.
+        missing: The result of `missing_plugins`.
+        engine: The engine's name, or `rootless`.
+        image: The worker's image, "" for a worker without a container.
     """
     remedy = ""
-    if lacks:
-        out = " ".join(f"-p no:{name}" for name in _entry_points(lacks))
-        remedy = f"it has no {', '.join(lacks)}: install what is missing in the image {image}, or do without: {out}"
+    if missing:
+        options = " ".join(f"-p no:{name}" for name in _entry_points(missing))
+        remedy = f"it lacks {', '.join(missing)}: install them in the image {image}, or disable them here: {options}"
     elif image:
-        remedy = f"the image {image} has to have what the run asks for, or name one that fits in --tunlab-image"
-    return EngineError(f"a worker cannot begin: {_sentence(traceback)}", engine=engine, remedy=remedy)
+        remedy = f"install what the run needs in the image {image}, or name another image in --tunlab-image"
+    return EngineError(f"a worker does not start: {_last_error(traceback)}", engine=engine, remedy=remedy)
 
 
-def _sentence(traceback: str) -> str:
-    """What the exception at the end of a traceback says; of pytest's own for a user's mistake without its name."""
+def _last_error(traceback: str) -> str:
+    """Return the last error message in a traceback, without the `UsageError:` prefix."""
     lines = traceback.rpartition('\n  File "')[2].splitlines()
-    said = [line for line in lines[1:] if line[:1].strip()] or lines[-1:]
-    for line in said:  # argparse's: its usage stands before it
+    messages = [line for line in lines[1:] if line[:1].strip()] or lines[-1:]
+    for line in messages:  # argparse prints its usage before its message
         if ": error: " in line:
             return line.partition(": error: ")[2]
-    return re.sub(r"^[\w.]*\bUsageError: ", "", said[0])
+    return re.sub(r"^[\w.]*\bUsageError: ", "", messages[0])
 
 
 def _entry_points(distributions: Sequence[str]) -> list[str]:
-    """The names by which pytest knows the plugins that these distributions have brought here."""
+    """Return pytest's names of the plugins that these distributions provide on this machine."""
     from importlib.metadata import entry_points
 
-    wanted = {_normal(name) for name in distributions}
-    found = {each.name for each in entry_points(group="pytest11") if each.dist and _normal(each.dist.name) in wanted}
+    wanted = {_normalize(name) for name in distributions}
+    found = {each.name for each in entry_points(group="pytest11") if each.dist and _normalize(each.dist.name) in wanted}
     return sorted(found) or list(distributions)
 
 
 def check_same_python(workers: Iterable[tuple[str, Environment]]) -> None:
-    """Raise EngineError where workers that share the tests have different Pythons: which one ran a test is chance."""
+    """Raise EngineError if workers that share the tests have different Python releases."""
     seen: dict[tuple[int, ...], str] = {}
-    for engine, side in workers:
-        seen.setdefault(side.release, f"{engine} has Python {side.python}")
+    for engine, environment in workers:
+        seen.setdefault(environment.python_release, f"{engine} has Python {environment.python}")
     if len(seen) > 1:
-        problem = f"the workers have different Pythons: {'; '.join(seen.values())}"
-        remedy = "give all engines the same image, or run every test on each: --dist each"
+        problem = f"the workers have different Python versions: {'; '.join(seen.values())}"
+        remedy = "use the same image on all engines, or run every test on each of them: --dist each"
         raise EngineError(problem, remedy=remedy)
 
 
 def differences(controller: Environment, workers: Sequence[tuple[str, Environment]]) -> list[str]:
-    """What differs and may: a line each, for the report's head."""
+    """Return a line for each allowed difference between a worker's environment and the controller's."""
     found = list[str]()
-    for engine, side in workers:
-        if side.release != controller.release:
-            found.append(f"{engine}: Python {side.python}, here {controller.python}")
-        if lacks := lacking(controller, side):
-            found.append(f"{engine}: workers have no {', '.join(lacks)}, which pytest has loaded here")
+    for engine, environment in workers:
+        if environment.python_release != controller.python_release:
+            found.append(f"{engine}: Python {environment.python}, here {controller.python}")
+        if missing := missing_plugins(controller, environment):
+            found.append(f"{engine}: workers lack {', '.join(missing)}, which pytest has loaded here")
     return list(dict.fromkeys(found))
 
 
@@ -139,5 +146,6 @@ def _release(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
-def _normal(name: str) -> str:
+def _normalize(name: str) -> str:
+    """Return a distribution's name in the form that packaging tools compare."""
     return re.sub(r"[-_.]+", "-", name).lower()

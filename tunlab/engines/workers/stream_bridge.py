@@ -1,12 +1,13 @@
-"""The program that pytest-xdist starts as a worker's "python": it joins that worker's two ends.
+"""The program that pytest-xdist starts as a worker's "python": it connects pytest-xdist to the worker's container.
 
-    python -I -S claim.py GATE SLOT …
+    python -I -S stream_bridge.py BROKER SLOT …
 
-The controller, which has the container's attached stream, listens at the abstract socket GATE and hands the stream over
-as a descriptor; from then on octets go between it and this program's standard input and output, and the controller has
-no part in it. At the end the last of what the worker wrote to its standard error goes back through the gate.
-Stands on the standard library alone, to start in a few milliseconds. Source: unix(7) for SCM_RIGHTS and abstract names;
-the Docker Engine API, "Attach to a container", for the frames.
+The controller listens at the abstract socket BROKER (see stream_broker) and passes the file descriptor of the
+container's attached stream. Then this program copies data between the stream and its standard input and output, without
+the controller. At the end it sends the last part of the worker's standard error to the broker.
+
+It imports only the standard library, to start in a few milliseconds.
+Source: unix(7) for SCM_RIGHTS and abstract names; the Docker Engine API, "Attach to a container", for the frames.
 """
 
 from __future__ import annotations
@@ -19,34 +20,34 @@ import struct
 import sys
 import threading
 
-_FRAME = struct.Struct(">B3xL")  # stream, then octets of payload
+_FRAME = struct.Struct(">B3xL")  # stream number, payload length in bytes
 _STDERR = 2
-_TAIL = 8192
+_TAIL = 8192  # bytes
 
 
-def write(descriptor: int, octets: bytes | bytearray) -> None:
-    """All of it, however much a pipe takes at a time."""
-    view = memoryview(octets)
+def write_all(descriptor: int, data: bytes | bytearray) -> None:
+    """Write all of `data`, in several calls if necessary."""
+    view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
 
 
-def forward(stream: socket.socket) -> None:
-    """Standard input into the container until it ends; then the container's own ends, too."""
+def forward_stdin(stream: socket.socket) -> None:
+    """Copy standard input to the container until it ends, then close the container's standard input."""
     try:
-        while octets := os.read(0, 65_536):
-            stream.sendall(octets)
+        while data := os.read(0, 65_536):
+            stream.sendall(data)
         stream.shutdown(socket.SHUT_WR)
-    except OSError:  # the container, or its engine, is gone: the other direction says so
+    except OSError:  # the container or its engine is lost; forward_output notices it too
         pass
 
 
-def backward(stream: socket.socket) -> bytes:
-    """The container's output until it ends; returns the end of its standard error."""
+def forward_output(stream: socket.socket) -> bytes:
+    """Copy the container's output to standard output and error; return the last part of its standard error."""
     pending, tail = bytearray(), bytearray()
     try:
-        while octets := stream.recv(65_536):
-            pending += octets
+        while data := stream.recv(65_536):
+            pending += data
             at, out = 0, bytearray()
             while len(pending) - at >= _FRAME.size:
                 kind, size = _FRAME.unpack_from(pending, at)
@@ -54,32 +55,32 @@ def backward(stream: socket.socket) -> bytes:
                 if len(pending) < end:
                     break
                 if kind == _STDERR:
-                    write(2, pending[start:end])
+                    write_all(2, pending[start:end])
                     tail = (tail + pending[start:end])[-_TAIL:]
                 else:
                     out += pending[start:end]
                 at = end
             del pending[:at]
-            write(1, out)
-    except OSError:  # the engine is gone, or the controller
+            write_all(1, out)
+    except OSError:  # the engine or the controller is lost
         pass
     return bytes(tail)
 
 
 def main(name: str, slot: str) -> int:
-    """Take the stream of the slot's container, and join; returns the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the controller's, which then ends the containers
-    with socket.socket(socket.AF_UNIX) as gate:
-        gate.connect("\0" + name)
-        gate.sendall(slot.encode() + b"\n")
-        _, descriptors, _, _ = socket.recv_fds(gate, 1, 1)
-        if not descriptors:  # there is no container for this slot
+    """Get the stream of the slot's container from the broker, and copy data; return the exit status."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the controller ends the containers
+    with socket.socket(socket.AF_UNIX) as broker:
+        broker.connect("\0" + name)
+        broker.sendall(slot.encode() + b"\n")
+        _, descriptors, _, _ = socket.recv_fds(broker, 1, 1)
+        if not descriptors:  # the slot has no container
             return 1
         stream = socket.socket(fileno=descriptors[0])
-        threading.Thread(target=forward, args=(stream,), daemon=True).start()
-        said = backward(stream)
-        with contextlib.suppress(OSError):  # a controller that was killed asks no more
-            gate.sendall(said)
+        threading.Thread(target=forward_stdin, args=(stream,), daemon=True).start()
+        tail = forward_output(stream)
+        with contextlib.suppress(OSError):  # the controller was killed
+            broker.sendall(tail)
     return 0
 
 
@@ -87,4 +88,4 @@ if __name__ == "__main__":
     _status = main(*sys.argv[1:3])
     with contextlib.suppress(OSError):
         sys.stdout.close()
-    os._exit(_status)  # the thread at standard input may wait for ever
+    os._exit(_status)  # without waiting for the thread that reads standard input

@@ -1,6 +1,6 @@
-"""The gate at which a worker's program claims the stream of its container.
+"""A server that passes the streams of the workers' containers to the programs that pytest-xdist starts for them.
 
-An abstract socket: it is no file, so nothing of it stays however this process ends. Who knocks must be of our user.
+It listens at an abstract socket, which has no file to remove, and accepts only processes of the same user.
 Source: unix(7), SO_PEERCRED and abstract names.
 """
 
@@ -14,73 +14,75 @@ import threading
 from collections.abc import Callable
 from typing import TypeAlias
 
-_CREDENTIALS = struct.Struct("iII")
-_LONGEST = 8192
-_ACCEPTING = 30.0
+_CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
+_TAIL = 8192  # bytes
+_REQUEST_TIMEOUT = 30.0  # seconds
 
 
-Claim: TypeAlias = tuple[int, Callable[[bytes], None]]
-"""The descriptor of a container's stream, and who is told the end of what the worker wrote to its standard error."""
+WorkerStream: TypeAlias = tuple[int, Callable[[bytes], None]]
+"""The file descriptor of a container's stream, and a function that takes the last part of its standard error."""
 
 
 class StreamBroker:
-    """Listens from the start; `name` is for tunlab.engines.workers.stream_bridge."""
+    """A server thread that starts with the object. `name` is the abstract socket's name, for stream_bridge."""
 
-    def __init__(self, claimed: Callable[[int], Claim | None]) -> None:
-        """Open the gate.
+    def __init__(self, open_stream: Callable[[int], WorkerStream | None]) -> None:
+        """Listen for requests.
 
-        claimed   answers a seat's number with what belongs to it, or None; the descriptor is closed once handed over
+        Args:
+            open_stream: Returns the stream for a slot's number, None if the slot has no container. The broker closes
+                the descriptor after passing it.
         """
-        self._claimed = claimed
+        self._open_stream = open_stream
         self.name = f"tunlab-{os.getpid()}-{secrets.token_hex(8)}"
-        self._door = socket.socket(socket.AF_UNIX)
-        self._door.bind("\0" + self.name)
-        self._door.listen()
-        self._thread = threading.Thread(target=self._serve, name="tunlab gate", daemon=True)
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind("\0" + self.name)
+        self._listener.listen()
+        self._thread = threading.Thread(target=self._serve, name="tunlab broker", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Let nobody in any more."""
-        if self._door.fileno() < 0:
+        """Stop accepting requests."""
+        if self._listener.fileno() < 0:
             return
-        self._door.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        self._listener.shutdown(socket.SHUT_RDWR)  # makes accept() return
         self._thread.join()
-        self._door.close()
+        self._listener.close()
 
     def _serve(self) -> None:
         while True:
             try:
-                knocking, _ = self._door.accept()
+                connection, _ = self._listener.accept()
             except OSError:
                 return
-            threading.Thread(target=self._let_in, args=(knocking,), name="tunlab worker", daemon=True).start()
+            threading.Thread(target=self._handle, args=(connection,), name="tunlab worker", daemon=True).start()
 
-    def _let_in(self, knocking: socket.socket) -> None:
-        with knocking:
+    def _handle(self, connection: socket.socket) -> None:
+        """Pass a worker's stream to a client, and read the last part of the worker's standard error from it."""
+        with connection:
             try:
-                _, uid, _ = _CREDENTIALS.unpack(
-                    knocking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-                )
+                credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+                _, uid, _ = _CREDENTIALS.unpack(credentials)
                 if uid != os.geteuid():
                     return
-                knocking.settimeout(_ACCEPTING)
-                asked = b""
-                while not asked.endswith(b"\n"):
-                    octets = knocking.recv(16)
-                    if not octets:
+                connection.settimeout(_REQUEST_TIMEOUT)
+                request = b""
+                while not request.endswith(b"\n"):
+                    data = connection.recv(16)
+                    if not data:
                         return
-                    asked += octets
-                if (claim := self._claimed(int(asked))) is None:
+                    request += data
+                if (stream := self._open_stream(int(request))) is None:
                     return
-                descriptor, tell = claim
+                descriptor, set_stderr_tail = stream
                 try:
-                    socket.send_fds(knocking, [b"\0"], [descriptor])
+                    socket.send_fds(connection, [b"\0"], [descriptor])
                 finally:
                     os.close(descriptor)
-                knocking.settimeout(None)
-                said = bytearray()
-                while octets := knocking.recv(_LONGEST):
-                    said += octets
+                connection.settimeout(None)
+                tail = bytearray()
+                while data := connection.recv(_TAIL):
+                    tail += data
             except (OSError, ValueError):
                 return
-            tell(bytes(said[-_LONGEST:]))
+            set_stderr_tail(bytes(tail[-_TAIL:]))

@@ -1,12 +1,10 @@
-"""The program of a worker's container: it says what is installed here, then becomes the worker of pytest-xdist.
+"""The program of a worker's container: it reports what is installed, then becomes a worker of pytest-xdist.
 
-Its text is the container's command (`python3 -u -c …`), so it stands on the standard library alone: an image without
-tunlab, or without pytest, is to be told in a sentence and not by a traceback.
+The container runs this file with `python3 -u -c`. It imports only the standard library, so that it can report an image
+that lacks tunlab or pytest.
 
-BufferedStdout gathers what the worker writes: each write to a container's output wakes four processes on its way.
-
-The container lives no longer than its standard input: Docker closes that when whoever attached goes away, however they
-went, and a worker in the middle of a test would notice only after execnet's fifteen seconds.
+The container exits soon after its standard input closes. Docker closes it when the attached client disconnects, even if
+that was killed. Without this, a worker that is running a test would exit only after execnet's timeout of 15 seconds.
 
 Source: poll(2), POLLHUP; fcntl(2), F_SETPIPE_SZ.
 """
@@ -25,14 +23,16 @@ from pathlib import Path
 from typing import Any
 
 HELLO = "tunlab-worker "
-_UNCLAIMED = 300  # seconds; a controller builds images and starts other containers meanwhile
-_GRACE = 2.0  # seconds for a worker that is ending anyway
-_GATHERING = 0.02  # seconds that anything may wait to be sent with what follows
-_ROOM = 1 << 20
+"""The first line of the output is this prefix and a JSON object: the result of `installed_versions`."""
+
+_CLAIM_TIMEOUT = 300  # seconds; meanwhile the controller may build images and start other containers
+_EXIT_DELAY = 2.0  # seconds for a worker to exit by itself
+_FLUSH_DELAY = 0.02  # seconds
+_PIPE_SIZE = 1 << 20  # bytes
 
 
-def installed() -> dict[str, Any]:
-    """What the controller compares: versions, and which distribution brings which pytest plugin."""
+def installed_versions() -> dict[str, Any]:
+    """Return the versions that the controller compares, and the distributions that provide pytest plugins."""
     from importlib import metadata
 
     versions: dict[str, str] = {}
@@ -51,66 +51,67 @@ def installed() -> dict[str, Any]:
     }
 
 
-def end_with(descriptor: int) -> None:
-    """End this process soon after the other end of its standard input has gone."""
+def exit_when_closed(descriptor: int) -> None:
+    """Kill this process soon after the other end of a pipe or socket has closed."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # only what is reported unasked: POLLHUP, POLLERR
+    poll.register(descriptor, 0)  # POLLHUP and POLLERR are always reported
     poll.poll()
-    threading.Event().wait(_GRACE)
+    threading.Event().wait(_EXIT_DELAY)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class BufferedStdout:
-    """Stands between file descriptor 1 and the container's output.
+    """A buffer between file descriptor 1 and the container's output.
 
-    What is written waits for `send`, and no longer than a few milliseconds.
+    Each write to a container's output wakes four processes on its way to the controller, so writes are collected until
+    `send` is called, for at most a few milliseconds.
     """
 
     def __init__(self) -> None:
-        """Take the place of descriptor 1: what is opened upon that from now on comes here."""
+        """Replace file descriptor 1 by a pipe."""
         self._out = os.dup(1)
         self._source, sink = os.pipe()
-        with contextlib.suppress(OSError):  # a limit of the user's: fewer octets fit, and that is all
-            fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, _ROOM)
+        with contextlib.suppress(OSError):  # above the user's limit: the pipe keeps its default size
+            fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(self._source, False)
         os.dup2(sink, 1)
         os.close(sink)
         self._lock = threading.Lock()
-        threading.Thread(target=self._send_in_time, daemon=True).start()
+        threading.Thread(target=self._send_periodically, daemon=True).start()
 
     def send(self) -> bool:
-        """Send what waits; when it returns that is out of this process's hands. False: nothing can come any more."""
+        """Write the collected data to the container's output. Return False if the pipe was closed."""
         with self._lock:
             while True:
                 try:
-                    octets = os.read(self._source, _ROOM)
+                    data = os.read(self._source, _PIPE_SIZE)
                 except BlockingIOError:
                     return True
-                if not octets:
+                if not data:
                     return False
-                while octets:
-                    octets = octets[os.write(self._out, octets) :]
+                while data:
+                    data = data[os.write(self._out, data) :]
 
-    def _send_in_time(self) -> None:
+    def _send_periodically(self) -> None:
         poll = select.poll()
         poll.register(self._source, select.POLLIN)
         pause = threading.Event()
         while poll.poll():
-            pause.wait(_GATHERING)
+            pause.wait(_FLUSH_DELAY)
             if not self.send():
                 return
 
 
 if __name__ == "__main__":
-    threading.Thread(target=end_with, args=(os.dup(0),), daemon=True).start()
-    signal.alarm(_UNCLAIMED)
-    sys.stdout.write(HELLO + json.dumps(installed()) + "\n")
+    threading.Thread(target=exit_when_closed, args=(os.dup(0),), daemon=True).start()
+    signal.alarm(_CLAIM_TIMEOUT)
+    sys.stdout.write(HELLO + json.dumps(installed_versions()) + "\n")
     sys.stdout.flush()
     _line = sys.stdin.readline()
     signal.alarm(0)
     if _line:
-        outlet = BufferedStdout()
+        buffered_stdout = BufferedStdout()
         try:
-            exec(eval(_line))  # execnet's own first line, as its `python -c` has it
+            exec(eval(_line))  # execnet's first line, which it otherwise passes to `python -c`
         finally:
-            outlet.send()
+            buffered_stdout.send()

@@ -1,7 +1,7 @@
-"""A container with one worker of pytest-xdist in it.
+"""A container with one worker of pytest-xdist.
 
-It begins by saying what is installed (worker_boot), then waits for pytest-xdist at its standard input, and ends when
-that is closed.
+Its program (worker_boot) first reports what is installed, then reads pytest-xdist's commands from its standard input,
+and exits when that closes.
 """
 
 from __future__ import annotations
@@ -27,21 +27,24 @@ if TYPE_CHECKING:
     from tunlab.engines.containers.container import Container, Privileges
 
 ROLE = "worker"
-_HELLO_TIMEOUT = 120.0
-_ENDING_TIMEOUT = 5.0
+_HELLO_TIMEOUT = 120.0  # seconds
+_STDERR_TIMEOUT = 5.0  # seconds
 _HEADER = struct.Struct(">BxxxI")
-_TAIL = 4096
+_TAIL = 4096  # bytes
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What all workers of a run have in common.
+class ContainerSettings:
+    """The settings that all worker containers of a run share.
 
-    run          the run's name, for labels
-    directory    that the workers begin in
-    archive      the project's files: a tar with paths below "/"
-    environment  variables for them
-    mounts       of the engine's machine, by their paths inside, read-only
+    Attributes:
+        run: The run's ID, for the labels.
+        directory: The working directory.
+        archive: The project's files as a tar archive, with paths relative to "/".
+        privileges: What the containers may do.
+        capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
+        environment: Environment variables.
+        mounts: Files and directories of the engine's machine by their path in the container; mounted read-only.
     """
 
     run: str
@@ -54,28 +57,36 @@ class Settings:
 
 
 class WorkerContainer:
-    """A worker's container that has said hello.
+    """A worker's container that has reported its versions.
 
-    engine   that it runs on
-    side     what is installed in it
-    said     the end of what it wrote to its standard error
+    Attributes:
+        engine: The engine that runs it.
+        image: The container's image.
+        container: The container.
+        environment: The versions that are installed in it.
+        stderr_tail: The last part of the worker's standard error, once the worker has exited.
     """
 
     def __init__(self, engine: Engine, image: str, container: Container, attached: AttachedStreams) -> None:
-        """For `start`."""
+        """Use `start` instead."""
         self.engine, self.image, self.container = engine, image, container
         self._attached = attached
-        self.said = ""
-        self.ended = threading.Event()
-        self.side: Environment
+        self.stderr_tail = ""
+        self._stderr_received = threading.Event()
+        self.environment: Environment
 
     @classmethod
-    def start(cls, engine: Engine, image: str, settings: Settings, made: list[Container]) -> Self:
-        """Make one, and wait for its hello.
+    def start(cls, engine: Engine, image: str, settings: ContainerSettings, created: list[Container]) -> Self:
+        """Start a container, and wait until it has reported its versions.
 
-        made   gets the container as soon as there is one, so that another thread can remove it
+        Args:
+            engine: The engine that runs it.
+            image: The container's image.
+            settings: The settings of the run's containers.
+            created: The container is appended once it exists, so that another thread can remove it.
 
-        Raises EngineError: what the engine refuses, an image without Python, one that does not answer.
+        Raises:
+            EngineError: The engine refused, the image has no Python, or the container does not answer.
         """
         from tunlab.engines.containers.container import Container
 
@@ -93,9 +104,9 @@ class WorkerContainer:
             directory=settings.directory,
             log=False,
         )
-        made.append(container)
+        created.append(container)
         try:
-            # Attached before it starts: from then on it ends with us.
+            # Attached before it starts, so that it exits when this process does.
             attached = container.attach()
             container.put("/", settings.archive)
             container.start()
@@ -108,71 +119,71 @@ class WorkerContainer:
         return worker
 
     def _wait_for_hello(self) -> None:
-        patience = threading.Timer(_HELLO_TIMEOUT, self._attached.close)
-        patience.daemon = True
-        patience.start()
+        timer = threading.Timer(_HELLO_TIMEOUT, self._attached.close)
+        timer.daemon = True
+        timer.start()
         out, err = b"", b""
         try:
-            for stream, piece in self._attached.pieces():
+            for stream, data in self._attached.read_output():
                 if stream == "err":
-                    err += piece
+                    err += data
                 else:
-                    out += piece
+                    out += data
                 if out.endswith(b"\n"):
                     break
         finally:
-            patience.cancel()
+            timer.cancel()
         line = out.decode(errors="replace")
         if not line.startswith(HELLO) or not line.endswith("\n"):
-            said = (err or out)[-_TAIL:].decode(errors="replace").rstrip()
+            output = (err or out)[-_TAIL:].decode(errors="replace").rstrip()
             raise EngineError(
-                f"a worker in the image {self.image} does not start ({self.container.ending()})",
+                f"a worker in the image {self.image} does not start ({self.container.exit_reason()})",
                 engine=self.engine.name,
                 container=self.container.name,
-                log=said,
+                log=output,
                 remedy="name an image with Python 3.11 or later, pytest and tunlab in --tunlab-image",
             )
-        self.side = Environment.of(json.loads(line.removeprefix(HELLO)))
+        self.environment = Environment.from_worker(json.loads(line.removeprefix(HELLO)))
 
-    def stream(self) -> int:
-        """A descriptor of the stream, for another process; whoever gets it closes it."""
-        door = self._attached.door
-        if type(door) is socket.socket:  # the SDK's own for ssh derives from it, and is not connected
-            return os.dup(door.fileno())
-        # What ssh or TLS carries is known to this process alone: it stays between.
+    def open_stream(self) -> int:
+        """Return a file descriptor of the container's stream, for another process. The caller closes it."""
+        attached = self._attached.socket
+        if type(attached) is socket.socket:  # not the SDK's SSHSocket, a subclass that is not connected
+            return os.dup(attached.fileno())
+        # Another process cannot use the state of a TLS or ssh connection, so threads of this process copy the data.
         near, far = socket.socketpair()
-        for work in (self._outward, self._inward):
-            threading.Thread(target=work, args=(near,), name="tunlab bridge", daemon=True).start()
+        for copy in (self._copy_output, self._copy_input):
+            threading.Thread(target=copy, args=(near,), name="tunlab bridge", daemon=True).start()
         return far.detach()
 
-    def _outward(self, near: socket.socket) -> None:
+    def _copy_output(self, near: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            for stream, piece in self._attached.pieces():
-                near.sendall(_HEADER.pack(2 if stream == "err" else 1, len(piece)) + piece)
+            for stream, data in self._attached.read_output():
+                near.sendall(_HEADER.pack(2 if stream == "err" else 1, len(data)) + data)
         with contextlib.suppress(OSError):
             near.shutdown(socket.SHUT_RDWR)
 
-    def _inward(self, near: socket.socket) -> None:
+    def _copy_input(self, near: socket.socket) -> None:
         with contextlib.suppress(OSError, ValueError):
-            while octets := near.recv(65_536):
-                self._attached.send(octets)
-            self._attached.end_input()
+            while data := near.recv(65_536):
+                self._attached.send(data)
+            self._attached.close_stdin()
 
-    def tell(self, said: bytes) -> None:
-        """What the worker's program brought back when it ended."""
-        self.said = said.decode(errors="replace").rstrip()
-        self.ended.set()
+    def set_stderr_tail(self, tail: bytes) -> None:
+        """Store the last part of the worker's standard error. The broker calls this when the worker has exited."""
+        self.stderr_tail = tail.decode(errors="replace").rstrip()
+        self._stderr_received.set()
 
-    def evidence(self) -> str:
-        """How it ended, and the end of what it said."""
-        self.ended.wait(_ENDING_TIMEOUT)
-        told = f"container {self.container.name} on {self.engine.name}: {self.container.ending()}"
-        return f"{told}\n{self.said}" if self.said else told
+    def exit_report(self) -> str:
+        """Return why the container exited, and the last part of the worker's standard error."""
+        self._stderr_received.wait(_STDERR_TIMEOUT)
+        reason = f"container {self.container.name} on {self.engine.name}: {self.container.exit_reason()}"
+        return f"{reason}\n{self.stderr_tail}" if self.stderr_tail else reason
 
-    def cut(self) -> None:
-        """Close the stream from here, as if the engine had: one that is frozen does not."""
+    def close_stream(self) -> None:
+        """Close the stream, so that pytest-xdist loses the worker: a frozen engine does not close it."""
         self._attached.close()
 
     def remove(self) -> None:
-        """Remove the container; nothing where it is gone. Raises EngineError."""
+        """Remove the container if it exists. Raises EngineError."""
         self.container.remove()

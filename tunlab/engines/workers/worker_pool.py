@@ -1,4 +1,4 @@
-"""The workers of a run on any number of engines: started side by side, replaced where one is lost, ended together."""
+"""The workers of a run, on any number of engines: started in parallel, replaced when lost, removed at the end."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from tunlab.engines.connection.engine import Engine
 from tunlab.engines.containers.cleanup import remove_abandoned_containers
-from tunlab.engines.workers.stream_broker import StreamBroker
-from tunlab.engines.workers.worker_container import Settings, WorkerContainer
+from tunlab.engines.workers.stream_broker import StreamBroker, WorkerStream
+from tunlab.engines.workers.worker_container import ContainerSettings, WorkerContainer
 from tunlab.engines.workers.worker_spec import ROOTLESS, WorkerSpec, check_rootless
 from tunlab.errors import EngineError
 
@@ -21,50 +21,54 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 U = TypeVar("U")
 
-ImageOf = Callable[[Engine], str]
-"""The image of the workers on an engine, made there if need be."""
+EnsureImage = Callable[[Engine], str]
+"""Builds or pulls the workers' image on an engine, and returns its tag."""
 
-_ANSWERING = 10.0  # seconds that an engine has to answer when it is asked whether it lives
-_WATCH = 15.0  # seconds between two questions to an engine that seems well
-_STARTING = 20.0  # seconds that a container may take that was being made when the end came
-_SILENCES = 3  # unanswered ones that make it a lost one
+_PROBE_TIMEOUT = 10.0  # seconds
+_PROBE_INTERVAL = 15.0  # seconds
+_MAX_FAILED_PROBES = 3  # consecutive failures after which an engine is lost
+_START_TIMEOUT = 20.0  # seconds to wait at the end for containers that are still being started
 
 
 class WorkerSlot(NamedTuple):
-    """A worker's place: its number from 0, and the spec of the engine that it begins on, or `rootless`."""
+    """A worker's number, counted from 0, and the spec of its first engine, or `rootless`.
+
+    If the worker is lost, its replacement takes the same slot, possibly on another engine.
+    """
 
     number: int
     spec: str
 
 
 class WorkerPool:
-    """Engines and the workers on them.
+    """The workers of a run and their engines.
 
-    seats   a worker's place each, engine by engine
-    lost    the engines that were lost, each with what it last said
-    left    containers that could not be removed in the end, by their engine
+    Attributes:
+        slots: One slot per worker, sorted by engine.
+        lost: The engines that no longer answer, with the last error of each.
+        unremoved: The names of the containers that could not be removed, by engine.
     """
 
-    def __init__(self, asked: Sequence[WorkerSpec]) -> None:
-        """Connect to the engines. Raises EngineError for one that is not there."""
+    def __init__(self, specs: Sequence[WorkerSpec]) -> None:
+        """Connect to the engines. Raises EngineError if one does not answer."""
         self._engines: dict[str, Engine] = {}
         self._images: dict[str, str] = {}
-        self._made: list[Container] = []
-        self._starting: list[Thread] = []
-        self._at: dict[int, WorkerContainer] = {}
+        self._created: list[Container] = []
+        self._start_threads: list[Thread] = []
+        self._workers: dict[int, WorkerContainer] = {}
         self._closing = Event()
-        self._gate: StreamBroker | None = None
-        self._watching: Thread | None = None
-        self._settings: Settings | None = None
+        self._broker: StreamBroker | None = None
+        self._probe_thread: Thread | None = None
+        self._settings: ContainerSettings | None = None
         self.lost: dict[str, str] = {}
-        self.left: dict[str, list[str]] = {}
+        self.unremoved: dict[str, list[str]] = {}
         try:
-            if any(spec == ROOTLESS for spec, _ in asked):
+            if any(spec == ROOTLESS for spec, _ in specs):
                 check_rootless()
-            for spec, engine in run_parallel(_connected, [spec for spec, _ in asked if spec != ROOTLESS]):
+            for spec, engine in run_parallel(_connect, [spec for spec, _ in specs if spec != ROOTLESS]):
                 self._engines[spec] = engine
-            numbers = (spec for spec, workers in asked for _ in range(workers or self._processors(spec)))
-            self.seats = [WorkerSlot(number, spec) for number, spec in enumerate(numbers)]
+            per_worker = (spec for spec, workers in specs for _ in range(workers or self._processors(spec)))
+            self.slots = [WorkerSlot(number, spec) for number, spec in enumerate(per_worker)]
         except BaseException:
             self.close()
             raise
@@ -73,178 +77,183 @@ class WorkerPool:
         if spec == ROOTLESS:
             return len(os.sched_getaffinity(0))
         engine = self._engines[spec]
-        with engine.asking("ask for its processors"):
+        with engine.translate_errors("read its number of processors"):
             return int(engine.api.info()["NCPU"])
 
     @property
-    def in_containers(self) -> list[WorkerSlot]:
-        """The seats that are containers."""
-        return [seat for seat in self.seats if seat.spec != ROOTLESS]
+    def container_slots(self) -> list[WorkerSlot]:
+        """The slots of the workers in containers."""
+        return [slot for slot in self.slots if slot.spec != ROOTLESS]
 
-    def start(self, settings: Settings, image_of: ImageOf) -> str:
-        """Start every container, all side by side; returns the gate's name for tunlab.engines.workers.stream_bridge.
+    def start(self, settings: ContainerSettings, ensure_image: EnsureImage) -> str:
+        """Start the containers in parallel; return the broker's name for tunlab.engines.workers.stream_bridge.
 
-        Raises EngineError: an image that does not build, a container that does not start.
+        Raises:
+            EngineError: An image cannot be built or pulled, or a container does not start.
         """
         self._settings = settings
-        for spec, image in run_parallel(lambda spec: image_of(self._engines[spec]), list(self._engines)):
+        for spec, image in run_parallel(lambda spec: ensure_image(self._engines[spec]), list(self._engines)):
             self._images[spec] = image
-        for seat, worker in run_parallel(lambda seat: self._worker(seat.spec), self.in_containers, self._starting):
-            self._at[seat.number] = worker
-        self._gate = StreamBroker(self._claimed)
-        self._watching = Thread(target=self._watch, name="tunlab watch", daemon=True)
-        self._watching.start()
-        return self._gate.name
+        start = run_parallel(lambda slot: self._start_worker(slot.spec), self.container_slots, self._start_threads)
+        self._workers = {slot.number: worker for slot, worker in start}
+        self._broker = StreamBroker(self._open_stream)
+        self._probe_thread = Thread(target=self._probe_engines, name="tunlab probe", daemon=True)
+        self._probe_thread.start()
+        return self._broker.name
 
-    def _worker(self, spec: str) -> WorkerContainer:
+    def _start_worker(self, spec: str) -> WorkerContainer:
         assert self._settings is not None
-        worker = WorkerContainer.start(self._engines[spec], self._images[spec], self._settings, self._made)
-        if self._closing.is_set():  # meanwhile; what is made is not looked for any more
+        worker = WorkerContainer.start(self._engines[spec], self._images[spec], self._settings, self._created)
+        if self._closing.is_set():  # remove_workers may have run before this container existed
             worker.remove()
         return worker
 
-    def at(self, seat: int) -> WorkerContainer | None:
-        """The worker that has the seat now; None for a rootless one."""
-        return self._at.get(seat)
+    def worker(self, slot: int) -> WorkerContainer | None:
+        """Return the current worker of a slot, None for a rootless one."""
+        return self._workers.get(slot)
 
-    # ---- the gate, from its threads
+    def _open_stream(self, slot: int) -> WorkerStream | None:
+        worker = self._workers.get(slot)
+        return None if worker is None else (worker.open_stream(), worker.set_stderr_tail)
 
-    def _claimed(self, seat: int) -> tuple[int, Callable[[bytes], None]] | None:
-        worker = self._at.get(seat)
-        return None if worker is None else (worker.stream(), worker.tell)
+    def replace(self, slot: int) -> str:
+        """Start a new worker for a slot, on the same engine if it answers, else on the one with the fewest workers.
 
-    # ---- losses
+        Returns:
+            The engine's name.
 
-    def replace(self, seat: int) -> str:
-        """Put a new worker on a seat, on its engine or on the least busy of those that live: that engine's name.
-
-        Raises EngineError if there is none left, with what each last said.
+        Raises:
+            EngineError: No engine answers; the error has the last error of each.
         """
-        down = self._at[seat].engine
-        refused: EngineError | None = None
-        while engine := self._next(down):
+        previous = self._workers[slot].engine
+        last_error: EngineError | None = None
+        while engine := self._choose_engine(previous):
             try:
-                self._at[seat] = self._worker(engine.name)
+                self._workers[slot] = self._start_worker(engine.name)
             except EngineError as error:
-                refused = error
+                last_error = error
                 self.lost.setdefault(engine.name, error.problem)
                 continue
             return engine.name
-        told = "; ".join(f"{name}: {why}" for name, why in self.lost.items())
-        raise EngineError("no engine is left", log=told) from refused
+        errors = "; ".join(f"{name}: {problem}" for name, problem in self.lost.items())
+        raise EngineError("no engine is left", log=errors) from last_error
 
-    def _next(self, preferred: Engine) -> Engine | None:
-        if self.lives(preferred):
+    def _choose_engine(self, preferred: Engine) -> Engine | None:
+        if self._answers(preferred):
             return preferred
-        others = [engine for engine in self._engines.values() if self.lives(engine)]
-        busy = [worker.engine for worker in self._at.values()]
-        return min(others, key=busy.count, default=None)
+        others = [engine for engine in self._engines.values() if self._answers(engine)]
+        used = [worker.engine for worker in self._workers.values()]
+        return min(others, key=used.count, default=None)
 
-    def lives(self, engine: Engine) -> bool:
-        """Whether the engine answers; one that did not once stays lost."""
+    def _answers(self, engine: Engine) -> bool:
+        """Return True if the engine answers. An engine that once did not is not asked again."""
         if engine.name in self.lost:
             return False
         try:
-            Engine.connect(engine.name, timeout=_ANSWERING).close()
+            Engine.connect(engine.name, timeout=_PROBE_TIMEOUT).close()
         except EngineError as error:
             self.lost.setdefault(engine.name, error.problem)
             return False
         return True
 
-    def _watch(self) -> None:
-        """Cut the streams of an engine that is silent without having ended: a frozen one, a network that is gone."""
-        silences = dict.fromkeys(self._engines, 0)
-        while not self._closing.wait(_WATCH):
-            for spec in list(silences):
+    def _probe_engines(self) -> None:
+        """Close the streams of engines that stop answering without closing them: frozen, or cut off the network."""
+        failures = dict.fromkeys(self._engines, 0)
+        while not self._closing.wait(_PROBE_INTERVAL):
+            for spec in list(failures):
                 try:
-                    Engine.connect(spec, timeout=_ANSWERING).close()
-                    silences[spec] = 0
+                    Engine.connect(spec, timeout=_PROBE_TIMEOUT).close()
+                    failures[spec] = 0
                 except EngineError as error:
-                    silences[spec] += 1
-                    if silences[spec] < _SILENCES:
+                    failures[spec] += 1
+                    if failures[spec] < _MAX_FAILED_PROBES:
                         continue
                     self.lost.setdefault(spec, error.problem)
-                    del silences[spec]
-                    for worker in list(self._at.values()):
+                    del failures[spec]
+                    for worker in list(self._workers.values()):
                         if worker.engine.name == spec:
-                            worker.cut()
+                            worker.close_stream()
 
-    # ---- the end
-
-    def end_workers(self) -> None:
-        """Remove every container, side by side; an engine that does not answer is passed over: they end by themselves.
+    def remove_workers(self) -> None:
+        """Remove all containers in parallel. Those of engines that do not answer exit when their streams close.
 
         May be called more than once.
         """
         self._closing.set()
-        self._remove_made()
-        deadline = time.monotonic() + _STARTING
-        for thread in self._starting:
+        self._remove_created()
+        deadline = time.monotonic() + _START_TIMEOUT
+        for thread in self._start_threads:
             if thread.ident is not None:  # it was started
                 thread.join(max(0.0, deadline - time.monotonic()))
-        self._remove_made()
+        self._remove_created()
 
-    def _remove_made(self) -> None:
+    def _remove_created(self) -> None:
         def remove(container: Container) -> None:
             try:
                 container.remove()
             except EngineError:
-                self._leave(container)
+                self._give_up(container)
 
-        made, self._made[:] = list(self._made), []
-        # Asked first: a frozen engine would let each removal wait for a minute, at a Ctrl-C too.
-        living = dict(run_parallel(self.lives, list({each.engine for each in made})))
-        for each in made:
-            if not living[each.engine]:
-                self._leave(each)
-        run_parallel(remove, [each for each in made if living[each.engine]])
+        created, self._created[:] = list(self._created), []
+        # Probed first: on a frozen engine each removal would take a minute to fail, even after Ctrl-C.
+        answers = dict(run_parallel(self._answers, list({each.engine for each in created})))
+        for each in created:
+            if not answers[each.engine]:
+                self._give_up(each)
+        run_parallel(remove, [each for each in created if answers[each.engine]])
 
-    def _leave(self, container: Container) -> None:
+    def _give_up(self, container: Container) -> None:
         container.detach()
-        self.left.setdefault(container.engine.name, []).append(container.name)
+        self.unremoved.setdefault(container.engine.name, []).append(container.name)
 
     def close(self) -> None:
-        """End the workers, and close the gate and the engines."""
-        self.end_workers()
-        if self._gate is not None:
-            self._gate.close()
-        if self._watching is not None:
-            self._watching.join(_ANSWERING)
+        """Remove the containers, and close the broker and the connections to the engines."""
+        self.remove_workers()
+        if self._broker is not None:
+            self._broker.close()
+        if self._probe_thread is not None:
+            self._probe_thread.join(_PROBE_TIMEOUT)
         for engine in self._engines.values():
             engine.close()
 
 
-def _connected(spec: str) -> Engine:
+def _connect(spec: str) -> Engine:
     engine = Engine.connect(spec)
     try:
-        remove_abandoned_containers(engine)  # of a run that was killed between making a container and starting it
+        # A run that was killed may have left containers that were created and not started.
+        remove_abandoned_containers(engine)
     except BaseException:
         engine.close()
         raise
     return engine
 
 
-def run_parallel(work: Callable[[T], U], over: Sequence[T], threads: list[Thread] | None = None) -> list[tuple[T, U]]:
-    """Each with what the work made of it, in order. When one fails all others have ended before its error is raised.
+def run_parallel(call: Callable[[T], U], items: Sequence[T], threads: list[Thread] | None = None) -> list[tuple[T, U]]:
+    """Call a function for each item, each in a thread; return (item, result) in the order of the items.
 
-    threads   gets those that work: they go on when the caller is interrupted, and keep no process from its end
+    If a call raises an exception, it is raised once all threads have ended.
+
+    Args:
+        call: The function.
+        items: Its arguments.
+        threads: The threads are appended, so that the caller can join them after an interrupt.
     """
-    made: dict[int, U] = {}
-    failed: dict[int, BaseException] = {}
+    results: dict[int, U] = {}
+    errors: dict[int, BaseException] = {}
 
     def run(index: int) -> None:
         try:
-            made[index] = work(over[index])
+            results[index] = call(items[index])
         except BaseException as error:
-            failed[index] = error
+            errors[index] = error
 
-    working = [Thread(target=run, args=(index,), name="tunlab engines", daemon=True) for index in range(len(over))]
+    started = [Thread(target=run, args=(index,), name="tunlab engines", daemon=True) for index in range(len(items))]
     if threads is not None:
-        threads += working
-    for thread in working:
+        threads += started
+    for thread in started:
         thread.start()
-    for thread in working:
+    for thread in started:
         thread.join()
-    if failed:
-        raise failed[min(failed)]
-    return [(each, made[index]) for index, each in enumerate(over)]
+    if errors:
+        raise errors[min(errors)]
+    return [(item, results[index]) for index, item in enumerate(items)]
