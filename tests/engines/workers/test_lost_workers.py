@@ -62,7 +62,7 @@ SIGNAL_ON_FOURTH_REPORT = """
 SHORT_TIMEOUTS = """
     from tunlab.engines.workers import worker_pool
 
-    worker_pool._PROBE_INTERVAL, worker_pool._PROBE_TIMEOUT = 0.1, 1.0
+    worker_pool._PROBE_INTERVAL, worker_pool._PROBE_TIMEOUT = 0.1, 4.0
 """
 
 
