@@ -126,7 +126,7 @@ def start(engine, child_environment, request):
     """`start(directory, "-q", prefix=…)` starts `tunlab test`. Fails the test if a container is left."""
     started = []
 
-    def begin(directory: Path, *arguments: str, prefix=(), env=None) -> Running:
+    def run(directory: Path, *arguments: str, prefix=(), env=None) -> Running:
         if "DOCKER_HOST" not in (env or {}):
             request.getfixturevalue("suite_image")
         process = subprocess.Popen(
@@ -137,7 +137,7 @@ def start(engine, child_environment, request):
         started.append(Running(process, engine))
         return started[-1]
 
-    yield begin
+    yield run
     for running in started:
         running.process.kill()
         with running.process:

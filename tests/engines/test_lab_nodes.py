@@ -110,8 +110,8 @@ class TestLab:
 
     def test_running_container_is_neither_killed_nor_removed(self, engine, image, run_id, need):
         script = "import time; print('up', flush=True); time.sleep(1000)"
-        made = Container.create(engine, image, ["python3", "-c", script], run=run_id, role="test", privileges="none")
-        with made as running:
+        created = Container.create(engine, image, ["python3", "-c", script], run=run_id, role="test", privileges="none")
+        with created as running:
             running.start()
             toml = f'[nodes]\na = {{}}\nb = {{ container = "{running.id[:12]}" }}\n[[links]]\nends = ["a", "b:lab0"]\n'
             planned = plan(parse_lab(toml))
@@ -143,11 +143,11 @@ class TestLab:
         assert "shares the machine's network namespace; start it without --network host" in done.stderr
 
     def test_two_running_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
-        made = [
+        created = [
             Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test", privileges="none")
             for _ in range(2)
         ]
-        with made[0] as one, made[1] as other:
+        with created[0] as one, created[1] as other:
             one.start()
             other.start()
             names = f'a = {{ container = "{one.id}" }}\nb = {{ container = "{other.id}" }}\n'
@@ -350,8 +350,8 @@ class forwarded:  # noqa: N801 - a context manager
         source = """
             import asyncio, sys
             async def pump(reader, writer):
-                while piece := await reader.read(65536):
-                    writer.write(piece)
+                while chunk := await reader.read(65536):
+                    writer.write(chunk)
                     await writer.drain()
                 writer.close()
             async def serve(reader, writer):

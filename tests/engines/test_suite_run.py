@@ -234,7 +234,7 @@ class TestEnd:
         assert "Traceback" not in err
         assert running.containers() == []
 
-    def test_second_ctrl_c_exits_without_pytest(self, start, project):
+    def test_second_ctrl_c_exits_without_waiting_for_pytest(self, start, project):
         ignores_sigint = LONG.replace(
             "signal.pause()", "signal.signal(2, lambda *_: print('ignored', flush=True))\n    while 1: signal.pause()"
         )

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan
 
 _EXIT_TIMEOUT = 5.0  # seconds until the engine reports that a container has exited
-_MAX_JOINED = 16  # containers that each share the next one's network
+_MAX_JOINED = 16  # length of a chain of containers in which each shares the network of the next
 
 
 class Record(NamedTuple):

@@ -100,7 +100,7 @@ class Container:
 
         Raises:
             NotFoundError: The image does not exist.
-            EngineError: The engine refused, or does not answer.
+            EngineError: The request failed, or the engine does not answer.
         """
         from docker.types.services import Mount
 

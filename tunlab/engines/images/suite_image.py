@@ -85,5 +85,5 @@ def ensure_suite_image(
     arguments = {"EXTRAS": extras, "BASE_IMAGE": base_image(python)}
     if packages:
         arguments["PROGRAMS"] = f"iputils-ping {packages}"
-    given = {name: value for name, value in arguments.items() if value}
-    return ensure_image(engine, NAME, tunlab_source(), arguments=given, progress=progress)
+    non_empty = {name: value for name, value in arguments.items() if value}
+    return ensure_image(engine, NAME, tunlab_source(), arguments=non_empty, progress=progress)

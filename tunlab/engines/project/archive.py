@@ -159,7 +159,7 @@ def unpack(archive: IO[bytes], root: Path, *, below: str) -> list[Path]:
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             with content, target.open("wb") as file:
-                while piece := content.read(1 << 20):
-                    file.write(piece)
+                while chunk := content.read(1 << 20):
+                    file.write(chunk)
             written.append(target)
     return sorted(written)

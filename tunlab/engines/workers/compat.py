@@ -66,14 +66,14 @@ def check_compatible(controller: Environment, worker: Environment, *, engine: st
     if worker.python_release < MINIMUM_PYTHON:
         problem = f"{subject} has Python {worker.python}; workers need 3.11 or later"
         raise EngineError(problem, engine=engine, remedy=other_image)
-    for name, ours in controller.versions.items():
-        theirs = worker.versions.get(name, "")
-        if not theirs:
-            remedy = f"install {name}=={ours} in it, or {other_image}"
+    for name, local in controller.versions.items():
+        installed = worker.versions.get(name, "")
+        if not installed:
+            remedy = f"install {name}=={local} in it, or {other_image}"
             raise EngineError(f"{subject} has no {name}", engine=engine, remedy=remedy)
         exact = name == "tunlab"
-        if (theirs != ours) if exact else (_release(theirs) != _release(ours)):
-            problem = f"{subject} has {name} {theirs}, but this machine has {ours}"
+        if (installed != local) if exact else (_release(installed) != _release(local)):
+            problem = f"{subject} has {name} {installed}, but this machine has {local}"
             raise EngineError(problem, engine=engine, remedy=f"install the same version in both, or {other_image}")
 
 
@@ -122,11 +122,11 @@ def _entry_points(distributions: Sequence[str]) -> list[str]:
 
 def check_same_python(workers: Iterable[tuple[str, Environment]]) -> None:
     """Raise EngineError if workers that share the tests have different Python releases."""
-    seen: dict[tuple[int, ...], str] = {}
+    releases: dict[tuple[int, ...], str] = {}
     for engine, environment in workers:
-        seen.setdefault(environment.python_release, f"{engine} has Python {environment.python}")
-    if len(seen) > 1:
-        problem = f"the workers have different Python versions: {'; '.join(seen.values())}"
+        releases.setdefault(environment.python_release, f"{engine} has Python {environment.python}")
+    if len(releases) > 1:
+        problem = f"the workers have different Python versions: {'; '.join(releases.values())}"
         remedy = "use the same image on all engines, or run every test on each of them: --dist each"
         raise EngineError(problem, remedy=remedy)
 

@@ -25,8 +25,8 @@ from typing import Any
 HELLO = "tunlab-worker "
 """The first line of the output is this prefix and a JSON object: the result of `installed_versions`."""
 
-_CLAIM_TIMEOUT = 300  # seconds; meanwhile the controller may build images and start other containers
-_EXIT_DELAY = 2.0  # seconds for a worker to exit by itself
+_CLAIM_TIMEOUT = 300  # seconds until pytest-xdist connects; other images may have to be built first
+_EXIT_DELAY = 2.0  # seconds in which the worker can exit by itself, before it is killed
 _FLUSH_DELAY = 0.02  # seconds
 _PIPE_SIZE = 1 << 20  # bytes
 

@@ -86,7 +86,7 @@ class WorkerContainer:
             created: The container is appended once it exists, so that another thread can remove it.
 
         Raises:
-            EngineError: The engine refused, the image has no Python, or the container does not answer.
+            EngineError: A request failed, the image has no Python, or the container does not answer.
         """
         from tunlab.engines.containers.container import Container
 

@@ -44,13 +44,13 @@ class WorkerSetup:
         self._project_settings = settings.read_settings(self.root)
         self._image = image or str(self._project_settings.get("image", ""))
         self._privileges: Privileges = privileges
-        self._own = discovery.is_tunlab(self.root)
+        self._is_tunlab = discovery.is_tunlab(self.root)
         self._names = discovery.list_files(self.root, self._project_settings.get("include", ()))
 
     def container_settings(self) -> ContainerSettings:
         """Return the settings of the containers. Raises EngineError if a file of the project cannot be read."""
         names = self._names
-        if self._own:  # the tests import the package that is installed in the image
+        if self._is_tunlab:  # the tests import the package that is installed in the image
             names = [name for name in names if not name.startswith("tunlab/")]
         below = self.root.relative_to("/")
         with translate_file_errors():
@@ -98,11 +98,11 @@ class WorkerSetup:
             pull_image(engine, self._image, progress=announce_once(f"pulling the image {self._image}"))
             return self._image
         packages = " ".join(self._project_settings.get("packages", ()))
-        extras = "test" if self._own else ""
+        extras = "test" if self._is_tunlab else ""
         progress = announce_once("building the workers' image")
         base = ensure_suite_image(engine, packages=packages, extras=extras, progress=progress)
         install = [each for each in self._project_settings.get("install", ()) if each.strip()]
-        if "install" not in self._project_settings and not self._own:
+        if "install" not in self._project_settings and not self._is_tunlab:
             install = discovery.default_install(self.root)
         if not install:
             return base
