@@ -70,7 +70,7 @@ def test_kernel_report_omits_reasons_given_more_often_than_packets(recorded_netn
     shown = report("IP_CSUM", *["CPU_BACKLOG"] * 2)
     assert "IP_CSUM" in shown
     assert "CPU_BACKLOG" not in shown
-    recorded_netns.record = None  # the number of packets is unknown
+    recorded_netns.record = None  # without a capture the number of packets is unknown
     assert "CPU_BACKLOG, 2 times" in report(*["CPU_BACKLOG"] * 2)
 
 

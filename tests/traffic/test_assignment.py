@@ -42,7 +42,7 @@ def test_assignment_ordered_fills_the_longest_prefix(offer):
     assigned = [packet for packet in assignment.packets if packet is not None]
     assert assigned == sorted(set(assigned)) == assignment.packets[: len(assigned)]
     longest, at = 0, 0
-    for each in choices:  # taking the first match is optimal
+    for each in choices:  # taking the first match leaves the most packets for later ones
         if at < count and at in each:
             at += 1
     longest = at

@@ -45,11 +45,11 @@ class RecordedNetns(Struct, eq=False):
 
 
 class Observation(Struct, frozen=True, eq=False):
-    """A packet seen on one device. A packet that crosses several_nodes devices has several_nodes observations.
+    """A packet seen on one device. A packet that crosses several devices has several observations.
 
     Attributes:
         node: Name of the namespace.
-        device: Name of the device in the recording: "tun0", or "client:eth0" if there are several_nodes namespaces.
+        device: Name of the device in the recording: "tun0", or "client:eth0" if there are several namespaces.
         ifname: Name of the device in its namespace.
         on_link: True for a device that is connected to another device, False for a TUN that a program reads.
         linktype: LINKTYPE_* of `frame`.

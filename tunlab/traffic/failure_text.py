@@ -152,7 +152,7 @@ def unwanted_error(
 
 
 def strict_error(entries: Sequence[TraceEntry], ifname: str) -> ExpectationError:
-    """Return the error of a strict test for packets that no expectation matched and nobody captured or read."""
+    """Return the error in strict mode for packets that the test did not expect, capture or read."""
     started_ns = entries[0].time_ns
     texts = [
         f"{time_and_summary(entry, started_ns)}   <-- {entry.comment or 'never read'}"
