@@ -76,11 +76,11 @@ def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
     )
 
 
-def test_kernel_error_eperm_without_needs_is_no_privilege_error():
+def test_kernel_error_eperm_without_needs_is_not_a_privilege_error():
     assert type(kernel_error(OSError(errno.EPERM, ""), "write")) is KernelError
 
 
-def test_kernel_error_other_errno_is_no_privilege_error():
+def test_kernel_error_other_errno_is_not_a_privilege_error():
     assert type(kernel_error(OSError(errno.ENODEV, ""), "bind", needs="CAP_NET_RAW")) is KernelError
 
 
@@ -118,20 +118,20 @@ def test_effective_capabilities_equal_status_file():
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
 def test_socket_reasons_appear_in_message(code):
-    error = kernel_error(OSError(code, "the system's words"), "send", reasons=SOCKET_REASONS)
+    error = kernel_error(OSError(code, "system text"), "send", reasons=SOCKET_REASONS)
     reason, remedy = SOCKET_REASONS[code]
     assert str(error) == f"send: {reason} ({errno.errorcode[code]}); {remedy}"
     assert reason
     assert remedy
 
 
-def attempts(netns, tun):
-    """By the error number that it ends with: what a socket is asked for, in a namespace with a TUN."""
+def failing_calls(netns, tun):
+    """Return, by error number, a function that opens a socket and a function that makes it fail with that error."""
 
     def udp():
         return netns.socket(socket.AF_INET, socket.SOCK_DGRAM)
 
-    def udp_told_of_drops():
+    def udp_with_full_queue():
         opened = udp()
         opened.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
         with Rtnl(netns) as rtnl:
@@ -143,25 +143,25 @@ def attempts(netns, tun):
 
     return {
         errno.ENOBUFS: (
-            udp_told_of_drops,
-            lambda each: [each.sendto(bytes(1000), ("10.1.2.2", 9)) for _ in range(1000)],
+            udp_with_full_queue,
+            lambda opened: [opened.sendto(bytes(1000), ("10.1.2.2", 9)) for _ in range(1000)],
         ),
-        errno.ENETUNREACH: (udp, lambda each: each.sendto(b"x", ("192.0.2.1", 9))),
-        errno.EMSGSIZE: (udp, lambda each: each.sendto(bytes(65_508), ("10.1.2.2", 9))),
-        errno.EADDRINUSE: (tcp, lambda each: each.bind(("10.1.2.1", 80))),
-        errno.EADDRNOTAVAIL: (udp, lambda each: each.bind(("192.0.2.1", 9))),
-        errno.ECONNREFUSED: (tcp, lambda each: each.connect(("10.1.2.1", 9))),
-        errno.EACCES: (udp, lambda each: each.sendto(b"x", ("10.1.2.255", 9))),
+        errno.ENETUNREACH: (udp, lambda opened: opened.sendto(b"x", ("192.0.2.1", 9))),
+        errno.EMSGSIZE: (udp, lambda opened: opened.sendto(bytes(65_508), ("10.1.2.2", 9))),
+        errno.EADDRINUSE: (tcp, lambda opened: opened.bind(("10.1.2.1", 80))),
+        errno.EADDRNOTAVAIL: (udp, lambda opened: opened.bind(("192.0.2.1", 9))),
+        errno.ECONNREFUSED: (tcp, lambda opened: opened.connect(("10.1.2.1", 9))),
+        errno.EACCES: (udp, lambda opened: opened.sendto(b"x", ("10.1.2.255", 9))),
     }
 
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
 def test_socket_reasons_match_the_kernels_errors(netns, tun, code):
-    make, attempt = attempts(netns, tun)[code]
-    with netns.socket() as taken, make() as opened:
-        taken.bind(("10.1.2.1", 80))
+    open_socket, fail = failing_calls(netns, tun)[code]
+    with netns.socket() as listener, open_socket() as opened:
+        listener.bind(("10.1.2.1", 80))
         with pytest.raises(KernelError) as raised, translate_os_errors("try", reasons=SOCKET_REASONS):
-            attempt(opened)
+            fail(opened)
     assert (raised.value.errno, raised.value.remedy) == (code, SOCKET_REASONS[code][1])
 
 

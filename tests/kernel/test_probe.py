@@ -119,23 +119,23 @@ def test_probe_without_root_uses_user_namespace(run_python):
 
 def test_probe_without_root_inaccessible_node_is_only_failure(run_python):
     rows = [line.split("|") for line in run_python(PROBE, nobody=True, tun_mode=0o600).splitlines()]
-    answers = {name: (ok, remedy) for ok, name, _, remedy in rows}
-    assert answers["network namespace"][0] == answers["CAP_NET_ADMIN"][0] == "True"
+    results = {name: (ok, remedy) for ok, name, _, remedy in rows}
+    assert results["network namespace"][0] == results["CAP_NET_ADMIN"][0] == "True"
     for name in ("/dev/net/tun", "TUN device"):
-        assert answers[name][0] == "False"
-        assert answers[name][1]
+        assert results[name][0] == "False"
+        assert results[name][1]
 
 
 def test_probe_without_privileges_returns_every_result(run_python, without_capabilities):
     output = run_python(PROBE, prefix=["unshare", "--mount", "sh", "-ec", HIDDEN, "sh", *without_capabilities])
     rows = [line.split("|") for line in output.splitlines()]
-    answers = {name: (ok, detail, remedy) for ok, name, detail, remedy in rows}
+    results = {name: (ok, detail, remedy) for ok, name, detail, remedy in rows}
     for name in ("/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW", "network namespace"):
-        assert answers[name][0] == "False"
-        assert answers[name][2]
-    assert answers["user namespace"][0] == "False"
-    assert "CAP_SETFCAP" in answers["user namespace"][1]
-    assert "TUN device" not in answers  # nothing more is asked where there is no namespace
+        assert results[name][0] == "False"
+        assert results[name][2]
+    assert results["user namespace"][0] == "False"
+    assert "CAP_SETFCAP" in results["user namespace"][1]
+    assert "TUN device" not in results  # without a namespace the other checks are left out
 
 
 def test_probe_without_net_raw_only_packet_socket_fails(run_python):

@@ -9,11 +9,11 @@ from tunlab.kernel.process import defer_signals
 @pytest.fixture
 def received():
     """Record SIGINT and SIGTERM in a list instead of handling them."""
-    seen = []
+    received = []
     before = {
-        each: signal.signal(each, lambda number, _: seen.append(number)) for each in (signal.SIGINT, signal.SIGTERM)
+        each: signal.signal(each, lambda number, _: received.append(number)) for each in (signal.SIGINT, signal.SIGTERM)
     }
-    yield seen
+    yield received
     for each, handler in before.items():
         signal.signal(each, handler)
 

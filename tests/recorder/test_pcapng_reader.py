@@ -36,9 +36,9 @@ def interface(order, *pairs, linktype=101, snaplen=0):
     return block(order, 1, struct.pack(order + "HHI", linktype, 0, snaplen) + options(order, *pairs))
 
 
-def enhanced(order, ticks, octets, *pairs, index=0):
-    head = struct.pack(order + "IIIII", index, ticks >> 32, ticks & 0xFFFFFFFF, len(octets), len(octets))
-    return block(order, 6, head + octets + bytes(-len(octets) % 4) + options(order, *pairs))
+def enhanced(order, ticks, data, *pairs, index=0):
+    head = struct.pack(order + "IIIII", index, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data))
+    return block(order, 6, head + data + bytes(-len(data) % 4) + options(order, *pairs))
 
 
 @ORDERS

@@ -44,8 +44,8 @@ def run(*command):
 
 def tshark(path, *fields):
     """Return the values of `fields` for each packet."""
-    wanted = [word for field in fields for word in ("-e", field)]
-    out = run("tshark", "-n", "-r", path, "-T", "fields", "-E", "separator=|", *wanted)
+    options = [word for field in fields for word in ("-e", field)]
+    out = run("tshark", "-n", "-r", path, "-T", "fields", "-E", "separator=|", *options)
     return [tuple(line.split("|")) for line in out.splitlines()]
 
 
@@ -85,7 +85,7 @@ def test_tshark_reads_written_packets(tmp_path):
 
 def test_tshark_reads_comments_interfaces_and_statistics(tmp_path):
     two_interfaces(path := tmp_path / "a.pcapng")
-    seen = run("tshark", "-X", "read_format:MIME Files Format", "-r", path, "-V")
+    output = run("tshark", "-X", "read_format:MIME Files Format", "-r", path, "-V")
     system = os.uname()
     for text in (
         "Comment = test_the_kernel_answers",
@@ -95,10 +95,10 @@ def test_tshark_reads_comments_interfaces_and_statistics(tmp_path):
         "Number of Received Packets = 70000",
         "Number of Packets Dropped by OS = 5",
     ):
-        assert f"Option: {text}" in seen
-    assert "Section Length: -1" in seen  # unknown, because the section grows
-    assert seen.count("Option: End of Options") == 6  # every block except the packet without options
-    assert "Expert Info" not in seen
+        assert f"Option: {text}" in output
+    assert "Section Length: -1" in output  # unknown, because the section grows
+    assert output.count("Option: End of Options") == 6  # every block except the packet without options
+    assert "Expert Info" not in output
 
 
 def test_capinfos_reports_strict_time_order(tmp_path):
@@ -114,8 +114,8 @@ def test_read_file_rewritten_by_editcap(tmp_path, form, tick):
     with PcapngWriter.create(tmp_path / "a.pcapng") as writer:
         tun = writer.add_interface("tun0")
         for n in range(3):
-            octets = DATAGRAM[: 33 - n]
-            writer.write(tun, octets, time_ns=NOW + n * 10**9, direction="out", comment=f"no {n}", wire_length=33)
+            data = DATAGRAM[: 33 - n]
+            writer.write(tun, data, time_ns=NOW + n * 10**9, direction="out", comment=f"no {n}", wire_length=33)
     run("editcap", "-F", form, tmp_path / "a.pcapng", tmp_path / "b")
     records = list(read_pcapng(tmp_path / "b"))
     assert [(r.data, r.wire_length) for r in records] == [(DATAGRAM[: 33 - n], 33) for n in range(3)]
@@ -158,17 +158,17 @@ def test_written_packets_are_read_back(interfaces, packets):
     writer = PcapngWriter(file := io.BytesIO())
     for name, linktype, snaplen in interfaces:
         writer.add_interface(name, linktype=linktype, snaplen=snaplen)
-    wanted = []
-    for index, octets, time_ns, direction, comment, more, dropped in packets:
-        wire_length = len(octets) + more
+    expected = []
+    for index, data, time_ns, direction, comment, more, dropped in packets:
+        wire_length = len(data) + more
         writer.write(
-            index, octets, time_ns=time_ns, direction=direction, comment=comment, wire_length=wire_length,
+            index, data, time_ns=time_ns, direction=direction, comment=comment, wire_length=wire_length,
             dropped=dropped,
         )  # fmt: skip
         interface = RecordedInterface(index, *interfaces[index], 10**9)
-        kept = octets[: interface.snaplen] if interface.snaplen else octets
-        wanted.append(RecordedPacket(interface, time_ns, kept, wire_length, direction, comment, dropped))
-    assert list(read_pcapng(file.getvalue())) == wanted
+        kept = data[: interface.snaplen] if interface.snaplen else data
+        expected.append(RecordedPacket(interface, time_ns, kept, wire_length, direction, comment, dropped))
+    assert list(read_pcapng(file.getvalue())) == expected
 
 
 def test_create_writes_readable_file(tmp_path):
@@ -292,15 +292,15 @@ CARRIERS = {
 
 @pytest.mark.parametrize("carrier", CARRIERS)
 def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
-    linktype, octets = CARRIERS[carrier]
+    linktype, data = CARRIERS[carrier]
     with PcapngWriter.create(path := tmp_path / "a") as writer:
-        writer.write(writer.add_interface("x", linktype=linktype), octets, time_ns=0)
+        writer.write(writer.add_interface("x", linktype=linktype), data, time_ns=0)
     assert tshark(path, "ip.src", "udp.dstport", "data.data") == [("10.0.0.1", "9", b"hello".hex())]
     assert [extract_ipv4(record) for record in read_pcapng(path)] == [DATAGRAM]
 
 
 @pytest.mark.parametrize(
-    ("linktype", "octets", "wanted"),
+    ("linktype", "data", "expected"),
     [
         (LINKTYPE_RAW, b"", None),
         (LINKTYPE_RAW, b"\x60" + bytes(39), None),
@@ -320,5 +320,5 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         (147, DATAGRAM, None),
     ],
 )
-def test_extract_ipv4_without_ipv4_is_none_and_malformed_is_kept(linktype, octets, wanted):
-    assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, octets, len(octets))) == wanted
+def test_extract_ipv4_without_ipv4_is_none_and_malformed_is_kept(linktype, data, expected):
+    assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, data, len(data))) == expected

@@ -15,14 +15,14 @@ from tunlab.errors import KernelError, PrivilegeError
 
 TUN_DEVICE_NODE = "/dev/net/tun"
 
-# <linux/capability.h>: those that the kernel layer needs.
+# The capabilities that the kernel layer needs, with their numbers in <linux/capability.h>.
 CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_ADMIN": 21, "CAP_SETFCAP": 31}
 
 _AS_ROOT = "run as root, "
 _CONTAINER = f"in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device {TUN_DEVICE_NODE}"
 PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: python -m tunlab.kernel.namespace.userns PROGRAM"
 ROOT_REMEDY = f"{_AS_ROOT}or {_CONTAINER}"
-"""The advice where a user namespace does not help: to enter or pin a namespace of the machine's own user namespace."""
+"""Advice for operations that a user namespace does not allow: entering and pinning namespaces of the machine itself."""
 
 # Explanations of error numbers whose standard text misleads: errno -> (reason, remedy).
 Reasons = Mapping[int, tuple[str, str]]
@@ -115,7 +115,7 @@ def translate_os_errors(
     netns: str = "",
     ifname: str = "",
 ) -> Iterator[None]:
-    """Raise an OSError of the block as `kernel_error` translates it; the arguments are the same."""
+    """Translate an OSError that the block raises as `kernel_error` does; the arguments are the same."""
     try:
         yield
     except OSError as error:

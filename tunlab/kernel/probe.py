@@ -26,11 +26,9 @@ from tunlab.kernel.namespace import userns
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
 from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NetlinkSocket, pack_message
+from tunlab.kernel.netlink.nf_tables import NFT_MSG_GETGEN
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, TUN_DEVICE_NODE, has_capability
-
-# <linux/netfilter/nf_tables.h>
-_NFT_MSG_GETGEN = 10 << 8 | 16
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -60,7 +58,7 @@ def probe() -> list[Probe]:
     """
     entered = _user_namespace()
     found = _rootless() if entered.ok and not has_capability("CAP_SYS_ADMIN") else []
-    return [*(found or [*_rights(), *_namespace()]), entered, _ping()]
+    return [*(found or [*_privileges(), *_namespace()]), entered, _ping()]
 
 
 def _rootless() -> list[Probe]:
@@ -72,8 +70,8 @@ def _rootless() -> list[Probe]:
         return []
 
 
-def _rights() -> Iterator[Probe]:
-    yield _tried(TUN_DEVICE_NODE, _describe_node, needed=True)
+def _privileges() -> Iterator[Probe]:
+    yield _attempt(TUN_DEVICE_NODE, _describe_node, needed=True)
     for capability in ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW"):
         held = has_capability(capability)
         yield Probe(
@@ -92,19 +90,19 @@ def _namespace() -> Iterator[Probe]:
     try:
         netns = Netns.create()
     except TunlabError as error:
-        yield _failed("network namespace", error, needed=True)
+        yield _failure("network namespace", error, needed=True)
         return
     with netns:
         yield Probe("network namespace", ok=True, detail="created, sysctls written, lo up", needed=True)
-        yield _tried("TUN device", partial(_try_tun, netns), needed=True)
-        yield _tried("packet socket", partial(_try_packet_socket, netns), needed=True)
-        yield _tried("IPv6", _try_ipv6)
-        yield _tried("nf_tables", partial(_try_nf_tables, netns), module="nf_tables")
+        yield _attempt("TUN device", partial(_try_tun, netns), needed=True)
+        yield _attempt("packet socket", partial(_try_packet_socket, netns), needed=True)
+        yield _attempt("IPv6", _try_ipv6)
+        yield _attempt("nf_tables", partial(_try_nf_tables, netns), module="nf_tables")
         with Rtnl(netns) as rtnl:
-            yield _tried("veth", partial(rtnl.add_veth, "probe0", "probe1"), module="veth")
-            yield _tried("bridge", partial(rtnl.add_link, "probe2", "bridge"), module="bridge")
+            yield _attempt("veth", partial(rtnl.add_veth, "probe0", "probe1"), module="veth")
+            yield _attempt("bridge", partial(rtnl.add_link, "probe2", "bridge"), module="bridge")
             for kind in ("tbf", "netem"):
-                yield _tried(f"qdisc {kind}", partial(_try_qdisc, rtnl, kind), module=f"sch_{kind}")
+                yield _attempt(f"qdisc {kind}", partial(_try_qdisc, rtnl, kind), module=f"sch_{kind}")
 
 
 def _try_tun(netns: Netns) -> None:
@@ -122,14 +120,14 @@ def _try_ipv6() -> None:
 
 def _try_nf_tables(netns: Netns) -> None:
     with NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)) as netlink:
-        netlink.exchange(pack_message(_NFT_MSG_GETGEN, NLM_F_ACK, bytes(4)), "get the generation of nf_tables")
+        netlink.exchange(pack_message(NFT_MSG_GETGEN, NLM_F_ACK, bytes(4)), "get the generation of nf_tables")
 
 
 def _try_qdisc(rtnl: Rtnl, kind: str) -> None:
     try:
         rtnl.add_qdisc(1, kind)
     except KernelError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: the kernel knows the qdisc and misses its parameters
+        if error.errno != errno.EINVAL:  # EINVAL: the kernel has the qdisc, and only its parameters are missing
             raise
 
 
@@ -161,15 +159,15 @@ def _ping() -> Probe:
     return Probe("ping", ok=True, detail=path)
 
 
-def _tried(name: str, attempt: Callable[[], object], *, needed: bool = False, module: str = "") -> Probe:
+def _attempt(name: str, attempt: Callable[[], object], *, needed: bool = False, module: str = "") -> Probe:
     try:
         result = attempt()
     except TunlabError as error:
-        return _failed(name, error, needed=needed, module=module)
+        return _failure(name, error, needed=needed, module=module)
     return Probe(name, ok=True, detail=result if isinstance(result, str) else "works", needed=needed)
 
 
-def _failed(name: str, error: TunlabError, *, needed: bool, module: str = "") -> Probe:
+def _failure(name: str, error: TunlabError, *, needed: bool, module: str = "") -> Probe:
     remedy = error.remedy if isinstance(error, KernelError) else ""
     if not remedy and module:
         remedy = f"load the kernel module: modprobe {module}"
@@ -178,4 +176,4 @@ def _failed(name: str, error: TunlabError, *, needed: bool, module: str = "") ->
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode([*_rights(), *_namespace()]))
+    sys.stdout.buffer.write(msgspec.json.encode([*_privileges(), *_namespace()]))

@@ -25,12 +25,12 @@ def process_start_time(pid: int) -> int | None:
 
 def ancestors() -> list[int]:
     """Return our own process id, our parent's, and so on up to process 1."""
-    line, pid = list[int](), os.getpid()
+    pids, pid = list[int](), os.getpid()
     while pid:
-        line.append(pid)
+        pids.append(pid)
         fields = _stat(pid)
         pid = 0 if fields is None else int(fields[1])
-    return line
+    return pids
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -161,9 +161,11 @@ class _Reader:
                 "block_total_length", length, 4, f"it must be a multiple of 4 from {least} to {MAX_BLOCK_SIZE}"
             )
         self._block = head + self._need(length, "block", "pcapng.block_total_length")
-        (again,) = self._unpack("I", length - 4)
-        if again != length:
-            raise self._malformed("block_total_length", again, length - 4, f"it is {length} at the start of the block")
+        (repeated,) = self._unpack("I", length - 4)
+        if repeated != length:
+            raise self._malformed(
+                "block_total_length", repeated, length - 4, f"it is {length} at the start of the block"
+            )
         return int(kind)
 
     def _unpack(self, form: str, at: int) -> tuple[Any, ...]:

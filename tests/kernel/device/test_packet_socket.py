@@ -20,7 +20,7 @@ def packets(netns, tun):
 
 @pytest.fixture
 def veth(netns, other_netns):
-    """Two ends, a in netns and b in other_netns, up, with addresses and neighbours known."""
+    """Create the veth ends a in `netns` and b in `other_netns`, up, with addresses and neighbour entries."""
     with Rtnl(netns) as near, Rtnl(other_netns) as far:
         near.add_veth(
             "a", "b", peer_netns=other_netns, ifindex=10, peer_ifindex=10,
@@ -38,7 +38,7 @@ def veth(netns, other_netns):
 
 
 @pytest.mark.parametrize(
-    "octets",
+    "data",
     [
         b"\x50",
         b"\x45",
@@ -50,16 +50,16 @@ def veth(netns, other_netns):
         b"\x45" + bytes(27),
     ],
 )
-def test_send_reaches_tun_reader_unchanged(packets, tun, octets):
-    packets.send(octets)
-    assert tun.read() == octets
+def test_send_reaches_tun_reader_unchanged(packets, tun, data):
+    packets.send(data)
+    assert tun.read() == data
     assert tun.read() is None
 
 
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_send_accepts_malformed_packets(packets, tun, kind):
-    packets.send(kind(b"\x50octets"))
-    assert tun.read() == b"\x50octets"
+    packets.send(kind(b"\x50bytes"))
+    assert tun.read() == b"\x50bytes"
 
 
 @pytest.mark.parametrize("link_header", [True, False])
@@ -72,12 +72,12 @@ def test_tun_packets_are_equal_with_and_without_link_header(netns, tun, echo_req
         assert packets.recv().data == echo_request()
 
 
-@pytest.mark.parametrize(("octets", "wanted"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
-def test_send_protocol_follows_ip_version(netns, octets, wanted):
+@pytest.mark.parametrize(("data", "protocol"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
+def test_send_protocol_follows_ip_version(netns, data, protocol):
     with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
-        packets.send(octets)
-        assert struct.unpack(">HH", device.read()[:4]) == (0, wanted)
+        packets.send(data)
+        assert struct.unpack(">HH", device.read()[:4]) == (0, protocol)
 
 
 def test_send_protocol_argument_is_used(netns):
@@ -91,13 +91,13 @@ def test_recv_returns_both_directions(packets, tun, echo_request):
     tun.write(echo_request())
     assert tun.wait(5)
     reply = tun.read()
-    seen = packets.recv_all()
-    assert [(packet.data, packet.outgoing, packet.packet_type) for packet in seen] == [
+    received = packets.recv_all()
+    assert [(packet.data, packet.outgoing, packet.packet_type) for packet in received] == [
         (echo_request(), False, 0),
         (reply, True, 4),
     ]
-    assert {packet.protocol for packet in seen} == {0x0800}
-    assert all(packet.checksum_ready for packet in seen)
+    assert {packet.protocol for packet in received} == {0x0800}
+    assert all(packet.checksum_ready for packet in received)
 
 
 def test_recv_ignores_own_packets(packets, tun):
@@ -117,8 +117,8 @@ def test_recv_time_is_kernel_time_and_ascending(packets, tun, echo_request):
     before = time.time_ns()
     for _ in range(5):
         tun.write(echo_request())
-    seen = packets.recv_all()
-    times = [packet.time for packet in seen]
+    received = packets.recv_all()
+    times = [packet.time for packet in received]
     assert len(times) == 10
     assert times == sorted(times)
     # The kernel and time.time_ns use the same clock.
@@ -149,28 +149,28 @@ def test_recv_all_respects_limit(packets, tun, echo_request):
 
 @pytest.mark.parametrize("size", [28, 1500, 9000, 65535])
 def test_recv_returns_whole_packet_of_every_size(packets, tun, datagram, size):
-    octets = datagram(size=size, protocol=253, dst="127.0.0.1")
-    tun.write(octets)
+    data = datagram(size=size, protocol=253, dst="127.0.0.1")
+    tun.write(data)
     assert packets.wait(5)
-    assert packets.recv().data == octets
+    assert packets.recv().data == data
 
 
 def test_dropped_counts_lost_packets(netns, tun, datagram):
     with PacketSocket(netns, "tun0") as packets:
         assert packets.dropped == 0
         packets._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        octets = datagram(size=1000, protocol=253, dst="127.0.0.1")
+        data = datagram(size=1000, protocol=253, dst="127.0.0.1")
         for _ in range(50):
-            tun.write(octets)
+            tun.write(data)
         received = len(packets.recv_all())
         assert packets.dropped == 50 - received > 0
         assert packets.dropped == 50 - received
 
 
 def test_receive_buffer_holds_10000_packets(packets, tun, datagram):
-    octets = datagram(size=84, protocol=253, dst="127.0.0.1")
+    data = datagram(size=84, protocol=253, dst="127.0.0.1")
     for _ in range(10_000):
-        tun.write(octets)
+        tun.write(data)
     assert (len(packets.recv_all()), packets.dropped) == (10_000, 0)
 
 

@@ -17,12 +17,12 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER: IP_PMTUDISC_OMIT, larger ones are fragmented
+        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER, IP_PMTUDISC_OMIT: fragment long datagrams
         for _ in range(count):
             sender.sendto(payload, dst)
 
 
-# ---- made
+# ---- creation
 
 
 def test_create_adds_device_only_to_its_namespace(netns, tun):
@@ -38,7 +38,7 @@ def test_create_tap_has_hardware_address(netns):
         assert len(tap.hardware_address) == 17
         tap.hardware_address = "02:00:00:00:00:42"
         assert tap.hardware_address == "02:00:00:00:00:42"
-        assert tap.link.kind == "tun"  # so the kernel calls both
+        assert tap.link.kind == "tun"  # the kernel has one kind for TUN and TAP
 
 
 def test_create_name_pattern_is_numbered(netns):
@@ -253,7 +253,7 @@ def test_wait_during_deletion_raises(netns, tun):
         assert failed == [errno.EBADFD]
 
 
-# ---- configured
+# ---- configuration
 
 
 def test_mtu_is_read_and_set(tun):
@@ -323,10 +323,10 @@ def test_read_returns_whole_unsegmented_packet(netns):
         with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.setsockopt(socket.IPPROTO_UDP, 103, 1400)  # UDP_SEGMENT
             sender.sendto(b"x" * 1400 * 40, ("10.1.2.2", 9))
-        octets = device.read()
-        flags, gso_type, _, gso_size, _, _ = struct.unpack_from("<BBHHHH", octets)
+        data = device.read()
+        flags, gso_type, _, gso_size, _, _ = struct.unpack_from("<BBHHHH", data)
         assert (flags & 1, gso_type, gso_size) == (1, 5, 1400)
-        assert len(octets) == 10 + 28 + 1400 * 40
+        assert len(data) == 10 + 28 + 1400 * 40
 
 
 # ---- owner and group
@@ -362,7 +362,7 @@ OWNED = """
 
 OPEN_NODE = 'mount -t tmpfs none /mnt; mknod -m 666 /mnt/tun c 10 200; mount --bind /mnt/tun /dev/net/tun; exec "$@"'
 
-# setresuid by its number, for the one thread alone: the C library's changes them all.
+# The system call changes one thread; setresuid() of the C library changes all threads.
 SETRESUID = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine, 117)
 
 

@@ -13,7 +13,7 @@ from tunlab.kernel.device.tun import TunDevice
 
 def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER: IP_PMTUDISC_OMIT, larger ones are fragmented
+        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER, IP_PMTUDISC_OMIT: fragment long datagrams
         for _ in range(count):
             sender.sendto(payload, dst)
 
@@ -38,9 +38,9 @@ def test_read_returns_one_datagram(tun):
 def test_read_all_keeps_order_and_respects_limit(tun):
     for number in range(10):
         send(tun.netns, bytes([number]))
-    assert [octets[28] for octets in tun.read_all(limit=3)] == [0, 1, 2]
+    assert [datagram[28] for datagram in tun.read_all(limit=3)] == [0, 1, 2]
     assert tun.read_all(limit=0) == []
-    assert [octets[28] for octets in tun.read_all()] == list(range(3, 10))
+    assert [datagram[28] for datagram in tun.read_all()] == list(range(3, 10))
     assert tun.read_all(limit=5) == []
 
 
@@ -54,8 +54,8 @@ def test_read_returns_whole_datagram_of_every_size(tun):
     tun.mtu = 65535
     for size in (28, 29, 84, 576, 1500, 2048, 4096, 9000, 16384, 32768, 65534, 65535):
         send(tun.netns, os.urandom(size - 28))
-        octets = tun.read()
-        assert (len(octets), struct.unpack_from(">H", octets, 2)[0]) == (size, size)
+        data = tun.read()
+        assert (len(data), struct.unpack_from(">H", data, 2)[0]) == (size, size)
 
 
 def test_discard_all_accepts_largest_datagram(tun):
@@ -89,15 +89,15 @@ def test_wait_with_datagram_returns_at_once(tun):
 
 
 def test_wait_continues_after_signal(tun):
-    seen = []
-    before = signal.signal(signal.SIGALRM, lambda *_: (seen.append(1), send(tun.netns, b"x")))
+    signals = []
+    before = signal.signal(signal.SIGALRM, lambda *_: (signals.append(1), send(tun.netns, b"x")))
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.01)
         assert tun.wait(30) is True
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert seen == [1]
+    assert signals == [1]
 
 
 def test_wait_returns_false_after_timeout(tun):
@@ -158,7 +158,7 @@ def test_write_zero_bytes_raises(tun):
 
 @pytest.mark.parametrize("nibble", [0, 1, 3, 5, 7, 15])
 def test_write_unknown_ip_version_raises(tun, nibble):
-    with pytest.raises(KernelError, match="first nibble is 4 or 6") as raised:
+    with pytest.raises(KernelError, match="first nibble of the packet must be 4 or 6") as raised:
         tun.write(bytes([nibble << 4]) + bytes(19))
     assert raised.value.errno == errno.EINVAL
     assert "PacketSocket" in raised.value.remedy
@@ -228,7 +228,7 @@ def test_multi_queue_device_distributes_flows(netns):
         first.configure(["10.1.2.1/24"])
         assert (second.ifname, second.ifindex, second.fd != first.fd) == ("tun0", first.ifindex, True)
         for _ in range(64):
-            send(netns, b"x")  # each from a port of its own: a flow
+            send(netns, b"x")  # from a new port each time, so each is a flow
         assert first.discard_all()[0] + second.discard_all()[0] == 64
 
 

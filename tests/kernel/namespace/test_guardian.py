@@ -13,16 +13,19 @@ from tunlab.kernel.namespace import guardian
 from tunlab.kernel.namespace.netns import Netns
 
 
-def gone(pidfd):
-    """Wait until the process of a pidfd ends; fail after a timeout."""
+def has_ended(pidfd):
+    """Wait until the process of a pidfd ends; return False after a timeout."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(30_000))
 
 
 @pytest.fixture
-def tester():
-    """Return a function that runs Python source which prints process ids, and returns the process and the pidfds."""
+def start_owner():
+    """Return a function that starts Python source as the owner of namespaces.
+
+    The source prints process ids. The function returns the process and pidfds of the printed ids.
+    """
     started, pidfds = [], []
 
     def start(source, *arguments):
@@ -42,7 +45,7 @@ def tester():
     for process in started:
         process.kill()
         process.stdin.close()
-        process.stdout.close()  # one line only: a surviving program keeps the pipe open
+        process.stdout.close()  # only one line was read: a surviving program keeps the pipe open
         process.wait()
 
 
@@ -59,29 +62,29 @@ FAMILY = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_killed_owner_programs_are_killed(tester, number):
-    process, pidfds = tester(FAMILY + "    sys.stdin.read()")
+def test_killed_owner_programs_are_killed(start_owner, number):
+    process, pidfds = start_owner(FAMILY + "    sys.stdin.read()")
     assert len(pidfds) == 4
     process.send_signal(number)
     process.wait()
-    assert all(map(gone, pidfds))
+    assert all(map(has_ended, pidfds))
 
 
-def test_exited_owner_programs_are_killed(tester):
-    process, pidfds = tester(FAMILY + "    sys.stdin.read()")
+def test_exited_owner_programs_are_killed(start_owner):
+    process, pidfds = start_owner(FAMILY + "    sys.stdin.read()")
     process.stdin.close()
     assert process.wait() == 0
-    assert all(map(gone, pidfds))
+    assert all(map(has_ended, pidfds))
 
 
-def test_owner_after_os_exit_programs_are_killed(tester):
-    process, pidfds = tester(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
+def test_owner_after_os_exit_programs_are_killed(start_owner):
+    process, pidfds = start_owner(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
     process.stdin.close()
     assert process.wait() == 3
-    assert all(map(gone, pidfds))
+    assert all(map(has_ended, pidfds))
 
 
-def test_forked_child_does_not_keep_programs_alive(tester):
+def test_forked_child_does_not_keep_programs_alive(start_owner):
     source = FAMILY.replace(", flush=True)", ", end=' ', flush=True)") + textwrap.indent(
         textwrap.dedent("""
             import os
@@ -96,15 +99,15 @@ def test_forked_child_does_not_keep_programs_alive(tester):
         """),
         "    ",
     )
-    process, pidfds = tester(source)
+    process, pidfds = start_owner(source)
     assert len(pidfds) == 5
     process.kill()
     process.wait()
-    assert all(map(gone, pidfds[:4]))
-    assert not select.select([pidfds[4]], [], [], 0)[0]  # the forked child is not in the namespace
+    assert all(map(has_ended, pidfds[:4]))
+    assert not select.select([pidfds[4]], [], [], 0)[0]  # it survives, because it is not in the namespace
 
 
-def test_forked_child_exit_kills_no_program(tester):
+def test_forked_child_exit_kills_no_program(start_owner):
     source = FAMILY + textwrap.indent(
         textwrap.dedent("""
             import os
@@ -117,13 +120,13 @@ def test_forked_child_exit_kills_no_program(tester):
         """),
         "    ",
     )
-    process, _ = tester(source)
+    process, _ = start_owner(source)
     process.stdin.write(b"\n")
     process.stdin.flush()
     assert process.stdout.readline().split() == [b"None", b"None", b"3"]
 
 
-def test_closed_namespace_programs_survive_owner(tester):
+def test_closed_namespace_programs_survive_owner(start_owner):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -132,12 +135,12 @@ def test_closed_namespace_programs_survive_owner(tester):
         netns.close()
         print(child.pid, flush=True)
     """
-    process, pidfds = tester(source)
+    process, pidfds = start_owner(source)
     process.wait()
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_pinned_namespace_programs_survive_owner(tester, tmp_path):
+def test_pinned_namespace_programs_survive_owner(start_owner, tmp_path):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -149,12 +152,12 @@ def test_pinned_namespace_programs_survive_owner(tester, tmp_path):
         print(first.pid, second.pid, flush=True)
         unpin(sys.argv[1])
     """
-    process, pidfds = tester(source, tmp_path / "net")
+    process, pidfds = start_owner(source, tmp_path / "net")
     process.wait()
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_opened_namespace_is_not_watched(tester, netns):
+def test_opened_namespace_is_not_watched(start_owner, netns):
     with netns.popen(["sleep", "1000"]) as sleeper:
         source = """
             import sys
@@ -165,7 +168,7 @@ def test_opened_namespace_is_not_watched(tester, netns):
             assert guardian.guardian_pid() == 0
             print(child.pid, flush=True)
         """
-        process, pidfds = tester(source, sleeper.pid)
+        process, pidfds = start_owner(source, sleeper.pid)
         process.wait()
         assert not select.select(pidfds, [], [], 0)[0]
         assert sleeper.poll() is None
@@ -184,7 +187,7 @@ def test_guardian_is_one_process_in_its_own_session(netns, other_netns):
     assert guardian.guardian_pid() == pid
 
 
-def test_guardian_is_not_started_without_program(tester):
+def test_guardian_is_not_started_without_program(start_owner):
     source = """
         from tunlab.kernel.namespace import guardian
         from tunlab.kernel.namespace.netns import Netns
@@ -192,11 +195,11 @@ def test_guardian_is_not_started_without_program(tester):
         assert guardian.guardian_pid() == 0
         print()
     """
-    process, _ = tester(source)
+    process, _ = start_owner(source)
     assert process.wait() == 0
 
 
-def test_stop_kills_programs_and_ends_guardian(tester):
+def test_stop_kills_programs_and_ends_guardian(start_owner):
     source = """
         from tunlab.kernel.namespace import guardian
         from tunlab.kernel.namespace.netns import Netns
@@ -211,11 +214,11 @@ def test_stop_kills_programs_and_ends_guardian(tester):
                 assert netns.kill_processes() == [another.pid]
         print()
     """
-    process, _ = tester(source)
+    process, _ = start_owner(source)
     assert process.wait() == 0
 
 
-def test_killed_guardian_is_replaced(tester):
+def test_killed_guardian_is_replaced(start_owner):
     source = """
         import os, signal
         from tunlab.kernel.namespace import guardian
@@ -231,12 +234,12 @@ def test_killed_guardian_is_replaced(tester):
         print(child.pid, flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     """
-    process, pidfds = tester(source)
+    process, pidfds = start_owner(source)
     process.wait()
-    assert all(map(gone, pidfds))
+    assert all(map(has_ended, pidfds))
 
 
-def test_guardian_holds_no_inherited_descriptors(tester):
+def test_guardian_holds_no_inherited_descriptors(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -248,7 +251,7 @@ def test_guardian_holds_no_inherited_descriptors(tester):
             print(pid, flush=True)
             sys.stdin.readline()
     """
-    process, pidfds = tester(source)
+    process, pidfds = start_owner(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     links = {}
     # When the guardian waits in poll, it has closed its inherited descriptors.
@@ -260,7 +263,7 @@ def test_guardian_holds_no_inherited_descriptors(tester):
     process.communicate(b"\n")
 
 
-def test_closed_namespace_is_released_by_guardian(tester):
+def test_closed_namespace_is_released_by_guardian(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -276,7 +279,7 @@ def test_closed_namespace_is_released_by_guardian(tester):
         print(guardian.guardian_pid(), flush=True)
         sys.stdin.readline()
     """
-    process, pidfds = tester(source)
+    process, pidfds = start_owner(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     held = None
     while held != 1:  # the guardian handles messages later, but in order
@@ -314,7 +317,7 @@ def test_guardian_imports_only_standard_library():
     assert "from tunlab" not in source
 
 
-def test_forked_child_does_not_watch_parents_namespace(tester):
+def test_forked_child_does_not_watch_parents_namespace(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian

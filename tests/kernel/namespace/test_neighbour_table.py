@@ -12,35 +12,35 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 
 @pytest.fixture
-def looks(monkeypatch):
-    """Return a function that makes a fake `read_usage` from a list of results, of which the last repeats."""
+def fake_usage(monkeypatch):
+    """Return a function that makes a fake `read_usage` from a list of entry counts; the last one repeats."""
     monkeypatch.setattr(neighbour_table, "_calls", iter(range(10_000)))
     monkeypatch.setattr(neighbour_table, "_no_wait_until", [0.0])
     monkeypatch.setattr(neighbour_table, "_MAX_WAIT", 0.05)
-    taken = []
+    reads = []
 
-    def answering(*entries):
-        answers = chain(entries, repeat(entries[-1]))
+    def make(*entries):
+        results = chain(entries, repeat(entries[-1]))
 
-        def look():
-            taken.append(next(answers))
-            return taken[-1], 1024
+        def read():
+            reads.append(next(results))
+            return reads[-1], 1024
 
-        return look
+        return read
 
-    answering.taken = taken
-    return answering
+    make.reads = reads
+    return make
 
 
 def test_read_usage_is_same_in_every_namespace():
-    entries, most = read_usage()
+    entries, maximum = read_usage()
     assert entries >= 0
-    assert most >= 128
+    assert maximum >= 128
     limit = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
     if limit.exists():  # net.ipv4.neigh.default exists in the machine's first namespace only
-        assert most == int(limit.read_text())
+        assert maximum == int(limit.read_text())
     with Netns.create() as netns:
-        assert netns.call(read_usage)[1] == most > 0
+        assert netns.call(read_usage)[1] == maximum > 0
 
 
 def test_read_usage_counts_entries_of_every_namespace():
@@ -52,30 +52,30 @@ def test_read_usage_counts_entries_of_every_namespace():
         assert read_usage()[0] >= 100
 
 
-def test_wait_for_free_entries_waits_while_table_is_half_full(looks):
-    wait_for_free_entries(looks(1000, 600, 512))
-    assert looks.taken == [1000, 600, 512]
+def test_wait_for_free_entries_waits_while_table_is_half_full(fake_usage):
+    wait_for_free_entries(fake_usage(1000, 600, 512))
+    assert fake_usage.reads == [1000, 600, 512]
 
 
-def test_wait_for_free_entries_checks_every_16th_call(looks):
+def test_wait_for_free_entries_checks_every_16th_call(fake_usage):
     for _ in range(33):
-        wait_for_free_entries(looks(0))
-    assert looks.taken == [0, 0, 0]
+        wait_for_free_entries(fake_usage(0))
+    assert fake_usage.reads == [0, 0, 0]
 
 
-def test_wait_for_free_entries_after_timeout_does_not_wait_again(looks):
-    wait_for_free_entries(looks(1024))
-    assert set(looks.taken) == {1024}
-    before = len(looks.taken)
+def test_wait_for_free_entries_after_timeout_does_not_wait_again(fake_usage):
+    wait_for_free_entries(fake_usage(1024))
+    assert set(fake_usage.reads) == {1024}
+    before = len(fake_usage.reads)
     for _ in range(100):
-        wait_for_free_entries(looks(1024))
-    assert len(looks.taken) == before
+        wait_for_free_entries(fake_usage(1024))
+    assert len(fake_usage.reads) == before
 
 
-def test_wait_for_free_entries_without_permission_continues(looks):
-    def refused():
-        looks.taken.append(None)
+def test_wait_for_free_entries_without_permission_continues(fake_usage):
+    def fail():
+        fake_usage.reads.append(None)
         raise PermissionError
 
-    wait_for_free_entries(refused)
-    assert looks.taken == [None]
+    wait_for_free_entries(fail)
+    assert fake_usage.reads == [None]

@@ -134,7 +134,7 @@ def test_open_directory_raises():
 def test_create_with_invalid_sysctl_leaks_no_descriptor():
     with pytest.raises(KernelError) as raised:
         Netns.create(sysctls={"net.ipv4.nonsense": "1"})
-    assert raised.value.errno == errno.ENOENT  # and the leak check looks for the descriptor
+    assert raised.value.errno == errno.ENOENT  # the leak check after each test fails for an open descriptor
 
 
 def test_create_executes_no_program(tmp_path, run_python):

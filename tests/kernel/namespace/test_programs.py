@@ -15,8 +15,8 @@ def test_run_executes_inside_namespace(netns):
 
 
 def test_run_passes_input_and_output(netns):
-    done = netns.run(["cat"], input=b"octets", capture_output=True)
-    assert (done.stdout, done.stderr, done.args) == (b"octets", b"", ["cat"])
+    done = netns.run(["cat"], input=b"bytes", capture_output=True)
+    assert (done.stdout, done.stderr, done.args) == (b"bytes", b"", ["cat"])
 
 
 def test_run_check_raises_on_exit_status(netns):

@@ -13,14 +13,15 @@ from tunlab.kernel.namespace.netns_thread import run_in_thread
 
 @pytest.fixture
 def several():
-    made = []
+    """Create three namespaces in one thread, the second with IPv6."""
+    created = []
 
-    def make():
-        made.extend(Netns.unshare(ipv6=number == 1) for number in range(3))
+    def create():
+        created.extend(Netns.unshare(ipv6=number == 1) for number in range(3))
 
-    run_in_thread(make)
-    yield made
-    for netns in made:
+    run_in_thread(create)
+    yield created
+    for netns in created:
         netns.close()
 
 
@@ -30,16 +31,16 @@ def test_unshare_creates_distinct_namespaces(several):
 
 
 def test_enter_moves_one_thread_between_namespaces(several):
-    seen = []
+    visited = []
 
     def visit():
         for netns in several:
             netns.enter()
             with Netns.current() as here:
-                seen.append(here.identity)
+                visited.append(here.identity)
 
     run_in_thread(visit)
-    assert seen == [netns.identity for netns in several]
+    assert visited == [netns.identity for netns in several]
 
 
 def test_kill_programs_in_kills_in_every_namespace(several):
@@ -59,7 +60,7 @@ def test_kill_processes_in_machine_namespace_raises_before_killing(several):
 
 
 def test_run_in_thread_uninterruptible_delays_signal():
-    """Ctrl-C while a lab is created must not leave the creating thread behind."""
+    """Ctrl-C during the creation of a lab must wait for the thread that creates it."""
     done = []
 
     def work():

@@ -116,16 +116,16 @@ def test_exchange_works_with_other_netlink_family(netns):
         netlink.close()
 
 
-# ---- acknowledgements, built byte by byte
+# ---- acknowledgements with an error message of the kernel
 
 
 def acknowledgement(code, *, flags_quote=b"", attributes=b""):
     return struct.pack("=IHHIIi", 36, NLMSG_ERROR, 0, 1, 0, code) + struct.pack("=IHHII", 32, 16, 5, 1, 0) + attributes
 
 
-def sentence(text, kind=1):
-    octets = text + b"\0"
-    attribute = struct.pack("=HH", 4 + len(octets), kind) + octets
+def error_text(text, kind=1):
+    value = text + b"\0"
+    attribute = struct.pack("=HH", 4 + len(value), kind) + value
     return attribute.ljust(len(attribute) + 3 & ~3, b"\0")
 
 
@@ -143,20 +143,20 @@ def test_acknowledgement_error_without_message_uses_system_text():
 
 
 def test_acknowledgement_message_after_capped_request_is_found():
-    message = acknowledgement(-errno.EINVAL, attributes=sentence(b"offset", 2) + sentence(b"it is so"))
-    with pytest.raises(OSError, match="it is so"):
+    message = acknowledgement(-errno.EINVAL, attributes=error_text(b"offset", 2) + error_text(b"bad value"))
+    with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x300, message)
 
 
 def test_acknowledgement_message_after_whole_request_is_found():
-    message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + sentence(b"it is so"))
-    with pytest.raises(OSError, match="it is so"):
+    message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + error_text(b"bad value"))
+    with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x200, message)
 
 
 def test_dump_end_message_is_found():
-    message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + sentence(b"it is so")
-    with pytest.raises(OSError, match="it is so"):
+    message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + error_text(b"bad value")
+    with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_DONE, 0x200, message)
 
 

@@ -5,59 +5,79 @@ import struct
 
 import pytest
 
-from tunlab.kernel.netlink.netlink_socket import NLM_F_CREATE, NetlinkSocket, pack_attribute, pack_message
-from tunlab.kernel.network import nftables as nft
+from tunlab.kernel.netlink import nf_tables as nf
+from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
+from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_CREATE, NetlinkSocket, pack_attribute, pack_message
 from tunlab.kernel.network.nftables_counters import RuleCounter, read_rule_counters
 
-NF_INET_LOCAL_IN, NF_DROP = 1, 0
+NLM_F_APPEND = 0x800  # <linux/netlink.h>; without it each rule is inserted before the others
 
 
 @pytest.fixture
 def firewall(netns):
     """Return a function that adds an input chain: rule 1 counts and drops ICMP, rule 2 counts the rest."""
 
-    def make(policy=1):
-        data = [pack_attribute(1, struct.pack("!I", NF_DROP))]
-        drop = nft._expression(
-            "immediate", pack_attribute(1, nft._be32(0)), pack_attribute(2, [pack_attribute(2, data)])
-        )
-        count = nft._expression("counter", pack_attribute(1, bytes(8)), pack_attribute(2, bytes(8)))
-        is_icmp = pack_attribute(1, b"\x01")
-        icmp = [
-            nft._expression(
-                "meta", pack_attribute(1, nft._be32(1)), pack_attribute(2, nft._be32(16))
-            ),  # NFT_META_L4PROTO
-            nft._expression(
-                "cmp", pack_attribute(1, nft._be32(1)), pack_attribute(2, nft._be32(0)), pack_attribute(3, [is_icmp])
+    def add_firewall(policy=nf.NF_ACCEPT):
+        is_icmp = [
+            expression("meta", (nf.NFTA_META_DREG, nf.NFT_REG_1), (nf.NFTA_META_KEY, nf.NFT_META_L4PROTO)),
+            expression(
+                "cmp",
+                (nf.NFTA_CMP_SREG, nf.NFT_REG_1),
+                (nf.NFTA_CMP_OP, nf.NFT_CMP_EQ),
+                (nf.NFTA_CMP_DATA, [pack_attribute(nf.NFTA_DATA_VALUE, bytes([socket.IPPROTO_ICMP]))]),
             ),
         ]
-        place = [pack_attribute(1, nft._be32(NF_INET_LOCAL_IN)), pack_attribute(2, nft._be32(0))]
+        count = expression("counter", (nf.NFTA_COUNTER_BYTES, bytes(8)), (nf.NFTA_COUNTER_PACKETS, bytes(8)))
+        verdict = pack_attribute(nf.NFTA_DATA_VERDICT, [attribute(nf.NFTA_VERDICT_CODE, nf.NF_DROP)])
+        drop = expression(
+            "immediate", (nf.NFTA_IMMEDIATE_DREG, nf.NFT_REG_VERDICT), (nf.NFTA_IMMEDIATE_DATA, [verdict])
+        )
+        hook = [attribute(nf.NFTA_HOOK_HOOKNUM, nf.NF_INET_LOCAL_IN), attribute(nf.NFTA_HOOK_PRIORITY, 0)]
         chain = [
-            pack_attribute(1, "tunlab"),
-            pack_attribute(3, "input"),
-            pack_attribute(4, place),
-            pack_attribute(5, nft._be32(policy)),
+            attribute(nf.NFTA_CHAIN_TABLE, "tunlab"),
+            attribute(nf.NFTA_CHAIN_NAME, "input"),
+            attribute(nf.NFTA_CHAIN_HOOK, hook),
+            attribute(nf.NFTA_CHAIN_POLICY, policy),
+            attribute(nf.NFTA_CHAIN_TYPE, "filter"),
         ]
-        chain.append(pack_attribute(7, "filter"))
+        nfnetlink = struct.pack("!BBH", nf.NFPROTO_UNSPEC, 0, nf.NFNL_SUBSYS_NFTABLES)
         batch = [
-            pack_message(16, 0, nft._nfgenmsg(0, 10)),
-            nft._request(nft._NEWTABLE, pack_attribute(1, "tunlab")),
-            pack_message(nft._NEWCHAIN, NLM_F_CREATE | 4, nft._nfgenmsg(1, 0), chain),
-            nft._rule("input", [*icmp, count, drop]),
-            nft._rule("input", [count]),
-            pack_message(17, 0, nft._nfgenmsg(0, 10)),
+            pack_message(nf.NFNL_MSG_BATCH_BEGIN, 0, nfnetlink),
+            request(nf.NFT_MSG_NEWTABLE, attribute(nf.NFTA_TABLE_NAME, "tunlab")),
+            request(nf.NFT_MSG_NEWCHAIN, *chain),
+            rule(*is_icmp, count, drop),
+            rule(count),
+            pack_message(nf.NFNL_MSG_BATCH_END, 0, nfnetlink),
         ]
-        # NLM_F_APPEND; without it each rule is inserted before the others.
-        batch[3:5] = [
-            each[:6] + struct.pack("=H", struct.unpack_from("=H", each, 6)[0] | 0x800) + each[8:] for each in batch[3:5]
-        ]
-        netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12))
-        try:
-            netlink.exchange_batch(batch, "make a firewall")
-        finally:
-            netlink.close()
+        with NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER)) as netlink:
+            netlink.exchange_batch(batch, "add a firewall")
 
-    return make
+    return add_firewall
+
+
+def attribute(kind, value):
+    """Return a packed attribute; nf_tables has numbers in network byte order."""
+    return pack_attribute(kind, struct.pack("!I", value) if isinstance(value, int) else value)
+
+
+def expression(name, *data):
+    packed = [attribute(*each) for each in data]
+    return pack_attribute(nf.NFTA_EXPR_NAME, name) + pack_attribute(nf.NFTA_EXPR_DATA, packed)
+
+
+def rule(*expressions):
+    elements = [pack_attribute(nf.NFTA_LIST_ELEM, [each]) for each in expressions]
+    return request(
+        nf.NFT_MSG_NEWRULE,
+        attribute(nf.NFTA_RULE_TABLE, "tunlab"),
+        attribute(nf.NFTA_RULE_CHAIN, "input"),
+        attribute(nf.NFTA_RULE_EXPRESSIONS, elements),
+    )
+
+
+def request(command, *attributes):
+    fields = struct.pack("!BBH", nf.NFPROTO_INET, 0, 0)
+    return pack_message(command, NLM_F_CREATE | NLM_F_ACK | NLM_F_APPEND, fields, attributes)
 
 
 def test_read_rule_counters_returns_packets_and_verdicts(netns, tun, firewall, echo_request, datagram):
@@ -72,7 +92,7 @@ def test_read_rule_counters_returns_packets_and_verdicts(netns, tun, firewall, e
 
 
 def test_read_rule_counters_includes_drop_policy(netns, firewall):
-    firewall(policy=NF_DROP)
+    firewall(policy=nf.NF_DROP)
     assert read_rule_counters(netns)[0] == RuleCounter("inet tunlab input", 0, None, "drop")
 
 

@@ -21,7 +21,8 @@ def link():
         yield rtnl, 2
 
 
-def shown(rtnl, need):
+def list_qdiscs(rtnl, need):
+    """Return the kind and options of the qdiscs of the interface a, as tc shows them."""
     done = rtnl.netns.run([need("tc"), "-j", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
     return [(each["kind"], each.get("options", {})) for each in json.loads(done.stdout) if each["kind"] != "noqueue"]
 
@@ -31,14 +32,14 @@ class TestRate:
     def test_rate_is_set(self, link, need, rate):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=rate)
-        ((kind, options),) = shown(rtnl, need)
+        ((kind, options),) = list_qdiscs(rtnl, need)
         assert (kind, options["rate"]) == ("tbf", rate // 8)
         assert options["burst"] >= 3000
 
     def test_burst_is_at_least_two_packets(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=1_000_000, mtu=9000)
-        ((_, options),) = shown(rtnl, need)
+        ((_, options),) = list_qdiscs(rtnl, need)
         assert options["burst"] >= 18_000
 
     def test_rate_is_changed_and_removed(self, link, need):
@@ -46,10 +47,10 @@ class TestRate:
         impair(rtnl, ifindex)
         for rate in (1_000_000, 2_000_000):
             impair(rtnl, ifindex, rate=rate)
-        ((_, options),) = shown(rtnl, need)
+        ((_, options),) = list_qdiscs(rtnl, need)
         assert options["rate"] == 250_000
         impair(rtnl, ifindex)
-        assert shown(rtnl, need) == []
+        assert list_qdiscs(rtnl, need) == []
 
     def test_missing_link_raises(self, link):
         with pytest.raises(KernelError, match="99"):
@@ -71,8 +72,8 @@ class TestDrops:
         with rtnl.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             for _ in range(20):
                 sender.sendto(bytes(1400), ("10.0.0.9", 9))
-        shown = rtnl.netns.run([need("tc"), "-j", "-s", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
-        (root,) = [each for each in json.loads(shown.stdout) if each["kind"] == "tbf"]
+        output = rtnl.netns.run([need("tc"), "-j", "-s", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
+        (root,) = [each for each in json.loads(output.stdout) if each["kind"] == "tbf"]
         assert read_queue_drops(rtnl)[ifindex] == root["drops"] > 10
         assert rtnl.link(ifindex).tx_dropped == 0
 
@@ -82,7 +83,7 @@ class TestNetem:
         rtnl, ifindex = link
         if has_netem(rtnl):
             impair(rtnl, ifindex, delay_us=20_000, loss=0.01, rate=1_000_000)
-            assert [kind for kind, _ in shown(rtnl, need)] == ["tbf", "netem"]
+            assert [kind for kind, _ in list_qdiscs(rtnl, need)] == ["tbf", "netem"]
             return
         with pytest.raises(KernelError) as caught:
             impair(rtnl, ifindex, delay_us=20_000)
@@ -90,11 +91,11 @@ class TestNetem:
         assert "modprobe sch_netem" in str(caught.value)
 
     def test_netem_options_bytes(self):
-        """struct tc_netem_qopt, then TCA_NETEM_LATENCY64, _JITTER64 in nanoseconds, and _REORDER."""
-        octets = netem_options(20_000, 1_000, 0.5, 0.25, 1.0)
-        assert struct.unpack_from("=6I", octets) == (0, 10_000, 0x80000000, 1, 0xFFFFFFFF, 0)
-        assert struct.unpack_from("=HHq", octets, 24) == (12, 10, 20_000_000)
-        assert struct.unpack_from("=HHq", octets, 36) == (12, 11, 1_000_000)
-        assert struct.unpack_from("=HHII", octets, 48) == (12, 3, 0x40000000, 0)
-        assert len(octets) == 60
+        """Compare struct tc_netem_qopt, then TCA_NETEM_LATENCY64 and _JITTER64 in nanoseconds, then _REORDER."""
+        options = netem_options(20_000, 1_000, 0.5, 0.25, 1.0)
+        assert struct.unpack_from("=6I", options) == (0, 10_000, 0x80000000, 1, 0xFFFFFFFF, 0)
+        assert struct.unpack_from("=HHq", options, 24) == (12, 10, 20_000_000)
+        assert struct.unpack_from("=HHq", options, 36) == (12, 11, 1_000_000)
+        assert struct.unpack_from("=HHII", options, 48) == (12, 3, 0x40000000, 0)
+        assert len(options) == 60
         assert len(netem_options(20_000, 0, 0.0, 0.0, 0.0)) == 48

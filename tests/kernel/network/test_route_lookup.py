@@ -1,4 +1,4 @@
-"""Route lookups."""
+"""Route lookups of sent, received and forwarded packets."""
 
 import pytest
 
@@ -6,15 +6,15 @@ from tunlab.kernel.network.route_lookup import RouteLookup, lookup_route
 
 
 @pytest.mark.parametrize(
-    ("dst", "src", "way"),
+    ("dst", "src", "expected"),
     [
         ("10.1.2.1", "10.1.2.2", RouteLookup("local", "", 1)),
         ("10.9.9.9", "10.1.2.2", RouteLookup("", error="EHOSTUNREACH")),
         ("10.1.2.1", "127.0.0.1", RouteLookup("", error="EINVAL")),
     ],
 )
-def test_lookup_route_received_packet(netns, tun, dst, src, way):
-    assert lookup_route(netns, dst, src=src, ifindex=tun.ifindex) == way
+def test_lookup_route_received_packet(netns, tun, dst, src, expected):
+    assert lookup_route(netns, dst, src=src, ifindex=tun.ifindex) == expected
 
 
 def test_lookup_route_sent_packet(netns, tun):

@@ -314,7 +314,7 @@ def test_without_capability_reading_works_and_changes_raise(run_python):
     assert run_python(source, nobody=True).split() == ["lo", "CAP_NET_ADMIN"]
 
 
-def test_unrelated_error_is_no_privilege_error(rtnl):
+def test_unrelated_error_is_not_a_privilege_error(rtnl):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_link(1)
     assert not isinstance(raised.value, PrivilegeError)

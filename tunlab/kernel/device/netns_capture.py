@@ -74,13 +74,23 @@ class NetnsCapture(Closeable):
     number of those between.
     """
 
-    __slots__ = ("_dropped", "_first", "_forgotten", "_last", "_pid", "_reading", "_room", "_socket", "_taken")
+    __slots__ = (
+        "_dropped",
+        "_first",
+        "_first_free",
+        "_forgotten",
+        "_last",
+        "_last_size",
+        "_pid",
+        "_reading",
+        "_socket",
+    )
 
     def __init__(self, opened: socket.socket) -> None:
         """Use a socket that was opened as `open_here` does."""
         self._socket = opened
-        self._first, self._room = list[_Raw](), KEEP_FIRST
-        self._last, self._taken = deque[_Raw](), 0
+        self._first, self._first_free = list[_Raw](), KEEP_FIRST
+        self._last, self._last_size = deque[_Raw](), 0
         self._forgotten = self._dropped = 0
         self._reading, self._pid = threading.Lock(), os.getpid()
         capture_drain.register(self)
@@ -102,7 +112,7 @@ class NetnsCapture(Closeable):
 
     @classmethod
     def open(cls, netns: Netns) -> Self:
-        """Start a capture of `netns`. Raises OSError (EPERM) if CAP_NET_RAW is missing, KernelError if it is closed."""
+        """Start a capture of `netns`. Raises OSError (EPERM) without CAP_NET_RAW, KernelError if `netns` is closed."""
         return netns.call(cls.open_here)
 
     def drain(self, *, expect_many: bool = False) -> None:
@@ -140,14 +150,14 @@ class NetnsCapture(Closeable):
 
     def _keep(self, raw: _Raw) -> None:
         size = len(raw[0]) + _OVERHEAD
-        if size <= self._room and not self._last:
+        if size <= self._first_free and not self._last:
             self._first.append(raw)
-            self._room -= size
+            self._first_free -= size
             return
         self._last.append(raw)
-        self._taken += size
-        while self._taken > KEEP_LAST:
-            self._taken -= len(self._last.popleft()[0]) + _OVERHEAD
+        self._last_size += size
+        while self._last_size > KEEP_LAST:
+            self._last_size -= len(self._last.popleft()[0]) + _OVERHEAD
             self._forgotten += 1
 
     def packets(self) -> list[CapturedPacket]:

@@ -146,7 +146,7 @@ class TunDevice(Closeable):
     def _attach(cls, netns: Netns, ifname: str, flags: int, operation: str, *, must_exist: bool = False) -> Self:
         check_ifname(ifname, operation)
 
-        def inside() -> tuple[io.FileIO, str, int, socket.socket]:
+        def open_inside() -> tuple[io.FileIO, str, int, socket.socket]:
             with ExitStack() as opened:
                 rtnetlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
                 opened.enter_context(rtnetlink)
@@ -161,7 +161,7 @@ class TunDevice(Closeable):
         with translate_os_errors(
             operation, needs="CAP_NET_ADMIN", reasons=attach_errors(ifname), netns=str(netns), ifname=ifname
         ):
-            file, name, index, rtnetlink = netns.call(inside)
+            file, name, index, rtnetlink = netns.call(open_inside)
         return cls(netns, file, Rtnl(netns, rtnetlink), name, index, flags & ~IFF_TUN_EXCL)
 
     def add_queue(self) -> Self:
@@ -216,7 +216,7 @@ class TunDevice(Closeable):
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
-        if up and not self._flags & IFF_TAP:  # or a full neighbour table of the machine would block the device
+        if up and not self._flags & IFF_TAP:  # else a full neighbour table would block the device
             reserve_neighbour(self._rtnl, self.ifindex)
 
     @property
@@ -393,6 +393,6 @@ class TunDevice(Closeable):
 
 _GONE = {errno.EBADFD: ("the device or its namespace was deleted", "create it again")}
 _NO_VERSION = (
-    "the kernel accepts only packets whose first nibble is 4 or 6, after whole headers where they are enabled",
+    "the first nibble of the packet must be 4 or 6, after the virtio header and packet information if enabled",
     "send other bytes to the device's reader with a PacketSocket",
 )

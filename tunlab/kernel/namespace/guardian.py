@@ -99,7 +99,7 @@ class _State:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.link: socket.socket | None = None
+        self.connection: socket.socket | None = None
         self.pid = 0
         self.watched: set[Identity] = set()
         self.closing: list[int] = []
@@ -118,14 +118,14 @@ def watch(fd: int) -> None:
         identity = namespace_identity(fd)
         if identity in _state.watched:
             return
-        if _state.link is None:
+        if _state.connection is None:
             _start()
         try:
-            socket.send_fds(_linked(), [_WATCH], [fd])
+            socket.send_fds(_connection(), [_WATCH], [fd])
         except (BrokenPipeError, ConnectionResetError):  # the guardian was killed
             _end()
             _start()
-            socket.send_fds(_linked(), [_WATCH], [fd])
+            socket.send_fds(_connection(), [_WATCH], [fd])
         _state.watched.add(identity)
 
 
@@ -135,11 +135,11 @@ def forget(identity: Identity) -> None:
         if identity in _state.watched:
             _state.watched.remove(identity)
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the guardian was killed
-                _linked().send(_FORGET + _IDENTITY.pack(*identity))
+                _connection().send(_FORGET + _IDENTITY.pack(*identity))
 
 
 def close_in_guardian(fd: int) -> None:
-    """Close a descriptor later, in the guardian, which then waits for the kernel instead of us.
+    """Close a descriptor later in the guardian, so that this process does not wait for the kernel.
 
     Closing a packet socket takes 10 to 25 ms (synchronize_net in packet_release). Without a guardian the descriptor is
     closed here.
@@ -152,15 +152,15 @@ def close_in_guardian(fd: int) -> None:
 
 def _hand_over() -> None:
     with contextlib.suppress(OSError):  # no guardian, or too many descriptors in flight
-        if _state.link is None:
+        if _state.connection is None:
             _start()
-        socket.send_fds(_linked(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
+        socket.send_fds(_connection(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
     # Only now may the guardian close its copies: whoever closes a socket's last descriptor has to wait.
-    if _state.link is not None:
+    if _state.connection is not None:
         with contextlib.suppress(OSError):
-            _state.link.send(_CLOSED, socket.MSG_DONTWAIT)
+            _state.connection.send(_CLOSED, socket.MSG_DONTWAIT)
 
 
 def guardian_pid() -> int:
@@ -171,19 +171,19 @@ def guardian_pid() -> int:
 def descriptors() -> set[int]:
     """Return the descriptors open for the guardian: its socket, and those waiting to be closed."""
     with _state.lock:
-        return {*_state.closing, *([_state.link.fileno()] if _state.link is not None else [])}
+        return {*_state.closing, *([_state.connection.fileno()] if _state.connection is not None else [])}
 
 
 def stop() -> None:
     """End the guardian, as the end of this process would: it first kills the processes in the watched namespaces."""
     with _state.lock:
-        if _state.link is not None:
+        if _state.connection is not None:
             _end()
 
 
-def _linked() -> socket.socket:
-    assert _state.link is not None
-    return _state.link
+def _connection() -> socket.socket:
+    assert _state.connection is not None
+    return _state.connection
 
 
 def _start() -> None:
@@ -211,24 +211,24 @@ def _start() -> None:
         )
         stack.pop_all()
         os.close(own_pidfd)
-    _state.link = ours
+    _state.connection = ours
 
 
 def _end() -> None:
     # shutdown, because a forked child's copy of the socket would delay the end of file after close().
     with contextlib.suppress(OSError):
-        _linked().shutdown(socket.SHUT_RDWR)
-    _linked().close()
+        _connection().shutdown(socket.SHUT_RDWR)
+    _connection().close()
     with contextlib.suppress(ChildProcessError):  # another waitpid(-1) reaped it
         os.waitpid(_state.pid, 0)
-    _state.link, _state.pid = None, 0
+    _state.connection, _state.pid = None, 0
     _state.watched.clear()
 
 
 def _after_fork_in_child() -> None:
     global _state
-    if _state.link is not None:
-        _state.link.close()
+    if _state.connection is not None:
+        _state.connection.close()
     for fd in _state.closing:
         os.close(fd)
     _state = _State()

@@ -1,7 +1,7 @@
 """A program's own view of the file system: files mounted over others, the /sys of its namespace, a host name.
 
 Source: mount_namespaces(7), mount(2). ip-netns(8) mounts files over /etc and remounts /sys in the same way. The mount
-namespace is created in the thread that starts the program, inherited by the program, and gone when that ends.
+namespace is created in the thread that starts the program, inherited by the program, and ends with it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ def _mount_sysfs() -> None:
     try:
         libc.mount("sysfs", "/sys", "sysfs", 0)
     except OSError as error:
-        # A user namespace may not mount sysfs if parts of the machine's /sys are hidden; the program then sees that.
+        # A user namespace may not mount sysfs if parts of the machine's /sys are hidden.
+        # The program then sees the machine's /sys.
         if error.errno not in (errno.EPERM, errno.EBUSY):
             raise
     else:

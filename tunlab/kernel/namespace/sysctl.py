@@ -149,7 +149,7 @@ def _make_writable() -> None:
 def _error(error: OSError, operation: str) -> OSError:
     absent = "this kernel has no such sysctl", "look for its name under /proc/sys"
     read_only = (
-        "/proc/sys is read-only and must not be remounted",
+        "/proc/sys is read-only and cannot be remounted",
         "start the container with --security-opt systempaths=unconfined or --privileged",
     )
     invalid = "the kernel rejects this value", "see Documentation/networking/ip-sysctl.rst for the valid ones"

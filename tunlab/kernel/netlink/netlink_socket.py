@@ -100,11 +100,11 @@ class NetlinkSocket(Closeable):
                     raise
 
     def close(self) -> None:
-        """Close the socket. May be repeated."""
+        """Close the socket. May be called again."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """The socket's descriptor; -1 when closed."""
+        """Return the socket's descriptor; -1 if closed."""
         return self._socket.fileno()
 
     def exchange(self, message: bytes | bytearray, operation: str, *, ifname: str = "") -> list[bytes]:
@@ -176,7 +176,7 @@ class NetlinkSocket(Closeable):
                 replies.append(message)
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        # Ask for the length first: an interface with many virtual functions exceeds any fixed buffer.
+        # Ask for the length first: the message of an interface with many virtual functions exceeds any fixed buffer.
         length = self._socket.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
         data = self._socket.recv(length)
         offset = 0

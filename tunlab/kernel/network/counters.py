@@ -30,7 +30,7 @@ def read_counters(netns: Netns) -> dict[str, int]:
 
 def counter_changes(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
     """Return the counters that changed, with the difference, in the order of `after`."""
-    return {name: moved for name, value in after.items() if (moved := value - before.get(name, 0))}
+    return {name: difference for name, value in after.items() if (difference := value - before.get(name, 0))}
 
 
 def _read() -> dict[str, int]:

@@ -26,7 +26,7 @@ from tunlab.kernel.network.models import COUNTERS, Link, link_from_message
 from tunlab.kernel.network.pyroute2_messages import message_classes
 from tunlab.kernel.network.rtnl import Rtnl
 
-_LARGEST = 1 << 16
+_MAX_DATAGRAM = 1 << 16
 
 
 def wait_for_link(rtnl: Rtnl, ifindex: int, condition: Callable[[Link], bool], timeout: float) -> bool:
@@ -131,9 +131,9 @@ def _links_in(data: bytes) -> list[tuple[bool, Link]]:
     while offset + NLMSG_HEADER_SIZE <= len(data):
         size, kind = struct.unpack_from("=IH", data, offset)
         if kind in (RTM_NEWLINK, RTM_DELLINK):
-            news = message_class(data[offset : offset + size])
-            news.decode()
-            found.append((kind == RTM_DELLINK, link_from_message(news)))
+            message = message_class(data[offset : offset + size])
+            message.decode()
+            found.append((kind == RTM_DELLINK, link_from_message(message)))
         offset += size + 3 & ~3
     return found
 
@@ -141,7 +141,7 @@ def _links_in(data: bytes) -> list[tuple[bool, Link]]:
 def _received(opened: socket.socket) -> Iterator[bytes]:
     while True:
         try:
-            yield opened.recv(_LARGEST)
+            yield opened.recv(_MAX_DATAGRAM)
         except BlockingIOError:
             return
         except OSError as error:

@@ -39,7 +39,7 @@ _KEPT = NUD_INCOMPLETE | NUD_NOARP | NUD_PERMANENT
 
 def flush_neighbours(rtnl: Rtnl) -> int:
     """Delete the neighbour entries that the kernel has learned, and return their number."""
-    forgotten = 0
+    deleted = 0
     for found in rtnl.exchange(
         pack_message(RTM_GETNEIGH, NLM_F_DUMP, NDMSG.pack(0, 0, 0, 0, 0)), "list the neighbours"
     ):
@@ -51,8 +51,8 @@ def flush_neighbours(rtnl: Rtnl) -> int:
             if error.errno != errno.ENOENT:  # the kernel deleted it meanwhile
                 raise
         else:
-            forgotten += 1
-    return forgotten
+            deleted += 1
+    return deleted
 
 
 def reserve_neighbour(rtnl: Rtnl, ifindex: int) -> None:
@@ -64,5 +64,5 @@ def reserve_neighbour(rtnl: Rtnl, ifindex: int) -> None:
     header = NDMSG.pack(socket.AF_INET, ifindex, NUD_NOARP, NTF_EXT_LEARNED, 0)
     flags = NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE
     rtnl.exchange(
-        pack_message(RTM_NEWNEIGH, flags, header, [pack_attribute(NDA_DST, bytes(4))]), "enter the device's neighbour"
+        pack_message(RTM_NEWNEIGH, flags, header, [pack_attribute(NDA_DST, bytes(4))]), "reserve the neighbour 0.0.0.0"
     )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.netlink import nf_tables as nf
 from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
 from tunlab.kernel.netlink.netlink_socket import (
     NLM_F_ACK,
@@ -22,11 +23,8 @@ from tunlab.kernel.netlink.netlink_socket import (
     unpack_attributes,
 )
 
-_SUBSYSTEM = 10 << 8
-_GETCHAIN, _GETRULE = _SUBSYSTEM | 4, _SUBSYSTEM | 7
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
 _HEADER = 20  # nlmsghdr and nfgenmsg
-_NF_DROP = 0
 
 
 class RuleCounter(msgspec.Struct, frozen=True):
@@ -58,30 +56,34 @@ def _dump(netlink: NetlinkSocket, command: int, objects: str) -> Iterator[tuple[
 
 
 def _chains(netlink: NetlinkSocket) -> Iterator[RuleCounter]:
-    for family, chain in _dump(netlink, _GETCHAIN, "chains"):
-        # NFTA_CHAIN_POLICY is present for base chains only, NFTA_CHAIN_COUNTERS only if the chain counts.
-        if 5 in chain and _number(chain[5]) == _NF_DROP:
-            counters = unpack_attributes(chain[8]) if 8 in chain else {}
-            packets = _number(counters[2]) if 2 in counters else None
-            yield RuleCounter(f"{family} {_text(chain[1])} {_text(chain[3])}", 0, packets, "drop")
+    for family, chain in _dump(netlink, nf.NFT_MSG_GETCHAIN, "chains"):
+        # Only base chains have a policy, and only some of these count packets.
+        if nf.NFTA_CHAIN_POLICY in chain and _number(chain[nf.NFTA_CHAIN_POLICY]) == nf.NF_DROP:
+            counters = unpack_attributes(chain.get(nf.NFTA_CHAIN_COUNTERS, b""))
+            count = counters.get(nf.NFTA_COUNTER_PACKETS)
+            packets = None if count is None else _number(count)
+            name = f"{family} {_text(chain[nf.NFTA_CHAIN_TABLE])} {_text(chain[nf.NFTA_CHAIN_NAME])}"
+            yield RuleCounter(name, 0, packets, "drop")
 
 
 def _rules(netlink: NetlinkSocket) -> Iterator[RuleCounter]:
     positions: dict[str, int] = {}
-    for family, rule in _dump(netlink, _GETRULE, "rules"):
-        chain = f"{family} {_text(rule[1])} {_text(rule[2])}"
+    for family, rule in _dump(netlink, nf.NFT_MSG_GETRULE, "rules"):
+        chain = f"{family} {_text(rule[nf.NFTA_RULE_TABLE])} {_text(rule[nf.NFTA_RULE_CHAIN])}"
         positions[chain] = positions.get(chain, 0) + 1
         packets, verdict = None, ""
-        for _, element in iter_attributes(rule.get(4, b"")):
+        for _, element in iter_attributes(rule.get(nf.NFTA_RULE_EXPRESSIONS, b"")):
             expression = unpack_attributes(element)
-            name, data = _text(expression[1]), unpack_attributes(expression.get(2, b""))
+            name = _text(expression[nf.NFTA_EXPR_NAME])
+            data = unpack_attributes(expression.get(nf.NFTA_EXPR_DATA, b""))
             if name == "counter":
-                packets = _number(data[2])
+                packets = _number(data[nf.NFTA_COUNTER_PACKETS])
             elif name == "reject":
                 verdict = "reject"
-            elif name == "immediate" and 2 in (value := unpack_attributes(data.get(2, b""))):
-                code = unpack_attributes(value[2]).get(1)
-                verdict = "drop" if code is not None and _number(code) == _NF_DROP else verdict
+            elif name == "immediate":
+                value = unpack_attributes(data.get(nf.NFTA_IMMEDIATE_DATA, b""))
+                code = unpack_attributes(value.get(nf.NFTA_DATA_VERDICT, b"")).get(nf.NFTA_VERDICT_CODE)
+                verdict = "drop" if code is not None and _number(code) == nf.NF_DROP else verdict
         if packets is not None:
             yield RuleCounter(chain, positions[chain], packets, verdict)
 
