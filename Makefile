@@ -25,7 +25,7 @@ root:
 	@[ "$$(id -u)" = 0 ] || { echo "make test: the tests need root, because they create network namespaces and devices; run sudo make test" >&2; exit 1; }
 
 # Folders whose docstrings are checked for their first word; tunlab and tests will follow as a whole.
-WORDED := tunlab/cli tunlab/engines tunlab/packet tunlab/pytest_plugin tunlab/report tunlab/traffic tests/cli tests/engines tests/packet tests/pytest_plugin tests/report tests/traffic benchmarks docs .ci
+WORDED := tunlab tests benchmarks docs .ci
 
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .

@@ -119,7 +119,7 @@ class TestMatrix:
 
 class TestImpairments:
     def test_rate_limits_bytes_per_second(self):
-        """Of a burst, only as many packets pass as the token bucket and its queue hold."""
+        """The token bucket and its queue pass a part of the burst."""
         lab = Lab("slow")
         lab.node("a")
         lab.node("b")

@@ -1,4 +1,4 @@
-"""What is carried over from the recorded kernel to the one now; tests/cli replays to real ones."""
+"""TCP options of recorded packets, shifted to the numbers of the running kernel. tests/cli replays whole recordings."""
 
 import pytest
 

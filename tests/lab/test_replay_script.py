@@ -1,4 +1,4 @@
-"""What a recording says that is to be played."""
+"""Replay scripts read from recordings: addresses, routes, ports with listeners, packets."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_script_further_addresses_reply_too():
 
 
 def test_script_routes_only_to_destinations_of_sent_packets():
-    """Where nothing was sent, it may have been for want of a route."""
+    """A destination that the kernel did not answer may have had no route when it was recorded."""
     played = read(
         ("in", *datagram("192.0.2.1", KERNEL)), ("out", *datagram(KERNEL, "192.0.2.1")),
         ("in", *datagram("192.0.2.2", KERNEL)), ("out", *datagram(KERNEL, "224.0.0.22")),

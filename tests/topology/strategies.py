@@ -48,5 +48,5 @@ def labs(draw, kinds=KINDS, given=GIVEN):
 
 
 def lab_speaks(lab: Topology, version: int) -> bool:
-    """Whether addresses of this family may be given."""
+    """Return True if the lab may have addresses of this IP version."""
     return any(f'ip = "{each}"' in lab.text for each in (f"ipv{version}", "both"))

@@ -1,4 +1,4 @@
-"""What holds of the plan of any lab that can be: once each, always the same, and everybody reached who can be."""
+"""Properties of the plan of every valid lab: addresses are unique, plans repeatable, reachable nodes reached."""
 
 import ipaddress
 import itertools
