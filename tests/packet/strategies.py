@@ -37,12 +37,12 @@ payloads = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"\0", bytes(
 
 
 def _without_repeats(options):
-    kept = {each.KIND if getattr(each, "ONCE", False) else f"at {at}": each for at, each in enumerate(options)}
+    kept = {getattr(each, "GROUP", "") or at: each for at, each in enumerate(options)}
     return list(kept.values())
 
 
 def option_lists(*kinds):
-    """Generate lists of at most 40 bytes of options, without repeating one that may occur once."""
+    """Generate lists of at most 40 bytes of options, with at most one of a group."""
     lists = st.lists(st.one_of(*kinds), max_size=6).map(_without_repeats)
     return lists.filter(lambda options: len(pad_options(b"".join(map(bytes, options)))) <= MAX_OPTIONS_LENGTH)
 

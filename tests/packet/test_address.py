@@ -49,7 +49,7 @@ def test_address_of_any_kind_is_stored_as_plain_str(given_as, text):
     group = IGMP.query(given_as).group
     assert [type(each) for each in (ip.src, ip.dst, group, ipv4_address(given_as))] == [str] * 4
     assert (ip.src, ip.dst, group) == (text, text, text)
-    assert summary(build(ip)) == f"IP {text} > {text}: protocol 253, length 0"
+    assert summary(build(ip)).startswith(f"IP {text} > {text}: protocol 253, length 0")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ SYN = build(
 def locate(match, data=SYN):
     """Return the names of the rows and the bits of each difference, written to a recording and read back."""
     packet = parse(data)
-    entry = TraceEntry("out", 0, data, packet)
+    entry = TraceEntry("out", 0, data)
     describe_candidates([Candidate(entry, match.difference(packet))], 0)
     annotation = Annotation("skipped", entry.decisive, differences=entry.differences)
     (record,) = read_pcapng(recorded([("out", data)], annotations={1: annotation}))

@@ -6,7 +6,7 @@ import pytest
 
 from tunlab.errors import ExpectationError
 from tunlab.packet import ICMP, IPv4
-from tunlab.traffic.trace import caller_location
+from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
 
 def here(offset=0):
@@ -87,5 +87,30 @@ def test_unread_keeps_packets_for_later_expect(tun):
     assert len(tun.record) == 1
     (waiting,) = tun.unread()
     assert (waiting.comment, waiting.consumed, waiting is tun.record[-1]) == ("", False, True)
-    assert tun.expect(ICMP) is waiting.packet
+    assert tun.expect(ICMP) == waiting.packet
     assert tun.unread() == []
+
+
+def test_packet_has_the_time_of_its_entry(tun):
+    tun.inject(*echo(tun))
+    packet = tun.expect(ICMP)
+    assert (packet.time, packet.clock) == (tun.record[-1].time_ns, "realtime")
+
+
+def test_record_drops_oldest_packets_over_64_mib():
+    record = PacketRecord()
+    for number in range(2000):
+        record.append(TraceEntry("out", number, bytes(60_000)))
+    assert len(record) == (1 << 26) // 60_000
+    assert record[-1].time_ns == 1999
+    record.clear()
+    record.append(TraceEntry("out", 0, bytes(60_000)))
+    assert len(record) == 1
+
+
+def test_record_drops_oldest_packets_over_100_000(monkeypatch):
+    monkeypatch.setattr(PacketRecord, "MAX_PACKETS", 3)
+    record = PacketRecord()
+    for number in range(5):
+        record.append(TraceEntry("out", number, b""))
+    assert [entry.time_ns for entry in record] == [2, 3, 4]

@@ -6,6 +6,7 @@ Source: packet(7). The kernel may leave a checksum for the device to fill in; Ca
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from tunlab.errors import PacketError
 from tunlab.kernel.closeable import Closeable
@@ -99,13 +100,8 @@ def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
 
     The kernel never fills it in for packets between veths.
     """
-    data, packet = captured.data, None
-    try:
-        packet = parse(data)
-    except PacketError:
-        pass
-    else:
-        if not captured.checksum_ready:
-            data = complete_packet_checksum(packet)
-            packet = parse(data)
-    return TraceEntry("out" if captured.outgoing else "in", captured.time, data, packet)
+    data = captured.data
+    if not captured.checksum_ready:
+        with suppress(PacketError):
+            data = complete_packet_checksum(parse(data))
+    return TraceEntry("out" if captured.outgoing else "in", captured.time, data)

@@ -30,7 +30,6 @@ class Route(TypedOption, frozen=True, gc=False):
 
     LENGTHS: ClassVar = range(1, 254, 4)
     FORM: ClassVar = "3 and 4 for each address, with a pointer of at least 4 (RFC 791 section 3.1)"
-    ONCE: ClassVar = True
 
     addresses: tuple[str, ...]
     pointer: int = 4
@@ -63,11 +62,14 @@ class Route(TypedOption, frozen=True, gc=False):
 class RecordRoute(Route, frozen=True, gc=False):
     """Record route: each router on the path writes its address at the pointer."""
 
+    GROUP: ClassVar = "record route"
     KIND: ClassVar = 7
 
 
 class SourceRoute(Route, frozen=True, gc=False):
     """The base class of source routes: the routers to pass, the last address being the destination."""
+
+    GROUP: ClassVar = "source route"
 
 
 class LooseSourceRoute(SourceRoute, frozen=True, gc=False):
@@ -95,7 +97,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     KIND: ClassVar = 68
     LENGTHS: ClassVar = range(2, 254, 4)
     FORM: ClassVar = "4 and 4 for each word (RFC 791 section 3.1)"
-    ONCE: ClassVar = True
+    GROUP: ClassVar = "timestamp"
 
     words: tuple[int, ...]
     pointer: int = 5
@@ -123,12 +125,12 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         if self.flag not in (0, 1, 3):
             return f"the timestamp flag is {self.flag}; it is 0, 1 or 3 {source}"
         step, end = (8 if self.flag else 4), len(self.words) * 4 + 4
+        if self.pointer > end and self.overflow == 15:
+            return f"the overflow counter is full {source}"
         if self.pointer < 5 or (self.pointer - 5) % step:
             return f"the pointer is {self.pointer}, where no timestamp starts; 5 points to the first {source}"
         if self.pointer <= end < self.pointer + step - 1:
             return f"the pointer is {self.pointer}, and the room behind it is too small for a timestamp {source}"
-        if self.pointer > end and self.overflow == 15:
-            return f"the overflow counter is full {source}"
         return ""
 
     @property
@@ -145,7 +147,7 @@ class StreamIdentifier(TypedOption, frozen=True, gc=False):
     """The SATNET stream identifier, 16 bits."""
 
     KIND: ClassVar = 136
-    ONCE: ClassVar = True
+    GROUP: ClassVar = "stream identifier"
     LENGTHS: ClassVar = (2,)
     FORM: ClassVar = "4 (RFC 791 section 3.1)"
 

@@ -60,8 +60,8 @@ class TypedOption(Struct, frozen=True, gc=False):
     """The required length with its source, as the end of a sentence in a finding."""
     DATA_PATTERN: ClassVar[bytes] = b""
     """A regular expression for data that breaks no rule; empty for any data."""
-    ONCE: ClassVar[bool] = False
-    """True if a header may have the option once only."""
+    GROUP: ClassVar[str] = ""
+    """A header may have one option of a group only; empty if it may have any number."""
     SHORT_NAME: ClassVar[str] = ""
     """The name that tcpdump prints."""
 
@@ -235,7 +235,7 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
     """
     found = list[Finding]()
     pairs, fault = split_options(data)
-    seen = set[int]()
+    seen = set[str]()
     offset = 0
     for kind, body in pairs:
         known = types.get(kind)
@@ -248,11 +248,12 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
                     if option is None
                     else option.fault
                 )
-            if known.ONCE and kind in seen and not rule:
-                rule = f"option {kind} ({known.__name__}) occurs twice; it may occur once (RFC 791 section 3.1)"
+            if known.GROUP in seen and not rule:
+                rule = f"option {kind} ({known.__name__}) is the second {known.GROUP}; one is allowed (RFC 791)"
+            if known.GROUP:
+                seen.add(known.GROUP)
             if rule:
                 found.append(layer.finding("options", FindingKind.OPTION, at + offset, rule))
-        seen.add(kind)
         offset += 1 if kind in NAMES else len(body) + 2
     if fault is not None:
         needed, present = fault.length or 2, fault.present

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
-from tunlab.errors import ExpectationError, KernelError, PacketError, UnmetExpectation
+from tunlab.errors import ExpectationError, KernelError, UnmetExpectation
 from tunlab.kernel import capture_drain
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
-from tunlab.packet import Packet, parse
+from tunlab.packet import Packet
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.expectation import CombinedExpectation
@@ -29,7 +29,7 @@ from tunlab.traffic.failure_text import (
     unwanted_error,
 )
 from tunlab.traffic.fence import Fence
-from tunlab.traffic.trace import TraceEntry, caller_location
+from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
 PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # flags, ETH_P_IP: struct tun_pi of <linux/if_tun.h>
 _DRAIN_INTERVAL = 16  # packets read between two drains of the capture buffers
@@ -39,13 +39,13 @@ class Inbox:
     """The reader of one TUN device.
 
     Attributes:
-        record: The last 100,000 packets that crossed the device, in order, in both directions.
+        record: The latest packets that crossed the device, in order, in both directions: at most 100,000, and 64 MiB.
         prefix: Packet information (struct tun_pi) before each packet; empty if the device has none.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
     def __init__(self, netns: Netns, device: TunDevice) -> None:
-        self.record: deque[TraceEntry] = deque(maxlen=100_000)
+        self.record = PacketRecord()
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
         self.prefix = b""
@@ -98,11 +98,7 @@ class Inbox:
                 return
 
     def _add(self, direction: Literal["in", "out"], data: bytes, *notes: str) -> TraceEntry:
-        try:
-            packet = parse(data)
-        except PacketError:
-            packet = None
-        entry = TraceEntry(direction, time.time_ns(), data, packet, list(notes), direction == "in")
+        entry = TraceEntry(direction, time.time_ns(), data, list(notes), direction == "in")
         self.record.append(entry)
         self._recorded += 1
         if not self._recorded % _DRAIN_INTERVAL:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from types import FrameType
 from typing import Literal
 
 from msgspec import Struct
 
-from tunlab.packet import Packet, summary
+from tunlab.errors import PacketError
+from tunlab.packet import Packet, parse, summary
 
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")  # noqa: PTH118, PTH120, PTH100
 
@@ -41,7 +43,6 @@ class TraceEntry(Struct):
         direction: "in" if it was injected, "out" if the kernel sent it.
         time_ns: Nanoseconds since the epoch, taken when the packet was written or read.
         data: The bytes of the packet.
-        packet: The parsed packet; None if the bytes are not IPv4.
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
         consumed: True if it was injected, matched an expectation, or was captured or read.
         decisive: True if a test failed because of this packet.
@@ -51,11 +52,18 @@ class TraceEntry(Struct):
     direction: Literal["in", "out"]
     time_ns: int
     data: bytes
-    packet: Packet | None
     notes: list[str] = []
     consumed: bool = False
     decisive: bool = False
     differences: tuple[FieldDifference, ...] = ()
+
+    @property
+    def packet(self) -> Packet | None:
+        """The packet, parsed at each access, with its time; None if the bytes are not an IP packet."""
+        try:
+            return parse(self.data, time=self.time_ns, clock="realtime")
+        except PacketError:
+            return None
 
     @property
     def comment(self) -> str:
@@ -73,7 +81,27 @@ class TraceEntry(Struct):
         self.decisive, self.differences = True, differences
 
     def __str__(self) -> str:
-        return summary(self.packet or self.data)
+        return summary(self.data)
+
+
+class PacketRecord(deque[TraceEntry]):
+    """The latest packets: at most 100,000, and at most 64 MiB of their data."""
+
+    MAX_PACKETS = 100_000
+    MAX_BYTES = 1 << 26
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._size = 0
+
+    def append(self, entry: TraceEntry) -> None:
+        """Add a packet, and drop the oldest packets beyond the limits."""
+        if not self:
+            self._size = 0
+        super().append(entry)
+        self._size += len(entry.data)
+        while len(self) > self.MAX_PACKETS or self._size > self.MAX_BYTES:
+            self._size -= len(self.popleft().data)
 
 
 def caller_location() -> str:

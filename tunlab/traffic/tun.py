@@ -42,7 +42,7 @@ class Tun(Closeable):
         netns: The namespace; `call`, `socket` and `set_sysctl` work inside it.
         device: The device; `mtu`, `set_carrier` and `rtnl` configure it.
         timeout: Default timeout of `expect`, `capture` and sockets, in seconds.
-        record: The last 100,000 packets that crossed the device, in order, in both directions.
+        record: The latest packets in both directions: at most 100,000, and at most 64 MiB.
         timeouts: The last 100 expectations that timed out: time in nanoseconds, and description.
     """
 

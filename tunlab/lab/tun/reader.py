@@ -9,16 +9,14 @@ import errno
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from typing import Literal
 
-from tunlab.errors import KernelError, LabError, PacketError
+from tunlab.errors import KernelError, LabError
 from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab.attachment import attach
 from tunlab.lab.persistent.lab import PersistentLab
 from tunlab.lab.tun.inject_server import InjectServer
-from tunlab.packet import parse
 from tunlab.traffic import TraceEntry
 
 _BATCH_SIZE = 64
@@ -82,14 +80,14 @@ class Reader(Closeable):
             yield from self._read(self._device)
             if self._server is not None:
                 for data in self._server.serve(self._device.write):
-                    yield _trace_entry("in", data, time.time_ns())
+                    yield TraceEntry("in", time.time_ns(), data)
                     yield from self._read(self._device)
         if self._socket is not None:
             for captured in self._socket.recv_all(_BATCH_SIZE):
-                yield _trace_entry("out" if captured.outgoing else "in", captured.data, captured.time)
+                yield TraceEntry("out" if captured.outgoing else "in", captured.time, captured.data)
 
     def _read(self, device: TunDevice) -> Iterator[TraceEntry]:
-        return (_trace_entry("out", data, time.time_ns()) for data in device.read_all(_BATCH_SIZE))
+        return (TraceEntry("out", time.time_ns(), data) for data in device.read_all(_BATCH_SIZE))
 
     def close(self) -> None:
         """Detach from the TUN. May be repeated."""
@@ -100,11 +98,3 @@ class Reader(Closeable):
     def closed(self) -> bool:
         """True after `close`."""
         return self._closed
-
-
-def _trace_entry(direction: Literal["in", "out"], data: bytes, time_ns: int) -> TraceEntry:
-    try:
-        packet = parse(data)
-    except PacketError:
-        packet = None
-    return TraceEntry(direction, time_ns, data, packet)

@@ -280,9 +280,14 @@ class IPv4(Network, frozen=True, gc=False):
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
         length, total, present = (self.ihl or 5) * 4, self.total_length or 0, layer.limit - layer.start
+        kind, find = FindingKind, layer.finding
+        if self.ttl == 0:
+            found.append(find("ttl", kind.VALUE, 8, "a packet must not be sent with 0 (RFC 1122 section 3.2.1.7)"))
+        if 224 <= layer.data[layer.start + 12] < 240 or self.src == "255.255.255.255":
+            rule = "a multicast or broadcast address cannot be the source (RFC 1122 section 3.2.1.3)"
+            found.append(find("src", kind.ADDRESS, 12, rule))
         if total == present + layer.cut and length == FIXED and self.flags in _HARMLESS and not self.fragment_offset:
             return found
-        kind, find = FindingKind, layer.finding
         if length > present + layer.cut:
             rule = "the header runs past the end"
             found.append(find("ihl", kind.TRUNCATED, 0, rule, length, present, layer.length_from))
