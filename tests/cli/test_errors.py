@@ -2,7 +2,7 @@
 
 import pytest
 
-LAB_NAME_HINT = "Use 1 to 15 of a-z, 0-9 and -, not starting with -."
+LAB_NAME_HINT = "Use 1 to 15 characters of a-z, 0-9 and -, not starting with -."
 
 
 def test_lab_name_over_15_characters_exits_78(tunlab):

@@ -27,7 +27,7 @@ TEXT = ROUTER.replace(
 
 
 def up(text=TEXT, name=None):
-    return PersistentLab.up(parse_lab(text).changed(name=name))
+    return PersistentLab.up(parse_lab(text).override(name=name))
 
 
 def tunlab(*arguments, prefix=()):

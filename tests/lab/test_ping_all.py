@@ -98,7 +98,7 @@ class TestMatrix:
             assert 0 < sum(learned) < 512  # of the machine's 1,024, which others need too
 
     @pytest.mark.slow
-    @given(labs(given=({}, {"mtu": 1400})))
+    @given(labs(link_keys=({}, {"mtu": 1400})))
     @sampled(60)
     def test_ping_all_of_random_labs_matches_reachable(self, lab):
         with Lab.from_text(lab.text) as live:

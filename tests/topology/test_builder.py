@@ -1,4 +1,4 @@
-"""A lab in code is the lab of the file with the same tables."""
+"""Topology: a lab built in code equals the one read from a lab file with the same tables."""
 
 import pytest
 from hypothesis import given
@@ -45,7 +45,7 @@ def test_builder_spec_equals_the_lab_file():
     )
 
 
-def test_builder_invalid_keys_raise_as_in_a_file():
+def test_builder_invalid_keys_raise_the_errors_of_a_lab_file():
     lab = Topology("x")
     lab.node("a", mut=1400)
     lab.link("a", "b")

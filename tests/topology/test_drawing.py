@@ -1,4 +1,4 @@
-"""Drawings: what they say, that their readers take them, and that nothing in an SVG lies on anything else."""
+"""Drawings of labs: their content, Graphviz as a reader of DOT, and boxes and labels in SVG that do not overlap."""
 
 import itertools
 import re
@@ -15,7 +15,7 @@ from tunlab.topology.drawing.formats import graph
 from tunlab.topology.drawing.layout import columns
 
 LABS = Path(__file__).parents[2] / "lab"
-FILES = pytest.mark.parametrize("file", sorted(LABS.glob("*.toml")), ids=lambda file: file.stem)
+EACH_READY_LAB = pytest.mark.parametrize("file", sorted(LABS.glob("*.toml")), ids=lambda file: file.stem)
 SVG = "{http://www.w3.org/2000/svg}"
 
 CAMPUS = """
@@ -91,7 +91,7 @@ def test_graph_dot_labels_nodes_and_links():
     assert '"sw" -- "r1" [label="10 Mbit/s", taillabel="eth1", headlabel="eth0"];' in drawn
 
 
-@FILES
+@EACH_READY_LAB
 @pytest.mark.parametrize("form", ["text", "mermaid", "dot", "svg"])
 def test_graph_of_ready_labs_contains_every_node(file, form):
     planned = plan_of(file.read_text())
@@ -103,7 +103,7 @@ def test_graph_of_ready_labs_contains_every_node(file, form):
             assert all(cidr in drawn for cidr in interface.addresses)
 
 
-@FILES
+@EACH_READY_LAB
 def test_graphviz_accepts_the_dot(file):
     drawn = graph(plan_of(file.read_text()), "dot")
     laid_out = subprocess.run(["dot", "-Tplain"], input=drawn, capture_output=True, text=True, check=True)
@@ -117,9 +117,9 @@ def test_graph_unknown_form_raises_value_error():
 
 
 class TestSvg:
-    def boxes(self, root, kind="box"):
+    def boxes(self, root, css_class="box"):
         return [tuple(float(each.get(key)) for key in ("x", "y", "width", "height"))
-                for each in root.iter(f"{SVG}rect") if each.get("class") == kind]  # fmt: skip
+                for each in root.iter(f"{SVG}rect") if each.get("class") == css_class]  # fmt: skip
 
     def test_svg_is_self_contained_and_titled(self):
         drawn = graph(plan_of(CAMPUS), "svg")
@@ -131,43 +131,44 @@ class TestSvg:
 
     @given(labs())
     @sampled(50)
-    def test_svg_boxes_do_not_overlap(self, lab):
+    def test_svg_boxes_and_labels_do_not_overlap(self, lab):
         planned = plan(lab.spec())
         root = ElementTree.fromstring(graph(planned, "svg"))
         width, height = float(root.get("width")), float(root.get("height"))
         boxes = self.boxes(root)
         assert len(boxes) == len(planned.nodes)
         assert sum(each.get("class") == "link" for each in root.iter(f"{SVG}path")) == len(planned.links)
-        labels = self.boxes(root, "behind")
-        for x, y, wide, high in boxes + labels:
+        labels = self.boxes(root, "label-background")
+        for x, y, w, h in boxes + labels:
             assert x >= 0 <= y
-            assert x + wide <= width + 1
-            assert y + high <= height + 1
+            assert x + w <= width + 1
+            assert y + h <= height + 1
         pairs = [*itertools.combinations(boxes, 2), *itertools.product(boxes, labels)]
-        for (x, y, wide, high), (other_x, other_y, other_wide, other_high) in pairs:
-            apart = x + wide <= other_x or other_x + other_wide <= x
-            assert apart or y + high <= other_y or other_y + other_high <= y
+        for (x, y, w, h), (other_x, other_y, other_w, other_h) in pairs:
+            is_beside = x + w <= other_x or other_x + other_w <= x
+            is_above_or_below = y + h <= other_y or other_y + other_h <= y
+            assert is_beside or is_above_or_below
 
 
 class TestLayout:
-    def test_path_is_one_row_from_the_first_node(self):
+    def test_columns_of_a_path_have_one_node_each(self):
         neighbours = {"a": ["b"], "b": ["a", "c"], "c": ["b"]}
         assert columns(["a", "b", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
         assert columns(["b", "a", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
 
-    def test_star_leaves_are_on_both_sides(self):
+    def test_columns_of_a_star_put_half_of_four_leaves_on_each_side(self):
         neighbours = {"hub": list("abcd"), **{leaf: ["hub"] for leaf in "abcd"}}
         assert columns(["hub", *"abcd"], neighbours) == [[["a", "b"], ["hub"], ["c", "d"]]]
 
-    def test_few_leaves_are_on_one_side(self):
+    def test_columns_of_a_star_with_three_leaves_start_at_the_first_leaf(self):
         neighbours = {"hub": list("abc"), **{leaf: ["hub"] for leaf in "abc"}}
         assert columns(["hub", *"abc"], neighbours) == [[["a"], ["hub"], ["b", "c"]]]
 
-    def test_leaves_are_opposite_the_other_neighbours(self):
+    def test_columns_put_leaves_on_the_side_without_other_neighbours(self):
         neighbours = {"a": ["s"], "b": ["s"], "s": ["a", "b", "r"], "r": ["s", "c"], "c": ["r"]}
         assert columns(list("abscr"), neighbours) == [[["a", "b"], ["s"], ["r"], ["c"]]]
 
-    def test_layout_avoids_crossings(self):
+    def test_columns_are_ordered_without_crossings(self):
         neighbours = {
             "s": ["a", "b"],
             "a": ["s", "y"],

@@ -1,4 +1,4 @@
-"""From a spec to a plan: the numbers, names, addresses and routes of a whole lab, always the same."""
+"""Planning of interface names, addresses and routes."""
 
 import ipaddress
 import itertools
@@ -34,7 +34,7 @@ def addresses(planned, node):
     return {each.ifname: each.addresses for each in planned.node(node).interfaces}
 
 
-class TestNumbers:
+class TestInterfaces:
     def test_plan_of_a_router_lab_is_complete(self):
         planned = plan_of(ROUTER)
         delay = Impairment(delay_us=20_000)
@@ -86,7 +86,7 @@ class TestNumbers:
             ("eth1", "02:01:00:00:01:02", 1400),
             ("eth2", "02:01:00:00:01:03", 1400),
         ]
-        # Each packet is held back once: on its way in, not out of the bridge again.
+        # The nodes delay packets; if the bridge's ports did too, each packet would be delayed twice.
         assert not any(each.impairment.delay_us for each in bridge.interfaces)
         assert [planned.node(name).interfaces[0].impairment.delay_us for name in "abc"] == [1000] * 3
         assert addresses(planned, "c") == {"eth0": ("10.0.1.3/24",)}
@@ -134,21 +134,21 @@ class TestNumbers:
         planned = plan_of(text)
         assert addresses(planned, "a") == {
             "eth1": ("10.0.1.7/24",),
-            "eth0": ("10.0.2.3/24",),  # its place, .1, is given
+            "eth0": ("10.0.2.3/24",),  # its default, 10.0.2.1, is given to b
             "eth2": ("10.0.4.1/24",),
-            "eth3": ("10.0.0.1/24",),  # its place, 10.0.4.0/24, is given
+            "eth3": ("10.0.0.1/24",),  # its default network, 10.0.4.0/24, is given to the third link
         }
         assert addresses(planned, "b")["up"] == ("10.0.2.1/24",)
         assert planned.node("b").interfaces[1].hardware_address == "0a:00:00:00:00:01"
 
-    def test_plan_slash_31_has_two_addresses(self):
+    def test_plan_uses_both_addresses_of_a_slash_31(self):
         planned = plan_of('[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\nsubnet="10.0.1.4/31"')
         assert (addresses(planned, "a"), addresses(planned, "b")) == (
             {"eth0": ("10.0.1.4/31",)},
             {"eth0": ("10.0.1.5/31",)},
         )
 
-    def test_plan_large_bridge_gets_a_large_network(self):
+    def test_plan_bridge_of_300_nodes_gets_a_slash_23(self):
         lab = Topology("large")
         names = [lab.node(f"n{number}") for number in range(300)]
         lab.link(*names)
@@ -159,7 +159,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize(("hosts", "network"), [(254, "10.0.1.0/24"), (255, "10.0.2.0/23"), (511, "10.0.4.0/22")])
     def test_pool_network_size_fits_the_hosts(self, hosts, network):
-        assert Pool("10.0.0.0/16").give([(1, hosts)]) == [ipaddress.ip_network(network)]
+        assert Pool("10.0.0.0/16").allocate([(1, hosts)]) == [ipaddress.ip_network(network)]
 
     def test_plan_networks_avoid_given_networks(self):
         text = '[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\n[[links]]\nends=["a","b"]\nsubnet="10.0.0.0/22"'
@@ -175,7 +175,7 @@ class TestNumbers:
         assert planned.node("r").sysctls == (("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"))
         assert planned.node("r").ipv6
 
-    def test_plan_impairment_per_direction(self):
+    def test_plan_impairment_of_an_end_overrides_the_links(self):
         text = """
             [nodes]
             a = {}
@@ -188,9 +188,11 @@ class TestNumbers:
             duplicate = "0.1%"
         """
         planned = plan_of(text)
-        (there,), (back,) = (planned.node(name).interfaces for name in "ab")
-        assert there.impairment == Impairment(rate=1_000_000, delay_us=20_000, jitter_us=100, loss=0.5, duplicate=0.001)
-        assert back.impairment == Impairment(rate=10_000_000, delay_us=20_000, jitter_us=100, duplicate=0.001)
+        (from_a,), (from_b,) = (planned.node(name).interfaces for name in "ab")
+        assert from_a.impairment == Impairment(
+            rate=1_000_000, delay_us=20_000, jitter_us=100, loss=0.5, duplicate=0.001
+        )
+        assert from_b.impairment == Impairment(rate=10_000_000, delay_us=20_000, jitter_us=100, duplicate=0.001)
 
     def test_plan_node_with_several_tuns(self):
         planned = plan_of('[nodes]\nk={forward=true, mtu=1400, tuns={a0="10.1.2.1/24",b0=["10.1.3.1/24"]}}')
@@ -218,7 +220,7 @@ class TestNumbers:
 
 
 class TestRoutes:
-    def test_routes_take_the_shortest_then_first_path(self):
+    def test_routes_take_the_first_of_the_shortest_paths(self):
         text = """
             [nodes]
             r1 = { forward = true }
@@ -260,7 +262,7 @@ class TestRoutes:
         assert planned.node("r").routes == (RoutePlan(to="10.9.0.0/24", via="10.0.2.1"),)
         assert all(reachable(planned).values())
 
-    def test_host_reaches_its_neighbours_directly(self):
+    def test_host_routes_to_a_neighbours_tun_bypass_the_default_gateway(self):
         text = """
             [nodes]
             h = {}
@@ -325,15 +327,15 @@ class TestRoutes:
         assert planned.node("inner").routes == tuple(
             RoutePlan(to=to, via="10.0.2.2") for to in ("10.0.3.0/24", "10.0.4.0/24", "10.7.0.0/24", "192.0.2.1/32")
         )
-        no = {pair for pair, reached in reachable(planned).items() if not reached}
-        assert no == set(itertools.product(("isp", "web"), ("pc", "inner")))
+        unreachable = {pair for pair, reached in reachable(planned).items() if not reached}
+        assert unreachable == set(itertools.product(("isp", "web"), ("pc", "inner")))
 
     def test_nat_outside_is_derived_from_a_single_router(self):
         text = '[nodes]\npc={}\nn={kind="nat"}\nr={forward=true}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","r"]'
         assert plan_of(text).node("n").outside == "eth1"
         assert plan_of('[nodes]\nn={kind="nat"}\na={}\n[[links]]\nends=["n:x","a"]').node("n").outside == "x"
 
-    def test_nat_router_is_not_a_gateway_from_outside(self):
+    def test_nat_router_is_the_default_gateway_of_inside_nodes_only(self):
         text = '[nodes]\npc={}\nn={outside="web"}\nweb={}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","web"]'
         assert plan_of(text).node("web").routes == ()
         assert plan_of(text).node("pc").routes == (RoutePlan(to="default", via="10.0.1.2"),)

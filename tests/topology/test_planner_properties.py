@@ -1,4 +1,4 @@
-"""Properties of the plan of every valid lab: addresses are unique, plans repeatable, reachable nodes reached."""
+"""Properties of the plans of random labs: unique numbers, the same plan each time, and complete routes."""
 
 import ipaddress
 import itertools
@@ -20,17 +20,17 @@ def test_plan_is_deterministic(lab):
 @sampled(100)
 def test_plan_numbers_are_unique_and_addresses_in_network(lab):
     planned = plan(lab.spec())
-    every = [each for node in planned.nodes for each in node.interfaces]
-    macs = [each.hardware_address for each in every if each.link >= 0]
+    interfaces = [each for node in planned.nodes for each in node.interfaces]
+    macs = [each.hardware_address for each in interfaces if each.link >= 0]
     assert len(set(macs)) == len(macs)
-    stations = [cidr for each in every for cidr in each.addresses]
-    stations += [cidr for node in planned.nodes for cidr in node.loopback]
-    assert len({cidr.partition("/")[0] for cidr in stations}) == len(stations)
-    networks = {ipaddress.ip_interface(cidr).network for cidr in stations}
+    addresses = [cidr for each in interfaces for cidr in each.addresses]
+    addresses += [cidr for node in planned.nodes for cidr in node.loopback]
+    assert len({cidr.partition("/")[0] for cidr in addresses}) == len(addresses)
+    networks = {ipaddress.ip_interface(cidr).network for cidr in addresses}
     for one, other in itertools.combinations(networks, 2):
         assert one.version != other.version or not one.overlaps(other)
     for node in planned.nodes:
-        first = 100_001 if node.container else 2  # one that runs already has interfaces of its own
+        first = 100_001 if node.container else 2  # a running container already has interfaces
         assert [each.ifindex for each in node.interfaces] == list(range(first, first + len(node.interfaces)))
         assert len({each.ifname for each in node.interfaces}) == len(node.interfaces)
         for each in node.interfaces:
@@ -51,16 +51,16 @@ def test_every_next_hop_is_a_neighbour(lab):
 
 @given(labs())
 @sampled(100)
-def test_nodes_joined_by_routers_reach_each_other(lab):
+def test_nodes_connected_by_routers_and_switches_reach_each_other(lab):
     planned = plan(lab.spec())
     nodes = {node.name: node for node in planned.nodes}
-    beside = {name: {other for link in planned.links for other, _ in link.ends
+    neighbours = {name: {other for link in planned.links for other, _ in link.ends
                      if name in {end for end, _ in link.ends} and other != name} for name in nodes}  # fmt: skip
     for (one, other), reached in reachable(planned).items():
-        seen, waiting = {one}, [one]
-        for name in waiting:
+        connected, to_visit = {one}, [one]
+        for name in to_visit:
             if name == one or nodes[name].kind in ("router", "switch"):
-                found = beside[name] - seen
-                seen |= found
-                waiting += found
-        assert reached == (other in seen), (one, other, lab.text)
+                found = neighbours[name] - connected
+                connected |= found
+                to_visit += found
+        assert reached == (other in connected), (one, other, lab.text)

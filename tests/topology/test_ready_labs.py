@@ -1,4 +1,4 @@
-"""The ready labs as their plans have them; tests/cli brings each of them up for real."""
+"""The plans of the ready labs in lab/. tests/cli brings each of these labs up."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_readme_lists_every_ready_lab():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_ready_lab_name_is_its_file_name(name):
+def test_ready_lab_is_named_after_its_file(name):
     assert plan_of(name).name == ("lab" if name == "default" else name)
 
 
@@ -39,7 +39,7 @@ def test_dual_stack_reachable_over_ipv6():
     assert len(reachable(plan_of("dual-stack"), "ipv6")) == 20
 
 
-def test_router_lab_stack_is_unreachable():
+def test_router_lab_node_without_link_is_unreachable():
     assert {pair for pair, reached in reachable(plan_of("router")).items() if reached} == {
         (one, other)
         for one in ("client", "router", "server")
@@ -49,8 +49,8 @@ def test_router_lab_stack_is_unreachable():
 
 
 def test_nat_lab_inside_is_unreachable_from_outside():
-    no = {pair for pair, reached in reachable(plan_of("nat")).items() if not reached}
-    assert no == {("server", "laptop"), ("server", "phone")}
+    unreachable = {pair for pair, reached in reachable(plan_of("nat")).items() if not reached}
+    assert unreachable == {("server", "laptop"), ("server", "phone")}
 
 
 def test_two_stacks_node_forwards_between_tuns():

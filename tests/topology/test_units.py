@@ -1,4 +1,4 @@
-"""Quantities as people write them. Those that cannot be are in lab_file_errors.md."""
+"""Parsing of valid quantities. Invalid ones are in lab_file_errors.md."""
 
 import pytest
 from hypothesis import given
@@ -39,7 +39,7 @@ def test_share_returns_zero_to_one(value, share):
     assert units.share(value) == share
 
 
-def test_seconds_returns_float():
+def test_seconds_returns_seconds_as_float():
     assert units.seconds("1.5s") == 1.5
 
 

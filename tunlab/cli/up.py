@@ -154,7 +154,7 @@ def _read_spec(
     file = find_lab_file(source) if source is not None else None
     spec = read_spec(file, check_machine=here) if file is not None else LabSpec()
     try:
-        return spec.changed(name=name, tun=address, ifname=ifname, mtu=mtu), file
+        return spec.override(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
         # The options are wrong, not the file: name the option instead of the key.
         problems = [

@@ -81,7 +81,7 @@ class Lab(Closeable):
         Raises:
             TopologyError: with every error in the text.
         """
-        return cls.from_spec(parse_lab(text, file).changed(name=name), base=base)
+        return cls.from_spec(parse_lab(text, file).override(name=name), base=base)
 
     @classmethod
     def from_spec(cls, spec: LabSpec, *, base: str | os.PathLike[str] = "") -> Self:

@@ -76,10 +76,10 @@ def _start_lab(
     if source is None:
         spec = parse_tables(tables)
     elif isinstance(source, str) and "\n" in source:
-        spec = parse_lab(source).changed(**tables)
+        spec = parse_lab(source).override(**tables)
     else:
         file = find_lab_file(os.fspath(source), directories)
-        spec, base = read_spec(file).changed(**tables), file.parent
+        spec, base = read_spec(file).override(**tables), file.parent
     lab_plan = plan(spec)
     containers = None
     if any(node.kind == "container" for node in lab_plan.nodes):

@@ -1,7 +1,7 @@
-"""The plan of a lab: everything that `tunlab.lab` creates, in that order. Data only.
+"""The plan of a lab: the interfaces, addresses, routes and sysctls that tunlab.lab creates, in order.
 
-It has each interface with its name, index, MAC address and addresses, each route and each sysctl. The same lab file
-always gives the same plan. An empty field means "none", never "compute it": tunlab.topology.planner computes.
+The same lab file always gives the same plan. tunlab.topology.planner has computed every value: an empty field means
+"none".
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class InterfacePlan(Struct, frozen=True, kw_only=True):
     Attributes:
         ifname: the interface name.
         ifindex: the interface index, from 2 on; in a running container from 100,001 on.
-        hardware_address: the MAC address, locally administered; "" for a TUN.
+        hardware_address: the MAC address, by default a locally administered one; "" for a TUN.
         addresses: addresses with prefix length; none for the ports of a switch.
         mtu: MTU in bytes.
         link: index of its link in LabPlan.links; -1 for a TUN.
-        impairment: what happens to packets that leave by it.
+        impairment: the impairment of packets that leave by it.
     """
 
     ifname: str
@@ -61,7 +61,7 @@ class InterfacePlan(Struct, frozen=True, kw_only=True):
 
 
 class RoutePlan(Struct, frozen=True, kw_only=True):
-    """A route to a network ("10.0.2.0/24", "default" or "default6") by the next hop `via`."""
+    """A route to a network ("10.0.2.0/24", "default" or "default6" for IPv6) by the next hop `via`."""
 
     to: str
     via: str
@@ -91,13 +91,13 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         kind: "host", "router", "switch", "nat" or "container".
         interfaces: its interfaces, TUNs included.
         routes: its routes.
-        sysctls: names and values, set in order after tunlab's own.
+        sysctls: names and values, set in this order after those that tunlab sets in every node.
         run: programs to start.
         files: paths in the node and their source files.
-        implicit: True for the bridge of a link with more than two ends, which the lab file does not name.
+        implicit: True for a bridge that the planner added, for a link with more than two ends.
         ipv6: True if IPv6 is enabled.
         tun: the ifname of its first TUN; "" for none.
-        loopback: addresses of lo with prefix length, besides its own.
+        loopback: addresses of lo with prefix length, in addition to 127.0.0.1 and ::1.
         bridge: the ifname of a switch's bridge; "" for other nodes.
         outside: the outside ifname of a NAT router; "" for other nodes.
         image: the image of a container to start.
@@ -124,7 +124,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
 
 
 class LinkPlan(Struct, frozen=True, kw_only=True):
-    """A veth pair; each end is (node, ifname). A link with more ends becomes several, to a bridge."""
+    """A veth pair; each end is (node, ifname). A link with more than two ends is several veth pairs to a bridge."""
 
     ends: tuple[tuple[str, str], tuple[str, str]]
 
@@ -136,7 +136,7 @@ class LabPlan(Struct, frozen=True, kw_only=True):
         name: the lab's name.
         nodes: its nodes, in the order of the lab file.
         links: its veth pairs.
-        hosts: the entries of every node's hosts file: (address, (name, …)).
+        hosts: the entries of /etc/hosts, the same in every node: (address, (name, …)).
     """
 
     name: str

@@ -1,7 +1,4 @@
-"""The checked content of a lab file. Each key of the file is a field here.
-
-Source: toml.io.
-"""
+"""The checked content of a lab file. Each key of the file is a field of a class here."""
 
 from __future__ import annotations
 
@@ -25,19 +22,18 @@ Ip = Literal["ipv4", "ipv6", "both"]
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
-    """A table of [nodes].
-
+    """The content of a table below [nodes].
     Attributes:
         kind: the kind of node.
-        forward: True if it forwards packets; always for a router or NAT router.
+        forward: True if it forwards packets, as each router and NAT router does.
         tun: IPv4 address of its TUN, with prefix length; "" for none.
         tun6: IPv6 address of its TUN, with prefix length; "" for none.
-        tuns: further TUNs, each name with its addresses.
-        ifname: the TUN's name.
+        tuns: TUNs besides the one of `tun` and `tun6`: each name with its addresses.
+        ifname: the name of the TUN of `tun` and `tun6`.
         mtu: MTU of its TUNs in bytes.
         loopback: addresses on lo, with prefix length 32 or 128.
         routes: its routes; None to compute them.
-        outside: the outside of a NAT router, as an interface or a neighbour.
+        outside: the outside of a NAT router: the name of an interface or of the node at its other end.
         run: programs to start.
         sysctls: sysctls of its network namespace.
         files: paths in the node and their source files.
@@ -71,15 +67,14 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
 
 class EndSpec(Struct, frozen=True, kw_only=True):
-    """An end of a link; "" for values to compute.
-
+    """An end of a link; an empty string means that the planner chooses the value.
     Attributes:
         node: the node's name.
         ifname: the interface name.
         address: IPv4 address, with or without prefix length.
         address6: IPv6 address, with or without prefix length.
         mac: the MAC address.
-        impairment: what happens to packets that leave by this end.
+        impairment: the impairment of packets that leave by this end.
     """
 
     node: str
@@ -91,7 +86,14 @@ class EndSpec(Struct, frozen=True, kw_only=True):
 
 
 class LinkSpec(Struct, frozen=True, kw_only=True):
-    """A link between two ends, or a bridge of more; "" for a network to compute. The MTU is in bytes."""
+    """A link between two ends, or a bridge between more.
+
+    Attributes:
+        ends: its ends.
+        subnet: its IPv4 network; "" to let the planner choose one.
+        subnet6: its IPv6 network; "" to let the planner choose one.
+        mtu: MTU in bytes.
+    """
 
     ends: tuple[EndSpec, ...]
     subnet: str = ""
@@ -120,17 +122,23 @@ class LabSpec(Struct, frozen=True):
 
     @property
     def node(self) -> NodeSpec:
-        """The lab's only node. Raises ValueError if there are more."""
+        """The node of a lab with one node. Raises ValueError if the lab has more."""
         (node,) = self.nodes.values()
         return node
 
-    def changed(
+    def override(
         self, *, name: str | None = None, tun: str | None = None, ifname: str | None = None, mtu: int | None = None
     ) -> LabSpec:
-        """Return a copy with the given values replaced and checked.
+        """Return a copy in which the given values replace those of the lab file.
+
+        Args:
+            name: the lab's name.
+            tun: IPv4 address of the only node's TUN, with prefix length.
+            ifname: the name of that TUN.
+            mtu: MTU of that TUN in bytes.
 
         Raises:
-            TopologyError: for an invalid value, or a TUN's value if the lab has several nodes.
+            TopologyError: for an invalid value, or for a value of a TUN if the lab has several nodes.
         """
         lab = self if name is None else replace(self, name=check_lab_name(name))
         given = {key: value for key, value in (("tun", tun), ("ifname", ifname), ("mtu", mtu)) if value is not None}
@@ -145,9 +153,9 @@ class LabSpec(Struct, frozen=True):
 
 
 def check_node(node: NodeSpec, *, file: str = "", table: str = "") -> None:
-    """Raise TopologyError with every invalid value of the node's TUN."""
+    """Check the node's TUN: address, name and MTU. Raises TopologyError with every invalid value."""
     problems = Problems(file)
-    problems.take(table, "tun", lambda value: str(names.interface(value, 4)), node.tun, "")
-    problems.take(table, "ifname", names.ifname, node.ifname, "")
-    problems.take(table, "mtu", units.mtu, node.mtu, 0)
+    problems.read(table, "tun", lambda value: str(names.interface(value, 4)), node.tun, "")
+    problems.read(table, "ifname", names.ifname, node.ifname, "")
+    problems.read(table, "mtu", units.mtu, node.mtu, 0)
     problems.raise_if_any()

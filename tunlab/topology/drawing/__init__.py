@@ -1,1 +1,1 @@
-"""A planned lab as a drawing: text, Mermaid, DOT or SVG."""
+"""Drawing a planned lab as text, Mermaid, DOT or SVG."""

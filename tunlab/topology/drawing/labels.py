@@ -7,23 +7,23 @@ import ipaddress
 from tunlab.topology.plan import Impairment, LabPlan, NodePlan
 
 
-def counted(plan: LabPlan) -> str:
-    """Return the size, such as "4 nodes, 2 links". An implicit bridge counts as one link."""
+def size_text(plan: LabPlan) -> str:
+    """Return a lab's size, such as "4 nodes, 2 links". A bridge that the planner added counts as one link."""
     bridges = [node for node in plan.nodes if node.implicit]
     nodes = len(plan.nodes) - len(bridges)
     links = len(plan.links) - sum(len(node.interfaces) - 1 for node in bridges)
     return f"{nodes} node{'s' * (nodes != 1)}, {links} link{'s' * (links != 1)}"
 
 
-def facts(node: NodePlan) -> list[str]:
-    """Return a node's kind and what it has besides interfaces."""
-    said = ["bridge" if node.implicit else {"nat": "NAT router"}.get(node.kind, node.kind)]
+def kind_texts(node: NodePlan) -> list[str]:
+    """Return a node's kind, then its NAT outside, its container and its loopback addresses."""
+    texts = ["bridge" if node.implicit else {"nat": "NAT router"}.get(node.kind, node.kind)]
     if node.outside:
-        said.append(f"outside {node.outside}")
+        texts.append(f"outside {node.outside}")
     if node.image or node.container:
-        said.append(node.image or node.container)
-    said += [f"lo {cidr}" for cidr in node.loopback]
-    return said
+        texts.append(node.image or node.container)
+    texts += [f"lo {cidr}" for cidr in node.loopback]
+    return texts
 
 
 def address_texts(plan: LabPlan, node: NodePlan) -> list[str]:
@@ -34,21 +34,21 @@ def address_texts(plan: LabPlan, node: NodePlan) -> list[str]:
 
 
 def networks_of(plan: LabPlan, switch: NodePlan) -> list[str]:
-    """Return the networks of the nodes connected to a switch."""
+    """Return the networks of the nodes connected to a switch, directly or through other switches."""
     nodes = {node.name: node for node in plan.nodes}
     found: dict[str, None] = {}
-    waiting, seen = [switch.name], {switch.name}
-    for name in waiting:
+    to_visit, seen = [switch.name], {switch.name}
+    for name in to_visit:
         for _, (other, ifname) in node_links(plan, nodes[name]):
             if nodes[other].bridge and other not in seen:
                 seen.add(other)
-                waiting.append(other)
+                to_visit.append(other)
             found.update(dict.fromkeys(_networks(nodes[other], ifname)))
     return list(found)
 
 
 def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]]]:
-    """Return each interface on a link with the node and interface at its other end."""
+    """Return each interface on a link as (ifname, (node, ifname)), the second for its other end."""
     found = []
     for each in node.interfaces:
         if each.link >= 0:
@@ -58,34 +58,38 @@ def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]
 
 
 def link_texts(plan: LabPlan, number: int) -> list[str]:
-    """Return a link's network (unless a switch shows it) and its impairment, per direction if different."""
+    """Return a link's network, its impairment and its MTU if not 1500.
+
+    The network is left out if an end is a switch, whose label has it. An impairment that differs by direction is
+    listed for each end.
+    """
     nodes = [plan.node(name) for name, _ in plan.links[number].ends]
     (_, own), (_, other) = plan.links[number].ends
-    said = [] if any(node.bridge for node in nodes) else _networks(nodes[0], own)
+    texts = [] if any(node.bridge for node in nodes) else _networks(nodes[0], own)
     ends = [
         next(each for each in node.interfaces if each.ifname == name)
         for node, name in zip(nodes, (own, other), strict=True)
     ]
     forth, back = (", ".join(impairment_texts(each.impairment)) for each in ends)
     if forth == back:
-        said += [forth] if forth else []
+        texts += [forth] if forth else []
     else:
-        said += [f"{node.name}: {each}" for node, each in zip(nodes, (forth, back), strict=True) if each]
+        texts += [f"{node.name}: {each}" for node, each in zip(nodes, (forth, back), strict=True) if each]
     if ends[0].mtu != 1500:
-        said.append(f"MTU {ends[0].mtu}")
-    return said
+        texts.append(f"MTU {ends[0].mtu}")
+    return texts
 
 
 def impairment_texts(impairment: Impairment) -> list[str]:
     """Return the impairment as texts: ["10 Mbit/s", "20 ms ± 2 ms", "loss 1 %"]."""
-    said = []
+    texts = []
     if impairment.rate:
-        said.append(_rate(impairment.rate))
+        texts.append(_rate(impairment.rate))
     if impairment.delay_us:
         jitter = f" ± {_time(impairment.jitter_us)}" if impairment.jitter_us else ""
-        said.append(_time(impairment.delay_us) + jitter)
+        texts.append(_time(impairment.delay_us) + jitter)
     shares = {"loss": impairment.loss, "reorder": impairment.reorder, "duplicate": impairment.duplicate}
-    return said + [f"{word} {share * 100:.4g} %" for word, share in shares.items() if share]
+    return texts + [f"{word} {share * 100:.4g} %" for word, share in shares.items() if share]
 
 
 def _networks(node: NodePlan, ifname: str) -> list[str]:

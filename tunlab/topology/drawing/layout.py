@@ -1,6 +1,6 @@
-"""Arranging the nodes of a drawing in columns, so that links lead from column to column.
+"""Arranging the nodes of a drawing in columns, so that most links lead from one column to the next.
 
-A short form of Sugiyama, Tagawa and Toda (1981): layers by distance, ordered to reduce crossings.
+A simplified layered layout after Sugiyama, Tagawa and Toda (1981): columns by distance, ordered to reduce crossings.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ SWEEPS = 8
 
 
 def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
-    """Return the columns of each connected part, each with its nodes from top to bottom."""
+    """Return the columns of each group of connected nodes; a column lists its nodes from top to bottom."""
     parts, seen = [], set[str]()
     for node in nodes:
         if node not in seen:
@@ -25,32 +25,35 @@ def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
 
 
 def _part(nodes: Sequence[str], neighbours: Neighbours) -> Columns:
-    # From one end of the lab to the other: a client on the left, a server on the right.
-    away = _distances(nodes[0], neighbours)
-    far = max(nodes, key=lambda node: away[node])
-    back = _distances(far, neighbours)
-    other = max(nodes, key=lambda node: back[node])
-    layer = _distances(min(far, other, key=nodes.index), neighbours)
-    _both_sides(nodes, neighbours, layer)
-    least = min(layer.values())
-    found: Columns = [[] for _ in range(max(layer.values()) - least + 1)]
+    # Start at the end of a longest path that comes first in the lab file: a client is left and a server right.
+    from_first = _distances(nodes[0], neighbours)
+    one_end = max(nodes, key=lambda node: from_first[node])
+    from_end = _distances(one_end, neighbours)
+    other_end = max(nodes, key=lambda node: from_end[node])
+    layer = _distances(min(one_end, other_end, key=nodes.index), neighbours)
+    _place_leaves(nodes, neighbours, layer)
+    first = min(layer.values())
+    columns: Columns = [[] for _ in range(max(layer.values()) - first + 1)]
     for node in nodes:
-        found[layer[node] - least].append(node)
-    return _least_crossings(found, neighbours)
+        columns[layer[node] - first].append(node)
+    return _reduce_crossings(columns, neighbours)
 
 
 def _distances(start: str, neighbours: Neighbours) -> dict[str, int]:
-    distance, waiting = {start: 0}, [start]
-    for node in waiting:
+    distance, to_visit = {start: 0}, [start]
+    for node in to_visit:
         for other in neighbours[node]:
             if other not in distance:
                 distance[other] = distance[node] + 1
-                waiting.append(other)
+                to_visit.append(other)
     return distance
 
 
-def _both_sides(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, int]) -> None:
-    """Place a hub's leaves on the side without other neighbours, else on both sides."""
+def _place_leaves(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, int]) -> None:
+    """Place the leaves of each hub in the columns beside it.
+
+    If the hub's other neighbours are all on one side, the leaves go to the other side; else half of them to each side.
+    """
     for hub in nodes:
         leaves = [each for each in nodes if set(neighbours[each]) == {hub}]
         others = {layer[each] - layer[hub] for each in neighbours[hub] if each not in leaves} - {0}
@@ -62,19 +65,19 @@ def _both_sides(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, i
                 layer[leaf] = layer[hub] + (-1 if number < half else 1)
 
 
-def _least_crossings(found: Columns, neighbours: Neighbours) -> Columns:
-    """Order each column by the mean position of its neighbours, in sweeps back and forth."""
+def _reduce_crossings(columns: Columns, neighbours: Neighbours) -> Columns:
+    """Sort each column by the mean position of its nodes' neighbours in the previous column, sweeping to and fro."""
     for sweep in range(SWEEPS):
-        order = range(1, len(found)) if sweep % 2 == 0 else range(len(found) - 2, -1, -1)
+        order = range(1, len(columns)) if sweep % 2 == 0 else range(len(columns) - 2, -1, -1)
         for column in order:
-            beside = found[column - 1 if sweep % 2 == 0 else column + 1]
-            # Positions relative to the height: columns of different length are centred.
-            place = {node: (number + 0.5) / len(beside) for number, node in enumerate(beside)}
-            own = {node: (number + 0.5) / len(found[column]) for number, node in enumerate(found[column])}
+            previous = columns[column - 1 if sweep % 2 == 0 else column + 1]
+            # Relative to the column's height, because columns are centred.
+            position = {node: (number + 0.5) / len(previous) for number, node in enumerate(previous)}
+            own = {node: (number + 0.5) / len(columns[column]) for number, node in enumerate(columns[column])}
 
-            def middle(node: str, place: Mapping[str, float] = place, own: Mapping[str, float] = own) -> float:
-                known = [place[each] for each in neighbours[node] if each in place]
+            def mean(node: str, position: Mapping[str, float] = position, own: Mapping[str, float] = own) -> float:
+                known = [position[each] for each in neighbours[node] if each in position]
                 return sum(known) / len(known) if known else own[node]
 
-            found[column].sort(key=middle)
-    return found
+            columns[column].sort(key=mean)
+    return columns

@@ -14,14 +14,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tunlab.topology.lab_file.reader import parse_tables, plain
+from tunlab.topology.lab_file.reader import parse_tables, tuples_to_lists
 from tunlab.topology.spec import DEFAULT_NAME, LabSpec
 
 End = str | Mapping[str, Any]
 
 
 class Topology:
-    """A lab under construction. Keyword arguments are keys of the lab file; `spec` checks them."""
+    """A builder of a lab. Keyword arguments are the keys of a lab file; `spec` checks them."""
 
     def __init__(self, name: str = DEFAULT_NAME, **keys: object) -> None:
         self._document: dict[str, Any] = {"name": name, **keys, "nodes": {}, "links": []}
@@ -30,12 +30,12 @@ class Topology:
         """Add a node with the keys of its table; return its name, for `link`. Raises ValueError for a duplicate."""
         if name in self._document["nodes"]:
             raise ValueError(f"there is a node {name!r} already; choose another name")
-        self._document["nodes"][name] = plain(keys)
+        self._document["nodes"][name] = tuples_to_lists(keys)
         return name
 
     def link(self, *ends: End, **keys: object) -> None:
         """Add a link with the keys of its table; each end is "node", "node:ifname" or a table."""
-        self._document["links"].append({"ends": [plain(end) for end in ends], **plain(keys)})
+        self._document["links"].append({"ends": [tuples_to_lists(end) for end in ends], **tuples_to_lists(keys)})
 
     def spec(self) -> LabSpec:
         """Return the checked lab. Raises TopologyError with every error."""
@@ -60,7 +60,7 @@ def _key(key: str) -> str:
 
 
 def _value(value: object) -> str:
-    """Format a TOML value; types that TOML lacks become strings, which `spec` rejects."""
+    """Format a TOML value. A value of a type that TOML does not have becomes a string, which `spec` rejects."""
     if isinstance(value, Mapping):
         return (
             "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }" if value else "{}"
@@ -71,5 +71,5 @@ def _value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int | float):
         return repr(value)
-    # TOML allows JSON's escapes, but must escape DEL, which JSON does not.
+    # JSON's escapes are valid in TOML, but TOML requires an escape for DEL, and JSON does not.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

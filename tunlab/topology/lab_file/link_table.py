@@ -22,7 +22,7 @@ IMPAIRMENT_KEYS: Mapping[str, tuple[str, Callable[[object], Any]]] = {
     "reorder": ("reorder", units.share),
     "duplicate": ("duplicate", units.share),
 }
-"""The impairment keys: each with its field of Impairment and its parser."""
+"""For each impairment key, its field of Impairment and its parser."""
 
 END_KEYS = ("node", "ifname", "address", "address6", "mac", *IMPAIRMENT_KEYS)
 LINK_KEYS = ("ends", "subnet", "subnet6", "mtu", *IMPAIRMENT_KEYS)
@@ -30,15 +30,15 @@ _ENDS = 'Write ends = ["client", "router:lan0"].'
 
 
 def read_link(problems: Problems, table: str, values: object, nodes: Mapping[str, NodeSpec], ip: Ip) -> LinkSpec | None:
-    """Read a link and add its errors; return None if an end is invalid."""
+    """Read a table of [[links]] and add its errors to `problems`; return None if an end is invalid."""
     if not isinstance(values, dict):
         problems.add(table, "", f"is {values!r}, which is not a table", "Write each link as [[links]].")
         return None
-    problems.unknown_keys(table, values, LINK_KEYS)
+    problems.check_keys(table, values, LINK_KEYS)
     impairment = _impairment(problems, table, values, Impairment())
-    subnet = problems.take(table, "subnet", lambda value: _subnet(value, 4, ip), values.get("subnet"), "")
-    subnet6 = problems.take(table, "subnet6", lambda value: _subnet(value, 6, ip), values.get("subnet6"), "")
-    mtu = problems.take(table, "mtu", units.mtu, values.get("mtu", 1500), 1500)
+    subnet = problems.read(table, "subnet", lambda value: _subnet(value, 4, ip), values.get("subnet"), "")
+    subnet6 = problems.read(table, "subnet6", lambda value: _subnet(value, 6, ip), values.get("subnet6"), "")
+    mtu = problems.read(table, "mtu", units.mtu, values.get("mtu", 1500), 1500)
     if ip != "ipv4" and mtu < units.LEAST_MTU_IPV6:
         problem = f"is {mtu}; the minimum for IPv6 is {units.LEAST_MTU_IPV6} (RFC 8200 section 5)"
         problems.add(table, "mtu", problem, f"Set {units.LEAST_MTU_IPV6} or more.")
@@ -49,13 +49,13 @@ def read_link(problems: Problems, table: str, values: object, nodes: Mapping[str
     if len(given) < 2:
         problems.add(table, "ends", f"has {('no end', 'one end')[len(given)]}", "Give two ends, or more for a bridge.")
         return None
-    ends = [_end(problems, f"{table}.ends[{at}]", each, nodes, ip, impairment) for at, each in enumerate(given)]
+    ends = [_end(problems, f"{table}.ends[{index}]", each, nodes, ip, impairment) for index, each in enumerate(given)]
     known = [end for end in ends if end is not None]
     if len(known) < len(ends):
         return None
     seen = [end.node for end in known]
-    if twice := next((node for node in seen if seen.count(node) > 1), ""):
-        problem = f"joins {twice} to itself" if len(set(seen)) == 1 else f"names {twice} twice"
+    if duplicate := next((node for node in seen if seen.count(node) > 1), ""):
+        problem = f"joins {duplicate} to itself" if len(set(seen)) == 1 else f"names {duplicate} twice"
         problems.add(table, "ends", problem, "Name each node once.")
         return None
     return LinkSpec(ends=tuple(known), subnet=subnet, subnet6=subnet6, mtu=mtu)
@@ -68,35 +68,38 @@ def _end(
     if isinstance(given, str):
         node, colon, ifname = given.partition(":")
         values = {"node": node, "ifname": ifname} if colon else {"node": node}
-        where, key = table.rpartition(".")[0], table.rpartition(".")[2]
+        node_table, _, node_key = table.rpartition(".")
     elif isinstance(given, dict):
-        values, where, key = given, table, "node"
-        problems.unknown_keys(table, values, END_KEYS)
+        values, node_table, node_key = given, table, "node"
+        problems.check_keys(table, values, END_KEYS)
         if "node" not in values:
             problems.add(table, "node", "is missing", 'Write { node = "client" }.')
     else:
         problems.add(table, "", f"is {given!r}, which is not an end", _ENDS)
         return None
 
-    def take(key: str, read: Callable[[Any], str]) -> str:
+    def read(key: str, parser: Callable[[Any], str]) -> str:
         if key not in values:
             return ""
-        at = (where, table.rpartition(".")[2]) if isinstance(given, str) else (table, key)
-        return problems.take(*at, read, values[key], "")
+        error_table, error_key = (node_table, node_key) if isinstance(given, str) else (table, key)
+        return problems.read(error_table, error_key, parser, values[key], "")
 
     end = EndSpec(
         node=str(values.get("node", "")),
-        ifname=take("ifname", names.ifname),
-        address=take("address", lambda value: _address(value, 4, ip)),
-        address6=take("address6", lambda value: _address(value, 6, ip)),
-        mac=take("mac", names.hardware_address),
+        ifname=read("ifname", names.ifname),
+        address=read("address", lambda value: _address(value, 4, ip)),
+        address6=read("address6", lambda value: _address(value, 6, ip)),
+        mac=read("mac", names.hardware_address),
         impairment=_impairment(problems, table, values, impairment),
     )
     if "node" not in values:
         return None
     if end.node not in nodes:
         problems.add(
-            where, key, f"is {end.node!r}, which is not a node of the lab", suggest(end.node, nodes) if nodes else ""
+            node_table,
+            node_key,
+            f"is {end.node!r}, which is not a node of the lab",
+            suggest(end.node, nodes) if nodes else "",
         )
         return None
     if nodes[end.node].kind == "switch" and (end.address or end.address6):
@@ -106,11 +109,11 @@ def _end(
 
 
 def _impairment(problems: Problems, table: str, values: Mapping[str, Any], common: Impairment) -> Impairment:
-    """Return the impairment of a table, over that of the whole link."""
+    """Return `common` with the impairment keys of a table; in an end's table, `common` is the link's impairment."""
     given: Collection[str] = [key for key in IMPAIRMENT_KEYS if key in values]
     for key in given:
-        field, read = IMPAIRMENT_KEYS[key]
-        common = replace(common, **{field: problems.take(table, key, read, values[key], 0)})
+        field, parser = IMPAIRMENT_KEYS[key]
+        common = replace(common, **{field: problems.read(table, key, parser, values[key], 0)})
     for key in ("jitter", "reorder"):
         if key in given and getattr(common, IMPAIRMENT_KEYS[key][0]) and not common.delay_us and "delay" not in given:
             problems.add(table, key, "has no effect without a delay", 'Add delay = "10ms".')
@@ -130,7 +133,7 @@ def _subnet(value: object, version: names.Version, ip: Ip) -> str:
 
 
 def _address(value: object, version: names.Version, ip: Ip) -> str:
-    """Check an address with or without prefix length."""
+    """Check an interface address with or without prefix length. Raises InvalidValueError."""
     if isinstance(value, str) and "/" not in value:
         kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
         try:
@@ -139,9 +142,9 @@ def _address(value: object, version: names.Version, ip: Ip) -> str:
             raise InvalidValueError(
                 f"is {value!r}, which is not an IPv{version} address", names.CIDR_HINTS[version]
             ) from None
-        names.station(address, value, names.CIDR_HINTS[version])
+        names.check_usable(address, value, names.CIDR_HINTS[version])
         check_family(version, ip)
         return str(address)
-    own = names.interface(value, version)
+    interface = names.interface(value, version)
     check_family(version, ip)
-    return str(own)
+    return str(interface)

@@ -18,25 +18,24 @@ T = TypeVar("T")
 KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
 _SHELL = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1")
 _SYSCTL = re.compile(r"net[./][\w%+@:-]+(?:[./][\w%+@:-]+)+", re.ASCII)
-# A switch has ports and nothing else.
-_OF_A_SWITCH = ("kind",)
+_SWITCH_KEYS = ("kind",)
 _COMMAND_KEYS, _READY_KEYS, _ROUTE_KEYS = ("command", "ready", "timeout"), ("port", "line"), ("to", "via")
 
 
 def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> NodeSpec:
-    """Read a node and add its errors."""
-    problems.unknown_keys(table, values, NodeSpec.__struct_fields__)
+    """Read a table of [nodes] and add its errors to `problems`."""
+    problems.check_keys(table, values, NodeSpec.__struct_fields__)
 
-    def take(key: str, read: Callable[[Any], T], instead: T) -> T:
-        return problems.take(table, key, read, values[key], instead) if key in values else instead
+    def read(key: str, parser: Callable[[Any], T], default: T) -> T:
+        return problems.read(table, key, parser, values[key], default) if key in values else default
 
     kind = _kind(problems, table, values)
     if kind == "switch":
         for key in values:
-            if key in NodeSpec.__struct_fields__ and key not in _OF_A_SWITCH:
+            if key in NodeSpec.__struct_fields__ and key not in _SWITCH_KEYS:
                 problems.add(table, key, "does not apply to a switch", "Remove it, or make the node a router.")
         return NodeSpec(kind="switch")
-    forward = take("forward", _truth, kind in ("router", "nat"))
+    forward = read("forward", _boolean, kind in ("router", "nat"))
     if kind in ("router", "nat") and not forward:
         problems.add(
             table, "forward", f"is false for a {'NAT ' * (kind == 'nat')}router", "Remove it, or make the node a host."
@@ -44,19 +43,19 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
     node = NodeSpec(
         kind=kind,
         forward=forward,
-        tun=take("tun", lambda value: _own(value, 4, ip), ""),
-        tun6=take("tun6", lambda value: _own(value, 6, ip), ""),
+        tun=read("tun", lambda value: _tun_address(value, 4, ip), ""),
+        tun6=read("tun6", lambda value: _tun_address(value, 6, ip), ""),
         tuns=_tuns(problems, table, values, ip),
-        ifname=take("ifname", names.ifname, "tun0"),
-        mtu=take("mtu", units.mtu, 1500),
-        loopback=_each(problems, table, "loopback", values, lambda value: _loopback(value, ip)),
+        ifname=read("ifname", names.ifname, "tun0"),
+        mtu=read("mtu", units.mtu, 1500),
+        loopback=_read_strings(problems, table, "loopback", values, lambda value: _loopback(value, ip)),
         routes=_routes(problems, table, values, ip) if "routes" in values else None,
-        outside=take("outside", names.text, ""),
+        outside=read("outside", names.text, ""),
         run=_run(problems, table, values.get("run", ())),
         sysctls=_sysctls(problems, table, values.get("sysctls", {})),
         files=_files(problems, table, values.get("files", {})),
-        image=take("image", names.text, ""),
-        container=take("container", names.text, ""),
+        image=read("image", names.text, ""),
+        container=read("container", names.text, ""),
         env=_env(problems, table, values.get("env", {})),
     )
     _check_container(problems, table, values, node)
@@ -69,23 +68,23 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
 
 
 def _kind(problems: Problems, table: str, values: Mapping[str, Any]) -> NodeKind:
-    """Return the node's kind, as given or implied by its other keys."""
-    has = [key for key in ("image", "container") if key in values]
-    if len(has) == 2:
+    """Return the node's kind, given by `kind` or derived from its other keys."""
+    container_keys = [key for key in ("image", "container") if key in values]
+    if len(container_keys) == 2:
         problem = "conflicts with image: it names a running container, and image starts one"
         problems.add(table, "container", problem, "Give one of the two.")
     if "kind" not in values:
-        if has:
+        if container_keys:
             return "container"
         if "outside" in values:
             return "nat"
         return "router" if values.get("forward") is True else "host"
     host: NodeKind = "host"
-    kind = problems.take(table, "kind", read_kind, values["kind"], host)
-    if kind == "container" and not has:
+    kind = problems.read(table, "kind", read_kind, values["kind"], host)
+    if kind == "container" and not container_keys:
         problems.add(table, "kind", "is 'container' without image or container", 'Add image = "…" or container = "…".')
-    if kind != "container" and has and kind != "switch":
-        problems.add(table, has[0], f"does not apply to a {kind}", 'Remove kind, or set it to "container".')
+    if kind != "container" and container_keys and kind != "switch":
+        problems.add(table, container_keys[0], f"does not apply to a {kind}", 'Remove kind, or set it to "container".')
     if kind not in ("nat", "switch") and "outside" in values:
         problems.add(table, "outside", f"does not apply to a {kind}", 'Set kind = "nat".')
     return "router" if kind == "host" and values.get("forward") is True else kind
@@ -100,7 +99,7 @@ def read_kind(value: Any) -> NodeKind:
     return kind
 
 
-def _truth(value: object) -> bool:
+def _boolean(value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidValueError(f"is {value!r}, which is not a boolean", "Write true or false, without quotes.")
     return value
@@ -109,48 +108,49 @@ def _truth(value: object) -> bool:
 def check_family(version: int, ip: Ip) -> None:
     """Raise InvalidValueError if the lab does not use this IP version."""
     if ip != "both" and ip != f"ipv{version}":
-        here = "IPv4" if ip == "ipv4" else "IPv6"
+        used = "IPv4" if ip == "ipv4" else "IPv6"
         raise InvalidValueError(
-            f"is IPv{version}; the lab uses {here} only", f'Set ip = "both" at the top, or remove the IPv{version}.'
+            f"is IPv{version}; the lab uses {used} only",
+            f'Set ip = "both" at the top, or remove the IPv{version} value.',
         )
 
 
-def _own(value: object, version: names.Version, ip: Ip) -> str:
-    own = names.interface(value, version)
+def _tun_address(value: object, version: names.Version, ip: Ip) -> str:
+    interface = names.interface(value, version)
     check_family(version, ip)
-    return str(own)
+    return str(interface)
 
 
-def _either(value: object, ip: Ip) -> str:
-    own = names.any_interface(value)
-    check_family(own.version, ip)
-    return str(own)
+def _any_address(value: object, ip: Ip) -> str:
+    interface = names.any_interface(value)
+    check_family(interface.version, ip)
+    return str(interface)
 
 
 def _loopback(value: object, ip: Ip) -> str:
     if isinstance(value, str) and "/" not in value:
         value = f"{value}/{128 if ':' in value else 32}"
-    own = names.any_interface(value)
-    if own.network.prefixlen != own.max_prefixlen:
+    interface = names.any_interface(value)
+    if interface.network.prefixlen != interface.max_prefixlen:
         raise InvalidValueError(
-            f"is {value!r}, a network instead of an address", f'Write "{own.ip}/{own.max_prefixlen}".'
+            f"is {value!r}, a network instead of an address", f'Write "{interface.ip}/{interface.max_prefixlen}".'
         )
-    check_family(own.version, ip)
-    return str(own)
+    check_family(interface.version, ip)
+    return str(interface)
 
 
-def _each(
-    problems: Problems, table: str, key: str, values: Mapping[str, Any], read: Callable[[Any], str]
+def _read_strings(
+    problems: Problems, table: str, key: str, values: Mapping[str, Any], parser: Callable[[Any], str]
 ) -> tuple[str, ...]:
-    """Read a list of strings, or a single string."""
+    """Read a list of strings, or a single string; return the valid ones."""
     given = values.get(key, [])
     if isinstance(given, str):
         given = [given]
     if not isinstance(given, list):
         problems.add(table, key, f"is {given!r}, which is not a list", 'Write a list such as ["…"].')
         return ()
-    taken = [problems.take(table, f"{key}[{place}]", read, value, "") for place, value in enumerate(given)]
-    return tuple(each for each in taken if each)
+    parsed = [problems.read(table, f"{key}[{index}]", parser, value, "") for index, value in enumerate(given)]
+    return tuple(each for each in parsed if each)
 
 
 def _table(problems: Problems, table: str, key: str, values: object, hint: str) -> Mapping[str, Any]:
@@ -165,8 +165,8 @@ def _tuns(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> 
     given = _table(problems, table, "tuns", values.get("tuns", {}), hint)
     tuns = {}
     for name in given:
-        problems.take(f"{table}.tuns", name, names.ifname, name, "")
-        tuns[name] = _each(problems, f"{table}.tuns", name, given, lambda value: _either(value, ip))
+        problems.read(f"{table}.tuns", name, names.ifname, name, "")
+        tuns[name] = _read_strings(problems, f"{table}.tuns", name, given, lambda value: _any_address(value, ip))
         if given[name] == []:
             problems.add(f"{table}.tuns", name, "has no address", hint)
     return tuns
@@ -179,30 +179,30 @@ def _routes(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -
         problems.add(table, "routes", f"is {given!r}, which is not a list", f"Write [{hint}].")
         return ()
     routes: list[RoutePlan] = []
-    for place, route in enumerate(given):
-        where = f"{table}.routes[{place}]"
+    for index, route in enumerate(given):
+        route_table = f"{table}.routes[{index}]"
         if not isinstance(route, dict):
-            problems.add(where, "", f"is {route!r}, which is not a table", f"Write {hint}.")
+            problems.add(route_table, "", f"is {route!r}, which is not a table", f"Write {hint}.")
             continue
-        problems.unknown_keys(where, route, _ROUTE_KEYS)
+        problems.check_keys(route_table, route, _ROUTE_KEYS)
         missing = [key for key in _ROUTE_KEYS if key not in route]
         for key in missing:
-            problems.add(where, key, "is missing", f"Write {hint}.")
+            problems.add(route_table, key, "is missing", f"Write {hint}.")
         if missing:
             continue
-        via = problems.take(where, "via", names.host_address, route["via"], None)
+        via = problems.read(route_table, "via", names.host_address, route["via"], None)
         if via is None:
             continue
-        problems.take(where, "via", partial(check_family, ip=ip), via.version, None)
-        to = problems.take(where, "to", partial(_to, version=via.version), route["to"], "")
+        problems.read(route_table, "via", partial(check_family, ip=ip), via.version, None)
+        to = problems.read(route_table, "to", partial(_destination, version=via.version), route["to"], "")
         if to and any(each.to == to for each in routes):
-            problems.add(where, "to", f"is {route['to']!r}, which already has a route", "Remove one of them.")
+            problems.add(route_table, "to", f"is {route['to']!r}, which already has a route", "Remove one of them.")
         elif to:
             routes.append(RoutePlan(to=to, via=str(via)))
     return tuple(routes)
 
 
-def _to(value: object, version: names.Version) -> str:
+def _destination(value: object, version: names.Version) -> str:
     if value in ("default", "default6"):
         if value == "default6" and version == 4:
             raise InvalidValueError("is 'default6' with an IPv4 via", 'Write "default", or an IPv6 via.')
@@ -221,29 +221,29 @@ def _run(problems: Problems, table: str, given: object) -> tuple[CommandPlan, ..
     if not isinstance(given, list | tuple):
         problems.add(table, "run", f"is {given!r}, which is not a list", 'Write ["python3 -m http.server 80"].')
         return ()
-    commands = [_command(problems, f"{table}.run[{place}]", each) for place, each in enumerate(given)]
+    commands = [_command(problems, f"{table}.run[{index}]", each) for index, each in enumerate(given)]
     return tuple(command for command in commands if command is not None)
 
 
 def _command(problems: Problems, table: str, given: object) -> CommandPlan | None:
     arguments: tuple[str, ...] = ()
     if not isinstance(given, dict):
-        arguments = problems.take(table, "", _arguments, given, arguments)
+        arguments = problems.read(table, "", _arguments, given, arguments)
         return CommandPlan(arguments=arguments) if arguments else None
-    problems.unknown_keys(table, given, _COMMAND_KEYS)
-    arguments = problems.take(table, "command", _arguments, given.get("command", ""), arguments)
-    timeout = problems.take(table, "timeout", units.seconds, given.get("timeout", "10s"), 10.0)
+    problems.check_keys(table, given, _COMMAND_KEYS)
+    arguments = problems.read(table, "command", _arguments, given.get("command", ""), arguments)
+    timeout = problems.read(table, "timeout", units.seconds, given.get("timeout", "10s"), 10.0)
     port, line = 0, ""
     if "ready" in given:
         ready = _table(problems, table, "ready", given["ready"], 'Write { port = 80 } or { line = "listening" }.')
-        problems.unknown_keys(f"{table}.ready", ready, _READY_KEYS)
+        problems.check_keys(f"{table}.ready", ready, _READY_KEYS)
         if isinstance(given["ready"], dict) and not set(_READY_KEYS) & set(ready):
             hint = 'Give port = 80 or line = "listening".'
             problems.add(table, "ready", "is empty", hint)
         if "port" in ready:
-            port = problems.take(f"{table}.ready", "port", _port, ready["port"], 0)
+            port = problems.read(f"{table}.ready", "port", _port, ready["port"], 0)
         if "line" in ready:
-            line = problems.take(f"{table}.ready", "line", _pattern, ready["line"], "")
+            line = problems.read(f"{table}.ready", "line", _pattern, ready["line"], "")
     if not arguments:
         return None
     return CommandPlan(arguments=arguments, ready_port=port, ready_line=line, timeout=timeout)
@@ -297,8 +297,8 @@ def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
         if isinstance(value, dict):
             problems.add(f"{table}.sysctls", name, "is a table: quote a sysctl's name", hint)
         elif not _SYSCTL.fullmatch(name):
-            other = "Use names that begin with net.; all others belong to the whole machine."
-            problems.add(f"{table}.sysctls", name, "is not a sysctl of a network namespace", other)
+            name_hint = "Use names that begin with net.; all others belong to the whole machine."
+            problems.add(f"{table}.sysctls", name, "is not a sysctl of a network namespace", name_hint)
         elif type(value) is int or (isinstance(value, str) and value.strip() and "\0" not in value):
             sysctls[name] = str(value)
         else:
@@ -314,10 +314,10 @@ def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
 def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
     files = {}
     for path, source in _table(problems, table, "files", given, 'Write { "/etc/motd" = "motd.txt" }.').items():
-        where = f"{table}.files"
+        files_table = f"{table}.files"
         if not path.startswith("/") or path.endswith("/") or {".", "..", ""} & set(path.split("/")[1:]) or "\0" in path:
-            problems.add(where, path, "is not an absolute path of a file", 'Write a path such as "/etc/motd".')
-        elif problems.take(where, path, names.text, source, ""):
+            problems.add(files_table, path, "is not an absolute path of a file", 'Write a path such as "/etc/motd".')
+        elif problems.read(files_table, path, names.text, source, ""):
             files[path] = source
     return files
 
@@ -340,7 +340,10 @@ def _check_container(problems: Problems, table: str, values: Mapping[str, Any], 
         problems.add(table, "env", "applies only to a container with an image", 'Add image = "…".')
     if node.image and len(node.run) > 1:
         problems.add(
-            table, "run", "has several commands; a container runs one", "Keep one, or none for the image's own."
+            table,
+            "run",
+            "has several commands; a container runs one",
+            "Keep one, or none for the image's own.",
         )
     if node.container and not node.image:
         for key in ("run", "files"):

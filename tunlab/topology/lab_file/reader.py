@@ -1,4 +1,4 @@
-"""Reading a lab file: TOML text into a LabSpec, or every error in it.
+"""Reading a lab file: from TOML text to a LabSpec, or to an exception with every error in it.
 
     name = "router"
 
@@ -9,7 +9,8 @@
     [[links]]
     ends = ["client", "router"]
 
-Source: toml.io. No function here stops at the first error: it adds the error and treats the key as missing.
+The functions here do not stop at an error: they add it to the problems and read on as if the key were missing.
+Source: toml.io.
 """
 
 from __future__ import annotations
@@ -39,18 +40,18 @@ from tunlab.topology.values import names
 from tunlab.topology.values.problems import InvalidValueError, Problems, suggest
 
 MachineCheck: TypeAlias = Callable[[Mapping[str, NodeSpec]], Iterable[Problem]]
-"""Returns errors that depend on this machine: missing programs and files."""
+"""A function that returns errors about this machine: programs and files that the nodes need and it does not have."""
 
 _IPS = ("ipv4", "ipv6", "both")
 
 
-def parse_lab(text: str, file: str = "", look: MachineCheck | None = None) -> LabSpec:
+def parse_lab(text: str, file: str = "", machine_check: MachineCheck | None = None) -> LabSpec:
     """Read the text of a lab file.
 
     Args:
         text: the TOML text.
-        file: the file name for errors, and for the lab's name if the text has none.
-        look: returns further errors of the nodes, to be reported together.
+        file: the file name to show in errors; also the lab's name, if the text has none.
+        machine_check: returns further errors of the nodes, which are reported with those of the text.
 
     Raises:
         TopologyError: with every error in the text.
@@ -59,17 +60,17 @@ def parse_lab(text: str, file: str = "", look: MachineCheck | None = None) -> La
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TopologyError(f"not valid TOML: {error}", file=file, hint="See https://toml.io.") from None
-    return parse_tables(document, file, look)
+    return parse_tables(document, file, machine_check)
 
 
-def parse_tables(document: Mapping[str, Any], file: str = "", look: MachineCheck | None = None) -> LabSpec:
-    """Read the tables of a lab file; tuples count as lists. Raises TopologyError as `parse_lab`."""
-    document = plain(document)
+def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: MachineCheck | None = None) -> LabSpec:
+    """Read a lab file's tables from a dict, in which tuples count as lists. Raises TopologyError as `parse_lab`."""
+    document = tuples_to_lists(document)
     problems = Problems(file)
-    problems.unknown_keys("", document, LabSpec.__struct_fields__)
-    name = problems.take("", "name", names.lab_name, document.get("name", name_from(file)), DEFAULT_NAME)
+    problems.check_keys("", document, LabSpec.__struct_fields__)
+    name = problems.read("", "name", names.lab_name, document.get("name", lab_name_from_file(file)), DEFAULT_NAME)
     ipv4: Ip = "ipv4"
-    ip = problems.take("", "ip", _ip, document.get("ip", ipv4), ipv4)
+    ip = problems.read("", "ip", _ip, document.get("ip", ipv4), ipv4)
     lab = LabSpec(
         name=name,
         nodes={},
@@ -83,27 +84,27 @@ def parse_tables(document: Mapping[str, Any], file: str = "", look: MachineCheck
         problems.add("", "links", "is not a list of tables", "Write each link as [[links]].")
         tables = []
     if not tables and len(nodes) == 1:
-        nodes = {node_name: _with_tun(node, ip) for node_name, node in nodes.items()}
-    _without_tun(problems, document, nodes)
-    _one_each(problems, nodes)
-    # Leave out links with an unknown end: errors that follow from them would mislead.
-    links = [read_link(problems, f"links[{place}]", table, nodes, ip) for place, table in enumerate(tables)]
+        nodes = {node_name: _add_default_tun(node, ip) for node_name, node in nodes.items()}
+    _check_tun_keys(problems, document, nodes)
+    _check_containers(problems, nodes)
+    # Leave out links with an unknown end: they would cause further, misleading errors.
+    links = [read_link(problems, f"links[{index}]", table, nodes, ip) for index, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))
-    wire(lab, problems, places=[place for place, link in enumerate(links) if link is not None])
-    if look is not None:
-        problems.found += look(nodes)
+    wire(lab, problems, link_indexes=[index for index, link in enumerate(links) if link is not None])
+    if machine_check is not None:
+        problems.found += machine_check(nodes)
     problems.raise_if_any()
     return lab
 
 
-def plain(value: Any) -> Any:
-    """Return the value with tuples as lists, as TOML has them."""
+def tuples_to_lists(value: Any) -> Any:
+    """Return a copy of the value in which tuples are lists, the type that tomllib returns."""
     if isinstance(value, Mapping):
-        return {key: plain(each) for key, each in value.items()}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+        return {key: tuples_to_lists(each) for key, each in value.items()}
+    return [tuples_to_lists(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def name_from(file: str) -> str:
+def lab_name_from_file(file: str) -> str:
     """Return a lab name from a file name, with "-" for invalid characters."""
     stem = re.split(r"[/\\]", file)[-1].removesuffix(".toml").lower()
     return re.sub(r"[^a-z0-9]+", "-", stem).strip("-")[: names.LONGEST_NAME].strip("-") or DEFAULT_NAME
@@ -116,20 +117,20 @@ def _ip(value: object) -> Ip:
     return cast("Ip", value)
 
 
-def _pool(problems: Problems, document: Mapping[str, Any], key: str, instead: str) -> str:
+def _pool(problems: Problems, document: Mapping[str, Any], key: str, default: str) -> str:
     version, longest = (4, 24) if key == "subnets" else (6, 64)
 
-    def read(value: object) -> str:
+    def parse(value: object) -> str:
         network = names.subnet(value, cast("names.Version", version))
         if network.prefixlen > longest:
             raise InvalidValueError(
-                f"is {value!r}; each link needs a /{longest} of it", f"Write a /{longest} or larger."
+                f"is {value!r}; each link gets a /{longest} of it", f"Write a /{longest} or larger."
             )
         if not network.prefixlen:
             raise InvalidValueError(f"is {value!r}, the whole address space", "Write a smaller network.")
         return str(network)
 
-    return problems.take("", key, read, document.get(key, instead), instead)
+    return problems.read("", key, parse, document.get(key, default), default)
 
 
 def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
@@ -141,17 +142,17 @@ def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
     nodes = {}
     for node_name, values in tables.items():
         table = f"nodes.{node_name}"
-        problems.take(table, "", names.node_name, node_name, "")
+        problems.read(table, "", names.node_name, node_name, "")
         if not isinstance(values, dict):
             problems.add(table, "", f"is {values!r}, which is not a table", f"Write [{table}] or {node_name} = {{}}.")
             values = {}
-        # Keep the node even if its name is invalid: links that name it are not at fault.
+        # Keep a node with an invalid name: otherwise links to it would be reported too.
         nodes[node_name] = read_node(problems, table, values, ip)
     return nodes
 
 
-def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping[str, NodeSpec]) -> None:
-    """Add an error for TUN keys of a node without a TUN, which would have no effect."""
+def _check_tun_keys(problems: Problems, document: Mapping[str, Any], nodes: Mapping[str, NodeSpec]) -> None:
+    """Add an error for `ifname` and `mtu` in a node without a TUN, where they have no effect."""
     for name, node in nodes.items():
         given = document.get("nodes", {"stack": {}})[name]
         if not isinstance(given, dict):
@@ -163,17 +164,17 @@ def _without_tun(problems: Problems, document: Mapping[str, Any], nodes: Mapping
                     problems.add(f"nodes.{name}", key, "applies to a TUN, and the node has none", hint)
 
 
-def _one_each(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None:
-    """Add an error for a container named by two nodes: it has one namespace."""
-    taken: dict[str, str] = {}
+def _check_containers(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None:
+    """Add an error for a container that is used for two nodes: it has only one namespace."""
+    used: dict[str, str] = {}
     for name, node in nodes.items():
-        if node.container and (other := taken.setdefault(node.container, name)) != name:
+        if node.container and (other := used.setdefault(node.container, name)) != name:
             problem = f"is {node.container!r}, which is already node {other}"
             problems.add(f"nodes.{name}", "container", problem, f"Remove this node and use {other} in its links.")
 
 
-def _with_tun(node: NodeSpec, ip: Ip) -> NodeSpec:
-    """Give the only node of a lab without links a TUN."""
+def _add_default_tun(node: NodeSpec, ip: Ip) -> NodeSpec:
+    """Return the only node of a lab without links with the default TUN, if it can have one and has none."""
     if node.kind in ("switch", "container") or node.devices:
         return node
     return replace(node, tun=DEFAULT_TUN if ip != "ipv6" else "", tun6=DEFAULT_TUN6 if ip != "ipv4" else "")

@@ -1,6 +1,6 @@
 """The JSON schema of lab files, for completion in editors; `tunlab check --schema` prints it.
 
-It describes each value alone; rules between values are checked by tunlab.topology.lab_file.reader.
+It describes each value by itself; tunlab.topology.lab_file.reader checks the rules between values.
 Source: json-schema.org/draft-07, which TOML editors support.
 """
 
@@ -55,7 +55,7 @@ def _time(description: str) -> Schema:
 
 def _share(description: str) -> Schema:
     number = {"type": "number", "minimum": 0, "maximum": 1}
-    return {**_either(description, _text("percent", rf"{_NUMBER}%\s*"), number), "examples": ["1%", 0.01]}
+    return {**_either(description, _text("A percentage.", rf"{_NUMBER}%\s*"), number), "examples": ["1%", 0.01]}
 
 
 def _mtu(description: str) -> Schema:
@@ -68,25 +68,25 @@ def _mtu(description: str) -> Schema:
     }
 
 
-def _impairments(whose: str) -> Schema:
+def _impairments(direction: str) -> Schema:
     rate = rf"{_NUMBER}[KkMmGg]?[Bb][Ii][Tt]\s*"
     return {
-        "rate": _text(f"Bandwidth in bits per second {whose}.", rate, examples=["500kbit", "10mbit", "1gbit"]),
-        "delay": _time(f"Delay of each packet {whose}."),
-        "jitter": _time("Variation of the delay, in both directions."),
-        "loss": _share(f"Share of packets dropped {whose}."),
-        "reorder": _share("Share of packets sent without the delay, before earlier ones."),
-        "duplicate": _share(f"Share of packets sent twice {whose}."),
+        "rate": _text(f"Bandwidth {direction}, in bits per second.", rate, examples=["500kbit", "10mbit", "1gbit"]),
+        "delay": _time(f"Delay of packets {direction}."),
+        "jitter": _time("Maximum deviation from the delay: a packet takes the delay plus or minus up to this time."),
+        "loss": _share(f"Share of dropped packets {direction}."),
+        "reorder": _share("Share of packets that skip the delay and so overtake earlier packets."),
+        "duplicate": _share(f"Share of duplicated packets {direction}."),
     }
 
 
 def _node() -> Schema:
     cidr = _text("An address with prefix length.", f"{_IPV4_CIDR}|{_IPV6_CIDR}")
-    words = _list({"type": "string"}, minItems=1)
+    arguments = {**_list({"type": "string"}, minItems=1), "description": "As a list of arguments."}
     program = _either(
-        "A program and its arguments, run without a shell.",
+        "A program and its arguments; no shell interprets them.",
         _text("As one string, split like a shell command line.", examples=["python3 -m http.server 80"]),
-        words,
+        arguments,
     )
     ready = _table(
         "The condition under which the program is ready; `tunlab up` waits for it.",
@@ -101,11 +101,11 @@ def _node() -> Schema:
         },
     )
     command = _table(
-        "A program with its ready condition.",
+        "A program and its ready condition.",
         {
             "command": program,
             "ready": {**ready, "minProperties": 1},
-            "timeout": _time("Maximum time to wait for it."),
+            "timeout": _time("Maximum time until the program is ready."),
         },
         ("command",),
     )
@@ -119,7 +119,7 @@ def _node() -> Schema:
     )
     ifname = {"pattern": f"^({_IFNAME})$", "maxLength": LONGEST_NAME}
     tuns = {
-        "description": "Several TUN devices: each interface name with its addresses.",
+        "description": "TUN devices: each interface name with its addresses.",
         "type": "object",
         "propertyNames": ifname,
         "additionalProperties": {"anyOf": [cidr, _list(cidr, minItems=1)]},
@@ -133,12 +133,16 @@ def _node() -> Schema:
             "default": False,
         },
         "tun": _text("IPv4 address and prefix length of the node's TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
-        "tun6": _text("IPv6 address and prefix length of that TUN device.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
+        "tun6": _text("IPv6 address and prefix length of the TUN of `tun`.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
         "tuns": tuns,
-        "ifname": _text("Interface name of that TUN device.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"),
+        "ifname": _text(
+            "Interface name of the TUN of `tun` and `tun6`.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"
+        ),
         "mtu": _mtu("MTU of the node's TUN devices in bytes."),
         "loopback": _either(
-            "Addresses on the loopback interface.", _list({"type": "string", "minLength": 1}), _text("One address.")
+            "Additional addresses of the loopback interface.",
+            _list({"type": "string", "minLength": 1}),
+            _text("One address."),
         ),
         "routes": {**_list(route), "description": "The node's routes, instead of the computed ones."},
         "outside": _text("The outside of a NAT router: an interface, or the node at its other end."),
@@ -148,7 +152,7 @@ def _node() -> Schema:
             _text("One program."),
         ),
         "sysctls": {
-            "description": "Sysctls of the network namespace, set after tunlab's own.",
+            "description": "Sysctls of the network namespace, set last: they override those that tunlab sets.",
             "type": "object",
             "propertyNames": {"pattern": r"^net[./]"},
             "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]},
@@ -183,14 +187,16 @@ def _link() -> Schema:
             "address": _text("The interface's IPv4 address.", r"[0-9.]+(/[0-9]{1,2})?"),
             "address6": _text("The interface's IPv6 address.", r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
             "mac": _text("The interface's MAC address.", "[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}"),
-            **_impairments("sent by this end"),
+            **_impairments("from this end"),
         },
         ("node",),
     )
-    brief = _text("A node, or a node and an interface name.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"])
+    short_end = _text(
+        "A node, or a node and an interface name.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"]
+    )
     properties = {
         "ends": {
-            **_list({"anyOf": [brief, end]}, minItems=2),
+            **_list({"anyOf": [short_end, end]}, minItems=2),
             "description": "The ends of the link; three or more make a bridge.",
         },
         "subnet": _text("The link's IPv4 network.", _IPV4_CIDR, examples=["10.0.2.0/24"]),

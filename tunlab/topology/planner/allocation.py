@@ -1,4 +1,4 @@
-"""Allocating numbers and networks: by position if free, so that an edit elsewhere renumbers nothing."""
+"""Allocating numbers and networks by position, so that a change of one link does not renumber the others."""
 
 from __future__ import annotations
 
@@ -9,17 +9,20 @@ from itertools import count
 from tunlab.topology.values.names import Network
 
 
-def places(given: Sequence[int | None]) -> list[int]:
-    """Return a number for each: the given one, else its position, else the lowest free one."""
-    taken = {number for number in given if number is not None}
-    numbers = [place if number is None and place not in taken else number for place, number in enumerate(given)]
-    taken.update(number for number in numbers if number is not None)
-    left = (number for number in count() if number not in taken)
-    return [next(left) if number is None else number for number in numbers]
+def assign_numbers(given: Sequence[int | None]) -> list[int]:
+    """Return a different number for each item: the given one, else its position if free, else the lowest free one."""
+    used = {number for number in given if number is not None}
+    numbers = [index if number is None and index not in used else number for index, number in enumerate(given)]
+    used.update(number for number in numbers if number is not None)
+    free = (number for number in count() if number not in used)
+    return [next(free) if number is None else number for number in numbers]
 
 
 class Pool:
-    """A network to allocate from, in parts of /24 (IPv4) or /64 (IPv6), numbered from 0."""
+    """A network from which links get their networks: one or more blocks of /24 (IPv4) or /64 (IPv6).
+
+    The blocks are numbered from 0.
+    """
 
     def __init__(self, network: str) -> None:
         self.network: Network = ipaddress.ip_network(network)
@@ -28,43 +31,51 @@ class Pool:
         self._first = int(self.network.network_address) >> self._shift
         self.size = 1 << max(0, self.prefixlen - self.network.prefixlen)
         self._ranges: list[tuple[int, int]] = []
-        self._taken: set[int] = set()
+        self._used: set[int] = set()
 
-    def take(self, network: Network) -> None:
-        """Reserve a network, so that no allocation overlaps it."""
+    def reserve(self, network: Network) -> None:
+        """Exclude a network from allocation."""
         first = (int(network.network_address) >> self._shift) - self._first
         last = (int(network.broadcast_address) >> self._shift) - self._first
         if first == last:
-            self._taken.add(first)
+            self._used.add(first)
         else:
             self._ranges.append((first, last))
 
-    def give(self, wanted: Sequence[tuple[int, int]]) -> list[Network | None]:
-        """Allocate a network for each (number, hosts), larger if needed; None if the pool is used up."""
-        given: list[Network | None] = [None] * len(wanted)
-        parts = [self._parts(hosts) for _, hosts in wanted]
-        for again in (False, True):
-            for place, (number, _) in enumerate(wanted):
-                if given[place] is None:
-                    start = -(-number // parts[place]) * parts[place]
-                    tries = [start] if not again else range(0, self.size, parts[place])
-                    given[place] = next(
-                        (self._cut(n, parts[place]) for n in tries if self._free(n, parts[place])), None
-                    )
-        return given
+    def allocate(self, requests: Sequence[tuple[int, int]]) -> list[Network | None]:
+        """Allocate a network for each request.
 
-    def _parts(self, hosts: int) -> int:
-        """Return the number of consecutive parts, a power of two, that hold so many hosts."""
+        Args:
+            requests: for each network, the number of its preferred block and the number of hosts.
+
+        Returns:
+            the network for each request; None if no free one is large enough.
+        """
+        networks: list[Network | None] = [None] * len(requests)
+        sizes = [self._block_count(hosts) for _, hosts in requests]
+        # First give each request its preferred block, so that other requests do not take it; then any free block.
+        for any_block in (False, True):
+            for index, (number, _) in enumerate(requests):
+                if networks[index] is None:
+                    size = sizes[index]
+                    preferred = -(-number // size) * size
+                    candidates = range(0, self.size, size) if any_block else [preferred]
+                    first = next((each for each in candidates if self._is_free(each, size)), None)
+                    networks[index] = None if first is None else self._take(first, size)
+        return networks
+
+    def _block_count(self, hosts: int) -> int:
+        """Return the number of consecutive blocks, a power of two, with enough addresses for the hosts."""
         return 1 << max(0, (hosts + 1).bit_length() - self._shift)
 
-    def _free(self, number: int, parts: int) -> bool:
-        last = number + parts - 1
-        if last >= self.size or not self._taken.isdisjoint(range(number, last + 1)):
+    def _is_free(self, number: int, count: int) -> bool:
+        last = number + count - 1
+        if last >= self.size or not self._used.isdisjoint(range(number, last + 1)):
             return False
         return not any(first <= last and number <= end for first, end in self._ranges)
 
-    def _cut(self, number: int, parts: int) -> Network:
-        self._taken.update(range(number, number + parts))
+    def _take(self, number: int, count: int) -> Network:
+        self._used.update(range(number, number + count))
         base = (self._first + number) << self._shift
         kind = ipaddress.IPv4Network if self.network.version == 4 else ipaddress.IPv6Network
-        return kind((base, self.prefixlen - parts.bit_length() + 1))
+        return kind((base, self.prefixlen - count.bit_length() + 1))

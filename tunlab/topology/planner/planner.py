@@ -1,4 +1,4 @@
-"""Planning a lab: from its spec to every name, address and route. The same spec always gives the same plan."""
+"""Planning a lab: computing each interface name, address and route. The same spec always gives the same plan."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from tunlab.topology.spec import LabSpec, NodeSpec
 from tunlab.topology.values.problems import Problems
 
 DOMAIN = "lab"
-"""The domain of node names: "server.lab"."""
+"""The domain in the full names of nodes, such as "server.lab"."""
 
 FORWARDING = ("net.ipv4.ip_forward", "1")
 FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
 
-_FIRST_BESIDE = 100_001  # above the indexes of a container's own interfaces
+_FIRST_IFINDEX, _FIRST_IFINDEX_IN_CONTAINER = 2, 100_001  # above that of lo, and those of a container's interfaces
 
 
 def plan(spec: LabSpec) -> LabPlan:
-    """Return the plan of a lab. Raises TopologyError with every error of a spec built in code."""
+    """Return the plan of a lab. Raises TopologyError with every error, for a spec that `parse_lab` did not check."""
     problems = Problems()
     wiring = wire(spec, problems)
     problems.raise_if_any()
@@ -32,14 +32,14 @@ class _Planner:
         self.versions = versions(spec)
         self.routes = {version: routes(spec, wiring, version) for version in self.versions}
         self.links: list[LinkPlan] = []
-        # The index of each end's veth in the plan, by link and end.
+        # The index in `links` of the veth of each end, by (link, end).
         self.veths: dict[tuple[int, int], int] = {}
         for number, ports in enumerate(wiring.links):
             if len(ports) == 2:
                 self._veth((ports[0].node, ports[0].ifname), (ports[1].node, ports[1].ifname), *ports)
                 continue
-            for place, port in enumerate(ports):
-                self._veth((port.node, port.ifname), (f"link{number + 1}", f"eth{place}"), port)
+            for index, port in enumerate(ports):
+                self._veth((port.node, port.ifname), (f"link{number + 1}", f"eth{index}"), port)
 
     def _veth(self, one: tuple[str, str], other: tuple[str, str], *ports: Port) -> None:
         for port in ports:
@@ -53,22 +53,23 @@ class _Planner:
 
     def _node(self, name: str, node: NodeSpec) -> NodePlan:
         devices = node.devices
-        first = _FIRST_BESIDE if node.container else 2
+        first = _FIRST_IFINDEX_IN_CONTAINER if node.container else _FIRST_IFINDEX
         interfaces = [
-            InterfacePlan(ifname=ifname, ifindex=first + at, hardware_address="", addresses=own, mtu=node.mtu, link=-1)
-            for at, (ifname, own) in enumerate(devices.items())
+            InterfacePlan(
+                ifname=ifname, ifindex=first + index, hardware_address="", addresses=addresses, mtu=node.mtu, link=-1
+            )
+            for index, (ifname, addresses) in enumerate(devices.items())
         ]
         for port in self.wiring.ports[name]:
             interfaces.append(self._interface(port, first + len(interfaces)))
-        given = node.routes
-        worked_out = (route for version in self.versions for route in self.routes[version][name])
+        computed = (route for version in self.versions for route in self.routes[version][name])
         sysctls = ((FORWARDING, FORWARDING_IPV6) if self.ipv6 else (FORWARDING,)) if node.forward else ()
         outside = self.wiring.outside.get(name)
         return NodePlan(
             name=name,
             kind=node.kind,
             interfaces=tuple(interfaces),
-            routes=tuple(worked_out) if given is None else given,
+            routes=tuple(computed) if node.routes is None else node.routes,
             sysctls=(*sysctls, *node.sysctls.items()),
             run=node.run,
             files=tuple(node.files.items()),
@@ -94,21 +95,21 @@ class _Planner:
         )
 
     def _bridge(self, ports: list[Port]) -> NodePlan:
-        """Return the switch of a link with many ends; its own ports have no impairment."""
+        """Return the bridge of a link with more than two ends; its own ports have no impairment."""
         return NodePlan(
             name=f"link{ports[0].link + 1}",
             kind="switch",
             interfaces=tuple(
                 InterfacePlan(
-                    ifname=f"eth{place}",
-                    ifindex=2 + place,
+                    ifname=f"eth{index}",
+                    ifindex=_FIRST_IFINDEX + index,
                     hardware_address=hardware_address(port.link, port.end, bridge=True),
                     addresses=(),
                     mtu=port.mtu,
                     link=self.veths[port.link, port.end],
                     impairment=Impairment(),
                 )
-                for place, port in enumerate(ports)
+                for index, port in enumerate(ports)
             ),
             implicit=True,
             ipv6=self.ipv6,
@@ -116,11 +117,11 @@ class _Planner:
         )
 
     def _hosts(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the hosts entries, with the addresses of links first: programs use the first."""
+        """Return the entries of /etc/hosts; addresses on links come first, because programs use the first one."""
         hosts = []
         for name, node in self.spec.nodes.items():
             addresses = [str(port.addresses[v].ip) for port in self.wiring.ports[name] for v in port.addresses]
             addresses += [each.partition("/")[0] for each in node.loopback]
-            addresses += [each.partition("/")[0] for own in node.devices.values() for each in own]
+            addresses += [cidr.partition("/")[0] for cidrs in node.devices.values() for cidr in cidrs]
             hosts += [(address, (name, f"{name}.{DOMAIN}")) for address in addresses]
         return tuple(hosts)

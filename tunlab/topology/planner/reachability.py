@@ -1,6 +1,7 @@
-"""Predicting which nodes of a plan reach which, by following its routes hop by hop.
+"""Predicting which nodes of a plan can ping which others, by following its routes hop by hop.
 
-`tunlab ping-all` compares the running lab with it. It does not use the code that computes the routes.
+`tunlab ping-all` compares the running lab with this prediction. To find errors of the planner too, this module does
+not use its code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ Hop = tuple[str, str, str]
 """The outgoing interface, the next node, and its incoming interface."""
 
 Key = int
-"""An address as a number; IPv6 addresses are above all IPv4 ones."""
+"""An address as a number; the numbers of IPv6 addresses are higher than those of IPv4 addresses."""
 _IPV6 = 1 << 128
 
 FORWARDING = {4: "net.ipv4.ip_forward", 6: "net.ipv6.conf.all.forwarding"}
@@ -28,12 +29,12 @@ def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]
 
     Args:
         plan: the lab.
-        family: "ipv4" or "ipv6" to use one alone; "" for either.
+        family: the IP version of the pings: "ipv4", "ipv6", or "" if a reply over either is enough.
     """
-    carrier = _Carrier(plan)
-    names = [node.name for node in plan.nodes if carrier.addresses(node.name, family)]
+    tracer = _PacketTracer(plan)
+    names = [node.name for node in plan.nodes if tracer.addresses(node.name, family)]
     return {
-        (one, other): any(carrier.answers(one, key) for _, key in carrier.addresses(other, family))
+        (one, other): any(tracer.replies(one, key) for _, key in tracer.addresses(other, family))
         for one in names
         for other in names
         if one != other
@@ -41,40 +42,41 @@ def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]
 
 
 def ping_target(plan: LabPlan, one: str, other: str, family: Family = "") -> str:
-    """Return the second node's address to ping: the first that replies, else the first; "" without one.
+    """Return the address of `other` that `one` should ping: the first one that replies, else the first one.
 
-    Raises KeyError for an unknown node.
+    Returns "" for a node without an address. Raises KeyError for an unknown node.
     """
     return ping_targets(plan, family).get((plan.node(one).name, plan.node(other).name), "")
 
 
 def ping_targets(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], str]:
-    """Return the address to ping for each pair of nodes with addresses."""
-    carrier = _Carrier(plan)
-    own = {node.name: carrier.addresses(node.name, family) for node in plan.nodes}
+    """Return {(from, to): the address to ping, as in `ping_target`} for each pair of nodes with addresses."""
+    tracer = _PacketTracer(plan)
+    own = {node.name: tracer.addresses(node.name, family) for node in plan.nodes}
     return {
-        (one, other): next((text for text, key in addresses if carrier.answers(one, key)), addresses[0][0])
+        (one, other): next((text for text, key in addresses if tracer.replies(one, key)), addresses[0][0])
         for one in own
         for other, addresses in own.items()
         if one != other and own[one] and addresses
     }
 
 
-class _Carrier:
-    """Follows packets by the routes of each node until one receives or drops them."""
+class _PacketTracer:
+    """A simulation of routing: it follows a packet from node to node until one receives or drops it."""
 
     def __init__(self, plan: LabPlan) -> None:
         self._nodes = {node.name: node for node in plan.nodes}
         # The node and interface of each address.
-        self._home: dict[Key, tuple[str, str]] = {}
-        self._own: dict[str, list[tuple[str, Key]]] = {}
-        # The source address by node, interface and IP version: the first one there.
+        self._owner: dict[Key, tuple[str, str]] = {}
+        # The addresses of each node, as text and number.
+        self._addresses: dict[str, list[tuple[str, Key]]] = {}
+        # The source address for each node, outgoing interface and IP version: the interface's first address.
         self._source: dict[tuple[str, str, int], Key] = {}
         for node in plan.nodes:
-            own = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _in_order(node)]
-            self._own[node.name] = [(text, _key(text)) for _, text in own]
-            for ifname, text in own:
-                self._home[_key(text)] = (node.name, ifname)
+            addresses = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _addresses_in_order(node)]
+            self._addresses[node.name] = [(text, _key(text)) for _, text in addresses]
+            for ifname, text in addresses:
+                self._owner[_key(text)] = (node.name, ifname)
                 self._source.setdefault((node.name, ifname, _version(_key(text))), _key(text))
         self._forwarding = {
             (node.name, version) for node in plan.nodes for version in (4, 6) if _forwards(node, version)
@@ -85,59 +87,61 @@ class _Carrier:
     def addresses(self, node: str, family: Family) -> list[tuple[str, Key]]:
         """Return a node's addresses as text and number, those of its links first."""
         version = {"ipv4": 4, "ipv6": 6}.get(family)
-        return [each for each in self._own[node] if version in (None, _version(each[1]))]
+        return [each for each in self._addresses[node] if version in (None, _version(each[1]))]
 
-    def answers(self, node: str, to: Key) -> bool:
-        """Return True if an echo request reaches the address and the reply comes back."""
-        hidden: list[tuple[str, Key]] = []
+    def replies(self, node: str, to: Key) -> bool:
+        """Return True if an echo request from a node reaches the address and the reply comes back."""
+        # The NAT routers on the path, each with the source address that it replaced.
+        translations: list[tuple[str, Key]] = []
         source: Key | None = None
-        for at, came_in, goes_out in self._way(node, to):
-            if not goes_out:  # the packet has arrived
-                return source is None or self._comes_back(at, source, hidden)
-            here = self._source.get((at, goes_out, _version(to)))
+        for hop, incoming, outgoing in self._path(node, to):
+            if not outgoing:  # the packet has arrived
+                return source is None or self._is_reply_received(hop, source, translations)
+            interface_address = self._source.get((hop, outgoing, _version(to)))
             if source is None:
-                source = here
-            elif goes_out == self._nodes[at].outside != came_in:
-                hidden.append((at, source))
-                source = here
+                source = interface_address
+            elif outgoing == self._nodes[hop].outside != incoming:
+                translations.append((hop, source))
+                source = interface_address
             if source is None:
                 return False
         return False
 
-    def _comes_back(self, node: str, to: Key, hidden: list[tuple[str, Key]]) -> bool:
-        """Return True if the reply arrives, undoing each NAT on its way."""
+    def _is_reply_received(self, node: str, to: Key, translations: list[tuple[str, Key]]) -> bool:
+        """Return True if the reply arrives; each NAT router on its path restores the address that it replaced."""
         while True:
-            _, _, goes_out = self._way(node, to)[-1]
-            if goes_out:
+            _, _, outgoing = self._path(node, to)[-1]
+            if outgoing:
                 return False
-            if not hidden:
+            if not translations:
                 return True
-            node, to = hidden.pop()
+            node, to = translations.pop()
 
-    def _way(self, node: str, to: Key) -> list[tuple[str, str, str]]:
+    def _path(self, node: str, to: Key) -> list[tuple[str, str, str]]:
         """Return each node on a packet's path with its incoming and outgoing interface.
 
-        The last outgoing interface is "" if the packet arrives, "nowhere" if it is dropped.
+        The last outgoing interface is "" if the packet arrives, "dropped" if it is dropped.
         """
-        home, came_in = self._home[to][0], ""
-        way: list[tuple[str, str, str]] = []
-        while node != home:
-            hop = self._hop(node, to) if not came_in or (node, _version(to)) in self._forwarding else None
-            if hop is None or len(way) > 64:  # the TTL
-                return [*way, (node, came_in, "nowhere")]
-            way.append((node, came_in, hop[0]))
-            _, node, came_in = hop
-        return [*way, (node, came_in, "")]
+        owner, incoming = self._owner[to][0], ""
+        path: list[tuple[str, str, str]] = []
+        while node != owner:
+            hop = self._hop(node, to) if not incoming or (node, _version(to)) in self._forwarding else None
+            if hop is None or len(path) > 64:  # the TTL
+                return [*path, (node, incoming, "dropped")]
+            path.append((node, incoming, hop[0]))
+            _, node, incoming = hop
+        return [*path, (node, incoming, "")]
 
     def _hop(self, node: str, to: Key) -> Hop | None:
-        """Return the next hop; None without a route or neighbour."""
-        for shift, networks in self._table[node]:
-            found = networks.get(to >> shift)
-            if found is not None:
-                ifname, via = found
-                there = self._home.get(via or to, ("", ""))
+        """Return the next hop; None if the node has no route, or the next hop is not on the link."""
+        for host_bits, networks in self._table[node]:
+            route = networks.get(to >> host_bits)
+            if route is not None:
+                ifname, via = route
+                neighbour = self._owner.get(via or to, ("", ""))
                 segment = self._segment.get((node, ifname))
-                return (ifname, *there) if segment is not None and self._segment.get(there) == segment else None
+                is_on_link = segment is not None and self._segment.get(neighbour) == segment
+                return (ifname, *neighbour) if is_on_link else None
         return None
 
 
@@ -152,19 +156,20 @@ def _version(key: Key) -> int:
 
 def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
     """Return a segment number for each interface on a link."""
-    number = list(range(len(plan.links)))
+    # Union-find: a link points to a link of the same segment with a lower number, or to itself.
+    parent = list(range(len(plan.links)))
 
-    def root(place: int) -> int:
-        while number[place] != place:
-            place = number[place]
-        return place
+    def root(link: int) -> int:
+        while parent[link] != link:
+            link = parent[link]
+        return link
 
     for node in plan.nodes:
         if node.bridge:
-            places = [root(each.link) for each in node.interfaces]
-            for place in places:
-                number[place] = min(places)
-    return {end: root(place) for place, link in enumerate(plan.links) for end in link.ends}
+            roots = [root(each.link) for each in node.interfaces]
+            for each in roots:
+                parent[each] = min(roots)
+    return {end: root(number) for number, link in enumerate(plan.links) for end in link.ends}
 
 
 def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]]:
@@ -177,9 +182,9 @@ def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]
     table: dict[int, dict[Key, tuple[str, Key | None]]] = {}
 
     def add(network: Network, ifname: str, via: Key | None) -> None:
-        shift = network.max_prefixlen - network.prefixlen
-        key = _key(str(network.network_address)) >> shift
-        table.setdefault(shift, {}).setdefault(key, (ifname, via))
+        host_bits = network.max_prefixlen - network.prefixlen
+        key = _key(str(network.network_address)) >> host_bits
+        table.setdefault(host_bits, {}).setdefault(key, (ifname, via))
 
     for each in connected:
         add(*each)
@@ -191,15 +196,15 @@ def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]
     return sorted(table.items())
 
 
-def _in_order(node: NodePlan) -> list[tuple[str, str]]:
-    """Return (ifname, address) in the order of the hosts file: links, loopback, TUNs."""
+def _addresses_in_order(node: NodePlan) -> list[tuple[str, str]]:
+    """Return (ifname, address) in the order of /etc/hosts: links, loopback, TUNs."""
 
-    def of(tun: bool) -> list[tuple[str, str]]:
+    def addresses(*, tun: bool) -> list[tuple[str, str]]:
         return [(each.ifname, cidr) for each in node.interfaces if (each.link < 0) == tun for cidr in each.addresses]
 
-    return [*of(tun=False), *(("lo", cidr) for cidr in node.loopback), *of(tun=True)]
+    return [*addresses(tun=False), *(("lo", cidr) for cidr in node.loopback), *addresses(tun=True)]
 
 
 def _forwards(node: NodePlan, version: int) -> bool:
-    """Return True if the node forwards; the last value of a sysctl counts."""
+    """Return True if the node forwards packets. If a sysctl is set twice, the last value counts."""
     return dict(node.sysctls).get(FORWARDING[version]) == "1"

@@ -37,18 +37,18 @@ _SUBNET_HINTS = {
 }
 
 
-def text(value: object, hint: str = "") -> str:
-    """Check a non-empty string. Raises InvalidValueError."""
+def text(value: object, hint: str = "Write a non-empty string.") -> str:
+    """Check that a value is a string, and not empty. Raises InvalidValueError."""
     if not isinstance(value, str):
         raise InvalidValueError(f"is {value!r}, which is not a string", hint)
     if not value.strip() or "\0" in value:
-        raise InvalidValueError(f"is {value!r}, which is empty or has a NUL", hint)
+        raise InvalidValueError(f"is {value!r}, which is empty or contains a NUL", hint)
     return value
 
 
 def lab_name(name: object) -> str:
-    """Check a lab's name: 1 to 15 of a-z, 0-9 and "-", not starting with "-". Raises InvalidValueError."""
-    hint = f"Use 1 to {LONGEST_NAME} of a-z, 0-9 and -, not starting with -."
+    """Check a lab's name: 1 to 15 characters of a-z, 0-9 and "-", not starting with "-". Raises InvalidValueError."""
+    hint = f"Use 1 to {LONGEST_NAME} characters of a-z, 0-9 and -, not starting with -."
     if not isinstance(name, str):
         raise InvalidValueError(f"is {name!r}, which is not a string", hint)
     if not name:
@@ -62,7 +62,7 @@ def lab_name(name: object) -> str:
 
 
 def check_lab_name(name: object, *, file: str = "", key: str = "name") -> str:
-    """Return a valid lab name: 1 to 15 of a-z, 0-9 and "-", not starting with "-". Raises TopologyError."""
+    """Check a lab's name as `lab_name`, and return it. Raises TopologyError."""
     try:
         return lab_name(name)
     except InvalidValueError as error:
@@ -70,8 +70,8 @@ def check_lab_name(name: object, *, file: str = "", key: str = "name") -> str:
 
 
 def node_name(name: str) -> str:
-    """Check a host name: 1 to 63 of a-z, 0-9 and "-", starting with a letter, not ending with "-"."""
-    hint = f"Use 1 to {LONGEST_NODE_NAME} of a-z, 0-9 and -, starting with a letter, not ending with -."
+    """Check a node's name: 1 to 63 characters of a-z, 0-9 and "-", starting with a letter, not ending with "-"."""
+    hint = f"Use 1 to {LONGEST_NODE_NAME} characters of a-z, 0-9 and -, starting with a letter, not ending with -."
     if len(name) > LONGEST_NODE_NAME or not _NODE_NAME.fullmatch(name):
         raise InvalidValueError("is not a valid node name", hint)
     if name == "localhost":
@@ -88,9 +88,9 @@ def ifname(name: object) -> str:
         problem = f"is {name!r}, which has {len(name)} characters; the kernel's maximum is {LONGEST_NAME}"
         raise InvalidValueError(problem, hint)
     if not _IFNAME.fullmatch(name):
-        hint = f"Use 1 to {LONGEST_NAME} of a-z, A-Z, 0-9, _, . and -."
+        hint = f"Use 1 to {LONGEST_NAME} characters of a-z, A-Z, 0-9, _, . and -."
         raise InvalidValueError(f"is {name!r}, which is not a valid interface name", hint)
-    if name in ("lo", "all", "default"):  # the last two are sysctl's, net.ipv4.conf.all
+    if name in ("lo", "all", "default"):  # "all" and "default" are sysctl names, as in net.ipv4.conf.all
         raise InvalidValueError(f"is {name!r}, which is reserved in every namespace", hint)
     return name
 
@@ -115,21 +115,21 @@ def interface(value: object, version: Version) -> Interface:
     if not isinstance(value, str):
         raise InvalidValueError(f"is {value!r}, which is not a string", hint)
     try:
-        own: Interface = kind(value)
+        parsed: Interface = kind(value)
     except ValueError:
         raise InvalidValueError(f"is {value!r}, which is not an address", hint) from None
     if "/" not in value or not value.rpartition("/")[2].isdecimal():
         raise InvalidValueError(f"is {value!r}, which has no prefix length", hint)
-    station(own.ip, value, hint)
-    return own
+    check_usable(parsed.ip, value, hint)
+    return parsed
 
 
-def station(address: Address, written: str, hint: str) -> None:
+def check_usable(address: Address, text: str, hint: str) -> None:
     """Raise InvalidValueError for an address that no interface can have."""
     broadcast = address == ipaddress.IPv4Address("255.255.255.255")
-    alone = address.version == 6 and address.is_link_local  # ambiguous without an interface
-    if address.is_unspecified or address.is_multicast or address.is_loopback or broadcast or alone:
-        raise InvalidValueError(f"is {written!r}, which is not a usable interface address", hint)
+    link_local = address.version == 6 and address.is_link_local  # ambiguous without an interface
+    if address.is_unspecified or address.is_multicast or address.is_loopback or broadcast or link_local:
+        raise InvalidValueError(f"is {text!r}, which is not a usable interface address", hint)
 
 
 def any_interface(value: object) -> Interface:
@@ -152,8 +152,8 @@ def subnet(value: object, version: Version) -> Network:
     if network.network_address != kind(value.partition("/")[0] + f"/{network.max_prefixlen}").network_address:
         raise InvalidValueError(f"is {value!r}, which is the address of a host", f'The network is "{network}".')
     first = network.network_address
-    nowhere = first.is_unspecified and network.prefixlen  # 0.0.0.0/0 is the default route
-    if network.is_multicast or first.is_loopback or nowhere or (first.version == 6 and first.is_link_local):
+    unspecified = first.is_unspecified and network.prefixlen  # 0.0.0.0/0 is allowed: the default route
+    if network.is_multicast or first.is_loopback or unspecified or (first.version == 6 and first.is_link_local):
         raise InvalidValueError(f"is {value!r}, which is not a usable network", hint)
     return network
 
@@ -167,5 +167,5 @@ def host_address(value: object) -> Address:
         address = ipaddress.ip_address(value)
     except ValueError:
         raise InvalidValueError(f"is {value!r}, which is not an address", hint) from None
-    station(address, value, hint)
+    check_usable(address, value, hint)
     return address

@@ -1,4 +1,4 @@
-"""Collecting all errors of a lab file, so that they are reported together."""
+"""Collecting the errors of a lab file, to report them all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class InvalidValueError(Exception):
-    """An invalid value, with a predicate for its key and a hint; `Problems.take` collects it."""
+    """An invalid value: the problem, such as "is 20; the minimum is 68", and a hint. `Problems.read` collects it."""
 
     def __init__(self, problem: str, hint: str = "") -> None:
         self.problem, self.hint = problem, hint
@@ -27,26 +27,33 @@ class Problems:
         self.found: list[Problem] = []
 
     def add(self, table: str, key: str, problem: str, hint: str = "") -> None:
-        """Add an error: `problem` is a predicate of the key ("is 20; the minimum is 68"). Ignore duplicates."""
-        each = Problem(problem, self.file, table, key, hint)
-        if each not in self.found:
-            self.found.append(each)
+        """Add an error, unless it was added before.
 
-    def take(self, table: str, key: str, read: Callable[[Any], T], value: object, instead: T) -> T:
-        """Return `read(value)`; if that raises InvalidValueError, add the error and return `instead`."""
+        Args:
+            table: the table with the key, such as "nodes.client".
+            key: the key; "" for the table itself.
+            problem: the rest of a sentence that begins with the key, such as "is 20; the minimum is 68".
+            hint: a sentence that tells what to do.
+        """
+        found = Problem(problem, self.file, table, key, hint)
+        if found not in self.found:
+            self.found.append(found)
+
+    def read(self, table: str, key: str, parser: Callable[[Any], T], value: object, default: T) -> T:
+        """Return `parser(value)`; if that raises InvalidValueError, add the error and return `default`."""
         try:
-            return read(value)
+            return parser(value)
         except InvalidValueError as error:
             self.add(table, key, error.problem, error.hint)
-            return instead
+            return default
 
     def raise_if_any(self) -> None:
         """Raise TopologyError with all errors, if there are any."""
         if self.found:
             raise TopologyError(problems=self.found)
 
-    def unknown_keys(self, table: str, values: Mapping[str, object], known: Iterable[str]) -> None:
-        """Add an error for each unknown key, with the closest known one."""
+    def check_keys(self, table: str, values: Mapping[str, object], known: Iterable[str]) -> None:
+        """Add an error for each unknown key, with the closest known key as hint."""
         known = list(known)
         for key in values:
             if key not in known:

@@ -1,6 +1,6 @@
 """Parsing quantities: "20ms", "10mbit", "1%", bytes.
 
-Source: tc(8) for the words; RFC 791 section 3.2 and RFC 8200 section 5 for the least MTUs.
+Source: tc(8) for the units; RFC 791 section 3.2 and RFC 8200 section 5 for the minimum MTUs.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from tunlab.topology.values.problems import InvalidValueError
 
 LEAST_MTU, LEAST_MTU_IPV6, LARGEST_MTU = 68, 1280, 65_535
 """Bytes: "every internet module must be able to forward a datagram of 68 octets" (RFC 791), "IPv6 requires that every
-link in the Internet have an MTU of 1280 octets or greater" (RFC 8200), and what the TUN and veth drivers take."""
+link in the Internet have an MTU of 1280 octets or greater" (RFC 8200), and the maximum of the TUN and veth drivers."""
 
 LONGEST_DELAY = 240_000_000
-"""Microseconds: netem counts in 32 bits of 64 ns."""
+"""Microseconds: netem stores a delay in 32 bits, in units of 64 ns."""
 
 _QUANTITY = re.compile(r"\s*(\d{1,15}(?:\.\d{0,15})?|\.\d{1,15})\s*([^\s\d.]*)\s*", re.ASCII)
 _MICROSECONDS = {"us": 1, "µs": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000}
@@ -53,7 +53,7 @@ def rate(value: object) -> int:
 
 
 def share(value: object) -> float:
-    """Parse "1%" or 0.01 into a number from 0 to 1. Raises InvalidValueError."""
+    """Parse a share such as "1%" or 0.01 into a number from 0 to 1. Raises InvalidValueError."""
     hint = 'Write a share such as "1%" or 0.01.'
     if isinstance(value, str):
         match = _QUANTITY.fullmatch(value)
@@ -62,7 +62,7 @@ def share(value: object) -> float:
         number = float(match[1]) / 100
     elif type(value) is float or (value == 0 and type(value) is int):
         number = float(value)
-    elif type(value) is int:  # loss = 1: one percent, or all of it?
+    elif type(value) is int:  # loss = 1 could mean one percent or all packets
         raise InvalidValueError(
             f"is {value!r}, which could mean {value} % or all packets", f'Write "{value}%" or {value / 100}.'
         )

@@ -1,4 +1,4 @@
-"""Lab files: what they say becomes a spec, and what they cannot say a message that names file, table and key."""
+"""Lab files with one node: defaults, overridden values, and errors in names and TUN values."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tunlab.topology import LabSpec, NodeSpec, check_lab_name, parse_lab
 DEFAULT = Path(__file__).parents[2] / "lab" / "default.toml"
 
 
-def test_the_default_lab_is_what_up_makes_without_a_file():
+def test_default_lab_file_equals_an_empty_lab_file():
     assert parse_lab(DEFAULT.read_text()) == LabSpec() == parse_lab("")
     assert LabSpec().node == NodeSpec(tun="10.1.2.1/24", ifname="tun0", mtu=1500)
 
@@ -22,7 +22,7 @@ def test_missing_keys_default_to_the_default_lab():
     assert parse_lab('ip = "ipv6"').node == NodeSpec(tun6="fd00:1:2::1/64")
 
 
-def test_default_tun_only_for_a_single_node():
+def test_default_tun_is_added_to_a_single_host_only():
     assert [node.tun for node in parse_lab("[nodes]\na = {}\nb = {}").nodes.values()] == ["", ""]
     assert parse_lab('[nodes]\na = { kind = "switch" }').node.tun == ""
 
@@ -42,22 +42,22 @@ def test_lab_name_defaults_to_the_file_name(file, name):
     assert parse_lab("", file).name == name == check_lab_name(name)
 
 
-def test_changed_replaces_given_values():
-    changed = parse_lab('name = "a"\n[nodes.n]\nmtu = 1400').changed(name="b", tun="192.0.2.1/24")
-    assert changed == LabSpec("b", {"n": NodeSpec(tun="192.0.2.1/24", mtu=1400)})
+def test_override_replaces_given_values():
+    spec = parse_lab('name = "a"\n[nodes.n]\nmtu = 1400').override(name="b", tun="192.0.2.1/24")
+    assert spec == LabSpec("b", {"n": NodeSpec(tun="192.0.2.1/24", mtu=1400)})
 
 
-def test_changed_tun_of_several_nodes_raises():
+def test_override_of_a_tun_value_with_several_nodes_raises():
     spec = parse_lab("[nodes]\na = {}\nb = {}")
-    assert spec.changed(name="x") == parse_lab('name = "x"\n[nodes]\na = {}\nb = {}')
+    assert spec.override(name="x") == parse_lab('name = "x"\n[nodes]\na = {}\nb = {}')
     with pytest.raises(TopologyError) as caught:
-        spec.changed(mtu=1400)
+        spec.override(mtu=1400)
     assert str(caught.value) == "`mtu` is ambiguous: the lab has 2 nodes. Change the lab file instead."
 
 
-def test_changed_reports_every_invalid_value():
+def test_override_reports_every_invalid_value():
     with pytest.raises(TopologyError) as caught:
-        LabSpec().changed(tun="10.1.2", ifname="a b", mtu=1)
+        LabSpec().override(tun="10.1.2", ifname="a b", mtu=1)
     assert [(each.key, each.problem) for each in caught.value.problems] == [
         ("tun", "is '10.1.2', which is not an address"),
         ("ifname", "is 'a b', which is not a valid interface name"),
@@ -70,7 +70,7 @@ def test_check_lab_name_accepts_valid_names(name):
     assert check_lab_name(name) == name
 
 
-LAB_NAME = "Use 1 to 15 of a-z, 0-9 and -, not starting with -."
+LAB_NAME_HINT = "Use 1 to 15 characters of a-z, 0-9 and -, not starting with -."
 
 
 @pytest.mark.parametrize(
@@ -80,15 +80,15 @@ LAB_NAME = "Use 1 to 15 of a-z, 0-9 and -, not starting with -."
         ('nmae = "a"', "x.toml: `nmae` is not a known key. Did you mean name?"),
         ("colour = 1", "x.toml: `colour` is not a known key. Choose from name, nodes, links, ip, subnets, subnets6."),
         ("[nodes.a]\nmut = 1", "x.toml: `nodes.a.mut` is not a known key. Did you mean mtu?"),
-        ("name = 1", f"x.toml: `name` is 1, which is not a string. {LAB_NAME}"),
-        ('name = ""', f"x.toml: `name` is empty. {LAB_NAME}"),
+        ("name = 1", f"x.toml: `name` is 1, which is not a string. {LAB_NAME_HINT}"),
+        ('name = ""', f"x.toml: `name` is empty. {LAB_NAME_HINT}"),
         (
             'name = "sixteen-letters-"',
-            f"x.toml: `name` is 'sixteen-letters-', which has 16 characters; the maximum is 15. {LAB_NAME}",
+            f"x.toml: `name` is 'sixteen-letters-', which has 16 characters; the maximum is 15. {LAB_NAME_HINT}",
         ),
-        ('name = "../etc"', f"x.toml: `name` is '../etc', which is not a valid lab name. {LAB_NAME}"),
-        ('name = "-x"', f"x.toml: `name` is '-x', which is not a valid lab name. {LAB_NAME}"),
-        ('name = "Lab"', f"x.toml: `name` is 'Lab', which is not a valid lab name. {LAB_NAME}"),
+        ('name = "../etc"', f"x.toml: `name` is '../etc', which is not a valid lab name. {LAB_NAME_HINT}"),
+        ('name = "-x"', f"x.toml: `name` is '-x', which is not a valid lab name. {LAB_NAME_HINT}"),
+        ('name = "Lab"', f"x.toml: `name` is 'Lab', which is not a valid lab name. {LAB_NAME_HINT}"),
         ("nodes = 1", "x.toml: `nodes` is not a table. Write a node as [nodes.stack]."),
         ("nodes = {a = 1}", "x.toml: `nodes.a` is 1, which is not a table. Write [nodes.a] or a = {}."),
         ("[nodes]", "x.toml: `nodes` is empty. Add a node such as [nodes.stack]."),
@@ -100,26 +100,30 @@ def test_invalid_lab_file_error_names_the_key(text, message):
     assert str(caught.value) == message
 
 
-ADDRESS = 'Write an IPv4 address with prefix length, such as "10.1.2.1/24".'
-IFNAME = "which is not a valid interface name. Use 1 to 15 of a-z, A-Z, 0-9, _, . and -."
+ADDRESS_HINT = 'Write an IPv4 address with prefix length, such as "10.1.2.1/24".'
+IFNAME_ERROR = "which is not a valid interface name. Use 1 to 15 characters of a-z, A-Z, 0-9, _, . and -."
 
 
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("tun", '"10.1.2"', f"is '10.1.2', which is not an address. {ADDRESS}"),
-        ("tun", '"10.1.2.300/24"', f"is '10.1.2.300/24', which is not an address. {ADDRESS}"),
-        ("tun", '"10.1.2.1/33"', f"is '10.1.2.1/33', which is not an address. {ADDRESS}"),
-        ("tun", '"fd00::1/64"', f"is 'fd00::1/64', which is not an address. {ADDRESS}"),
-        ("tun", '""', f"is '', which is not an address. {ADDRESS}"),
-        ("tun", '"10.1.2.1"', f"is '10.1.2.1', which has no prefix length. {ADDRESS}"),
-        ("tun", '"10.1.2.1/255.255.255.0"', f"is '10.1.2.1/255.255.255.0', which has no prefix length. {ADDRESS}"),
-        ("tun", '"0.0.0.0/0"', f"is '0.0.0.0/0', which is not a usable interface address. {ADDRESS}"),
-        ("tun", '"224.0.0.1/24"', f"is '224.0.0.1/24', which is not a usable interface address. {ADDRESS}"),
-        ("tun", "5", f"is 5, which is not a string. {ADDRESS}"),
-        ("ifname", '""', f"is '', {IFNAME}"),
-        ("ifname", '"a b"', f"is 'a b', {IFNAME}"),
-        ("ifname", '"tun%d"', f"is 'tun%d', {IFNAME}"),
+        ("tun", '"10.1.2"', f"is '10.1.2', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '"10.1.2.300/24"', f"is '10.1.2.300/24', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '"10.1.2.1/33"', f"is '10.1.2.1/33', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '"fd00::1/64"', f"is 'fd00::1/64', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '""', f"is '', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '"10.1.2.1"', f"is '10.1.2.1', which has no prefix length. {ADDRESS_HINT}"),
+        (
+            "tun",
+            '"10.1.2.1/255.255.255.0"',
+            f"is '10.1.2.1/255.255.255.0', which has no prefix length. {ADDRESS_HINT}",
+        ),
+        ("tun", '"0.0.0.0/0"', f"is '0.0.0.0/0', which is not a usable interface address. {ADDRESS_HINT}"),
+        ("tun", '"224.0.0.1/24"', f"is '224.0.0.1/24', which is not a usable interface address. {ADDRESS_HINT}"),
+        ("tun", "5", f"is 5, which is not a string. {ADDRESS_HINT}"),
+        ("ifname", '""', f"is '', {IFNAME_ERROR}"),
+        ("ifname", '"a b"', f"is 'a b', {IFNAME_ERROR}"),
+        ("ifname", '"tun%d"', f"is 'tun%d', {IFNAME_ERROR}"),
         ("ifname", '"lo"', "is 'lo', which is reserved in every namespace. Choose a name such as \"tun0\"."),
         (
             "ifname",
