@@ -1,4 +1,12 @@
-"""Labs that more than one test uses, as text."""
+"""Labs and packets that several test modules use."""
+
+from tunlab.packet import ICMP, IPv4, build
+from tunlab.topology import LabSpec
+
+DEFAULT = LabSpec("lab")
+"""The default lab: one node with tun0, 10.1.2.1/24."""
+
+ECHO_REQUEST = build(IPv4(src="10.1.2.3", dst="10.1.2.1"), ICMP.echo_request(7, 1), b"ping")
 
 ROUTER = """
 name = "router"

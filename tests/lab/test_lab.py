@@ -1,4 +1,4 @@
-"""Lab: built from text and from code, used by real programs, removed afterwards."""
+"""Lab: labs from text and from code, their programs, packets and links, and their removal."""
 
 import errno
 import json
@@ -79,7 +79,7 @@ class TestStart:
         with pytest.raises(LabError, match="lab 'router' has no node 'sever'; its nodes are client, router, server"):
             router["sever"]
 
-    def test_invalid_definition_raises_before_start(self):
+    def test_invalid_definition_or_use_of_a_lab_raises(self):
         with pytest.raises(TopologyError, match="clint"):
             Lab.from_text('[nodes]\nclient = {}\nb = {}\n[[links]]\nends = ["clint", "b"]\n')
         with pytest.raises(LabError, match="lab 'empty' has no nodes"), Lab("empty"):
@@ -106,16 +106,16 @@ class TestStart:
         )
 
     @pytest.mark.parametrize(
-        ("name", "value", "said"),
+        ("name", "value", "reason"),
         [
             ("net.ipv4.no_such", "1", "this kernel has no such sysctl"),
             ("net.core.somaxconn", "abc", "the kernel rejects this value"),
         ],
     )
-    def test_invalid_sysctl_error_names_the_node_and_sysctl(self, name, value, said):
+    def test_invalid_sysctl_error_names_the_node_and_sysctl(self, name, value, reason):
         text = f'[nodes]\na = {{ sysctls = {{ "{name}" = "{value}" }} }}\n'
         with pytest.raises(
-            TopologyError, match=rf"`nodes\.a\.sysctls\.{re.escape(name)}` cannot be '{value}': .*{said}"
+            TopologyError, match=rf"`nodes\.a\.sysctls\.{re.escape(name)}` cannot be '{value}': .*{reason}"
         ):
             Lab.from_text(text).start()
 
@@ -138,12 +138,12 @@ class TestStart:
             Lab.from_plan(LabPlan(name="x", nodes=(switch,))).start()
 
     def test_ten_labs_start_in_parallel(self):
-        def use(number):
+        def start_and_ping(number):
             with Lab.from_text(ROUTER, name=f"lab{number}") as lab:
                 return all(lab.ping_all().values())
 
         with ThreadPoolExecutor(10) as pool:
-            assert list(pool.map(use, range(10))) == [True] * 10
+            assert list(pool.map(start_and_ping, range(10))) == [True] * 10
 
     def test_close_twice_has_no_effect(self):
         lab = Lab.from_text(ROUTER).start()
@@ -153,7 +153,7 @@ class TestStart:
         assert lab.closed
 
     def test_close_ends_programs_that_hold_the_namespace(self):
-        """A link into the lab, seen from another namespace, disappears with the lab."""
+        """Check that the namespace is gone: a veth from another namespace into the lab disappears with it."""
         with Netns.create() as outside, Rtnl(outside) as rtnl:
             with Lab.from_text(ROUTER) as lab:
                 rtnl.add_veth("probe", "probe", peer_netns=lab["client"].netns)
@@ -196,8 +196,8 @@ class TestPrograms:
         for ends in pairwise(nodes):
             lab.link(*ends)
         with lab:
-            shown = run(lab["a"], need("traceroute"), "-n", "-q", "1", "-w", "5", lab["b"].address).splitlines()[1:]
-            assert [line.split()[1] for line in shown] == ["10.0.1.2", "10.0.2.2", "10.0.3.2", "10.0.4.2"]
+            lines = run(lab["a"], need("traceroute"), "-n", "-q", "1", "-w", "5", lab["b"].address).splitlines()[1:]
+            assert [line.split()[1] for line in lines] == ["10.0.1.2", "10.0.2.2", "10.0.3.2", "10.0.4.2"]
 
     def test_program_sees_host_name_hosts_file_and_interfaces_of_its_node(self, router):
         client = router["client"]
@@ -220,7 +220,7 @@ class TestPrograms:
 
 
 class TestEnterNode:
-    def test_with_node_moves_the_thread_and_back(self, router):
+    def test_with_node_moves_the_thread_into_the_node_and_back(self, router):
         before = current_netns()
         with router["server"] as server, socket.create_server((server.address, 80)) as listener:
             assert current_netns() == server.netns.identity[1]
@@ -233,7 +233,7 @@ class TestEnterNode:
     def test_with_node_returns_after_an_exception(self, router):
         before = current_netns()
         with pytest.raises(ZeroDivisionError), router["server"], router["client"]:
-            _ = 1 / 0
+            _ = 1 / 0  # raises ZeroDivisionError
         assert current_netns() == before
 
     def test_threads_enter_different_nodes_at_once(self, router):
@@ -245,7 +245,7 @@ class TestEnterNode:
             seen = list(pool.map(netns_in, list(router.nodes)))
         assert seen == [node.netns.identity[1] for node in router]
 
-    def test_node_sockets_work_outside_the_node(self, router):
+    def test_node_socket_can_be_used_without_entering_the_node(self, router):
         listener = router["server"].socket()
         listener.bind(("", 8080))
         listener.listen()

@@ -1,4 +1,4 @@
-"""PersistentLab with several nodes: up, open, down, targets, gc, and SIGKILL at any point of `up`."""
+"""PersistentLab: up, open, down, targets, gc, and `up` killed by SIGKILL at many points."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from tunlab.kernel.network.link_events import wait_for_link
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import PersistentLab, resolve
 from tunlab.lab.persistent import state
-from tunlab.topology import parse_lab, reachable
+from tunlab.topology import LabSpec, NodeSpec, parse_lab, reachable
 
 TEXT = ROUTER.replace(
     "server = {}",
@@ -38,15 +38,15 @@ def tunlab(*arguments, prefix=()):
 class TestUp:
     def test_up_records_namespaces_and_logs_on_disk(self, run_directory):
         lab = up()
-        here = run_directory / "router"
-        assert sorted(path.name for path in here.iterdir()) == ["lab.json", "nodes"]
+        directory = run_directory / "router"
+        assert sorted(path.name for path in directory.iterdir()) == ["lab.json", "nodes"]
         recorded = lab.state
         for node in ("client", "router", "server", "stack"):
             with lab.netns(node) as netns:
                 assert recorded.namespaces[node] == netns.identity
-            assert (here / "nodes" / node / "net").is_file()
-        assert (here / "nodes" / "server" / "program1.log").is_file()
-        assert stat.S_IMODE(here.stat().st_mode) == 0o755
+            assert (directory / "nodes" / node / "net").is_file()
+        assert (directory / "nodes" / "server" / "program1.log").is_file()
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o755
 
     def test_status_lists_nodes_tun_and_processes(self):
         status = up().status()
@@ -64,7 +64,7 @@ class TestUp:
             up(TEXT.replace("python3 -m http.server 80", "false"))
         assert list(run_directory.iterdir()) == []
 
-    def test_open_finds_a_running_lab(self, need):
+    def test_live_runs_programs_in_a_lab_that_is_up(self, need):
         up()
         with PersistentLab.open("router").live() as live:
             assert live.ping_all() == reachable(live.plan)
@@ -85,7 +85,7 @@ class TestDown:
         assert list(run_directory.iterdir()) == []
 
     def test_down_frees_namespaces_despite_programs_of_another_lab(self):
-        """A program's mount namespace is a copy of the host's, with the pins of all labs."""
+        """A program of another lab runs in a copy of the host's mount namespace, with the bind mounts of all labs."""
         first, second = up(name="first"), up(name="second")
         with Netns.create() as outside, Rtnl(outside) as rtnl:
             with first.netns("client") as netns:
@@ -111,8 +111,49 @@ class TestDown:
         lab.down()
 
 
+class TestOneNode:
+    def test_up_mtu_that_the_driver_rejects_leaves_nothing(self, run_directory):
+        # A NodeSpec made in code is not checked: the TUN driver rejects the MTU in the last step of `up`.
+        spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
+        with pytest.raises(KernelError):
+            PersistentLab.up(spec)
+        assert list(run_directory.iterdir()) == []
+
+    def test_down_kills_processes_and_returns_them(self, persistent_lab):
+        with persistent_lab.netns() as netns:
+            program = netns.popen(["sleep", "600"])
+        removed = persistent_lab.down()
+        assert program.wait() < 0
+        assert (removed.name, removed.ifname, removed.namespace) == ("lab", "tun0", True)
+        assert removed.processes == [program.pid]
+        with pytest.raises(LabError, match="there is no lab 'lab'"):
+            persistent_lab.down()
+
+    def test_deleted_tun_is_missing_in_status_and_down(self, persistent_lab):
+        with persistent_lab.netns() as netns, Rtnl(netns) as rtnl:
+            rtnl.delete_link(rtnl.link_index("tun0"))
+        status = persistent_lab.status()
+        assert (status.condition, status.addresses, status.attached) == ("up", [], False)
+        assert persistent_lab.down().ifname == ""
+
+    @pytest.mark.usefixtures("persistent_lab")
+    def test_open_without_name_needs_a_single_lab(self, monkeypatch):
+        assert PersistentLab.open().name == "lab"
+        PersistentLab.up(LabSpec("other"))
+        with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
+            PersistentLab.open()
+        monkeypatch.setenv("TUNLAB_LAB", "other")
+        assert PersistentLab.open().name == "other"
+        assert PersistentLab.open("lab").name == "lab"
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 16])
+    def test_invalid_name_raises_topology_error(self, name):
+        with pytest.raises(TopologyError):
+            PersistentLab(name)
+
+
 class TestResolve:
-    def test_resolve_finds_lab_node_or_both(self):
+    def test_resolve_accepts_lab_node_and_lab_with_node(self):
         up(name="one")
         up('name = "two"\n[nodes]\nalone = {}\n')
         for target, found in {
@@ -161,23 +202,23 @@ class TestGc:
         broken = up(name="broken")
         state.write(broken.directory, msgspec.structs.replace(broken.state, phase="coming up", owner=1))
         gone = up(name="gone")
-        # Without pins gc cannot find the programs that keep the namespaces alive.
-        living = gone.status().processes
+        # Without the bind mounts, gc cannot find the lab's programs: the test kills them itself.
+        programs = gone.status().processes
         subprocess.run(["umount", *(run_directory / "gone" / "nodes").glob("*/net")], check=True)
         assert gone.status().condition == "gone"
         removed = {each.name: each.nodes for each in PersistentLab.gc()}
         assert removed == {"broken": ["client", "router", "server", "stack"], "gone": []}
         assert [lab.name for lab in PersistentLab.ls()] == ["whole"]
-        for pid in living:
+        for pid in programs:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
 
 
 MOUNT = "{run}/router/nodes/{node}/net"
 
-# When SIGKILL arrives: before the n-th call of this system call in its thread, on this file.
+# Points of SIGKILL: before the n-th call of a system call in its thread, counting only calls on the file, if given.
 POINTS = [
-    ("flock", 2, ""),  # the first call comes before anything is created
+    ("flock", 2, ""),  # before the first call, nothing has been created yet
     ("rename", 1, ""),
     ("unshare", 1, ""),
     ("unshare", 2, ""),
@@ -207,7 +248,7 @@ POINTS = [
 def test_gc_after_killed_up_leaves_nothing(need, run_directory, tmp_path, call, when, file):
     lab_file = tmp_path / "router.toml"
     lab_file.write_text(TEXT)
-    # Detach from executed programs: strace would wait for those of the lab.
+    # "-b execve" detaches strace from the lab's programs; otherwise it would wait for them.
     prefix = [need("strace"), "-f", "-qq", "-b", "execve", "-o", os.devnull]
     prefix += ["-P", file.format(run=run_directory)] if file else []
     prefix += ["-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={when}"]

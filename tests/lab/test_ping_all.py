@@ -1,4 +1,4 @@
-"""Who reaches whom: routers, bridges, NAT, both families, many at once; compared with what the topology says."""
+"""`Lab.ping_all` in labs with routers, bridges, NAT and both IP versions, compared with `reachable`; impaired links."""
 
 import pytest
 from hypothesis import given
@@ -38,7 +38,7 @@ ends = ["one", "two"]
 ends = ["two", "b"]
 """
 
-DUAL = """
+DUAL_STACK = """
 ip = "both"
 [nodes]
 a = {}
@@ -54,35 +54,38 @@ ends = ["r2", "b"]
 """
 
 
-def star(count):
+def bridge_of(count):
+    """Return a lab file with a bridge between the hosts h0, h1, …"""
     names = [f"h{number}" for number in range(count)]
     return "[nodes]\n" + "".join(f"{name} = {{}}\n" for name in names) + f"[[links]]\nends = {names}\n"
 
 
 def assert_matches_reachable(lab: Lab):
-    promised = reachable(lab.plan)
-    assert lab.ping_all() == promised
-    return promised
+    predicted = reachable(lab.plan)
+    assert lab.ping_all() == predicted
+    return predicted
 
 
-class TestMatrix:
-    @pytest.mark.parametrize("text", [star(4), TWO_SWITCHES, DUAL], ids=["bridge", "two switches", "both families"])
+class TestPingAll:
+    @pytest.mark.parametrize(
+        "text", [bridge_of(4), TWO_SWITCHES, DUAL_STACK], ids=["bridge", "two switches", "both IP versions"]
+    )
     def test_ping_all_matches_reachable(self, text):
         with Lab.from_text(text) as lab:
-            promised = assert_matches_reachable(lab)
-            assert promised
-            assert all(promised.values())
+            predicted = assert_matches_reachable(lab)
+            assert predicted
+            assert all(predicted.values())
 
-    def test_ping_all_with_one_ip_version(self):
-        with Lab.from_text(DUAL) as lab:
+    def test_ping_program_reaches_a_dual_stack_node_over_each_ip_version(self):
+        with Lab.from_text(DUAL_STACK) as lab:
             for address, family in (("10.0.3.2", "-4"), ("fd00:0:0:3::2", "-6")):
                 assert lab["b"].addresses.count(address) == 1
                 lab["a"].run(["ping", family, "-c", "1", "-W", "5", address], check=True, capture_output=True)
 
-    def test_ping_all_nat_inside_is_unreachable(self):
+    def test_ping_all_nat_inside_is_unreachable_and_its_packets_are_masqueraded(self):
         with Lab.from_text(NAT) as lab:
-            promised = assert_matches_reachable(lab)
-            assert (promised["inside", "outside"], promised["outside", "inside"]) == (True, False)
+            predicted = assert_matches_reachable(lab)
+            assert (predicted["inside", "outside"], predicted["outside", "inside"]) == (True, False)
             with lab["outside"].capture() as capture:
                 lab["inside"].run(["ping", "-c", "1", lab["outside"].address], check=True, capture_output=True)
                 request = capture.expect(ICMP.where(type=8))
@@ -90,26 +93,26 @@ class TestMatrix:
                 capture.expect(IPv4.where(dst=request.ip.src), ICMP.where(type=0))
 
     @pytest.mark.slow
-    def test_ping_all_exceeds_the_neighbour_table(self):
-        with Lab.from_text(star(40)) as lab:
+    def test_ping_all_of_40_nodes_leaves_room_in_the_neighbour_table(self):
+        with Lab.from_text(bridge_of(40)) as lab:
             assert len(reached := lab.ping_all()) == 40 * 39
             assert all(reached.values())
-            learned = [len(lab[f"h{number}"].rtnl.neighbours()) for number in range(40)]
-            assert 0 < sum(learned) < 512  # of the machine's 1,024, which others need too
+            entries = [len(lab[f"h{number}"].rtnl.neighbours()) for number in range(40)]
+            assert 0 < sum(entries) < 512  # the table holds 1,024 for all namespaces of the machine
 
     @pytest.mark.slow
     @given(labs(link_keys=({}, {"mtu": 1400})))
     @sampled(60)
     def test_ping_all_of_random_labs_matches_reachable(self, lab):
-        with Lab.from_text(lab.text) as live:
-            assert_matches_reachable(live)
+        with Lab.from_text(lab.text) as running:
+            assert_matches_reachable(running)
 
     def test_ping_all_single_node_is_empty(self):
         with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:
             assert lab.ping_all() == {}
 
     def test_flush_neighbours_empties_the_table(self):
-        with Lab.from_text(star(3)) as lab:
+        with Lab.from_text(bridge_of(3)) as lab:
             lab.ping_all()
             with Rtnl(lab["h0"].netns) as rtnl:
                 assert len(rtnl.neighbours()) == 2
@@ -118,30 +121,30 @@ class TestMatrix:
 
 
 class TestImpairments:
-    def test_rate_limits_bytes_per_second(self):
-        """The token bucket and its queue pass a part of the burst."""
+    def test_rate_drops_packets_of_a_burst_until_the_impairment_is_removed(self):
+        """Send a burst of 200 packets: only those that fit in the token bucket and its queue pass."""
         lab = Lab("slow")
         lab.node("a")
         lab.node("b")
         lab.link({"node": "a", "rate": "1mbit"}, "b")
-        with lab as live:
-            receiver = live["b"].socket(type=2)
+        with lab:
+            receiver = lab["b"].socket(type=2)
             receiver.bind(("", 9))
             receiver.setblocking(False)
-            sender = live["a"].socket(type=2)
-            live.ping_all()  # resolve the neighbour first, so that no packet waits for it
+            sender = lab["a"].socket(type=2)
+            lab.ping_all()  # fills the neighbour table, so that no packet waits for ARP
             for _ in range(200):
-                sender.sendto(bytes(1000), (live["b"].address, 9))
-            link = live["a"].rtnl.link("eth0")
-            # 6,250 bytes fit the queue and 3,036 the bucket, plus what the refilling bucket lets through.
+                sender.sendto(bytes(1000), (lab["b"].address, 9))
+            link = lab["a"].rtnl.link("eth0")
+            # 6,250 bytes fit in the queue and 3,036 in the bucket; a few more pass while the bucket refills.
             assert link.tx_packets < 100
-            live["a"].set_link(impairment=Impairment())
-            before = live["a"].rtnl.link("eth0").tx_packets
+            lab["a"].set_link(impairment=Impairment())
+            before = lab["a"].rtnl.link("eth0").tx_packets
             for _ in range(50):
-                sender.sendto(bytes(1000), (live["b"].address, 9))
-            assert live["a"].rtnl.link("eth0").tx_packets == before + 50
+                sender.sendto(bytes(1000), (lab["b"].address, 9))
+            assert lab["a"].rtnl.link("eth0").tx_packets == before + 50
 
-    def test_start_without_netem_raises_before_creating(self, machine):
+    def test_start_with_delay_raises_on_a_kernel_without_netem(self, machine):
         has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
         text = '[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "20ms"\nloss = "1%"\n'
         if has_netem:

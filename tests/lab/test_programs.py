@@ -1,4 +1,4 @@
-"""Programs that nodes start with: when they are ready, and what is said when they are not."""
+"""Programs under a node's `run`: their ready conditions, and the errors of programs that do not become ready."""
 
 import pytest
 
@@ -21,7 +21,7 @@ class TestReady:
     def test_ready_port_accepts_an_ipv6_listener(self):
         script = (
             "import socket; s = socket.create_server(('::1', 9000), family=socket.AF_INET6);"
-            "print('there', flush=True); s.accept()"
+            "print('listening', flush=True); s.accept()"
         )
         node = NodePlan(
             name="server",
@@ -37,22 +37,22 @@ class TestReady:
         with lab_with("sh", "-c", script, ready_line="^now ready$") as lab:
             assert lab["server"].programs[0].output == "starting\nnow ready\n"
 
-    def test_ready_line_of_python_is_unbuffered(self):
+    def test_ready_line_of_a_python_program_is_not_buffered(self):
         script = "print('ready'); import signal; signal.pause()"
         with lab_with("python3", "-c", script, ready_line="ready") as lab:
             assert lab["server"].programs[0].process.poll() is None
 
-    def test_ready_line_before_exit_counts(self):
+    def test_program_that_prints_ready_line_and_exits_is_ready(self):
         with lab_with("echo", "ready", ready_line="ready") as lab:
             assert lab["server"].programs[0].process.wait() == 0
 
-    def test_no_ready_condition_does_not_wait(self):
+    def test_start_does_not_wait_without_ready_condition(self):
         with lab_with("sleep", "600") as lab:
             assert lab["server"].programs[0].process.poll() is None
 
 
 class TestNotReady:
-    def test_exit_before_ready_raises_with_output(self):
+    def test_exit_before_ready_error_shows_status_and_output(self):
         with pytest.raises(LabError) as caught:
             lab_with("sh", "-c", "echo no such page; exit 3", ready_port=80)
         assert str(caught.value) == (
@@ -62,11 +62,11 @@ class TestNotReady:
             "  no such page"
         )
 
-    def test_killed_before_ready_raises_with_signal(self):
+    def test_killed_before_ready_error_names_the_signal(self):
         with pytest.raises(LabError, match="was killed by SIGTERM before it was ready"):
             lab_with("sh", "-c", "kill -TERM $$", ready_line="ready")
 
-    def test_ready_timeout_raises_with_the_missing_condition(self):
+    def test_ready_timeout_error_names_the_missing_condition(self):
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket listens on TCP port 80; raise its"):
             lab_with("sleep", "600", ready_port=80, timeout=0.05)
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no line of its output matches 'ready'"):

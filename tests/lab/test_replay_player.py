@@ -1,4 +1,4 @@
-"""TCP options of recorded packets, shifted to the numbers of the running kernel. tests/cli replays whole recordings."""
+"""Shifting of TCP options in replayed segments. tests/cli replays whole recordings."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tunlab.packet import TCP, tcp_options
 
 
 @pytest.mark.parametrize(
-    ("option", "moved"),
+    ("option", "shifted"),
     [
         (tcp_options.SACK([(1, 2), (2**32 - 1, 5)]), tcp_options.SACK([(11, 12), (9, 15)])),
         (tcp_options.Timestamps(7, 1), tcp_options.Timestamps(1007, 101)),
@@ -15,13 +15,13 @@ from tunlab.packet import TCP, tcp_options
         (tcp_options.MSS(1460), tcp_options.MSS(1460)),
     ],
 )
-def test_shifted_options_move_sack_and_timestamps(option, moved):
+def test_shifted_options_add_offsets_to_sack_and_timestamps(option, shifted):
     padding = b"\1\1"
-    assert _shifted(TCP(options=padding + bytes(option)), 10, 100, 1000) == padding + bytes(moved)
+    assert _shifted(TCP(options=padding + bytes(option)), 10, 100, 1000) == padding + bytes(shifted)
 
 
-def test_shifted_options_keep_malformed_bytes():
-    broken = b"\1\x05\x00\xff"
-    assert _shifted(TCP(options=broken), 10, 100) == broken
-    after_the_end = bytes(tcp_options.MSS(9)) + b"\0\xde\xad\xbe"
-    assert _shifted(TCP(options=after_the_end), 10, 100) == after_the_end
+def test_shifted_options_keep_malformed_options_and_trailing_bytes():
+    malformed = b"\1\x05\x00\xff"
+    assert _shifted(TCP(options=malformed), 10, 100) == malformed
+    bytes_after_end_of_options = bytes(tcp_options.MSS(9)) + b"\0\xde\xad\xbe"
+    assert _shifted(TCP(options=bytes_after_end_of_options), 10, 100) == bytes_after_end_of_options

@@ -259,8 +259,8 @@ def _shifted(tcp: TCP, shift: int, clock: int, own_clock: int = 0) -> bytes:
                 options.append(bytes(tcp_options.Timestamps((option.value + own_clock) % 2**32, echo)))
             case _:
                 options.append(bytes(option))
-    moved = b"".join(options)
-    return moved + tcp.options[len(moved) :]
+    shifted = b"".join(options)
+    return shifted + tcp.options[len(shifted) :]
 
 
 def _field_differences(before: Packet | None, after: Packet | None) -> list[Difference]:
