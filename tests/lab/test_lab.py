@@ -224,7 +224,7 @@ class TestEnterNode:
         before = current_netns()
         with router["server"] as server, socket.create_server((server.address, 80)) as listener:
             assert current_netns() == server.netns.identity[1]
-            with router["client"]:  # nested
+            with router["client"]:
                 client = socket.create_connection((server.address, 80), timeout=5)
             with client, listener.accept()[0] as accepted:
                 assert accepted.getpeername()[0] == router["client"].address

@@ -60,7 +60,7 @@ def bridge_of(count):
     return "[nodes]\n" + "".join(f"{name} = {{}}\n" for name in names) + f"[[links]]\nends = {names}\n"
 
 
-def assert_matches_reachable(lab: Lab):
+def assert_matches_prediction(lab: Lab):
     predicted = reachable(lab.plan)
     assert lab.ping_all() == predicted
     return predicted
@@ -70,9 +70,9 @@ class TestPingAll:
     @pytest.mark.parametrize(
         "text", [bridge_of(4), TWO_SWITCHES, DUAL_STACK], ids=["bridge", "two switches", "both IP versions"]
     )
-    def test_ping_all_matches_reachable(self, text):
+    def test_ping_all_matches_prediction(self, text):
         with Lab.from_text(text) as lab:
-            predicted = assert_matches_reachable(lab)
+            predicted = assert_matches_prediction(lab)
             assert predicted
             assert all(predicted.values())
 
@@ -84,7 +84,7 @@ class TestPingAll:
 
     def test_ping_all_nat_inside_is_unreachable_and_its_packets_are_masqueraded(self):
         with Lab.from_text(NAT) as lab:
-            predicted = assert_matches_reachable(lab)
+            predicted = assert_matches_prediction(lab)
             assert (predicted["inside", "outside"], predicted["outside", "inside"]) == (True, False)
             with lab["outside"].capture() as capture:
                 lab["inside"].run(["ping", "-c", "1", lab["outside"].address], check=True, capture_output=True)
@@ -103,9 +103,9 @@ class TestPingAll:
     @pytest.mark.slow
     @given(labs(link_keys=({}, {"mtu": 1400})))
     @sampled(60)
-    def test_ping_all_of_random_labs_matches_reachable(self, lab):
+    def test_ping_all_of_random_labs_matches_prediction(self, lab):
         with Lab.from_text(lab.text) as running:
-            assert_matches_reachable(running)
+            assert_matches_prediction(running)
 
     def test_ping_all_single_node_is_empty(self):
         with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:

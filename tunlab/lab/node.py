@@ -295,7 +295,7 @@ class Node:
             libc.setns(before.fd, libc.CLONE_NEWNET)
 
     def close(self) -> None:
-        """Close what was opened in the node; the lab ends its programs and its namespace."""
+        """Close the sockets, TUNs and captures opened here; the lab kills the programs and deletes the namespace."""
         self._tuns.clear()
         self._rtnl = None
         self._resources.close()

@@ -207,7 +207,7 @@ def _wait_for_carriers(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
 
 @contextmanager
 def _entered(netns: Netns) -> Iterator[Rtnl]:
-    """Move the calling thread into a namespace for good; yield a rtnetlink socket in it."""
+    """Move the calling thread into a namespace and leave it there; yield an rtnetlink socket of the namespace."""
     netns.enter()
     with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
         yield rtnl
@@ -215,10 +215,10 @@ def _entered(netns: Netns) -> Iterator[Rtnl]:
 
 @contextmanager
 def _naming_errors(name: str) -> Iterator[None]:
-    """Put the name of a node or link before kernel errors raised in the block."""
+    """Prefix the messages of kernel errors raised in a `with` block with the name of a node or link."""
     try:
         yield
-    except PrivilegeError:  # not specific to a node
+    except PrivilegeError:  # a privilege is missing in every node, so do not name one
         raise
     except KernelError as error:
         if not error.operation.startswith("node ") and not error.operation.startswith("link "):

@@ -148,7 +148,11 @@ class PersistentLab:
     # ---- nodes -------------------------------------------------------------------------------------------------------
 
     def node_name(self, name: str = "") -> str:
-        """Return a node's name; without one, that of the only node or the only one with a TUN. Raises LabError."""
+        """Check a node's name and return it; if it is empty, return the only node, else the only node with a TUN.
+
+        Raises:
+            LabError: if there is no such node, or no name is given and several nodes match.
+        """
         return lookup.find_node(self.plan, name)
 
     def node_directory(self, node: str) -> Path:

@@ -62,7 +62,11 @@ def read_running(name: str) -> LabState:
 
 
 def find_node(plan: LabPlan, name: str = "") -> str:
-    """Return a node's name; without one, that of the only node or the only one with a TUN. Raises LabError."""
+    """Check a node's name and return it; if it is empty, return the only node, else the only node with a TUN.
+
+    Raises:
+        LabError: if there is no such node, or no name is given and several nodes match.
+    """
     named = [node.name for node in plan.nodes if not node.implicit]
     if name:
         if any(node.name == name for node in plan.nodes):

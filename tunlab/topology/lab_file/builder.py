@@ -43,7 +43,7 @@ class Topology:
 
     @property
     def text(self) -> str:
-        """The lab as the text of a lab file."""
+        """The lab in TOML, as the text of a lab file."""
         return _text(self._document)
 
 

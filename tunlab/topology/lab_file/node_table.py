@@ -205,10 +205,13 @@ def _routes(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -
 def _destination(value: object, version: names.Version) -> str:
     if value in ("default", "default6"):
         if value == "default6" and version == 4:
-            raise InvalidValueError("is 'default6' with an IPv4 via", 'Write "default", or an IPv6 via.')
+            problem = "is 'default6', but via is an IPv4 address"
+            raise InvalidValueError(problem, 'Write "default", or an IPv6 address in via.')
         return "default" if version == 4 else "default6"
     if isinstance(value, str) and (":" in value) != (version == 6):
-        raise InvalidValueError(f"is {value!r}, which is not the IP version of via", "Use the same version for both.")
+        raise InvalidValueError(
+            f"is {value!r}, but via is an IPv{version} address", "Use the same IP version for both."
+        )
     network = names.subnet(value, version)
     if not network.prefixlen:
         return "default" if version == 4 else "default6"

@@ -1,1 +1,1 @@
-"""From a spec to a plan: interfaces, addresses, routes and reachability."""
+"""Planning a lab: computing its interfaces, addresses, routes and reachability from a spec."""

@@ -1,4 +1,7 @@
-"""Allocating numbers and networks by position, so that a change of one link does not renumber the others."""
+"""Allocating addresses and networks by the position of ends and links in the lab file.
+
+So a change of one link does not renumber the others.
+"""
 
 from __future__ import annotations
 

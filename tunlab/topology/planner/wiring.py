@@ -319,7 +319,7 @@ def _check_overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: 
     by_address = sorted(
         enumerate(networks), key=lambda each: (int(each[1][0].network_address), each[1][0].prefixlen, each[0])
     )
-    # Of the networks so far, the one that ends last.
+    # The network with the highest last address so far.
     last = None
     for current in by_address:
         index, (network, _, _) = current

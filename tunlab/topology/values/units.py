@@ -1,4 +1,4 @@
-"""Parsing quantities: "20ms", "10mbit", "1%", bytes.
+"""Parsing quantities such as "20ms", "10mbit" and "1%", and MTUs in bytes.
 
 Source: tc(8) for the units; RFC 791 section 3.2 and RFC 8200 section 5 for the minimum MTUs.
 """
