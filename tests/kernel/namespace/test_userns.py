@@ -9,7 +9,7 @@ from tunlab.kernel.namespace.userns import enter_user_namespace
 
 LAUNCHER = ("-m", "tunlab.kernel.namespace.userns")
 
-# The work of a test: a namespace, a TUN, addresses, packets, packet sockets, programs.
+# A program that does what tests do: it uses a namespace, a TUN, addresses, packets, packet sockets and programs.
 EVERYTHING = """
     import os, socket
     from tunlab.kernel.network.counters import read_counters

@@ -282,7 +282,7 @@ class TunDevice(Closeable):
         self._ioctl("set the carrier", TUNSETCARRIER, struct.pack("i", carrier))
 
     def set_persist(self, persist: bool) -> None:
-        """Keep the device when its descriptors are closed, or not."""
+        """Set persistence: True keeps the device when its descriptors are closed, False deletes it then."""
         self._ioctl("set persistence", TUNSETPERSIST, int(persist))
 
     def set_owner(self, uid: int) -> None:

@@ -56,7 +56,7 @@ def flush_neighbours(rtnl: Rtnl) -> int:
 
 
 def reserve_neighbour(rtnl: Rtnl, ifindex: int) -> None:
-    """Add the only IPv4 neighbour of a point-to-point interface, 0.0.0.0, as an entry that the limit does not count.
+    """Add the only IPv4 neighbour of a point-to-point interface, 0.0.0.0, as an entry that gc_thresh3 does not count.
 
     Packets then leave this interface even if the table is full. The kernel deletes the entry when the link goes down.
     Raises KernelError.
