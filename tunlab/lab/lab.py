@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Lab(Closeable):
-    """A network of nodes that exists while a `with` block runs; nothing of it is visible to the host.
+    """A network of nodes that exists while a `with` block runs, and does not change the host's network.
 
     ::
 

@@ -39,9 +39,9 @@ _LAB_FILE_ERRORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 def build(
     plan: LabPlan, *, on_namespaces: Callable[[Namespaces], None] | None = None, containers: Containers | None = None
 ) -> Namespaces:
-    """Create the namespaces of all nodes with everything in them; close each afterwards.
+    """Create the namespaces of all nodes, with their interfaces, addresses, routes and NAT; the caller closes them.
 
-    On an error everything created is removed, except containers and what `on_namespaces` did.
+    On an error, remove everything created, except the containers and the work of `on_namespaces`.
 
     Args:
         plan: the lab.

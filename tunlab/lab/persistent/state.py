@@ -107,7 +107,7 @@ def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
 
 
 def log_path(directory: Path, number: int) -> Path:
-    """Return the file for the output of a node's program, counted from 1; `directory` is the node's."""
+    """Return the file for the output of a node's n-th program; `number` counts from 1, `directory` is the node's."""
     return directory / f"program{number}.log"
 
 
