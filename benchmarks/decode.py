@@ -1,14 +1,22 @@
 """Decode bytes to every field with tunlab, scapy, dpkt and pypacker.
 
-Each library decodes the same five datagrams equally often and reads every field of every layer, including options, in
-the way that its documentation recommends. Fields stay in the library's own form: addresses need not become text.
-Before the measurement all results are converted to a common form and must be equal.
+Each library decodes the same packets equally often and reads every field of every layer, including options, in the way
+that its documentation recommends. Fields stay in the library's own form: addresses need not become text. Before the
+measurement all results are converted to a common form and must be equal.
+
+The packets are 1,000 of public captures, from the folder named in TUNLAB_CORPUS, which is not part of the project.
+Without it they are five packets made here. Rows about one kind of packet are always about the five.
 """
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
+import random
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from time import thread_time
 from typing import Any
 
@@ -16,6 +24,7 @@ from benchmarks.decoders import (
     dpkt_reader,
     dpkt_text_reader,
     pypacker_reader,
+    scapy_parser,
     scapy_reader,
     tunlab_reader,
 )
@@ -31,10 +40,15 @@ from benchmarks.measure import (
     ratio,
     repeat,
 )
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, tcp_options
+from tunlab.errors import PacketError
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, parse, tcp_options
 
 NAME = "decode"
-FASTEST, SCAPY = at_least(2.5), at_least(100)
+FASTEST, NEW_ADDRESSES, SCAPY = at_least(3.0), at_least(2.0), at_least(85)
+CORPUS_SIZE = 1000
+"""The number of packets that are drawn from the corpus."""
+NO_APPLICATION = (40000).to_bytes(2, "big") + (40001).to_bytes(2, "big")
+"""Ports of which no library decodes the payload, so that only IPv4 and the transport header are compared."""
 
 Decoder = tuple[Callable[[bytes], Any], Callable[[Any], tuple[Any, ...]]]
 """A function that reads every field of a datagram (timed), and one that converts the result for comparison (not)."""
@@ -66,6 +80,48 @@ def datagrams() -> dict[str, bytes]:
     }
 
 
+def corpus_packets(decoders: dict[str, Decoder]) -> list[bytes]:
+    """Return packets drawn from the corpus that all libraries decode alike, their ports replaced; empty without one."""
+    folder = os.environ.get("TUNLAB_CORPUS")
+    if not folder:
+        return []
+    with gzip.open(Path(folder, "ipv4.jsonl.gz"), "rt") as lines:
+        found = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
+    generator = random.Random(1)
+    generator.shuffle(found)
+    packets: list[bytes] = []
+    for data in found:
+        if len(packets) == CORPUS_SIZE:
+            break
+        try:
+            packet = parse(data)
+        except PacketError:
+            continue
+        if not isinstance(packet.transport, TCP | UDP | ICMP):
+            continue
+        if ICMP in packet and packet.icmp.is_error:  # some libraries decode the quoted packet, others do not
+            continue
+        if ICMP not in packet:
+            at = packet.ip.header_length
+            data = data[:at] + NO_APPLICATION + data[at + 4 :]
+        if _decode_alike(decoders, data):
+            packets.append(data)
+    return packets
+
+
+def _decode_alike(decoders: dict[str, Decoder], data: bytes) -> bool:
+    try:
+        values = [common(read(data)) for read, common in decoders.values()]
+    except Exception:  # each library has errors of its own for packets that it cannot decode
+        return False
+    return all(value == values[0] for value in values)
+
+
+def with_new_addresses(packets: list[bytes]) -> list[bytes]:
+    """Return the packets with addresses that no packet had before."""
+    return [data[:12] + random.randbytes(8) + data[20:] for data in packets]
+
+
 def contenders() -> tuple[dict[str, Decoder], list[str]]:
     """Return the decoders of the installed libraries, tunlab first, and the names of missing libraries."""
     absent = [name for name in PEERS if find_spec(name) is None]
@@ -89,6 +145,8 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
 # Fewer repetitions for slower libraries: measurements of equal duration are disturbed equally often.
 SHARE = {
     "tunlab": 1.0,
+    "tunlab, parse": 1.0,
+    "scapy, parse": 0.02,
     "tunlab, options as objects": 0.9,
     "dpkt": 0.5,
     "dpkt, addresses as text": 0.4,
@@ -101,17 +159,25 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
     """Return the rows. Per round tunlab decodes the datagrams `repeats` times, slower libraries fewer times."""
     decoders, absent = contenders()
     check_equal(decoders)
-    packets = list(datagrams().values())
+    packets = corpus_packets(decoders) or list(datagrams().values())
 
-    def turn(name: str, packets: list[bytes]) -> Callable[[], float]:
+    def turn(name: str, packets: list[bytes], *, new_addresses: bool = False) -> Callable[[], float]:
         read = decoders[name][0]
+        current = packets
 
         def all_of_them() -> None:
-            for each in packets:
+            for each in current:
                 read(each)
 
-        one = repeat(all_of_them, max(1, round(repeats * SHARE[name])), thread_time)
-        return lambda: one() / len(packets)
+        one = repeat(all_of_them, max(1, round(repeats * 5 / len(packets) * SHARE[name])), thread_time)
+
+        def measure() -> float:
+            nonlocal current
+            if new_addresses:
+                current = with_new_addresses(packets)
+            return one() / len(packets)
+
+        return measure
 
     times = measure_in_turns({name: turn(name, packets) for name in decoders}, rounds)
     rows: list[Outcome] = []
@@ -119,8 +185,17 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
     if peers:
         fastest = min(peers, key=lambda name: ratio(times, name, "tunlab"))
         rows.append(_row(times, fastest, f"rate against {fastest}, the fastest peer here", None if absent else FASTEST))
+        names = ("tunlab", fastest)
+        fresh = measure_in_turns({name: turn(name, packets, new_addresses=True) for name in names}, rounds)
+        text = f"rate against {fastest}, addresses never met before"
+        rows.append(_row(fresh, fastest, text, None if absent else NEW_ADDRESSES))
         others = [name for name in peers if name != fastest] + (["scapy"] if fastest == "scapy" else [])
-        rows += [_row(times, name, f"rate against {name}", SCAPY if name == "scapy" else None) for name in others]
+        rows += [_row(times, name, f"rate against {name}", None) for name in others]
+        if "scapy" in peers:
+            decoders |= {"tunlab, parse": (parse, _no_values), "scapy, parse": (scapy_parser(), _no_values)}
+            names = ("tunlab, parse", "scapy, parse")
+            parsed = measure_in_turns({name: turn(name, packets) for name in names}, rounds)
+            rows.append(_row(parsed, "scapy, parse", "rate against scapy, parsing only", SCAPY, "tunlab, parse"))
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
         text = "  tunlab with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)
@@ -145,5 +220,9 @@ def _against(
     return [Row(NAME, what, ratio(times, peer, ours), "×", format_medians(times, (ours, peer)), None)]
 
 
-def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None) -> Row:
-    return Row(NAME, what, ratio(times, peer, "tunlab"), "×", format_medians(times, ("tunlab", peer)), goal)
+def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None, ours: str = "tunlab") -> Row:
+    return Row(NAME, what, ratio(times, peer, ours), "×", format_medians(times, (ours, peer)), goal)
+
+
+def _no_values(values: Any) -> tuple[Any, ...]:  # noqa: ARG001
+    return ()

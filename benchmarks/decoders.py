@@ -191,6 +191,14 @@ def pypacker_reader() -> tuple[Reader, Common]:
     return read, common
 
 
+def scapy_parser() -> Reader:
+    """Return scapy's parser, with `scapy.all` loaded."""
+    from scapy.all import IP
+
+    parser: Reader = IP
+    return parser
+
+
 def scapy_reader() -> tuple[Reader, Common]:
     """scapy: attributes, with `scapy.all` loaded, as its documentation has it; each layer looked up once."""
     from socket import inet_aton

@@ -266,6 +266,8 @@ def parse(
             break
         headers = (*headers, header)
     missing = 0 if wire_length is None or wire_length < present else wire_length - present
+    if end == present and not missing and time is None:
+        return Packet(headers, data[start:])
     if end == present:
         return Packet(headers, data[start:], b"", missing, time, clock)
     return Packet(headers, data[start:end], data[end:], missing, time, clock)
