@@ -112,7 +112,7 @@ def test_text_block_is_the_output_of_the_block_above(block, workspace):
 def test_layers_block_is_the_import_contract(block):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
-    (layers,) = (each["layers"] for each in contracts if each["name"] == "The floors")
+    (layers,) = (each["layers"] for each in contracts if each["name"] == "Layers")
     shown = [line.split("  ")[0].strip() for line in block.text.splitlines()]
     assert shown == [layer.replace("(", "").replace(")", "") for layer in layers]
 

@@ -46,7 +46,7 @@ FAILURES = {
     ),
     "nothing at all": (
         "assert tun.address == 'x'",
-        ["no packet crossed any device of this test", "again     pytest *::test_x"],
+        ["no packet crossed any device of this test", "rerun     pytest *::test_x"],
     ),
 }  # fmt: skip
 
@@ -88,12 +88,12 @@ def test_failure_without_tunlab_has_no_section(pytester, run):
     result.stdout.no_fnmatch_line("*- tunlab -*")
 
 
-def test_again_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
+def test_rerun_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
     pytester.makeini("[pytest]\n")
     folder = pytester.mkdir("tests")
     (folder / "test_x.py").write_text("def test_y(tun): assert False\n")
     monkeypatch.chdir(folder)
-    run().stdout.fnmatch_lines(["again     pytest test_x.py::test_y"])
+    run().stdout.fnmatch_lines(["rerun     pytest test_x.py::test_y"])
 
 
 def test_two_namespaces_get_a_column_and_heading_each(pytester, run):

@@ -52,7 +52,7 @@ class TestWriting:
             "matched expectation 1 at test_x.py:6",
         ]
         result.stdout.fnmatch_lines(
-            [f"recorded  .tunlab/records/{name}", f"look      tunlab replay .tunlab/records/{name}"]
+            [f"recorded  .tunlab/records/{name}", f"replay    tunlab replay .tunlab/records/{name}"]
         )
         assert (pytester.path / ".tunlab/records/.gitignore").read_text() == "*\n"
 
@@ -99,14 +99,14 @@ class TestWriting:
         result.assert_outcomes(passed=1, failed=3)
         result.stdout.fnmatch_lines(
             [
-                "again     pytest test_x.py::test_bad",
+                "rerun     pytest test_x.py::test_bad",
                 "could not write the recording: Not a directory",
                 "*= tunlab: files not written =*",
                 "test_x.py::test_bad: could not write the recording to *: Not a directory",
                 "Free some space, or give another directory with --tunlab-record-dir.",
             ]
         )
-        for line in ("*recorded *", "page *", "look *"):
+        for line in ("*recorded *", "page *", "replay *"):
             result.stdout.no_fnmatch_line(line)
 
     @pytest.mark.parametrize("ending", ["pcapng", "html"])
@@ -135,8 +135,8 @@ class TestWriting:
         )
         files = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
         assert files == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
-        pointers = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "look  "))]
-        assert pointers == (["recorded", "look"] if kind == "page" else [])
+        pointers = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "replay  "))]
+        assert pointers == (["recorded", "replay"] if kind == "page" else [])
 
     def test_record_dir_that_is_a_file_is_a_usage_error(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)

@@ -136,8 +136,8 @@ def _report_failure(
     files = {} if recording is None else _files(item.config, recording_name(item.config, item.nodeid), recording)
     pointers = [f"{kind:9} {path}" for kind, path in files.items()]
     if files:
-        pointers.append(f"{'look':9} tunlab replay {shlex.quote(files['recorded'])}")
-    pointers.append(f"{'again':9} pytest {shlex.quote(_test_argument(item))}")
+        pointers.append(f"{'replay':9} tunlab replay {shlex.quote(files['recorded'])}")
+    pointers.append(f"{'rerun':9} pytest {shlex.quote(_test_argument(item))}")
     namespaces = recorder.namespaces()
     kernel = kernel_report(namespaces, evidence, recorder.drop_reasons())
     error = None if call.excinfo is None else call.excinfo.value

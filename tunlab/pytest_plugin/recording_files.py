@@ -203,7 +203,7 @@ def _write(path: Path, data: bytes) -> None:
 
 def _remove_pointers(report: pytest.TestReport, name: str, missing: str, reason: str) -> None:
     """Remove the lines of a report that name files which could not be written."""
-    kinds = {"recording": ("recorded", "page", "look"), "page": ("page",)}[missing]
+    kinds = {"recording": ("recorded", "page", "replay"), "page": ("page",)}[missing]
     pointers = re.compile(rf"^(?:{'|'.join(kinds)}) +\S.*{re.escape(name)}\.(?:pcapng|html)'?$\n", re.MULTILINE)
 
     def corrected(text: str) -> str:
