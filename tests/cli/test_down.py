@@ -66,7 +66,7 @@ def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
     inside = start("exec", "lab", sys.executable, "-m", "tunlab", "down", "lab").end()
     assert (inside.status, inside.err) == (
         73,
-        "tunlab: this process is inside lab 'lab'; leave it (exit), then take it down\n",
+        "tunlab: this process is inside lab 'lab'; leave the lab (exit), then take it down\n",
     )
     assert list_labs()["lab"]["condition"] == "up"
 

@@ -50,7 +50,8 @@ def test_up_invalid_mtu_is_rejected(tunlab):
 
 def test_up_missing_lab_file_exits_78(tunlab, tmp_path):
     result = tunlab("up", str(tmp_path / "no.toml"))
-    assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory. Give a lab file, or none.\n")
+    hint = "Give a readable lab file, or none for the default lab."
+    assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory. {hint}\n")
 
 
 def test_up_lab_file_mistake_names_file_and_key(tunlab, tmp_path):

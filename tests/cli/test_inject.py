@@ -181,7 +181,7 @@ def test_inject_to_reader_without_reader_exits_73(tunlab):
     result = tunlab("inject", "--to-reader", ECHO.hex())
     assert (result.status, result.err) == (
         73,
-        "tunlab: no program reads tun0 in lab 'lab'; start yours, or `tunlab dump lab`\n",
+        "tunlab: no program reads tun0 in lab 'lab'; start the program under test, or run `tunlab dump lab`\n",
     )
 
 

@@ -91,7 +91,7 @@ class TestStart:
             lab["client"]
         with lab, pytest.raises(LabError, match="is already running"), lab:
             pass
-        with pytest.raises(LabError, match="is closed; create a second Lab"), lab:
+        with pytest.raises(LabError, match="is closed; create a new Lab"), lab:
             pass
 
     def test_missing_file_error_names_the_node_and_path(self):
@@ -134,7 +134,7 @@ class TestStart:
     def test_switch_with_1024_ports_raises_lab_error(self):
         interface = plan(parse_lab(ROUTER)).node("client").interfaces[0]
         switch = NodePlan(name="one", kind="switch", bridge="br0", interfaces=(interface,) * 1024)
-        with pytest.raises(LabError, match="switch one has 1024 ports; a bridge has at most 1023; split it"):
+        with pytest.raises(LabError, match="switch one has 1024 ports; a bridge has at most 1023; split the switch"):
             Lab.from_plan(LabPlan(name="x", nodes=(switch,))).start()
 
     def test_ten_labs_start_in_parallel(self):

@@ -1,6 +1,7 @@
-"""Labs: networks of namespaces, for one test (Lab) or until they are taken down (PersistentLab).
+"""Labs: networks of nodes in network namespaces. A Lab exists for one test, a PersistentLab until it is taken down.
 
-Packets are not imported here, so that `tunlab up` starts fast: see tunlab.lab.tun and tunlab.lab.capture.
+The classes that use tunlab.packet are in tunlab.lab.tun and tunlab.lab.capture. They are not imported here, so that
+`tunlab up` starts fast.
 """
 
 from tunlab.lab.lab import Lab

@@ -1,6 +1,6 @@
 """Attaching this process to an existing TUN.
 
-Source: Documentation/networking/tuntap.rst; net/core/link_watch.c for the wait for a carrier.
+Source: Documentation/networking/tuntap.rst; the kernel's net/core/link_watch.c for the wait for a carrier.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def attach(netns: Netns, ifname: str) -> TunDevice | None:
             return None
         raise
     try:
-        # The carrier is there at once, but packets are dropped until the kernel's link watch has run. Newer kernels run
-        # it when they answer; older ones have to be asked again.
+        # The TUN has a carrier at once, but the kernel drops its packets until link_watch.c has processed the change.
+        # Newer kernels process it before they answer a query of the link. Older ones must be queried until it is done.
         deadline = time.monotonic() + _CARRIER_TIMEOUT
         while (link := device.link).up and not link.running:
             if time.monotonic() > deadline:

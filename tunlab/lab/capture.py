@@ -29,7 +29,7 @@ class Capture(Closeable):
     """
 
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        """Start to capture. Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV)."""
+        """Start to capture. Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV) without the interface."""
         self.timeout = timeout
         self.record: list[TraceEntry] = []
         self._socket = PacketSocket(netns, ifname, link_header=False)
@@ -96,9 +96,9 @@ class Capture(Closeable):
 
 
 def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
-    """Return a captured packet, with its checksum filled in if the kernel left that to the device.
+    """Return a captured packet as a TraceEntry, with its checksum filled in if the kernel left that to the device.
 
-    The kernel never fills it in for packets between veths.
+    Packets between veths reach no device that would fill it in.
     """
     data = captured.data
     if not captured.checksum_ready:

@@ -45,7 +45,7 @@ class Lab(Closeable):
     """
 
     def __init__(self, name: str = DEFAULT_NAME) -> None:
-        """Start an empty lab, to be filled by `node` and `link`. Raises TopologyError for an invalid name."""
+        """Define an empty lab; `node` and `link` add to it. Raises TopologyError for an invalid name."""
         self._name = check_lab_name(name)
         self._base = Path()
         self._topology: Topology | None = None
@@ -117,7 +117,7 @@ class Lab(Closeable):
     def _builder(self) -> Topology:
         if self._spec is not None or self._plan is not None:
             problem = f"lab {self.name!r} is already defined and takes no more nodes or links"
-            raise LabError(self.name, problem, remedy="change its lab file, or build one with Lab(name)")
+            raise LabError(self.name, problem, remedy="change the lab file, or start with an empty lab, Lab(name)")
         if self._topology is None:
             self._topology = Topology(self.name)
         return self._topology
@@ -129,7 +129,7 @@ class Lab(Closeable):
 
     @property
     def spec(self) -> LabSpec:
-        """The lab's definition. Raises TopologyError if `node` or `link` got invalid keys, LabError without nodes."""
+        """The lab's definition. Raises TopologyError for invalid keys of `node` or `link`, LabError without nodes."""
         if self._spec is not None:
             return self._spec
         if self._topology is None:
@@ -146,15 +146,15 @@ class Lab(Closeable):
     def start(
         self, *, containers: Containers | None = None, on_namespaces: Callable[[Namespaces], None] | None = None
     ) -> Self:
-        """Build the lab and wait until its programs are ready; `with` calls this. Close the lab afterwards.
+        """Build the lab and wait until its programs are ready; a `with` block calls this. The caller closes the lab.
 
         Args:
             containers: starts the nodes that are containers. The caller removes them after the lab.
             on_namespaces: called with the empty namespaces, before interfaces are created.
 
         Raises:
-            TopologyError: for files or sysctls that this machine does not have.
-            LabError: for a program that does not become ready.
+            TopologyError: if the lab needs a file or sysctl that this machine does not have.
+            LabError: if a program does not become ready.
             PrivilegeError, KernelError: if the kernel refuses.
         """
         if self._is_started:
@@ -195,7 +195,7 @@ class Lab(Closeable):
 
     def _reuse_error(self) -> LabError:
         state = "closed" if self._is_closed else "already running"
-        return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a second Lab")
+        return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a new Lab")
 
     def wait_ready(self) -> None:
         """Wait until the programs under `run` are ready. Raises LabError."""
@@ -203,7 +203,10 @@ class Lab(Closeable):
             node.wait_ready()
 
     def close(self) -> None:
-        """End the lab's programs, close what was opened in its nodes, and release its namespaces. May be repeated."""
+        """Close the sockets, TUNs and captures of the nodes, kill the programs, and delete the namespaces.
+
+        May be repeated. The programs and namespaces of a persistent lab remain.
+        """
         if self._is_closed or not self._is_started:
             return
         self._is_closed = True
@@ -212,13 +215,14 @@ class Lab(Closeable):
             for netns in self._namespaces.values():
                 stack.callback(netns.close)
             if self._owns_namespaces:
-                for each in (node for node in planned.nodes if node.container):  # the container outlives the lab
+                # Existing containers outlive the lab.
+                for each in (node for node in planned.nodes if node.container):
                     stack.callback(delete_links, each, self._namespaces[each.name])
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owns_namespaces:
                 containers = {node.name for node in planned.nodes if node.kind == "container"}
-                for name in containers:  # the engine ends the container's own processes
+                for name in containers:  # the engine kills the container's own processes
                     stack.callback(self._namespaces[name].kill_children)
                 created = (netns for name, netns in self._namespaces.items() if name not in containers)
                 stack.callback(kill_programs_in, tuple(created))
@@ -236,11 +240,11 @@ class Lab(Closeable):
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The running lab's nodes by name, in the order of the lab file; bridges made for links are left out."""
+        """The running lab's nodes by name, in the order of the lab file, without the bridges that the planner added."""
         return {name: node for name, node in self._all.items() if not node.plan.implicit}
 
     def __getitem__(self, name: str) -> Node:
-        """Return a node of the running lab. Raises LabError if there is none of this name."""
+        """Return a node of the running lab. Raises LabError if the lab has no such node."""
         try:
             return self._all[name]
         except KeyError:
@@ -259,7 +263,7 @@ class Lab(Closeable):
     def ping_all(
         self, *, timeout: float = 1.0, progress: Callable[[int, int], None] = lambda _sent, _total: None
     ) -> dict[Pair, bool]:
-        """Ping every node from every other; return {(from, to): True if the second replied on any address}.
+        """Ping every node from every other; return {(from, to): True if `to` replied on any address}.
 
         Uses sockets, not the `ping` program, and skips switches. Without a reply, a ping is sent up to four times.
 
@@ -273,7 +277,7 @@ class Lab(Closeable):
         return ping_all(nodes, timeout=timeout, progress=progress)
 
     def events(self) -> LinkEvents:
-        """Watch the links of all nodes from now on; the result is a context manager."""
+        """Return a context manager that reports changes of all nodes' interfaces from now on."""
         from tunlab.kernel.network.link_events import LinkEvents
 
         return LinkEvents({name: node.netns for name, node in self._all.items()})

@@ -1,6 +1,6 @@
 """Finding and reading lab files, including the ready labs that come with tunlab.
 
-The ready labs are the folder lab/ of the repository. A wheel contains them as tunlab/labs.
+The ready labs are the lab files in the folder lab/ of the repository, which a wheel contains as tunlab/labs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUFFIX = ".toml"
 PIPE_TIMEOUT = 30.0
 """Seconds to wait for more data from a pipe."""
 
-_LARGEST = 1 << 20  # bytes
+_LARGEST = 1 << 20  # bytes in a lab file
 
 
 def ready_labs() -> dict[str, Path]:
@@ -33,10 +33,10 @@ def ready_labs() -> dict[str, Path]:
 
 
 def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) -> Path:
-    """Return the file for a path or for the name of a ready lab, with or without ".toml".
+    """Return the path of a lab file, given its path or the name of a ready lab, with or without ".toml".
 
     Args:
-        name_or_path: the name or path.
+        name_or_path: the path of the file, or the name of a ready lab.
         directories: where to search for a relative path, before the ready labs.
 
     Raises:
@@ -44,7 +44,7 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
     """
     for directory in directories:
         file = directory / name_or_path
-        if file.exists() and not file.is_dir():  # a pipe is accepted too
+        if file.exists() and not file.is_dir():  # a pipe is accepted as well as a file
             return file
     ready = ready_labs()
     if (name := name_or_path.removesuffix(SUFFIX)) in ready:
@@ -68,13 +68,14 @@ def read_lab_file(file: Path) -> str:
         problem = f"no data from this pipe for {PIPE_TIMEOUT:g} s"
         raise TopologyError(problem, file=str(file), hint="Start the program that writes to it first.") from None
     except OSError as error:
-        raise TopologyError(f"{error.strerror}", file=str(file), hint="Give a lab file, or none.") from error
+        hint = "Give a readable lab file, or none for the default lab."
+        raise TopologyError(f"{error.strerror}", file=str(file), hint=hint) from error
     except UnicodeDecodeError as error:
         raise TopologyError("not UTF-8 text", file=str(file), hint="Give a lab file: TOML in UTF-8.") from error
 
 
 def _read(file: Path) -> bytes:
-    """Return the file's content; stop after more than _LARGEST bytes. Raises OSError, TimeoutError."""
+    """Read the file until its end, or until more than _LARGEST bytes are read. Raises OSError, TimeoutError."""
     # Without O_NONBLOCK, open(2) of a pipe would wait for a writer without a timeout.
     fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -64,7 +64,7 @@ class Node:
         netns: Netns,
         nodes: Mapping[str, Node],
     ) -> None:
-        """Wrap a node's namespace; `nodes` are all nodes of the lab by name. Use `lab["client"]` instead."""
+        """Represent a node in its namespace; `nodes` are all nodes of the lab by name. Use `lab["client"]` instead."""
         self.plan, self.netns = plan, netns
         self.programs: list[Program] = []
         self._lab, self._nodes = lab, nodes
@@ -97,7 +97,7 @@ class Node:
         raise LabError(self._lab.name, f"node {self.name} has no address", remedy="use a node that is not a switch")
 
     def interface(self, ifname: str = "") -> InterfacePlan:
-        """Return the plan of an interface; without a name, of the first. Raises LabError."""
+        """Return the plan of an interface, by default the first. Raises LabError if there is none."""
         for interface in self.plan.interfaces:
             if ifname in ("", interface.ifname):
                 return interface
@@ -140,8 +140,8 @@ class Node:
         return {**os.environ, NODE_VARIABLE: self.name}
 
     def start(self, logs: Sequence[Path] = ()) -> None:
-        """Start the programs under `run`; `logs` are files for their output, one each. Raises KernelError."""
-        if self.plan.kind == "container":  # the engine starts its program
+        """Start the programs under `run`; `logs` has a file for the output of each program. Raises KernelError."""
+        if self.plan.kind == "container":  # the engine starts the container's program
             return
         for command, log in zip_longest(self.plan.run, logs):
             # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
@@ -166,7 +166,7 @@ class Node:
 
     @property
     def tun(self) -> Tun:
-        """The node's first TUN, attached to this process: `open_tun()`."""
+        """The node's first TUN, to which this process attaches; the same as `open_tun()`."""
         return self.open_tun()
 
     def open_tun(self, ifname: str = "") -> Tun:
@@ -195,7 +195,7 @@ class Node:
 
     @property
     def attached(self) -> list[Tun]:
-        """The TUNs that `tun` and `open_tun` attached this process to."""
+        """The TUNs to which `tun` and `open_tun` have attached this process."""
         return list(self._tuns.values())
 
     def capture(self, ifname: str = "") -> Capture:
@@ -239,7 +239,7 @@ class Node:
         Args:
             ifname: the interface; by default the first.
             up: set it up or down.
-            carrier: True plugs in its cable, False pulls it, by setting the other end up or down.
+            carrier: True plugs the cable in, False pulls it out, by setting the other end of the link up or down.
             impairment: the new impairment of packets that leave by it; `Impairment()` removes the old one.
 
         Raises:
@@ -268,13 +268,13 @@ class Node:
     # ---- entering ----------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """Move the calling thread into the node's network namespace for a block; blocks may be nested.
+        """Move the calling thread into the node's network namespace for a `with` block; such blocks may be nested.
 
         Only the network changes: node names do not resolve (use `addresses`) and gethostname() is the host's. In
         programs started by `run` or `popen`, node names resolve and the host name is the node's.
 
         Raises:
-            PrivilegeError: if the thread could not return afterwards; it stays where it is.
+            PrivilegeError: if the thread could not return afterwards; it then does not enter the node.
         """
         stack = self._entered.__dict__.setdefault("stack", [])
         before = Netns.current()
@@ -295,7 +295,7 @@ class Node:
             libc.setns(before.fd, libc.CLONE_NEWNET)
 
     def close(self) -> None:
-        """Close the sockets, TUNs and captures opened here; the lab kills the programs and deletes the namespace."""
+        """Close the sockets, TUNs and captures that this object opened; `Lab.close` kills the programs."""
         self._tuns.clear()
         self._rtnl = None
         self._resources.close()

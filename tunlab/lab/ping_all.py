@@ -1,4 +1,5 @@
 """Pinging every node from every other, many at once, through ping sockets.
+
 Source: icmp(7) for ping sockets; ip(7) for IP_RECVERR, which delivers ICMP errors to the socket that caused them.
 """
 
@@ -22,7 +23,7 @@ from tunlab.kernel.os_errors import SOCKET_REASONS, kernel_error
 Pair: TypeAlias = tuple[str, str]
 """The names of the node that pings and of the node that is pinged."""
 
-_SO_RCVBUFFORCE = 33  # <asm-generic/socket.h>
+_SO_RCVBUFFORCE = 33  # from <asm-generic/socket.h>
 _RECEIVE_BUFFER = 1024 * 1024
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ECHO_REQUEST, _ECHO_REQUEST_IPV6 = 8, 128
@@ -33,7 +34,7 @@ create two entries in the neighbour table, which holds 1,024 for the whole machi
 are flushed between batches."""
 
 _TRIES = 4
-"""More than one, because a link may be impaired and other programs may have filled the neighbour table."""
+"""Maximum number of requests per address: a link may lose packets, and other programs may fill the neighbour table."""
 
 # Errors of sendto(2) that mean "unreachable".
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
@@ -63,7 +64,7 @@ class _Pinger:
             self.socket.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except PermissionError:  # in a user namespace: up to the host's net.core.rmem_max
+        except PermissionError:  # in a user namespace: the host's net.core.rmem_max is the limit
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def add(self, request: _Request) -> int:
@@ -73,7 +74,7 @@ class _Pinger:
     def send(self, request: _Request) -> int:
         """Send an echo request; return the kernel's error number, or 0 if it was sent."""
         data = struct.pack("!BBHHH", self._kind, 0, 0, 0, request.number) + b"tunlab"
-        for _ in range(_TRIES):  # sendto(2) may report an earlier request's error and send nothing
+        for _ in range(_TRIES):  # sendto(2) may fail with an earlier request's ICMP error
             code = self._try(data, request.address)
             if not code:
                 break
@@ -87,7 +88,7 @@ class _Pinger:
         return 0
 
     def results(self) -> list[tuple[_Request, bool]]:
-        """Return the requests with a result: True for a reply, False for an ICMP error."""
+        """Return the requests with a result since the last call: True for a reply, False for an ICMP error."""
         found = []
         for flags, replied in ((0, True), (socket.MSG_ERRQUEUE, False)):
             while True:
@@ -95,7 +96,7 @@ class _Pinger:
                     data, _, _, _ = self.socket.recvmsg(512, 512, flags)
                 except BlockingIOError:
                     break
-                except OSError:  # an ICMP error is pending; reading the error queue tells for which request
+                except OSError:  # an ICMP error is pending; the error queue says for which request
                     continue
                 if len(data) >= 8:
                     (number,) = struct.unpack_from("!H", data, 6)
@@ -109,7 +110,7 @@ def ping_all(
     timeout: float = 1.0,
     progress: Callable[[int, int], None] = lambda _sent, _total: None,
 ) -> dict[Pair, bool]:
-    """Ping every node from every other; return {(from, to): True if the second replied on any address}.
+    """Ping every node from every other; return {(from, to): True if `to` replied on any address}.
 
     Args:
         nodes: each node's namespace and addresses, by name.
@@ -143,7 +144,7 @@ def ping_all(
 def _ping_batch(
     requests: Sequence[_Request], reached: dict[Pair, bool], involved: Mapping[str, Netns], timeout: float
 ) -> None:
-    """Send each request until it has a result or no tries are left."""
+    """Send each request until it has a result or no tries are left, and set the pairs with a reply in `reached`."""
     by_fd = {request.pinger.socket.fileno(): request.pinger for request in requests}
     poll = select.poll()
     for fd in by_fd:
@@ -157,7 +158,7 @@ def _ping_batch(
                     if request in in_flight:
                         in_flight.remove(request)
                         reached[request.pair] |= replied
-        if in_flight:  # the neighbour table may have been full at a receiver
+        if in_flight:  # a full neighbour table may have made a receiver drop requests
             _flush_neighbours(involved)
         to_send = [request for request in in_flight if request.tries < _TRIES]
 
@@ -165,7 +166,7 @@ def _ping_batch(
 def _send(request: _Request, involved: Mapping[str, Netns]) -> bool:
     """Send a request; return True if it is in flight, False if its destination is unreachable.
 
-    With a full neighbour table, return True: without a reply the caller sends the request again.
+    If the neighbour table is full, return True as well: the caller sends a request without a reply again.
     """
     request.tries += 1
     code = request.pinger.send(request)
@@ -188,4 +189,4 @@ def _flush_neighbours(involved: Mapping[str, Netns]) -> None:
             with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
                 flush_neighbours(rtnl)
 
-    run_in_thread(flush)  # in one thread for all namespaces: starting a thread takes longer than a flush
+    run_in_thread(flush)  # one thread for all namespaces: starting a thread takes longer than a flush

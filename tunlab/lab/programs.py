@@ -1,7 +1,7 @@
 """The programs under a node's `run`, and their ready condition: an open port or a line of output.
 
-A program's output goes to a file, beside the record of a persistent lab or in memory. A pipe would fill up if nobody
-reads it. If the program fails, the error shows the end of its output.
+A program's output goes to a file: on disk beside the record of a persistent lab, else in memory. A pipe would fill up
+and block the program if nobody reads it. If the program fails, the error shows the end of its output.
 
 Source: proc_pid_net(5) for the table of listening sockets, pidfd_open(2), memfd_create(2).
 """
@@ -25,8 +25,8 @@ from tunlab.topology.plan import CommandPlan
 _CHECK_INTERVAL = 0.01
 """Seconds between checks: the kernel sends no event when a socket starts to listen."""
 
-_OUTPUT_LINES = 20  # lines of output in an error
-_LISTEN = "0A"  # <net/tcp_states.h>
+_OUTPUT_LINES = 20  # lines of a program's output that an error shows
+_LISTEN = "0A"  # TCP_LISTEN in <net/tcp_states.h>
 
 
 class Program:
@@ -69,7 +69,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C in the terminal must not reach it
+                start_new_session=True,  # Ctrl-C in the terminal must not reach the program
             )
         except BaseException:
             program.close()
@@ -134,14 +134,14 @@ class Program:
         return self._failure(self._exit_text(), "run it in the node to see why")
 
     def detach(self) -> None:
-        """Let the program run after this process exits; until then, `reap` collects its exit status."""
-        # Popen warns about a process that was never waited for, unless it has a return code.
+        """Let the program outlive this process. If it exits earlier, `reap` collects its exit status."""
+        # Without a return code, Popen's destructor would warn that the process still runs.
         self.process.returncode = 0
         _detached.add(self.process.pid)
         self.close()
 
     def close(self) -> None:
-        """Close the program's output; the program itself ends with its namespace."""
+        """Close the file of the program's output. The lab kills the program itself."""
         if self._output >= 0:
             os.close(self._output)
             self._output = -1
@@ -155,7 +155,7 @@ def reap() -> None:
     for pid in list(_detached):
         try:
             exited, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # it was waited for elsewhere, or is not a child of this forked process
+        except ChildProcessError:  # it was waited for elsewhere, or started before this process was forked
             exited = pid
         if exited:
             _detached.discard(pid)
@@ -175,6 +175,6 @@ def _read_tables() -> Sequence[str]:
     lines = []
     for table in ("tcp", "tcp6"):
         path = Path("/proc/thread-self/net", table)
-        if path.exists():  # without IPv6 there is no tcp6
+        if path.exists():  # a kernel without IPv6 has no tcp6
             lines += path.read_text(encoding="ascii").splitlines()[1:]
     return lines

@@ -1,1 +1,1 @@
-"""Building a lab: namespaces, links and addresses from a plan, and the checks before."""
+"""Building a lab from its plan: checks, then namespaces, links and addresses."""

@@ -1,4 +1,4 @@
-"""Deleting devices that do not disappear with the lab's namespaces."""
+"""Deleting the interfaces that can outlive a lab: TUNs that a program holds open, and links of existing containers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tunlab.topology.plan import NodePlan
 def delete_tuns(node: NodePlan, netns: Netns | None) -> list[str]:
     """Delete a node's TUNs and return their names.
 
-    A program outside the node may hold such a device open; it learns of the lab's end when the device is deleted.
+    A program outside the lab may hold a TUN open. Its next read fails after the deletion, so it notices the lab's end.
     """
     return _delete(netns, {(each.ifname, "") for each in node.interfaces if each.link < 0})
 
 
 def delete_links(node: NodePlan, netns: Netns | None) -> list[str]:
-    """Delete a node's ends of links from a container that goes on running; return their names.
+    """Delete the lab's interfaces from an existing container, which keeps running; return their names.
 
-    Only interfaces with the planned name and hardware address are deleted; others belong to the container.
+    An interface belongs to the lab if both its name and its MAC address are as planned.
     """
     return _delete(netns, {(each.ifname, each.hardware_address) for each in node.interfaces if each.link >= 0})
 

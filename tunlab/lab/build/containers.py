@@ -1,6 +1,7 @@
-"""The interface between labs and the engine that starts their containers.
+"""The interface between labs and the container engine (Docker) that starts their containers.
 
-Labs and engines do not import each other: tunlab.engines implements `Containers`, and the caller passes it in.
+tunlab.lab and tunlab.engines do not import each other: tunlab.engines implements the protocol `Containers`, and the
+caller passes an object of it to the lab.
 """
 
 from __future__ import annotations
@@ -20,15 +21,15 @@ from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 
 _CHECK_INTERVAL = 0.02  # seconds between checks: the kernel sends no event when a socket starts to listen
-_OUTPUT_LINES = 20  # lines of output in an error
+_OUTPUT_LINES = 20  # lines of a program's output that an error shows
 
 
 class ContainersRecord(Struct, frozen=True):
-    """The data to find a lab's containers later; written to disk before the first container starts.
+    """The data with which a later process finds a lab's containers; written to disk before the first one starts.
 
     Attributes:
         engine: the engine's address.
-        run: the label that all containers of the lab have.
+        run: the run ID in the labels of the lab's containers.
     """
 
     engine: str
@@ -40,7 +41,7 @@ RemoveContainers: TypeAlias = Callable[[ContainersRecord], list[str]]
 
 
 class EngineRecord(Protocol):
-    """The engine's address and the label, from which a ContainersRecord is made."""
+    """An object with the fields of a ContainersRecord, such as the record of tunlab.engines."""
 
     @property
     def engine(self) -> str:
@@ -48,7 +49,7 @@ class EngineRecord(Protocol):
 
     @property
     def run(self) -> str:
-        """The label of the containers."""
+        """The run ID in the labels of the containers."""
 
 
 class Containers(Protocol):
@@ -56,22 +57,22 @@ class Containers(Protocol):
 
     @property
     def record(self) -> EngineRecord:
-        """The data to find the containers later."""
+        """The data with which a later process finds the containers."""
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start a node's container, or find the running container that it names; return its network namespace."""
+        """Start the container of a node with `image`, or find that of a node with `container`; return its namespace."""
 
     def pid(self, node: str) -> int:
         """Return the PID of the container's first process."""
 
     def output(self, node: str) -> str:
-        """Return what the container has printed."""
+        """Return the container's output so far."""
 
     def exit_text(self, node: str) -> str:
-        """Return how the container exited; "" if it runs."""
+        """Return how the container exited, such as "exit status 1"; "" while it runs."""
 
     def remove(self) -> list[str]:
-        """Remove the containers that were started, and return their IDs."""
+        """Remove the containers that were started for the lab, and return their IDs."""
 
 
 def container_nodes(plan: LabPlan) -> list[str]:
@@ -82,7 +83,7 @@ def container_nodes(plan: LabPlan) -> list[str]:
 def no_engine_error(plan: LabPlan) -> LabError:
     """Return the error for a lab with containers and no engine to start or remove them."""
     problem = f"node {container_nodes(plan)[0]} of lab {plan.name!r} is a container, which needs an engine"
-    return LabError(plan.name, problem, remedy="use the `tunlab` command or the `lab` fixture, or make it a host")
+    return LabError(plan.name, problem, remedy="use the `tunlab` command or the `lab` fixture, or make the node a host")
 
 
 def wait_ready(containers: Containers, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
@@ -128,4 +129,4 @@ def _failure(containers: Containers, plan: LabPlan, node: NodePlan, problem: str
     printed = "\nthe end of its output:" + "".join(f"\n  {line}" for line in lines) if lines else ""
     exit_text = containers.exit_text(node.name)
     problem = f"the container of node {node.name} {problem}{f' ({exit_text})' if exit_text else ''}"
-    return LabError(plan.name, problem, remedy="run its image yourself to see why" + printed)
+    return LabError(plan.name, problem, remedy="run the image yourself to see why" + printed)

@@ -1,4 +1,4 @@
-"""Checks before a lab is built: what this kernel and this process cannot provide."""
+"""Checks before a lab is built: limits of this kernel and of this process, and conflicts with existing containers."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _OPEN_FILES = 16  # descriptors that building a lab needs besides those of the n
 
 
 def check_limits(plan: LabPlan, containers: Containers | None) -> None:
-    """Raise an error if the lab cannot be built here: LabError, KernelError or PrivilegeError."""
+    """Raise LabError, KernelError or PrivilegeError if this process cannot build the lab on this kernel."""
     if containers is None and container_nodes(plan):
         raise no_engine_error(plan)
     for node in plan.nodes:
         if node.bridge and len(node.interfaces) > _BRIDGE_PORTS:
             problem = f"switch {node.name} has {len(node.interfaces)} ports; a bridge has at most {_BRIDGE_PORTS}"
-            raise LabError(plan.name, problem, remedy="split it into two switches with a link between them")
+            raise LabError(plan.name, problem, remedy="split the switch into two with a link between them")
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     open_now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     if open_now + len(plan.nodes) + _OPEN_FILES > limit:
@@ -33,7 +33,10 @@ def check_limits(plan: LabPlan, containers: Containers | None) -> None:
 
 
 def check_netem(plan: LabPlan) -> None:
-    """Raise KernelError if the lab needs netem and this kernel does not have it. Raises PrivilegeError too."""
+    """Raise KernelError if the lab needs netem and this kernel does not have it.
+
+    Raises PrivilegeError if this process may not create the namespace for the check.
+    """
     impaired = [
         (node, interface)
         for node in plan.nodes
@@ -64,7 +67,7 @@ def _netem_keys(impairment: Impairment) -> list[str]:
 
 
 def check_container(lab: str, node: NodePlan, rtnl: Rtnl) -> None:
-    """Raise LabError if a running container's own interfaces or routes conflict with the lab's."""
+    """Raise LabError if the own interfaces or routes of an existing container conflict with those of the lab."""
     links = rtnl.links()
     defaults = {":" in route.via for route in rtnl.routes() if route.dst == "default" and route.via}
     names, indexes = {link.name for link in links}, {link.index for link in links}

@@ -13,7 +13,7 @@ from tunlab.topology.plan import Impairment, InterfacePlan, NodePlan
 
 
 def set_impairment(rtnl: Rtnl, interface: InterfacePlan, impairment: Impairment | None = None) -> None:
-    """Impair the packets that leave by an interface, by default as planned. Raises KernelError."""
+    """Set the impairment of the packets that leave by an interface; by default the planned one. Raises KernelError."""
     impairment = interface.impairment if impairment is None else impairment
     impair(
         rtnl,
@@ -41,14 +41,14 @@ def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) ->
             with _ignoring(errno.EEXIST):
                 rtnl.add_address(interface.ifindex, cidr)
     for route in node.routes:
-        # The kernel kept routes by other interfaces, and cannot add those whose interface is still down.
+        # Ignore routes through other interfaces: they still exist, or cannot be added because the interface is down.
         with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
 
 
 @contextmanager
 def _ignoring(*codes: int) -> Iterator[None]:
-    """Ignore kernel errors with these error numbers."""
+    """Ignore kernel errors with these error numbers in a `with` block."""
     try:
         yield
     except KernelError as error:

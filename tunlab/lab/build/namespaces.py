@@ -1,8 +1,8 @@
 """Building a plan: namespaces with veths, bridges, TUNs, addresses, routes, impairments and NAT.
 
-Two short-lived threads move from namespace to namespace: setns(2) takes 3 µs, a new thread 60.
-The plan fixes all interface indexes, so that none has to be queried.
-The namespaces have no names until `on_namespaces` pins them: if this process ends before, the kernel removes them.
+Two threads build everything and move from namespace to namespace: setns(2) takes 3 µs, a new thread 60 µs.
+The plan contains all interface indexes, so none has to be queried.
+Until `on_namespaces` pins the namespaces, only this process keeps them alive: if it ends, the kernel removes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Namespaces: TypeAlias = dict[str, Netns]
 _LOOPBACK = 1
 _ETHERNET_MTU = 1500
 _RUNNING_TIMEOUT = 5.0
-# Errors of the lab file, an unknown sysctl or an invalid value, which only the kernel can detect.
+# Error numbers for an unknown sysctl or a value that the kernel rejects: errors of the lab file.
 _LAB_FILE_ERRORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 
 
@@ -41,7 +41,7 @@ def build(
 ) -> Namespaces:
     """Create the namespaces of all nodes, with their interfaces, addresses, routes and NAT; the caller closes them.
 
-    On an error, remove everything created, except the containers and the work of `on_namespaces`.
+    On an error, remove everything created, except containers and what `on_namespaces` created.
 
     Args:
         plan: the lab.
@@ -49,7 +49,7 @@ def build(
         containers: starts the nodes that are containers.
 
     Raises:
-        LabError: for a limit of this machine, or a container without `containers`.
+        LabError: if a limit of this machine is too low, or a node is a container and `containers` is None.
         PrivilegeError, KernelError: if the kernel refuses; the message names the node or link.
         EngineError: if a container does not start.
     """
@@ -81,7 +81,8 @@ def build(
             if node.kind == "container" and containers is not None:
                 container_namespaces[node.name] = containers.adopt(node)
         run_in_thread(create, uninterruptible=True)
-        if on_namespaces is not None:  # in this thread: the other one may be in another mount namespace
+        # Call it in this thread: that of `create` may have entered another mount namespace to set sysctls.
+        if on_namespaces is not None:
             on_namespaces(namespaces)
         run_in_thread(fill, uninterruptible=True)
     except BaseException:
@@ -92,11 +93,11 @@ def build(
 
 
 def _prepare_container(node: NodePlan, netns: Netns) -> None:
-    """Set a started container's sysctls as in any node; in a running container change only what is needed."""
+    """Set the default sysctls in a container that tunlab started; in an existing one, only enable IPv6 if needed."""
     netns.enter()
     if node.image:
         sysctl.write_defaults(ipv6=node.ipv6)
-    elif node.ipv6:  # an engine disables IPv6 in a container without a network
+    elif node.ipv6:  # a container engine disables IPv6 in a container without a network
         sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
 
 
@@ -104,7 +105,7 @@ def _prepare_container(node: NodePlan, netns: Netns) -> None:
 
 
 def _wire(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-    """Create the bridges, and the veths with both ends in their namespaces."""
+    """Create the bridges, and the veth pairs with each end in the namespace of its node."""
     nodes = {node.name: node for node in plan.nodes}
     interfaces = {(node.name, each.ifname): each for node in plan.nodes for each in node.interfaces}
     bridges: dict[str, int] = {}
@@ -112,7 +113,7 @@ def _wire(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
         if node.bridge:
             with _naming_errors(node.name), _entered(namespaces[node.name]) as rtnl:
                 bridges[node.name] = _add_bridge(rtnl, node)
-    # Create each veth in the switch's namespace, so that its port joins the bridge in the same request.
+    # Create a switch's veth pairs in its own namespace: the same request then also adds the port to the bridge.
     by_node: dict[str, list[tuple[str, str, str]]] = {}
     for link in plan.links:
         (near, near_ifname), (far, far_ifname) = sorted(link.ends, key=lambda end: not nodes[end[0]].bridge)
@@ -218,7 +219,7 @@ def _naming_errors(name: str) -> Iterator[None]:
     """Prefix the messages of kernel errors raised in a `with` block with the name of a node or link."""
     try:
         yield
-    except PrivilegeError:  # a privilege is missing in every node, so do not name one
+    except PrivilegeError:  # the privilege is missing for every node, so do not name one
         raise
     except KernelError as error:
         if not error.operation.startswith("node ") and not error.operation.startswith("link "):

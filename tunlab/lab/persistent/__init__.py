@@ -1,1 +1,1 @@
-"""Labs that outlive the process that made them, recorded below /run/tunlab."""
+"""Labs that outlive the process that created them; each has a record below /run/tunlab."""

@@ -1,4 +1,4 @@
-"""Removing a persistent lab: its processes, its TUNs, its containers, the pins of its namespaces and its record."""
+"""Removing a persistent lab: its processes, TUNs, containers, the bind mounts of its namespaces, and its record."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tunlab.lab.programs import reap
 
 
 def take_down(name: str, remove_containers: RemoveContainers | None = None) -> Removed:
-    """Remove a lab, whether it is up, broken or gone.
+    """Remove a lab, even if its `up` was killed or its namespaces no longer exist.
 
     Raises:
-        LabError: if there is none, another process is creating or removing it, or this process is inside it.
+        LabError: if there is no such lab, another process is creating or removing it, or this process is inside it.
     """
     directory = states.lab_directory(name)
     if not directory.is_dir():
@@ -58,8 +58,8 @@ def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed
         with Netns.current() as current:
             if current.identity in [netns.identity for netns in namespaces.values()]:
                 problem = f"this process is inside lab {name!r}"
-                raise LabError(name, problem, remedy="leave it (exit), then take it down")
-        # The engine ends the processes of containers.
+                raise LabError(name, problem, remedy="leave the lab (exit), then take it down")
+        # Kill no process in a container: the engine kills those of the containers that it started.
         killed = kill_processes_in([netns for node, netns in namespaces.items() if kinds[node] != "container"])
         reap()
         tuns = [ifname for node in state.plan.nodes for ifname in delete_tuns(node, namespaces.get(node.name))]

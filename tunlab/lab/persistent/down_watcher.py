@@ -1,6 +1,6 @@
 """DownWatcher: tells a program that reads a persistent lab when the lab is taken down.
 
-A program's open socket keeps a namespace alive after `down`, so the program would wait for packets without end.
+A program's open socket keeps a namespace alive after `down`, so the program would wait for packets for ever.
 Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
 """
 
@@ -17,13 +17,13 @@ CHECK_INTERVAL = 1.0
 
 
 class DownWatcher:
-    """A watch on a persistent lab; a context manager.
+    """A context manager that detects when a persistent lab is taken down.
 
     Register `fileno()` with poll(2) and event mask 0. After any event, and every CHECK_INTERVAL, check `is_down`.
     """
 
     def __init__(self, lab: PersistentLab) -> None:
-        """Watch a lab that is up; a later lab of the same name is a different one. Raises LabError."""
+        """Watch a lab; a new lab of the same name does not count as this one. Raises LabError if it is not up."""
         self._directory, self._state = lab.directory, lab.state
         self._mounts = open("/proc/self/mounts", "rb", buffering=0)  # noqa: PTH123, SIM115
         if self.is_down:

@@ -18,7 +18,7 @@ from tunlab.topology.plan import LabPlan
 
 
 def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> NoReturn:
-    """Enter a node and execute `command` there; in a container node, run one of the container's programs.
+    """Replace this process by `command`, run in a node; if the node is a container, run the container's own program.
 
     Raises:
         PrivilegeError: without CAP_SYS_ADMIN.
@@ -30,7 +30,7 @@ def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns)
     with translate_os_errors(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
         libc.setns(netns.fd, libc.CLONE_NEWNET)
     mount_overlay(plan, plan.node(node)).enter()
-    # Python ignores SIGPIPE, and an ignored signal stays ignored across execve(2).
+    # Stop ignoring SIGPIPE: Python ignores it, and an ignored signal stays ignored across execve(2).
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     program = command[0]
     reasons = {

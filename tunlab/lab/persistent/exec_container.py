@@ -1,7 +1,7 @@
 """Running a program in a node that is a container, with the container's files, processes and environment.
 
-No engine is needed: the network namespace leads to a process of the container, and that process to its other
-namespaces.
+No container engine is needed: /proc shows which processes are in the network namespace, and setns(2) with the pidfd of
+such a process enters its other namespaces too.
 Source: setns(2) for a pidfd; pid_namespaces(7): only the children of a process that enters a PID namespace are in it.
 """
 
@@ -31,7 +31,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
         command: the program and its arguments.
         node: the node's name, for errors.
         netns: the container's network namespace.
-        variables: environment variables in addition to the container's and the terminal's.
+        variables: environment variables in addition to those of the container and of the terminal (TERM, LANG, …).
 
     Raises:
         KernelError: ESRCH if the container has exited.
@@ -54,7 +54,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
     if not child:
         _exec(command, directory, environment)
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the terminal sends them to the child as well, which decides
+        signal.signal(number, signal.SIG_IGN)  # the terminal also sends them to the child, which handles them
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -62,13 +62,13 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
 
 
 def _find_process(node: str, netns: Netns) -> int:
-    """Return the PID of the container's oldest process that is in another PID namespace than this process."""
+    """Return the lowest PID in `netns`, but skip the programs of tunlab, which are in this process's PID namespace."""
     ours = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
     for pid in find_processes((netns.identity,)):
         try:
             if os.stat(f"/proc/{pid}/ns/pid").st_ino != ours:  # noqa: PTH116
                 return pid
-        except OSError:  # the process has exited
+        except OSError:  # the process has exited meanwhile
             continue
     reason, remedy = "the container has exited", "see the cause in the container's log; `tunlab down` removes the lab"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)

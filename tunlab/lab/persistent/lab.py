@@ -38,7 +38,7 @@ class PersistentLab:
     """
 
     def __init__(self, name: str) -> None:
-        """Refer to a lab by name; it need not exist. Raises TopologyError for an invalid name."""
+        """Refer to a lab by name; the lab need not exist. Raises TopologyError for an invalid name."""
         self.name = check_lab_name(name)
         self.failures: list[LabError] = []
         """An error for each program that exited with a status other than 0 before `up` returned."""
@@ -61,7 +61,7 @@ class PersistentLab:
 
         Raises:
             LabError: if the lab exists, or a program does not become ready.
-            TopologyError: for files or sysctls that this machine does not have.
+            TopologyError: if the lab needs a file or sysctl that this machine does not have.
             PrivilegeError, KernelError: if the kernel refuses.
         """
         created = cls(lab.name)
@@ -70,13 +70,15 @@ class PersistentLab:
         return created
 
     def down(self, remove_containers: RemoveContainers | None = None) -> Removed:
-        """Remove the lab, whether it is up, broken or gone, and kill its processes; return what was removed.
+        """Remove the lab and kill its processes; return what was removed.
+
+        This works even if the lab's `up` was killed or its namespaces no longer exist.
 
         Args:
             remove_containers: removes containers, if the lab has any.
 
         Raises:
-            LabError: if there is none, another process is creating or removing it, or this process is inside it.
+            LabError: if there is no such lab, another process is creating or removing it, or this process is inside it.
         """
         return take_down(self.name, remove_containers)
 
@@ -89,14 +91,14 @@ class PersistentLab:
 
     @classmethod
     def open(cls, name: str | None = None, *, prefix: str = "") -> Self:
-        """Return a running lab: the given one, else the one in $TUNLAB_LAB, else the only one that is up.
+        """Return a running lab: the one named, else the one named in $TUNLAB_LAB, else the only one that is up.
 
         Args:
             name: the lab's name.
-            prefix: a command such as "tunlab dump", which the error about several running labs puts before a name.
+            prefix: a command such as "tunlab dump". If several labs are up, the error suggests it with a lab's name.
 
         Raises:
-            LabError: if there is none, or there are several.
+            LabError: if the named lab is not up; without a name, if no lab or several labs are up.
         """
         name = name or os.environ.get(LAB_VARIABLE)
         if name:
@@ -156,7 +158,7 @@ class PersistentLab:
         return lookup.find_node(self.plan, name)
 
     def node_directory(self, node: str) -> Path:
-        """Return where a node's files are kept. Raises LabError if there is no record."""
+        """Return the directory of a node's bind mount, socket and logs. Raises LabError if there is no record."""
         return states.node_directory(self.directory, self.plan, node)
 
     def ifname(self, node: str = "") -> str:
@@ -168,7 +170,7 @@ class PersistentLab:
         raise LabError(self.name, f"node {planned.name} of lab {self.name!r} has no interface")
 
     def netns(self, node: str = "") -> Netns:
-        """Open a node's namespace; close it afterwards.
+        """Open a node's network namespace and return it; the caller closes it.
 
         Raises:
             LabError: if the lab is not up, or has no such node.

@@ -30,13 +30,13 @@ def lab_names() -> list[str]:
         return []
     valid = []
     for name in names:
-        with contextlib.suppress(TopologyError):  # another program's directory
+        with contextlib.suppress(TopologyError):  # no lab can have this name, so another program made the directory
             valid.append(check_lab_name(name))
     return valid
 
 
 def condition_of(name: str, state: LabState | None, *, locked: bool = False) -> Condition:
-    """Return the lab's condition; give `locked=True` if this process holds the lab's lock."""
+    """Return the condition of a lab, such as "up"; give `locked=True` if this process holds the lab's lock."""
     directory = states.lab_directory(name)
     if state is None:
         return "coming up" if not locked and states.is_locked(directory) else "broken"
@@ -82,7 +82,7 @@ def find_node(plan: LabPlan, name: str = "") -> str:
 
 
 def pin_path(state: LabState, node: str) -> Path:
-    """Return where a node's namespace is bind-mounted."""
+    """Return the path at which a node's namespace is bind-mounted."""
     return states.node_directory(states.lab_directory(state.name), state.plan, node) / NET
 
 
@@ -138,7 +138,7 @@ def status_of(name: str) -> Status:
 
 
 def exists_error(name: str) -> LabError:
-    """Return the error for a lab whose name is taken."""
+    """Return an error with the condition of an existing lab: up, coming up, broken, or its namespaces gone."""
     state = states.read(states.lab_directory(name))
     remedy = f"`tunlab down {name}` removes it"
     match condition_of(name, state):
@@ -156,7 +156,7 @@ def exists_error(name: str) -> LabError:
 
 
 def not_up_error(name: str) -> LabError:
-    """Return the error for a lab that is not up."""
+    """Return the error for a lab that does not exist or is not up."""
     directory = states.lab_directory(name)
     if directory.is_dir() and condition_of(name, states.read(directory)) != "up":
         return exists_error(name)

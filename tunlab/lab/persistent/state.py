@@ -1,13 +1,13 @@
 """The record of a persistent lab on disk.
 
-    /run/tunlab/NAME/lab.json       the record: what was built so far and by which process; replaced as a whole
-    /run/tunlab/NAME/net            the node's namespace, bind-mounted
+    /run/tunlab/NAME/lab.json       the record: what was built so far, and by which process
+    /run/tunlab/NAME/net            bind mount of the node's namespace
     /run/tunlab/NAME/tun0.inject    the socket of `tunlab dump`, while it reads the TUN
     /run/tunlab/NAME/program1.log   the output of the node's first program
 
-The last three belong to a node. A lab of several nodes has a directory for each: /run/tunlab/NAME/nodes/NODE/net.
+The last three belong to a node. In a lab of several nodes, each has its own directory: /run/tunlab/NAME/nodes/NODE/net.
 
-Source: rename(2), mkdir(2) and flock(2), which are atomic.
+Source: rename(2), mkdir(2) and flock(2), which are atomic. An update replaces lab.json by rename(2).
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
         created: when `up` started, UTC, in the format of RFC 3339.
         owner: the PID of the process that builds the lab.
         owner_started: when that process started, in clock ticks since boot; with the PID it identifies the process.
-        containers: how to find the containers started for the lab; None without any.
+        containers: how to find the containers started for the lab; None if there are none.
         namespaces: (st_dev, st_ino) of each node's namespace; empty before they are created.
-        phase: "up" once the programs are ready.
+        phase: "coming up", or "up" once the programs are ready.
     """
 
     name: str
@@ -77,7 +77,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def namespace(self) -> Identity | None:
-        """The namespace of the first node; None before it is created."""
+        """(st_dev, st_ino) of the first node's namespace; None before it is created."""
         return next(iter(self.namespaces.values()), None)
 
     def is_owner_alive(self) -> bool:
@@ -89,9 +89,9 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_directory() -> Path:
-    """Return the directory that holds the directories of all labs."""
+    """Return the directory that holds the directories of all labs: $TUNLAB_RUN, by default /run/tunlab."""
     directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # after a change of the working directory its labs would not be found
+    if not directory.is_absolute():  # its labs would not be found from another working directory
         raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
     return directory
 
@@ -112,7 +112,7 @@ def log_path(directory: Path, number: int) -> Path:
 
 
 def has_all_namespaces(directory: Path, state: LabState) -> bool:
-    """Return True if every recorded namespace is still pinned."""
+    """Return True if every recorded namespace is still bind-mounted."""
     for node in state.plan.nodes:
         try:
             status = (node_directory(directory, state.plan, node.name) / NET).stat()
@@ -178,9 +178,9 @@ def lock(directory: Path) -> Iterator[None]:
                 exists = os.path.samestat(os.fstat(fd), directory.stat())
             except FileNotFoundError:
                 exists = False
-            if not exists:  # removed between our open and our lock
+            if not exists:  # another process removed the directory before we locked it
                 os.close(fd)
-                raise FileNotFoundError(errno.ENOENT, "removed", str(directory))
+                raise FileNotFoundError(errno.ENOENT, "the lab was removed", str(directory))
     except FileNotFoundError:
         problem = f"lab {name!r} was removed by another process"
         raise LabError(name, problem, remedy="`tunlab ls` lists the running labs") from None
@@ -247,14 +247,14 @@ def unpin_namespace(path: Path) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Delete a lab's directory, after everything else of the lab. Raises LabError if it holds foreign files."""
+    """Delete a lab's directory, the last step of its removal. Raises LabError if it has files of other programs."""
     nodes = directory / _NODES
     for each in (*nodes.glob("*"), directory):
         for file in (*each.glob("*.inject"), *each.glob("program*.log")):
             file.unlink(missing_ok=True)
     (directory / _NEW_FILE).unlink(missing_ok=True)
     for each in (*nodes.glob("*"), nodes):
-        with contextlib.suppress(OSError):  # it holds foreign files, or does not exist
+        with contextlib.suppress(OSError):  # the directory has files of other programs, or does not exist
             each.rmdir()
     leaves = [path for path in directory.rglob("*") if not (path.is_dir() and any(path.iterdir()))]
     foreign = sorted(str(path.relative_to(directory)) for path in leaves if path != directory / _FILE)

@@ -15,7 +15,7 @@ class Removed(Struct, frozen=True):
     Attributes:
         name: the lab's name.
         processes: PIDs of the processes killed in the lab.
-        ifname: the first TUN; "" if there was none.
+        ifname: the name of the first TUN; "" if there was none.
         namespace: True if a namespace existed.
         nodes: the nodes whose namespaces existed, without containers.
         tuns: the names of all TUNs.

@@ -19,7 +19,7 @@ def resolve(target: str = "", *, prefix: str = "") -> tuple[PersistentLab, str]:
 
     Args:
         target: the argument from the command line.
-        prefix: an option such as "--lab", which the error about several running labs puts before a target.
+        prefix: an option such as "--lab". If several labs are up, the error suggests it with a lab's name.
 
     Raises:
         LabError: if no lab or node matches, or several do.
@@ -46,7 +46,7 @@ def resolve(target: str = "", *, prefix: str = "") -> tuple[PersistentLab, str]:
         raise LabError("", problem, remedy=f"name the lab too: {matching[0].name}/{target}")
     try:
         PersistentLab(target)
-    except TopologyError:  # not a valid lab name, so it can only be a node
+    except TopologyError:  # the target is not a valid lab name, so it can only be a node
         problem = f"no running lab has a node {target!r}"
         raise LabError("", problem, remedy="`tunlab ls` lists the running labs") from None
     return PersistentLab.open(target), ""  # raises LabError: no lab of this name is up

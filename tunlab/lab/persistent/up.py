@@ -1,7 +1,7 @@
 """Building a persistent lab: its namespaces are pinned by bind mounts and its TUNs persist, without a daemon.
 
-Whatever outlives this process is recorded on disk before it is created; the kernel removes the rest when this process
-ends. So `down` can remove everything, even after a SIGKILL at any point.
+Everything that outlives this process is recorded on disk before it is created; the kernel removes the rest when this
+process ends. So `down` can remove everything, even after a SIGKILL at any point.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def bring_up(plan: LabPlan, containers: Containers | None = None) -> list[LabErr
             raise exists_error(plan.name) from None
         try:
             return _build(plan, containers)
-        except BaseException:  # Ctrl-C raises KeyboardInterrupt
+        except BaseException:  # also after Ctrl-C (KeyboardInterrupt)
             remove_lab(plan.name, None if containers is None else lambda _: containers.remove())
             raise
 
@@ -59,7 +59,7 @@ def _build(plan: LabPlan, containers: Containers | None) -> list[LabError]:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             try:
                 netns.pin(path)
-            except PrivilegeError as error:  # in a user namespace, which may not mount here
+            except PrivilegeError as error:  # this process is in a user namespace, and may not mount here
                 error.remedy = NEEDS_ROOT
                 raise
 

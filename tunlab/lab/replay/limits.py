@@ -51,7 +51,7 @@ def _netns_of(ifname: str) -> str:
 
 
 def _keys(packet: Packet, ttl: int) -> list[Hashable]:
-    """Return keys of which a forwarded packet keeps at least one: fragments keep both addresses, NAT keeps one."""
+    """Return keys that identify a forwarded packet: a fragment keeps both addresses; NAT keeps one and the content."""
     ip = packet.ip
     content = ttl, ip.protocol, ip.identification, packet.payload
     return [(ttl, ip.protocol, ip.src, ip.dst), ("src", ip.src, *content), ("dst", ip.dst, *content)]

@@ -24,7 +24,7 @@ Flow = tuple[str, int | None, str, int | None]
 
 
 class Outcome(Struct, frozen=True):
-    """The result of one packet: the recorded packet and the one of the replay.
+    """The result for one packet: its bytes in the recording and in the replay, and how they differ.
 
     Attributes:
         number: the recorded packet's number; None for a packet that is not in the recording.
@@ -88,7 +88,7 @@ class Replay:
         self._clock: dict[Flow, int] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Run the script and yield each outcome as soon as it is known. Raises KernelError for a refused packet."""
+        """Run the script and yield each outcome as soon as it is known. Raises KernelError if it rejects a packet."""
         steps = self._script.steps
         started, first, before = time.monotonic(), steps[0].time_ns, steps[0].time_ns
         for index, step in enumerate(steps):
@@ -157,7 +157,7 @@ class Replay:
     # ---- values that the kernel chooses ------------------------------------------------------------------------------
 
     def _learn(self, recorded: bytes, now: bytes) -> None:
-        """Store by how much the kernel's sequence number and timestamp differ from the recorded ones."""
+        """Store the differences of the kernel's sequence number and timestamp from the recorded ones."""
         before, after = parse_or_none(recorded), parse_or_none(now)
         if before is None or after is None or self._exact:
             return
@@ -170,7 +170,7 @@ class Replay:
             self._clock[_flow(before)] = (other.timestamps[0] - one.timestamps[0]) % 2**32
 
     def _adapt(self, data: bytes) -> bytes:
-        """Return a recorded segment with acknowledgement number, SACK and echoed timestamp shifted to the kernel's."""
+        """Return a recorded segment with acknowledgement number, SACK and echoed timestamp adapted to the kernel."""
         packet = parse_or_none(data)
         tcp = packet.get(TCP) if packet is not None else None
         if packet is None or tcp is None:
@@ -213,7 +213,7 @@ class Replay:
         payload = recorded.payload
         if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _quote_same_packet(recorded, now):
             payload = now.payload
-        # Where both checksums are good, or both are bad, ignore their values: they follow from the other fields.
+        # If both checksums are good or both are bad, ignore their values, which follow from the other fields.
         fresh = [
             header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)
@@ -247,7 +247,7 @@ def _quote_same_packet(one: Packet, other: Packet) -> bool:
 
 
 def _shifted(tcp: TCP, shift: int, clock: int, own_clock: int = 0) -> bytes:
-    """Return the TCP options with SACK edges, echoed timestamp and own timestamp shifted."""
+    """Return the TCP options with SACK + `shift`, echoed timestamp + `clock` and own timestamp + `own_clock`."""
     options = []
     for option in tcp.decoded_options:
         match option:

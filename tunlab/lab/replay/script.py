@@ -94,7 +94,7 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
 
 
 def find_ifname(records: Sequence[RecordedPacket], address: str = "") -> str:
-    """Return the only interface with packets "in". Raises PacketError if there are several."""
+    """Return the name of the only interface with packets "in". Raises PacketError if there are several."""
     names = list(dict.fromkeys(each.interface.name for each in records if each.direction == "in"))
     if not names and address:
         names = list(dict.fromkeys(each.interface.name for each in records))
@@ -125,7 +125,7 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
 
 
 def _kernel_address(address: str, destinations: Counter[str], sources: set[str]) -> str:
-    """Return the given address, else the most common destination that replied, else the most common of all."""
+    """Return the given address, else the most common destination that replied, else the most common destination."""
     if not address:
         most_common = [each for each, _ in destinations.most_common()]
         replied = [each for each in most_common if each in sources]
@@ -140,7 +140,7 @@ def _is_host(address: IPv4Address) -> bool:
 
 
 def _listeners(packets: Sequence[tuple[str, Packet]]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return TCP ports that replied to a SYN, and UDP ports that received a datagram and no "port unreachable"."""
+    """Return the TCP ports that sent a SYN-ACK, and the UDP ports that received a datagram and did not reject it."""
     tcp, udp, closed = dict[int, None](), dict[int, None](), set[int]()
     for direction, packet in packets:
         transport = packet.transport

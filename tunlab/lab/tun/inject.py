@@ -76,10 +76,11 @@ def inject(
 def _to_reader(lab: PersistentLab, datagrams: Sequence[bytes], node: str, ifname: str) -> None:
     with lab.netns(node) as netns:
         with Rtnl(netns) as rtnl:
-            # Without a carrier the kernel accepts packets and silently drops them.
+            # A TUN that no program is attached to has no carrier, and the kernel silently drops packets sent on it.
             if not rtnl.link(ifname).carrier:
                 problem = f"no program reads {ifname} in lab {lab.name!r}"
-                raise LabError(lab.name, problem, remedy=f"start yours, or `tunlab dump {lab.name}`")
+                remedy = f"start the program under test, or run `tunlab dump {lab.name}`"
+                raise LabError(lab.name, problem, remedy=remedy)
         with PacketSocket(netns, ifname, receive=False) as packet_socket:
             for datagram in datagrams:
                 packet_socket.send(datagram)

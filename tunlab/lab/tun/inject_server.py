@@ -45,7 +45,7 @@ class InjectServer:
         return self._socket.fileno()
 
     def serve(self, write: Callable[[bytes], None]) -> Iterator[bytes]:
-        """Pass each requested datagram to `write`, report the result to its sender, and yield it if written."""
+        """Pass each requested datagram to `write`, report the result to the requester, and yield written datagrams."""
         while True:
             try:
                 datagram, descriptors, _, _ = socket.recv_fds(self._socket, _LARGEST + 1, 1)
@@ -86,7 +86,7 @@ def request_inject(directory: Path, ifname: str, datagram: bytes) -> bool:
         finally:
             os.close(write_end)
         result = pipe.read(_RESULT.size)
-    if len(result) < _RESULT.size:  # the server's process exited before it replied
+    if len(result) < _RESULT.size:  # the server's process exited before it sent the result
         return False
     code: int = _RESULT.unpack(result)[0]
     if code:
@@ -100,7 +100,7 @@ def _path(directory: Path, ifname: str) -> Path:
 
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
-    """Yield a path that fits into a socket address, which holds 107 bytes."""
+    """Yield a short alias of a path: the address of a Unix socket has at most 107 bytes."""
     fd = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{fd}/{path.name}"
