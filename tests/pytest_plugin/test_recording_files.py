@@ -135,7 +135,8 @@ class TestWriting:
         )
         files = sorted(path.name for path in (pytester.path / ".tunlab/records").iterdir())
         assert files == [".gitignore", "test_x.test_bad.pcapng"][: 2 if kind == "page" else 1]
-        pointers = [line.split()[0] for line in result.outlines if line.startswith(("recorded  ", "page  ", "replay  "))]
+        labels = ("recorded  ", "page  ", "replay  ")
+        pointers = [line.split()[0] for line in result.outlines if line.startswith(labels)]
         assert pointers == (["recorded", "replay"] if kind == "page" else [])
 
     def test_record_dir_that_is_a_file_is_a_usage_error(self, pytester, run):
