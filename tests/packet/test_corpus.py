@@ -185,7 +185,7 @@ def test_ip_options_equal_tshark(corpus):
     for record, _, packet in parsed_records(corpus):
         wanted = record["tshark"]["ip"]["options"]
         if options_readable(packet, "IPv4"):
-            ours = packet.ip.decoded_options
+            ours = packet[IPv4].decoded_options
             assert [kind_of(option) for option in ours] == [option["type"] for option in wanted], record["id"]
             assert [bytes(option).hex() for option in ours] == [option["raw"] for option in wanted], record["id"]
             lengths = [len(bytes(option)) if kind_of(option) > 1 else None for option in ours]

@@ -16,9 +16,11 @@ from tunlab.packet.field import Field
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer
 from tunlab.packet.judgement import PacketLike, checksums, findings, reply
-from tunlab.packet.kinds import Link, Network, Transport
+from tunlab.packet.kinds import Extension, Link, Network, Transport
 from tunlab.packet.match import Difference, Match, Matchable, has
 from tunlab.packet.network.ipv4 import IPFlag, IPv4
+from tunlab.packet.network.ipv6 import IPv6
+from tunlab.packet.network.ipv6_extensions import DestinationOptions, Fragment, HopByHop, Routing
 from tunlab.packet.options import Option, TypedOption
 from tunlab.packet.packet import Packet, PacketPart, build, complete, parse
 from tunlab.packet.text.listing import hexdump, listing, summary, to_dict
@@ -34,17 +36,22 @@ __all__ = [
     "TCP",
     "UDP",
     "Checksum",
+    "DestinationOptions",
     "Difference",
+    "Extension",
     "Field",
     "Finding",
     "FindingKind",
+    "Fragment",
     "GroupRecord",
     "Header",
+    "HopByHop",
     "ICMPTimestamps",
     "ICMPType",
     "IGMPType",
     "IPFlag",
     "IPv4",
+    "IPv6",
     "Layer",
     "Link",
     "Match",
@@ -54,6 +61,7 @@ __all__ = [
     "Packet",
     "PacketLike",
     "PacketPart",
+    "Routing",
     "TCPFlag",
     "Transport",
     "TruncatedHeader",

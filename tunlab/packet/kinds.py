@@ -71,6 +71,19 @@ class Network(Header, frozen=True, gc=False):
         raise NotImplementedError
 
 
+class Extension(Header, frozen=True, gc=False):
+    """An extension header of IPv6."""
+
+    @property
+    def final_destination(self) -> str:
+        """The destination that transport checksums cover instead of the IP header's; empty if it is that."""
+        return ""
+
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+        """Return the summary of the inner layers; the header itself is not mentioned."""
+        return text
+
+
 class Transport(Header, frozen=True, gc=False):
     """A header that follows an IP header and ends the list of headers, as TCP or ICMP.
 

@@ -5,6 +5,7 @@ A reader is the `read` of a header class, as `IP_PAYLOADS[6] = TCP.read`.
 
 from __future__ import annotations
 
+from tunlab.errors import MalformedError
 from tunlab.packet.header import Header, Reader, layer_of
 from tunlab.packet.truncated import TruncatedHeader
 
@@ -19,6 +20,38 @@ ETHERTYPES: dict[int, Reader] = {}
 
 IP_PAYLOADS: dict[int, Reader] = {}
 """Readers by the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
+
+
+IPV6_EXTENSIONS: dict[int, Reader] = {}
+"""Readers of the extension headers of IPv6 by the next header field (IPv6 Extension Header Types of IANA)."""
+
+NO_NEXT_HEADER = 59
+"""The next header field if nothing follows (RFC 8200 section 4.7)."""
+
+
+def next_reader(number: int) -> Reader | None:
+    """Return the reader for a next header field of IPv6."""
+    return IP_PAYLOADS.get(number) or IPV6_EXTENSIONS.get(number)
+
+
+def next_header_of(layer: str, inner: Header | None, content: bytes) -> int:
+    """Return the next header field of a header before `inner`, or before `content` if no header follows.
+
+    Raises:
+        MalformedError: If it cannot be computed.
+    """
+    if inner is None and not content:
+        return NO_NEXT_HEADER
+    number = number_of({**IP_PAYLOADS, **IPV6_EXTENSIONS}, inner)
+    if number is None:
+        rule = "no header follows that implies it. Give next_header=…"
+        raise MalformedError(layer=layer, field="next_header", value=None, rule=rule)
+    return number
+
+
+def next_header_name(number: int | None) -> str:
+    """Return the name of a protocol or extension header by its number, or "Other (89)"."""
+    return "nothing" if number == NO_NEXT_HEADER else payload_name({**IP_PAYLOADS, **IPV6_EXTENSIONS}, number)
 
 
 def number_of(table: dict[int, Reader], header: Header | None) -> int | None:
