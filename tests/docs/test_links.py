@@ -1,11 +1,16 @@
 """Links, anchors and paths in the README and the documentation lead somewhere."""
 
 import re
+from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
+import tunlab
 from tests.docs.pages import PAGES, ROOT
+
+PACKAGES = Path(tunlab.__file__).parents[1]
+"""The directory that tunlab is imported from: ROOT, or site-packages in the suite's containers."""
 
 PATH = re.compile(
     r"(?:tunlab|tests|lab|docs|benchmarks|\.ci|\.github)/[\w./-]*\w/?|[A-Z]+\.md|pyproject\.toml|Makefile"
@@ -51,12 +56,15 @@ def test_path_in_backticks_exists(page):
     named = {token.content for token in tokens_of(page) if token.type == "code_inline"}
     paths = {name for name in named if PATH.fullmatch(name) and not NOT_HERE.fullmatch(name)}
     hidden = set() if (ROOT / ".github").exists() else {path for path in paths if path.startswith(".")}
-    assert {path for path in paths - hidden if not (ROOT / path).exists()} == set()
+    missing = {
+        path for path in paths - hidden if not ((PACKAGES if path.startswith("tunlab/") else ROOT) / path).exists()
+    }
+    assert missing == set()
 
 
 def test_architecture_names_every_package():
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
-    packages = [file.parent.relative_to(ROOT) for file in (ROOT / "tunlab").rglob("__init__.py")]
+    packages = [file.parent.relative_to(PACKAGES) for file in (PACKAGES / "tunlab").rglob("__init__.py")]
     assert [str(each) for each in packages if f"`{each}/`" not in text and str(each) != "tunlab"] == []
 
 
