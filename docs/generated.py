@@ -6,12 +6,15 @@ the reference cannot differ from the code.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -271,10 +274,22 @@ def _autodoc(module: str, name: str, heading: str) -> str:
     elif callable(value):
         directive, options = "autofunction", list[str]()
     else:
-        directive, options = "autodata", list[str]()
+        return "\n".join([f"{heading} {name}", "", "```{eval-rst}", *_type_alias(module, name), "```"])
     target = value.__name__ if directive == "automodule" else f"{module}.{name}"
     lines = [f".. {directive}:: {target}", *(f"   {option}" for option in options)]
     return "\n".join([f"{heading} {name}", "", "```{eval-rst}", *lines, "```"])
+
+
+def _type_alias(module: str, name: str) -> list[str]:
+    """Return the documentation of a type alias. autodoc would show the docstring of `types.UnionType`."""
+    for source in (each for each in sorted(sys.modules) if each.startswith(f"{module}.")):
+        body = ast.parse(inspect.getsource(sys.modules[source])).body
+        for statement, docstring in pairwise(body):
+            match statement, docstring:
+                case ast.AnnAssign(target=ast.Name(id=alias)), ast.Expr(ast.Constant(str(text))) if alias == name:
+                    value = re.sub(r"\b[a-z][\w.]*\.", "", str(getattr(import_module(module), name)))
+                    return [f".. py:data:: {module}.{name}", f"   :value: {value}", "", f"   {text}"]
+    raise LookupError(f"{name} has no docstring in a module of {module}. Write one below its definition.")
 
 
 def _is_unlisted_base(base: type) -> bool:
