@@ -1,4 +1,4 @@
-"""Packets over a TUN: inject, capture and expect them, ping, and sockets in the same namespace."""
+"""Packets over a TUN device: injecting, capturing and expecting them, pings, and sockets in the same namespace."""
 
 from tunlab.traffic.expectation import Expectation
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, EchoReply, Ping

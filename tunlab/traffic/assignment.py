@@ -1,8 +1,8 @@
-"""Assignment of packets to the expectations of `expect_all`, in a given order or in any order.
+"""Assignment of arriving packets to the expectations of `Tun.expect_all`, in a given order or in any order.
 
-Each packet is assigned to at most one expectation. Without an order this is a maximum matching in a bipartite graph,
-grown by augmenting paths (Kuhn 1955): a new packet may take an expectation from an earlier packet if that one matches
-another expectation too.
+Each packet is assigned to at most one expectation. If any order is allowed, the assignment is a maximum matching in a
+bipartite graph (augmenting paths, Kuhn 1955): a new packet may take the expectation of an earlier packet if the earlier
+packet also matches another one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection
 
 
 class Assignment:
-    """Packets assigned to expectations as they arrive. An expectation that has a packet never becomes free again.
+    """An assignment of packets to expectations that grows as packets arrive. A met expectation stays met.
 
     Attributes:
-        packets: For each expectation the number of its packet, from 0 in arrival order; None if it has none.
+        packets: For each expectation, the number of its packet (0 is the first to arrive), or None.
     """
 
     def __init__(self, expectations: int, *, ordered: bool = False) -> None:
@@ -23,10 +23,10 @@ class Assignment:
         self._choices: list[Collection[int]] = []
 
     def offer(self, choices: Collection[int]) -> bool:
-        """Add a packet that matches the expectations with the indexes `choices`. Return True if it is assigned."""
+        """Add the next packet, which matches the expectations numbered in `choices`. Return True if it is assigned."""
         self._choices.append(choices)
         packet = len(self._choices) - 1
-        if self._ordered:  # taking the first match leaves the most packets for later expectations
+        if self._ordered:  # The first match is the best one: it leaves the most packets for later expectations.
             expected = self.packets.index(None) if None in self.packets else -1
             if expected not in choices:
                 return False
@@ -51,7 +51,7 @@ class Assignment:
         return None not in self.packets
 
     def in_any_order(self) -> Assignment:
-        """Return the assignment of the same packets without an order."""
+        """Return a new assignment of the same packets that allows any order."""
         unordered = Assignment(len(self.packets))
         for choices in self._choices:
             unordered.offer(choices)

@@ -1,7 +1,7 @@
-"""Completion of TCP and UDP checksums that the kernel left to the device (checksum offload).
+"""Completion of TCP and UDP checksums in packets captured before checksum offload.
 
-A packet captured before the device computed its checksum has an incomplete one, which would look like an error.
-Source: Documentation/networking/checksum-offloads.rst.
+With checksum offload the device computes the checksum. A packet captured before that has an incomplete checksum, which
+would look like an error. Source: Documentation/networking/checksum-offloads.rst in Linux.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from tunlab.packet import TCP, UDP, Packet, build, parse
 
 
 def complete_checksum(data: bytes) -> bytes:
-    """Return the packet with its TCP or UDP checksum computed; unchanged if it is not IPv4."""
+    """Return the packet's bytes with the correct TCP or UDP checksum, or unchanged bytes if it is not IPv4."""
     try:
         packet = parse(data)
     except PacketError:
@@ -20,6 +20,6 @@ def complete_checksum(data: bytes) -> bytes:
 
 
 def complete_packet_checksum(packet: Packet) -> bytes:
-    """Return the bytes of a parsed packet with its TCP or UDP checksum computed."""
+    """Return the bytes of a parsed packet with the correct TCP or UDP checksum."""
     headers = [each.replace(checksum=None) if isinstance(each, TCP | UDP) else each for each in packet.headers]
     return build(*headers, packet.payload) + packet.trailer

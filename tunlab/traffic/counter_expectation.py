@@ -1,6 +1,6 @@
 """Expected changes of kernel counters during a `with` block.
 
-Source: tunlab.kernel.network.counters. An injected packet is counted before `inject` returns.
+The kernel counts an injected packet before `Tun.inject` returns, so the block does not have to wait.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from tunlab.kernel.network.counters import counter_changes, read_counters
 
 
 class CounterExpectation:
-    """A context manager that asserts how kernel counters change during its block.
+    """A context manager that asserts by how much kernel counters change during its block.
 
     Args:
         netns: The namespace whose counters are read.
-        wanted: Expected change by counter name, with two underscores for the dot: {"IpExt__InCsumErrors": 1}. 0
-            means no change; counters that are not named may change.
+        wanted: Expected change by counter name: {"IpExt__InCsumErrors": 1} for `IpExt.InCsumErrors`. 0 means that
+            the counter must not change. Counters that are not named may change.
 
-    The `with` statement returns a dict. After the block it has every counter that changed, with its change.
+    `with … as changes` gives a dict: after the block it maps each counter that changed to its change.
 
     Raises:
-        KernelError: ENOENT: the kernel has no counter of that name.
-        CountError: At the end of the block, if a counter changed by another amount.
+        KernelError: The kernel has no counter of that name (ENOENT).
+        CountError: A counter changed by another amount; raised at the end of the block.
     """
 
     def __init__(self, netns: Netns, wanted: Mapping[str, int]) -> None:
@@ -35,7 +35,7 @@ class CounterExpectation:
         self.changes: dict[str, int] = {}
         self._netns, self._before = netns, read_counters(netns)
         self._wanted: dict[str, int] = {}
-        for name, value in wanted.items():  # not a comprehension: pytest would show its frame
+        for name, value in wanted.items():  # A comprehension would add a frame to pytest's traceback.
             self._wanted[_counter_name(name, self._before)] = value
 
     def __enter__(self) -> dict[str, int]:

@@ -1,13 +1,13 @@
-"""Deadlines that allow for a machine that wakes processes late.
+"""Timeouts with a margin for a machine that wakes processes late.
 
-A process that sleeps until a deadline runs some time after it: because of timer slack (prctl(2), PR_SET_TIMERSLACK)
-and, on a busy machine, because other processes hold the processor. A packet that arrives during that delay counts as
-in time. A timeout is therefore extended once, when it first expires:
+A process that sleeps until a deadline wakes some time after it, because of timer slack (prctl(2), PR_SET_TIMERSLACK)
+and, on a busy machine, because other processes use the CPU. A packet that arrives during that delay counts as in time.
+A timeout is therefore extended once, when it first expires:
 
     timeout + margin,    margin = min(4 × jitter, 0.1 s),    0 for a timeout of 0
 
-Jitter is the largest delay of three 1 ms waits by poll(2). It is measured once per process, and only after a timeout
-expired, so that successful waits do not pay for it. No wait is shorter than the timeout.
+Jitter is the largest delay of three 1 ms waits by poll(2). It is measured once per process, after the first timeout, so
+that successful waits do not take longer. No wait is shorter than the timeout.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_GRACE = 0.25
 
 @cache
 def jitter() -> float:
-    """Measure by how many seconds this machine wakes a process late. Takes about 4 ms, once per process."""
+    """Return by how many seconds this machine wakes a process late. The first call measures it, in about 4 ms."""
     poll = select.poll()
     worst = 0.0
     for _ in range(_SAMPLES):
@@ -36,16 +36,16 @@ def jitter() -> float:
 
 
 def margin(timeout: float) -> float:
-    """Return the seconds by which a timeout is extended."""
+    """Return by how many seconds a timeout is extended when it expires."""
     return min(_JITTER_FACTOR * jitter(), _MAX_MARGIN) if timeout > 0 else 0.0
 
 
 def check_timeout(name: str, value: object) -> float:
-    """Return a time argument in seconds.
+    """Return `value` if it is a valid number of seconds. `name` is the name of the argument, for the error.
 
     Raises:
-        TypeError: It is not a number.
-        ValueError: It is negative, infinite or NaN.
+        TypeError: The value is not a number.
+        ValueError: The value is negative, infinite or NaN.
     """
     __tracebackhide__ = True
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -56,11 +56,11 @@ def check_timeout(name: str, value: object) -> float:
 
 
 class Deadline:
-    """The end of a wait that starts now.
+    """The time at which a wait ends. The wait starts when the object is made.
 
     Attributes:
         timeout: Seconds from the start, as the caller gave them.
-        margin: Seconds by which the timeout was extended; 0 until it first expired.
+        margin: Seconds by which the timeout was extended; 0 before it first expires.
         started_ns: Start of the wait, in nanoseconds since the epoch.
     """
 
@@ -76,7 +76,7 @@ class Deadline:
         return self._deadline - time.monotonic()
 
     def extend(self) -> bool:
-        """Add the margin to the timeout. Return False if that was done before."""
+        """Add the margin to the deadline. Return False if an earlier call has added it."""
         if self._extended:
             return False
         self.margin, self._extended = margin(self.timeout), True
@@ -85,9 +85,9 @@ class Deadline:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since the start."""
+        """Seconds since the wait started."""
         return time.monotonic() - self._started
 
     def grace(self) -> Deadline:
-        """Return the deadline for a late packet: the same time again, at most MAX_GRACE."""
+        """Return a new deadline for packets that arrive after this one: the same time again, at most MAX_GRACE."""
         return Deadline(min(self.timeout + self.margin, MAX_GRACE) if self.timeout > 0 else 0.0)

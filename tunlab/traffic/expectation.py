@@ -1,4 +1,4 @@
-"""Expectations: what a packet must look like, and how it differs."""
+"""Expectations: conditions that a packet must meet, and the differences of a packet that does not meet them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
 
 
 class CombinedExpectation(Struct, frozen=True):
-    """Several expectations that one packet must meet: the conditions on fields merged, then the functions."""
+    """Several expectations that one packet must meet: `match` is checked first, then the functions in `tests`."""
 
     match: Match
     tests: tuple[Callable[[Packet], object], ...]
@@ -43,9 +43,9 @@ class CombinedExpectation(Struct, frozen=True):
         return cls(match, tuple(tests))
 
     def difference(self, packet: Packet) -> list[Difference]:
-        """Return the fields that differ, or else the first function that returns false; an empty list for a match.
+        """Return the fields that differ; if none does, the first function that returns false; [] for a match.
 
-        A function that accesses a header which the packet lacks counts as false.
+        A function that raises PacketError, for example because the packet lacks a header, counts as false.
         """
         rows = self.match.difference(packet)
         if not rows:

@@ -1,4 +1,4 @@
-"""Errors of failed expectations. They list the packets that arrived, closest match first, with time and differences."""
+"""Errors for failed expectations. They list the packets that arrived, closest match first, with their differences."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.function_names import function_name
 from tunlab.traffic.trace import FieldDifference, TraceEntry
 
-_MAX_LISTED = 100  # packets in the list
-_MAX_EXPLAINED = 5  # packets at its start that have a line per difference
-_MAX_RANGES = 100  # so that the annotation fits a pcapng option of 65,535 bytes
+_MAX_LISTED = 100  # An error lists at most this many packets.
+_MAX_EXPLAINED = 5  # The first packets of the list have a line per difference, the others one line in all.
+_MAX_RANGES = 100  # The byte ranges of a packet must fit a pcapng option of 65,535 bytes.
 
 
 class Candidate(NamedTuple):
-    """A packet that was compared with an expectation; `differences` is None if it is not IPv4."""
+    """A packet that was compared with an expectation. `differences` is None if the packet is not IPv4."""
 
     entry: TraceEntry
     differences: list[Difference] | None
 
 
 def time_and_summary(entry: TraceEntry, started_ns: int) -> str:
-    """Return the milliseconds since the wait began, and a one-line summary of the packet."""
+    """Return a line with the packet's arrival time, in milliseconds since the wait began, and its summary."""
     return f"{(entry.time_ns - started_ns) / 1e6:+.2f} ms  {entry}"
 
 
@@ -46,7 +46,7 @@ def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline)
 def describe_candidates(seen: Sequence[Candidate], started_ns: int) -> list[str]:
     """Return one text per packet, closest match first. Of equally close packets, the latest comes first.
 
-    The closest match gets a header diagram, and its differences are kept in the trace for the recording.
+    The text of the closest match has a header diagram. Its TraceEntry keeps the differences for the recording.
     """
     order = _closest_first(seen)
     if order and (differences := seen[order[0]].differences) is not None:
@@ -104,7 +104,7 @@ def expect_all_error(
         others: The packets that matched no expectation.
         deadline: The wait that ended.
         ordered: True if the packets had to arrive in this order.
-        in_any_order: True if all of them arrived, but in another order.
+        in_any_order: True if all the packets arrived, but in another order.
     """
     progress = []
     for number, (expected, entry) in enumerate(zip(wanted, matches, strict=True), 1):
@@ -134,7 +134,7 @@ def expect_all_error(
 def unwanted_error(
     wanted: str, found: Sequence[TraceEntry], unread: Iterable[TraceEntry], deadline: Deadline
 ) -> ExpectationError:
-    """Return the error for packets that must not arrive: `found` first, then the other unread packets."""
+    """Return the error for unwanted packets. It lists the unwanted ones in `found`, then the other unread packets."""
     unwanted = {id(entry) for entry in found}
     for entry in found:
         entry.blame("unwanted")
@@ -152,7 +152,7 @@ def unwanted_error(
 
 
 def strict_error(entries: Sequence[TraceEntry], ifname: str) -> ExpectationError:
-    """Return the error in strict mode for packets that the test did not expect, capture or read."""
+    """Return the error that fails a strict test for packets that it did not expect, capture or read."""
     started_ns = entries[0].time_ns
     texts = [
         f"{time_and_summary(entry, started_ns)}   <-- {entry.comment or 'never read'}"

@@ -1,10 +1,9 @@
-"""A fence: an echo request whose reply proves that every earlier answer of the kernel has been read.
+"""A fence: an echo request whose reply shows that all answers of the kernel to earlier packets have been read.
 
-The kernel answers a packet written to a TUN before the write returns, or in the next softirq of the same processor. So
-its answers are queued before the reply to an echo request that is written later: once that reply is read, all answers
-to earlier packets have been read. This does not cover what the kernel sends by timer (delayed
-acknowledgements, retransmissions, expired reassembly), what programs send, several queues, or a queueing discipline
-that reorders. For these, `Tun.fence(settle=…)` waits first.
+The kernel answers a packet written to a TUN before the write returns, or in the next softirq of the same CPU. Its
+answers are therefore queued before the reply to a later echo request. A fence does not cover packets that the kernel
+sends by timer (delayed acknowledgements, retransmissions, expired reassembly), packets from programs, several queues,
+or a queueing discipline that reorders. For these, `Tun.fence(settle=…)` waits first.
 
 Source: RFC 1122 section 3.2.2.6 (every host answers an echo request); drivers/net/tun.c (first in, first out).
 """
@@ -25,10 +24,10 @@ _REMEDY = "avoid the fence by a timeout: timeout=0.1"
 
 
 class Fence:
-    """The fences of one TUN device.
+    """A source of fences (echo requests) for one TUN device, with the errors for a missing reply.
 
     Attributes:
-        mark: First bytes of the payload of each request and reply; random, so that no packet of a test has them.
+        mark: First bytes of the payload of each request and reply. They are random, so no packet of a test has them.
     """
 
     def __init__(self, netns: Netns, device: TunDevice, write: Callable[[bytes], None]) -> None:
@@ -37,20 +36,20 @@ class Fence:
         self._number = 0
 
     def next_request(self, src: str, dst: str) -> tuple[bytes, bytes]:
-        """Return the bytes of a new echo request, and its payload, which identifies the reply."""
+        """Return the bytes of a new echo request, and its payload. The reply has the same payload."""
         self._number += 1
         payload = self.mark + self._number.to_bytes(4, "big")
         echo = ICMP.echo_request(self._number & 0xFFFF, self._number >> 16 & 0xFFFF)
         return build(IPv4(src=src, dst=dst), echo, payload), payload
 
     def error(self, reason: str, number: int = errno.EHOSTUNREACH, remedy: str = "") -> KernelError:
-        """Return the error for a fence that cannot work."""
+        """Return the error for a fence that gets no reply for `reason`. `number` is the errno."""
         remedy = f"{remedy}, or {_REMEDY}" if remedy else _REMEDY
         operation = f"fence {self._device.ifname}"
         return KernelError(number, operation, reason=reason, remedy=remedy, ifname=self._device.ifname)
 
     def check_preconditions(self, address: str) -> None:
-        """Raise KernelError if the link or the settings rule out a reply. Called only if none arrived at once."""
+        """Raise KernelError if the link, the addresses or the sysctls rule out a reply."""
         if not self._device.link.carrier:
             raise self.error("the device has no carrier", errno.ENETDOWN, "call tun.device.set_carrier(True)")
         if self._netns.sysctl("net.ipv4.icmp_echo_ignore_all").strip() != "0":
@@ -63,7 +62,7 @@ class Fence:
             raise self.error(reason, errno.EADDRNOTAVAIL)
 
     def no_reply_error(self, data: bytes, waited: float) -> KernelError:
-        """Send the request again, and return an error that says where it is lost, judged by kernel counters."""
+        """Send the request again, and return an error that names the cause of its loss, found by kernel counters."""
         before = read_counters(self._netns)
         self._write(data)
         changes = counter_changes(before, read_counters(self._netns))
@@ -78,13 +77,13 @@ class Fence:
         return self.error(f"no reply in {waited:.1f} s: {cause}", errno.ETIMEDOUT)
 
     def is_reply(self, data: bytes, payload: bytes) -> bool:
-        """Return True for the echo reply with this payload."""
+        """Return True if the packet is the echo reply with this payload."""
         packet = parse(data)
         icmp = packet.get(ICMP)
         return icmp is not None and icmp.type == ICMPType.ECHO_REPLY and packet.payload == payload
 
     def icmp_error(self, data: bytes) -> KernelError | None:
-        """Return the error if the packet is an ICMP error about a request, else None."""
+        """Return a KernelError if the packet is an ICMP error about an echo request, else None."""
         packet = parse(data)
         icmp = packet.get(ICMP)
         if icmp is None or not icmp.is_error or icmp.type == ICMPType.REDIRECT:

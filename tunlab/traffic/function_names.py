@@ -15,7 +15,7 @@ MAX_LENGTH = 80
 
 
 def function_name(function: Callable[..., object]) -> str:
-    """Return "is_even", "lambda packet: packet.ip.ttl > 1", or "<lambda>" if the source cannot be read."""
+    """Return the name of a function, or the source code of a lambda ("<lambda>" if it cannot be read)."""
     name: str = getattr(function, "__name__", repr(function))
     code = getattr(function, "__code__", None)
     if name == "<lambda>" and isinstance(code, CodeType):
@@ -24,7 +24,7 @@ def function_name(function: Callable[..., object]) -> str:
 
 
 def _source(code: CodeType) -> str:
-    import ast  # imported late: only failures need it
+    import ast  # Imported here because only failed tests need it.
 
     text = "".join(linecache.getlines(code.co_filename))
     try:
@@ -41,7 +41,7 @@ def _source(code: CodeType) -> str:
 
 
 def _is_code_of(body: ast.expr, code: CodeType) -> bool:
-    """Return True if the code was compiled from this expression. Distinguishes lambdas on the same line."""
+    """Return True if `code` was compiled from this expression. This tells lambdas on the same line apart."""
     positions = [
         (line, column, end_line, end_column)
         for line, end_line, column, end_column in code.co_positions()

@@ -1,6 +1,6 @@
-"""The reader of a TUN: it records the packets that the kernel sends, and waits for expected ones.
+"""The reader of a TUN: it records the packets that the kernel sends, and waits for expected packets.
 
-There is one reader and no thread: packets stay in the kernel's queue until the test asks for them.
+No thread reads in the background: packets stay in the kernel's queue until the test asks for them.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from tunlab.traffic.failure_text import (
 from tunlab.traffic.fence import Fence
 from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
-PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # flags, ETH_P_IP: struct tun_pi of <linux/if_tun.h>
-_DRAIN_INTERVAL = 16  # packets read between two drains of the capture buffers
+PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # struct tun_pi of <linux/if_tun.h>: flags 0, protocol ETH_P_IP
+_DRAIN_INTERVAL = 16  # After this many packets the packet sockets that record traffic are read, so that none overflows.
 
 
 class Inbox:
     """The reader of one TUN device.
 
     Attributes:
-        record: The latest packets that crossed the device, in order, in both directions: at most 100,000, and 64 MiB.
-        prefix: Packet information (struct tun_pi) before each packet; empty if the device has none.
+        record: The latest packets in both directions, in order: at most 100,000 packets and 64 MiB.
+        prefix: Packet information (struct tun_pi) that precedes each packet; empty if the device has none.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
@@ -50,7 +50,7 @@ class Inbox:
         self._netns, self._device = netns, device
         self.prefix = b""
         self._unread: deque[TraceEntry] = deque()
-        # Bounded, because packets that another program reads stay in it.
+        # The queue has a limit because a packet that another program reads is never removed from it.
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
         self._expectations = self._recorded = 0
         self._fence: Fence | None = None
@@ -59,15 +59,15 @@ class Inbox:
     # ---- recording -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes) -> None:
-        """Write a packet to the device, after the packet information if the device has it."""
+        """Write a packet to the device, with packet information before it if the device uses that."""
         self._device.write(self.prefix + data)
 
     def add_injected(self, data: bytes) -> None:
-        """Record a packet that was written to the device."""
+        """Record a packet that the test has injected."""
         self._add("in", data, f"injected at {caller_location()}")
 
     def add_emitted(self, data: bytes) -> None:
-        """Remember a packet that `Tun.emit` put into the queue, to recognize it when it is read."""
+        """Remember a packet that `Tun.emit` has sent, so that it is recognized when it is read."""
         self._emitted.append((data, f"emitted at {caller_location()}"))
 
     def unread(self) -> list[TraceEntry]:
@@ -89,7 +89,7 @@ class Inbox:
             self._unread.append(entry)
 
     def _note_emitted(self, entry: TraceEntry) -> None:
-        """If the test emitted these bytes, add its note, and forget this emitted packet and all earlier ones."""
+        """Mark the packet if the test emitted it (`Tun.emit`), and forget it and all packets emitted before it."""
         for number, (data, note) in enumerate(self._emitted):
             if data == entry.data:
                 entry.consume(note)
@@ -113,7 +113,7 @@ class Inbox:
             while self._unread:
                 yield self._unread.popleft()
             capture_drain.drain_all()
-            # Checked after reading: a packet that arrived in time counts even if this process wakes late.
+            # The deadline is checked after reading: a packet in time counts even if this process wakes late.
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not (extend and deadline.extend()):
                 return
@@ -255,13 +255,15 @@ class Inbox:
         is_wanted: Callable[[TraceEntry], bool],
         matches: Callable[[Packet], bool],
     ) -> None:
-        """Wait a little longer for a match, to say in the error whether it is late or missing. It stays unread.
+        """Wait a little longer for a match, so that the error can say if the packet is late or missing.
+
+        A late packet stays unread.
 
         Args:
-            error: Its `late_by` is set if a match arrives, else its `unmet`.
-            deadline: The wait that ended.
-            is_wanted: True for the packet that ends this wait.
-            matches: True for a packet that matches an expectation without a packet.
+            error: The error to complete: `late_by` is set if a match arrives, else `unmet`.
+            deadline: The wait that has timed out.
+            is_wanted: Returns True for the packet that ends this second wait.
+            matches: Returns True for a packet that meets an expectation which no packet has met.
         """
         ended_ns, here = time.time_ns(), caller_location()
         self.timeouts.append((ended_ns, f"{here} waited {deadline.elapsed * 1000:.3g} ms for {error.wanted}"))

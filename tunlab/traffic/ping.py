@@ -67,7 +67,7 @@ class Ping(Closeable):
         payload: bytes = ECHO_PAYLOAD,
         identifier: int = 0,
     ) -> Self:
-        """Send `count` requests at once. Raises KernelError for a bad address, no route or too long a payload."""
+        """Open a ping socket and send `count` requests. Raises KernelError if the kernel cannot send one."""
         capture_drain.drain_all()
         operation = f"ping {address}"
         parse_address(address, operation)
@@ -89,7 +89,7 @@ class Ping(Closeable):
         except ValueError as error:
             raise PacketError(f"the payload is not bytes: {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
-        # The kernel fills in identifier and checksum (icmp(7)), so they are 0 here.
+        # The kernel replaces the two zeros by checksum and identifier (icmp(7)).
         with translate_os_errors(f"ping {self.address}", reasons=_REASONS):
             self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + data, (self.address, 0))
         self.sequence_numbers.append(number)

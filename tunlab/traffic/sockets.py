@@ -1,4 +1,4 @@
-"""Connected and bound sockets inside a namespace. Their errors name the cause and a remedy."""
+"""Listening, connected and bound sockets inside a namespace. Their errors name the cause and a remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunlab.kernel.validation import parse_address
 
 
 def listen(netns: Netns, port: int, address: str, backlog: int, timeout: float) -> socket.socket:
-    """Open a listening TCP socket; "" is every address. Raises KernelError."""
+    """Open a TCP socket that listens on `address` ("" for every address). Raises KernelError if the kernel refuses."""
     operation = f"listen on port {port}"
     listener = netns.socket()
     with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(listener):
@@ -25,7 +25,7 @@ def listen(netns: Netns, port: int, address: str, backlog: int, timeout: float) 
 
 
 def connect(netns: Netns, address: str, port: int, src_port: int, timeout: float) -> socket.socket:
-    """Open a TCP socket and send its SYN, without waiting for the answer. Raises KernelError."""
+    """Open a TCP socket and send its SYN, without waiting for the answer. Raises KernelError if the kernel refuses."""
     operation = f"connect to {address} port {port}"
     client = netns.socket()
     with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(client):
@@ -40,7 +40,7 @@ def connect(netns: Netns, address: str, port: int, src_port: int, timeout: float
 
 
 def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket:
-    """Open a UDP socket on a port; "" is every address. Raises KernelError."""
+    """Open a UDP socket on a port of `address` ("" for every address). Raises KernelError if the kernel refuses."""
     operation = f"bind to port {port}"
     receiver = netns.socket(type=socket.SOCK_DGRAM)
     with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(receiver):
@@ -50,7 +50,10 @@ def bind(netns: Netns, port: int, address: str, timeout: float) -> socket.socket
 
 
 def open_ping_socket(netns: Netns, identifier: int) -> socket.socket:
-    """Open a ping socket, which sends echo requests and receives replies (icmp(7)). Raises KernelError."""
+    """Open a ping socket, which sends echo requests and receives replies (icmp(7)).
+
+    Raises KernelError if the kernel refuses.
+    """
     operation = f"ping with the identifier {identifier}"
     ping_socket = netns.socket(type=socket.SOCK_DGRAM, proto=socket.IPPROTO_ICMP)
     with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(ping_socket):
@@ -70,7 +73,7 @@ class _close_on_error:  # noqa: N801  # named like contextlib.closing
 
 
 def _socket_address(address: str, port: int, operation: str) -> tuple[str, int]:
-    """Return a socket address. Raises KernelError for a host name, which would be resolved outside the namespace."""
+    """Return a socket address. Raises KernelError for a host name: it would be resolved outside the namespace."""
     if address:
         parse_address(address, operation)
     if not isinstance(port, int) or not 0 <= port <= 0xFFFF:

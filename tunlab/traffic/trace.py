@@ -23,8 +23,8 @@ class FieldDifference(Struct, frozen=True):
         field: Layer and field: "TCP.flags"; "TCP" if the layer is missing.
         wanted: The expected value.
         got: The actual value.
-        byte_ranges: First and last byte of each part that differs, counted from the start of the field; empty
-            unless bytes were compared.
+        byte_ranges: First and last byte of each part that differs, counted from the start of the field. Empty if
+            the field does not hold bytes.
     """
 
     field: str
@@ -59,7 +59,7 @@ class TraceEntry(Struct):
 
     @property
     def packet(self) -> Packet | None:
-        """The packet, parsed at each access, with its time; None if the bytes are not an IP packet."""
+        """The parsed packet with its time, or None if the bytes are not an IP packet. Each access parses again."""
         try:
             return parse(self.data, time=self.time_ns, clock="realtime")
         except PacketError:
@@ -67,7 +67,7 @@ class TraceEntry(Struct):
 
     @property
     def comment(self) -> str:
-        """Notes and differences in one line, for a packet comment in Wireshark; "" for a packet not yet used."""
+        """One line of notes and differences, the packet comment in Wireshark; "" for a packet not yet used."""
         return "; ".join([*self.notes, *map(str, self.differences)])
 
     def consume(self, note: str) -> None:
@@ -76,7 +76,7 @@ class TraceEntry(Struct):
         self.consumed = True
 
     def blame(self, note: str, differences: tuple[FieldDifference, ...] = ()) -> None:
-        """Add a note, and mark the packet as the one by which the test failed."""
+        """Add a note and the differences, and mark the packet as the one that made the test fail."""
         self.notes.append(note)
         self.decisive, self.differences = True, differences
 

@@ -1,7 +1,7 @@
-"""Tun: a TUN device in a network namespace, with its packets, and with sockets and programs in the namespace.
+"""Tun: a TUN device in a network namespace, its packets, and sockets and programs in that namespace.
 
-The test is the other end of the device. It reads what the namespace's kernel sends, and the kernel receives what the
-test injects. There is one reader and no thread: packets wait in the kernel until the test asks for them.
+The test is the other end of the device: it reads the packets that the namespace sends, and the namespace receives the
+packets that the test injects. No thread reads in the background: packets wait in the kernel until the test asks.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Tun(Closeable):
         device: The device; `mtu`, `set_carrier` and `rtnl` configure it.
         timeout: Default timeout of `expect`, `capture` and sockets, in seconds.
         record: The latest packets in both directions: at most 100,000, and at most 64 MiB.
-        timeouts: The last 100 expectations that timed out: time in nanoseconds, and description.
+        timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
     def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -74,12 +74,12 @@ class Tun(Closeable):
         """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a new namespace, or in `netns`.
 
         Args:
-            mtu: In bytes; None keeps the kernel's default of 1,500.
+            mtu: MTU in bytes; None keeps the kernel's default of 1,500.
             ipv6: Enable IPv6 in the namespace.
             packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
-            device_options: `multi_queue`, `owner` and `group` of `TunDevice.create`.
+            device_options: The options `multi_queue`, `owner` and `group` of `TunDevice.create`.
 
-        Raises PrivilegeError without a capability or /dev/net/tun, KernelError if the kernel refuses a setting.
+        Raises PrivilegeError if a capability or /dev/net/tun is missing, KernelError if the kernel refuses a setting.
         """
         if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
             reason = f"a Tun reads IP packets and has no option {min(unsupported)}"
@@ -103,7 +103,7 @@ class Tun(Closeable):
             device_options |= {"packet_information": packet_information, "exclusive": True}
             device = undo.enter_context(TunDevice.create(namespace, ifname, **device_options))
             if netns is not None:
-                undo.callback(device.delete)  # a device in a new namespace ends with it
+                undo.callback(device.delete)  # A new namespace needs no callback: it takes its devices with it.
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(namespace, device, address, timeout=timeout)
             tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""
@@ -129,9 +129,9 @@ class Tun(Closeable):
 
     @property
     def peer(self) -> str:
-        """Address for the test to use: the first in the network that the device does not have.
+        """First address of the network that is not the device's own: a source address for injected packets.
 
-        Raises KernelError if the network has only one.
+        Raises KernelError if the network has only one address.
         """
         own = self._own_interface().ip
         other = next((host for host in self.network.hosts() if host != own), None)
@@ -147,12 +147,12 @@ class Tun(Closeable):
         return self._interface
 
     def inject(self, *layers: PacketPart | Packet) -> bytes:
-        """Let the kernel receive a packet on the TUN. Returns the bytes of the packet.
+        """Send a packet into the namespace: its kernel receives it on the TUN. Return the bytes of the packet.
 
         Args:
-            layers: Headers and payload side by side, a Packet, bytes, or any object with `__bytes__` (scapy's packets).
+            layers: Headers and payload as separate arguments, or a Packet, bytes or another object with `__bytes__`.
 
-        Raises PacketError if they are not a packet, KernelError if the kernel refuses it.
+        Raises PacketError if the layers are not a packet, KernelError if the kernel refuses it.
         """
         __tracebackhide__ = True
         data = _to_bytes(layers)
@@ -162,10 +162,10 @@ class Tun(Closeable):
         return data
 
     def emit(self, *layers: PacketPart | Packet) -> bytes:
-        """Put a packet on the TUN as if the kernel had sent it. Returns its bytes.
+        """Send a packet out of the TUN as if the kernel had sent it, and return its bytes.
 
-        `expect`, or a program that reads the TUN, receives it. It may be malformed, unlike the kernel's own packets.
-        Raises PrivilegeError without CAP_NET_RAW.
+        `expect`, or a program that reads the TUN, receives it. It may be malformed. Raises PrivilegeError without
+        CAP_NET_RAW.
         """
         __tracebackhide__ = True
         data = _to_bytes(layers)
@@ -179,13 +179,13 @@ class Tun(Closeable):
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
         """Wait for the next packet from the kernel that meets every condition, and return it.
 
-        Other packets are skipped: later calls do not see them. `flags=TCPFlag.SYN` is exact, `flags=has(…)` a subset.
+        Packets before it are skipped: later calls do not see them. `flags=has(TCPFlag.SYN)` allows further flags.
 
         Args:
-            wanted: Conditions: `TCP.where(…)`, a header class, a function of the packet.
+            wanted: Conditions: `TCP.where(…)`, a header class, or a function that gets the packet.
             timeout: Seconds; None for `self.timeout`. The margin of `tunlab.traffic.deadlines` is added.
 
-        Raises ExpectationError with every packet that arrived and how it differs.
+        Raises ExpectationError at the timeout. It lists every packet that arrived, with its differences.
         """
         __tracebackhide__ = True
         expected = CombinedExpectation.of(wanted)
@@ -206,7 +206,7 @@ class Tun(Closeable):
             ordered: Require that the packets arrive in this order; other packets may arrive between them.
             timeout: Seconds for all of them; None for `self.timeout`.
 
-        Raises ExpectationError with what matched, what did not, and what else arrived.
+        Raises ExpectationError at the timeout. It lists the met and unmet expectations and the other packets.
         """
         __tracebackhide__ = True
         expected = [CombinedExpectation.of(each if isinstance(each, tuple) else (each,)) for each in wanted]
@@ -216,7 +216,7 @@ class Tun(Closeable):
     def expect_none(self, *unwanted: Expectation, timeout: float | None = None) -> None:
         """Assert that no unread packet matches the conditions. Packets stay unread.
 
-        `timeout` is the time to wait for such a packet; None uses a `fence` instead, which takes no time. Raises
+        `timeout` is how many seconds to wait for such a packet; None uses `fence` instead of a fixed wait. Raises
         ExpectationError if a packet matches, KernelError if a fence cannot work here.
         """
         __tracebackhide__ = True
@@ -230,17 +230,17 @@ class Tun(Closeable):
         )
 
     def expect_silence(self, *, timeout: float | None = None) -> None:
-        """Assert that no packet is unread and none arrives. `timeout` and errors are those of `expect_none`."""
+        """Assert that no packet is unread and none arrives. `timeout` and errors are as in `expect_none`."""
         __tracebackhide__ = True
         self._check_open()
         seconds = None if timeout is None else check_timeout("timeout", timeout)
         self._inbox.expect_none("any packet", lambda _: True, seconds, self._fence)
 
     def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
-        """Return all unread packets, once the kernel has answered everything injected so far. They stay unread.
+        """Wait until the kernel has answered every packet injected so far, and return the unread packets.
 
-        The fence is an echo request from `peer` to `address`: its reply is queued after all earlier answers. It is
-        hidden from expectations; the record notes it as "fence".
+        They stay unread. The fence is an echo request from `peer` to `address`, whose reply is queued after all earlier
+        answers. Expectations do not see it; `record` has it with the note "fence".
 
         Args:
             settle: Seconds to wait first, for packets that timers or programs send.
@@ -263,11 +263,11 @@ class Tun(Closeable):
         return self._inbox.fence(src, dst, self._seconds(timeout), settle)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
-        """Return the unread IPv4 packets, and consume them.
+        """Return the unread IPv4 packets, and consume them: later calls do not return them again.
 
         Args:
-            count: Number of packets to wait for; the rest stays unread. None returns all unread packets.
-            timeout: Seconds to wait. None is `self.timeout` with a count, and no wait without one.
+            count: Number of packets to wait for; later ones stay unread. None returns all unread packets.
+            timeout: Seconds to wait. None means `self.timeout` if `count` is given, else no wait.
 
         Raises ExpectationError if fewer than `count` packets arrive.
         """
@@ -287,14 +287,14 @@ class Tun(Closeable):
         return self._inbox.unread()
 
     def unmatched(self) -> list[TraceEntry]:
-        """Return packets that the test did not expect, capture or read, including those that `expect` skipped.
+        """Return the packets that no call has matched, captured or read, including those that `expect` skipped.
 
-        A test in strict mode fails if there is one.
+        A strict test fails if there is one.
         """
         if not self.closed:
             try:
                 self._fence(timeout=0.25)
-            except KernelError:  # no fence is possible, or the device is gone
+            except KernelError:  # A fence is not possible, or the device is gone.
                 with suppress(KernelError):
                     self._inbox.unread()
         return [entry for entry in self.record if not entry.consumed]
@@ -310,7 +310,7 @@ class Tun(Closeable):
         return read_counters(self.netns)
 
     def expect_counters(self, **wanted: int) -> CounterExpectation:
-        """Assert that counters change by given amounts: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
+        """Assert that kernel counters change by given amounts: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
 
         0 means no change; counters that are not named may change. Raises CountError after the block, or KernelError
         for an unknown name.
@@ -320,9 +320,9 @@ class Tun(Closeable):
         return CounterExpectation(self.netns, wanted)
 
     def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
-        """Send `count` echo requests from the kernel's ping socket. `Ping.reply` waits for a reply.
+        """Send `count` echo requests from a ping socket of the namespace. `Ping.reply` waits for a reply.
 
-        The kernel chooses the identifier if it is 0. Raises KernelError if no route leads to `address`.
+        `identifier` is the ICMP identifier; the kernel chooses one for 0. Raises KernelError if there is no route.
         """
         self._check_open()
         ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
@@ -334,7 +334,7 @@ class Tun(Closeable):
         return self._resources.enter_context(self.netns.socket(family, type, proto))
 
     def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
-        """Open a listening TCP socket inside the namespace; "" is every address. Its timeout is `self.timeout`."""
+        """Open a TCP socket that listens inside the namespace; "" is every address. Its timeout is `self.timeout`."""
         self._check_open()
         return self._resources.enter_context(sockets.listen(self.netns, port, address, backlog, self.timeout))
 
@@ -352,7 +352,7 @@ class Tun(Closeable):
         return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
 
     def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
-        """Start a program inside the namespace, as subprocess.Popen does. It is killed at the end of the namespace."""
+        """Start a program inside the namespace, as subprocess.Popen does. It is killed when the namespace is closed."""
         self._check_open()
         return self.netns.popen(args, **popen_kwargs)
 
@@ -364,7 +364,7 @@ class Tun(Closeable):
     def close(self, *, keep_device: bool = False) -> None:
         """Close the sockets and remove the device. A namespace made by the Tun is closed and its programs are killed.
 
-        `keep_device` leaves the device to a namespace that is about to end: the kernel takes 20 ms to remove a device.
+        `keep_device` skips the removal, which takes 20 ms, if the namespace is about to end: it ends with its devices.
         """
         if self.closed:
             return
