@@ -1,4 +1,4 @@
-"""Assignment of packets to expectations: as many as possible in any order, the longest prefix in a given order."""
+"""Assignment of packets to expectations, in any order (as many as possible) and in a given order."""
 
 from itertools import permutations
 
@@ -13,7 +13,7 @@ offers = st.integers(1, 5).flatmap(
 
 
 def max_matching(count, choices):
-    """Return the size of the largest assignment, by trying all of them."""
+    """Return how many expectations the best assignment meets, found by trying every assignment."""
     padded = [*range(len(choices)), *[None] * count]
     return max(
         sum(packet is not None and number in choices[packet] for number, packet in enumerate(arrangement))
@@ -22,7 +22,7 @@ def max_matching(count, choices):
 
 
 @given(offers)
-def test_assignment_any_order_is_a_maximum_matching(offer):
+def test_assignment_any_order_meets_as_many_expectations_as_possible(offer):
     count, choices = offer
     assignment = Assignment(count)
     for each in choices:
@@ -34,7 +34,7 @@ def test_assignment_any_order_is_a_maximum_matching(offer):
 
 
 @given(offers)
-def test_assignment_ordered_fills_the_longest_prefix(offer):
+def test_assignment_ordered_meets_the_longest_prefix_of_expectations(offer):
     count, choices = offer
     assignment = Assignment(count, ordered=True)
     for each in choices:
@@ -42,7 +42,7 @@ def test_assignment_ordered_fills_the_longest_prefix(offer):
     assigned = [packet for packet in assignment.packets if packet is not None]
     assert assigned == sorted(set(assigned)) == assignment.packets[: len(assigned)]
     longest, at = 0, 0
-    for each in choices:  # taking the first match leaves the most packets for later ones
+    for each in choices:  # The first match is the best one: it leaves the most packets for later expectations.
         if at < count and at in each:
             at += 1
     longest = at
@@ -53,7 +53,7 @@ def test_assignment_ordered_fills_the_longest_prefix(offer):
     assert assignment.in_any_order().complete == free.complete
 
 
-def test_assignment_moves_packet_that_matches_two_expectations():
+def test_assignment_packet_matching_two_expectations_moves_to_the_other():
     assignment = Assignment(2)
     assert assignment.offer([0, 1])
     assert assignment.packets == [0, None]

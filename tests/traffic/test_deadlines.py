@@ -1,4 +1,4 @@
-"""Deadlines: never early, extended by the scheduling jitter, and followed by a short wait for late packets."""
+"""Timeouts: never early, extended by a margin for late wake-ups, and followed by a short wait for late packets."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ from tunlab.traffic.deadlines import MAX_GRACE, Deadline, jitter, margin
 
 @pytest.fixture
 def later(tun):
-    """`later(seconds, *layers)` writes a packet to the device after that time, so that the kernel answers it."""
+    """Return a function `later(seconds, *layers)` that injects a packet after that time."""
     timers = []
 
     def inject_later(seconds, *layers):
@@ -29,7 +29,7 @@ def later(tun):
 
 @pytest.fixture
 def too_late(tun, monkeypatch):
-    """`too_late(*layers)` injects a packet right after the next timeout, when the wait for late packets begins."""
+    """Return a function `too_late(*layers)` that has a packet injected right after the next timeout."""
 
     def inject_later(*layers, then=(), grace_seconds=60.0):
         def grace(_):
@@ -56,14 +56,14 @@ def test_jitter_is_measured_once():
     assert jitter.cache_info().misses == 1
 
 
-def test_margin_is_four_times_jitter_up_to_limit(monkeypatch):
+def test_margin_is_four_times_jitter_and_at_most_100_ms(monkeypatch):
     for measured, wanted in ((0.0, 0.0), (0.001, 0.004), (9.0, 0.1)):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         assert margin(1) == pytest.approx(wanted)
         assert margin(0) == 0
 
 
-def test_deadline_extends_once_and_never_for_zero(monkeypatch):
+def test_deadline_extends_once_and_not_for_zero_timeout(monkeypatch):
     for measured in (0.0, 0.005):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         deadline = Deadline(10)
@@ -75,14 +75,14 @@ def test_deadline_extends_once_and_never_for_zero(monkeypatch):
     assert not Deadline(0).extend()
 
 
-def test_grace_is_bounded():
+def test_deadline_for_late_packets_is_at_most_max_grace():
     assert Deadline(60).grace().timeout == MAX_GRACE
     assert Deadline(0.01).grace().timeout == 0.01
     assert Deadline(0).grace().timeout == 0
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.03])
-def test_expect_timeout_waits_at_least_that_long(tun, seconds):
+def test_expect_without_packet_waits_at_least_the_timeout(tun, seconds):
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=seconds)
     error = caught.value
@@ -93,7 +93,7 @@ def test_expect_timeout_waits_at_least_that_long(tun, seconds):
 
 
 @pytest.mark.parametrize(("margin", "is_shown"), [(0.002, False), (0.0123, True)])
-def test_expect_error_shows_margin_only_if_large(tun, monkeypatch, margin, is_shown):
+def test_expect_error_shows_timeout_margin_only_if_large(tun, monkeypatch, margin, is_shown):
     monkeypatch.setattr(deadlines, "margin", lambda _: margin)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.05)
@@ -108,13 +108,13 @@ def test_expect_zero_timeout_does_not_wait(tun):
         tun.expect(ICMP, timeout=0)
 
 
-def test_expect_packet_within_margin_matches(tun, later, monkeypatch):
+def test_expect_packet_within_margin_after_timeout_matches(tun, later, monkeypatch):
     monkeypatch.setattr(deadlines, "margin", lambda _: 60.0)
     later(0.03, *echo(tun))
     assert tun.expect(ICMP, timeout=0.001)
 
 
-def test_capture_without_count_has_no_margin(tun, monkeypatch):
+def test_capture_without_count_ends_at_timeout_without_margin(tun, monkeypatch):
     monkeypatch.setattr(deadlines, "margin", lambda _: pytest.fail("the margin is not needed here"))
     assert tun.capture(timeout=0.001) == []
 
@@ -126,7 +126,7 @@ class TestLatePacket:
     def margin(self, monkeypatch):
         monkeypatch.setattr(deadlines, "margin", lambda _: 0.001)
 
-    def test_late_match_raises_with_its_delay(self, tun, too_late):
+    def test_expect_late_match_error_tells_the_delay(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError) as caught:
             tun.expect(ICMP.where(type=0), timeout=0.05)
@@ -137,13 +137,13 @@ class TestLatePacket:
         assert "raise the timeout or find the delay" in text
         assert error.seen == ()
 
-    def test_late_match_stays_unread(self, tun, too_late):
+    def test_expect_late_match_stays_unread(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
         assert tun.expect(ICMP, timeout=0)
 
-    def test_late_match_is_noted_in_record_and_timeouts(self, tun, too_late):
+    def test_expect_late_match_is_noted_in_record_and_timeouts(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
@@ -163,14 +163,14 @@ class TestLatePacket:
             "matches, but arrived", "", "matches, but arrived",
         ]  # fmt: skip
 
-    def test_expect_all_late_match_is_reported(self, tun, too_late):
+    def test_expect_all_late_match_error_reports_it(self, tun, too_late):
         tun.inject(*echo(tun, 1))
         too_late(*echo(tun, 2))
         with pytest.raises(ExpectationError, match="a matching packet arrived") as caught:
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
         assert "1 arrived, 1 did not" in str(caught.value)
 
-    def test_read_and_capture_report_late_packet(self, tun, too_late):
+    def test_read_and_capture_late_packet_error_reports_it(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match=r"waited .* for any packet.*\n.*a matching packet arrived"):
             tun.read(timeout=0.02)
@@ -180,7 +180,7 @@ class TestLatePacket:
             tun.capture(1, timeout=0.02)
 
 
-def test_other_packet_after_the_timeout_is_counted_as_late(tun, too_late):
+def test_expect_late_packet_without_match_is_counted_in_error(tun, too_late):
     too_late(*echo(tun), grace_seconds=0.5)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.01)
@@ -197,7 +197,7 @@ def test_other_packet_after_the_timeout_is_counted_as_late(tun, too_late):
         lambda tun, time: tun.read(timeout=time),
     ],
 )  # fmt: skip
-def test_invalid_timeout_is_refused(tun, wait):
+def test_tun_methods_invalid_timeout_raises(tun, wait):
     for wrong in (-1, float("nan"), float("inf"), -float("inf")):
         with pytest.raises(ValueError, match=r"=-?(1|nan|inf) is not a finite time; give 0 or more seconds"):
             wait(tun, wrong)

@@ -1,4 +1,4 @@
-"""expect and expect_all: the packets they return, and the errors that list each packet."""
+"""Tests of `tun.expect` and `tun.expect_all`: the packets they return, and the packets that their errors list."""
 
 import pytest
 
@@ -18,13 +18,13 @@ def syn(tun, port=80, **fields):
 def fail(expect, *wanted, **settings):
     with pytest.raises(ExpectationError) as caught:
         expect(*wanted, timeout=0.01, **settings)
-    # On a busy machine the error has a line with the margin; test_deadlines.py tests it.
+    # On a busy machine the error has one more line, with the timeout's margin; test_deadlines.py tests that line.
     lines = [line for line in str(caught.value).splitlines() if not line.startswith("(timeout ")]
     return caught.value, "\n".join(lines)
 
 
 class TestExpect:
-    def test_expect_uses_value_of_earlier_packet(self, tun):
+    def test_expect_condition_with_value_of_earlier_packet_matches(self, tun):
         tun.listen(80)
         tun.inject(*syn(tun, seq=1000))
         reply = tun.expect(TCP.where(src_port=80, flags=TCPFlag.SYN | TCPFlag.ACK))
@@ -66,13 +66,13 @@ class TestExpect:
             "^^",
         ]
 
-    def test_expect_error_names_other_protocol(self, tun):
+    def test_expect_error_names_protocol_of_other_packet(self, tun):
         tun.inject(IPv4(src=tun.peer, dst=tun.address), UDP(src_port=5, dst_port=7), b"x")
         _, text = fail(tun.expect, UDP.where(src_port=7))
         assert "ICMP port unreachable, for UDP to 10.1.2.1 port 7" in text
         assert text.endswith("UDP: wanted present, got IPv4/ICMP")
 
-    def test_expect_error_sorts_by_similarity_and_explains_five(self, tun):
+    def test_expect_error_sorts_packets_by_similarity_and_explains_five(self, tun):
         for number in range(8):
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
@@ -84,7 +84,8 @@ class TestExpect:
         assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
         assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
         assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
-        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3  # a diagram's bit ruler has three, so there is one diagram
+        # The bit ruler of a header diagram counts 0 to 9 three times, so the text has one diagram.
+        assert text.count("0 1 2 3 4 5 6 7 8 9") == 3
         assert error.count == 9
 
     def test_expect_error_lists_at_most_100_packets(self, tun):
@@ -118,12 +119,12 @@ class TestExpect:
         tun.inject(*syn(tun))
         assert tun.expect(lambda packet: packet.tcp.ack == 1)
 
-    def test_expect_function_error_propagates(self, tun):
+    def test_expect_exception_in_function_propagates(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(ZeroDivisionError):
             tun.expect(lambda packet: packet.ip.ttl // 0)
 
-    def test_expect_error_of_mss_marks_the_options_field(self, tun):
+    def test_expect_error_wrong_mss_marks_tcp_options_in_diagram(self, tun):
         tun.listen(80)
         tun.inject(*syn(tun, options=[MSS(500)]))
         _, text = fail(tun.expect, TCP.where(mss=500))
@@ -137,7 +138,7 @@ class TestExpect:
         _, text = fail(tun.expect, TCP)
         assert text.index("ICMP echo reply") < text.index("bytes, not an IP packet")
 
-    def test_expect_error_names_the_recording(self, tun):
+    def test_expect_error_with_recording_names_its_path(self, tun):
         error, text = fail(tun.expect, TCP)
         assert "recorded" not in text
         error.recording = "/x/a.pcapng"
@@ -159,8 +160,8 @@ class TestExpectAll:
         assert [packet.icmp.sequence_number for packet in tun.expect_all(wanted)] == [1, 2, 3]
         tun.expect_silence()
 
-    def test_expect_all_reassigns_packet_that_matches_two_expectations(self, tun):
-        """Without reassignment, `ICMP` would keep the first packet, and the second expectation would get none."""
+    def test_expect_all_packet_matching_two_expectations_is_reassigned(self, tun):
+        """Without reassignment, the first packet stays with `ICMP`, and the second expectation gets none."""
         for number in (2, 1):
             tun.inject(*echo(tun, number))
         any_one, second = tun.expect_all([ICMP, ICMP.where(sequence_number=2)])
@@ -172,7 +173,7 @@ class TestExpectAll:
         (packet,) = tun.expect_all([(IPv4.where(ttl=64), lambda packet: packet.icmp.sequence_number == 2)])
         assert packet.icmp.sequence_number == 2
 
-    def test_expect_all_skips_others_and_leaves_later_packets_unread(self, tun):
+    def test_expect_all_skips_other_packets_and_leaves_later_ones_unread(self, tun):
         for number in (9, 1, 2, 3):
             tun.inject(*echo(tun, number))
         tun.expect_all([ICMP.where(sequence_number=2), ICMP.where(sequence_number=1)])
@@ -183,7 +184,7 @@ class TestExpectAll:
         tun.expect(ICMP)
         assert tun.record[-1].comment.startswith("matched expectation 3 at test_expectations.py:")
 
-    def test_expect_all_empty_list_reads_nothing(self, tun):
+    def test_expect_all_empty_list_consumes_no_packet(self, tun):
         tun.inject(*echo(tun))
         assert tun.expect_all([]) == []
         assert len(tun.capture()) == 1
@@ -207,7 +208,7 @@ class TestExpectAll:
         assert "bytes, not an IP packet" in lines[-1]
         assert len(error.progress) == 3
 
-    def test_expect_all_error_without_packets_lists_missing(self, tun):
+    def test_expect_all_error_without_packets_lists_each_as_missing(self, tun):
         _, text = fail(tun.expect_all, [TCP, UDP])
         assert text.splitlines()[1:] == [
             "  1. missing      TCP()",
@@ -215,13 +216,13 @@ class TestExpectAll:
             "no other packet arrived",
         ]
 
-    def test_expect_all_ordered_allows_packets_between(self, tun):
+    def test_expect_all_ordered_ignores_other_packets_between(self, tun):
         for number in (1, 9, 2):
             tun.inject(*echo(tun, number))
         wanted = [ICMP.where(sequence_number=number) for number in (1, 2)]
         assert len(tun.expect_all(wanted, ordered=True)) == 2
 
-    def test_expect_all_ordered_error_tells_other_order(self, tun):
+    def test_expect_all_ordered_error_says_if_packets_arrived_in_another_order(self, tun):
         for number in (2, 1):
             tun.inject(*echo(tun, number))
         wanted = [ICMP.where(sequence_number=number) for number in (1, 2, 1)]
@@ -233,7 +234,7 @@ class TestExpectAll:
         assert "another order" not in text
         assert [line.split()[1] for line in text.splitlines()[1:5]] == ["missing", "not", "not", "not"]
 
-    def test_expect_all_invalid_expectation_reads_nothing(self, tun):
+    def test_expect_all_invalid_expectation_raises_and_consumes_no_packet(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(TypeError, match="is not an expectation"):
             tun.expect_all([ICMP, 5])
@@ -241,20 +242,20 @@ class TestExpectAll:
 
 
 def test_expect_function_raising_packet_error_counts_as_false(tun):
-    """The function raises PacketError itself, by parsing the payload."""
+    """Expect a packet by a function that parses the payload, which raises PacketError."""
     tun.inject(*echo(tun))
     _, text = fail(tun.expect, lambda packet: parse(packet.payload))
     assert "got a packet for which it raises PacketError: IPv4.version at offset 0 is 6" in text
 
 
 class TestDecisivePacket:
-    """The packet that made a test fail is marked, and the HTML page opens at it."""
+    """Tests of the mark on the packet that made a test fail; the HTML report selects this packet first."""
 
     def comments(self, tun):
-        """Return the last part of each sent packet's comment."""
+        """Return the last part of the comment of each packet that the kernel sent."""
         return [each.comment.rpartition("; ")[2] for each in tun.record if each.direction == "out"]
 
-    def test_expect_marks_closest_match_with_differences(self, tun):
+    def test_expect_failed_marks_closest_match_with_differences(self, tun):
         for number in (1, 5, 2):
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
@@ -263,7 +264,7 @@ class TestDecisivePacket:
         assert ["; closest match; " in each for each in sent] == [False, False, True, False]
         assert self.comments(tun)[2] == "ICMP.sequence_number: wanted lambda n: n == 77, got 2"
 
-    def test_expect_none_marks_unwanted_packet(self, tun):
+    def test_expect_none_failed_marks_unwanted_packet(self, tun):
         tun.inject(*echo(tun, 1))
         tun.inject(*syn(tun))
         with pytest.raises(ExpectationError):

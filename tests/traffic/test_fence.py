@@ -1,4 +1,4 @@
-"""The fence: no answer of the kernel arrives after its reply. Errors name the reason why it cannot work."""
+"""Tests of `tun.fence`: an echo request whose reply shows that the kernel has answered all earlier packets."""
 
 import errno
 import random
@@ -22,7 +22,7 @@ def echo(tun, number=1):
 
 
 class TestFence:
-    def test_fence_returns_answers_and_leaves_them_unread(self, tun):
+    def test_fence_returns_kernel_answers_and_leaves_them_unread(self, tun):
         for number in (1, 2):
             tun.inject(*echo(tun, number))
         assert [packet.icmp.sequence_number for packet in tun.fence()] == [1, 2]
@@ -30,14 +30,14 @@ class TestFence:
         assert [packet.icmp.sequence_number for packet in tun.capture()] == [1, 2]
         assert tun.fence() == []
 
-    def test_fence_packets_appear_only_in_the_record(self, tun):
+    def test_fence_own_packets_appear_only_in_the_record(self, tun):
         tun.fence()
         tun.expect_silence()
         assert tun.capture() == []
         assert [(each.direction, each.comment) for each in tun.record] == [("in", "fence"), ("out", "fence")] * 2
         assert tun.unmatched() == []
 
-    def test_fence_ignores_echo_with_same_identifier(self, tun):
+    def test_fence_does_not_hide_other_echo_with_same_identifier(self, tun):
         tun.fence()
         icmp = tun.record[0].packet.icmp
         same = ICMP.echo_request(icmp.identifier, icmp.sequence_number)
@@ -58,7 +58,7 @@ class TestFence:
         with pytest.raises(KernelError, match="icmp_echo_ignore_all is on"):
             tun.fence()
 
-    def test_fence_settle_waits_for_timer_packet(self, tun):
+    def test_fence_settle_waits_for_packet_sent_by_timer(self, tun):
         timer = threading.Timer(0.02, tun.device.write, [build(*echo(tun))])
         timer.start()
         try:
@@ -66,7 +66,7 @@ class TestFence:
         finally:
             timer.join()
 
-    def test_fence_covers_one_device_only(self, make_tun, netns):
+    def test_fence_two_tuns_returns_packets_of_its_own_device(self, make_tun, netns):
         first = make_tun(netns=netns, address="10.1.2.1/24")
         second = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.ip_forward", 1)
@@ -84,7 +84,7 @@ class TestExpectNone:
         lines = str(caught.value).splitlines()
         assert lines[0] == ('wanted no ICMP(type=0) & lambda packet: packet.payload == b"hello", but 1 arrived:')
         assert lines[1].endswith("ICMP echo reply, id 7, seq 1, length 13   <-- unwanted")
-        assert tun.expect(ICMP)  # it stayed unread
+        assert tun.expect(ICMP)
 
     def test_expect_none_error_lists_unwanted_packets_first(self, tun):
         tun.inject(*echo(tun))
@@ -102,7 +102,7 @@ class TestExpectNone:
         with pytest.raises(ExpectationError, match=r"wanted no packet, but 1 arrived:\n.*IPv4"):
             tun.expect_silence()
 
-    def test_expect_none_without_conditions_ignores_non_ip(self, tun):
+    def test_expect_none_without_conditions_ignores_non_ip_packet(self, tun):
         tun.emit(b"\x60 not IPv4")
         tun.expect_none()
         tun.inject(*echo(tun))
@@ -115,7 +115,7 @@ class TestExpectNone:
         tun.expect_none(ICMP)
         tun.expect_silence()
 
-    def test_expect_silence_timeout_needs_no_fence_and_ends_early(self, make_tun):
+    def test_expect_silence_with_timeout_uses_no_fence_and_fails_at_first_packet(self, make_tun):
         tun = make_tun(address="10.1.2.1/32")
         tun.expect_silence(timeout=0.01)
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
@@ -130,7 +130,7 @@ class TestExpectNone:
         assert caught.value.timeout == 60
         assert caught.value.elapsed < 60
 
-    def test_expect_none_checks_unread_packet_twice_at_most(self, tun):
+    def test_expect_none_checks_each_unread_packet_at_most_twice(self, tun):
         checked = []
         tun.inject(*echo(tun))
         timers = [threading.Timer(0.02 * number, tun.device.write, [build(*echo(tun, number))]) for number in (2, 3, 4)]
@@ -139,12 +139,12 @@ class TestExpectNone:
         tun.expect_none(lambda packet: checked.append(packet.icmp.sequence_number), timeout=0.3)
         for timer in timers:
             timer.join()
-        assert checked.count(1) == 2  # on arrival, and at the end
+        assert checked.count(1) == 2  # The packet is checked when it arrives and when the wait ends.
 
 
 class TestFenceError:
     @pytest.mark.parametrize("use_fence", [Tun.fence, Tun.expect_silence, Tun.expect_none])
-    def test_fence_without_address_names_the_remedy(self, make_tun, use_fence):
+    def test_fence_tun_without_address_error_names_the_remedy(self, make_tun, use_fence):
         with pytest.raises(
             KernelError, match=r"fence tun0: the Tun was made without an address .*; give the Tun .*timeout=0\.1"
         ):
@@ -165,29 +165,30 @@ class TestFenceError:
             tun.fence()
         assert caught.value.errno == errno.ENETDOWN
 
-    def test_fence_without_carrier_raises(self, tun):
+    def test_fence_without_carrier_error_suggests_set_carrier(self, tun):
         tun.device.set_carrier(False)
-        for _ in range(500):  # the kernel's linkwatch reports the change within a second
+        for _ in range(500):  # The kernel reports a change of the carrier up to one second late (linkwatch).
             if tun.device.link.operstate == "down":
                 break
             tun.device.wait(0.01)
         with pytest.raises(KernelError, match=r"no carrier .*; call tun\.device\.set_carrier\(True\), or avoid"):
             tun.fence()
 
-    def test_fence_echo_ignored_names_the_sysctl(self, tun):
+    def test_fence_icmp_echo_ignore_all_error_names_the_sysctl(self, tun):
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
         with pytest.raises(KernelError, match=r"icmp_echo_ignore_all is on, .*; set it to 0, or avoid the fence"):
             tun.fence()
 
-    def test_fence_removed_address_names_current_address(self, tun):
+    def test_fence_removed_address_error_names_current_address(self, tun):
         tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
         tun.device.set_address("10.1.2.9/24")
         with pytest.raises(KernelError, match=r"10\.1\.2\.1 was removed from tun0, which has 10\.1\.2\.9"):
             tun.fence()
-        assert len(tun.record) > 1  # the request, the request again, and an ICMP redirect
+        # The record has the echo request, its repetition, and ICMP redirects from the kernel.
+        assert len(tun.record) > 1
         assert all(each.comment == "fence" for each in tun.record)
 
-    def test_fence_icmp_error_raises_with_its_summary(self, tun):
+    def test_fence_rejected_by_icmp_error_raises_with_its_summary(self, tun):
         tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
         tun.device.set_address("10.9.9.9/24")
         tun.device.rtnl.add_route("10.1.2.0/24", ifindex=tun.device.ifindex)
@@ -208,7 +209,7 @@ class TestFenceError:
         assert caught.value.errno == errno.ETIMEDOUT
 
     @pytest.mark.tun(timeout=0.05)
-    def test_fence_dropped_by_rp_filter_names_it(self, tun, make_tun, netns):
+    def test_fence_dropped_by_rp_filter_error_names_the_sysctl(self, tun, make_tun, netns):
         other = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.conf.all.rp_filter", 1)
         other.device.rtnl.add_route("10.1.2.2/32", ifindex=other.device.ifindex)
@@ -216,12 +217,12 @@ class TestFenceError:
             tun.fence()
 
     @pytest.mark.tun(timeout=0.05)
-    def test_fence_dropped_by_firewall_names_it(self, tun, netns):
+    def test_fence_dropped_by_firewall_error_names_the_firewall(self, tun, netns):
         drop_input(netns)
         with pytest.raises(KernelError, match="does not reach ICMP; a firewall rule may drop it"):
             tun.fence()
 
-    def test_fence_reply_without_route_names_routes(self, tun, netns):
+    def test_fence_reply_without_route_error_names_routes(self, tun, netns):
         tun.device.rtnl.add_route("10.1.2.2/32", type="unreachable")
         netns.set_sysctl("net.ipv4.conf.all.rp_filter", 0)
         netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 0)
@@ -239,7 +240,7 @@ class TestFenceError:
 
 
 def drop_input(netns):
-    """Add to nftables an input chain with the policy drop."""
+    """Add an nftables input chain that drops every packet."""
     import socket
     import struct
 
@@ -274,7 +275,7 @@ def drop_input(netns):
 
 
 def random_layers(rng, tun):
-    """Return a random packet, which a kernel may answer or not."""
+    """Return the layers of a random packet, to which the kernel may or may not reply."""
     common = {
         "src": rng.choice([PEER] * 9 + ["10.1.2.200", "192.0.2.7", "127.0.0.1", tun.address]),
         "dst": rng.choice([tun.address] * 12 + ["10.1.2.99", "10.1.2.255", "192.0.2.1", "224.0.0.1", "127.0.0.1"]),
@@ -288,7 +289,7 @@ def random_layers(rng, tun):
     if rng.random() < 0.05:
         common["total_length"] = rng.randrange(len(payload) + 60)
     if rng.random() < 0.1:
-        common["options"] = bytes([7, 7, 4, 0, 0, 0, 0, 0])  # record route
+        common["options"] = bytes([7, 7, 4, 0, 0, 0, 0, 0])  # IPv4 option Record Route
     port = rng.choice([80, 81, 5000, 5001])
     transport = rng.choice(
         [
@@ -313,8 +314,8 @@ def random_layers(rng, tun):
 
 
 NO_TIMERS = {
-    "net.ipv4.icmp_ratelimit": 0,  # do not limit ICMP errors
-    "net.ipv4.tcp_synack_retries": 0,  # no retransmissions: they are sent by a timer, which a fence does not cover
+    "net.ipv4.icmp_ratelimit": 0,
+    "net.ipv4.tcp_synack_retries": 0,  # A timer sends retransmissions, and a fence does not wait for timers.
     "net.ipv4.ip_forward": 1,
     "net.ipv4.icmp_errors_use_inbound_ifaddr": 1,
 }
@@ -322,8 +323,8 @@ NO_TIMERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_fence_random_packet_leaves_no_later_answer(seed):
-    """Inject 80 random packets, each on its own device, and wait for packets after the fence."""
+def test_fence_after_random_packet_no_answer_arrives_later(seed):
+    """Inject 80 random packets, each on its own TUN, and check that no packet arrives after the fence."""
     rng = random.Random(seed)
     tuns, answered, poll = [], 0, select.poll()
     try:
@@ -340,15 +341,15 @@ def test_fence_random_packet_leaves_no_later_answer(seed):
         assert poll.poll(500) == [], "a packet arrived after the fence"
         assert time.monotonic() - began >= 0.5
         assert [tun.unread() for tun in tuns] == [[]] * len(tuns)
-        assert answered > 20  # without answers the test proves nothing
+        assert answered > 20  # The test needs answers: without them, none could arrive late.
     finally:
         for tun in tuns:
             tun.close()
 
 
 @pytest.mark.slow
-def test_fence_many_packets_on_one_device_leaves_no_later_answer():
-    """Inject 400 random packets with a fence after every ten: a packet missed by a fence would arrive later."""
+def test_fence_after_ten_random_packets_no_answer_arrives_later():
+    """Inject 400 random packets with a fence after every ten, and check that no packet arrives after a fence."""
     rng = random.Random(42)
     with Tun.create(sysctls=NO_TIMERS) as tun:
         tun.listen(80)
@@ -364,7 +365,7 @@ def test_fence_many_packets_on_one_device_leaves_no_later_answer():
         assert answered > 120
 
 
-def test_fence_golden_packet_leaves_no_later_answer(tun):
+def test_fence_after_each_golden_packet_no_answer_arrives_later(tun):
     for data, *_ in GOLDEN.values():
         tun.inject(bytes.fromhex(data))
         tun.fence()

@@ -1,4 +1,4 @@
-"""Names of functions in messages; lambdas are shown by their source."""
+"""Names of functions in failure messages; a lambda is shown as its source code."""
 
 import functools
 import linecache
@@ -22,26 +22,26 @@ def over_lines():
     )  # fmt: skip
 
 
-def test_function_name_of_named_functions():
+def test_function_name_named_function_is_its_name():
     assert function_name(even) == "even"
     assert function_name(int) == "int"
     assert function_name(functools.partial(even, 2)).startswith("functools.partial(<function even")
 
 
-def test_function_name_lambda_is_its_source():
+def test_function_name_lambda_is_its_source_code():
     assert function_name(ONE) == "lambda packet: packet.ip.ttl > 1"
     assert function_name(over_lines()) == "lambda packet: packet.identification == 1111111111 and packet.is_fragment"
     assert function_name(NESTED) == "lambda packets: any(each > 3 for each in packets)"
 
 
-def test_function_name_tells_lambdas_on_one_line_apart():
+def test_function_name_two_lambdas_on_one_line_are_told_apart():
     assert {side: function_name(function) for side, function in SEVERAL.items()} == {
         "left": "lambda n: n > 1",
         "right": "lambda n: n > 2",
     }
 
 
-def test_function_name_identical_and_nested_lambdas():
+def test_function_name_identical_or_nested_lambda_is_its_source_code():
     first, second = lambda n: n, lambda n: n
     outer = lambda n: lambda m: m + n  # noqa: E731
     assert function_name(first) == function_name(second) == "lambda n: n"
@@ -55,7 +55,7 @@ def test_function_name_long_lambda_is_shortened():
     assert len(function_name(long)) == MAX_LENGTH
 
 
-def test_function_name_without_source_is_lambda():
+def test_function_name_lambda_without_source_is_lambda_in_brackets():
     assert function_name(eval("lambda n: n")) == "<lambda>"
     linecache.cache["gone.py"] = (1, None, ["lambda (\n"], "gone.py")
     try:

@@ -1,4 +1,4 @@
-"""The trace of a Tun: the test line that sent each packet, and how the test used it."""
+"""Tests of `tun.record`: for each packet the test line that injected it, and how the test used it."""
 
 import sys
 
@@ -10,7 +10,7 @@ from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
 
 def here(offset=0):
-    """Return the caller's file and line, moved by `offset` lines."""
+    """Return the caller's file name and line number plus `offset`, as "test_trace.py:42"."""
     frame = sys._getframe(1)
     return f"test_trace.py:{frame.f_lineno + offset}"
 
@@ -19,11 +19,11 @@ def echo(tun, number=1):
     return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(7, number)
 
 
-def test_caller_location_is_line_of_call():
+def test_caller_location_is_file_and_line_of_call():
     assert caller_location() == here()
 
 
-def test_comments_number_the_expectations(tun):
+def test_packet_comments_number_the_expectations(tun):
     tun.inject(*echo(tun))
     injected = here(-1)
     tun.expect(ICMP.where(type=0))
@@ -40,7 +40,7 @@ def test_comments_number_the_expectations(tun):
     assert all(each.consumed for each in tun.record)
 
 
-def test_comments_of_skipped_captured_read_and_unread_packets(tun):
+def test_packet_comments_tell_skipped_captured_read_and_unread_apart(tun):
     for number in range(1, 6):
         tun.inject(*echo(tun, number))
     tun.expect(ICMP.where(sequence_number=2))
@@ -57,7 +57,7 @@ def test_comments_of_skipped_captured_read_and_unread_packets(tun):
     assert [each.consumed for each in replies] == [False, True, True, True, False]
 
 
-def test_failed_expectation_marks_the_closest_match(tun):
+def test_expect_failed_marks_the_closest_match_in_its_comment(tun):
     tun.inject(*echo(tun))
     with pytest.raises(ExpectationError):
         tun.expect(ICMP.where(type=3), timeout=0.0)
@@ -65,7 +65,7 @@ def test_failed_expectation_marks_the_closest_match(tun):
     assert tun.record[-1].comment == f"{skipped}; closest match; ICMP.type: wanted 3, got 0"
 
 
-def test_emitted_packet_has_own_comment_among_kernel_packets(tun):
+def test_emitted_packet_comment_names_line_of_emit_and_read(tun):
     tun.inject(*echo(tun))
     tun.emit(b"\x55 not a packet")
     emitted = here(-1)
@@ -74,7 +74,7 @@ def test_emitted_packet_has_own_comment_among_kernel_packets(tun):
     assert tun.record[-1].comment == f"emitted at {emitted}; read at {here(-1)}"
 
 
-def test_caller_location_inject_fixture_names_the_test_line(tun, inject):
+def test_inject_fixture_packet_comment_names_the_line_in_the_test(tun, inject):
     def send():
         inject(*echo(tun))
 
@@ -91,7 +91,7 @@ def test_unread_keeps_packets_for_later_expect(tun):
     assert tun.unread() == []
 
 
-def test_packet_has_the_time_of_its_entry(tun):
+def test_expect_packet_has_the_time_of_its_record_entry(tun):
     tun.inject(*echo(tun))
     packet = tun.expect(ICMP)
     assert (packet.time, packet.clock) == (tun.record[-1].time_ns, "realtime")

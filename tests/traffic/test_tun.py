@@ -1,4 +1,4 @@
-"""Tun: packets that a test injects, and packets that the kernel sends."""
+"""Tests of `Tun`: packets that a test injects, and packets that the kernel sends."""
 
 import errno
 import socket
@@ -18,14 +18,14 @@ def echo(tun, number=1, payload=b"payload"):
 
 
 class TestCreate:
-    def test_create_defaults(self, tun):
+    def test_create_without_arguments_uses_defaults(self, tun):
         assert (tun.ifname, tun.address, str(tun.network), tun.device.mtu) == ("tun0", "10.1.2.1", "10.1.2.0/24", 1500)
 
-    def test_peer_is_first_other_address_of_network(self, make_tun):
+    def test_peer_is_first_address_of_network_that_the_tun_does_not_have(self, make_tun):
         assert make_tun(address="10.1.2.1/24").peer == "10.1.2.2"
         assert make_tun(address="10.9.0.7/29").peer == "10.9.0.1"
 
-    def test_create_ipv6_address_is_refused_and_can_be_added(self, make_tun):
+    def test_create_ipv6_main_address_raises_but_add_address_accepts_it(self, make_tun):
         with pytest.raises(KernelError, match=r"must be IPv4 .EINVAL.; pass ipv6=True") as caught:
             make_tun(address="fd00::1/64")
         assert not isinstance(caught.value, PrivilegeError)
@@ -38,11 +38,11 @@ class TestCreate:
         with pytest.raises(KernelError, match="give one: address="):
             _ = tun.address
 
-    def test_create_settings_reach_the_device(self, make_tun):
+    def test_create_settings_are_applied_to_the_device(self, make_tun):
         tun = make_tun(address="192.0.2.9/31", ifname="wire", mtu=9000)
         assert (tun.ifname, tun.address, tun.device.mtu, tun.device.link.up) == ("wire", "192.0.2.9", 9000, True)
 
-    def test_two_tuns_share_a_namespace(self, make_tun, netns):
+    def test_two_tuns_in_one_namespace_forward_packets(self, make_tun, netns):
         first = make_tun(netns=netns, ifname="tun0", address="10.1.2.1/24")
         second = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.ip_forward", 1)
@@ -59,7 +59,7 @@ class TestCreate:
             ({"ifname": "two words"}, "two words"),
         ],
     )
-    def test_create_invalid_setting_is_refused(self, make_tun, settings, sentence):
+    def test_create_invalid_setting_raises_einval(self, make_tun, settings, sentence):
         with pytest.raises(KernelError) as caught:
             make_tun(**settings)
         assert sentence in str(caught.value)
@@ -69,13 +69,13 @@ class TestCreate:
         with pytest.raises(KernelError, match="has only one address"):
             _ = make_tun(address="255.255.255.255/32").peer
 
-    def test_create_in_given_namespace_sets_sysctls_and_refuses_ipv6(self, make_tun, netns):
+    def test_create_in_given_namespace_sets_sysctls_and_rejects_ipv6(self, make_tun, netns):
         make_tun(netns=netns, sysctls={"net.ipv4.ip_forward": "1"})
         assert netns.sysctl("net.ipv4.ip_forward") == "1"
         with pytest.raises(KernelError, match="make the namespace with ipv6=True"):
             make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24", ipv6=True)
 
-    def test_closed_tun_raises_and_its_device_is_gone(self, netns):
+    def test_closed_tun_methods_raise_and_its_device_is_deleted(self, netns):
         with Tun.create() as own, Tun.create(netns=netns) as given:
             pass
         for tun in (own, given):
@@ -101,7 +101,7 @@ class TestCreate:
         assert caught.value.errno == errno.EBUSY
         assert [address.cidr for address in tun.device.addresses] == ["10.1.2.1/24"]
 
-    def test_create_failure_leaves_no_device(self, netns):
+    def test_create_failed_leaves_no_device(self, netns):
         with pytest.raises(KernelError):
             Tun.create(netns=netns, mtu=3)
         with Rtnl(netns) as rtnl:
@@ -112,11 +112,11 @@ class TestCreate:
         [{"address": 5}, {"ifname": 7}, {"sysctls": {"net.ipv4.ip_forward": None}}, {"sysctls": {1: "1"}}],
         ids=str,
     )
-    def test_create_setting_of_wrong_type_is_refused(self, settings):
+    def test_create_setting_of_wrong_type_raises(self, settings):
         with pytest.raises(KernelError, match=r"; give|named as in"):
             Tun.create(**settings)
 
-    def test_create_sysctl_takes_a_number(self, make_tun):
+    def test_create_sysctl_accepts_a_number(self, make_tun):
         assert make_tun(sysctls={"net.ipv4.ip_forward": 1}).netns.sysctl("net.ipv4.ip_forward") == "1"
 
     def test_close_twice_is_allowed(self):
@@ -127,7 +127,7 @@ class TestCreate:
 
 
 class TestInject:
-    def test_inject_accepts_headers_bytes_packets_and_objects(self, tun):
+    def test_inject_accepts_headers_bytes_packets_and_objects_with_bytes_method(self, tun):
         class Foreign:
             def __bytes__(self):
                 return build(*layers)
@@ -151,7 +151,7 @@ class TestInject:
         tun.inject(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(1, 2))
         assert tun.expect(ICMP).icmp.sequence_number == 2
 
-    def test_inject_to_closed_udp_port_gets_icmp_error_that_quotes_it(self, tun):
+    def test_inject_to_closed_udp_port_gets_icmp_error_quoting_the_packet(self, tun):
         sent = tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1000, dst_port=2000), b"anybody?")
         error = tun.expect(ICMP.where(type=3, code=3))
         assert bytes(error.quoted) == sent
@@ -168,7 +168,7 @@ class TestInject:
         assert first.payload + rest.payload == payload
         assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
 
-    def test_inject_refused_by_kernel_names_packet_socket(self, tun):
+    def test_inject_bytes_that_the_kernel_rejects_error_suggests_packet_socket(self, tun):
         with pytest.raises(KernelError, match="PacketSocket") as caught:
             tun.inject(b"\x55" * 20)
         assert caught.value.errno == errno.EINVAL
@@ -176,20 +176,20 @@ class TestInject:
             tun.inject(b"")
 
     @pytest.mark.parametrize("value", [5, "hello", None, ["bytes"]])
-    def test_inject_value_without_bytes_is_refused(self, tun, value):
-        """bytes(5) would silently be five zero bytes."""
+    def test_inject_value_without_bytes_method_raises(self, tun, value):
+        """A number must raise, because bytes(5) would send five zero bytes."""
         for send in (tun.inject, tun.emit):
             with pytest.raises(PacketError, match="Give bytes, or an object that has __bytes__"):
                 send(value)
         assert not tun.record
 
-    def test_inject_invalid_layers_is_refused(self, tun):
+    def test_inject_invalid_layers_raises(self, tun):
         with pytest.raises(PacketError, match="begins with an IP"):
             tun.inject(TCP(src_port=1, dst_port=2), b"")
         with pytest.raises(MalformedError, match=r"IPv4\.ttl"):
             tun.inject(IPv4(src=PEER, dst=tun.address, ttl=256), ICMP())
 
-    def test_record_has_both_directions_in_order(self, tun):
+    def test_record_has_injected_and_received_packets_in_order(self, tun):
         sent = tun.inject(*echo(tun))
         answer = tun.expect(ICMP)
         assert [(each.direction, each.data) for each in tun.record] == [("in", sent), ("out", bytes(answer))]
@@ -209,7 +209,7 @@ class TestEmit:
 
 
 class TestExpect:
-    def test_expect_continues_after_last_match(self, tun):
+    def test_capture_after_expect_returns_packets_after_the_match(self, tun):
         for number in (1, 2, 3):
             tun.inject(*echo(tun, number))
         assert tun.expect(ICMP.where(sequence_number=2)).icmp.sequence_number == 2
@@ -233,11 +233,11 @@ class TestExpect:
         assert len(caught.value.seen) == 2
         assert caught.value.elapsed >= 0.05
 
-    def test_expect_error_without_packets(self, tun):
+    def test_expect_without_packets_error_says_no_packet_arrived(self, tun):
         with pytest.raises(ExpectationError, match="no packet arrived"):
             tun.expect(timeout=0.0)
 
-    def test_expect_mistyped_field_suggests_another(self, tun):
+    def test_expect_misspelled_field_error_suggests_a_field(self, tun):
         with pytest.raises(TypeError, match="did you mean dst_port"):
             tun.expect(TCP.where(dst_prot=80))
 
@@ -246,8 +246,8 @@ class TestExpect:
         with pytest.raises(TypeError, match=r"expect TCP\.where|is not an expectation"):
             tun.expect(value)
 
-    def test_expect_timeout_holds_under_constant_traffic(self, tun):
-        """Each check injects another request, so that only the timeout ends the wait."""
+    def test_expect_constant_traffic_ends_at_timeout(self, tun):
+        """Expect with a function that injects a packet at each call, so that only the timeout ends the wait."""
 
         def never(packet):
             tun.inject(*echo(tun))
@@ -266,7 +266,7 @@ class TestCapture:
         assert [packet.icmp.sequence_number for packet in tun.capture()] == [1, 2]
         assert tun.capture() == []
 
-    def test_capture_count_leaves_the_rest_unread(self, tun):
+    def test_capture_with_count_leaves_later_packets_unread(self, tun):
         for number in (1, 2, 3):
             tun.inject(*echo(tun, number))
         assert [packet.icmp.sequence_number for packet in tun.capture(2)] == [1, 2]
@@ -278,8 +278,8 @@ class TestCapture:
         with pytest.raises(ExpectationError, match="2 packets"):
             tun.capture(2, timeout=0.05)
 
-    def test_kernel_sends_no_packet_unasked(self, tun):
-        """Opening sockets and setting the link down and up sends no packet."""
+    def test_sockets_and_link_changes_send_no_packet(self, tun):
+        """Open sockets and set the link down and up: the kernel sends no packet."""
         tun.listen(80)
         tun.bind(5000)
         tun.device.down()
@@ -306,7 +306,7 @@ class TestPing:
             answer = ping.reply()
             assert (answer.address, answer.sequence_number, answer.payload) == ("10.1.2.3", number, b"marco")
 
-    def test_ping_own_address_is_answered(self, tun):
+    def test_ping_own_address_gets_a_reply(self, tun):
         assert tun.ping(tun.address).reply().address == tun.address
 
     def test_ping_without_reply_raises(self, tun):
@@ -328,10 +328,10 @@ class TestPing:
             ({"address": "10.1.2.255"}, "EACCES"),
         ],
     )
-    def test_ping_invalid_argument_names_the_remedy(self, tun, arguments, sentence):
+    def test_ping_invalid_argument_error_names_the_remedy(self, tun, arguments, sentence):
         with pytest.raises(KernelError, match=sentence) as caught:
             tun.ping(**arguments)
-        assert "; " in str(caught.value)  # a remedy follows
+        assert "; " in str(caught.value)  # A semicolon separates the reason and the remedy.
 
     def test_ping_large_payload_is_fragmented(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))

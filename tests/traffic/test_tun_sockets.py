@@ -13,7 +13,7 @@ PEER = "10.1.2.77"
 
 
 class TestSockets:
-    def test_listen_handshake_and_data_in_both_directions(self, tun):
+    def test_listen_after_handshake_sends_and_receives_data(self, tun):
         listener = tun.listen(80)
         here = {"src": PEER, "dst": tun.address}
         tun.inject(IPv4(**here), TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN))
@@ -29,7 +29,7 @@ class TestSockets:
             accepted.sendall(b"200 OK")
             assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
 
-    def test_connect_sends_syn_without_waiting(self, tun):
+    def test_connect_sends_syn_without_waiting_for_reply(self, tun):
         client = tun.connect("10.1.2.3", 80, src_port=5555)
         syn = tun.expect(TCP.where(flags=TCPFlag.SYN))
         assert (syn.tcp.src_port, syn.tcp.dst_port, syn.ip.dst) == (5555, 80, "10.1.2.3")
@@ -74,7 +74,7 @@ class TestSockets:
             (lambda tun: tun.emit(b""), "there are 0 bytes to send .EINVAL.; send at least one byte"),
         ],
     )
-    def test_socket_error_names_the_remedy(self, tun, attempt, message):
+    def test_socket_methods_invalid_argument_error_names_the_remedy(self, tun, attempt, message):
         with pytest.raises(KernelError, match=message) as caught:
             attempt(tun)
         assert "; " in str(caught.value)
@@ -86,7 +86,7 @@ class TestSockets:
 
 
 class TestPrograms:
-    def test_popen_ping_program_receives_injected_reply(self, tun):
+    def test_popen_ping_receives_injected_echo_reply(self, tun):
         ping = tun.popen(["ping", "-c", "1", "-p", "abcd", "10.1.2.3"], stdout=-1, text=True)
         request = tun.expect(ICMP.where(type=8), IPv4.where(dst="10.1.2.3"))
         assert request.payload.endswith(b"\xab\xcd" * 20)
@@ -94,11 +94,11 @@ class TestPrograms:
         assert "1 received" in ping.communicate(timeout=20)[0]
         assert ping.returncode == 0
 
-    def test_run_program_sees_the_namespace(self, tun):
+    def test_run_program_sees_devices_of_the_namespace(self, tun):
         shown = tun.run(["cat", "/proc/self/net/dev"], capture_output=True, text=True, check=True).stdout
         assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo", "tun0"]
 
-    def test_run_missing_program_is_named(self, tun):
+    def test_run_missing_program_error_names_it(self, tun):
         with pytest.raises(KernelError, match="no program 'no-such-program'"):
             tun.run(["no-such-program"])
 
