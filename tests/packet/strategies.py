@@ -6,7 +6,22 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from tunlab.packet import ICMP, IGMP, TCP, UDP, GroupRecord, IPFlag, IPv4, Packet, TCPFlag, ip_options, tcp_options
+from tunlab.packet import (
+    ARP,
+    ICMP,
+    IGMP,
+    TCP,
+    UDP,
+    VLAN,
+    Ethernet,
+    GroupRecord,
+    IPFlag,
+    IPv4,
+    Packet,
+    TCPFlag,
+    ip_options,
+    tcp_options,
+)
 from tunlab.packet.options import MAX_OPTIONS_LENGTH, Option, pad_options
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.transport.icmp import ERRORS
@@ -188,3 +203,16 @@ forced_transports = st.one_of(
 )
 ill = st.builds(Packet.of, forced, forced_transports, payloads)
 """Packets in which every field is forced to any value, so that nearly all of them have findings."""
+
+macs = st.binary(min_size=6, max_size=6)
+stations = macs.map(lambda data: bytes([data[0] & 0xFE]) + data[1:])
+ethernet = st.builds(Ethernet, dst=macs, src=stations)
+tags = st.lists(fields(VLAN, "pcp", "dei", vid=st.integers(0, 4094)), max_size=3)
+arp = fields(
+    ARP,
+    "operation",
+    sender_hardware=st.one_of(st.none(), stations),
+    target_hardware=macs,
+    sender_protocol=addresses,
+    target_protocol=addresses,
+)

@@ -87,6 +87,6 @@ def test_address_of_wrong_type_error_names_the_field(wrong):
 def test_missing_address_error_names_the_field():
     with pytest.raises(MalformedError) as error_info:
         IPv4(src="10.1.2.1")
-    assert str(error_info.value) == "IPv4.dst is None: required. Give it as text, as '10.1.2.1' or 'fd00::1'"
+    assert str(error_info.value).startswith("IPv4.dst is None: required. Give it as text, as '10.1.2.1', 'fd00::1' or")
     with pytest.raises(MalformedError, match=r"^IPv4\.src is None: required"):
         IPv4(dst="10.1.2.1")

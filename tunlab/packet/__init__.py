@@ -17,6 +17,9 @@ from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer
 from tunlab.packet.judgement import PacketLike, checksums, findings, reply
 from tunlab.packet.kinds import Extension, Link, Network, Transport
+from tunlab.packet.link.arp import ARP, ARPOperation
+from tunlab.packet.link.ethernet import Ethernet
+from tunlab.packet.link.vlan import VLAN
 from tunlab.packet.match import Difference, Match, Matchable, has
 from tunlab.packet.network.ipv4 import IPFlag, IPv4
 from tunlab.packet.network.ipv6 import IPv6
@@ -31,13 +34,17 @@ from tunlab.packet.transport.udp import UDP
 from tunlab.packet.truncated import TruncatedHeader
 
 __all__ = [
+    "ARP",
     "ICMP",
     "IGMP",
     "TCP",
     "UDP",
+    "VLAN",
+    "ARPOperation",
     "Checksum",
     "DestinationOptions",
     "Difference",
+    "Ethernet",
     "Extension",
     "Field",
     "Finding",

@@ -15,6 +15,7 @@ __tracebackhide__ = is_packet_error
 
 AddressLike: TypeAlias = str | IPv4Address
 IPv6AddressLike: TypeAlias = str | IPv6Address
+MACAddressLike: TypeAlias = str | bytes
 
 OCTET_TEXT = tuple(map(str, range(256)))
 """Each byte in decimal: joining four of these is the fastest way to format an IPv4 address in Python."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import IntFlag
 from typing import NamedTuple
 
-_ABBREVIATIONS = frozenset({"mtu", "ttl", "dscp", "ecn", "ihl"})
+_ABBREVIATIONS = frozenset({"mtu", "ttl", "dscp", "ecn", "ihl", "pcp", "dei", "vid"})
 
 
 class Field(NamedTuple):

@@ -56,6 +56,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         COERCE: Fields that accept several kinds of value, each with the function that converts it.
         LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
+        IS_LAST: True if no header can follow.
         ZERO_CHECKSUM: The number sent for a computed checksum of 0: 0xffff if 0 means that there is none.
     """
 
@@ -66,6 +67,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     COERCE: ClassVar[Mapping[str, Callable[[Any], object]]] = {}
     LENGTH_FROM: ClassVar[str] = ""
     CHECKSUM_OFFSET: ClassVar[int | None] = None
+    IS_LAST: ClassVar[bool] = False
     ZERO_CHECKSUM: ClassVar[int] = 0
 
     # ----- values
@@ -122,7 +124,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             if value is None and derived:
                 continue
             if value is UNSET:
-                rule = "required. Give it as text, as '10.1.2.1' or 'fd00::1'"
+                rule = "required. Give it as text, as '10.1.2.1', 'fd00::1' or '02:00:00:00:00:01'"
                 raise MalformedError(layer=type(self).__name__, field=field, value=None, rule=rule)
             held = self.coerce(field, value)
             if held is not value:

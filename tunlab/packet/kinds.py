@@ -17,6 +17,14 @@ __tracebackhide__ = is_packet_error
 class Link(Header, frozen=True, gc=False):
     """A header of the link layer. Bytes behind the packet in it are padding of a short frame, not a fault."""
 
+    def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
+        """Return the number for the type field before this header; None: that under which it is registered.
+
+        Args:
+            content: The bytes of this header and of what follows it.
+        """
+        return None
+
 
 class Network(Header, frozen=True, gc=False):
     """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries."""
@@ -94,6 +102,7 @@ class Transport(Header, frozen=True, gc=False):
 
     PROTOCOL: ClassVar[int]
     PSEUDO_HEADER: ClassVar[bool] = False
+    IS_LAST: ClassVar = True
     DERIVED: ClassVar = frozenset({"checksum"})
 
     if TYPE_CHECKING:

@@ -194,7 +194,10 @@ def _agrees(wanted: object, got: object) -> bool:
     if isinstance(wanted, Has):
         return isinstance(got, int) and got & wanted.flags == wanted.flags
     if isinstance(wanted, (IPv4Network, IPv6Network)):
-        return isinstance(got, str) and ip_address(got) in wanted
+        try:
+            return isinstance(got, str) and ip_address(got) in wanted
+        except ValueError:  # an address of ARP with another length
+            return False
     if callable(wanted):
         return bool(cast(Callable[[object], object], wanted)(got))
     return wanted == got

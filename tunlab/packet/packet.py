@@ -26,6 +26,8 @@ from tunlab.packet.address import OCTET_TEXT
 from tunlab.packet.header import Header
 from tunlab.packet.kinds import Link, Network, Transport
 from tunlab.packet.layers import first_header
+from tunlab.packet.link.arp import ARP
+from tunlab.packet.link.ethernet import MIN_FRAME, Ethernet
 from tunlab.packet.network.ipv4 import FRAGMENT, SERVICE, IPv4, new_ipv4, unpack_ipv4
 from tunlab.packet.tables import IP_PAYLOADS, LINK_TYPES
 from tunlab.packet.transport.icmp import ICMP
@@ -129,6 +131,16 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         return PacketError(f"the packet has no {name} header; it has {names}")
 
     @property
+    def ethernet(self) -> Ethernet:
+        """The outermost Ethernet header."""
+        return self[Ethernet]
+
+    @property
+    def arp(self) -> ARP:
+        """The ARP packet."""
+        return self[ARP]
+
+    @property
     def ip(self) -> IPv4:
         """The innermost IP header."""
         for header in reversed(self.headers):
@@ -183,6 +195,10 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         data = header.quoted(self.payload)
         return parse(data, wire_length=int.from_bytes(data[2:4], "big"))
 
+    def padded(self, size: int = MIN_FRAME) -> Packet:
+        """Return the packet with zeros added to its trailer up to `size` bytes, by default those of a short frame."""
+        return self.replace(trailer=self.trailer + bytes(max(size - len(build(self)), 0)))
+
     def __bytes__(self) -> bytes:
         return build(self)
 
@@ -192,7 +208,7 @@ def check_headers(headers: tuple[Header, ...]) -> None:
     if not headers or not isinstance(headers[0], (Network, Link)):
         raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first")
     for header in headers[:-1]:
-        if isinstance(header, (Transport, TruncatedHeader)):
+        if header.IS_LAST:
             names = ", ".join(type(each).__name__ for each in headers)
             name = type(header).__name__
             raise PacketError(f"{names}: no header can follow {name}. Give what it carries as bytes")

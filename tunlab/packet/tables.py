@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tunlab.errors import MalformedError
 from tunlab.packet.header import Header, Reader, layer_of
+from tunlab.packet.kinds import Link
 from tunlab.packet.truncated import TruncatedHeader
 
 LINK_TYPES: dict[int, Reader | None] = {101: None}
@@ -17,6 +18,12 @@ IP_VERSIONS: dict[int, Reader] = {}
 
 ETHERTYPES: dict[int, Reader] = {}
 """Readers by the EtherType of an Ethernet frame, a VLAN tag or a GRE header (IEEE 802 Numbers of IANA)."""
+
+LENGTH = 0
+"""The key of ETHERTYPES for all lengths, the numbers up to MAX_LENGTH: a frame of IEEE 802.3, in which LLC follows."""
+
+MAX_LENGTH = 1500
+"""The highest number in a type field that is a length (IEEE 802.3 clause 3.2.6)."""
 
 IP_PAYLOADS: dict[int, Reader] = {}
 """Readers by the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
@@ -52,6 +59,36 @@ def next_header_of(layer: str, inner: Header | None, content: bytes) -> int:
 def next_header_name(number: int | None) -> str:
     """Return the name of a protocol or extension header by its number, or "Other (89)"."""
     return "nothing" if number == NO_NEXT_HEADER else payload_name({**IP_PAYLOADS, **IPV6_EXTENSIONS}, number)
+
+
+def ethertype_reader(number: int) -> Reader | None:
+    """Return the reader of the content behind a type field with this number."""
+    return ETHERTYPES.get(number if number > MAX_LENGTH else LENGTH)
+
+
+def ethertype_of(layer: str, inner: Header | None, content: bytes) -> int:
+    """Return the type field of a header before `inner`.
+
+    Args:
+        content: The bytes of `inner` and of what follows it.
+
+    Raises:
+        MalformedError: If it cannot be computed.
+    """
+    number = inner.ethertype(content) if isinstance(inner, Link) else None
+    number = number_of(ETHERTYPES, inner) if number is None else number
+    if number is None:
+        rule = "no header follows that implies it. Give type=…"
+        raise MalformedError(layer=layer, field="type", value=None, rule=rule)
+    return number
+
+
+def ethertype_name(number: int | None) -> str:
+    """Return a type field as text: "IPv4 (0x0800)", "0x88b5", "length 38"."""
+    if number is None or number <= MAX_LENGTH:
+        return f"length {number}"
+    reader = ETHERTYPES.get(number)
+    return f"{number:#06x}" if reader is None else f"{layer_of(reader).__name__} ({number:#06x})"
 
 
 def number_of(table: dict[int, Reader], header: Header | None) -> int | None:

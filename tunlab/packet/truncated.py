@@ -26,6 +26,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
     """The first bytes of a header of the class `layer`, as `TruncatedHeader(TCP, data)`."""
 
     TAIL: ClassVar = "data"
+    IS_LAST: ClassVar = True
     COERCE: ClassVar = {"data": to_bytes}
     VIEWS: ClassVar = dict.fromkeys(("src_port", "dst_port", "seq", "type", "code"), ("data",))
 

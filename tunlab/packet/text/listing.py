@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tunlab.errors import PacketError
 from tunlab.packet.findings import Finding
 from tunlab.packet.judgement import PacketLike, layers_of
+from tunlab.packet.kinds import Network
 from tunlab.packet.layers import Layers
 from tunlab.packet.packet import Packet
 from tunlab.packet.values import is_packet_error, to_bytes
@@ -15,13 +16,14 @@ __tracebackhide__ = is_packet_error
 
 
 def listing(packet: PacketLike, *, verbose: bool = False) -> str:
-    """Return the packet as `tunlab dump` lists it: the IP header's main fields, a line each.
+    """Return the packet as `tunlab dump` lists it: the main fields of IP headers, a line each, or all fields of ARP.
 
     Args:
         verbose: Add every field of every header, the verdicts on checksums, and the options.
     """
     layers = layers_of(packet)
-    lines = ["=== Parsed IP Packet ==="]
+    is_ip = any(isinstance(layer.header, Network) for layer in layers.layers)
+    lines = [f"=== Parsed {'IP Packet' if is_ip else 'Frame'} ==="]
     for layer in layers.layers:
         lines += layer.header.listing(layer, verbose=verbose)
     found = layers.findings

@@ -1,0 +1,268 @@
+"""Ethernet headers and VLAN tags: fields, computed types, padding, findings, texts and the three laws."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.packet.golden import HOST, ROUTER, up
+from tests.packet.strategies import (
+    arp,
+    ethernet,
+    fields,
+    forced,
+    forced_transports,
+    headers,
+    numbers,
+    payloads,
+    sampled,
+    tags,
+    udp,
+)
+from tunlab.errors import MalformedError, PacketError, TruncatedError
+from tunlab.packet import (
+    ARP,
+    UDP,
+    VLAN,
+    Ethernet,
+    IPv4,
+    IPv6,
+    Packet,
+    build,
+    checksums,
+    complete,
+    findings,
+    hexdump,
+    listing,
+    parse,
+    summary,
+    to_dict,
+)
+from tunlab.packet.address import mac_text
+from tunlab.packet.text.diagram import header_diagram
+
+NEAR, FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
+HEAD = bytes.fromhex("020000000002 020000000001")
+TO_FAR = Ethernet(dst=FAR, src=NEAR)
+
+
+def read(data, **given):
+    return parse(data, link_type=1, **given)
+
+
+def frame(*parts):
+    return build(TO_FAR, *parts)
+
+
+def test_ethernet_header_is_parsed_and_built():
+    packet = read(HEAD + bytes.fromhex("88b5") + b"payload")
+    assert packet.ethernet == Ethernet(dst=FAR, src=NEAR, type=0x88B5)
+    assert (packet.payload, packet.trailer) == (b"payload", b"")
+    assert build(packet) == HEAD + bytes.fromhex("88b5") + b"payload"
+
+
+@pytest.mark.parametrize("address", ["02-00-00-00-00-0A", "2:0:0:0:0:a", bytes.fromhex("02000000000a")])
+def test_mac_address_is_held_as_lower_case_text(address):
+    assert Ethernet(dst=address, src=NEAR).dst == "02:00:00:00:00:0a"
+
+
+@pytest.mark.parametrize(
+    ("inner", "ethertype"),
+    [
+        (up(protocol=89), "0800"),
+        (IPv6(src="fd00::1", dst="fd00::2"), "86dd"),
+        (ARP(sender_protocol=HOST, target_protocol=ROUTER), "0806"),
+        (VLAN(type=0x88B5), "8100"),
+        (VLAN(type=0x8100), "88a8"),
+    ],
+)
+def test_type_is_computed_from_the_next_header(inner, ethertype):
+    assert frame(inner)[12:14].hex() == ethertype
+
+
+def test_type_without_a_next_header_must_be_given():
+    with pytest.raises(MalformedError, match=r"^Ethernet.type is None: no header follows that implies it. Give type="):
+        frame(b"payload")
+
+
+def test_missing_address_is_required():
+    with pytest.raises(
+        MalformedError, match=r"^Ethernet.src is None: required. Give it as text, .*02:00:00:00:00:01'$"
+    ):
+        Ethernet(dst=FAR)
+
+
+def test_header_after_arp_is_refused():
+    with pytest.raises(PacketError, match="no header can follow ARP"):
+        frame(ARP(sender_protocol=HOST, target_protocol=ROUTER), UDP())
+
+
+def test_padding_is_added_only_on_request():
+    packet = Packet.of(TO_FAR, up(), UDP(1, 2), b"abc")
+    assert len(build(packet)) == 45
+    padded = packet.padded()
+    assert (len(build(padded)), padded.trailer) == (60, bytes(15))
+    assert packet.padded(64).padded(60) == packet.padded(64)
+    assert read(build(padded)) == complete(padded)
+    assert findings(padded) == []
+
+
+def test_padding_of_a_received_frame_is_the_trailer():
+    data = frame(up(), UDP(1, 2), b"abc") + b"padding"
+    packet = read(data)
+    assert (packet.payload, packet.trailer) == (b"abc", b"padding")
+    assert build(packet) == data
+    assert findings(packet) == []
+
+
+def test_service_and_customer_tags_of_any_depth_are_parsed():
+    tags = [VLAN(vid=number, pcp=number) for number in range(1, 5)]
+    data = frame(*tags, up(), UDP(1, 2))
+    assert data[12:28].hex(" ", 4) == "88a82001 88a84002 88a86003 81008004"
+    packet = read(data)
+    assert [header.vid for header in packet if isinstance(header, VLAN)] == [1, 2, 3, 4]
+    assert packet.get(VLAN, 3).pcp == 4
+    assert packet.ip.src == HOST
+
+
+def test_tag_before_802_1ad_is_parsed():
+    assert read(HEAD + bytes.fromhex("9100 0005 88b5"))[VLAN] == VLAN(vid=5, type=0x88B5)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentences"),
+    {
+        "group source": (
+            bytes.fromhex("020000000002 010000000001 88b5"),
+            ["Ethernet src: a group address cannot be the source (IEEE 802.3 clause 3.2.3)"],
+        ),
+        "no EtherType": (
+            HEAD + bytes.fromhex("05dd"),
+            ["Ethernet type: 1501 to 1535 are neither a length nor an EtherType (IEEE 802.3 clause 3.2.6)"],
+        ),
+        "reserved VLAN": (
+            HEAD + bytes.fromhex("8100 0fff 88b5"),
+            ["VLAN vid: 4095 is reserved (IEEE 802.1Q table 9-2)"],
+        ),
+        "tag cut short": (
+            HEAD + bytes.fromhex("8100 00"),
+            ["VLAN header: the header is cut short (needed 4, got 1, limited by the end of the input)"],
+        ),
+        "IPv6 with IPv4's type": (
+            HEAD + bytes.fromhex("0800 60") + bytes(39),
+            ["IPv4 version: an IPv4 header begins with the version 4 (RFC 791 section 3.1)"],
+        ),
+        "nothing behind the header": (
+            HEAD + bytes.fromhex("0800"),
+            ["IPv4 header: the header is cut short (needed 20, got 0, limited by the end of the input)"],
+        ),
+    }.values(),
+)
+def test_fault_of_a_frame_is_found(data, sentences):
+    packet = read(data)
+    assert list(map(str, findings(packet))) == sentences
+    assert build(packet) == data
+
+
+@pytest.mark.parametrize("size", range(14))
+def test_frame_without_a_whole_ethernet_header_is_rejected(size):
+    with pytest.raises(TruncatedError, match=f"^Ethernet header needs 14 bytes, got {size}"):
+        read(bytes(size))
+
+
+def test_checksum_offsets_count_from_the_frame():
+    data = bytearray(frame(VLAN(vid=1), up(), UDP(1, 2)))
+    data[18 + 20 + 7] ^= 1
+    (finding,) = findings(read(bytes(data)))
+    assert (finding.layer, finding.field, finding.offset) == ("UDP", "checksum", 18 + 20 + 6)
+    assert [each.layer for each in checksums(read(bytes(data)))] == ["IPv4", "UDP"]
+
+
+def test_frame_texts():
+    packet = read(frame(VLAN(vid=7, pcp=5), up(), UDP(1, 2), b"abc"))
+    assert summary(packet) == f"vlan 7, p 5, IP {HOST}.1 > {ROUTER}.2: UDP, length 3"
+    assert listing(packet).startswith("=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n")
+    assert listing(packet, verbose=True).startswith(
+        f"=== Parsed IP Packet ===\nEthernet:\n  Dst: {FAR}\n  Src: {NEAR}\n  Type: VLAN (0x8100)\n"
+        "VLAN:\n  PCP: 5\n  DEI: 0\n  VID: 7\n  Type: IPv4 (0x0800)\nIP Packet:\n"
+    )
+    assert to_dict(packet)["vlan"] == {"pcp": 5, "dei": 0, "vid": 7, "type": 0x800}
+    assert summary(read(HEAD + bytes.fromhex("88b5 00"))) == f"{NEAR} > {FAR}, 0x88b5, length 1"
+    assert summary(read(HEAD + bytes.fromhex("8100 0001 88b5 00"))) == "vlan 1, 0x88b5, length 1"
+    assert hexdump(HEAD + bytes.fromhex("0800")).endswith("02 00 00 00\n00 02 02 00\n00 00 00 01\n08 00")
+
+
+def test_ethernet_diagram_has_addresses_and_type():
+    drawing = "\n".join(header_diagram(TO_FAR.replace(type=0x800), {"dst"}))
+    assert FAR in drawing
+    assert NEAR in drawing
+    assert "^^^" in drawing
+
+
+def test_frames_are_matched_by_address_and_vlan():
+    packet = read(frame(VLAN(vid=7), up(), UDP(1, 2)))
+    match = Ethernet.where(dst="02-00-00-00-00-02") & VLAN.where(vid=range(5, 9)) & IPv4.where(src=HOST)
+    assert match.matches(packet)
+    (difference,) = VLAN.where(vid=8).difference(packet)
+    assert str(difference) == "VLAN.vid: wanted 8, got 7"
+    with pytest.raises(MalformedError, match="not a MAC address"):
+        Ethernet.where(dst=HOST)
+
+
+frames = st.builds(
+    lambda link, between, inner: Packet.of(link, *between, *inner),
+    ethernet,
+    tags,
+    st.one_of(st.tuples(headers, udp, payloads), st.tuples(arp)),
+)
+
+
+@given(frames, st.binary(max_size=40))
+@sampled(300)
+def test_frames_obey_the_three_laws(packet, padding):
+    packet = packet.replace(trailer=padding)
+    data = build(packet)
+    assert build(read(data)) == data
+    assert read(data) == complete(packet)
+    assert findings(packet) == []
+
+
+forced_links = st.tuples(
+    fields(Ethernet, "type", dst=st.binary(min_size=6, max_size=6), src=st.binary(min_size=6, max_size=6)),
+    fields(VLAN, *dict(VLAN.LAYOUT)),
+)
+ethertypes = st.sampled_from([0, 3, 40, 1501, 0x800, 0x806, 0x8100, 0x86DD, 0x88A8, 0x9100, 0x6558])
+
+
+@given(forced_links, ethertypes, ethertypes, st.one_of(forced, arp), forced_transports, payloads, numbers(7))
+@sampled(500)
+def test_law_1_with_forced_frames_cut_at_any_length(links, first, second, inner, transport, payload, size):
+    outer, tag = links
+    parts = [outer.replace(type=first), tag.replace(type=second)]
+    data = b"".join([build(*parts), inner.replace(**sender(inner)).to_bytes(), transport.to_bytes(), payload])[:size]
+    if len(data) < 14:
+        with pytest.raises(TruncatedError):
+            read(data)
+        return
+    packet = read(data)
+    assert build(packet) == data
+    assert complete(packet) == packet
+    found = findings(packet)
+    assert [each.offset for each in found] == sorted(each.offset for each in found)
+    assert summary(packet)
+    assert listing(packet, verbose=True)
+    assert to_dict(packet)["findings"] == list(map(str, found))
+
+
+def sender(inner):
+    """Return the fields without which the bytes of a header cannot be written."""
+    if isinstance(inner, ARP):
+        return {"sender_hardware": mac_text(bytes(6)), "hardware_length": 6, "protocol_length": 4}
+    return {}
+
+
+@given(st.binary(min_size=14, max_size=100))
+@sampled(300)
+def test_law_1_with_random_frames(data):
+    packet = read(data)
+    assert build(packet) == data
+    assert summary(packet)
