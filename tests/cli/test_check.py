@@ -10,7 +10,7 @@ from tunlab.lab.lab_files import ready_labs
 READY = sorted(ready_labs())
 
 
-def test_check_ready_labs_have_no_problems(tunlab):
+def test_check_of_ready_labs_finds_no_problems(tunlab):
     assert {"default", "two-hosts", "router", "nat", "bridge", "dual-stack", "two-stacks"} <= set(READY)
     result = tunlab("check", *READY, *map(str, ready_labs().values()))
     assert (result.status, result.err) == (0, "")
@@ -55,7 +55,7 @@ def test_check_prints_missing_programs_and_files(tunlab, tmp_path):
     }  # fmt: skip
 
 
-def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path, broken_file):
+def test_check_prints_all_300_mistakes_while_up_prints_the_first_20(tunlab, tmp_path, broken_file):
     file = tmp_path / "many.toml"
     file.write_text("[nodes]\n" + "".join(f"n{number} = {{ no = 1 }}\n" for number in range(300)))
     lines = tunlab("up", str(file)).err.splitlines()
@@ -72,7 +72,7 @@ def test_check_prints_all_of_many_mistakes_and_up_the_first_20(tunlab, tmp_path,
         ('container = "x"', "there is no engine: the socket /nonexistent.sock does not exist; start it, or give"),
     ],
 )
-def test_check_missing_engine_is_a_problem(tunlab, tmp_path, monkeypatch, node, message):
+def test_check_of_a_lab_with_containers_reports_a_missing_docker_engine(tunlab, tmp_path, monkeypatch, node, message):
     monkeypatch.setenv("DOCKER_HOST", "unix:///nonexistent.sock")
     file = tmp_path / "mine.toml"
     file.write_text(f"[nodes]\na = {{ {node} }}\n")
@@ -82,7 +82,7 @@ def test_check_missing_engine_is_a_problem(tunlab, tmp_path, monkeypatch, node, 
     assert checked.out.count("no problems") == 1
 
 
-def test_check_missing_netem_is_a_problem(tunlab, tmp_path):
+def test_check_of_a_lab_with_delay_reports_missing_netem(tunlab, tmp_path):
     has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
     file = tmp_path / "mine.toml"
     file.write_text('[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "1ms"\n')
@@ -90,7 +90,7 @@ def test_check_missing_netem_is_a_problem(tunlab, tmp_path):
     assert (result.status, "this kernel has no netem" in result.err) == ((0, False) if has_netem else (78, True))
 
 
-def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_directory):
+def test_check_reports_files_that_cannot_be_mounted_at_their_path(tunlab, tmp_path, run_directory):
     (tmp_path / "x").write_text("")
     file = tmp_path / "mine.toml"
     paths = ["/new/dir/x", "/sys/x", "/etc", f"{tmp_path}/no/x", "/etc/new/dir/x", "/usr/new/x", f"{tmp_path}/y"]
@@ -110,14 +110,14 @@ def test_check_impossible_file_targets_are_problems(tunlab, tmp_path, run_direct
     assert not run_directory.exists()
 
 
-def test_check_file_over_1_mib_is_refused(tunlab):
+def test_check_file_over_1_mib_exits_78(tunlab):
     result = tunlab("check", "/dev/zero")
     assert (result.status, result.err) == (
         78, "tunlab: /dev/zero: larger than 1 MiB. Give a lab file.\n"
     )  # fmt: skip
 
 
-def test_check_reads_pipe_with_timeout(tunlab, tmp_path, monkeypatch):
+def test_check_reads_a_pipe_and_exits_78_if_it_stays_empty(tunlab, tmp_path, monkeypatch):
     reading, writing = os.pipe()
     os.write(writing, b"[nodes]\nxyz = { no = 1 }\n")
     os.close(writing)
@@ -131,7 +131,7 @@ def test_check_reads_pipe_with_timeout(tunlab, tmp_path, monkeypatch):
     assert (result.status, result.err) == (78, f"tunlab: {fifo}: {problem}\n")
 
 
-def test_check_invalid_toml_names_the_line(tunlab, tmp_path):
+def test_check_invalid_toml_error_names_the_line(tunlab, tmp_path):
     file = tmp_path / "x.toml"
     file.write_text("[nodes]\nclient = {\n")
     result = tunlab("check", str(file))
@@ -140,7 +140,7 @@ def test_check_invalid_toml_names_the_line(tunlab, tmp_path):
     assert "line 2" in result.err or "line 3" in result.err
 
 
-def test_check_unknown_name_suggests_ready_lab(tunlab):
+def test_check_misspelled_lab_name_suggests_the_ready_lab(tunlab):
     result = tunlab("check", "ruoter")
     assert result.status == 78
     sentence = "tunlab: ruoter: there is no such file or ready lab. Did you mean router? The ready "

@@ -25,14 +25,14 @@ def without_ping(environment, tmp_path):
     return {**environment, "PATH": str(tmp_path)}
 
 
-def test_demo_with_ping_prints_what_readme_shows(command, need):
+def test_demo_with_ping_program_prints_the_output_in_the_readme(command, need):
     assert need("ping")
     result = command("demo")
     assert (result.status, result.err) == (0, "")
     assert_printed(SHOWN, result.out)
 
 
-def test_demo_without_ping_prints_what_readme_says(command, without_ping):
+def test_demo_without_ping_program_prints_the_output_in_the_readme(command, without_ping):
     result = command("demo", env=without_ping)
     assert (result.status, result.err) == (0, "")
     first, reply = WITHOUT_PING
@@ -41,7 +41,7 @@ def test_demo_without_ping_prints_what_readme_says(command, without_ping):
     assert_printed(f"{created}\n{first}\n{packets}{reply}\n…", result.out)
 
 
-def test_demo_unprivileged_enters_user_namespace(command, as_nobody):
+def test_demo_as_unprivileged_user_enters_a_user_namespace(command, as_nobody):
     result = command("demo", prefix=as_nobody())
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith(
@@ -50,7 +50,7 @@ def test_demo_unprivileged_enters_user_namespace(command, as_nobody):
     assert "1 received" in result.out
 
 
-def test_demo_unprivileged_without_ping_uses_ping_socket(command, as_nobody, without_ping):
+def test_demo_as_unprivileged_user_without_ping_program_prints_the_reply(command, as_nobody, without_ping):
     result = command("demo", prefix=(*as_nobody(), "env", f"PATH={without_ping['PATH']}"))
     assert (result.status, result.err) == (0, "")
     assert "64 bytes from 10.1.2.3: icmp_seq=1 time=" in result.out
@@ -64,7 +64,7 @@ def test_demo_without_capabilities_exits_77(command, without_capabilities):
     )
 
 
-def test_demo_without_tun_node_exits_77(command, without_tun_node):
+def test_demo_without_dev_net_tun_exits_77(command, without_tun_node):
     result = command("demo", prefix=without_tun_node)
     assert (result.status, result.out) == (77, "")
     assert "/dev/net/tun does not exist" in result.err.splitlines()[-1]

@@ -4,7 +4,7 @@ import json
 import os
 
 
-def test_doctor_as_root_finds_tun_support(command):
+def test_doctor_as_root_reports_a_working_tun_device(command):
     result = command("doctor", "--json")
     assert result.status == 0
     probes = {each["name"]: each for each in json.loads(result.out)}
@@ -12,7 +12,7 @@ def test_doctor_as_root_finds_tun_support(command):
     assert probes["TUN device"]["ok"] is True
 
 
-def test_doctor_missing_tun_node_prints_remedy(command, without_tun_node):
+def test_doctor_without_dev_net_tun_prints_a_remedy(command, without_tun_node):
     result = command("doctor", prefix=without_tun_node)
     assert result.status == 77
     assert "MISSING  /dev/net/tun" in result.out
@@ -20,7 +20,7 @@ def test_doctor_missing_tun_node_prints_remedy(command, without_tun_node):
     assert result.err == "\ntunlab does not work on this machine; see MISSING above\n"
 
 
-def test_doctor_unprivileged_checks_in_user_namespace(command, as_nobody):
+def test_doctor_as_unprivileged_user_checks_in_a_user_namespace(command, as_nobody):
     result = command("doctor", prefix=as_nobody())
     assert (result.status, result.err) == (0, "\ntunlab works on this machine, rootless; tunlab up needs root\n")
     assert not [line for line in result.out.splitlines() if line.startswith("MISSING")]
@@ -30,14 +30,14 @@ def test_doctor_unprivileged_checks_in_user_namespace(command, as_nobody):
     assert result.out.count(", rootless\n") == sum(each["rootless"] for each in probes.values())
 
 
-def test_doctor_unprivileged_unreadable_tun_node_is_missing(command, as_nobody):
+def test_doctor_as_unprivileged_user_reports_unreadable_dev_net_tun_as_missing(command, as_nobody):
     result = command("doctor", prefix=as_nobody(mode="600"))
     assert (result.status, result.err) == (77, "\ntunlab does not work on this machine; see MISSING above\n")
     missing = [line.split()[1] for line in result.out.splitlines() if line.startswith("MISSING")]
     assert missing == ["/dev/net/tun", "TUN"]
 
 
-def test_doctor_without_engine_exits_0(command, environment):
+def test_doctor_without_docker_engine_exits_0(command, environment):
     result = command("doctor", env={**environment, "DOCKER_HOST": "unix:///nonexistent/docker.sock"})
     assert result.status == 0
     assert "there is no engine: the socket /nonexistent/docker.sock does not exist" in result.out

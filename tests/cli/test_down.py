@@ -13,7 +13,7 @@ from tunlab.kernel.namespace.netns import Netns
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_removes_everything(tunlab, run_directory):
+def test_down_removes_the_lab_and_all_its_files(tunlab, run_directory):
     result = tunlab("down", "lab")
     assert (result.status, result.out) == (0, "lab is down: removed tun0, its namespace\n")
     assert list(run_directory.iterdir()) == []
@@ -30,7 +30,7 @@ def test_down_kills_processes_in_the_lab(tunlab, start, need, list_labs):
     assert inside.end().status == -signal.SIGKILL
 
 
-def test_down_ends_dump_with_error(tunlab, dump):
+def test_down_ends_a_running_dump_with_exit_code_73(tunlab, dump):
     running = dump()
     assert tunlab("down").status == 0
     result = running.end()
@@ -49,7 +49,7 @@ def test_down_unknown_lab_exits_73(tunlab):
     assert tunlab("down").err == "tunlab: no lab exists; there is nothing to remove\n"
 
 
-def test_down_without_name_and_several_labs_exits_73(tunlab, list_labs):
+def test_down_without_name_and_with_two_labs_exits_73(tunlab, list_labs):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab("down")
@@ -62,7 +62,7 @@ def test_down_without_name_and_several_labs_exits_73(tunlab, list_labs):
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
+def test_down_from_inside_the_lab_exits_73(tunlab, start, list_labs):
     inside = start("exec", "lab", sys.executable, "-m", "tunlab", "down", "lab").end()
     assert (inside.status, inside.err) == (
         73,
@@ -72,7 +72,7 @@ def test_down_from_inside_the_lab_is_refused(tunlab, start, list_labs):
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_gone_lab_removes_directory(tunlab, run_directory, list_labs):
+def test_down_lab_without_namespaces_removes_its_directory(tunlab, run_directory, list_labs):
     # After a reboot, a run directory on disk still has the files, but not the mount.
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
@@ -86,7 +86,7 @@ def test_down_gone_lab_removes_directory(tunlab, run_directory, list_labs):
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_leaves_foreign_namespace_alone(tunlab, run_directory, list_labs):
+def test_down_keeps_processes_in_a_namespace_of_another_program(tunlab, run_directory, list_labs):
     pinned = run_directory / "lab" / "net"
     subprocess.run(["umount", pinned], check=True)
     with Netns.create() as other:
@@ -100,7 +100,7 @@ def test_down_leaves_foreign_namespace_alone(tunlab, run_directory, list_labs):
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_foreign_file_in_directory_is_kept(tunlab, run_directory):
+def test_down_with_another_programs_file_in_the_lab_directory_exits_73(tunlab, run_directory):
     foreign = run_directory / "lab" / "notes.txt"
     foreign.write_text("mine")
     result = tunlab("down")
@@ -115,7 +115,7 @@ def test_down_foreign_file_in_directory_is_kept(tunlab, run_directory):
     assert tunlab("down").status == 0
 
 
-def test_down_unrecorded_namespace_asks_for_umount(tunlab, run_directory):
+def test_down_with_an_unrecorded_namespace_mount_suggests_umount(tunlab, run_directory):
     pinned = run_directory / "lab" / "net"
     pinned.parent.mkdir(parents=True)
     with Netns.create() as other:
@@ -131,12 +131,12 @@ def test_down_unrecorded_namespace_asks_for_umount(tunlab, run_directory):
     assert tunlab("down").status == 0
 
 
-def test_down_names_every_tun(tunlab):
+def test_down_prints_every_removed_tun(tunlab):
     tunlab("up", "two-stacks")
     assert tunlab("down", "two-stacks").out == "two-stacks is down: removed tun0, tun1, its namespace\n"
 
 
-def test_down_counts_namespaces_and_processes(tunlab):
+def test_down_prints_how_many_namespaces_and_processes_it_removed(tunlab):
     tunlab("up", "bridge")
     assert tunlab("down", "bridge").out == "bridge is down: removed 5 namespaces\n"
     tunlab("up", "router")
@@ -144,7 +144,7 @@ def test_down_counts_namespaces_and_processes(tunlab):
     assert re.fullmatch(r"router is down: removed tun0, 4 namespaces, 1 process \(\d+\)\n", result)
 
 
-def test_gc_removes_broken_and_gone_labs_only(tunlab, command, need, run_directory):
+def test_gc_removes_only_unfinished_labs_and_labs_without_namespaces(tunlab, command, need, run_directory):
     strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", "trace=mount")
     killed = command("up", "bridge", prefix=(*strace, "-e", "inject=mount:signal=KILL:when=3"))
     assert killed.status == -signal.SIGKILL

@@ -33,7 +33,7 @@ IPV6 = b"\x60" + bytes(39)
 SENT = {"icmp": ICMP_, "igmp": IGMP_, "tcp": TCP_, "udp": UDP_, "ospf": OSPF, "ipv6": IPV6}
 
 
-def test_dump_link_shows_completed_checksums(command, start, router, need):
+def test_dump_of_a_veth_shows_good_tcp_checksums(command, start, router, need):
     dump = start("dump", "router/server", "--port", "80", "--count", "5", "--json")
     dump.wait_for("listening on eth0 in node server of lab router")
     assert command("exec", "client", "--", need("curl"), "--silent", "--max-time", "20", "http://server/").status == 0
@@ -46,7 +46,7 @@ def test_dump_link_shows_completed_checksums(command, start, router, need):
     assert {each["checksums"]["tcp"] for each in others} == {"good"}
 
 
-def test_dump_other_interface_of_node(start, router, command, need):
+def test_dump_interface_option_shows_packets_of_that_interface(start, router, command, need):
     dump = start("dump", "router/router", "--interface", "lan0", "--protocol", "icmp", "--count", "2", "--oneline")
     dump.wait_for("listening on lan0 in node router of lab router")
     command("exec", "client", "--", need("ping"), "-c", "1", "server")
@@ -56,7 +56,7 @@ def test_dump_other_interface_of_node(start, router, command, need):
 
 
 @pytest.mark.usefixtures("router")
-def test_dump_lab_with_several_nodes_shows_tun(start, command, need):
+def test_dump_lab_with_several_nodes_shows_packets_of_its_only_tun(start, command, need):
     dump = start("dump", "router", "--count", "1", "--oneline")
     dump.wait_for("listening on tun0 in node stack of lab router")
     command("exec", "stack", "--", need("ping"), "-c", "1", "-W", "0.1", "10.9.0.2")
@@ -64,14 +64,14 @@ def test_dump_lab_with_several_nodes_shows_tun(start, command, need):
 
 
 @pytest.mark.usefixtures("router")
-def test_dump_unknown_interface_is_an_error(tunlab):
+def test_dump_unknown_interface_prints_an_error_naming_it(tunlab):
     result = tunlab("dump", "router/client", "--interface", "eth7")
     assert result.status in (71, 73)
     assert "eth7" in result.err
     assert result.err.count("\n") == 1
 
 
-def test_dump_link_ends_with_error_when_lab_goes_down(tunlab, start, router):
+def test_dump_of_a_veth_exits_73_when_the_lab_is_taken_down(tunlab, start, router):
     dump = start("dump", "router/client")
     dump.wait_for("listening")
     tunlab("down", "router")
@@ -82,7 +82,7 @@ def test_dump_link_ends_with_error_when_lab_goes_down(tunlab, start, router):
     )
 
 
-def test_dump_at_both_ends_of_a_link_releases_namespaces(tunlab, assert_released, start):
+def test_dump_at_both_ends_of_a_link_exits_73_when_the_lab_is_taken_down(tunlab, assert_released, start):
     """Each dump holds one end of the link, so neither socket reports that the lab is down."""
     tunlab("up", "two-hosts")
     with assert_released("two-hosts", "a", "b"):
@@ -93,7 +93,7 @@ def test_dump_at_both_ends_of_a_link_releases_namespaces(tunlab, assert_released
         assert [dump.end().status for dump in dumps] == [73, 73]
 
 
-def test_dump_listing_of_a_real_ping(dump, command, need):
+def test_dump_of_an_echo_request_prints_listing_and_hex_dump(dump, command, need):
     running = dump("--count", "1")
     command("exec", "lab", "--", need("ping"), "-c", "1", "-W", "0.1", PEER)
     result = running.end()
@@ -121,7 +121,7 @@ def test_dump_listing_of_a_real_ping(dump, command, need):
     assert result.err == "1 packet shown\n"
 
 
-def test_dump_verbose_prints_every_field(dump, send):
+def test_dump_verbose_option_prints_every_field(dump, send):
     running = dump("--count", "1", "--verbose")
     send(build(IPv4(src=OWN, dst=PEER, ttl=9, checksum=0), ICMP.echo_request(7, 1)))
     out = running.end().out
@@ -130,7 +130,7 @@ def test_dump_verbose_prints_every_field(dump, send):
     assert "ICMP:\n  Type: 8 (echo request)\n" in out
 
 
-def test_dump_oneline_prints_summaries(dump, send):
+def test_dump_oneline_option_prints_one_summary_per_packet(dump, send):
     running = dump("--count", "2", "--oneline")
     send(ECHO, build(IPv4(src=OWN, dst=PEER), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN)))
     lines = running.end().out.splitlines()
@@ -139,7 +139,7 @@ def test_dump_oneline_prints_summaries(dump, send):
     assert " IP 10.1.2.1.1 > 10.1.2.3.2: Flags [S]" in lines[1]
 
 
-def test_dump_json_has_fields_and_bytes(dump, send):
+def test_dump_json_option_prints_fields_and_bytes(dump, send):
     running = dump("--count", "1", "--json")
     send(ECHO)
     (line,) = running.end().out.splitlines()
@@ -151,7 +151,7 @@ def test_dump_json_has_fields_and_bytes(dump, send):
     assert seen["time"].endswith(f"{seen['time_ns'] % 10**9:09}Z")
 
 
-def test_dump_non_ipv4_prints_parse_error(dump, send):
+def test_dump_of_non_ipv4_packets_prints_the_parse_error(dump, send):
     running = dump("--count", "2", "--all")
     send(b"\x60" + bytes(39), b"\x45\x00")
     out = running.end().out
@@ -160,7 +160,7 @@ def test_dump_non_ipv4_prints_parse_error(dump, send):
     assert out.count("=== Raw Packet Hexdump ===") == 2
 
 
-def test_dump_json_non_ipv4_has_parse_error(dump, send):
+def test_dump_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send):
     running = dump("--count", "1", "--all", "--json")
     send(b"\x45\x00")
     seen = json.loads(running.end().out)
@@ -191,7 +191,7 @@ def test_dump_json_non_ipv4_has_parse_error(dump, send):
         (("--protocol", "tcp", "--port", "53"), ""),
     ],
 )
-def test_dump_filter_options_select_packets(dump, send, tunlab, lab, options, shown):
+def test_dump_filter_options_show_only_matching_packets(dump, send, tunlab, lab, options, shown):
     running = dump("--json", *options)
     send(*SENT.values())
     wanted = [SENT[name].hex() for name in shown.split()]
@@ -201,7 +201,7 @@ def test_dump_filter_options_select_packets(dump, send, tunlab, lab, options, sh
     assert (result.out, result.err) == ("", f"{len(wanted)} packet{'' if len(wanted) == 1 else 's'} shown\n")
 
 
-def test_dump_shows_injected_packet_and_answer(dump, tunlab):
+def test_dump_shows_injected_packet_and_the_kernels_answer(dump, tunlab):
     running = dump("--count", "2", "--json")
     assert tunlab("inject", ECHO.hex()).status == 0
     first, second = map(json.loads, running.end().out.splitlines())
@@ -209,7 +209,7 @@ def test_dump_shows_injected_packet_and_answer(dump, tunlab):
     assert (second["direction"], second["icmp"]["type"], second["ipv4"]["dst"]) == ("out", 0, PEER)
 
 
-def test_dump_observes_foreign_reader(start, lab):
+def test_dump_shows_packets_of_a_tun_that_another_program_has_open(start, lab):
     with lab.netns() as netns, TunDevice.attach(netns, "tun0") as device:
         running = start("dump", "lab", "--count", "2", "--json")
         result = running.wait_for("listening")
@@ -222,7 +222,7 @@ def test_dump_observes_foreign_reader(start, lab):
     assert (second["direction"], second["icmp"]["type"]) == ("out", 0)
 
 
-def test_dump_second_dump_observes_the_first(dump, start, send):
+def test_dump_started_twice_shows_the_same_packets_in_both(dump, start, send):
     first = dump("--count", "1", "--json")
     second = start("dump", "--count", "1", "--json")
     second.wait_for("another program has open")
@@ -231,13 +231,13 @@ def test_dump_second_dump_observes_the_first(dump, start, send):
     assert seen == [ECHO.hex()] * 2
 
 
-def test_dump_shows_tunlab_ping(dump, tunlab):
+def test_dump_shows_the_echo_request_of_tunlab_ping(dump, tunlab):
     running = dump("--count", "1", "--oneline")
     assert tunlab("ping", PEER, "--timeout", "0.05").status == 1
     assert f"{OWN} > {PEER}: ICMP echo request" in running.end().out
 
 
-def test_dump_write_is_readable_by_tshark(dump, send, need, tmp_path):
+def test_dump_write_option_creates_a_file_that_tshark_reads(dump, send, need, tmp_path):
     file = tmp_path / "dump.pcapng"
     running = dump("--count", "2", "--write", str(file))
     send(ICMP_, UDP_, TCP_)
@@ -249,7 +249,7 @@ def test_dump_write_is_readable_by_tshark(dump, send, need, tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_unwritable_file_exits_71(tunlab, tmp_path):
+def test_dump_write_option_with_missing_directory_exits_71(tunlab, tmp_path):
     result = tunlab("dump", "--write", str(tmp_path / "no" / "dump.pcapng"))
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(f"tunlab: open {tmp_path}/no/dump.pcapng")
@@ -257,7 +257,7 @@ def test_dump_unwritable_file_exits_71(tunlab, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_dump_signal_exits_0(dump, send, number, run_directory):
+def test_dump_ended_by_sigint_or_sigterm_exits_0(dump, send, number, run_directory):
     running = dump("--oneline")
     assert (run_directory / "lab" / "tun0.inject").stat().st_mode & 0o777 == 0o600
     send(ECHO)
@@ -266,7 +266,7 @@ def test_dump_signal_exits_0(dump, send, number, run_directory):
     assert not (run_directory / "lab" / "tun0.inject").exists()
 
 
-def test_dump_closed_pipe_exits_0(dump, send):
+def test_dump_to_a_closed_pipe_exits_0(dump, send):
     reading, writing = os.pipe()
     running = dump("--oneline", stdout=writing)
     os.close(writing)
@@ -278,14 +278,14 @@ def test_dump_closed_pipe_exits_0(dump, send):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_timeout_before_count_exits_1(tunlab):
+def test_dump_timeout_before_count_packets_exits_1(tunlab):
     assert tunlab("dump", "--timeout", "0.01").status == 0
     result = tunlab("dump", "--timeout", "0.01", "--count", "1")
     assert (result.status, result.out) == (1, "")
     assert result.err.endswith("0 packets shown\ntunlab: timeout of 0.01 s: 0 of 1 packets were shown\n")
 
 
-def test_dump_after_killed_dump_opens_the_tun(dump, start, tunlab, run_directory):
+def test_dump_after_a_killed_dump_opens_the_tun_again(dump, start, tunlab, run_directory):
     dump().end(signal.SIGKILL)
     assert (run_directory / "lab" / "tun0.inject").exists()
     assert tunlab("inject", ECHO.hex()).status == 0
@@ -328,18 +328,18 @@ def test_dump_invalid_option_exits_2(tunlab, options, sentence):
     assert sentence in result.err
 
 
-def test_dump_json_and_oneline_exit_2(tunlab):
+def test_dump_json_with_oneline_option_exits_2(tunlab):
     for options in (("--json", "--oneline"), ("--oneline", "--json")):
         result = tunlab("dump", *options)
         assert (result.status, result.out) == (2, "")
         assert "--json and --oneline exclude each other; give one of them" in result.err
 
 
-def test_dump_without_lab_exits_73(tunlab):
+def test_dump_with_no_lab_up_exits_73(tunlab):
     assert tunlab("dump") == (73, "", "tunlab: no lab is up; `tunlab up` creates one\n")
 
 
-def test_dump_several_labs_exit_73(tunlab):
+def test_dump_without_name_and_with_two_labs_up_exits_73(tunlab):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them: tunlab dump a\n")

@@ -11,7 +11,7 @@ PEER = "10.1.2.3"
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_shows_all_its_packets(command, need):
+def test_dump_with_a_command_shows_all_packets_of_the_command(command, need):
     result = command("dump", "lab", "--oneline", "--", need("ping"), "-c", "3", "-i", "0.01", "-W", "0.1", PEER)
     assert result.status == 1  # ping's exit code without a reply
     assert [line.rsplit(", ", 1)[0][-5:] for line in result.out.splitlines() if "echo request" in line] == [
@@ -22,51 +22,51 @@ def test_dump_command_shows_all_its_packets(command, need):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_exit_code_is_returned(command, need):
+def test_dump_with_a_command_exits_with_the_exit_code_of_the_command(command, need):
     assert command("dump", "lab", "--", need("sh"), "-c", "exit 42").status == 42
     assert command("dump", "lab", "--", need("sh"), "-c", "kill -KILL $$").status == 128 + signal.SIGKILL
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_runs_in_the_node(command, need):
+def test_dump_with_a_command_runs_it_in_the_namespace_of_the_node(command, need):
     namespace = PersistentLab("lab").state.namespace[1]
     assert command("dump", "--", need("readlink"), "/proc/self/ns/net").out == f"net:[{namespace}]\n"
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_options_are_passed_on(command, need):
+def test_dump_passes_arguments_after_double_dash_to_the_command(command, need):
     result = command("dump", "--timeout", "30", "--", need("echo"), "--count", "x", "--", "-v")
     assert (result.status, result.out) == (0, "--count x -- -v\n")
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_count_reached_waits_for_its_end(command, need):
+def test_dump_with_a_command_waits_for_its_end_after_count_packets(command, need):
     result = command("dump", "lab", "--count", "1", "--oneline", "--", need("ping"), "-c", "2", "-W", "0.1", PEER)
     assert result.out.count("echo request") == 1
     assert "2 packets transmitted" in result.out
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_ends_before_count_exits_1(command, need):
+def test_dump_exits_1_if_the_command_ends_before_count_packets(command, need):
     result = command("dump", "lab", "--count", "1", "--", need("true"))
     assert (result.status, result.out) == (1, "")
     assert result.err.endswith("0 packets shown\ntunlab: the command ended: 0 of 1 packets were shown\n")
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_is_terminated_on_timeout(command, need):
+def test_dump_timeout_terminates_the_command(command, need):
     assert command("dump", "lab", "--timeout", "0.1", "--", need("sleep"), "600").status == 0
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_gets_signals(dump, need):
+def test_dump_passes_sigterm_to_the_command(dump, need):
     running = dump("--", need("sh"), "-c", 'trap "exit 7" TERM; echo ready; while :; do read line <>/dev/ptmx; done')
     assert running.process.stdout.readline() == "ready\n"
     assert running.end(signal.SIGTERM).status == 7
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_command_is_terminated_on_closed_output(dump, need):
+def test_dump_to_a_closed_pipe_terminates_the_command(dump, need):
     reading, writing = os.pipe()
     running = dump("--oneline", "--", need("sleep"), "600", stdout=writing)
     os.close(writing)
@@ -75,14 +75,14 @@ def test_dump_command_is_terminated_on_closed_output(dump, need):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_unknown_command_exits_127(command):
+def test_dump_with_an_unknown_command_exits_127(command):
     result = command("dump", "lab", "--", "no-such-program")
     assert result.status == 127
     assert "there is no program 'no-such-program' on this machine" in result.err
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_separator_without_command_exits_2(tunlab):
+def test_dump_with_double_dash_but_without_command_exits_2(tunlab):
     result = tunlab("dump", "lab", "--")
     assert (result.status, result.out) == (2, "")
     assert "no command after --; write tunlab dump LAB -- COMMAND" in result.err

@@ -14,7 +14,7 @@ def test_lab_name_over_15_characters_exits_78(tunlab):
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 
 
-def test_lab_name_with_path_exits_78(tunlab):
+def test_lab_name_with_slash_exits_78(tunlab):
     result = tunlab("down", "../x")
     assert result == (78, "", f"tunlab: `name` is '../x', which is not a valid lab name. {LAB_NAME_HINT}\n")
 
@@ -43,7 +43,7 @@ def test_up_invalid_address_exits_78(tunlab):
     )
 
 
-def test_up_invalid_mtu_is_rejected(tunlab):
+def test_up_invalid_mtu_prints_an_error(tunlab):
     assert tunlab("up", "--mtu", "9").err == ("tunlab: `--mtu` is 9; the minimum is 68. Set 68 to 65535.\n")
     assert tunlab("up", "--mtu", "x").status == 2
 
@@ -54,7 +54,7 @@ def test_up_missing_lab_file_exits_78(tunlab, tmp_path):
     assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory. {hint}\n")
 
 
-def test_up_lab_file_mistake_names_file_and_key(tunlab, tmp_path):
+def test_up_invalid_lab_file_error_names_file_and_key(tunlab, tmp_path):
     file = tmp_path / "x.toml"
     file.write_text('[nodes.stack]\ntnu = "10.1.2.1/24"')
     assert tunlab("up", str(file)).err == f"tunlab: {file}: `nodes.stack.tnu` is not a known key. Did you mean tun?\n"
@@ -68,7 +68,7 @@ def test_unknown_command_exits_2(tunlab):
     assert "No such command 'pign'" in result.err
 
 
-def test_run_directory_is_a_file_exits_71(command, environment, tmp_path):
+def test_up_with_a_file_as_run_directory_exits_71(command, environment, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
     result = command("up", env={**environment, "TUNLAB_RUN": str(file)})
@@ -79,7 +79,7 @@ def test_run_directory_is_a_file_exits_71(command, environment, tmp_path):
 
 
 @pytest.mark.parametrize("arguments", [("ls",), ("up",), ("dump",)])
-def test_relative_run_directory_exits_73(command, environment, tmp_path, arguments):
+def test_command_with_a_relative_run_directory_exits_73(command, environment, tmp_path, arguments):
     result = command(*arguments, env={**environment, "TUNLAB_RUN": "labs"})
     assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is a relative path; give an absolute path\n")
 
@@ -87,7 +87,7 @@ def test_relative_run_directory_exits_73(command, environment, tmp_path, argumen
 @pytest.mark.parametrize("stream", [0, 1, 2])
 @pytest.mark.parametrize("arguments", [("ls",), ("dump", "--timeout", "0.01"), ("up", "--name", "other")])
 @pytest.mark.usefixtures("lab")
-def test_closed_standard_stream_does_not_matter(command, need, stream, arguments):
+def test_command_with_a_closed_standard_stream_exits_0(command, need, stream, arguments):
     closed = (need("sh"), "-c", f'exec "$@" {stream}>&-', "sh")
     result = command(*arguments, prefix=closed)
     assert result.status == 0
@@ -95,7 +95,7 @@ def test_closed_standard_stream_does_not_matter(command, need, stream, arguments
 
 
 @pytest.mark.usefixtures("lab")
-def test_full_output_exits_71(command, need):
+def test_ls_with_output_to_a_full_disk_exits_71(command, need):
     result = command("ls", prefix=(need("sh"), "-c", 'exec "$@" >/dev/full', "sh"))
     assert (result.status, result.err) == (71, "tunlab: No space left on device\n")
 

@@ -8,29 +8,29 @@ import pytest
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_exits_as_the_command(command, need):
+def test_exec_exits_with_the_exit_code_or_signal_of_the_command(command, need):
     assert command("exec", "lab", "--", need("sh"), "-c", "exit 42").status == 42
     assert command("exec", "lab", need("sh"), "-c", "kill -TERM $$").status == -signal.SIGTERM
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_ping_own_address_is_answered(command, need):
+def test_exec_of_ping_to_the_nodes_own_address_gets_a_reply(command, need):
     assert "1 received" in command("exec", "lab", "--", need("ping"), "-c", "1", "10.1.2.1").out
 
 
-def test_exec_enters_namespace_and_sets_tunlab_lab(command, lab, need):
+def test_exec_runs_the_command_in_the_namespace_and_sets_tunlab_lab(command, lab, need):
     result = command("exec", "lab", "--", need("sh"), "-c", "readlink /proc/self/ns/net; echo $TUNLAB_LAB")
     assert result.out == f"net:[{lab.state.namespace[1]}]\nlab\n"
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_does_not_ignore_sigpipe(command, need):
+def test_exec_command_does_not_inherit_ignored_sigpipe(command, need):
     result = command("exec", "lab", "--", need("sh"), "-c", "grep SigIgn /proc/self/status")
     assert int(result.out.split()[1], 16) >> signal.SIGPIPE - 1 & 1 == 0
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_tunlab_uses_the_surrounding_lab(command):
+def test_tunlab_command_inside_a_lab_uses_that_lab_by_default(command):
     result = command("exec", "lab", sys.executable, "-m", "tunlab", "ping", "10.1.2.1", "--json")
     assert json.loads(result.out)["answered"] is True
 
@@ -62,7 +62,7 @@ def test_exec_non_executable_file_exits_126(command, tmp_path):
 
 @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
 @pytest.mark.usefixtures("lab")
-def test_exec_in_user_namespace_exits_77(command, arguments):
+def test_exec_dump_and_down_in_a_user_namespace_exit_77(command, arguments):
     result = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.namespace.userns"))
     assert (result.status, result.out) == (77, "")
     assert "; run as root, or in a container with --cap-add NET_ADMIN" in result.err
@@ -78,25 +78,25 @@ def test_exec_without_command_exits_2(command, arguments):
 
 
 @pytest.mark.usefixtures("lab")
-def test_shell_runs_the_users_shell(command, environment, need):
+def test_shell_starts_the_program_in_the_shell_variable(command, environment, need):
     result = command("shell", env={**environment, "SHELL": need("readlink")}, prefix=())
     assert result.err.startswith("shell in lab lab; type exit to leave\n")
     result = command("shell", env={**environment, "SHELL": need("env")})
     assert "TUNLAB_LAB=lab\n" in result.out
 
 
-def test_exec_target_lab_and_node_or_node(command, router, need):
+def test_exec_target_lab_slash_node_or_node_runs_in_that_node(command, router, need):
     where = (need("sh"), "-c", "readlink /proc/self/ns/net; echo $TUNLAB_LAB $TUNLAB_NODE")
     identity = router.state.namespaces["client"][1]
     for target in ("router/client", "client"):
         assert command("exec", target, "--", *where).out == f"net:[{identity}]\nrouter client\n"
 
 
-def test_exec_target_lab_means_its_tun_node(command, router, need):
+def test_exec_target_lab_runs_in_its_only_node_with_a_tun(command, router, need):
     assert command("exec", "router", "--", need("sh"), "-c", "echo $TUNLAB_NODE").out == "stack\n"
 
 
-def test_exec_target_lab_with_several_nodes_exits_73(tunlab):
+def test_exec_target_lab_with_two_nodes_without_tun_exits_73(tunlab):
     tunlab("up", "two-hosts")
     result = tunlab("exec", "two-hosts", "--", "true")
     assert (result.status, result.err) == (
@@ -106,13 +106,13 @@ def test_exec_target_lab_with_several_nodes_exits_73(tunlab):
 
 
 @pytest.mark.usefixtures("router")
-def test_exec_unknown_node_suggests_similar(tunlab):
+def test_exec_unknown_node_suggests_a_similar_name(tunlab):
     assert tunlab("exec", "router/clinet", "--", "true").err == (
         "tunlab: lab 'router' has no node 'clinet'; did you mean client?\n"
     )
 
 
-def test_exec_node_in_two_labs_exits_73(tunlab):
+def test_exec_node_name_in_two_labs_exits_73(tunlab):
     tunlab("up", "two-hosts")
     tunlab("up", "bridge")
     result = tunlab("exec", "a", "--", "true")
@@ -121,7 +121,7 @@ def test_exec_node_in_two_labs_exits_73(tunlab):
 
 
 @pytest.mark.usefixtures("router")
-def test_shell_runs_on_a_node(command, environment):
+def test_shell_with_lab_and_node_runs_in_that_node(command, environment):
     result = command("shell", "router/server", env={**environment, "SHELL": "/bin/sh"}, input="hostname\n", stdin=None)
     assert (result.status, result.out) == (0, "server\n")
     assert result.err.startswith("shell in node server of lab router; type exit to leave\n")

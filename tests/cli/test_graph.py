@@ -10,7 +10,7 @@ READY = sorted(ready_labs())
 
 
 @pytest.mark.parametrize("name", READY)
-def test_graph_ready_labs_in_every_format(tunlab, name):
+def test_graph_of_ready_labs_prints_every_node_in_every_format(tunlab, name):
     nodes = tomllib.loads(ready_labs()[name].read_text()).get("nodes", {"stack": {}})
     for options in ((), ("--mermaid",), ("--dot",), ("--svg",)):
         result = tunlab("graph", name, *options)
@@ -18,7 +18,7 @@ def test_graph_ready_labs_in_every_format(tunlab, name):
         assert all(node in result.out for node in nodes)
 
 
-def test_graph_file_suffix_selects_format(tunlab, tmp_path):
+def test_graph_write_option_selects_the_format_by_file_suffix(tunlab, tmp_path):
     for suffix, start in ((".svg", "<svg"), (".dot", "graph"), (".mmd", "graph")):
         file = tmp_path / f"x{suffix}"
         assert tunlab("graph", "router", "--write", str(file)) == (0, "", f"wrote {file}\n")
@@ -28,13 +28,13 @@ def test_graph_file_suffix_selects_format(tunlab, tmp_path):
     assert file.read_text() == tunlab("graph", "router").out
 
 
-def test_graph_two_formats_exit_2(tunlab):
+def test_graph_with_two_format_options_exits_2(tunlab):
     result = tunlab("graph", "router", "--svg", "--dot")
     assert (result.status, result.out) == (2, "")
     assert "--dot and --svg exclude each other; give one of them" in result.err
 
 
-def test_graph_unwritable_file_exits_71(tunlab, tmp_path):
+def test_graph_write_option_with_missing_directory_exits_71(tunlab, tmp_path):
     result = tunlab("graph", "router", "--write", str(tmp_path / "no" / "x.svg"))
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(f"tunlab: write {tmp_path}/no/x.svg: No such file or directory (ENOENT)")

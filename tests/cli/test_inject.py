@@ -55,18 +55,18 @@ def test_inject_node_without_tun_exits_73(tunlab):
     ids=["hex", "spaced", "hexdump", "tcpdump -x"],
 )
 @pytest.mark.usefixtures("lab")
-def test_inject_hexadecimal(tunlab, text):
+def test_inject_accepts_each_hexadecimal_format(tunlab, text):
     assert tunlab("inject", text) == (0, INJECTED + ANSWERED, "")
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_lines_from_stdin(command):
+def test_inject_from_stdin_injects_one_packet_per_line(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n\n{ECHO.hex(' ')}\n")
     assert result == (0, INJECTED * 2 + ANSWERED * 2, "")
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_recording_skips_non_ipv4(tunlab, tmp_path):
+def test_inject_of_a_recording_skips_non_ipv4_packets(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         raw = writer.add_interface("tun0")
@@ -84,7 +84,7 @@ def test_inject_recording_skips_non_ipv4(tunlab, tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_truncated_recording_injects_complete_packets_then_fails(tunlab, tmp_path):
+def test_inject_of_a_truncated_recording_injects_complete_packets_then_exits_65(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         raw = writer.add_interface("tun0")
@@ -97,7 +97,7 @@ def test_inject_truncated_recording_injects_complete_packets_then_fails(tunlab, 
     assert result.err.count("\n") == 1
 
 
-def test_inject_truncated_recording_error_has_attributes(tmp_path):
+def test_inject_of_a_truncated_recording_returns_error_with_file_and_offset(tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         writer.write(writer.add_interface("tun0"), ECHO, time_ns=0)
@@ -110,7 +110,7 @@ def test_inject_truncated_recording_error_has_attributes(tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_recording_reports_skipped_packets_in_one_line(tunlab, tmp_path):
+def test_inject_of_a_recording_reports_all_skipped_packets_in_one_line(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         wireless, ethernet = (writer.add_interface("x", linktype=linktype) for linktype in (105, LINKTYPE_ETHERNET))
@@ -126,7 +126,7 @@ def test_inject_recording_reports_skipped_packets_in_one_line(tunlab, tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_recording_from_stdin(environment):
+def test_inject_reads_a_recording_from_stdin(environment):
     recording = io.BytesIO()
     writer = PcapngWriter(recording)
     writer.write(writer.add_interface("tun0"), ECHO, time_ns=0)
@@ -138,7 +138,7 @@ def test_inject_recording_from_stdin(environment):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_bytes_printed_by_dump(command, dump, tunlab):
+def test_inject_accepts_the_bytes_that_dump_prints(command, dump, tunlab):
     running = dump("--json", "--count", "1")
     tunlab("inject", ECHO.hex())
     data = json.loads(running.end().out)["bytes"]
@@ -146,19 +146,19 @@ def test_inject_bytes_printed_by_dump(command, dump, tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_without_reader_prints_answers(tunlab):
+def test_inject_with_no_program_on_the_tun_prints_the_kernels_answer(tunlab):
     syn = build(IPv4(src=PEER, dst=OWN), TCP(src_port=9, dst_port=9, flags=TCPFlag.SYN))
     result = tunlab("inject", syn.hex())
     assert "answered: IP 10.1.2.1.9 > 10.1.2.3.9: Flags [R.]" in result.out
 
 
-def test_inject_with_dump_leaves_answers_to_it(tunlab, dump):
+def test_inject_while_dump_runs_prints_no_answers(tunlab, dump):
     dump()
     assert tunlab("inject", ECHO.hex()) == (0, INJECTED, "")
 
 
 @pytest.mark.usefixtures("foreign_reader")
-def test_inject_with_foreign_reader_exits_73(tunlab):
+def test_inject_while_another_program_has_the_tun_open_exits_73(tunlab):
     result = tunlab("inject", ECHO.hex())
     assert result == (
         73,
@@ -170,14 +170,14 @@ def test_inject_with_foreign_reader_exits_73(tunlab):
     )
 
 
-def test_inject_to_reader_accepts_any_bytes(tunlab, foreign_reader):
+def test_inject_to_reader_option_sends_any_bytes_to_the_program_on_the_tun(tunlab, foreign_reader):
     for data in (ECHO, b"\x05", bytes(7)):
         assert tunlab("inject", "--to-reader", data.hex()).status == 0
         assert foreign_reader.read() == data
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_to_reader_without_reader_exits_73(tunlab):
+def test_inject_to_reader_option_with_no_program_on_the_tun_exits_73(tunlab):
     result = tunlab("inject", "--to-reader", ECHO.hex())
     assert (result.status, result.err) == (
         73,
@@ -186,14 +186,14 @@ def test_inject_to_reader_without_reader_exits_73(tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_bad_checksum_is_marked(tunlab):
+def test_inject_marks_a_bad_checksum_in_its_output(tunlab):
     result = tunlab("inject", build(IPv4(src=PEER, dst=OWN, checksum=1), ICMP.echo_request(7, 1)).hex())
     assert result.status == 0
     assert "[bad IPv4 checksum 0x0001, should be 0x" in result.out
     assert "answered" not in result.out
 
 
-def test_inject_through_dump_reports_kernel_error(dump, tunlab, lab):
+def test_inject_while_dump_runs_prints_the_kernels_error(dump, tunlab, lab):
     dump()
     with lab.netns() as netns:
         from tunlab.kernel.network.rtnl import Rtnl
@@ -229,7 +229,7 @@ def test_inject_invalid_input_exits_65(tunlab, source, sentence):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_as_is_accepts_truncated_header(tunlab):
+def test_inject_as_is_option_accepts_a_truncated_header(tunlab):
     result = tunlab("inject", "--as-is", "45 00")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("injected: 2 bytes, not an IP packet: ")
@@ -242,14 +242,14 @@ def test_inject_as_is_accepts_truncated_header(tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_one_invalid_of_several_injects_none(command):
+def test_inject_of_two_packets_with_one_invalid_injects_none(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4500\n")
     assert (result.status, result.out) == (65, "")
     assert result.err.startswith("tunlab: packet 2 of 2 is not an IPv4 packet: ")
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_invalid_stdin_names_the_line(command):
+def test_inject_invalid_stdin_error_names_the_line(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4\n")
     assert result == (65, "", f"tunlab: line 2 has an odd number of hexadecimal digits, 1; {HINT}\n")
     assert command("inject", "-").err == f"tunlab: standard input has no bytes; {NOTHING}\n"
@@ -265,7 +265,7 @@ def test_inject_invalid_stdin_names_the_line(command):
     ids=["empty", "foreign", "cut"],
 )
 @pytest.mark.usefixtures("lab")
-def test_inject_unreadable_recording_exits_65(tunlab, tmp_path, data, sentence):
+def test_inject_of_an_invalid_recording_exits_65(tunlab, tmp_path, data, sentence):
     file = tmp_path / "x.pcapng"
     file.write_bytes(data)
     result = tunlab("inject", str(file))
@@ -276,7 +276,7 @@ def test_inject_unreadable_recording_exits_65(tunlab, tmp_path, data, sentence):
 
 @pytest.mark.parametrize("count", [0, 3])
 @pytest.mark.usefixtures("lab")
-def test_inject_recording_without_ipv4_exits_65(tunlab, tmp_path, count):
+def test_inject_of_a_recording_without_ipv4_packets_exits_65(tunlab, tmp_path, count):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         wireless = writer.add_interface("wlan0", linktype=105)
@@ -290,7 +290,7 @@ def test_inject_recording_without_ipv4_exits_65(tunlab, tmp_path, count):
 
 
 @pytest.mark.parametrize("arguments", [("inject", ECHO.hex()), ("ping", OWN)])
-def test_inject_and_ping_several_labs_exit_73(tunlab, arguments):
+def test_inject_and_ping_without_lab_option_and_with_two_labs_exit_73(tunlab, arguments):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab(*arguments)
@@ -299,7 +299,7 @@ def test_inject_and_ping_several_labs_exit_73(tunlab, arguments):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
+def test_inject_of_a_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         writer.write(writer.add_interface("tun0", snaplen=24), ECHO, time_ns=0)

@@ -45,10 +45,10 @@ def interrupted(environment, need, tmp_path):
 
 
 @pytest.mark.parametrize("file", [ROOT / "tunlab/cli/__init__.py", *LOADED], ids=lambda file: file.name)
-def test_ctrl_c_during_import_exits_130_as_module(interrupted, file):
+def test_ctrl_c_during_import_by_python_m_tunlab_exits_130(interrupted, file):
     assert interrupted(file, (sys.executable, "-m", "tunlab", "ls")) == (130, "", "")
 
 
 @pytest.mark.parametrize("file", LOADED, ids=lambda file: file.name)
-def test_ctrl_c_during_import_exits_130_as_script(interrupted, file):
+def test_ctrl_c_during_import_by_the_installed_script_exits_130(interrupted, file):
     assert interrupted(file, SCRIPT) == (130, "", "")

@@ -50,7 +50,7 @@ def killed_up(command, need, run_directory):
 
 
 @pytest.mark.parametrize(("call", "when", "file"), POINTS, ids=[f"{call}-{when}-{file}" for call, when, file in POINTS])
-def test_killed_up_is_broken_and_removed_by_down(tunlab, killed_up, run_directory, call, when, file):
+def test_up_killed_at_any_point_leaves_a_lab_that_down_removes(tunlab, killed_up, run_directory, call, when, file):
     killed_up(call, when, file)
     (seen,) = json.loads(tunlab("ls", "--json").out)
     assert (seen["name"], seen["condition"]) == ("lab", "broken")
@@ -65,14 +65,14 @@ def test_killed_up_is_broken_and_removed_by_down(tunlab, killed_up, run_director
     assert tunlab("up").status == 0
 
 
-def test_up_killed_before_creation_leaves_nothing(tunlab, killed_up):
+def test_up_killed_before_it_creates_anything_leaves_no_lab(tunlab, killed_up):
     killed_up("mkdir", 2, "")
     assert tunlab("ls", "--json").out == "[]\n"
     assert tunlab("up").status == 0
 
 
 @pytest.mark.parametrize("call", ["umount2", "unlink", "rmdir"])
-def test_killed_down_is_completed_by_the_next(tunlab, command, need, lab, call):
+def test_down_killed_at_any_point_is_completed_by_the_next_down(tunlab, command, need, lab, call):
     strace = (need("strace"), "-f", "-qq", "-o", os.devnull, "-e", f"trace={call}")
     result = command("down", "lab", prefix=(*strace, "-e", f"inject={call}:signal=KILL:when=1"))
     assert result.status == -signal.SIGKILL

@@ -12,7 +12,7 @@ HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
 
 
 @pytest.mark.usefixtures("router")
-def test_ping_from_a_node(tunlab):
+def test_ping_lab_option_sends_from_the_given_node(tunlab):
     assert tunlab("ping", "--lab", "router/client", "10.0.2.2").status == 0
     result = tunlab("ping", "--lab", "client", "--timeout", "0.1", "10.0.2.99")
     assert result.status == 1
@@ -20,7 +20,7 @@ def test_ping_from_a_node(tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_ping_own_address_is_answered(tunlab):
+def test_ping_to_the_labs_own_address_is_answered(tunlab):
     result = tunlab("ping", OWN, "--count", "2", "--lab", "lab")
     assert result.status == 0
     lines = result.out.splitlines()
@@ -29,7 +29,7 @@ def test_ping_own_address_is_answered(tunlab):
     ]
 
 
-def test_ping_answered_by_program_on_tun(start, foreign_reader):
+def test_ping_answered_by_the_program_on_the_tun_exits_0(start, foreign_reader):
     running = start("ping", PEER, "--payload", "dead beef", "--json", "--timeout", "30")
     assert foreign_reader.wait(30)
     request = parse(foreign_reader.read())
@@ -43,7 +43,7 @@ def test_ping_answered_by_program_on_tun(start, foreign_reader):
 
 
 @pytest.mark.usefixtures("lab")
-def test_ping_without_reader_exits_1(tunlab):
+def test_ping_with_no_program_on_the_tun_exits_1(tunlab):
     result = tunlab("ping", PEER, "--timeout", "0.02", "--count", "2")
     assert (result.status, result.out.count("no reply from 10.1.2.3 within 0.02 s: icmp_seq=")) == (1, 2)
     assert result.err == (
@@ -52,7 +52,7 @@ def test_ping_without_reader_exits_1(tunlab):
 
 
 @pytest.mark.usefixtures("foreign_reader")
-def test_ping_silent_reader_exits_1(tunlab):
+def test_ping_without_reply_from_the_program_on_the_tun_exits_1(tunlab):
     result = tunlab("ping", PEER, "--timeout", "0.02", "--json")
     assert (result.status, json.loads(result.out)["answered"]) == (1, False)
     assert result.err == "tunlab: 0 of 1 echo requests were answered; tunlab dump lab shows the requests\n"
@@ -75,7 +75,7 @@ def test_ping_invalid_address_exits_2(tunlab, address):
 
 
 @pytest.mark.usefixtures("lab")
-def test_ping_odd_payload_exits_65(tunlab):
+def test_ping_payload_with_an_odd_number_of_digits_exits_65(tunlab):
     assert tunlab("ping", OWN, "--payload", "abc") == (
         65,
         "",

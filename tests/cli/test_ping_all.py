@@ -8,7 +8,7 @@ from tunlab.lab import PersistentLab
 
 
 @pytest.mark.usefixtures("router")
-def test_ping_all_router_prints_matrix(tunlab):
+def test_ping_all_prints_a_matrix_of_results(tunlab):
     result = tunlab("ping-all")
     assert result.status == 0
     assert [line.split() for line in result.out.splitlines()] == [
@@ -20,7 +20,7 @@ def test_ping_all_router_prints_matrix(tunlab):
     ]
 
 
-def test_ping_all_lost_pairs_exit_1(tunlab, router):
+def test_ping_all_with_a_missing_reply_prints_lost_and_exits_1(tunlab, router):
     with router.netns("router") as netns:
         netns.set_sysctl("net.ipv4.ip_forward", 0)
     result = tunlab("ping-all", "router")
@@ -31,7 +31,7 @@ def test_ping_all_lost_pairs_exit_1(tunlab, router):
     assert {"from": "client", "to": "server", "reached": False, "expected": True} in pairs
 
 
-def test_ping_all_unexpected_replies_are_open(tunlab, tmp_path):
+def test_ping_all_with_an_unexpected_reply_prints_open_and_exits_1(tunlab, tmp_path):
     file = tmp_path / "closed.toml"
     file.write_text(
         '[nodes]\na = { routes = [{ to = "default", via = "10.0.1.2" }] }\nm = {}\n'
@@ -47,6 +47,6 @@ def test_ping_all_unexpected_replies_are_open(tunlab, tmp_path):
     assert result.out.count("OPEN") == 2
 
 
-def test_ping_all_one_node_has_nothing_to_test(tunlab, lab):
+def test_ping_all_of_a_lab_with_one_node_prints_nothing_to_test(tunlab, lab):
     assert tunlab("ping-all") == (0, "", "lab lab has only one node; there is nothing to test\n")
     assert tunlab("ping-all", "--json").out == "[]\n"

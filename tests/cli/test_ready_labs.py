@@ -98,7 +98,7 @@ for _ in range(2):
 CONNECT = 'import socket; socket.create_connection(("server", 7), 20).close()'
 
 
-def test_ready_labs_are_the_projects_files():
+def test_ready_labs_equal_the_files_in_the_lab_folder():
     found = {name: file.read_text() for name, file in ready_labs().items()}
     assert found == {file.stem: file.read_text() for file in (ROOT / "lab").glob("*.toml")}
     in_checkout = PACKAGE.parent == ROOT
@@ -132,7 +132,7 @@ def test_wheel_contains_ready_labs(tmp_path, environment):
 
 
 @pytest.mark.parametrize("name", READY)
-def test_ready_lab_up_ping_all_down(tunlab, up, run_directory, need, name):
+def test_ready_lab_comes_up_passes_ping_all_and_goes_down(tunlab, up, run_directory, need, name):
     if name == "dnsmasq":
         need("dnsmasq")
     result = up(name)
@@ -149,7 +149,7 @@ def test_ready_lab_up_ping_all_down(tunlab, up, run_directory, need, name):
     assert list(run_directory.iterdir()) == []
 
 
-def test_ten_labs_of_one_file_at_once_are_separate(command, tunlab):
+def test_ten_labs_of_one_file_run_at_once_and_pass_ping_all(command, tunlab):
     names = [f"lab{number}" for number in range(10)]
     with ThreadPoolExecutor(5) as pool:
         ups = list(pool.map(lambda name: command("up", "bridge", "--name", name), names))
@@ -160,13 +160,13 @@ def test_ten_labs_of_one_file_at_once_are_separate(command, tunlab):
     assert tunlab("down", "--all").out.count("is down: removed") == 10
 
 
-def test_two_hosts_ping_by_name(up, inside, need):
+def test_two_hosts_lab_answers_ping_by_node_name(up, inside, need):
     up("two-hosts")
     assert "1 received" in inside("two-hosts/a", need("ping"), "-c", "1", "-W", "5", "b")
     assert inside("two-hosts/b", need("getent"), "hosts", "a").split() == ["10.0.1.1", "a", "a.lab"]
 
 
-def test_router_forwards_http_by_name(up, inside, command, need):
+def test_router_lab_forwards_http_to_the_server_by_name(up, inside, command, need):
     up("router")
     page = inside("router/client", need("curl"), "--silent", "--show-error", "--max-time", "20", "http://server/")
     assert "Directory listing" in page
@@ -175,7 +175,7 @@ def test_router_forwards_http_by_name(up, inside, command, need):
     assert "Time to live exceeded" in result.out
 
 
-def test_dnsmasq_answers_for_nodes_and_its_own_names(up, inside, command, need):
+def test_dnsmasq_lab_resolves_names_of_nodes_and_of_its_configuration(up, inside, command, need):
     need("dnsmasq")
     up("dnsmasq")
     lookup = (sys.executable, "-c", DNS_QUERY)
@@ -186,7 +186,7 @@ def test_dnsmasq_answers_for_nodes_and_its_own_names(up, inside, command, need):
     assert command("exec", "dnsmasq/client", "--", need("getent"), "hosts", "nobody").status == 2
 
 
-def test_nat_hosts_share_one_outside_address(up, command, start, inside, need):
+def test_nat_lab_hosts_share_one_outside_address(up, command, start, inside, need):
     up("nat")
     server = start("exec", "nat/server", "--", sys.executable, "-c", PRINT_CLIENTS)
     server.wait_for("ready")
@@ -197,7 +197,7 @@ def test_nat_hosts_share_one_outside_address(up, command, start, inside, need):
     assert command("exec", "nat/server", "--", need("ping"), "-c", "1", "-W", "1", "192.168.1.2").status != 0
 
 
-def test_bridge_hosts_reach_each_other_with_ttl_1(tunlab, up, inside, need):
+def test_bridge_lab_hosts_reach_each_other_with_ttl_1(tunlab, up, inside, need):
     up("bridge")
     reached = matrix(tunlab, "bridge")
     assert len(reached) == 12
@@ -207,7 +207,7 @@ def test_bridge_hosts_reach_each_other_with_ttl_1(tunlab, up, inside, need):
         assert "1 received" in inside("bridge/a", need("ping"), "-c", "1", "-t", "1", "-W", "5", other)
 
 
-def test_dual_stack_traceroute_and_path_mtu(up, inside, command, need):
+def test_dual_stack_lab_passes_traceroute_and_path_mtu_discovery(up, inside, command, need):
     up("dual-stack")
     traceroute = (need("traceroute"), "-n", "-q", "1", "-w", "5")
     hops = re.findall(r"^ *\d+ +(\S+)", inside("dual-stack/client", *traceroute, "10.0.4.2"), re.MULTILINE)
@@ -222,7 +222,7 @@ def test_dual_stack_traceroute_and_path_mtu(up, inside, command, need):
         assert "Directory listing" in page
 
 
-def test_two_stacks_tcp_without_connection_tracking(up):
+def test_two_stacks_lab_forwards_tcp_without_connection_tracking(up):
     """Two TCP endpoints in user space, one on each TUN: handshake, data both ways, close, and a stray segment."""
     up("two-stacks")
     with (

@@ -101,7 +101,7 @@ def record_router(tmp_path):
 
 
 @pytest.mark.slow
-def test_replay_same_kernel_gives_same_answers(tunlab, saved_recording):
+def test_replay_to_the_same_kernel_reports_the_same_answers(tunlab, saved_recording):
     result = tunlab("replay", str(saved_recording))
     lines = result.out.splitlines()
     assert [line for line in lines if "injected" not in line and "same" not in line] == []
@@ -117,7 +117,7 @@ def test_replay_same_kernel_gives_same_answers(tunlab, saved_recording):
 
 
 @pytest.mark.slow
-def test_replay_adapts_injected_sequence_numbers(tunlab, saved_recording):
+def test_replay_adapts_sequence_numbers_of_injected_segments(tunlab, saved_recording):
     result = tunlab("replay", str(saved_recording), "--json")
     outcomes = [json.loads(line) for line in result.out.splitlines()]
     changed = [each["number"] for each in outcomes if each["recorded"]["bytes"] != each["now"]["bytes"]]
@@ -128,20 +128,20 @@ def test_replay_adapts_injected_sequence_numbers(tunlab, saved_recording):
 
 
 @pytest.mark.slow
-def test_replay_exact_reports_sequence_numbers(tunlab, saved_recording):
+def test_replay_exact_option_reports_different_sequence_numbers(tunlab, saved_recording):
     result = tunlab("replay", str(saved_recording), "--exact", "--timeout", "0.2")
     assert result.status == 1
     assert "TCP.seq: recorded " in result.out
 
 
 @pytest.mark.slow
-def test_replay_pace_gives_same_answers(tunlab, write_recording):
+def test_replay_pace_option_reports_the_same_answers(tunlab, write_recording):
     packets = [("in", *ECHO), ("out", *reply_of(ECHO)), ("in", *ECHO), ("out", *reply_of(ECHO))]
     result = tunlab("replay", write_recording(packets, step=200_000_000), "--pace")
     assert result.status == 0, result
 
 
-def test_replay_into_lab(tunlab, lab, write_recording):
+def test_replay_into_a_running_lab_reports_the_same_answers(tunlab, lab, write_recording):
     packets = [("in", *ECHO), ("out", *reply_of(ECHO))]
     assert tunlab("replay", write_recording(packets), lab.name) == (
         0,
@@ -153,7 +153,7 @@ def test_replay_into_lab(tunlab, lab, write_recording):
     )
 
 
-def test_replay_different_answer_prints_fields(tunlab, write_recording):
+def test_replay_with_a_different_answer_prints_the_field_and_exits_1(tunlab, write_recording):
     ip, icmp, payload = reply_of(ECHO)
     result = tunlab("replay", write_recording([("in", *ECHO), ("out", ip.replace(ttl=63), icmp, payload)]))
     assert (result.status, result.out.splitlines()[1:]) == (
@@ -167,7 +167,7 @@ def test_replay_different_answer_prints_fields(tunlab, write_recording):
     assert result.err.splitlines()[-1] == "2 packets replayed: 1 of 1 answers differ"
 
 
-def test_replay_missing_answer_is_reported(tunlab, write_recording):
+def test_replay_with_a_missing_answer_reports_it_and_exits_1(tunlab, write_recording):
     result = tunlab("replay", write_recording([("in", *ECHO), *[("out", *reply_of(ECHO))] * 2]), "--timeout", "0.1")
     assert (result.status, result.out.splitlines()[2:]) == (
         1,
@@ -178,14 +178,14 @@ def test_replay_missing_answer_is_reported(tunlab, write_recording):
     )
 
 
-def test_replay_additional_answer_is_reported(tunlab, write_recording):
+def test_replay_with_an_additional_answer_reports_it_and_exits_1(tunlab, write_recording):
     result = tunlab("replay", write_recording([("in", *ECHO)]), "--json")
     assert result.status == 1
     last = json.loads(result.out.splitlines()[-1])
     assert (last["number"], last["direction"], last["recorded"], last["same"]) == (None, "out", None, False)
 
 
-def test_replay_missing_answer_does_not_shift_others(tunlab, write_recording):
+def test_replay_after_a_missing_answer_still_matches_later_answers(tunlab, write_recording):
     missing = (IPv4(src=KERNEL, dst=PEER), UDP(src_port=9, dst_port=9), b"of a program")
     packets = [("in", *ECHO), ("out", *missing), ("out", *reply_of(ECHO))]
     result = tunlab("replay", write_recording(packets), "--timeout", "0.1")
@@ -194,7 +194,7 @@ def test_replay_missing_answer_does_not_shift_others(tunlab, write_recording):
     assert result.out.splitlines()[-1].startswith("    3 out      same: ")
 
 
-def test_replay_keeps_bad_checksum(tunlab, write_recording):
+def test_replay_injects_a_recorded_bad_checksum_unchanged(tunlab, write_recording):
     bad = (IPv4(src=PEER, dst=KERNEL), ICMP(checksum=1), b"ping")
     status, out, err = tunlab("replay", write_recording([("in", *bad)]))
     assert (status, len(out.splitlines())) == (0, 1)
@@ -212,7 +212,7 @@ def test_replay_keeps_bad_checksum(tunlab, write_recording):
     ],
     ids=["passed on", "passed back", "TTL", "no route"],
 )
-def test_replay_router_recording_exits_65(tunlab, record_router, fields, seen):
+def test_replay_of_a_router_recording_exits_65(tunlab, record_router, fields, seen):
     file = record_router(**fields)
     result = tunlab("replay", file)
     assert (result.status, result.out) == (65, "")
@@ -220,12 +220,12 @@ def test_replay_router_recording_exits_65(tunlab, record_router, fields, seen):
     assert "the recorded kernel was a router or firewall" in result.err
 
 
-def test_replay_router_recording_into_lab(tunlab, lab, record_router):
+def test_replay_of_a_router_recording_into_a_running_lab_exits_0(tunlab, lab, record_router):
     result = tunlab("replay", record_router(), lab.name, "--interface", "tun0")
     assert (result.status, result.err) == (0, "1 packet replayed: no answer from tun0, as recorded\n")
 
 
-def test_replay_nat_recording_is_detected(tunlab, tmp_path):
+def test_replay_of_a_nat_router_recording_prints_an_error(tunlab, tmp_path):
     file = tmp_path / "nat.pcapng"
     with PcapngWriter.create(file) as writer:
         inside, outside = writer.add_interface("tun0"), writer.add_interface("tun1")
@@ -236,7 +236,7 @@ def test_replay_nat_recording_is_detected(tunlab, tmp_path):
     assert "was forwarded to tun1" in tunlab("replay", str(file)).err
 
 
-def test_replay_ignores_other_nodes_interfaces(tunlab, tmp_path):
+def test_replay_ignores_recorded_interfaces_of_other_nodes(tunlab, tmp_path):
     file = tmp_path / "lab.pcapng"
     with PcapngWriter.create(file) as writer:
         host, others = writer.add_interface("host:tun0"), writer.add_interface("router:eth0")
@@ -253,7 +253,7 @@ def test_replay_without_injected_packets_exits_65(tunlab, write_recording):
     assert result.err.startswith(f'tunlab: {file}: no packet has the direction "in"')
 
 
-def test_replay_address_option_determines_directions(tunlab, write_recording):
+def test_replay_address_option_determines_packet_directions(tunlab, write_recording):
     file = write_recording(
         [(None, *ECHO), (None, *reply_of(ECHO)), (None, IPv4(src="192.0.2.1", dst="192.0.2.2"), UDP())]
     )
@@ -262,7 +262,7 @@ def test_replay_address_option_determines_directions(tunlab, write_recording):
     assert (result.status, len(result.out.splitlines())) == (0, 2)
 
 
-def test_replay_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
+def test_replay_of_a_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
     file = tmp_path / "cut.pcapng"
     with PcapngWriter.create(file) as writer:
         writer.write(writer.add_interface("tun0", snaplen=24), build(*ECHO), time_ns=0, direction="in")
@@ -273,7 +273,7 @@ def test_replay_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
     )
 
 
-def test_replay_several_interfaces_need_option(tunlab, tmp_path):
+def test_replay_of_two_recorded_interfaces_needs_the_interface_option(tunlab, tmp_path):
     file = tmp_path / "two.pcapng"
     with PcapngWriter.create(file) as writer:
         for name in ("tun0", "tun1"):
@@ -285,14 +285,14 @@ def test_replay_several_interfaces_need_option(tunlab, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["nonsense", "10.1.2.300", "10.1.2.1/33"])
-def test_replay_invalid_address_is_an_error(tunlab, write_recording, address):
+def test_replay_invalid_address_option_prints_an_error(tunlab, write_recording, address):
     result = tunlab("replay", write_recording([("in", *ECHO)]), "--address", address)
     assert result.status != 0
     assert address in result.err
     assert "Traceback" not in result.err
 
 
-def test_replay_truncated_recording_plays_complete_packets(tunlab, tmp_path):
+def test_replay_of_a_truncated_recording_injects_complete_packets_then_exits_65(tunlab, tmp_path):
     file = tmp_path / "early.pcapng"
     file.write_bytes(recorded([("in", *ECHO), ("out", *reply_of(ECHO)), ("in", *ECHO)])[:-20])
     result = tunlab("replay", str(file))
@@ -306,14 +306,14 @@ def test_replay_missing_file_exits_71(tunlab, tmp_path):
     assert "No such file" in result.err
 
 
-def test_replay_into_lab_with_foreign_reader_exits_73(tunlab, lab, write_recording):
+def test_replay_into_a_lab_whose_tun_another_program_has_open_exits_73(tunlab, lab, write_recording):
     with lab.netns() as netns, TunDevice.attach(netns, "tun0"):
         result = tunlab("replay", write_recording([("in", *ECHO)]), "lab")
     assert result.status == 73
     assert "another program has tun0 in lab 'lab' open" in result.err
 
 
-def test_replay_ethernet_recording_plays_ip_packets(tunlab, tmp_path):
+def test_replay_of_an_ethernet_recording_injects_its_ip_packets(tunlab, tmp_path):
     file = tmp_path / "frames.pcapng"
     file.write_bytes(framed(build(*ECHO), build(*reply_of(ECHO))))
     assert tunlab("replay", str(file), "--address", KERNEL).status == 0

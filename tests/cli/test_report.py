@@ -15,7 +15,7 @@ def recording(tmp_path):
     return file
 
 
-def test_report_is_written_beside_recording(tunlab, recording):
+def test_report_writes_the_html_page_beside_the_recording(tunlab, recording):
     assert tunlab("report", str(recording)) == (0, "", f"wrote {recording.with_suffix('.html')}\n")
     page = recording.with_suffix(".html").read_text()
     assert MARK in page
@@ -26,20 +26,20 @@ def test_report_is_written_beside_recording(tunlab, recording):
     ]
 
 
-def test_report_output_and_title_options(tunlab, recording, tmp_path):
+def test_report_output_and_title_options_set_file_and_title(tunlab, recording, tmp_path):
     other = tmp_path / "other.html"
     assert tunlab("report", str(recording), "-o", str(other), "--title", "run 5").err == f"wrote {other}\n"
     assert "<title>run 5</title>" in other.read_text()
 
 
-def test_report_to_stdout(tunlab, recording):
+def test_report_output_option_with_dash_prints_the_page(tunlab, recording):
     result = tunlab("report", str(recording), "-o", "-")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("<!doctype html>")
     assert not recording.with_suffix(".html").exists()
 
 
-def test_report_replaces_page_and_keeps_mode(tunlab, recording):
+def test_report_replaces_an_existing_page_and_keeps_its_file_mode(tunlab, recording):
     page = recording.with_suffix(".html")
     tunlab("report", str(recording), "--title", "first")
     page.chmod(0o640)
@@ -48,13 +48,13 @@ def test_report_replaces_page_and_keeps_mode(tunlab, recording):
     assert stat.S_IMODE(page.stat().st_mode) == 0o640
 
 
-def test_report_new_page_has_default_mode(tunlab, recording, tmp_path):
+def test_report_new_page_has_the_default_file_mode(tunlab, recording, tmp_path):
     tunlab("report", str(recording))
     (tmp_path / "new").touch()
     assert recording.with_suffix(".html").stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
-def test_report_of_a_page_exits_73(tunlab, recording):
+def test_report_of_an_html_page_exits_73(tunlab, recording):
     tunlab("report", str(recording))
     page = recording.with_suffix(".html")
     result = tunlab("report", str(page))
@@ -65,7 +65,7 @@ def test_report_of_a_page_exits_73(tunlab, recording):
 
 
 @pytest.mark.parametrize("content", ["<!doctype html>\n<title>mine</title>", ""])
-def test_report_keeps_foreign_file_without_force(tunlab, recording, content):
+def test_report_without_force_option_keeps_a_file_of_another_program(tunlab, recording, content):
     page = recording.with_suffix(".html")
     page.write_text(content)
     result = tunlab("report", str(recording))
@@ -77,13 +77,13 @@ def test_report_keeps_foreign_file_without_force(tunlab, recording, content):
     assert MARK in page.read_text()
 
 
-def test_report_never_overwrites_recording(tunlab, recording):
+def test_report_output_to_the_recording_itself_exits_73(tunlab, recording):
     result = tunlab("report", str(recording), "-o", str(recording), "--force")
     assert (result.status, recording.read_bytes()) == (73, session())
     assert result.err == f"tunlab: {recording} is the recording itself; give another file with -o\n"
 
 
-def test_report_into_pipe(command, recording):
+def test_report_output_to_a_pipe_writes_the_whole_page(command, recording):
     result = command("report", str(recording), "-o", "/dev/stdout")
     assert result.status == 0
     assert result.out.rstrip().endswith("</html>")
@@ -96,12 +96,12 @@ def test_report_into_pipe(command, recording):
         (".", 71, "read {}: Is a directory (EISDIR); give a pcapng or pcap file"),
     ],
 )
-def test_report_unreadable_file_exits_71(tunlab, tmp_path, name, status, sentence):
+def test_report_of_an_unreadable_file_exits_71(tunlab, tmp_path, name, status, sentence):
     file = tmp_path / name
     assert tunlab("report", str(file)) == (status, "", f"tunlab: {sentence.format(file)}\n")
 
 
-def test_report_invalid_recording_exits_65(tunlab, tmp_path):
+def test_report_of_an_invalid_recording_exits_65(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     file.write_text("no recording")
     result = tunlab("report", str(file))
@@ -110,14 +110,14 @@ def test_report_invalid_recording_exits_65(tunlab, tmp_path):
     assert not file.with_suffix(".html").exists()
 
 
-def test_report_output_is_directory_exits_71(tunlab, recording, tmp_path):
+def test_report_output_to_a_directory_exits_71(tunlab, recording, tmp_path):
     result = tunlab("report", str(recording), "-o", str(tmp_path))
     assert (result.status, result.err) == (
         71, f"tunlab: write {tmp_path}: Is a directory (EISDIR); name a file, not a directory\n",
     )  # fmt: skip
 
 
-def test_report_truncated_recording_is_written_and_exits_65(tunlab, recording):
+def test_report_of_a_truncated_recording_writes_a_page_and_exits_65(tunlab, recording):
     recording.write_bytes(session()[:-20])
     result = tunlab("report", str(recording))
     assert result.status == 65
@@ -127,7 +127,7 @@ def test_report_truncated_recording_is_written_and_exits_65(tunlab, recording):
     assert "7 packets" in recording.with_suffix(".html").read_text()
 
 
-def test_report_open_starts_browser(command, environment, recording, tmp_path):
+def test_report_open_option_starts_the_browser(command, environment, recording, tmp_path):
     opened = tmp_path / "opened"
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
@@ -136,16 +136,16 @@ def test_report_open_starts_browser(command, environment, recording, tmp_path):
     assert (result.status, opened.read_text()) == (0, recording.with_suffix(".html").as_uri())
 
 
-def test_report_open_without_browser_prints_url(command, environment, recording, tmp_path):
+def test_report_open_option_without_browser_prints_the_url(command, environment, recording, tmp_path):
     nowhere = {**environment, "PATH": str(tmp_path), "BROWSER": "", "DISPLAY": ""}
     result = command("report", str(recording), "--open", env=nowhere)
     assert result.status == 1
     assert f"no browser found; open this page: {recording.with_suffix('.html').as_uri()}" in result.err
 
 
-def test_report_open_with_stdout_exits_2(tunlab, recording):
+def test_report_open_option_with_output_to_stdout_exits_2(tunlab, recording):
     assert tunlab("report", str(recording), "-o", "-", "--open").status == 2
 
 
-def test_report_needs_no_capability(command, recording, without_capabilities):
+def test_report_without_capabilities_exits_0(command, recording, without_capabilities):
     assert command("report", str(recording), prefix=without_capabilities).status == 0

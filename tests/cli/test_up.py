@@ -22,7 +22,7 @@ NEEDS_ROOT = (
 DEFAULT = Path(__file__).parents[2] / "lab" / "default.toml"
 
 
-def test_up_creates_configured_tun(tunlab):
+def test_up_creates_a_tun_with_the_default_address_and_mtu(tunlab):
     result = tunlab("up")
     assert (result.status, result.out) == (0, "lab is up: tun0 10.1.2.1/24\n")
     with PersistentLab.open("lab").netns() as netns, Rtnl(netns) as rtnl:
@@ -32,7 +32,7 @@ def test_up_creates_configured_tun(tunlab):
         assert rtnl.link("lo").up
 
 
-def test_up_suggested_commands_work(tunlab, start):
+def test_up_prints_commands_that_work(tunlab, start):
     result = tunlab("up", "--name", "x")
     commands = [line.split("  ")[1].split()[1:] for line in result.err.splitlines()]
     assert [command[0] for command in commands] == ["dump", "exec", "down"]
@@ -53,11 +53,11 @@ def test_up_options_configure_the_tun(tunlab, list_labs):
     assert list_labs()["vpn"]["addresses"] == ["192.0.2.9/30"]
 
 
-def test_up_options_override_the_file(tunlab):
+def test_up_name_option_overrides_the_lab_file(tunlab):
     assert tunlab("up", str(DEFAULT), "--name", "other").out == "other is up: tun0 10.1.2.1/24\n"
 
 
-def test_up_two_labs_have_separate_namespaces(tunlab):
+def test_up_gives_two_labs_separate_namespaces(tunlab):
     assert tunlab("up", "--name", "a").status == tunlab("up", "--name", "b").status == 0
     identities = [PersistentLab(name).state.namespace for name in "ab"]
     assert identities[0] != identities[1]
@@ -71,7 +71,7 @@ def test_up_existing_name_exits_73(tunlab, lab, list_labs):
     assert list_labs()["lab"]["condition"] == "up"
 
 
-def test_up_concurrent_same_name_creates_one(command):
+def test_up_eight_times_in_parallel_with_one_name_creates_one_lab(command):
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: command("up", "--name", "race"), range(8)))
     assert sorted(result.status for result in done) == [0] + [73] * 7
@@ -79,7 +79,7 @@ def test_up_concurrent_same_name_creates_one(command):
     assert PersistentLab.open("race").down().ifname == "tun0"
 
 
-def test_up_starts_no_program(command, need, tmp_path):
+def test_up_executes_no_other_program(command, need, tmp_path):
     log = tmp_path / "strace"
     result = command("up", prefix=(need("strace"), "-f", "-o", str(log), "-e", "trace=execve,execveat"))
     assert result.status == 0
@@ -89,18 +89,18 @@ def test_up_starts_no_program(command, need, tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_up_leaves_no_process(tunlab, list_labs):
+def test_up_leaves_no_process_running(tunlab, list_labs):
     assert list_labs()["lab"]["processes"] == []
 
 
-def test_up_ctrl_c_leaves_nothing(command, need, run_directory):
+def test_up_interrupted_by_ctrl_c_leaves_no_files(command, need, run_directory):
     strace = (need("strace"), "-f", "-o", os.devnull, "-e", "trace=mount", "-e", "inject=mount:signal=INT:when=1")
     result = command("up", prefix=strace)
     assert (result.status, result.out, result.err) == (130, "", "")
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_without_tun_node_leaves_nothing(command, run_directory, without_tun_node):
+def test_up_without_dev_net_tun_exits_77_and_leaves_no_files(command, run_directory, without_tun_node):
     result = command("up", prefix=without_tun_node)
     assert (result.status, result.out) == (77, "")
     assert result.err == (
@@ -119,13 +119,13 @@ def test_up_without_capabilities_exits_77(command, run_directory, without_capabi
 
 
 @pytest.mark.parametrize("run", ["/run/tunlab-of-root", "/mnt/work/run"])
-def test_up_unprivileged_says_that_it_needs_root(command, as_nobody, environment, run):
+def test_up_as_unprivileged_user_exits_77_and_asks_for_root(command, as_nobody, environment, run):
     result = command("up", prefix=as_nobody(), env={**environment, "TUNLAB_RUN": run})
     assert (result.status, result.out) == (77, "")
     assert result.err == f"tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM); {NEEDS_ROOT}\n"
 
 
-def test_up_in_user_namespace_exits_77(command, as_nobody, environment, run_directory):
+def test_up_in_a_user_namespace_exits_77(command, as_nobody, environment, run_directory):
     inside = (*as_nobody(), sys.executable, "-m", "tunlab.kernel.namespace.userns")
     result = command("up", prefix=inside, env={**environment, "TUNLAB_RUN": "/run/tunlab-of-root"})
     assert (result.status, result.err) == (
@@ -142,7 +142,7 @@ def test_up_in_user_namespace_exits_77(command, as_nobody, environment, run_dire
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_router_lists_nodes_and_commands_that_work(tunlab, command):
+def test_up_of_the_router_lab_prints_nodes_and_commands_that_work(tunlab, command):
     result = command("up", "router", "--name", "x")
     assert result.out.splitlines() == [
         "x is up: 4 nodes, 2 links",
@@ -158,13 +158,13 @@ def test_up_router_lists_nodes_and_commands_that_work(tunlab, command):
     assert tunlab("ls", "--json").out == "[]\n"
 
 
-def test_up_json_has_plan_and_directory(tunlab, run_directory):
+def test_up_json_option_prints_plan_and_directory(tunlab, run_directory):
     made = json.loads(tunlab("up", "bridge", "--json").out)
     assert made["directory"] == str(run_directory / "bridge")
     assert [node["name"] for node in made["nodes"]] == ["a", "b", "c", "d", "link1"]
 
 
-def test_up_many_nodes_lists_the_first_20(tunlab, tmp_path):
+def test_up_of_30_nodes_lists_the_first_20(tunlab, tmp_path):
     names = [f"h{number}" for number in range(30)]
     nodes = "".join(f"{name} = {{}}\n" for name in names)
     file = tmp_path / "star.toml"
@@ -174,7 +174,7 @@ def test_up_many_nodes_lists_the_first_20(tunlab, tmp_path):
     assert row.split()[head.split().index("NODES")] == "30"
 
 
-def test_up_relative_files_are_found_beside_lab_file(tunlab, command, tmp_path, need):
+def test_up_finds_relative_files_beside_the_lab_file(tunlab, command, tmp_path, need):
     (tmp_path / "motd.txt").write_text("hello\n")
     file = tmp_path / "x.toml"
     files = '{ "/etc/motd" = "motd.txt", "/etc/tunlab-new/dir/motd" = "motd.txt" }'
@@ -185,7 +185,7 @@ def test_up_relative_files_are_found_beside_lab_file(tunlab, command, tmp_path, 
     assert command("exec", "x/b", "--", need("cat"), "/etc/motd").out != "hello\n"
 
 
-def test_up_reports_program_that_failed(tunlab, tmp_path):
+def test_up_reports_a_program_that_exited_with_an_error(tunlab, tmp_path):
     """The first program fails, which closes the pipe and makes the second ready; the third succeeds."""
     pipe, file = tmp_path / "pipe", tmp_path / "x.toml"
     os.mkfifo(pipe)
@@ -200,14 +200,14 @@ def test_up_reports_program_that_failed(tunlab, tmp_path):
     assert (head, printed) == ("the end of its output:", "  oops")
 
 
-def test_up_bridge_ctrl_c_leaves_nothing(command, need, run_directory):
+def test_up_of_the_bridge_lab_interrupted_by_ctrl_c_leaves_no_files(command, need, run_directory):
     inject = "inject=mount:signal=INT:when=2"
     result = command("up", "bridge", prefix=(need("strace"), "-f", "-o", os.devnull, "-e", "trace=mount", "-e", inject))
     assert (result.status, result.out, result.err) == (130, "", "")
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_slow_lab_shows_progress_on_terminal(environment, tmp_path):
+def test_up_of_a_slow_lab_shows_progress_on_a_terminal(environment, tmp_path):
     """The lab's program waits for a pipe that the test writes when it has seen the progress line."""
     file, signs = tmp_path / "slow.toml", tmp_path / "sign"
     os.mkfifo(signs)
@@ -241,21 +241,21 @@ def test_up_dry_run_prints_plan_and_creates_nothing(tunlab, run_directory, tmp_p
     assert not run_directory.exists()
 
 
-def test_up_dry_run_json_is_the_plan(tunlab):
+def test_up_dry_run_json_option_prints_the_plan(tunlab):
     made = json.loads(tunlab("up", "router", "--name", "x", "--dry-run", "--json").out)
     assert made["name"] == "x"
     assert [node["name"] for node in made["nodes"]] == ["client", "router", "server", "stack"]
 
 
-def test_up_dry_run_needs_no_capability(command, without_capabilities):
+def test_up_dry_run_without_capabilities_exits_0(command, without_capabilities):
     assert command("up", "router", "--dry-run", prefix=without_capabilities).status == 0
 
 
-def test_up_dry_run_prints_the_errors_of_check(tunlab, broken_file):
+def test_up_dry_run_prints_the_same_errors_as_check(tunlab, broken_file):
     assert tunlab("up", "--dry-run", str(broken_file)).err == tunlab("check", str(broken_file)).err
 
 
-def test_up_prints_the_errors_of_check_and_creates_nothing(tunlab, run_directory, tmp_path):
+def test_up_prints_the_same_errors_as_check_and_creates_nothing(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     files = 'files = { "/etc/here" = "a.conf", "/etc/gone" = "b.conf" }'
     file.write_text(f'[nodes]\na = {{ run = ["no-such"], {files} }}\nb = {{ mut = 1 }}\n')
@@ -274,7 +274,7 @@ def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_tun_option_with_several_nodes_exits_78(tunlab, run_directory):
+def test_up_address_option_with_several_nodes_exits_78(tunlab, run_directory):
     result = tunlab("up", "router", "--address", "10.9.0.1/24")
     assert result.status == 78
     assert result.err.startswith("tunlab: `--address` is ambiguous: the lab has 4 nodes")

@@ -14,7 +14,7 @@ from tunlab.lab import Lab, PersistentLab
 from tunlab.topology import parse_lab
 
 
-def test_watch_json_prints_link_changes(tunlab, start):
+def test_watch_json_option_prints_link_changes(tunlab, start):
     tunlab("up", "two-hosts")
     watch = start("watch", "--json")
     watch.wait_for("watching lab two-hosts")
@@ -26,7 +26,7 @@ def test_watch_json_prints_link_changes(tunlab, start):
     assert watch.end(signal.SIGINT).status == 0
 
 
-def test_watch_without_terminal_prints_lines(tunlab, start):
+def test_watch_without_terminal_prints_one_line_per_link_change(tunlab, start):
     tunlab("up", "two-hosts")
     watch = start("watch", "two-hosts")
     watch.wait_for("watching lab two-hosts")
@@ -36,7 +36,7 @@ def test_watch_without_terminal_prints_lines(tunlab, start):
     assert watch.end(signal.SIGTERM).status == 0
 
 
-def test_watch_on_terminal_shows_table(tunlab, environment):
+def test_watch_on_a_terminal_shows_a_table_of_links(tunlab, environment):
     tunlab("up", "two-hosts")
     with PseudoTerminal("watch", environment=environment) as (process, shown):
         result = read_until(shown, r"b eth0 +a eth0 +up +\S")
@@ -49,7 +49,7 @@ def test_watch_on_terminal_shows_table(tunlab, environment):
 
 
 @pytest.mark.parametrize("option", [(), ("--json",)])
-def test_watch_ends_with_the_lab_and_releases_namespaces(tunlab, assert_released, start, option):
+def test_watch_exits_0_and_frees_namespaces_when_the_lab_is_taken_down(tunlab, assert_released, start, option):
     tunlab("up", "two-hosts")
     with assert_released("two-hosts", "a", "b"):
         watch = start("watch", "two-hosts", *option)
@@ -59,7 +59,7 @@ def test_watch_ends_with_the_lab_and_releases_namespaces(tunlab, assert_released
         assert watch.end()[::2] == (0, "lab two-hosts is down\n")
 
 
-def test_watch_on_terminal_ends_with_the_lab(tunlab, assert_released, environment):
+def test_watch_on_a_terminal_exits_0_when_the_lab_is_taken_down(tunlab, assert_released, environment):
     tunlab("up", "two-hosts")
     with assert_released("two-hosts", "a", "b"), PseudoTerminal("watch", environment=environment) as (process, shown):
         read_until(shown, r"b eth0 +a eth0 +up +\S")
@@ -68,7 +68,7 @@ def test_watch_on_terminal_ends_with_the_lab(tunlab, assert_released, environmen
         assert process.wait(20) == 0
 
 
-def test_table_rates_are_differences_of_snapshots(tunlab):
+def test_watch_table_shows_rates_between_two_snapshots(tunlab):
     tunlab("up", "two-hosts")
     with PersistentLab.open("two-hosts").live() as live:
         now = {(node.name, link.name): link for node in live for link in node.rtnl.links()}
@@ -80,7 +80,7 @@ def test_table_rates_are_differences_of_snapshots(tunlab):
     assert rows[3].split()[:9] == ["a", "eth0", "b", "eth0", "up", "1.0", "M", "250", str(link.tx_packets + 500)]
 
 
-def test_table_counts_queue_drops():
+def test_watch_table_counts_packets_dropped_by_a_queue():
     spec = parse_lab('nodes = { a = {}, b = {} }\nlinks = [{ ends = ["a", "b"], rate = "64kbit" }]')
     with Lab.from_spec(spec) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         before = links_of(live)

@@ -19,17 +19,17 @@ from tunlab.packet import parse
 
 
 class TestInject:
-    def test_inject_without_reader_returns_the_reply(self, persistent_lab):
+    def test_inject_with_no_program_on_the_tun_returns_the_kernels_reply(self, persistent_lab):
         (reply,) = inject(persistent_lab, [ECHO_REQUEST])
         assert parse(reply).icmp.type == 0
 
-    def test_inject_non_ip_sends_nothing(self, persistent_lab):
+    def test_inject_with_one_non_ip_datagram_injects_none(self, persistent_lab):
         with Reader(persistent_lab) as reader:
             with pytest.raises(MalformedError):
                 inject(persistent_lab, [ECHO_REQUEST, b"\x00"])
             assert reader.take() == []
 
-    def test_inject_with_another_program_attached_raises_lab_error(self, persistent_lab):
+    def test_inject_while_another_program_has_the_tun_open_raises_lab_error(self, persistent_lab):
         with (
             persistent_lab.netns() as netns,
             TunDevice.attach(netns, "tun0"),
@@ -39,7 +39,7 @@ class TestInject:
 
 
 class TestInjectServer:
-    def test_request_inject_raises_the_servers_write_error(self, tmp_path):
+    def test_inject_request_raises_the_write_error_of_the_server(self, tmp_path):
         error_numbers = iter([None, errno.EIO])
         server = InjectServer(tmp_path, "tun0")
         written = []
@@ -64,7 +64,7 @@ class TestInjectServer:
         server.close()
         assert request_inject(tmp_path, "tun0", b"late") is False
 
-    def test_server_replaces_the_socket_of_a_killed_process(self, tmp_path):
+    def test_inject_server_replaces_the_socket_file_of_a_killed_process(self, tmp_path):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unused:
             directory = os.open(tmp_path, os.O_RDONLY)
             unused.bind(f"/proc/self/fd/{directory}/tun0.inject")

@@ -35,7 +35,7 @@ def run(node, *program):
 
 
 class TestStart:
-    def test_start_creates_interfaces_addresses_and_routes_of_the_plan(self, router):
+    def test_start_creates_the_planned_interfaces_addresses_and_routes(self, router):
         with Rtnl(router["router"].netns) as rtnl:
             links = {link.name: link for link in rtnl.links()}
             assert list(links) == ["lo", "eth0", "lan0"]
@@ -49,12 +49,12 @@ class TestStart:
         assert router["router"].netns.sysctl("net.ipv4.ip_forward") == "1"
         assert router["client"].netns.sysctl("net.ipv4.ip_forward") == "0"
 
-    def test_start_leaves_the_hosts_namespace_unchanged(self, machine):
+    def test_start_leaves_the_network_of_the_host_unchanged(self, machine):
         before = machine()
         with Lab.from_text(ROUTER):
             assert machine() == before
 
-    def test_node_and_link_build_a_lab_in_code(self):
+    def test_lab_defined_in_code_answers_pings_on_its_link(self):
         lab = Lab("pair")
         lab.node("a")
         lab.node("b")
@@ -64,7 +64,7 @@ class TestStart:
             assert [lab["a"].address, lab["b"].address] == ["10.0.1.1", "10.0.1.2"]
             assert lab.ping_all() == {("a", "b"): True, ("b", "a"): True}
 
-    def test_from_file_mounts_files_beside_the_lab_file(self, tmp_path):
+    def test_lab_from_file_mounts_files_relative_to_the_lab_file(self, tmp_path):
         (tmp_path / "motd").write_text("hello from the lab\n")
         file = tmp_path / "two.toml"
         file.write_text('[nodes]\na = { files = { "/etc/motd" = "motd" } }\nb = {}\n[[links]]\nends = ["a", "b"]\n')
@@ -72,14 +72,14 @@ class TestStart:
             assert run(lab["a"], "cat", "/etc/motd") == "hello from the lab\n"
             assert lab.name == "two"
 
-    def test_nodes_are_indexed_by_name(self, router):
+    def test_lab_lists_its_nodes_and_raises_lab_error_for_an_unknown_name(self, router):
         assert list(router.nodes) == ["client", "router", "server"]
         assert [node.name for node in router] == ["client", "router", "server"]
         assert len(router) == 3
         with pytest.raises(LabError, match="lab 'router' has no node 'sever'; its nodes are client, router, server"):
             router["sever"]
 
-    def test_invalid_definition_or_use_of_a_lab_raises(self):
+    def test_lab_invalid_definition_or_use_raises_an_error(self):
         with pytest.raises(TopologyError, match="clint"):
             Lab.from_text('[nodes]\nclient = {}\nb = {}\n[[links]]\nends = ["clint", "b"]\n')
         with pytest.raises(LabError, match="lab 'empty' has no nodes"), Lab("empty"):
@@ -94,7 +94,7 @@ class TestStart:
         with pytest.raises(LabError, match="is closed; create a new Lab"), lab:
             pass
 
-    def test_missing_file_error_names_the_node_and_path(self):
+    def test_start_with_a_missing_file_raises_error_naming_node_and_path(self):
         text = '[nodes]\na = { files = { "/etc/motd" = "nothing.txt", "/no/such/x" = "nothing.txt" } }\n'
         with pytest.raises(TopologyError) as caught:
             Lab.from_text(text).start()
@@ -112,14 +112,14 @@ class TestStart:
             ("net.core.somaxconn", "abc", "the kernel rejects this value"),
         ],
     )
-    def test_invalid_sysctl_error_names_the_node_and_sysctl(self, name, value, reason):
+    def test_start_with_an_invalid_sysctl_raises_error_naming_node_and_sysctl(self, name, value, reason):
         text = f'[nodes]\na = {{ sysctls = {{ "{name}" = "{value}" }} }}\n'
         with pytest.raises(
             TopologyError, match=rf"`nodes\.a\.sysctls\.{re.escape(name)}` cannot be '{value}': .*{reason}"
         ):
             Lab.from_text(text).start()
 
-    def test_too_few_open_files_raises_lab_error(self):
+    def test_start_with_a_too_low_open_file_limit_raises_lab_error(self):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         open_now = len(list(Path("/proc/self/fd").iterdir()))
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 10, hard))
@@ -131,13 +131,13 @@ class TestStart:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
-    def test_switch_with_1024_ports_raises_lab_error(self):
+    def test_start_with_a_1024_port_switch_raises_lab_error(self):
         interface = plan(parse_lab(ROUTER)).node("client").interfaces[0]
         switch = NodePlan(name="one", kind="switch", bridge="br0", interfaces=(interface,) * 1024)
         with pytest.raises(LabError, match="switch one has 1024 ports; a bridge has at most 1023; split the switch"):
             Lab.from_plan(LabPlan(name="x", nodes=(switch,))).start()
 
-    def test_ten_labs_start_in_parallel(self):
+    def test_ten_labs_started_in_parallel_all_answer_pings(self):
         def start_and_ping(number):
             with Lab.from_text(ROUTER, name=f"lab{number}") as lab:
                 return all(lab.ping_all().values())
@@ -145,14 +145,14 @@ class TestStart:
         with ThreadPoolExecutor(10) as pool:
             assert list(pool.map(start_and_ping, range(10))) == [True] * 10
 
-    def test_close_twice_has_no_effect(self):
+    def test_lab_close_can_be_repeated(self):
         lab = Lab.from_text(ROUTER).start()
         assert not lab.closed
         lab.close()
         lab.close()
         assert lab.closed
 
-    def test_close_ends_programs_that_hold_the_namespace(self):
+    def test_lab_close_frees_a_namespace_in_which_a_program_still_runs(self):
         """Check that the namespace is gone: a veth from another namespace into the lab disappears with it."""
         with Netns.create() as outside, Rtnl(outside) as rtnl:
             with Lab.from_text(ROUTER) as lab:
@@ -165,7 +165,7 @@ class TestStart:
 
 
 class TestPrograms:
-    def test_run_starts_a_web_server_reachable_by_name(self, need):
+    def test_web_server_of_a_node_is_reachable_by_the_name_of_the_node(self, need):
         text = ROUTER.replace(
             "server = {}", 'server = { run = [{ command = "python3 -m http.server 80", ready = { port = 80 } }] }'
         )
@@ -188,7 +188,7 @@ class TestPrograms:
             assert udp["end"]["sum"]["bytes"] >= 1024 * 1024
             assert udp["end"]["sum"]["lost_packets"] < udp["end"]["sum"]["packets"] / 2
 
-    def test_traceroute_lists_three_routers(self, need):
+    def test_traceroute_through_three_routers_lists_their_addresses(self, need):
         lab = Lab("path")
         nodes = ["a", "r1", "r2", "r3", "b"]
         for name in nodes:
@@ -214,13 +214,13 @@ class TestPrograms:
             programs = [node.popen(["sleep", "600"]) for node in lab]
         assert [program.wait() for program in programs] == [-9, -9, -9]
 
-    def test_run_unknown_program_raises_kernel_error(self, router):
+    def test_node_run_with_unknown_program_raises_kernel_error(self, router):
         with pytest.raises(KernelError, match="there is no program 'no-such' on this machine"):
             router["client"].run(["no-such"])
 
 
 class TestEnterNode:
-    def test_with_node_moves_the_thread_into_the_node_and_back(self, router):
+    def test_with_block_of_a_node_moves_the_thread_into_its_namespace_and_back(self, router):
         before = current_netns()
         with router["server"] as server, socket.create_server((server.address, 80)) as listener:
             assert current_netns() == server.netns.identity[1]
@@ -230,13 +230,13 @@ class TestEnterNode:
                 assert accepted.getpeername()[0] == router["client"].address
         assert current_netns() == before
 
-    def test_with_node_returns_after_an_exception(self, router):
+    def test_with_block_of_a_node_restores_the_namespace_after_an_exception(self, router):
         before = current_netns()
         with pytest.raises(ZeroDivisionError), router["server"], router["client"]:
             _ = 1 / 0  # raises ZeroDivisionError
         assert current_netns() == before
 
-    def test_threads_enter_different_nodes_at_once(self, router):
+    def test_three_threads_can_enter_three_nodes_at_once(self, router):
         def netns_in(name):
             with router[name]:
                 return current_netns()
@@ -257,7 +257,7 @@ class TestEnterNode:
 
 
 class TestPackets:
-    def test_capture_on_a_veth_completes_checksums(self, router):
+    def test_capture_on_a_veth_fills_in_checksums(self, router):
         server, client = router["server"], router["client"]
         listener = server.socket()
         listener.bind(("", 80))
@@ -270,7 +270,7 @@ class TestPackets:
             capture.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, src_port=80))
             assert [entry.direction for entry in capture.record if entry.packet][:2] == ["out", "in"]
 
-    def test_node_tun_injects_and_expects(self):
+    def test_node_tun_injects_an_echo_request_and_receives_the_reply(self):
         text = ROUTER.replace("server = {}", 'server = { tun = "10.9.0.1/24" }')
         with Lab.from_text(text) as lab:
             tun = lab["server"].tun
@@ -294,14 +294,14 @@ class TestPackets:
 
 
 class TestLinks:
-    def test_set_link_up_restores_routes(self, router):
+    def test_set_link_down_and_up_again_restores_routes(self, router):
         client = router["client"]
         client.set_link("eth0", up=False)
         assert not any(reached for pair, reached in router.ping_all(timeout=0.2).items() if "client" in pair)
         client.set_link("eth0", up=True)
         assert all(router.ping_all().values())
 
-    def test_set_link_carrier_pulls_and_plugs_the_cable(self, router):
+    def test_set_link_carrier_removes_and_restores_the_carrier(self, router):
         client = router["client"]
         client.set_link(carrier=False)
         link = client.rtnl.link("eth0")
@@ -309,7 +309,7 @@ class TestLinks:
         client.set_link(carrier=True)
         assert all(router.ping_all().values())
 
-    def test_peer_returns_the_other_end(self, router):
+    def test_node_peer_returns_node_and_interface_at_the_other_end_of_the_link(self, router):
         node, interface = router["server"].peer()
         assert (node.name, interface.ifname) == ("router", "lan0")
 
@@ -320,7 +320,7 @@ class TestLinks:
         ):
             lab["a"].set_link(carrier=False)
 
-    def test_events_report_changed_new_and_deleted_links(self, router):
+    def test_lab_events_report_changed_new_and_deleted_interfaces(self, router):
         with router.events() as events:
             assert events.read() == []
             router["client"].set_link(up=False)
@@ -335,7 +335,7 @@ class TestLinks:
             assert {("server", "new0", "deleted"), ("server", "new1", "deleted")} <= seen
 
 
-def test_lab_runs_rootless_in_a_user_namespace(as_nobody, need):
+def test_lab_of_an_unprivileged_user_runs_in_a_user_namespace(as_nobody, need):
     script = f"""
 from tunlab.lab import Lab
 with Lab.from_text({ROUTER!r}) as lab:

@@ -36,7 +36,7 @@ def tunlab(*arguments, prefix=()):
 
 
 class TestUp:
-    def test_up_records_namespaces_and_logs_on_disk(self, run_directory):
+    def test_up_writes_record_namespace_mounts_and_logs_to_the_run_directory(self, run_directory):
         lab = up()
         directory = run_directory / "router"
         assert sorted(path.name for path in directory.iterdir()) == ["lab.json", "nodes"]
@@ -54,17 +54,17 @@ class TestUp:
         assert (status.ifname, status.addresses, status.attached) == ("tun0", ["10.9.0.1/24"], False)
         assert len(status.processes) == 1  # the web server
 
-    def test_up_unknown_sysctl_leaves_nothing(self, run_directory):
+    def test_up_with_unknown_sysctl_raises_error_and_leaves_no_files(self, run_directory):
         with pytest.raises(TopologyError, match=r"`nodes\.client\.sysctls\.net\.no\.such` cannot be \'1\'"):
             up(TEXT.replace("client = {}", 'client = { sysctls = { "net.no.such" = "1" } }'))
         assert list(run_directory.iterdir()) == []
 
-    def test_up_program_exits_before_ready_leaves_nothing(self, run_directory):
+    def test_up_with_a_program_that_exits_before_ready_leaves_no_files(self, run_directory):
         with pytest.raises(LabError, match="exited with status 1 before it was ready"):
             up(TEXT.replace("python3 -m http.server 80", "false"))
         assert list(run_directory.iterdir()) == []
 
-    def test_live_runs_programs_in_a_lab_that_is_up(self, need):
+    def test_live_lab_runs_programs_and_stays_up_when_closed(self, need):
         up()
         with PersistentLab.open("router").live() as live:
             assert live.ping_all() == reachable(live.plan)
@@ -74,12 +74,12 @@ class TestUp:
 
 
 class TestDown:
-    def test_down_returns_what_it_removed(self):
+    def test_down_returns_the_removed_tun_processes_and_nodes(self):
         removed = up().down()
         assert (removed.ifname, removed.namespace, len(removed.processes)) == ("tun0", True, 1)
         assert removed.nodes == ["client", "router", "server", "stack"]
 
-    def test_down_from_another_process_leaves_nothing(self, run_directory):
+    def test_down_in_another_process_removes_all_files_of_the_lab(self, run_directory):
         up()
         assert tunlab("down", "router").returncode == 0
         assert list(run_directory.iterdir()) == []
@@ -101,7 +101,7 @@ class TestDown:
                 with program:
                     assert program.wait() == -signal.SIGKILL
 
-    def test_down_keeps_a_foreign_file_and_raises(self, run_directory):
+    def test_down_with_another_programs_file_in_the_lab_directory_raises_lab_error(self, run_directory):
         lab = up()
         foreign = run_directory / "router" / "nodes" / "client" / "notes.txt"
         foreign.write_text("mine")
@@ -112,14 +112,14 @@ class TestDown:
 
 
 class TestOneNode:
-    def test_up_mtu_that_the_driver_rejects_leaves_nothing(self, run_directory):
+    def test_up_with_an_mtu_that_the_kernel_rejects_leaves_no_files(self, run_directory):
         # A NodeSpec made in code is not checked: the TUN driver rejects the MTU in the last step of `up`.
         spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
         with pytest.raises(KernelError):
             PersistentLab.up(spec)
         assert list(run_directory.iterdir()) == []
 
-    def test_down_kills_processes_and_returns_them(self, persistent_lab):
+    def test_down_kills_processes_and_returns_their_pids(self, persistent_lab):
         with persistent_lab.netns() as netns:
             program = netns.popen(["sleep", "600"])
         removed = persistent_lab.down()
@@ -129,7 +129,7 @@ class TestOneNode:
         with pytest.raises(LabError, match="there is no lab 'lab'"):
             persistent_lab.down()
 
-    def test_deleted_tun_is_missing_in_status_and_down(self, persistent_lab):
+    def test_tun_deleted_by_a_program_is_missing_in_status_and_down_result(self, persistent_lab):
         with persistent_lab.netns() as netns, Rtnl(netns) as rtnl:
             rtnl.delete_link(rtnl.link_index("tun0"))
         status = persistent_lab.status()
@@ -137,7 +137,7 @@ class TestOneNode:
         assert persistent_lab.down().ifname == ""
 
     @pytest.mark.usefixtures("persistent_lab")
-    def test_open_without_name_needs_a_single_lab(self, monkeypatch):
+    def test_open_without_name_needs_a_single_running_lab_or_tunlab_lab(self, monkeypatch):
         assert PersistentLab.open().name == "lab"
         PersistentLab.up(LabSpec("other"))
         with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
@@ -147,13 +147,13 @@ class TestOneNode:
         assert PersistentLab.open("lab").name == "lab"
 
     @pytest.mark.parametrize("name", ["", "..", "a/b", "x" * 16])
-    def test_invalid_name_raises_topology_error(self, name):
+    def test_persistent_lab_with_invalid_name_raises_topology_error(self, name):
         with pytest.raises(TopologyError):
             PersistentLab(name)
 
 
 class TestResolve:
-    def test_resolve_accepts_lab_node_and_lab_with_node(self):
+    def test_resolve_target_lab_or_node_or_lab_slash_node_returns_lab_and_node(self):
         up(name="one")
         up('name = "two"\n[nodes]\nalone = {}\n')
         for target, found in {
@@ -177,14 +177,14 @@ class TestResolve:
             ("three/client", "there is no lab 'three'; running labs: one, two"),
         ],
     )
-    def test_resolve_unknown_or_ambiguous_raises_lab_error(self, target, message):
+    def test_resolve_unknown_or_ambiguous_target_raises_lab_error(self, target, message):
         up(ROUTER, name="one")
         up(ROUTER, name="two")
         with pytest.raises(LabError) as caught:
             resolve(target)
         assert str(caught.value) == message
 
-    def test_resolve_prefers_the_lab_of_the_environment(self, monkeypatch):
+    def test_resolve_node_of_two_labs_prefers_the_lab_in_tunlab_lab(self, monkeypatch):
         up(ROUTER, name="one")
         up(ROUTER, name="two")
         monkeypatch.setenv("TUNLAB_LAB", "two")
@@ -197,7 +197,7 @@ class TestGc:
         assert PersistentLab.gc() == []
         assert PersistentLab.open("router").is_up()
 
-    def test_gc_removes_broken_and_gone_labs(self, run_directory):
+    def test_gc_removes_unfinished_labs_and_labs_without_namespaces(self, run_directory):
         up(name="whole")
         broken = up(name="broken")
         state.write(broken.directory, msgspec.structs.replace(broken.state, phase="coming up", owner=1))
@@ -245,7 +245,7 @@ POINTS = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("call", "when", "file"), POINTS, ids=[f"{call}-{when}-{file}" for call, when, file in POINTS])
-def test_gc_after_killed_up_leaves_nothing(need, run_directory, tmp_path, call, when, file):
+def test_gc_after_sigkill_during_up_leaves_no_files(need, run_directory, tmp_path, call, when, file):
     lab_file = tmp_path / "router.toml"
     lab_file.write_text(TEXT)
     # "-b execve" detaches strace from the lab's programs; otherwise it would wait for them.

@@ -70,7 +70,7 @@ class TestPingAll:
     @pytest.mark.parametrize(
         "text", [bridge_of(4), TWO_SWITCHES, DUAL_STACK], ids=["bridge", "two switches", "both IP versions"]
     )
-    def test_ping_all_matches_prediction(self, text):
+    def test_ping_all_results_equal_predicted_reachability(self, text):
         with Lab.from_text(text) as lab:
             predicted = assert_matches_prediction(lab)
             assert predicted
@@ -82,7 +82,7 @@ class TestPingAll:
                 assert lab["b"].addresses.count(address) == 1
                 lab["a"].run(["ping", family, "-c", "1", "-W", "5", address], check=True, capture_output=True)
 
-    def test_ping_all_nat_inside_is_unreachable_and_its_packets_are_masqueraded(self):
+    def test_nat_inside_node_is_unreachable_and_its_packets_are_masqueraded(self):
         with Lab.from_text(NAT) as lab:
             predicted = assert_matches_prediction(lab)
             assert (predicted["inside", "outside"], predicted["outside", "inside"]) == (True, False)
@@ -93,7 +93,7 @@ class TestPingAll:
                 capture.expect(IPv4.where(dst=request.ip.src), ICMP.where(type=0))
 
     @pytest.mark.slow
-    def test_ping_all_of_40_nodes_leaves_room_in_the_neighbour_table(self):
+    def test_ping_all_of_40_nodes_fills_less_than_half_of_the_neighbour_table(self):
         with Lab.from_text(bridge_of(40)) as lab:
             assert len(reached := lab.ping_all()) == 40 * 39
             assert all(reached.values())
@@ -103,15 +103,15 @@ class TestPingAll:
     @pytest.mark.slow
     @given(labs(link_keys=({}, {"mtu": 1400})))
     @sampled(60)
-    def test_ping_all_of_random_labs_matches_prediction(self, lab):
+    def test_ping_all_of_random_labs_equals_predicted_reachability(self, lab):
         with Lab.from_text(lab.text) as running:
             assert_matches_prediction(running)
 
-    def test_ping_all_single_node_is_empty(self):
+    def test_ping_all_of_a_single_node_returns_no_results(self):
         with Lab.from_text('[nodes]\na = { tun = "10.9.0.1/24" }\n') as lab:
             assert lab.ping_all() == {}
 
-    def test_flush_neighbours_empties_the_table(self):
+    def test_flush_neighbours_empties_the_neighbour_table(self):
         with Lab.from_text(bridge_of(3)) as lab:
             lab.ping_all()
             with Rtnl(lab["h0"].netns) as rtnl:
@@ -121,7 +121,7 @@ class TestPingAll:
 
 
 class TestImpairments:
-    def test_rate_drops_packets_of_a_burst_until_the_impairment_is_removed(self):
+    def test_rate_limit_drops_packets_of_a_burst_until_it_is_removed(self):
         """Send a burst of 200 packets: only those that fit in the token bucket and its queue pass."""
         lab = Lab("slow")
         lab.node("a")
@@ -144,7 +144,7 @@ class TestImpairments:
                 sender.sendto(bytes(1000), (lab["b"].address, 9))
             assert lab["a"].rtnl.link("eth0").tx_packets == before + 50
 
-    def test_start_with_delay_raises_on_a_kernel_without_netem(self, machine):
+    def test_lab_with_delay_raises_kernel_error_on_a_kernel_without_netem(self, machine):
         has_netem = next(each.ok for each in probe() if each.name == "qdisc netem")
         text = '[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\ndelay = "20ms"\nloss = "1%"\n'
         if has_netem:

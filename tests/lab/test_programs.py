@@ -14,11 +14,11 @@ def lab_with(*arguments, **ready):
 
 
 class TestReady:
-    def test_ready_port_waits_for_a_listener(self):
+    def test_lab_start_waits_until_the_ready_port_of_a_program_is_open(self):
         with lab_with("python3", "-m", "http.server", "8000", ready_port=8000) as lab:
             assert 8000 in listening_ports(lab["server"].netns)
 
-    def test_ready_port_accepts_an_ipv6_listener(self):
+    def test_lab_start_accepts_an_ipv6_listener_on_the_ready_port(self):
         script = (
             "import socket; s = socket.create_server(('::1', 9000), family=socket.AF_INET6);"
             "print('listening', flush=True); s.accept()"
@@ -32,27 +32,27 @@ class TestReady:
         with Lab.from_plan(LabPlan(name="x", nodes=(node,))) as lab:
             assert listening_ports(lab["server"].netns) == {9000}
 
-    def test_ready_line_matches_stdout_and_stderr(self):
+    def test_lab_start_finds_the_ready_line_of_a_program_on_stderr(self):
         script = "echo starting; echo now ready >&2; exec sleep 600"
         with lab_with("sh", "-c", script, ready_line="^now ready$") as lab:
             assert lab["server"].programs[0].output == "starting\nnow ready\n"
 
-    def test_ready_line_of_a_python_program_is_not_buffered(self):
+    def test_lab_start_sees_the_ready_line_of_a_python_program_at_once(self):
         script = "print('ready'); import signal; signal.pause()"
         with lab_with("python3", "-c", script, ready_line="ready") as lab:
             assert lab["server"].programs[0].process.poll() is None
 
-    def test_program_that_prints_ready_line_and_exits_is_ready(self):
+    def test_program_that_exits_after_its_ready_line_counts_as_ready(self):
         with lab_with("echo", "ready", ready_line="ready") as lab:
             assert lab["server"].programs[0].process.wait() == 0
 
-    def test_start_does_not_wait_without_ready_condition(self):
+    def test_lab_start_does_not_wait_for_a_program_without_ready_condition(self):
         with lab_with("sleep", "600") as lab:
             assert lab["server"].programs[0].process.poll() is None
 
 
 class TestNotReady:
-    def test_exit_before_ready_error_shows_status_and_output(self):
+    def test_program_exit_before_ready_raises_error_with_status_and_output(self):
         with pytest.raises(LabError) as caught:
             lab_with("sh", "-c", "echo no such page; exit 3", ready_port=80)
         assert str(caught.value) == (
@@ -62,16 +62,16 @@ class TestNotReady:
             "  no such page"
         )
 
-    def test_killed_before_ready_error_names_the_signal(self):
+    def test_program_killed_before_ready_raises_error_naming_the_signal(self):
         with pytest.raises(LabError, match="was killed by SIGTERM before it was ready"):
             lab_with("sh", "-c", "kill -TERM $$", ready_line="ready")
 
-    def test_ready_timeout_error_names_the_missing_condition(self):
+    def test_program_not_ready_in_time_raises_error_naming_the_condition(self):
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket listens on TCP port 80; raise its"):
             lab_with("sleep", "600", ready_port=80, timeout=0.05)
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no line of its output matches 'ready'"):
             lab_with("sleep", "600", ready_line="ready", timeout=0.05)
 
-    def test_unknown_program_raises_kernel_error(self):
+    def test_lab_start_with_unknown_program_raises_kernel_error(self):
         with pytest.raises(KernelError, match="there is no program 'no-such' on this machine"):
             lab_with("no-such")

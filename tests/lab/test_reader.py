@@ -17,7 +17,7 @@ def read_until_error(reader):
         reader.take()
 
 
-def test_attached_tun_delivers_packets_at_once(persistent_lab):
+def test_tun_packet_written_right_after_attach_gets_a_reply(persistent_lab):
     # The kernel drops packets that are sent before the device has a carrier.
     with persistent_lab.netns() as netns:
         for number in range(50):
@@ -27,7 +27,7 @@ def test_attached_tun_delivers_packets_at_once(persistent_lab):
                 assert parse(device.read()).icmp.sequence_number == number
 
 
-def test_second_reader_sees_the_same_packets(persistent_lab):
+def test_two_readers_of_a_tun_see_the_same_packets(persistent_lab):
     with Reader(persistent_lab) as first, Reader(persistent_lab) as second:
         assert (first.attached, second.attached) == (True, False)
         assert inject(persistent_lab, [ECHO_REQUEST], to_reader=True) == []
@@ -35,7 +35,7 @@ def test_second_reader_sees_the_same_packets(persistent_lab):
         assert [each.data for each in second.take()] == [ECHO_REQUEST]
 
 
-def test_reader_orders_injected_packet_before_reply(persistent_lab):
+def test_reader_returns_an_injected_packet_before_its_reply(persistent_lab):
     with Reader(persistent_lab) as reader, ThreadPoolExecutor(1) as pool:
         inject(persistent_lab, [ECHO_REQUEST], to_reader=True)
         injection = pool.submit(inject, persistent_lab, [ECHO_REQUEST])
@@ -47,7 +47,7 @@ def test_reader_orders_injected_packet_before_reply(persistent_lab):
     assert [each.packet.icmp.type for each in entries] == [8, 8, 0]
 
 
-def test_take_raises_lab_error_after_down(persistent_lab):
+def test_reader_take_after_the_lab_is_down_raises_lab_error(persistent_lab):
     with Reader(persistent_lab) as attached, Reader(persistent_lab) as capturing:
         persistent_lab.down()
         for reader in (attached, capturing):

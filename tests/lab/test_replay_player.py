@@ -15,12 +15,12 @@ from tunlab.packet import TCP, tcp_options
         (tcp_options.MSS(1460), tcp_options.MSS(1460)),
     ],
 )
-def test_shifted_options_add_offsets_to_sack_and_timestamps(option, shifted):
+def test_shifted_tcp_options_add_offsets_to_sack_and_timestamps(option, shifted):
     padding = b"\1\1"
     assert _shifted(TCP(options=padding + bytes(option)), 10, 100, 1000) == padding + bytes(shifted)
 
 
-def test_shifted_options_keep_malformed_options_and_trailing_bytes():
+def test_shifted_tcp_options_keep_malformed_options_and_trailing_bytes():
     malformed = b"\1\x05\x00\xff"
     assert _shifted(TCP(options=malformed), 10, 100) == malformed
     bytes_after_end_of_options = bytes(tcp_options.MSS(9)) + b"\0\xde\xad\xbe"

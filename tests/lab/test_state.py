@@ -17,7 +17,7 @@ from tunlab.topology import LabPlan, plan
 
 
 class TestRecord:
-    def test_up_writes_the_complete_record(self, persistent_lab, run_directory):
+    def test_up_writes_every_field_of_the_lab_record(self, persistent_lab, run_directory):
         record = msgspec.json.decode((run_directory / "lab" / "lab.json").read_bytes())
         with persistent_lab.netns() as netns:
             assert record.pop("namespaces") == {"stack": list(netns.identity)}
@@ -30,7 +30,7 @@ class TestRecord:
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755
 
-    def test_lab_with_damaged_record_is_broken(self, persistent_lab, run_directory):
+    def test_lab_with_a_damaged_record_file_has_condition_broken(self, persistent_lab, run_directory):
         file = run_directory / "lab" / "lab.json"
         intact = file.read_bytes()
         for damaged in (b"", b"{", b"\xff", b'{"name": 1}'):
@@ -39,7 +39,7 @@ class TestRecord:
         file.write_bytes(intact)
         assert persistent_lab.status().condition == "up"
 
-    def test_lab_with_reused_owner_pid_is_broken(self):
+    def test_lab_whose_owner_pid_was_reused_has_condition_broken(self):
         with state.create_directory("lab") as directory:
             pass
         record = state.LabState.initial(DEFAULT)
@@ -49,13 +49,13 @@ class TestRecord:
         state.write(directory, msgspec.structs.replace(record, owner=1))
         assert PersistentLab("lab").status().condition == "broken"
 
-    def test_run_directory_defaults_without_environment(self, monkeypatch):
+    def test_run_directory_without_tunlab_run_variable_is_run_tunlab(self, monkeypatch):
         monkeypatch.delenv("TUNLAB_RUN")
         assert state.run_directory() == Path("/run/tunlab")
 
 
 class TestLocks:
-    def test_up_down_and_open_of_a_lab_coming_up_raise_lab_error(self):
+    def test_up_down_and_open_of_a_lab_being_created_raise_lab_error(self):
         with state.create_directory("lab") as directory:
             assert PersistentLab("lab").status().condition == "coming up"
             state.write(directory, state.LabState.initial(DEFAULT))
@@ -69,7 +69,7 @@ class TestLocks:
             with pytest.raises(LabError, match="is coming up"):
                 PersistentLab.open("lab")
 
-    def test_status_and_down_wait_for_the_run_lock(self, run_directory):
+    def test_status_and_down_wait_while_a_lab_directory_is_being_created(self, run_directory):
         """Hold the run directory's lock, as `create_directory` does between mkdir and flock."""
         (run_directory / "lab").mkdir(parents=True)
         run_lock = os.open(run_directory, os.O_RDONLY)
@@ -86,7 +86,7 @@ class TestLocks:
                 down.result()
         os.close(lab_lock)
 
-    def test_up_in_six_threads_succeeds_once(self):
+    def test_up_of_one_lab_in_six_threads_succeeds_once(self):
         def up(_):
             try:
                 return PersistentLab.up(DEFAULT)

@@ -72,11 +72,11 @@ def plan_of(text):
     return plan(parse_lab(text))
 
 
-def test_graph_text_is_a_tree():
+def test_graph_as_text_prints_a_tree_of_nodes_and_interfaces():
     assert graph(plan_of(CAMPUS)) == TREE
 
 
-def test_graph_mermaid_labels_nodes_and_links():
+def test_graph_as_mermaid_labels_nodes_and_links():
     lines = graph(plan_of(CAMPUS), "mermaid").splitlines()
     assert lines[0] == "graph LR"
     assert '    n4[["<b>web</b><br/>container · nginx:#quot;alpine#quot; <&><br/>eth0 10.0.4.3/24"]]' in lines
@@ -84,7 +84,7 @@ def test_graph_mermaid_labels_nodes_and_links():
     assert '    n6{{"<b>sw</b><br/>switch<br/>10.0.1.0/24"}}' in lines
 
 
-def test_graph_dot_labels_nodes_and_links():
+def test_graph_as_dot_labels_nodes_and_links():
     drawn = graph(plan_of(CAMPUS), "dot")
     assert drawn.startswith('graph "campus" {\n')
     assert '"web" [label="web\\ncontainer · nginx:\\"alpine\\" <&>\\neth0 10.0.4.3/24", shape=box3d];' in drawn
@@ -93,7 +93,7 @@ def test_graph_dot_labels_nodes_and_links():
 
 @EACH_READY_LAB
 @pytest.mark.parametrize("form", ["text", "mermaid", "dot", "svg"])
-def test_graph_of_ready_labs_contains_every_node(file, form):
+def test_graph_of_ready_labs_contains_every_node_and_address(file, form):
     planned = plan_of(file.read_text())
     drawn = graph(planned, form)
     assert drawn.endswith("\n")
@@ -104,14 +104,14 @@ def test_graph_of_ready_labs_contains_every_node(file, form):
 
 
 @EACH_READY_LAB
-def test_graphviz_accepts_the_dot(file):
+def test_graph_as_dot_is_accepted_by_graphviz(file):
     drawn = graph(plan_of(file.read_text()), "dot")
     laid_out = subprocess.run(["dot", "-Tplain"], input=drawn, capture_output=True, text=True, check=True)
     assert laid_out.stderr == ""
     assert len(re.findall(r"^edge ", laid_out.stdout, re.MULTILINE)) == len(plan_of(file.read_text()).links)
 
 
-def test_graph_unknown_form_raises_value_error():
+def test_graph_in_unknown_format_raises_value_error():
     with pytest.raises(ValueError, match="'png' is not a drawing format; choose text, mermaid, dot or svg"):
         graph(plan_of(CAMPUS), "png")
 
@@ -121,7 +121,7 @@ class TestSvg:
         return [tuple(float(each.get(key)) for key in ("x", "y", "width", "height"))
                 for each in root.iter(f"{SVG}rect") if each.get("class") == css_class]  # fmt: skip
 
-    def test_svg_is_self_contained_and_titled(self):
+    def test_graph_as_svg_has_a_title_and_no_external_references(self):
         drawn = graph(plan_of(CAMPUS), "svg")
         root = ElementTree.fromstring(drawn)
         assert root.find(f"{SVG}title").text == "campus: 7 nodes, 4 links"
@@ -131,7 +131,7 @@ class TestSvg:
 
     @given(labs())
     @sampled(50)
-    def test_svg_boxes_and_labels_do_not_overlap(self, lab):
+    def test_graph_as_svg_has_no_overlapping_boxes_or_labels(self, lab):
         planned = plan(lab.spec())
         root = ElementTree.fromstring(graph(planned, "svg"))
         width, height = float(root.get("width")), float(root.get("height"))
@@ -151,24 +151,24 @@ class TestSvg:
 
 
 class TestLayout:
-    def test_columns_of_a_path_have_one_node_each(self):
+    def test_layout_of_a_path_has_one_node_per_column(self):
         neighbours = {"a": ["b"], "b": ["a", "c"], "c": ["b"]}
         assert columns(["a", "b", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
         assert columns(["b", "a", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
 
-    def test_columns_of_a_star_put_half_of_four_leaves_on_each_side(self):
+    def test_layout_of_a_star_puts_two_of_four_leaves_on_each_side(self):
         neighbours = {"hub": list("abcd"), **{leaf: ["hub"] for leaf in "abcd"}}
         assert columns(["hub", *"abcd"], neighbours) == [[["a", "b"], ["hub"], ["c", "d"]]]
 
-    def test_columns_of_a_star_with_three_leaves_start_at_the_first_leaf(self):
+    def test_layout_of_a_star_with_three_leaves_starts_at_the_first_leaf(self):
         neighbours = {"hub": list("abc"), **{leaf: ["hub"] for leaf in "abc"}}
         assert columns(["hub", *"abc"], neighbours) == [[["a"], ["hub"], ["b", "c"]]]
 
-    def test_columns_put_leaves_on_the_side_without_other_neighbours(self):
+    def test_layout_puts_leaves_of_a_hub_opposite_its_other_neighbours(self):
         neighbours = {"a": ["s"], "b": ["s"], "s": ["a", "b", "r"], "r": ["s", "c"], "c": ["r"]}
         assert columns(list("abscr"), neighbours) == [[["a", "b"], ["s"], ["r"], ["c"]]]
 
-    def test_columns_are_ordered_without_crossings(self):
+    def test_layout_orders_columns_so_that_links_do_not_cross(self):
         neighbours = {
             "s": ["a", "b"],
             "a": ["s", "y"],

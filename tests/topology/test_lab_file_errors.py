@@ -24,17 +24,17 @@ CASES = re.findall(
 
 
 @pytest.mark.parametrize(("text", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_parse_lab_reports_every_error(text, message):
+def test_parse_lab_error_lists_every_mistake_in_the_file(text, message):
     with pytest.raises(TopologyError) as caught:
         parse_lab(text, "x.toml")
     assert str(caught.value) == message
 
 
-def test_every_heading_of_the_case_file_is_parsed():
+def test_case_file_has_a_complete_case_under_every_heading():
     assert len(CASES) == (Path(__file__).parent / "lab_file_errors.md").read_text().count("\n## ") > 40
 
 
-def test_topology_error_holds_each_problem():
+def test_topology_error_has_file_table_key_and_hint_of_each_problem():
     with pytest.raises(TopologyError) as caught:
         parse_lab("[nodes]\na = { mut = 1 }\n[[links]]\nends = ['a', 'c']", "x.toml")
     error = caught.value
@@ -47,7 +47,7 @@ def test_topology_error_holds_each_problem():
     assert (str(unpickled), unpickled.problems) == (str(error), error.problems)
 
 
-def test_link_to_unknown_node_does_not_cause_errors_in_routes_or_nat():
+def test_parse_lab_link_to_unknown_node_causes_no_errors_in_routes_or_nat():
     text = """
         [nodes]
         a = { routes = [{ to = "default", via = "10.0.1.2" }] }
@@ -60,7 +60,7 @@ def test_link_to_unknown_node_does_not_cause_errors_in_routes_or_nat():
     assert [each.key for each in caught.value.problems] == ["ends[1]"]
 
 
-def test_plan_checks_a_spec_built_in_code():
+def test_plan_of_an_invalid_spec_built_in_code_raises_topology_error():
     ends = (EndSpec(node="a", address="10.0.1.1/24"), EndSpec(node="b", address="10.0.1.1/24"))
     spec = LabSpec("x", {"a": NodeSpec(), "b": NodeSpec()}, (LinkSpec(ends=ends),))
     with pytest.raises(TopologyError, match=r"^`links\[0\]\.ends\[1\]\.address` is 10\.0\.1\.1, which a already has"):
@@ -89,7 +89,7 @@ DOCUMENTS = st.one_of(
 
 @given(DOCUMENTS)
 @sampled(500)
-def test_random_document_parses_or_raises_topology_error(document):
+def test_parse_tables_of_a_random_document_succeeds_or_raises_topology_error(document):
     try:
         spec = parse_tables(document, "x.toml")
     except TopologyError as caught:

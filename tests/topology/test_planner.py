@@ -35,7 +35,7 @@ def addresses(planned, node):
 
 
 class TestInterfaces:
-    def test_plan_of_a_router_lab_is_complete(self):
+    def test_plan_of_a_router_lab_has_every_interface_route_and_host_name(self):
         planned = plan_of(ROUTER)
         delay = Impairment(delay_us=20_000)
         assert planned.node("router") == NodePlan(
@@ -71,13 +71,13 @@ class TestInterfaces:
             ("10.9.0.1", ("stack", "stack.lab")),
         )
 
-    def test_plan_of_the_default_lab(self):
+    def test_plan_of_the_default_lab_is_one_node_with_a_tun(self):
         (node,) = plan(LabSpec()).nodes
         assert (node.name, node.tun, node.ipv6, node.sysctls, node.routes) == ("stack", "tun0", False, (), ())
         (tun,) = node.interfaces
         assert (tun.ifname, tun.ifindex, tun.addresses, tun.mtu) == ("tun0", 2, ("10.1.2.1/24",), 1500)
 
-    def test_plan_link_with_many_ends_is_a_bridge(self):
+    def test_plan_of_a_link_with_three_ends_adds_a_bridge(self):
         planned = plan_of('[nodes]\na={}\nb={}\nc={}\n[[links]]\nends=["a","b","c"]\nmtu=1400\ndelay="1ms"')
         bridge = planned.node("link1")
         assert (bridge.kind, bridge.implicit, bridge.bridge) == ("switch", True, "br0")
@@ -92,7 +92,7 @@ class TestInterfaces:
         assert addresses(planned, "c") == {"eth0": ("10.0.1.3/24",)}
         assert planned.links[2] == LinkPlan(ends=(("c", "eth0"), ("link1", "eth2")))
 
-    def test_plan_links_joined_by_switches_share_a_network(self):
+    def test_plan_gives_links_joined_by_switches_one_network(self):
         text = """
             [nodes]
             a = {}
@@ -114,7 +114,7 @@ class TestInterfaces:
         assert addresses(planned, "b") == {"eth0": ("10.0.2.1/24",), "eth1": ("10.0.1.2/24",)}
         assert addresses(planned, "s") == {"eth0": (), "eth1": ()}
 
-    def test_plan_keeps_given_values_and_avoids_them(self):
+    def test_plan_keeps_given_addresses_and_assigns_others_to_the_rest(self):
         text = """
             [nodes]
             a = {}
@@ -141,14 +141,14 @@ class TestInterfaces:
         assert addresses(planned, "b")["up"] == ("10.0.2.1/24",)
         assert planned.node("b").interfaces[1].hardware_address == "0a:00:00:00:00:01"
 
-    def test_plan_uses_both_addresses_of_a_slash_31(self):
+    def test_plan_uses_both_addresses_of_a_slash_31_network(self):
         planned = plan_of('[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\nsubnet="10.0.1.4/31"')
         assert (addresses(planned, "a"), addresses(planned, "b")) == (
             {"eth0": ("10.0.1.4/31",)},
             {"eth0": ("10.0.1.5/31",)},
         )
 
-    def test_plan_bridge_of_300_nodes_gets_a_slash_23(self):
+    def test_plan_gives_a_bridge_of_300_nodes_a_slash_23_network(self):
         lab = Topology("large")
         names = [lab.node(f"n{number}") for number in range(300)]
         lab.link(*names)
@@ -158,14 +158,14 @@ class TestInterfaces:
         assert planned.node("n299").interfaces[0].hardware_address == "02:00:01:00:01:2c"
 
     @pytest.mark.parametrize(("hosts", "network"), [(254, "10.0.1.0/24"), (255, "10.0.2.0/23"), (511, "10.0.4.0/22")])
-    def test_pool_network_size_fits_the_hosts(self, hosts, network):
+    def test_address_pool_allocates_a_network_that_fits_the_hosts(self, hosts, network):
         assert Pool("10.0.0.0/16").allocate([(1, hosts)]) == [ipaddress.ip_network(network)]
 
-    def test_plan_networks_avoid_given_networks(self):
+    def test_plan_assigns_networks_that_do_not_overlap_given_ones(self):
         text = '[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\n[[links]]\nends=["a","b"]\nsubnet="10.0.0.0/22"'
         assert addresses(plan_of(text), "a") == {"eth0": ("10.0.4.1/24",), "eth1": ("10.0.0.1/22",)}
 
-    def test_plan_with_both_ip_versions(self):
+    def test_plan_with_both_ip_versions_has_ipv4_and_ipv6_addresses_and_routes(self):
         planned = plan_of('ip="both"\n[nodes]\na={}\nr={forward=true}\n[[links]]\nends=["a","r"]')
         assert addresses(planned, "a") == {"eth0": ("10.0.1.1/24", "fd00:0:0:1::1/64")}
         assert planned.node("a").routes == (
@@ -175,7 +175,7 @@ class TestInterfaces:
         assert planned.node("r").sysctls == (("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"))
         assert planned.node("r").ipv6
 
-    def test_plan_impairment_of_an_end_overrides_the_links(self):
+    def test_plan_impairment_of_a_link_end_overrides_that_of_the_link(self):
         text = """
             [nodes]
             a = {}
@@ -194,7 +194,7 @@ class TestInterfaces:
         )
         assert from_b.impairment == Impairment(rate=10_000_000, delay_us=20_000, jitter_us=100, duplicate=0.001)
 
-    def test_plan_node_with_several_tuns(self):
+    def test_plan_of_a_node_with_two_tuns_has_both_interfaces(self):
         planned = plan_of('[nodes]\nk={forward=true, mtu=1400, tuns={a0="10.1.2.1/24",b0=["10.1.3.1/24"]}}')
         kernel = planned.node("k")
         assert (kernel.tun, kernel.kind) == ("a0", "router")
@@ -203,7 +203,7 @@ class TestInterfaces:
             ("b0", 3, ("10.1.3.1/24",), 1400, -1),
         ]
 
-    def test_plan_keeps_programs_files_and_sysctls(self):
+    def test_plan_keeps_programs_files_and_sysctls_of_a_node(self):
         text = """
             [nodes.a]
             loopback = "192.0.2.1"
@@ -220,7 +220,7 @@ class TestInterfaces:
 
 
 class TestRoutes:
-    def test_routes_take_the_first_of_the_shortest_paths(self):
+    def test_routes_over_equal_paths_take_the_first_one(self):
         text = """
             [nodes]
             r1 = { forward = true }
@@ -245,7 +245,7 @@ class TestRoutes:
             RoutePlan(to="10.0.2.0/24", via="10.0.4.1"),
         )
 
-    def test_host_between_two_routers_has_both_routes(self):
+    def test_routes_of_a_host_between_two_routers_use_both_routers(self):
         text = '[nodes]\nh={}\nr={forward=true,tun="10.8.0.1/24"}\ns={forward=true,loopback="192.0.2.1"}\n' + "".join(
             f'[[links]]\nends=["h","{router}"]\n' for router in "rs"
         )
@@ -254,7 +254,7 @@ class TestRoutes:
             RoutePlan(to="192.0.2.1/32", via="10.0.2.2"),
         )
 
-    def test_route_to_a_tun_leads_to_its_host(self):
+    def test_routes_to_a_tun_network_lead_to_the_node_with_the_tun(self):
         text = '[nodes]\na={}\nr={forward=true}\nstack={tun="10.9.0.1/24"}\n' + "".join(
             f'[[links]]\nends=["{node}","r"]\n' for node in ("a", "stack")
         )
@@ -262,7 +262,7 @@ class TestRoutes:
         assert planned.node("r").routes == (RoutePlan(to="10.9.0.0/24", via="10.0.2.1"),)
         assert all(reachable(planned).values())
 
-    def test_host_routes_to_a_neighbours_tun_bypass_the_default_gateway(self):
+    def test_routes_to_the_tun_of_a_neighbour_bypass_the_default_gateway(self):
         text = """
             [nodes]
             h = {}
@@ -279,11 +279,11 @@ class TestRoutes:
             RoutePlan(to="default", via="10.0.1.2"),
         )
 
-    def test_empty_routes_replace_computed_ones(self):
+    def test_routes_given_as_an_empty_list_leave_a_node_without_routes(self):
         text = '[nodes]\na = { routes = [] }\nr = { forward = true }\n[[links]]\nends = ["a", "r"]'
         assert plan_of(text).node("a").routes == ()
 
-    def test_given_routes_replace_computed_ones(self):
+    def test_routes_given_in_the_lab_file_replace_computed_routes(self):
         text = """
             ip = "both"
             [nodes]
@@ -304,7 +304,7 @@ class TestRoutes:
             (RoutePlan(to="default", via="10.7.0.9"),),
         ]
 
-    def test_no_route_from_outside_to_nat_inside(self):
+    def test_routes_outside_a_nat_router_omit_its_inside_networks(self):
         text = """
             [nodes]
             pc = {}
@@ -330,7 +330,7 @@ class TestRoutes:
         unreachable = {pair for pair, reached in reachable(planned).items() if not reached}
         assert unreachable == set(itertools.product(("isp", "web"), ("pc", "inner")))
 
-    def test_nat_outside_is_derived_from_a_single_router(self):
+    def test_nat_router_without_outside_key_uses_the_interface_toward_its_router(self):
         text = '[nodes]\npc={}\nn={kind="nat"}\nr={forward=true}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","r"]'
         assert plan_of(text).node("n").outside == "eth1"
         assert plan_of('[nodes]\nn={kind="nat"}\na={}\n[[links]]\nends=["n:x","a"]').node("n").outside == "x"

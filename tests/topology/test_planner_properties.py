@@ -11,14 +11,14 @@ from tunlab.topology import parse_lab, plan, reachable
 
 @given(labs())
 @sampled(100)
-def test_plan_is_deterministic(lab):
+def test_plan_of_the_same_lab_is_always_the_same(lab):
     spec = lab.spec()
     assert plan(spec) == plan(spec) == plan(parse_lab(lab.text))
 
 
 @given(labs())
 @sampled(100)
-def test_plan_numbers_are_unique_and_addresses_in_network(lab):
+def test_plan_names_addresses_and_indexes_are_unique(lab):
     planned = plan(lab.spec())
     interfaces = [each for node in planned.nodes for each in node.interfaces]
     macs = [each.hardware_address for each in interfaces if each.link >= 0]
@@ -42,7 +42,7 @@ def test_plan_numbers_are_unique_and_addresses_in_network(lab):
 
 @given(labs())
 @sampled(100)
-def test_every_next_hop_is_a_neighbour(lab):
+def test_plan_routes_have_next_hops_in_networks_of_the_node(lab):
     for node in plan(lab.spec()).nodes:
         networks = [ipaddress.ip_interface(cidr).network for each in node.interfaces for cidr in each.addresses]
         for route in node.routes:
@@ -51,7 +51,7 @@ def test_every_next_hop_is_a_neighbour(lab):
 
 @given(labs())
 @sampled(100)
-def test_nodes_connected_by_routers_and_switches_reach_each_other(lab):
+def test_reachable_is_true_exactly_for_nodes_connected_by_routers_and_switches(lab):
     planned = plan(lab.spec())
     nodes = {node.name: node for node in planned.nodes}
     neighbours = {name: {other for link in planned.links for other, _ in link.ends

@@ -27,22 +27,22 @@ def unreachable_pairs(planned, family=""):
     return {f"{one}{other}" for (one, other), reached in reachable(planned, family).items() if not reached}
 
 
-def test_reachable_through_two_routers(path):
+def test_reachable_is_true_through_two_routers(path):
     assert unreachable_pairs(path) == unreachable_pairs(path, "ipv4") == unreachable_pairs(path, "ipv6") == set()
     assert list(reachable(path)) == list(itertools.permutations("arsb", 2))
 
 
-def test_reachable_only_neighbours_without_routes(path):
+def test_reachable_from_a_node_without_routes_is_true_only_for_neighbours(path):
     assert unreachable_pairs(change_node(path, "a", routes=())) == {"as", "ab", "sa", "ba"}
 
 
-def test_reachable_differs_by_ip_version(path):
+def test_reachable_without_ipv6_routes_is_false_only_over_ipv6(path):
     ipv4_routes = tuple(route for route in path.node("a").routes if ":" not in route.via)
     assert unreachable_pairs(change_node(path, "a", routes=ipv4_routes)) == set()
     assert unreachable_pairs(change_node(path, "a", routes=ipv4_routes), "ipv6") == {"as", "ab", "sa", "ba"}
 
 
-def test_reachable_not_through_a_node_that_does_not_forward(path):
+def test_reachable_is_false_through_a_node_that_does_not_forward(path):
     # r does not forward, but still replies to s from its address on the link to a.
     assert unreachable_pairs(change_node(path, "r", sysctls=())) == {"as", "ab", "sa", "ba"}
     assert (
@@ -53,7 +53,7 @@ def test_reachable_not_through_a_node_that_does_not_forward(path):
     )
 
 
-def test_reachable_routing_loop_is_unreachable(path):
+def test_reachable_is_false_through_a_routing_loop(path):
     routes = (RoutePlan(to="default", via="10.0.2.1"), RoutePlan(to="10.0.1.0/24", via="10.0.2.1"))
     loop = change_node(path, "s", routes=routes)
     loop = change_node(loop, "r", routes=(RoutePlan(to="default", via="10.0.2.2"),))
@@ -63,7 +63,7 @@ def test_reachable_routing_loop_is_unreachable(path):
     assert {"ab", "rb", "sb"} <= unreachable_pairs(loop_beyond_b, "ipv4")
 
 
-def test_reachable_unknown_next_hop_is_unreachable(path):
+def test_reachable_is_false_through_an_unknown_next_hop(path):
     assert {"as", "ab"} <= unreachable_pairs(
         change_node(path, "a", routes=(RoutePlan(to="default", via="10.0.1.99"),)), "ipv4"
     )
@@ -72,14 +72,14 @@ def test_reachable_unknown_next_hop_is_unreachable(path):
     )
 
 
-def test_reachable_uses_the_longest_prefix(path):
+def test_reachable_follows_the_route_with_the_longest_prefix(path):
     routes = (RoutePlan(to="default", via="10.0.1.1"), RoutePlan(to="10.0.3.0/24", via="10.0.2.2"))
     assert unreachable_pairs(change_node(path, "r", routes=routes), "ipv4") == set()
     host_route = (RoutePlan(to="10.0.3.0/24", via="10.0.2.2"), RoutePlan(to="10.0.3.2/32", via="10.0.1.1"))
     assert {"ab", "rb"} <= unreachable_pairs(change_node(path, "r", routes=host_route), "ipv4")
 
 
-def test_reachable_through_two_nat_routers():
+def test_reachable_is_false_from_outside_to_nodes_behind_two_nat_routers():
     lab = Topology("nat")
     for name, keys in (("a", {}), ("m", {"outside": "n"}), ("n", {"outside": "w"}), ("w", {})):
         lab.node(name, **keys)
@@ -88,7 +88,7 @@ def test_reachable_through_two_nat_routers():
     assert unreachable_pairs(plan(lab.spec())) == {"na", "wa", "wm"}
 
 
-def test_ping_target_is_an_address_that_replies():
+def test_ping_target_is_the_first_address_that_replies():
     text = (
         '[nodes]\npc={}\nn={kind="nat",outside="web"}\nweb={}\n[[links]]\nends=["n","pc"]\n[[links]]\nends=["n","web"]'
     )
@@ -101,7 +101,7 @@ def test_ping_target_is_an_address_that_replies():
         ping_target(planned, "web", "nobody")
 
 
-def test_reachable_omits_nodes_without_address():
+def test_reachable_omits_nodes_without_an_address():
     planned = plan(parse_lab("[nodes]\na = {}\nb = {}\nlone = {}\n[[links]]\nends = ['a', 'b']"))
     assert set(reachable(planned)) == {("a", "b"), ("b", "a")}
     assert ping_target(planned, "a", "lone") == ""

@@ -34,7 +34,7 @@ def test_ready_lab_nodes_reach_each_other(name, family):
     assert all(matrix.values())
 
 
-def test_dual_stack_reachable_over_ipv6():
+def test_dual_stack_lab_nodes_reach_each_other_over_ipv6():
     assert all(reachable(plan_of("dual-stack"), "ipv6").values())
     assert len(reachable(plan_of("dual-stack"), "ipv6")) == 20
 
@@ -48,12 +48,12 @@ def test_router_lab_node_without_link_is_unreachable():
     }
 
 
-def test_nat_lab_inside_is_unreachable_from_outside():
+def test_nat_lab_inside_nodes_are_unreachable_from_outside():
     unreachable = {pair for pair, reached in reachable(plan_of("nat")).items() if not reached}
     assert unreachable == {("server", "laptop"), ("server", "phone")}
 
 
-def test_two_stacks_node_forwards_between_tuns():
+def test_two_stacks_lab_forwards_between_its_two_tuns():
     (kernel,) = plan_of("two-stacks").nodes
     assert kernel.sysctls == (("net.ipv4.ip_forward", "1"),)
     assert {each.ifname: each.addresses for each in kernel.interfaces} == {

@@ -51,20 +51,20 @@ ACCEPTED_BY_SCHEMA = {
 }
 
 
-def test_schema_file_equals_the_generated_schema():
+def test_lab_schema_json_equals_the_generated_schema():
     assert (LABS / "lab.schema.json").read_text() == schema_text()
 
 
-def test_tunlab_check_schema_prints_the_schema():
+def test_tunlab_check_with_schema_option_prints_the_schema():
     command = [sys.executable, "-m", "tunlab", "check", "--schema"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == schema_text()
 
 
-def test_schema_is_valid_draft_7():
+def test_schema_is_valid_json_schema_draft_7():
     jsonschema.Draft7Validator.check_schema(schema())
 
 
-def test_schema_has_every_key():
+def test_schema_has_every_key_of_a_lab_file():
     definitions = schema()["definitions"]
     assert set(schema()["properties"]) == set(LabSpec.__struct_fields__)
     assert set(definitions["node"]["properties"]) == set(NodeSpec.__struct_fields__)
@@ -88,7 +88,7 @@ def test_schema_rejects_invalid_lab_files(title, text):
     assert accepted == (title in ACCEPTED_BY_SCHEMA)
 
 
-def test_cases_accepted_by_the_schema_exist():
+def test_invalid_cases_that_the_schema_accepts_are_in_the_case_file():
     assert {title for title, _, _ in CASES} >= ACCEPTED_BY_SCHEMA
 
 

@@ -35,15 +35,15 @@ def test_rate_returns_bits_per_second(text, bits):
 @pytest.mark.parametrize(
     ("value", "share"), [("1%", 0.01), (0.01, 0.01), ("0.1 %", 0.001), ("100%", 1.0), (0, 0.0), (1.0, 1.0)]
 )
-def test_share_returns_zero_to_one(value, share):
+def test_share_returns_a_number_from_zero_to_one(value, share):
     assert units.share(value) == share
 
 
-def test_seconds_returns_seconds_as_float():
+def test_seconds_returns_a_float():
     assert units.seconds("1.5s") == 1.5
 
 
 @given(st.integers(0, 10**9), st.sampled_from([("us", 1), ("ms", 1000), ("s", 1_000_000)]))
 @sampled(50)
-def test_duration_of_random_quantities(number, unit):
+def test_duration_of_random_quantities_returns_microseconds(number, unit):
     assert units.duration(f"{number}{unit[0]}") == number * unit[1]
