@@ -10,17 +10,17 @@ from tunlab.lab import Lab, PersistentLab
 
 @pytest.fixture(autouse=True)
 def use_run_directory(run_directory):
-    """Keep the persistent labs of these tests below `run_directory`."""
+    """Create the persistent labs of these tests below `run_directory`."""
 
 
 @pytest.fixture
 def router():
-    """Return a running lab: client - router - server."""
+    """Yield a running lab: client - router - server."""
     with Lab.from_text(ROUTER) as lab:
         yield lab
 
 
 @pytest.fixture
 def persistent_lab():
-    """Return the default lab, brought up as a persistent lab."""
+    """Create the default lab as a persistent lab, and return it."""
     return PersistentLab.up(DEFAULT)

@@ -1,4 +1,4 @@
-"""Labs and packets that several test modules use."""
+"""Labs and packets that several test modules share."""
 
 from tunlab.packet import ICMP, IPv4, build
 from tunlab.topology import LabSpec

@@ -1,4 +1,4 @@
-"""PersistentLab: up, open, down, targets, gc, and `up` killed by SIGKILL at many points."""
+"""PersistentLab: up, open, down, command-line targets and gc, also after SIGKILL at many points of `up`."""
 
 import errno
 import os
@@ -52,7 +52,7 @@ class TestUp:
         status = up().status()
         assert (status.condition, status.nodes, status.links) == ("up", ["client", "router", "server", "stack"], 2)
         assert (status.ifname, status.addresses, status.attached) == ("tun0", ["10.9.0.1/24"], False)
-        assert len(status.processes) == 1  # the web server
+        assert len(status.processes) == 1  # only the web server runs
 
     def test_up_with_unknown_sysctl_raises_error_and_leaves_no_files(self, run_directory):
         with pytest.raises(TopologyError, match=r"`nodes\.client\.sysctls\.net\.no\.such` cannot be \'1\'"):
@@ -85,7 +85,7 @@ class TestDown:
         assert list(run_directory.iterdir()) == []
 
     def test_down_frees_namespaces_despite_programs_of_another_lab(self):
-        """A program of another lab runs in a copy of the host's mount namespace, with the bind mounts of all labs."""
+        """The other lab's program has a copy of the mount namespace, in which the bind mounts of all labs remain."""
         first, second = up(name="first"), up(name="second")
         with Netns.create() as outside, Rtnl(outside) as rtnl:
             with first.netns("client") as netns:
@@ -202,7 +202,7 @@ class TestGc:
         broken = up(name="broken")
         state.write(broken.directory, msgspec.structs.replace(broken.state, phase="coming up", owner=1))
         gone = up(name="gone")
-        # Without the bind mounts, gc cannot find the lab's programs: the test kills them itself.
+        # Without the bind mounts, gc cannot find the lab's programs, so the test kills them.
         programs = gone.status().processes
         subprocess.run(["umount", *(run_directory / "gone" / "nodes").glob("*/net")], check=True)
         assert gone.status().condition == "gone"
@@ -216,9 +216,9 @@ class TestGc:
 
 MOUNT = "{run}/router/nodes/{node}/net"
 
-# Points of SIGKILL: before the n-th call of a system call in its thread, counting only calls on the file, if given.
+# `tunlab up` gets SIGKILL before the n-th such system call of a thread; if a file is given, only calls on it count.
 POINTS = [
-    ("flock", 2, ""),  # before the first call, nothing has been created yet
+    ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("rename", 1, ""),
     ("unshare", 1, ""),
     ("unshare", 2, ""),

@@ -1,4 +1,4 @@
-"""`Lab.ping_all` in labs with routers, bridges, NAT and both IP versions, compared with `reachable`; impaired links."""
+"""`Lab.ping_all` with routers, bridges, NAT and both IP versions, compared with `reachable`; rate limits, netem."""
 
 import pytest
 from hypothesis import given
@@ -98,7 +98,7 @@ class TestPingAll:
             assert len(reached := lab.ping_all()) == 40 * 39
             assert all(reached.values())
             entries = [len(lab[f"h{number}"].rtnl.neighbours()) for number in range(40)]
-            assert 0 < sum(entries) < 512  # the table holds 1,024 for all namespaces of the machine
+            assert 0 < sum(entries) < 512  # all namespaces of the machine share a table of 1,024 entries
 
     @pytest.mark.slow
     @given(labs(link_keys=({}, {"mtu": 1400})))
@@ -132,11 +132,11 @@ class TestImpairments:
             receiver.bind(("", 9))
             receiver.setblocking(False)
             sender = lab["a"].socket(type=2)
-            lab.ping_all()  # fills the neighbour table, so that no packet waits for ARP
+            lab.ping_all()  # fill the neighbour table, so that no packet waits for ARP
             for _ in range(200):
                 sender.sendto(bytes(1000), (lab["b"].address, 9))
             link = lab["a"].rtnl.link("eth0")
-            # 6,250 bytes fit in the queue and 3,036 in the bucket; a few more pass while the bucket refills.
+            # The queue holds 6,250 bytes and the token bucket 3,036; a few more packets pass while the bucket refills.
             assert link.tx_packets < 100
             lab["a"].set_link(impairment=Impairment())
             before = lab["a"].rtnl.link("eth0").tx_packets

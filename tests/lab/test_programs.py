@@ -1,4 +1,4 @@
-"""Programs under a node's `run`: their ready conditions, and the errors of programs that do not become ready."""
+"""Programs that a lab file starts in nodes: their ready conditions, and errors if they do not become ready."""
 
 import pytest
 

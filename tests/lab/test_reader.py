@@ -18,7 +18,7 @@ def read_until_error(reader):
 
 
 def test_tun_packet_written_right_after_attach_gets_a_reply(persistent_lab):
-    # The kernel drops packets that are sent before the device has a carrier.
+    # `attach` waits for the carrier, because the kernel drops packets that are sent earlier.
     with persistent_lab.netns() as netns:
         for number in range(50):
             with attach(netns, "tun0") as device:

@@ -1,4 +1,4 @@
-"""Shifting of TCP options in replayed segments. tests/cli replays whole recordings."""
+"""How a replay changes SACK and timestamp options of TCP segments. tests/cli replays whole recordings."""
 
 import pytest
 

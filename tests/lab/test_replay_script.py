@@ -1,4 +1,4 @@
-"""Scripts of replays: the steps, addresses, routes and listeners that `script` finds in a recording."""
+"""The packets, addresses, routes and listening ports that `script` finds in a recording, for its replay."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_replay_script_extra_addresses_are_other_addresses_that_reply():
 
 
 def test_replay_script_routes_lead_only_to_destinations_of_sent_packets():
-    """A host that got no reply needs no route: the recorded kernel may have had no route to it either."""
+    """The recorded kernel may have had no route to a host to which it sent nothing, so the replay adds none."""
     result = script_of(
         ("in", *datagram("192.0.2.1", KERNEL)), ("out", *datagram(KERNEL, "192.0.2.1")),
         ("in", *datagram("192.0.2.2", KERNEL)), ("out", *datagram(KERNEL, "224.0.0.22")),

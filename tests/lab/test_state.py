@@ -45,7 +45,7 @@ class TestRecord:
         record = state.LabState.initial(DEFAULT)
         state.write(directory, record)
         assert PersistentLab("lab").status().condition == "coming up"
-        # Process 1 exists, but it started at another time than the record says.
+        # Process 1 exists, but the record has another start time for it.
         state.write(directory, msgspec.structs.replace(record, owner=1))
         assert PersistentLab("lab").status().condition == "broken"
 
@@ -70,7 +70,7 @@ class TestLocks:
                 PersistentLab.open("lab")
 
     def test_status_and_down_wait_while_a_lab_directory_is_being_created(self, run_directory):
-        """Hold the run directory's lock, as `create_directory` does between mkdir and flock."""
+        """The test holds the lock of the run directory, as `create_directory` does between mkdir(2) and flock(2)."""
         (run_directory / "lab").mkdir(parents=True)
         run_lock = os.open(run_directory, os.O_RDONLY)
         fcntl.flock(run_lock, fcntl.LOCK_EX)

@@ -1,4 +1,6 @@
-"""Labs: networks of nodes in network namespaces. A Lab exists for one test, a PersistentLab until it is taken down.
+"""Labs: virtual networks whose nodes are network namespaces.
+
+A `Lab` exists while one test runs, a `PersistentLab` until `tunlab down`.
 
 The classes that use tunlab.packet are in tunlab.lab.tun and tunlab.lab.capture. They are not imported here, so that
 `tunlab up` starts fast.

@@ -1,4 +1,4 @@
-"""Attaching this process to an existing TUN.
+"""Attach this process to an existing TUN device.
 
 Source: Documentation/networking/tuntap.rst; the kernel's net/core/link_watch.c for the wait for a carrier.
 """
@@ -17,7 +17,7 @@ _CARRIER_TIMEOUT = 5.0
 
 
 def attach(netns: Netns, ifname: str) -> TunDevice | None:
-    """Attach to a TUN and wait for its carrier; return None if another program is attached.
+    """Attach to a TUN device and return it when it has a carrier; return None if another program is attached.
 
     Raises KernelError, PrivilegeError.
     """
@@ -29,7 +29,7 @@ def attach(netns: Netns, ifname: str) -> TunDevice | None:
         raise
     try:
         # The TUN has a carrier at once, but the kernel drops its packets until link_watch.c has processed the change.
-        # Newer kernels process it before they answer a query of the link. Older ones must be queried until it is done.
+        # Newer kernels do that before they answer a query of the link. Older kernels must be queried until it is done.
         deadline = time.monotonic() + _CARRIER_TIMEOUT
         while (link := device.link).up and not link.running:
             if time.monotonic() > deadline:

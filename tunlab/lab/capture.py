@@ -25,7 +25,7 @@ class Capture(Closeable):
 
     Attributes:
         timeout: seconds that `expect` waits by default.
-        record: all packets read so far, in order, without the link header. `packet` is None for ARP and IPv6.
+        record: all packets read so far, in order, without the link header. For ARP and IPv6, `packet` is None.
     """
 
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -98,7 +98,7 @@ class Capture(Closeable):
 def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
     """Return a captured packet as a TraceEntry, with its checksum filled in if the kernel left that to the device.
 
-    Packets between veths reach no device that would fill it in.
+    On a veth pair there is no hardware that would fill it in.
     """
     data = captured.data
     if not captured.checksum_ready:

@@ -85,20 +85,20 @@ class Lab(Closeable):
 
     @classmethod
     def from_spec(cls, spec: LabSpec, *, base: str | os.PathLike[str] = "") -> Self:
-        """Create a lab from a checked spec; `base` is the directory of relative paths in `files`."""
+        """Create a lab from the checked content of a lab file; `base` is the directory of relative paths in `files`."""
         lab = cls(spec.name)
         lab._spec, lab._base = spec, Path(base)
         return lab
 
     @classmethod
     def from_plan(cls, plan: LabPlan, *, base: str | os.PathLike[str] = "") -> Self:
-        """Create a lab from a plan; `base` is the directory of relative paths in `files`."""
+        """Create a lab from its plan, which has every address; `base` is the directory of relative paths in `files`."""
         lab = cls(plan.name)
         lab._plan, lab._base = plan, Path(base)
         return lab
 
     def node(self, name: str, **keys: Any) -> str:
-        """Add a node with the keys of a `[nodes]` table; return its name, for `link`.
+        """Add a node and return its name, for use in `link`. Keyword arguments are the keys of a `[nodes]` table.
 
         Raises:
             ValueError: if the lab has a node of this name.
@@ -107,7 +107,7 @@ class Lab(Closeable):
         return self._builder().node(name, **keys)
 
     def link(self, *ends: str | Mapping[str, Any], **keys: Any) -> None:
-        """Add a link with the keys of a `[[links]]` table: `lab.link("a", "b:eth1", delay="20ms")`.
+        """Add a link: `lab.link("a", "b:eth1", delay="20ms")`. Keyword arguments are the keys of a `[[links]]` table.
 
         Raises:
             LabError: if the lab was read from a file.
@@ -129,7 +129,7 @@ class Lab(Closeable):
 
     @property
     def spec(self) -> LabSpec:
-        """The lab's definition. Raises TopologyError for invalid keys of `node` or `link`, LabError without nodes."""
+        """The lab's definition. Raises TopologyError if it has invalid keys, LabError if it has no nodes."""
         if self._spec is not None:
             return self._spec
         if self._topology is None:
@@ -138,7 +138,7 @@ class Lab(Closeable):
 
     @property
     def plan(self) -> LabPlan:
-        """The lab with every interface, address and route. Raises the errors of `spec`."""
+        """The lab's plan: every interface, address and route. Raises the same errors as `spec`."""
         return plan(self.spec) if self._plan is None else self._plan
 
     # ---- start and end -----------------------------------------------------------------------------------------------
@@ -198,7 +198,7 @@ class Lab(Closeable):
         return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a new Lab")
 
     def wait_ready(self) -> None:
-        """Wait until the programs under `run` are ready. Raises LabError."""
+        """Wait until the programs that the nodes `run` are ready. Raises LabError."""
         for node in self._all.values():
             node.wait_ready()
 
@@ -215,14 +215,14 @@ class Lab(Closeable):
             for netns in self._namespaces.values():
                 stack.callback(netns.close)
             if self._owns_namespaces:
-                # Existing containers outlive the lab.
+                # Containers that existed before the lab outlive it, so the lab's interfaces in them must be deleted.
                 for each in (node for node in planned.nodes if node.container):
                     stack.callback(delete_links, each, self._namespaces[each.name])
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owns_namespaces:
                 containers = {node.name for node in planned.nodes if node.kind == "container"}
-                for name in containers:  # the engine kills the container's own processes
+                for name in containers:  # kill only programs that tunlab started: the engine kills the others
                     stack.callback(self._namespaces[name].kill_children)
                 created = (netns for name, netns in self._namespaces.items() if name not in containers)
                 stack.callback(kill_programs_in, tuple(created))
@@ -240,7 +240,7 @@ class Lab(Closeable):
 
     @property
     def nodes(self) -> dict[str, Node]:
-        """The running lab's nodes by name, in the order of the lab file, without the bridges that the planner added."""
+        """The running lab's nodes by name, in the order of the lab file, without bridges that tunlab has added."""
         return {name: node for name, node in self._all.items() if not node.plan.implicit}
 
     def __getitem__(self, name: str) -> Node:

@@ -1,6 +1,6 @@
-"""Finding and reading lab files, including the ready labs that come with tunlab.
+"""Find and read lab files, including the ready labs: the lab files that come with tunlab.
 
-The ready labs are the lab files in the folder lab/ of the repository, which a wheel contains as tunlab/labs.
+The ready labs are in the folder lab/ of the repository, which a wheel contains as tunlab/labs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SUFFIX = ".toml"
 PIPE_TIMEOUT = 30.0
 """Seconds to wait for more data from a pipe."""
 
-_LARGEST = 1 << 20  # bytes in a lab file
+_LARGEST = 1 << 20  # maximum size of a lab file in bytes
 
 
 def ready_labs() -> dict[str, Path]:
-    """Return the files of the ready labs by name, sorted."""
+    """Return the path of each ready lab (a lab file that comes with tunlab) by its name, sorted."""
     package = Path(__file__).parents[1]
     for directory in (package / "labs", package.parent / "lab"):
         if files := sorted(directory.glob(f"*{SUFFIX}")):
@@ -44,7 +44,7 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
     """
     for directory in directories:
         file = directory / name_or_path
-        if file.exists() and not file.is_dir():  # a pipe is accepted as well as a file
+        if file.exists() and not file.is_dir():  # not is_file(), because a lab file may also be read from a pipe
             return file
     ready = ready_labs()
     if (name := name_or_path.removesuffix(SUFFIX)) in ready:
@@ -96,7 +96,7 @@ def _read(file: Path) -> bytes:
 
 
 def read_spec(file: Path, *, check_machine: bool = False) -> LabSpec:
-    """Read a lab file. Raises TopologyError with every error in it.
+    """Return the checked content of a lab file. Raises TopologyError with every error in it.
 
     Args:
         file: the lab file.

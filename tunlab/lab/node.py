@@ -39,10 +39,10 @@ NODE_VARIABLE = "TUNLAB_NODE"
 
 
 def mount_overlay(plan: LabPlan, node: NodePlan) -> MountOverlay:
-    """Return the host name and the files that a node's programs see: /etc/hosts with all nodes, and its `files`."""
+    """Return the host name and the mounted files that a node's programs see: `files`, and /etc/hosts with all nodes."""
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [" ".join((address, *names)) for address, names in plan.hosts]
-    # Leave out the host's name servers. A node cannot reach them, and a lookup of an unknown name would time out.
+    # Leave out the host's name servers: a node cannot reach them, so a lookup of an unknown name would time out.
     texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": "search lab\n"}
     given = dict(node.files)
     return MountOverlay(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
@@ -54,7 +54,7 @@ class Node:
     Attributes:
         plan: the node's interfaces, addresses and routes.
         netns: its network namespace.
-        programs: the programs under `run`.
+        programs: the programs that `run` in the lab file starts.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Node:
         netns: Netns,
         nodes: Mapping[str, Node],
     ) -> None:
-        """Represent a node in its namespace; `nodes` are all nodes of the lab by name. Use `lab["client"]` instead."""
+        """Create the object of a node; use `lab["client"]` instead. `nodes` are all nodes of the lab by name."""
         self.plan, self.netns = plan, netns
         self.programs: list[Program] = []
         self._lab, self._nodes = lab, nodes
@@ -97,7 +97,7 @@ class Node:
         raise LabError(self._lab.name, f"node {self.name} has no address", remedy="use a node that is not a switch")
 
     def interface(self, ifname: str = "") -> InterfacePlan:
-        """Return the plan of an interface, by default the first. Raises LabError if there is none."""
+        """Return the planned name, addresses and MTU of an interface, by default the first. Raises LabError."""
         for interface in self.plan.interfaces:
             if ifname in ("", interface.ifname):
                 return interface
@@ -131,7 +131,7 @@ class Node:
         return self.netns.popen(args, prepare=self.overlay.enter, **popen_kwargs)
 
     def run(self, args: Sequence[str | os.PathLike[str]], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a program in the node and wait for it, like subprocess.run. Raises KernelError as `popen`."""
+        """Run a program in the node and wait for it, like subprocess.run. Raises KernelError if it cannot start."""
         run_kwargs.setdefault("env", self.environment())
         return self.netns.run(args, prepare=self.overlay.enter, **run_kwargs)
 
@@ -140,8 +140,8 @@ class Node:
         return {**os.environ, NODE_VARIABLE: self.name}
 
     def start(self, logs: Sequence[Path] = ()) -> None:
-        """Start the programs under `run`; `logs` has a file for the output of each program. Raises KernelError."""
-        if self.plan.kind == "container":  # the engine starts the container's program
+        """Start the node's programs (`run` in the lab file); `logs` are their output files. Raises KernelError."""
+        if self.plan.kind == "container":  # the container engine has started the container's program
             return
         for command, log in zip_longest(self.plan.run, logs):
             # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
@@ -154,7 +154,7 @@ class Node:
             self._resources.callback(program.close)
 
     def wait_ready(self) -> None:
-        """Wait until the programs under `run` are ready. Raises LabError."""
+        """Wait until the node's programs (`run` in the lab file) are ready. Raises LabError."""
         for program in self.programs:
             program.wait_ready()
 
@@ -166,7 +166,7 @@ class Node:
 
     @property
     def tun(self) -> Tun:
-        """The node's first TUN, to which this process attaches; the same as `open_tun()`."""
+        """The node's first TUN, opened by this process; the same as `open_tun()`."""
         return self.open_tun()
 
     def open_tun(self, ifname: str = "") -> Tun:
@@ -195,7 +195,7 @@ class Node:
 
     @property
     def attached(self) -> list[Tun]:
-        """The TUNs to which `tun` and `open_tun` have attached this process."""
+        """The TUNs that `tun` and `open_tun` have opened so far."""
         return list(self._tuns.values())
 
     def capture(self, ifname: str = "") -> Capture:
@@ -256,7 +256,7 @@ class Node:
             set_impairment(self.rtnl, interface, impairment)
 
     def peer(self, ifname: str = "") -> tuple[Node, InterfacePlan]:
-        """Return the node and interface at the other end of a link. Raises LabError for a TUN."""
+        """Return the node and interface at the other end of a link. Raises LabError for a TUN, which has no link."""
         interface = self.interface(ifname)
         if interface.link < 0:
             problem = f"{interface.ifname} of node {self.name} is a TUN, not on a link"

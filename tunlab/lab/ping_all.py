@@ -1,4 +1,4 @@
-"""Pinging every node from every other, many at once, through ping sockets.
+"""Ping every node from every other, many at once, through the kernel's ping sockets.
 
 Source: icmp(7) for ping sockets; ip(7) for IP_RECVERR, which delivers ICMP errors to the socket that caused them.
 """
@@ -36,7 +36,7 @@ are flushed between batches."""
 _TRIES = 4
 """Maximum number of requests per address: a link may lose packets, and other programs may fill the neighbour table."""
 
-# Errors of sendto(2) that mean "unreachable".
+# These errors of sendto(2) mean that the destination is unreachable.
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.ENETDOWN, errno.EADDRNOTAVAIL, errno.EINVAL)
 
 
@@ -64,7 +64,7 @@ class _Pinger:
             self.socket.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except PermissionError:  # in a user namespace: the host's net.core.rmem_max is the limit
+        except PermissionError:  # a process in a user namespace cannot exceed the host's net.core.rmem_max
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def add(self, request: _Request) -> int:
@@ -74,7 +74,7 @@ class _Pinger:
     def send(self, request: _Request) -> int:
         """Send an echo request; return the kernel's error number, or 0 if it was sent."""
         data = struct.pack("!BBHHH", self._kind, 0, 0, 0, request.number) + b"tunlab"
-        for _ in range(_TRIES):  # sendto(2) may fail with an earlier request's ICMP error
+        for _ in range(_TRIES):  # sendto(2) may return an ICMP error of an earlier request; then try again
             code = self._try(data, request.address)
             if not code:
                 break
@@ -88,7 +88,7 @@ class _Pinger:
         return 0
 
     def results(self) -> list[tuple[_Request, bool]]:
-        """Return the requests with a result since the last call: True for a reply, False for an ICMP error."""
+        """Return (request, True) for each reply and (request, False) for each ICMP error since the last call."""
         found = []
         for flags, replied in ((0, True), (socket.MSG_ERRQUEUE, False)):
             while True:
@@ -96,7 +96,7 @@ class _Pinger:
                     data, _, _, _ = self.socket.recvmsg(512, 512, flags)
                 except BlockingIOError:
                     break
-                except OSError:  # an ICMP error is pending; the error queue says for which request
+                except OSError:  # an ICMP error is pending; the error queue, read next, has its request
                     continue
                 if len(data) >= 8:
                     (number,) = struct.unpack_from("!H", data, 6)
@@ -144,7 +144,7 @@ def ping_all(
 def _ping_batch(
     requests: Sequence[_Request], reached: dict[Pair, bool], involved: Mapping[str, Netns], timeout: float
 ) -> None:
-    """Send each request until it has a result or no tries are left, and set the pairs with a reply in `reached`."""
+    """Send each request until it has a result or no tries are left; set `reached` to True for pairs with a reply."""
     by_fd = {request.pinger.socket.fileno(): request.pinger for request in requests}
     poll = select.poll()
     for fd in by_fd:
@@ -158,7 +158,7 @@ def _ping_batch(
                     if request in in_flight:
                         in_flight.remove(request)
                         reached[request.pair] |= replied
-        if in_flight:  # a full neighbour table may have made a receiver drop requests
+        if in_flight:  # receivers may have dropped requests because the neighbour table was full
             _flush_neighbours(involved)
         to_send = [request for request in in_flight if request.tries < _TRIES]
 
@@ -166,7 +166,7 @@ def _ping_batch(
 def _send(request: _Request, involved: Mapping[str, Netns]) -> bool:
     """Send a request; return True if it is in flight, False if its destination is unreachable.
 
-    If the neighbour table is full, return True as well: the caller sends a request without a reply again.
+    If the neighbour table is full, return True as well, because the caller repeats requests that get no reply.
     """
     request.tries += 1
     code = request.pinger.send(request)
@@ -189,4 +189,4 @@ def _flush_neighbours(involved: Mapping[str, Netns]) -> None:
             with Rtnl(netns, socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as rtnl:
                 flush_neighbours(rtnl)
 
-    run_in_thread(flush)  # one thread for all namespaces: starting a thread takes longer than a flush
+    run_in_thread(flush)  # one thread flushes all namespaces, because starting a thread takes longer than a flush

@@ -1,4 +1,4 @@
-"""The programs under a node's `run`, and their ready condition: an open port or a line of output.
+"""The programs that a lab file starts in its nodes (key `run`), and when they are ready: an open port or a line.
 
 A program's output goes to a file: on disk beside the record of a persistent lab, else in memory. A pipe would fill up
 and block the program if nobody reads it. If the program fails, the error shows the end of its output.
@@ -25,7 +25,7 @@ from tunlab.topology.plan import CommandPlan
 _CHECK_INTERVAL = 0.01
 """Seconds between checks: the kernel sends no event when a socket starts to listen."""
 
-_OUTPUT_LINES = 20  # lines of a program's output that an error shows
+_OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
 _LISTEN = "0A"  # TCP_LISTEN in <net/tcp_states.h>
 
 
@@ -155,7 +155,7 @@ def reap() -> None:
     for pid in list(_detached):
         try:
             exited, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # it was waited for elsewhere, or started before this process was forked
+        except ChildProcessError:  # already waited for, or not a child: it was started before this process was forked
             exited = pid
         if exited:
             _detached.discard(pid)
@@ -175,6 +175,6 @@ def _read_tables() -> Sequence[str]:
     lines = []
     for table in ("tcp", "tcp6"):
         path = Path("/proc/thread-self/net", table)
-        if path.exists():  # a kernel without IPv6 has no tcp6
+        if path.exists():  # a kernel without IPv6 does not have the file tcp6
             lines += path.read_text(encoding="ascii").splitlines()[1:]
     return lines

@@ -1,1 +1,1 @@
-"""Building a lab from its plan: checks, then namespaces, links and addresses."""
+"""Build a lab from its plan: check limits, then create namespaces, links and addresses."""

@@ -1,4 +1,4 @@
-"""Deleting the interfaces that can outlive a lab: TUNs that a program holds open, and links of existing containers."""
+"""Delete interfaces that can outlive a lab: TUNs that a program holds open, and links to existing containers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from tunlab.topology.plan import NodePlan
 def delete_tuns(node: NodePlan, netns: Netns | None) -> list[str]:
     """Delete a node's TUNs and return their names.
 
-    A program outside the lab may hold a TUN open. Its next read fails after the deletion, so it notices the lab's end.
+    A program outside the lab may hold a TUN open. After the deletion its next read fails, which tells it that the lab
+    has ended.
     """
     return _delete(netns, {(each.ifname, "") for each in node.interfaces if each.link < 0})
 

@@ -1,7 +1,7 @@
 """The interface between labs and the container engine (Docker) that starts their containers.
 
 tunlab.lab and tunlab.engines do not import each other: tunlab.engines implements the protocol `Containers`, and the
-caller passes an object of it to the lab.
+caller passes such an object to the lab.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 
-_CHECK_INTERVAL = 0.02  # seconds between checks: the kernel sends no event when a socket starts to listen
-_OUTPUT_LINES = 20  # lines of a program's output that an error shows
+_CHECK_INTERVAL = 0.02  # seconds between checks, because the kernel sends no event when a socket starts to listen
+_OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
 
 
 class ContainersRecord(Struct, frozen=True):
-    """The data with which a later process finds a lab's containers; written to disk before the first one starts.
+    """Data with which a later process finds a lab's containers. It is written to disk before the first one starts.
 
     Attributes:
-        engine: the engine's address.
-        run: the run ID in the labels of the lab's containers.
+        engine: the address of the container engine.
+        run: the ID in the labels of all containers of the lab.
     """
 
     engine: str
@@ -41,26 +41,26 @@ RemoveContainers: TypeAlias = Callable[[ContainersRecord], list[str]]
 
 
 class EngineRecord(Protocol):
-    """An object with the fields of a ContainersRecord, such as the record of tunlab.engines."""
+    """A protocol for objects with the fields of ContainersRecord, such as the record that tunlab.engines makes."""
 
     @property
     def engine(self) -> str:
-        """The engine's address."""
+        """The address of the container engine."""
 
     @property
     def run(self) -> str:
-        """The run ID in the labels of the containers."""
+        """The ID in the labels of all containers of the lab."""
 
 
 class Containers(Protocol):
-    """The containers of one lab."""
+    """A protocol for the object that starts, finds and removes the containers of one lab."""
 
     @property
     def record(self) -> EngineRecord:
-        """The data with which a later process finds the containers."""
+        """Data with which a later process finds the containers."""
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start the container of a node with `image`, or find that of a node with `container`; return its namespace."""
+        """Start a node's container from `image`, or find the running one named `container`; return its namespace."""
 
     def pid(self, node: str) -> int:
         """Return the PID of the container's first process."""
@@ -81,7 +81,7 @@ def container_nodes(plan: LabPlan) -> list[str]:
 
 
 def no_engine_error(plan: LabPlan) -> LabError:
-    """Return the error for a lab with containers and no engine to start or remove them."""
+    """Return the error for a lab that has containers when there is no engine to start or remove them."""
     problem = f"node {container_nodes(plan)[0]} of lab {plan.name!r} is a container, which needs an engine"
     return LabError(plan.name, problem, remedy="use the `tunlab` command or the `lab` fixture, or make the node a host")
 

@@ -13,7 +13,7 @@ from tunlab.lab.build.containers import Containers, container_nodes, no_engine_e
 from tunlab.topology.plan import Impairment, LabPlan, NodePlan
 
 _BRIDGE_PORTS = 1023  # BR_MAX_PORTS in net/bridge/br_private.h, less the reserved port 0
-_OPEN_FILES = 16  # descriptors that building a lab needs besides those of the namespaces
+_OPEN_FILES = 16  # building a lab needs this many file descriptors in addition to one per namespace
 
 
 def check_limits(plan: LabPlan, containers: Containers | None) -> None:
@@ -67,7 +67,7 @@ def _netem_keys(impairment: Impairment) -> list[str]:
 
 
 def check_container(lab: str, node: NodePlan, rtnl: Rtnl) -> None:
-    """Raise LabError if the own interfaces or routes of an existing container conflict with those of the lab."""
+    """Raise LabError if an existing container has interfaces or routes that conflict with those of the lab."""
     links = rtnl.links()
     defaults = {":" in route.via for route in rtnl.routes() if route.dst == "default" and route.via}
     names, indexes = {link.name for link in links}, {link.index for link in links}

@@ -1,4 +1,4 @@
-"""Changing interfaces of a running lab: impairments, up and down."""
+"""Change interfaces of a running lab: set them up or down, or set their impairment (delay, loss, rate …)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunlab.topology.plan import Impairment, InterfacePlan, NodePlan
 
 
 def set_impairment(rtnl: Rtnl, interface: InterfacePlan, impairment: Impairment | None = None) -> None:
-    """Set the impairment of the packets that leave by an interface; by default the planned one. Raises KernelError."""
+    """Set the delay, loss and rate of packets that leave by an interface; by default as planned. Raises KernelError."""
     impairment = interface.impairment if impairment is None else impairment
     impair(
         rtnl,
@@ -31,7 +31,7 @@ def set_impairment(rtnl: Rtnl, interface: InterfacePlan, impairment: Impairment 
 def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) -> None:
     """Set an interface up or down. Raises KernelError.
 
-    The kernel drops the routes and IPv6 addresses of an interface that goes down; setting it up restores them.
+    The kernel drops the routes and IPv6 addresses of an interface that goes down; `up=True` adds them again.
     """
     rtnl.set_link(interface.ifindex, up=up)
     if not up:
@@ -41,14 +41,14 @@ def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) ->
             with _ignoring(errno.EEXIST):
                 rtnl.add_address(interface.ifindex, cidr)
     for route in node.routes:
-        # Ignore routes through other interfaces: they still exist, or cannot be added because the interface is down.
+        # Adding a route through another interface fails: the route still exists, or that interface is down.
         with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
 
 
 @contextmanager
 def _ignoring(*codes: int) -> Iterator[None]:
-    """Ignore kernel errors with these error numbers in a `with` block."""
+    """Ignore kernel errors with these errno values in a `with` block."""
     try:
         yield
     except KernelError as error:

@@ -1,8 +1,8 @@
-"""Building a plan: namespaces with veths, bridges, TUNs, addresses, routes, impairments and NAT.
+"""Build a planned lab: namespaces with veths, bridges, TUNs, addresses, routes, impairments and NAT.
 
 Two threads build everything and move from namespace to namespace: setns(2) takes 3 µs, a new thread 60 µs.
-The plan contains all interface indexes, so none has to be queried.
-Until `on_namespaces` pins the namespaces, only this process keeps them alive: if it ends, the kernel removes them.
+The plan contains all interface indexes, so the kernel need not be asked for them.
+If this process ends before `on_namespaces` has bind-mounted the namespaces, the kernel removes them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Namespaces: TypeAlias = dict[str, Netns]
 _LOOPBACK = 1
 _ETHERNET_MTU = 1500
 _RUNNING_TIMEOUT = 5.0
-# Error numbers for an unknown sysctl or a value that the kernel rejects: errors of the lab file.
+# The kernel returns these for an unknown sysctl or an invalid value. Both are errors of the lab file.
 _LAB_FILE_ERRORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 
 
@@ -45,7 +45,7 @@ def build(
 
     Args:
         plan: the lab.
-        on_namespaces: called with the namespaces while they are empty, to record and pin them.
+        on_namespaces: called with the namespaces while they are empty, to record and bind-mount them.
         containers: starts the nodes that are containers.
 
     Raises:
@@ -81,7 +81,7 @@ def build(
             if node.kind == "container" and containers is not None:
                 container_namespaces[node.name] = containers.adopt(node)
         run_in_thread(create, uninterruptible=True)
-        # Call it in this thread: that of `create` may have entered another mount namespace to set sysctls.
+        # Not in the thread of `create`: that thread may have entered another mount namespace to set sysctls.
         if on_namespaces is not None:
             on_namespaces(namespaces)
         run_in_thread(fill, uninterruptible=True)
@@ -93,11 +93,11 @@ def build(
 
 
 def _prepare_container(node: NodePlan, netns: Netns) -> None:
-    """Set the default sysctls in a container that tunlab started; in an existing one, only enable IPv6 if needed."""
+    """Set tunlab's sysctls in a container that it started; in an existing container, only enable IPv6 if needed."""
     netns.enter()
     if node.image:
         sysctl.write_defaults(ipv6=node.ipv6)
-    elif node.ipv6:  # a container engine disables IPv6 in a container without a network
+    elif node.ipv6:  # the container engine disables IPv6 in a container that has no network
         sysctl.write([("net.ipv6.conf.all.disable_ipv6", "0")])
 
 
@@ -113,7 +113,7 @@ def _wire(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
         if node.bridge:
             with _naming_errors(node.name), _entered(namespaces[node.name]) as rtnl:
                 bridges[node.name] = _add_bridge(rtnl, node)
-    # Create a switch's veth pairs in its own namespace: the same request then also adds the port to the bridge.
+    # Create a switch's veth pairs in the switch's namespace: one request then creates a pair and adds it to the bridge.
     by_node: dict[str, list[tuple[str, str, str]]] = {}
     for link in plan.links:
         (near, near_ifname), (far, far_ifname) = sorted(link.ends, key=lambda end: not nodes[end[0]].bridge)
@@ -188,7 +188,7 @@ def _add_tun(netns: Netns, interface: InterfacePlan) -> None:
 
 
 def _wait_for_carriers(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-    """Wait until both ends of each link have a carrier: the kernel silently drops packets sent before."""
+    """Wait until both ends of each link have a carrier, because the kernel silently drops packets sent earlier."""
     for node in plan.nodes:
         linked = [interface for interface in node.interfaces if interface.link >= 0]
         if not linked:
@@ -219,7 +219,7 @@ def _naming_errors(name: str) -> Iterator[None]:
     """Prefix the messages of kernel errors raised in a `with` block with the name of a node or link."""
     try:
         yield
-    except PrivilegeError:  # the privilege is missing for every node, so do not name one
+    except PrivilegeError:  # the privilege is missing for all nodes, so the message names none
         raise
     except KernelError as error:
         if not error.operation.startswith("node ") and not error.operation.startswith("link "):

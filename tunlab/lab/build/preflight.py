@@ -1,4 +1,4 @@
-"""Checks before a lab is built: the programs and files that its nodes name."""
+"""Check, before a lab is built, that this machine has the programs and files that its nodes need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SYSTEM = Path("/sys")
 
 
 def missing_requirements(nodes: Mapping[str, NodeSpec], file: Path) -> list[Problem]:
-    """Return a problem for each file or program of the nodes that this machine does not have.
+    """Return a problem for each file or program that the nodes need and this machine does not have.
 
     Paths in `files` are relative to the lab file. A container's programs and mount points are not checked.
     """
@@ -31,7 +31,7 @@ def missing_requirements(nodes: Mapping[str, NodeSpec], file: Path) -> list[Prob
 
 
 def resolve_files(plan: LabPlan, base: Path) -> LabPlan:
-    """Return the plan with absolute paths in `files`; `base` is the directory of relative ones.
+    """Return the plan with absolute paths in `files`; relative paths start at the directory `base`.
 
     Raises TopologyError with every file that does not exist or cannot be mounted at its path.
     """
@@ -60,7 +60,7 @@ def _check_files(
 
 
 def _check_mount_point(target: Path) -> tuple[str, str] | None:
-    """Return a problem and a hint if no file can be mounted at a path, else None."""
+    """Return a problem and a hint if a file cannot be mounted at this path, else None."""
     if target.is_relative_to(_SYSTEM):
         return "is below /sys, where each node mounts its own", "Choose another path."
     if target.is_dir():

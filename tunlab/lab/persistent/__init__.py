@@ -1,1 +1,1 @@
-"""Labs that outlive the process that created them; each has a record below /run/tunlab."""
+"""Labs that stay when the process that created them ends. Each has a record below /run/tunlab."""

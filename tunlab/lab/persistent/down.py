@@ -1,4 +1,4 @@
-"""Removing a persistent lab: its processes, TUNs, containers, the bind mounts of its namespaces, and its record."""
+"""Remove a persistent lab: its processes, TUNs, containers, the bind mounts of its namespaces, and its record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tunlab.lab.programs import reap
 
 
 def take_down(name: str, remove_containers: RemoveContainers | None = None) -> Removed:
-    """Remove a lab, even if its `up` was killed or its namespaces no longer exist.
+    """Remove a lab, even if `tunlab up` was killed before it finished, or the lab's namespaces no longer exist.
 
     Raises:
         LabError: if there is no such lab, another process is creating or removing it, or this process is inside it.
@@ -30,7 +30,7 @@ def take_down(name: str, remove_containers: RemoveContainers | None = None) -> R
 
 
 def remove_broken(remove_containers: RemoveContainers | None = None) -> list[Removed]:
-    """Remove every lab whose `up` was killed or whose namespaces no longer exist."""
+    """Remove every lab whose `tunlab up` was killed before it finished, or whose namespaces no longer exist."""
     removed = []
     for name in lab_names():
         directory = states.lab_directory(name)
@@ -44,7 +44,7 @@ def remove_broken(remove_containers: RemoveContainers | None = None) -> list[Rem
 
 
 def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed:
-    """Remove a lab; the caller holds its lock. Raises LabError."""
+    """Remove a lab; the caller must hold the lab's lock. Raises LabError."""
     directory = states.lab_directory(name)
     state = states.read(directory)
     if state is None:

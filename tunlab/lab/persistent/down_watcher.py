@@ -1,4 +1,4 @@
-"""DownWatcher: tells a program that reads a persistent lab when the lab is taken down.
+"""DownWatcher: tells a program that reads packets of a persistent lab when the lab is taken down.
 
 A program's open socket keeps a namespace alive after `down`, so the program would wait for packets for ever.
 Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
@@ -23,7 +23,7 @@ class DownWatcher:
     """
 
     def __init__(self, lab: PersistentLab) -> None:
-        """Watch a lab; a new lab of the same name does not count as this one. Raises LabError if it is not up."""
+        """Start to watch a lab. A later lab of the same name is another lab. Raises LabError if the lab is not up."""
         self._directory, self._state = lab.directory, lab.state
         self._mounts = open("/proc/self/mounts", "rb", buffering=0)  # noqa: PTH123, SIM115
         if self.is_down:

@@ -1,4 +1,4 @@
-"""Replacing this process by a program in a node, as `tunlab exec` does."""
+"""Replace this process by a program that runs in a node, as `tunlab exec` does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tunlab.topology.plan import LabPlan
 
 
 def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns) -> NoReturn:
-    """Replace this process by `command`, run in a node; if the node is a container, run the container's own program.
+    """Replace this process by `command`, run in a node. In a container, run the program of the container's file system.
 
     Raises:
         PrivilegeError: without CAP_SYS_ADMIN.
@@ -30,7 +30,7 @@ def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns)
     with translate_os_errors(f"enter lab {plan.name!r}", needs="CAP_SYS_ADMIN", grant=NEEDS_ROOT, netns=str(netns)):
         libc.setns(netns.fd, libc.CLONE_NEWNET)
     mount_overlay(plan, plan.node(node)).enter()
-    # Stop ignoring SIGPIPE: Python ignores it, and an ignored signal stays ignored across execve(2).
+    # Python ignores SIGPIPE, and an ignored signal stays ignored across execve(2), so restore the default.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     program = command[0]
     reasons = {

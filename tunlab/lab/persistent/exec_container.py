@@ -1,4 +1,4 @@
-"""Running a program in a node that is a container, with the container's files, processes and environment.
+"""Run a program in a node that is a container, with the container's files, processes and environment.
 
 No container engine is needed: /proc shows which processes are in the network namespace, and setns(2) with the pidfd of
 such a process enters its other namespaces too.
@@ -54,7 +54,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
     if not child:
         _exec(command, directory, environment)
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the terminal also sends them to the child, which handles them
+        signal.signal(number, signal.SIG_IGN)  # the terminal also signals the child, which handles Ctrl-C
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -62,13 +62,13 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
 
 
 def _find_process(node: str, netns: Netns) -> int:
-    """Return the lowest PID in `netns`, but skip the programs of tunlab, which are in this process's PID namespace."""
+    """Return the lowest PID in `netns`, skipping programs that tunlab started: they share this PID namespace."""
     ours = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116
     for pid in find_processes((netns.identity,)):
         try:
             if os.stat(f"/proc/{pid}/ns/pid").st_ino != ours:  # noqa: PTH116
                 return pid
-        except OSError:  # the process has exited meanwhile
+        except OSError:  # this process has exited meanwhile
             continue
     reason, remedy = "the container has exited", "see the cause in the container's log; `tunlab down` removes the lab"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)

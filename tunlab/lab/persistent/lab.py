@@ -84,7 +84,7 @@ class PersistentLab:
 
     @classmethod
     def gc(cls, remove_containers: RemoveContainers | None = None) -> list[Removed]:
-        """Remove every lab whose `up` was killed or whose namespaces no longer exist; return what was removed."""
+        """Remove all labs whose `up` was killed or whose namespaces no longer exist; return what was removed."""
         return remove_broken(remove_containers)
 
     # ---- look-up -----------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class PersistentLab:
         return lookup.condition_of(self.name, self.state) == "up"
 
     def status(self) -> Status:
-        """Return what `tunlab ls` shows of the lab."""
+        """Return the lab's condition, addresses and processes, as `tunlab ls` shows them."""
         return lookup.status_of(self.name)
 
     @property
@@ -133,7 +133,7 @@ class PersistentLab:
 
     @property
     def state(self) -> LabState | None:
-        """The lab's record; None if there is none."""
+        """The lab's record on disk; None if it has none."""
         return states.read(self.directory)
 
     @property

@@ -1,4 +1,4 @@
-"""Finding persistent labs, their condition and the namespaces of their nodes."""
+"""Find persistent labs, their condition and the namespaces of their nodes."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def pin_path(state: LabState, node: str) -> Path:
 
 
 def open_namespace(state: LabState, node: str) -> Netns | None:
-    """Open the namespace pinned for a node; return None if it is missing or differs from the recorded one."""
+    """Open a node's bind-mounted namespace; return None if it is missing or differs from the recorded one."""
     try:
         netns = Netns.open(pin_path(state, node))
     except KernelError as error:
@@ -106,11 +106,11 @@ def open_namespaces(state: LabState) -> Namespaces:
     return {name: netns for name, netns in found.items() if netns is not None}
 
 
-# ---- reports ---------------------------------------------------------------------------------------------------------
+# ---- status and errors -----------------------------------------------------------------------------------------------
 
 
 def status_of(name: str) -> Status:
-    """Return what `tunlab ls` shows of a lab."""
+    """Return a lab's condition, addresses and processes, as `tunlab ls` shows them."""
     state = states.read(states.lab_directory(name))
     condition = condition_of(name, state)
     status = Status(name, condition, "", "", [], None, [])
@@ -128,7 +128,7 @@ def status_of(name: str) -> Status:
     netns = open_namespace(state, tun_node.name)
     if netns is None:
         return status
-    # A program in the lab may have deleted or renamed the device.
+    # The TUN may be missing, because a program in the lab may have deleted or renamed it.
     with netns, contextlib.suppress(PrivilegeError), Rtnl(netns) as rtnl:
         links_now = {link.name: link for link in rtnl.links()}
         link = links_now.get(tun_node.tun)
@@ -138,7 +138,7 @@ def status_of(name: str) -> Status:
 
 
 def exists_error(name: str) -> LabError:
-    """Return an error with the condition of an existing lab: up, coming up, broken, or its namespaces gone."""
+    """Return the error for a name that a lab already has; it says if that lab is up, coming up, broken or gone."""
     state = states.read(states.lab_directory(name))
     remedy = f"`tunlab down {name}` removes it"
     match condition_of(name, state):

@@ -1,4 +1,4 @@
-"""The check that this process may create and enter persistent labs.
+"""Check that this process may create and enter persistent labs.
 
 A process in a user namespace can create a `Lab`, but cannot bind-mount a namespace (mount(2)) or enter one that root
 created (setns(2)).

@@ -64,7 +64,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def initial(cls, lab: LabSpec | LabPlan, containers: EngineRecord | None = None) -> Self:
-        """Return the record to write before anything is created, with this process as owner."""
+        """Return the first record of a lab, written before anything is created; this process is its owner."""
         pid = os.getpid()
         return cls(
             name=lab.name,
@@ -91,7 +91,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 def run_directory() -> Path:
     """Return the directory that holds the directories of all labs: $TUNLAB_RUN, by default /run/tunlab."""
     directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # its labs would not be found from another working directory
+    if not directory.is_absolute():  # a command in another working directory would not find the labs
         raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
     return directory
 
@@ -107,7 +107,7 @@ def node_directory(directory: Path, plan: LabPlan, node: str) -> Path:
 
 
 def log_path(directory: Path, number: int) -> Path:
-    """Return the file for the output of a node's n-th program; `number` counts from 1, `directory` is the node's."""
+    """Return the path of the output file of a node's program `number`, counted from 1; `directory` is the node's."""
     return directory / f"program{number}.log"
 
 

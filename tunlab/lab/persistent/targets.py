@@ -49,4 +49,4 @@ def resolve(target: str = "", *, prefix: str = "") -> tuple[PersistentLab, str]:
     except TopologyError:  # the target is not a valid lab name, so it can only be a node
         problem = f"no running lab has a node {target!r}"
         raise LabError("", problem, remedy="`tunlab ls` lists the running labs") from None
-    return PersistentLab.open(target), ""  # raises LabError: no lab of this name is up
+    return PersistentLab.open(target), ""  # raises LabError, because no lab of this name is up

@@ -1,4 +1,4 @@
-"""Building a persistent lab: its namespaces are pinned by bind mounts and its TUNs persist, without a daemon.
+"""Build a persistent lab. Bind mounts keep its namespaces alive and its TUNs are persistent, so it needs no daemon.
 
 Everything that outlives this process is recorded on disk before it is created; the kernel removes the rest when this
 process ends. So `down` can remove everything, even after a SIGKILL at any point.
@@ -40,7 +40,7 @@ def bring_up(plan: LabPlan, containers: Containers | None = None) -> list[LabErr
             raise exists_error(plan.name) from None
         try:
             return _build(plan, containers)
-        except BaseException:  # also after Ctrl-C (KeyboardInterrupt)
+        except BaseException:  # KeyboardInterrupt (Ctrl-C) is not an Exception
             remove_lab(plan.name, None if containers is None else lambda _: containers.remove())
             raise
 
@@ -59,7 +59,7 @@ def _build(plan: LabPlan, containers: Containers | None) -> list[LabError]:
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             try:
                 netns.pin(path)
-            except PrivilegeError as error:  # this process is in a user namespace, and may not mount here
+            except PrivilegeError as error:  # this process is in a user namespace, where it may not bind-mount
                 error.remedy = NEEDS_ROOT
                 raise
 

@@ -1,1 +1,1 @@
-"""Replaying a recording of a TUN to a kernel, and comparing the replies."""
+"""Replay the packets recorded on a TUN to a kernel, and compare the kernel's replies with the recorded ones."""

@@ -1,4 +1,4 @@
-"""Detecting recordings that cannot be replayed: those of a router or firewall.
+"""Detect recordings of a router or firewall, which cannot be replayed.
 
 A recording is replayed to a kernel with one TUN, no other routes and no firewall.
 Source: RFC 1812 section 5.3.1 (a router decrements the TTL), RFC 792 (messages that only routers send).
@@ -51,7 +51,7 @@ def _netns_of(ifname: str) -> str:
 
 
 def _keys(packet: Packet, ttl: int) -> list[Hashable]:
-    """Return keys that identify a forwarded packet: a fragment keeps both addresses; NAT keeps one and the content."""
+    """Return keys that a forwarded packet shares with the original: both addresses, or one and the content (NAT)."""
     ip = packet.ip
     content = ttl, ip.protocol, ip.identification, packet.payload
     return [(ttl, ip.protocol, ip.src, ip.dst), ("src", ip.src, *content), ("dst", ip.dst, *content)]

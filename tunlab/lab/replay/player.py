@@ -59,11 +59,11 @@ def prepare(tun: Tun, script: Script) -> None:
 
 
 class Replay:
-    """One run of a script on a TUN.
+    """A replay of recorded packets on a TUN.
 
     Args:
         tun: the TUN to inject into and read from.
-        script: the script.
+        script: the packets to inject and to expect.
         exact: inject the recorded bytes unchanged and report every difference.
         pace: keep the recorded intervals between packets.
         timeout: seconds to wait for each recorded packet, in addition to the recorded interval.
@@ -88,7 +88,7 @@ class Replay:
         self._clock: dict[Flow, int] = {}
 
     def outcomes(self) -> Iterator[Outcome]:
-        """Run the script and yield each outcome as soon as it is known. Raises KernelError if it rejects a packet."""
+        """Replay the packets and yield each outcome once it is known. Raises KernelError if the kernel rejects one."""
         steps = self._script.steps
         started, first, before = time.monotonic(), steps[0].time_ns, steps[0].time_ns
         for index, step in enumerate(steps):
@@ -157,7 +157,7 @@ class Replay:
     # ---- values that the kernel chooses ------------------------------------------------------------------------------
 
     def _learn(self, recorded: bytes, now: bytes) -> None:
-        """Store the differences of the kernel's sequence number and timestamp from the recorded ones."""
+        """Store how much the kernel's sequence number and timestamp differ from the recorded ones."""
         before, after = parse_or_none(recorded), parse_or_none(now)
         if before is None or after is None or self._exact:
             return
@@ -213,7 +213,7 @@ class Replay:
         payload = recorded.payload
         if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _quote_same_packet(recorded, now):
             payload = now.payload
-        # If both checksums are good or both are bad, ignore their values, which follow from the other fields.
+        # If both checksums are good, or both bad, their values are not compared: they depend on the other fields.
         fresh = [
             header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)
@@ -247,7 +247,7 @@ def _quote_same_packet(one: Packet, other: Packet) -> bool:
 
 
 def _shifted(tcp: TCP, shift: int, clock: int, own_clock: int = 0) -> bytes:
-    """Return the TCP options with SACK + `shift`, echoed timestamp + `clock` and own timestamp + `own_clock`."""
+    """Return TCP options with `shift` added to SACK, `clock` to the echoed and `own_clock` to the own timestamp."""
     options = []
     for option in tcp.decoded_options:
         match option:

@@ -35,7 +35,7 @@ class Step(Struct, frozen=True):
 
 
 class Script(Struct, frozen=True):
-    """The packets that a replay injects and expects.
+    """The packets that a replay injects and expects, and the kernel configuration that they need.
 
     Attributes:
         steps: the datagrams, in order.
@@ -55,7 +55,7 @@ class Script(Struct, frozen=True):
 
 
 def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str = "") -> Script:
-    """Return the script of a recording.
+    """Return the packets that a replay of a recording injects and expects, and the configuration they need.
 
     Args:
         records: the recorded packets.
@@ -83,7 +83,7 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
     network = IPv4Network(own, strict=False)
     host = own.partition("/")[0]
     extra_addresses = tuple(f"{each}/32" for each in destinations if each in sources and each != host)
-    # Add routes only to destinations of sent packets: the recorded kernel may have had no route to the others.
+    # Add routes only to hosts to which the recorded kernel sent packets: it may have had no route to others.
     peers = dict.fromkeys(packet.ip.dst for direction, packet in packets if direction == "out")
     routes = tuple(
         f"{peer}/32"
@@ -125,7 +125,7 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
 
 
 def _kernel_address(address: str, destinations: Counter[str], sources: set[str]) -> str:
-    """Return the given address, else the most common destination that replied, else the most common destination."""
+    """Return the given address, else the destination of most packets among those that replied, else among all."""
     if not address:
         most_common = [each for each, _ in destinations.most_common()]
         replied = [each for each in most_common if each in sources]

@@ -1,1 +1,1 @@
-"""Reading from and injecting into the TUN of a lab, whichever process is attached to it."""
+"""Read packets from a lab's TUN and inject packets into it, whichever process is attached to it."""

@@ -1,4 +1,4 @@
-"""Injecting packets into a persistent lab's TUN.
+"""Inject packets into a persistent lab's TUN.
 
 Source: packet(7): a packet sent by a packet socket on a TUN goes to the program that reads the TUN.
 """
@@ -76,7 +76,7 @@ def inject(
 def _to_reader(lab: PersistentLab, datagrams: Sequence[bytes], node: str, ifname: str) -> None:
     with lab.netns(node) as netns:
         with Rtnl(netns) as rtnl:
-            # A TUN that no program is attached to has no carrier, and the kernel silently drops packets sent on it.
+            # A TUN to which no program is attached has no carrier, so the kernel would silently drop the packets.
             if not rtnl.link(ifname).carrier:
                 problem = f"no program reads {ifname} in lab {lab.name!r}"
                 remedy = f"start the program under test, or run `tunlab dump {lab.name}`"

@@ -24,10 +24,10 @@ _RESULT = struct.Struct("=i")
 
 
 class InjectServer:
-    """The socket of the process that is attached to a TUN."""
+    """A Unix socket on which the process attached to a TUN receives packets to inject."""
 
     def __init__(self, directory: Path, ifname: str) -> None:
-        """Listen on the socket, and replace one that a killed process left. Raises KernelError."""
+        """Listen on the socket, and replace a socket file that a killed process left. Raises KernelError."""
         self._path = _path(directory, ifname)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:

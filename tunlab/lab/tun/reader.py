@@ -76,7 +76,7 @@ class Reader(Closeable):
 
     def _take(self) -> Iterable[TraceEntry]:
         if self._device is not None:
-            # Keep requests before their replies: yield packets sent so far, then each injected packet and its replies.
+            # Yield packets sent so far, then each injected packet and its replies: a request comes before its reply.
             yield from self._read(self._device)
             if self._server is not None:
                 for data in self._server.serve(self._device.write):
