@@ -1,4 +1,4 @@
-"""Topology: a lab built in code equals the one read from a lab file with the same tables."""
+"""A lab built in code with `Topology` equals the lab read from a file with the same tables."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Drawings of labs: their content, Graphviz as a reader of DOT, and boxes and labels in SVG that do not overlap."""
+"""Drawings of labs: they show every node, Graphviz reads the DOT, and boxes and labels in SVG do not overlap."""
 
 import itertools
 import re

@@ -134,9 +134,9 @@ class TestInterfaces:
         planned = plan_of(text)
         assert addresses(planned, "a") == {
             "eth1": ("10.0.1.7/24",),
-            "eth0": ("10.0.2.3/24",),  # its default, 10.0.2.1, is given to b
+            "eth0": ("10.0.2.3/24",),  # its default, 10.0.2.1, is the address of b
             "eth2": ("10.0.4.1/24",),
-            "eth3": ("10.0.0.1/24",),  # its default network, 10.0.4.0/24, is given to the third link
+            "eth3": ("10.0.0.1/24",),  # its default network, 10.0.4.0/24, is on the third link
         }
         assert addresses(planned, "b")["up"] == ("10.0.2.1/24",)
         assert planned.node("b").interfaces[1].hardware_address == "0a:00:00:00:00:01"

@@ -1,4 +1,4 @@
-"""Predicted reachability with correct, missing and wrong routes. In names of pairs, "ab" is a ping from a to b."""
+"""Predicted reachability with correct, missing and wrong routes. The pair "ab" is a ping from node a to node b."""
 
 import itertools
 
@@ -43,7 +43,7 @@ def test_reachable_without_ipv6_routes_is_false_only_over_ipv6(path):
 
 
 def test_reachable_is_false_through_a_node_that_does_not_forward(path):
-    # r does not forward, but still replies to s from its address on the link to a.
+    # Node r does not forward packets, but it still replies to pings of its neighbours, even to its farther address.
     assert unreachable_pairs(change_node(path, "r", sysctls=())) == {"as", "ab", "sa", "ba"}
     assert (
         unreachable_pairs(
@@ -95,7 +95,7 @@ def test_ping_target_is_the_first_address_that_replies():
     planned = plan(parse_lab(text))
     assert ping_target(planned, "pc", "n") == "10.0.1.1"
     assert ping_target(planned, "web", "n") == "10.0.2.1"
-    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # no address replies, so the first one
+    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # no address of pc replies, so this is the first
     assert ping_targets(planned)["pc", "web"] == "10.0.2.2"
     with pytest.raises(KeyError):
         ping_target(planned, "web", "nobody")

@@ -1,4 +1,4 @@
-"""The plans of the ready labs in lab/. tests/cli brings each of these labs up."""
+"""The plans of the ready labs, which are the files in lab/. tests/cli creates each of these labs."""
 
 from pathlib import Path
 

@@ -18,7 +18,7 @@ from tunlab.topology.spec import LabSpec, NodeSpec
 LABS = Path(__file__).parents[2] / "lab"
 VALIDATOR = jsonschema.Draft7Validator(schema())
 
-# Cases of lab_file_errors.md that the schema accepts, because it cannot compare values with each other.
+# The schema accepts these invalid cases of lab_file_errors.md, because it cannot compare values with each other.
 ACCEPTED_BY_SCHEMA = {
     "incomplete TOML",
     "duplicate key",
@@ -83,7 +83,7 @@ def test_ready_labs_match_the_schema(file):
 def test_schema_rejects_invalid_lab_files(title, text):
     try:
         accepted = VALIDATOR.is_valid(tomllib.loads(text))
-    except tomllib.TOMLDecodeError:  # a schema does not check the syntax
+    except tomllib.TOMLDecodeError:  # text that is not TOML never reaches the schema
         accepted = True
     assert accepted == (title in ACCEPTED_BY_SCHEMA)
 

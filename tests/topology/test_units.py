@@ -1,4 +1,4 @@
-"""Parsing of valid quantities. Invalid ones are in lab_file_errors.md."""
+"""Quantities such as "20ms" and "10mbit" in lab files. Invalid ones are tested with lab_file_errors.md."""
 
 import pytest
 from hypothesis import given

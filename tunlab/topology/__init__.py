@@ -1,4 +1,4 @@
-"""Lab files: TOML text to a checked spec, and to a plan with every address and route. No I/O."""
+"""Lab files (TOML): read them into a checked spec, and compute a plan with every address and route. No I/O."""
 
 from tunlab.topology.drawing.formats import graph
 from tunlab.topology.lab_file.builder import Topology

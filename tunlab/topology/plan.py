@@ -1,6 +1,6 @@
 """The plan of a lab: the interfaces, addresses, routes and sysctls that tunlab.lab creates, in order.
 
-The same lab file always gives the same plan. tunlab.topology.planner has computed every value: an empty field means
+The same lab file always gives the same plan. tunlab.topology.planner computes every value, so an empty field means
 "none".
 """
 
@@ -14,11 +14,11 @@ NodeKind = Literal["host", "router", "switch", "nat", "container"]
 
 
 class Impairment(Struct, frozen=True, kw_only=True):
-    """The impairment of packets that leave by an interface; 0 means none.
+    """The rate limit, delay and losses of packets that leave by an interface; 0 means none.
 
     Attributes:
         rate: bits per second (tbf).
-        delay_us: delay in microseconds (netem, as all below).
+        delay_us: delay in microseconds (netem, like the fields below).
         jitter_us: variation of the delay in microseconds.
         loss: share of dropped packets, 0 to 1.
         reorder: share of packets sent without the delay, 0 to 1.
@@ -34,7 +34,7 @@ class Impairment(Struct, frozen=True, kw_only=True):
 
     @property
     def needs_netem(self) -> bool:
-        """True if the kernel needs netem for it."""
+        """True if the kernel needs the queueing discipline netem for this impairment."""
         return bool(self.delay_us or self.jitter_us or self.loss or self.reorder or self.duplicate)
 
 
@@ -68,7 +68,7 @@ class RoutePlan(Struct, frozen=True, kw_only=True):
 
 
 class CommandPlan(Struct, frozen=True, kw_only=True):
-    """A program under a node's `run`.
+    """A program that a node starts: one entry of its key `run`.
 
     Attributes:
         arguments: the program and its arguments, run without a shell.
@@ -94,7 +94,7 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         sysctls: names and values, set in this order after those that tunlab sets in every node.
         run: programs to start.
         files: paths in the node and their source files.
-        implicit: True for a bridge that the planner added, for a link with more than two ends.
+        implicit: True for a bridge that is not in the lab file: one added for a link with more than two ends.
         ipv6: True if IPv6 is enabled.
         tun: the ifname of its first TUN; "" for none.
         loopback: addresses of lo with prefix length, in addition to 127.0.0.1 and ::1.
@@ -145,7 +145,7 @@ class LabPlan(Struct, frozen=True, kw_only=True):
     hosts: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def node(self, name: str) -> NodePlan:
-        """Return the node of this name. Raises KeyError."""
+        """Return the node of this name. Raises KeyError if there is none."""
         for node in self.nodes:
             if node.name == name:
                 return node

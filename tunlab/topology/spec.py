@@ -22,7 +22,7 @@ Ip = Literal["ipv4", "ipv6", "both"]
 
 
 class NodeSpec(Struct, frozen=True, kw_only=True):
-    """The content of a table below [nodes].
+    """The content of a table below [nodes]: one node.
     Attributes:
         kind: the kind of node.
         forward: True if it forwards packets, as each router and NAT router does.
@@ -32,7 +32,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
         ifname: the name of the TUN of `tun` and `tun6`.
         mtu: MTU of its TUNs in bytes.
         loopback: addresses on lo, with prefix length 32 or 128.
-        routes: its routes; None to compute them.
+        routes: its routes; None if tunlab computes them.
         outside: the outside of a NAT router: the name of an interface or of the node at its other end.
         run: programs to start.
         sysctls: sysctls of its network namespace.

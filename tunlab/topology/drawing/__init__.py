@@ -1,1 +1,1 @@
-"""Drawing a planned lab as text, Mermaid, DOT or SVG."""
+"""Draw a planned lab as text, Mermaid, DOT or SVG."""

@@ -1,4 +1,4 @@
-"""Drawing a plan as text, Mermaid, DOT (Graphviz) or SVG.
+"""Draw a planned lab as text, Mermaid, DOT (Graphviz) or SVG.
 
 Source: mermaid.js.org for Mermaid's flowcharts, graphviz.org/doc/info/lang.html for DOT.
 """
@@ -15,7 +15,7 @@ Form = Literal["text", "mermaid", "dot", "svg"]
 
 
 def graph(plan: LabPlan, form: Form = "text") -> str:
-    """Return the drawing of a lab, ending in a newline. Raises ValueError for an unknown form."""
+    """Return the drawing of a lab in a format, ending in a newline. Raises ValueError for an unknown format."""
     match form:
         case "text":
             return text(plan)
@@ -32,7 +32,7 @@ def graph(plan: LabPlan, form: Form = "text") -> str:
 
 
 def text(plan: LabPlan) -> str:
-    """Return a tree of nodes and their interfaces, each with the interface at the other end of its link."""
+    """Return a text tree of nodes and their interfaces, each with the interface at the other end of its link."""
     lines = [f"{plan.name}: {size_text(plan)}"]
     rows = {node.name: [_row(plan, node, each) for each in node.interfaces] for node in plan.nodes}
     all_rows = [row for each in rows.values() for row in each]
@@ -70,9 +70,9 @@ _MERMAID_SHAPES = {
 
 
 def mermaid(plan: LabPlan) -> str:
-    """Return a Mermaid flowchart."""
+    """Return a lab as a Mermaid flowchart."""
     lines = ["graph LR"]
-    # A node's name may be a keyword of Mermaid, such as "end" or "graph".
+    # Nodes get the IDs n0, n1 …, because a node's name may be a keyword of Mermaid, such as "end" or "graph".
     ids = {node.name: f"n{number}" for number, node in enumerate(plan.nodes)}
     for node in plan.nodes:
         opening, closing = _MERMAID_SHAPES[node.kind]
@@ -103,7 +103,7 @@ _DOT_STYLES = {
 
 
 def dot(plan: LabPlan) -> str:
-    """Return an undirected graph in DOT."""
+    """Return a lab as an undirected graph in DOT."""
     lines = [
         f"graph {_dot_string(plan.name)} {{",
         '    graph [rankdir=LR, fontname="sans-serif", nodesep=0.4, ranksep=1.2];',

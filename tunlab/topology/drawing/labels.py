@@ -16,7 +16,7 @@ def size_text(plan: LabPlan) -> str:
 
 
 def kind_texts(node: NodePlan) -> list[str]:
-    """Return a node's kind, then its NAT outside, its container and its loopback addresses."""
+    """Return the label of a node in parts: its kind, NAT outside interface, container and loopback addresses."""
     texts = ["bridge" if node.implicit else {"nat": "NAT router"}.get(node.kind, node.kind)]
     if node.outside:
         texts.append(f"outside {node.outside}")
@@ -27,7 +27,7 @@ def kind_texts(node: NodePlan) -> list[str]:
 
 
 def address_texts(plan: LabPlan, node: NodePlan) -> list[str]:
-    """Return a line per interface and address; for a switch, its networks."""
+    """Return one line of a node's label per interface and address; for a switch, its networks."""
     if node.bridge:
         return networks_of(plan, node)
     return [f"{each.ifname} {cidr}" for each in node.interfaces for cidr in each.addresses or ("",)]
@@ -48,7 +48,7 @@ def networks_of(plan: LabPlan, switch: NodePlan) -> list[str]:
 
 
 def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]]]:
-    """Return each interface on a link as (ifname, (node, ifname)), the second for its other end."""
+    """Return (ifname, (other node, its ifname)) for each interface of a node that is on a link."""
     found = []
     for each in node.interfaces:
         if each.link >= 0:
@@ -60,8 +60,8 @@ def node_links(plan: LabPlan, node: NodePlan) -> list[tuple[str, tuple[str, str]
 def link_texts(plan: LabPlan, number: int) -> list[str]:
     """Return a link's network, its impairment and its MTU if not 1500.
 
-    The network is left out if an end is a switch, whose label has it. An impairment that differs by direction is
-    listed for each end.
+    If an end is a switch, the switch's label has the network, so it is left out here. An impairment that differs by
+    direction is listed for each end.
     """
     nodes = [plan.node(name) for name, _ in plan.links[number].ends]
     (_, own), (_, other) = plan.links[number].ends

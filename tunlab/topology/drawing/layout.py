@@ -1,4 +1,4 @@
-"""Arranging the nodes of a drawing in columns, so that most links lead from one column to the next.
+"""Arrange the nodes of a drawing in columns, so that most links lead from one column to the next.
 
 A simplified layered layout after Sugiyama, Tagawa and Toda (1981): columns by distance, ordered to reduce crossings.
 """
@@ -25,7 +25,7 @@ def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
 
 
 def _part(nodes: Sequence[str], neighbours: Neighbours) -> Columns:
-    # Start at the end of a longest path that comes first in the lab file: a client is left and a server right.
+    # Start at the end of a longest path that comes first in the lab file, so that a client is left of its server.
     from_first = _distances(nodes[0], neighbours)
     one_end = max(nodes, key=lambda node: from_first[node])
     from_end = _distances(one_end, neighbours)
@@ -50,7 +50,7 @@ def _distances(start: str, neighbours: Neighbours) -> dict[str, int]:
 
 
 def _place_leaves(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str, int]) -> None:
-    """Place the leaves of each hub in the columns beside it.
+    """Place the leaves of each hub (nodes whose only neighbour it is) in the columns beside the hub.
 
     If the hub's other neighbours are all on one side, the leaves go to the other side; else half of them to each side.
     """
@@ -66,12 +66,12 @@ def _place_leaves(nodes: Sequence[str], neighbours: Neighbours, layer: dict[str,
 
 
 def _reduce_crossings(columns: Columns, neighbours: Neighbours) -> Columns:
-    """Sort each column by the mean position of its nodes' neighbours in the previous column, sweeping to and fro."""
+    """Sort columns by the mean position of each node's neighbours in the previous column, from left and from right."""
     for sweep in range(SWEEPS):
         order = range(1, len(columns)) if sweep % 2 == 0 else range(len(columns) - 2, -1, -1)
         for column in order:
             previous = columns[column - 1 if sweep % 2 == 0 else column + 1]
-            # Relative to the column's height, because columns are centred.
+            # A position is a fraction of the column's height, because columns are centred vertically.
             position = {node: (number + 0.5) / len(previous) for number, node in enumerate(previous)}
             own = {node: (number + 0.5) / len(columns[column]) for number, node in enumerate(columns[column])}
 

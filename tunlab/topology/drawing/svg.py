@@ -1,4 +1,4 @@
-"""Drawing a plan as SVG: a box per node with its interfaces, and lines between interfaces.
+"""Draw a planned lab as SVG: a box per node with its interfaces, and lines between interfaces.
 
 The file is self-contained (no external font, script or image), follows the reader's light or dark mode, and has a title
 for screen readers. Source: W3C SVG 1.1; Media Queries 5 for prefers-color-scheme.
@@ -47,7 +47,7 @@ svg { color-scheme: light dark; }
 
 
 class _Box(Struct, eq=False):
-    """The box of a node, with its size and position. A row is (ifname, text), or ("", text) for further lines."""
+    """The box of a node, with its size and position. Each row is (ifname, text); further lines have no ifname."""
 
     node: NodePlan
     rows: list[tuple[str, str]]
@@ -66,7 +66,7 @@ class _Box(Struct, eq=False):
 
 
 def svg(plan: LabPlan) -> str:
-    """Return the drawing as SVG, ending in a newline."""
+    """Return the drawing of a lab as SVG, ending in a newline."""
     boxes = {node.name: _box(plan, node) for node in plan.nodes}
     width, height = _place(plan, boxes)
     size = f'width="{width:.0f}" height="{height:.0f}"'
@@ -114,7 +114,7 @@ def _place(plan: LabPlan, boxes: dict[str, _Box]) -> tuple[float, float]:
     neighbours = {node.name: [other for _, (other, _) in node_links(plan, node)] for node in plan.nodes}
     parts = columns([node.name for node in plan.nodes], neighbours)
     top, right = float(MARGIN), 0.0
-    # Connected nodes come first, then rows of nodes without links.
+    # Place groups of connected nodes first, then rows of nodes without links.
     for part in (each for each in parts if len(each) > 1):
         width, height = _place_part(plan, boxes, part, top)
         right, top = max(right, width), top + height + GAP
@@ -160,7 +160,7 @@ def _width_between(plan: LabPlan, column: list[str], next_column: list[str]) -> 
 
 
 def _width_beside(plan: LabPlan, column: list[str]) -> float:
-    """Return the width that links within a column and their labels need; such a link bends to the right."""
+    """Return the width that links between nodes of one column, which bend to the right, need with their labels."""
     found = [number for number, (one, other) in enumerate(_ends(plan)) if one in column and other in column]
     widths = [len(line) for number in found for line in link_texts(plan, number)]
     return BEND + max(widths, default=0) * LABEL if found else 0.0
@@ -180,7 +180,7 @@ def _line(
     if one.column > other.column:
         one, one_ifname, other, other_ifname = other, other_ifname, one, one_ifname
     y1, y2 = one.y_of(one_ifname), other.y_of(other_ifname)
-    if one.column == other.column:  # same column: bend to the right
+    if one.column == other.column:  # a link between two nodes of one column bends to the right
         x1, x2 = one.x + one.width, other.x + other.width
         bend = max(x1, x2) + BEND
         path = f"M{x1:.1f} {y1:.1f} C{bend:.1f} {y1:.1f} {bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"
@@ -208,7 +208,7 @@ def _node(box: _Box) -> str:
     node, x, y = box.node, box.x, box.y
     parts = [f"<g><title>{escape(' · '.join((node.name, *kind_texts(node))))}</title>"]
     for each in node.interfaces:
-        if each.link < 0:  # a short line to an open end, for the program that reads the TUN
+        if each.link < 0:  # a TUN is a short line to a circle, which stands for the program that reads it
             right, row_y = x + box.width, box.y_of(each.ifname)
             parts.append(f'<path class="tun" d="M{right:.1f} {row_y:.1f} h18"/>')
             parts.append(f'<circle class="end" cx="{right + 20:.1f}" cy="{row_y:.1f}" r="3.5"/>')

@@ -21,13 +21,13 @@ End = str | Mapping[str, Any]
 
 
 class Topology:
-    """A builder of a lab. Keyword arguments are the keys of a lab file; `spec` checks them."""
+    """A lab that is defined in code. Keyword arguments are the keys of a lab file; `spec` checks them."""
 
     def __init__(self, name: str = DEFAULT_NAME, **keys: object) -> None:
         self._document: dict[str, Any] = {"name": name, **keys, "nodes": {}, "links": []}
 
     def node(self, name: str, **keys: object) -> str:
-        """Add a node with the keys of its table; return its name, for `link`. Raises ValueError for a duplicate."""
+        """Add a node with the keys of its table; return its name for use in `link`. Raises ValueError if it exists."""
         if name in self._document["nodes"]:
             raise ValueError(f"there is a node {name!r} already; choose another name")
         self._document["nodes"][name] = tuples_to_lists(keys)
@@ -60,7 +60,7 @@ def _key(key: str) -> str:
 
 
 def _value(value: object) -> str:
-    """Format a TOML value. A value of a type that TOML does not have becomes a string, which `spec` rejects."""
+    """Return a value as TOML. A value of a type that TOML does not have becomes a string, which `spec` rejects."""
     if isinstance(value, Mapping):
         return (
             "{ " + ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items()) + " }" if value else "{}"

@@ -1,4 +1,4 @@
-"""Reading a table of [[links]] into a LinkSpec."""
+"""Read a [[links]] table of a lab file into a LinkSpec."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENDS = 'Write ends = ["client", "router:lan0"].'
 
 
 def read_link(problems: Problems, table: str, values: object, nodes: Mapping[str, NodeSpec], ip: Ip) -> LinkSpec | None:
-    """Read a table of [[links]] and add its errors to `problems`; return None if an end is invalid."""
+    """Read a [[links]] table and add its errors to `problems`; return None if an end is invalid."""
     if not isinstance(values, dict):
         problems.add(table, "", f"is {values!r}, which is not a table", "Write each link as [[links]].")
         return None
@@ -109,7 +109,7 @@ def _end(
 
 
 def _impairment(problems: Problems, table: str, values: Mapping[str, Any], common: Impairment) -> Impairment:
-    """Return `common` with the impairment keys of a table; in an end's table, `common` is the link's impairment."""
+    """Return the impairment in the table of a link or an end; `common` has the values of keys that are missing."""
     given: Collection[str] = [key for key in IMPAIRMENT_KEYS if key in values]
     for key in given:
         field, parser = IMPAIRMENT_KEYS[key]

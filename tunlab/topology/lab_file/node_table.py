@@ -1,4 +1,4 @@
-"""Reading a table of [nodes] into a NodeSpec."""
+"""Read a table below [nodes] of a lab file into a NodeSpec."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COMMAND_KEYS, _READY_KEYS, _ROUTE_KEYS = ("command", "ready", "timeout"), ("por
 
 
 def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> NodeSpec:
-    """Read a table of [nodes] and add its errors to `problems`."""
+    """Read a table below [nodes] and add its errors to `problems`."""
     problems.check_keys(table, values, NodeSpec.__struct_fields__)
 
     def read(key: str, parser: Callable[[Any], T], default: T) -> T:
@@ -91,7 +91,7 @@ def _kind(problems: Problems, table: str, values: Mapping[str, Any]) -> NodeKind
 
 
 def read_kind(value: Any) -> NodeKind:
-    """Check the kind of a node. Raises InvalidValueError."""
+    """Check the value of a node's key `kind`. Raises InvalidValueError."""
     if value not in KINDS:
         hint = suggest(value, KINDS) if isinstance(value, str) else f"Choose from {', '.join(KINDS)}."
         raise InvalidValueError(f"is {value!r}, which is not a kind of node", hint)
@@ -338,7 +338,7 @@ def _env(problems: Problems, table: str, given: object) -> dict[str, str]:
 
 
 def _check_container(problems: Problems, table: str, values: Mapping[str, Any], node: NodeSpec) -> None:
-    """Add errors for keys that do not apply to the node's container."""
+    """Add errors for keys that a node with a container may not have."""
     if "env" in values and not node.image:
         problems.add(table, "env", "applies only to a container with an image", 'Add image = "…".')
     if node.image and len(node.run) > 1:

@@ -1,4 +1,4 @@
-"""Reading a lab file: from TOML text to a LabSpec, or to an exception with every error in it.
+"""Read a lab file: convert TOML text to a LabSpec, or raise an exception with every error in the text.
 
     name = "router"
 
@@ -51,7 +51,7 @@ def parse_lab(text: str, file: str = "", machine_check: MachineCheck | None = No
     Args:
         text: the TOML text.
         file: the file name to show in errors; also the lab's name, if the text has none.
-        machine_check: returns further errors of the nodes, which are reported with those of the text.
+        machine_check: a function that returns further errors of the nodes, to report with those of the text.
 
     Raises:
         TopologyError: with every error in the text.
@@ -64,7 +64,7 @@ def parse_lab(text: str, file: str = "", machine_check: MachineCheck | None = No
 
 
 def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: MachineCheck | None = None) -> LabSpec:
-    """Read a lab file's tables from a dict, in which tuples count as lists. Raises TopologyError as `parse_lab`."""
+    """Read a lab file's tables from a dict, in which tuples count as lists. Raises TopologyError like `parse_lab`."""
     document = tuples_to_lists(document)
     problems = Problems(file)
     problems.check_keys("", document, LabSpec.__struct_fields__)
@@ -87,7 +87,7 @@ def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: Mac
         nodes = {node_name: _add_default_tun(node, ip) for node_name, node in nodes.items()}
     _check_tun_keys(problems, document, nodes)
     _check_containers(problems, nodes)
-    # Leave out links with an unknown end: they would cause further, misleading errors.
+    # Leave out links with an unknown end, because they would cause further, misleading errors.
     links = [read_link(problems, f"links[{index}]", table, nodes, ip) for index, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))
     wire(lab, problems, link_indexes=[index for index, link in enumerate(links) if link is not None])
@@ -146,7 +146,7 @@ def _nodes(problems: Problems, tables: object, ip: Ip) -> dict[str, NodeSpec]:
         if not isinstance(values, dict):
             problems.add(table, "", f"is {values!r}, which is not a table", f"Write [{table}] or {node_name} = {{}}.")
             values = {}
-        # Keep a node with an invalid name: otherwise links to it would be reported too.
+        # Keep a node whose name is invalid, so that links to it are not reported as further errors.
         nodes[node_name] = read_node(problems, table, values, ip)
     return nodes
 
@@ -165,7 +165,7 @@ def _check_tun_keys(problems: Problems, document: Mapping[str, Any], nodes: Mapp
 
 
 def _check_containers(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None:
-    """Add an error for a container that is used for two nodes: it has only one namespace."""
+    """Add an error if two nodes use the same container, which has only one network namespace."""
     used: dict[str, str] = {}
     for name, node in nodes.items():
         if node.container and (other := used.setdefault(node.container, name)) != name:
@@ -174,7 +174,7 @@ def _check_containers(problems: Problems, nodes: Mapping[str, NodeSpec]) -> None
 
 
 def _add_default_tun(node: NodeSpec, ip: Ip) -> NodeSpec:
-    """Return the only node of a lab without links with the default TUN, if it can have one and has none."""
+    """Add the default TUN to the only node of a lab if the node can have a TUN and has none; return the node."""
     if node.kind in ("switch", "container") or node.devices:
         return node
     return replace(node, tun=DEFAULT_TUN if ip != "ipv6" else "", tun6=DEFAULT_TUN6 if ip != "ipv4" else "")

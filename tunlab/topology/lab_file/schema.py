@@ -1,6 +1,6 @@
 """The JSON schema of lab files, for completion in editors; `tunlab check --schema` prints it.
 
-It describes each value by itself; tunlab.topology.lab_file.reader checks the rules between values.
+The schema checks each value by itself; tunlab.topology.lab_file.reader checks rules that involve several values.
 Source: json-schema.org/draft-07, which TOML editors support.
 """
 

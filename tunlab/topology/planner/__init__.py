@@ -1,1 +1,1 @@
-"""Planning a lab: computing its interfaces, addresses, routes and reachability from a spec."""
+"""Plan a lab: compute its interfaces, addresses, routes and reachability from the content of its lab file."""

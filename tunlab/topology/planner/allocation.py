@@ -1,6 +1,6 @@
-"""Allocating addresses and networks by the position of ends and links in the lab file.
+"""Allocate addresses and networks by the position of ends and links in the lab file.
 
-So a change of one link does not renumber the others.
+So changing one link does not change the addresses of others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def assign_numbers(given: Sequence[int | None]) -> list[int]:
 
 
 class Pool:
-    """A network from which links get their networks: one or more blocks of /24 (IPv4) or /64 (IPv6).
+    """A pool from which each link gets a network: one or more blocks of size /24 (IPv4) or /64 (IPv6).
 
     The blocks are numbered from 0.
     """
@@ -56,7 +56,7 @@ class Pool:
         """
         networks: list[Network | None] = [None] * len(requests)
         sizes = [self._block_count(hosts) for _, hosts in requests]
-        # First give each request its preferred block, so that other requests do not take it; then any free block.
+        # First give each request its preferred block, before another takes it; then give the rest any free block.
         for any_block in (False, True):
             for index, (number, _) in enumerate(requests):
                 if networks[index] is None:

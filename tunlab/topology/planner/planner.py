@@ -1,4 +1,4 @@
-"""Planning a lab: computing each interface name, address and route. The same spec always gives the same plan."""
+"""Plan a lab: compute each interface name, address and route. The same spec always gives the same plan."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ DOMAIN = "lab"
 FORWARDING = ("net.ipv4.ip_forward", "1")
 FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
 
-_FIRST_IFINDEX, _FIRST_IFINDEX_IN_CONTAINER = 2, 100_001  # above that of lo, and those of a container's interfaces
+_FIRST_IFINDEX, _FIRST_IFINDEX_IN_CONTAINER = 2, 100_001  # lo has 1, a container's own interfaces have low indexes
 
 
 def plan(spec: LabSpec) -> LabPlan:
-    """Return the plan of a lab. Raises TopologyError with every error, for a spec that `parse_lab` did not check."""
+    """Return the plan of a lab. Raises TopologyError with every error if the spec is invalid and was not checked."""
     problems = Problems()
     wiring = wire(spec, problems)
     problems.raise_if_any()
@@ -32,7 +32,7 @@ class _Planner:
         self.versions = versions(spec)
         self.routes = {version: routes(spec, wiring, version) for version in self.versions}
         self.links: list[LinkPlan] = []
-        # The index in `links` of the veth of each end, by (link, end).
+        # Maps (link number, end number) to the index in `links` of the veth pair of that end.
         self.veths: dict[tuple[int, int], int] = {}
         for number, ports in enumerate(wiring.links):
             if len(ports) == 2:

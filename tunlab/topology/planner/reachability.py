@@ -1,7 +1,7 @@
-"""Predicting which nodes of a plan can ping which others, by following its routes hop by hop.
+"""Predict which nodes of a plan can ping which others, by following its routes hop by hop.
 
-`tunlab ping-all` compares the running lab with this prediction. To find errors of the planner too, this module does
-not use its code.
+`tunlab ping-all` compares the running lab with this prediction. This module does not
+use the planner's code, so that it finds errors of the planner as well.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def reachable(plan: LabPlan, family: Family = "") -> dict[tuple[str, str], bool]
 
 
 def ping_target(plan: LabPlan, one: str, other: str, family: Family = "") -> str:
-    """Return the address of `other` that `one` should ping: the first one that replies, else the first one.
+    """Return the address of `other` that `one` should ping: the first that replies, or the first if none replies.
 
     Returns "" for a node without an address. Raises KeyError for an unknown node.
     """
@@ -66,11 +66,11 @@ class _PacketTracer:
 
     def __init__(self, plan: LabPlan) -> None:
         self._nodes = {node.name: node for node in plan.nodes}
-        # The node and interface of each address.
+        # Maps each address to its node and interface.
         self._owner: dict[Key, tuple[str, str]] = {}
-        # The addresses of each node, as text and number.
+        # Maps each node to its addresses, as text and as number.
         self._addresses: dict[str, list[tuple[str, Key]]] = {}
-        # The source address for each node, outgoing interface and IP version: the interface's first address.
+        # Maps (node, outgoing interface, IP version) to the source address, which is the interface's first address.
         self._source: dict[tuple[str, str, int], Key] = {}
         for node in plan.nodes:
             addresses = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _addresses_in_order(node)]
@@ -85,13 +85,13 @@ class _PacketTracer:
         self._table = {node.name: _table(node) for node in plan.nodes}
 
     def addresses(self, node: str, family: Family) -> list[tuple[str, Key]]:
-        """Return a node's addresses as text and number, those of its links first."""
+        """Return a node's addresses, each as text and as number; addresses on links come first."""
         version = {"ipv4": 4, "ipv6": 6}.get(family)
         return [each for each in self._addresses[node] if version in (None, _version(each[1]))]
 
     def replies(self, node: str, to: Key) -> bool:
         """Return True if an echo request from a node reaches the address and the reply comes back."""
-        # The NAT routers on the path, each with the source address that it replaced.
+        # Each entry is a NAT router on the path and the source address that it replaced.
         translations: list[tuple[str, Key]] = []
         source: Key | None = None
         for hop, incoming, outgoing in self._path(node, to):
@@ -126,7 +126,7 @@ class _PacketTracer:
         path: list[tuple[str, str, str]] = []
         while node != owner:
             hop = self._hop(node, to) if not incoming or (node, _version(to)) in self._forwarding else None
-            if hop is None or len(path) > 64:  # the TTL
+            if hop is None or len(path) > 64:  # after 64 hops, the packet's TTL has expired
                 return [*path, (node, incoming, "dropped")]
             path.append((node, incoming, hop[0]))
             _, node, incoming = hop
@@ -155,8 +155,8 @@ def _version(key: Key) -> int:
 
 
 def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
-    """Return a segment number for each interface on a link."""
-    # Union-find: a link points to a link of the same segment with a lower number, or to itself.
+    """Return the number of its segment (broadcast domain) for each interface on a link."""
+    # Union-find: `parent` maps each link to a link of the same segment with a lower number, or to itself.
     parent = list(range(len(plan.links)))
 
     def root(link: int) -> int:
@@ -173,7 +173,7 @@ def _segments(plan: LabPlan) -> dict[tuple[str, str], int]:
 
 
 def _table(node: NodePlan) -> list[tuple[int, dict[Key, tuple[str, Key | None]]]]:
-    """Return a routing table, longest prefix first: (host bits, {prefix: (ifname, next hop)})."""
+    """Return a routing table as a list of (number of host bits, {prefix: (ifname, next hop)}), longest prefix first."""
     connected = [
         (ipaddress.ip_interface(cidr).network, interface.ifname, None)
         for interface in node.interfaces

@@ -1,7 +1,7 @@
-"""Computing the routes of a lab: the shortest path from each node to each network, over nodes that forward.
+"""Compute the routes of a lab: the shortest path from each node to each network, over nodes that forward packets.
 
-Of paths with equal length, the one by the node's first interface, then by its first neighbour there, is chosen. A NAT
-router forwards no packets from outside, so nodes outside have no routes to networks inside.
+Among equally short paths, the one through the node's first interface wins, then its first neighbour there. A NAT router
+forwards no packets from outside, so nodes outside have no routes to networks inside.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tunlab.topology.values.names import Network, Version
 
 
 class _Target(Struct, eq=False):
-    """A destination network: that of a segment, or one of a node's own (of a TUN or on loopback).
+    """A destination network: that of a segment (broadcast domain), of a node's TUN, or of a loopback address.
 
     Attributes:
         network: the network.
-        segment: the segment with this network; None for a node's own.
-        owner: the node whose own network it is; "" for that of a segment.
+        segment: the segment with this network; None for a TUN or a loopback address.
+        owner: the node with the TUN or the loopback address; "" for the network of a segment.
         is_tun: True if it is the network of a TUN, which a NAT router hides from its outside.
     """
 
@@ -41,7 +41,7 @@ def routes(spec: LabSpec, wiring: Wiring, version: Version) -> dict[str, list[Ro
 class _Router:
     def __init__(self, spec: LabSpec, wiring: Wiring, version: Version) -> None:
         self.nodes, self.wiring, self.version = spec.nodes, wiring, version
-        # For each segment, the ports of nodes that forward packets from it.
+        # Maps each segment to the ports of nodes that forward packets from it.
         self.gateways = {
             id(segment): [port for port in segment.ports if self._forwards(port)] for segment in wiring.segments
         }
@@ -96,7 +96,7 @@ class _Router:
         return neighbours.isdisjoint(self.owners - {node, gateway.node})
 
     def _next_hops(self, target: _Target, segment: Segment) -> list[Port]:
-        """Return the ports on a segment that may be the next hop of a packet to the target."""
+        """Return the ports on a segment that can be the next hop of a packet to the target network."""
         gateways = self.gateways[id(segment)]
         if not target.owner:
             return gateways

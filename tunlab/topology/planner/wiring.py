@@ -1,4 +1,4 @@
-"""Connecting a lab's nodes: interface names, MAC addresses, networks and IP addresses, and the errors in them.
+"""Connect a lab's nodes: choose interface names, MAC addresses, networks and IP addresses, and report errors in them.
 
 A segment is an Ethernet broadcast domain: a link, or several links joined by switches. Its ports share one network.
 Source: RFC 3021 for networks of two addresses; RFC 4291 section 2.6.1 for the reserved first IPv6 address.
@@ -20,7 +20,7 @@ from tunlab.topology.values.problems import Problems, suggest
 BRIDGE = "br0"
 """The interface name of a switch's bridge."""
 
-# Keys of a link whose errors do not cause further errors elsewhere.
+# An error in one of these keys of a link does not cause further errors elsewhere.
 _INDEPENDENT_KEYS = frozenset({"mtu", "mac", "rate", "delay", "jitter", "loss", "reorder", "duplicate"})
 
 
@@ -121,7 +121,7 @@ def wire(spec: LabSpec, problems: Problems, link_indexes: Sequence[int] | None =
 
 
 def _join_links(spec: LabSpec, problems: Problems, indexes: Sequence[int]) -> Wiring:
-    """Return the ports and segments, without names and addresses; add an error for each loop of switches."""
+    """Return the ports and segments, still without names and addresses; add an error for each loop of switches."""
     links = [
         [Port(end.node, index, number, end, link.mtu) for number, end in enumerate(link.ends)]
         for index, link in zip(indexes, spec.links, strict=True)
@@ -196,7 +196,7 @@ def _number_hardware(wiring: Wiring, problems: Problems) -> None:
 
 
 def hardware_address(link: int, end: int, *, bridge: bool = False) -> str:
-    """Return the default MAC address of a link's end, or of the bridge port for that end; both count from 0."""
+    """Return the default MAC address of an end of a link, or of the bridge port for it. Links and ends count from 0."""
     link, end = link + 1, end + 1
     parts = (2, bridge, end >> 8, link >> 8 & 255, link & 255, end & 255)
     return ":".join(f"{part:02x}" for part in parts)
@@ -319,12 +319,12 @@ def _check_overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: 
     by_address = sorted(
         enumerate(networks), key=lambda each: (int(each[1][0].network_address), each[1][0].prefixlen, each[0])
     )
-    # The network with the highest last address so far.
+    # `last` is the network that reaches the highest address so far.
     last = None
     for current in by_address:
         index, (network, _, _) = current
         if last is not None and int(network.network_address) <= int(last[1][0].broadcast_address):
-            # Report the network that comes later in the lab file.
+            # Of two overlapping networks, report the one that comes later in the lab file.
             (_, (other, owner, _)), (_, (reported, _, key)) = (last, current) if index > last[0] else (current, last)
             problem = f"is {reported}, which overlaps {other} of {owner}"
             problems.add(*key, problem, "Give each its own network.")
@@ -336,7 +336,7 @@ def _check_overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: 
 
 
 def _find_outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
-    """Set the outside port of each NAT router; add an error if it is not clear."""
+    """Set the outside port of each NAT router; add an error if the lab file does not determine it."""
     for name, node in spec.nodes.items():
         if node.kind != "nat":
             continue
@@ -362,13 +362,13 @@ def _find_outsides(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
 
 
 def _neighbour_ports(wiring: Wiring, port: Port) -> list[Port]:
-    """Return the other ports on a port's link, then those on its segment."""
+    """Return the neighbours of a port: the other ports on its link, then those on its segment."""
     ends = next(ports for ports in wiring.links if port in ports)
     return [other for other in dict.fromkeys((*ends, *wiring.segment(port).ports)) if other is not port]
 
 
 def _check_next_hops(spec: LabSpec, wiring: Wiring, problems: Problems) -> None:
-    """Add an error for each route whose next hop is not a neighbour; in a TUN's network, any address may be one."""
+    """Add an error for each route whose next hop is not a neighbour. In a TUN's network, any address is accepted."""
     for name, node in spec.nodes.items():
         if not node.routes:
             continue

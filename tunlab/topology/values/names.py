@@ -1,4 +1,4 @@
-"""Checking names and addresses of labs, nodes, interfaces and networks.
+"""Check names and addresses of labs, nodes, interfaces and networks.
 
 Source: dev_valid_name() in the kernel's net/core/dev.c for interfaces; RFC 1123 section 2.1 for nodes, whose names are
 host names; IEEE 802-2014 section 8.2 for hardware addresses.
@@ -38,7 +38,7 @@ _SUBNET_HINTS = {
 
 
 def text(value: object, hint: str = "Write a non-empty string.") -> str:
-    """Check that a value is a string, and not empty. Raises InvalidValueError."""
+    """Return the value if it is a string and not empty. Raises InvalidValueError."""
     if not isinstance(value, str):
         raise InvalidValueError(f"is {value!r}, which is not a string", hint)
     if not value.strip() or "\0" in value:
@@ -62,7 +62,7 @@ def lab_name(name: object) -> str:
 
 
 def check_lab_name(name: object, *, file: str = "", key: str = "name") -> str:
-    """Check a lab's name as `lab_name`, and return it. Raises TopologyError."""
+    """Check a lab's name like `lab_name`, and return it. Raises TopologyError."""
     try:
         return lab_name(name)
     except InvalidValueError as error:
@@ -127,7 +127,7 @@ def interface(value: object, version: Version) -> Interface:
 def check_usable(address: Address, text: str, hint: str) -> None:
     """Raise InvalidValueError for an address that no interface can have."""
     broadcast = address == ipaddress.IPv4Address("255.255.255.255")
-    link_local = address.version == 6 and address.is_link_local  # ambiguous without an interface
+    link_local = address.version == 6 and address.is_link_local  # a link-local address is ambiguous
     if address.is_unspecified or address.is_multicast or address.is_loopback or broadcast or link_local:
         raise InvalidValueError(f"is {text!r}, which is not a usable interface address", hint)
 
@@ -152,7 +152,7 @@ def subnet(value: object, version: Version) -> Network:
     if network.network_address != kind(value.partition("/")[0] + f"/{network.max_prefixlen}").network_address:
         raise InvalidValueError(f"is {value!r}, which is the address of a host", f'The network is "{network}".')
     first = network.network_address
-    unspecified = first.is_unspecified and network.prefixlen  # 0.0.0.0/0 is allowed: the default route
+    unspecified = first.is_unspecified and network.prefixlen  # 0.0.0.0/0 is allowed, for the default route
     if network.is_multicast or first.is_loopback or unspecified or (first.version == 6 and first.is_link_local):
         raise InvalidValueError(f"is {value!r}, which is not a usable network", hint)
     return network

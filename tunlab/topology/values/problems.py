@@ -1,4 +1,4 @@
-"""Collecting the errors of a lab file, to report them all at once."""
+"""Collect the errors of a lab file, to report them all at once."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Problems:
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the closest known word, or with all of them."""
+    """Return a hint with the known word that is closest to a wrong one, or with all known words if none is close."""
     known = list(known)
     close = get_close_matches(word, known, n=1)
     if close:

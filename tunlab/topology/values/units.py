@@ -1,4 +1,4 @@
-"""Parsing quantities such as "20ms", "10mbit" and "1%", and MTUs in bytes.
+"""Parse quantities such as "20ms", "10mbit" and "1%", and MTUs in bytes.
 
 Source: tc(8) for the units; RFC 791 section 3.2 and RFC 8200 section 5 for the minimum MTUs.
 """
@@ -75,7 +75,7 @@ def share(value: object) -> float:
 
 def mtu(value: object) -> int:
     """Check an MTU in bytes. Raises InvalidValueError."""
-    # A TOML boolean is an int in Python.
+    # Not isinstance(), because a TOML boolean is an int in Python.
     if type(value) is int and LEAST_MTU <= value <= LARGEST_MTU:
         return value
     hint = f"Set {LEAST_MTU} to {LARGEST_MTU}."
