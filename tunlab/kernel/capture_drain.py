@@ -15,7 +15,7 @@ class Drainable(Protocol):
         """Read the buffer out if it is nearly full; with `expect_many`, if less than half of it is free."""
 
 
-_DRAINABLES: dict[int, Drainable] = {}  # by id, because they need not be hashable
+_DRAINABLES: dict[int, Drainable] = {}  # The keys are id()s, because the objects need not be hashable.
 
 
 def register(drainable: Drainable) -> None:
@@ -29,10 +29,10 @@ def unregister(drainable: Drainable) -> None:
 
 
 def drain_all(*, expect_many: bool = False) -> None:
-    """Drain every registered object: before waiting for packets, and between many of them.
+    """Drain every registered object. Call this before waiting for packets, and between sending many.
 
     Args:
-        expect_many: A program is about to start, and its packets cannot be drained before it ends.
+        expect_many: True if a program is about to start, because its packets cannot be drained before it ends.
     """
     for drainable in tuple(_DRAINABLES.values()):
         drainable.drain(expect_many=expect_many)

@@ -24,7 +24,7 @@ PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: python -m t
 ROOT_REMEDY = f"{_AS_ROOT}or {_CONTAINER}"
 """Advice for operations that a user namespace does not allow: entering and pinning namespaces of the machine itself."""
 
-# Explanations of error numbers whose standard text misleads: errno -> (reason, remedy).
+# Explanations of error numbers whose standard text is misleading: errno -> (reason, remedy).
 Reasons = Mapping[int, tuple[str, str]]
 
 SOCKET_REASONS: Reasons = {
@@ -115,7 +115,7 @@ def translate_os_errors(
     netns: str = "",
     ifname: str = "",
 ) -> Iterator[None]:
-    """Translate an OSError that the block raises as `kernel_error` does; the arguments are the same."""
+    """Raise the result of `kernel_error` for an OSError in the block; the arguments are the same."""
     try:
         yield
     except OSError as error:

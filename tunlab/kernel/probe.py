@@ -40,7 +40,7 @@ class Probe(msgspec.Struct, frozen=True):
         detail: The observation, or the error.
         remedy: Advice, or "".
         needed: True if tunlab does not work at all without the feature.
-        rootless: True if it was tried in a new user namespace, as pytest and `tunlab demo` work without root.
+        rootless: True if it was tried in a new user namespace, which pytest and `tunlab demo` use without root.
     """
 
     name: str
@@ -127,7 +127,7 @@ def _try_qdisc(rtnl: Rtnl, kind: str) -> None:
     try:
         rtnl.add_qdisc(1, kind)
     except KernelError as error:
-        if error.errno != errno.EINVAL:  # EINVAL: the kernel has the qdisc, and only its parameters are missing
+        if error.errno != errno.EINVAL:  # EINVAL: the kernel has the qdisc, and the request lacks only its parameters.
             raise
 
 
@@ -145,7 +145,7 @@ def _user_namespace() -> Probe:
 
 
 def _in_user_namespace(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in a user namespace: in a new process, because one with threads cannot enter it."""
+    """Run Python in a new process in a user namespace, because a process with threads cannot enter one."""
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": path}

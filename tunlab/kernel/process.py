@@ -24,7 +24,7 @@ def process_start_time(pid: int) -> int | None:
 
 
 def ancestors() -> list[int]:
-    """Return our own process id, our parent's, and so on up to process 1."""
+    """Return the id of this process, of its parent, and so on up to process 1."""
     pids, pid = list[int](), os.getpid()
     while pid:
         pids.append(pid)
@@ -37,9 +37,9 @@ def _stat(pid: int) -> list[str] | None:
     """Return the fields of /proc/PID/stat from the third (the state) on."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:  # it ended, or proc is mounted with hidepid
+    except OSError:  # The process has ended, or proc is mounted with hidepid.
         return None
-    # The second field, the program's name, may contain anything and ends at the last parenthesis.
+    # The second field is the program's name in parentheses. It may contain any character, so split at the last one.
     return text.rpartition(")")[2].split()
 
 

@@ -16,7 +16,7 @@ InterfaceAddress = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# Equal to those of tunlab.topology.units, which would import a TOML parser.
+# These limits equal those of tunlab.topology.units, which is not imported because it loads a TOML parser.
 MIN_MTU, MAX_MTU = 68, 65_535
 
 _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
@@ -26,7 +26,7 @@ def check_ifname(ifname: str, operation: str) -> str:
     """Return `ifname` if the kernel accepts it: 1 to 15 bytes, no white space, "/" or ":", not "." or "..".
 
     Raises:
-        KernelError: EINVAL; `operation` is the refused operation.
+        KernelError: EINVAL for an invalid name; the message begins with `operation`.
     """
     encoded = ifname.encode() if isinstance(ifname, str) else b""
     if not isinstance(ifname, str):

@@ -1,7 +1,7 @@
 """The capture of every interface of a namespace, buffered by the kernel and read only for a failed test.
 
 Source: packet(7): an unbound socket receives from all interfaces, later ones included; <linux/sock_diag.h> for the
-buffer's fill level; socket(7) for SO_RXQ_OVFL, which says between which packets others were lost.
+buffer's fill level; socket(7) for SO_RXQ_OVFL, the number of packets lost before a received packet.
 Every test has such a capture, so it must cost next to nothing: one socket, and no reading unless the buffer fills.
 """
 
@@ -32,17 +32,19 @@ from tunlab.kernel.namespace import guardian
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import translate_os_errors
 
-_SIOCGSKNS = 0x894C  # <linux/sockios.h>
-_SO_RXQ_OVFL, _SO_MEMINFO = 40, 55  # <asm-generic/socket.h>
-_MEMINFO = struct.Struct("=II24xI")  # <linux/sock_diag.h>: bytes in use, size of the buffer, …, drops
+_SIOCGSKNS = 0x894C  # from <linux/sockios.h>
+_SO_RXQ_OVFL, _SO_MEMINFO = 40, 55  # from <asm-generic/socket.h>
+_MEMINFO = struct.Struct("=II24xI")  # SK_MEMINFO_* of <linux/sock_diag.h>: bytes in use, buffer size, …, lost packets
 _COUNT = struct.Struct("=I")
 
 KEEP_FIRST = KEEP_LAST = 16 * 1024 * 1024
 """Bytes kept of the first and of the last packets, including Python's overhead per packet."""
-_MIN_FREE = 4 * 1024 * 1024  # enough until the next `drain`; draining earlier would slow passing tests
-_OVERHEAD = 512  # per packet in Python; the kernel's is larger, so a full kernel buffer fits
+# `drain` reads the buffer out if fewer bytes than this are free. Reading earlier would slow passing tests.
+_MIN_FREE = 4 * 1024 * 1024
+# Python's overhead per packet in bytes. The kernel's is larger, so a full kernel buffer fits into the limits above.
+_OVERHEAD = 512
 
-# <linux/if_arp.h>
+# from <linux/if_arp.h>
 ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE = 1, 772, 0xFFFE
 
 
@@ -62,7 +64,7 @@ class CapturedPacket(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
-# The results of recvmsg(2), decoded only for a failed test: bytes, ancillary data, sockaddr_ll.
+# A result of recvmsg(2): bytes, ancillary data, sockaddr_ll. It is decoded only for a failed test.
 _Raw = tuple[bytes, list[tuple[int, int, bytes]], Any]
 
 
@@ -70,8 +72,8 @@ class NetnsCapture(Closeable):
     """A packet socket on all interfaces of a namespace, with a buffer of 32 MiB, about 40,000 small packets.
 
     In a user namespace net.core.rmem_max limits the buffer to a few hundred packets. `drain` moves packets to memory
-    when the buffer is nearly full. Memory keeps the first and the last packets (KEEP_FIRST, KEEP_LAST), and only the
-    number of those between.
+    when the buffer is nearly full. Memory keeps the first and the last packets (KEEP_FIRST, KEEP_LAST) and counts the
+    packets between them.
     """
 
     __slots__ = (
@@ -87,7 +89,7 @@ class NetnsCapture(Closeable):
     )
 
     def __init__(self, opened: socket.socket) -> None:
-        """Use a socket that was opened as `open_here` does."""
+        """Wrap a packet socket that was opened and configured as in `open_here`."""
         self._socket = opened
         self._first, self._first_free = list[_Raw](), KEEP_FIRST
         self._last, self._last_size = deque[_Raw](), 0
@@ -98,7 +100,7 @@ class NetnsCapture(Closeable):
     @classmethod
     def open_here(cls) -> Self:
         """Start a capture of the calling thread's namespace. Raises OSError (EPERM) if CAP_NET_RAW is missing."""
-        # With the protocol from the start: the socket is never bound, and misses no packet.
+        # The socket gets its protocol here and is never bound, so it receives from all interfaces and misses no packet.
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         try:
             opened.setblocking(False)
@@ -118,9 +120,10 @@ class NetnsCapture(Closeable):
     def drain(self, *, expect_many: bool = False) -> None:
         """Move the packets to memory if the kernel's buffer is nearly full; with `expect_many`, if half of it is used.
 
-        It takes 1 µs if there is nothing to do, else 4 µs per packet.
+        A call takes 1 µs if there is nothing to move, else 4 µs per packet.
         """
-        if self.closed or os.getpid() != self._pid:  # a forked child shares the socket, and must not read from it
+        if self.closed or os.getpid() != self._pid:
+            # A forked child shares the socket with its parent and must not read from it.
             return
         used, size = self._memory()[:2]
         min_free = size // 2 if expect_many else min(size // 2, _MIN_FREE)
@@ -142,9 +145,10 @@ class NetnsCapture(Closeable):
                 size, ancillary, _, address = self._socket.recvmsg_into([buffer], 128)
             except BlockingIOError:
                 return
-            except OSError:  # ENETDOWN: an interface went down; reported once, without a packet
+            except OSError:  # ENETDOWN: an interface went down. The kernel reports this once, without a packet.
                 continue
-            # lo shows each packet twice; keep the received copy, on which the kernel checks the checksums.
+            # Each packet on lo is captured twice, as sent and as received. Keep the received copy, because the kernel
+            # verifies checksums on receipt.
             if not (address[3] == ARPHRD_LOOPBACK and address[2] == socket.PACKET_OUTGOING):
                 self._keep((bytes(view[:size]), ancillary, address))
 
@@ -176,7 +180,7 @@ class NetnsCapture(Closeable):
         return found
 
     def open_netns(self) -> Netns:
-        """Open the captured namespace, even if it has no other holder. Raises KernelError."""
+        """Open the captured namespace, even if all other descriptors of it are closed. Raises KernelError."""
         with translate_os_errors("open the namespace of a capture", needs="CAP_NET_ADMIN"):
             fd = fcntl.ioctl(self._socket, _SIOCGSKNS)
         return Netns(io.FileIO(fd))
@@ -196,7 +200,7 @@ class NetnsCapture(Closeable):
         return self._socket.fileno() < 0
 
     def close(self) -> None:
-        """Close the socket in the guardian, because that takes the kernel 10 ms or more. May be called again."""
+        """Have the guardian process close the socket, because the kernel takes 10 ms or more. May be called again."""
         capture_drain.unregister(self)
         if not self.closed:
             guardian.close_in_guardian(self._socket.detach())

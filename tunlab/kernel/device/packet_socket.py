@@ -22,25 +22,26 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import kernel_error, translate_os_errors
 
-# <linux/if_ether.h>
+# from <linux/if_ether.h>
 ETH_P_ALL, ETH_P_IP, ETH_P_IPV6 = 0x0003, 0x0800, 0x86DD
 
-# <linux/if_packet.h>
+# from <linux/if_packet.h>
 _SOL_PACKET = 263
 _PACKET_STATISTICS = 6
 _PACKET_AUXDATA = 8
 _PACKET_OUTGOING = 4
 _TP_STATUS_CSUMNOTREADY, _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x08, 0x10, 0x40
-_AUXDATA = struct.Struct("=IIIHHHH")  # status, length, captured length, mac, net, VLAN tag, VLAN's Ethernet type
+# struct tpacket_auxdata: status, length, captured length, MAC offset, network offset, VLAN tag, VLAN EtherType
+_AUXDATA = struct.Struct("=IIIHHHH")
 _ETH_P_8021Q = 0x8100
 
-# <asm-generic/socket.h>; alpha, mips, parisc and sparc, which are not supported, have other numbers.
+# From <asm-generic/socket.h>. The numbers differ on alpha, mips, parisc and sparc, which tunlab does not support.
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _TIMESPEC = struct.Struct("@ll")
 
-# Larger than any packet with its headers, BIG TCP segments of up to 192 KiB included.
+# This is larger than any packet with its headers, including BIG TCP segments of up to 192 KiB.
 MAX_RECEIVE_SIZE = 256 * 1024
-# In bytes, including the kernel's overhead of about 1 KiB per packet.
+# The size in bytes includes the kernel's overhead of about 1 KiB per packet.
 _RECEIVE_BUFFER = 16 * 1024 * 1024
 
 
@@ -103,7 +104,8 @@ class PacketSocket(Closeable):
                 if receive:
                     enlarge_receive_buffer(opened)
                 opened.bind((ifname, ETH_P_ALL if receive else 0))
-                # Binding to a link that is down queues ENETDOWN for the next call; read it now.
+                # Binding to an interface that is down leaves ENETDOWN pending for the next call. Reading SO_ERROR
+                # clears it.
                 opened.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         except BaseException:
             opened.close()
@@ -151,7 +153,8 @@ class PacketSocket(Closeable):
             except OSError as error:
                 if error.errno != errno.ENETDOWN:
                     raise
-                self._socket.sendto(data, address)  # the first call reported a link-down event of the past
+                # The first call reported that the link had gone down earlier, so send again.
+                self._socket.sendto(data, address)
         except OSError as error:
             raise self._error(error, "send on") from None
 
@@ -210,14 +213,14 @@ def enlarge_receive_buffer(opened: socket.socket) -> None:
     """Enlarge a packet socket's receive buffer, as far as the user namespace allows."""
     try:
         opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-    except PermissionError:  # in a user namespace the limit is the host's net.core.rmem_max
+    except PermissionError:  # In a user namespace, the host's net.core.rmem_max limits the buffer.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
 
 def read_drops(opened: socket.socket) -> int:
     """Return the number of packets lost to a full buffer since the last call."""
     answer = opened.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
-    return int.from_bytes(answer[4:8], sys.byteorder)  # reading resets the kernel's counter
+    return int.from_bytes(answer[4:8], sys.byteorder)  # Reading PACKET_STATISTICS resets the counter.
 
 
 def parse_received(
@@ -232,7 +235,7 @@ def parse_received(
         elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
             status, *_, tag, tag_type = _AUXDATA.unpack(value)
             if status & _TP_STATUS_VLAN_VALID and link_header:
-                # The kernel takes a VLAN tag (IEEE 802.1Q section 9) out of the frame; put it back.
+                # The kernel removes a VLAN tag (IEEE 802.1Q section 9) from the frame. Insert it again.
                 known = tag_type if status & _TP_STATUS_VLAN_TPID_VALID else _ETH_P_8021Q
                 data = data[:12] + struct.pack(">HH", known, tag) + data[12:]
     _, protocol, packet_type, *_ = address

@@ -44,8 +44,9 @@ from tunlab.kernel.validation import check_ifname, check_mtu
 Buffer = bytes | bytearray | memoryview
 Mode = Literal["tun", "tap"]
 
-# The largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14) and VLAN tag
-# (4): a shorter read would silently truncate it. A segment of segmentation offloading is not larger.
+# The size of the largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14)
+# and VLAN tag (4). A shorter read would silently truncate the packet. Segments of segmentation offloading are not
+# larger.
 MAX_READ_SIZE = 65535 + 10 + 4 + 14 + 4
 
 
@@ -150,7 +151,7 @@ class TunDevice(Closeable):
             with ExitStack() as opened:
                 rtnetlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
                 opened.enter_context(rtnetlink)
-                if must_exist:  # TUNSETIFF would create it
+                if must_exist:  # Check first, because TUNSETIFF would create a missing device.
                     interface_index(rtnetlink, ifname)
                 file = opened.enter_context(open_tun_node())
                 name = attach_interface(file, ifname, flags)
@@ -169,7 +170,7 @@ class TunDevice(Closeable):
         return self._attach(self.netns, self.ifname, self._flags, f"add a queue to {self.ifname}", must_exist=True)
 
     def close(self) -> None:
-        """Close the descriptor. A device that does not persist ends with it, in 20 ms. May be called again."""
+        """Close the descriptor. A device that does not persist is deleted, which takes 20 ms. May be called again."""
         self._file.close()
         self._rtnl.close()
 
@@ -200,12 +201,12 @@ class TunDevice(Closeable):
         txqueuelen: int | None = 10_000,
         up: bool = True,
     ) -> None:
-        """Set `addresses` ("10.1.2.1/24"), MTU and queue length, and bring the device up, in few messages.
+        """Set `addresses` ("10.1.2.1/24"), MTU and queue length, and bring the device up.
 
         Args:
             mtu: In bytes; None keeps the kernel's 1,500.
-            txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). Its default
-                of 500 overflows during one scheduling pause; 10,000 held 200,000 packets per second.
+            txqueuelen: Packets that wait for a reader before the kernel drops them (`link.tx_dropped`). The
+                kernel's default of 500 overflows whenever the reader pauses; 10,000 was enough for 200,000 packets/s.
             up: Bring the device up.
 
         Raises:
@@ -216,7 +217,7 @@ class TunDevice(Closeable):
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
-        if up and not self._flags & IFF_TAP:  # else a full neighbour table would block the device
+        if up and not self._flags & IFF_TAP:  # Without this entry, a full neighbour table would block the device.
             reserve_neighbour(self._rtnl, self.ifindex)
 
     @property
@@ -294,7 +295,7 @@ class TunDevice(Closeable):
         self._ioctl("set the group", TUNSETGROUP, gid)
 
     def set_offload(self, offload: int) -> None:
-        """Set the work that the kernel may leave to the reader (TUN_F_*): checksums, segmentation.
+        """Set which offloads the reader accepts (TUN_F_*), so that the kernel leaves checksums or segmentation to it.
 
         Raises KernelError (EINVAL) for a device without vnet_hdr. The kernel would accept it, but the reader could not
         tell an unsegmented packet from others.
@@ -358,7 +359,9 @@ class TunDevice(Closeable):
 
         Raises KernelError (EBADFD) if the device was deleted.
         """
-        self._file.fileno()  # raises ValueError if closed; the descriptor's number may be in use again
+        # fileno() raises ValueError if the device is closed. Without the check, poll could use another file's
+        # descriptor.
+        self._file.fileno()
         for _, event in self._poll.poll(None if timeout is None else timeout * 1000):
             if event & select.POLLIN:
                 return True

@@ -20,14 +20,14 @@ from tunlab.kernel.os_errors import TUN_DEVICE_NODE, Reasons, translate_os_error
 _TUNSETIFF, TUNSETPERSIST, TUNSETOWNER, TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
 _TUNGETFEATURES, TUNSETOFFLOAD = 0x800454CF, 0x400454D0
 TUNSETCARRIER = 0x400454E2
-_SIOCGIFINDEX = 0x8933  # <linux/sockios.h>
+_SIOCGIFINDEX = 0x8933  # from <linux/sockios.h>
 
 IFF_NAPI = 0x10
 IFF_TUN, IFF_TAP, IFF_MULTI_QUEUE, IFF_NO_PI, IFF_VNET_HDR, IFF_TUN_EXCL = 1, 2, 0x100, 0x1000, 0x4000, 0x8000
 TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_USO6 = 1, 2, 4, 8, 16, 32, 64
 
 _IFREQ = struct.Struct("16sH22x")
-_OVERFLOW_UID = 65_534  # user_namespaces(7)
+_OVERFLOW_UID = 65_534  # the user id that the kernel shows for an unmapped user (user_namespaces(7))
 
 
 _LOAD_DRIVER = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NODE} to the container"
@@ -36,8 +36,8 @@ _LOAD_DRIVER = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NO
 def open_tun_node() -> io.FileIO:
     """Open /dev/net/tun non-blocking, for the calling thread's namespace. Raises PrivilegeError."""
     try:
-        # FileIO.read() returns None where os.read() raises BlockingIOError, which takes 1 µs longer, and readinto() is
-        # the fastest way to read. FileIO adds O_RDWR | O_CLOEXEC.
+        # FileIO is faster than os.read: for an empty queue, read() returns None instead of raising BlockingIOError,
+        # which takes 1 µs longer. readinto() is the fastest way to read. FileIO adds O_RDWR | O_CLOEXEC.
         return io.FileIO(TUN_DEVICE_NODE, "r+", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK))
     except OSError as error:
         raise tun_node_error(error) from None
@@ -51,7 +51,7 @@ def attach_interface(node: io.FileIO, ifname: str, flags: int) -> str:
 
 
 def attach_errors(ifname: str) -> Reasons:
-    """Return the explanations of the errors of `attach_interface`."""
+    """Return a reason and advice for each error number that `attach_interface` may raise."""
     return {
         errno.EBUSY: (
             f"another program is attached to {ifname}, or exclusive=True and it exists",
@@ -113,7 +113,7 @@ def tun_node_error(error: OSError) -> KernelError:
             remedy = f"pass --device {TUN_DEVICE_NODE} to the container"
         else:
             owner = f"owner {node.st_uid}:{node.st_gid}"
-            if node.st_uid == _OVERFLOW_UID:  # shown for a user that the user namespace does not map
+            if node.st_uid == _OVERFLOW_UID:  # The kernel shows this uid if the user namespace does not map the owner.
                 owner = "an owner outside this user namespace"
             reason = f"{TUN_DEVICE_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
             remedy = f"run as root, or run as root once: chmod 0666 {TUN_DEVICE_NODE} (CAP_NET_ADMIN is still needed)"

@@ -27,7 +27,7 @@ Identity = tuple[int, int]
 
 _OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
 _IDENTITY = struct.Struct("=QQ")
-_BATCH = 8  # descriptors passed at once, because the guardian wakes up for each message
+_BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian
 
 
 def namespace_identity(fd: int) -> Identity:
@@ -40,7 +40,7 @@ def process_netns(process: str | int) -> Identity | None:
     """Return the identity of a process's network namespace; None if the process ended or may not be inspected."""
     try:
         status = os.stat(f"/proc/{process}/ns/net")  # noqa: PTH116
-    except OSError:  # a zombie has no namespaces
+    except OSError:  # The process has ended, is a zombie (which has no namespaces), or may not be inspected.
         return None
     return status.st_dev, status.st_ino
 
@@ -72,7 +72,7 @@ def kill_processes(identities: Collection[Identity], *, spare: Collection[int] =
                 except ProcessLookupError:
                     continue
                 stack.callback(os.close, handle)
-                # The pid may have been reused before pidfd_open, so check again.
+                # The pid may have been reused before pidfd_open, so check the namespace again.
                 if process_netns(pid) not in identities:
                     continue
                 try:
@@ -91,7 +91,7 @@ def kill_processes(identities: Collection[Identity], *, spare: Collection[int] =
     return killed, refused
 
 
-# ---- in the tunlab process -----------------------------------------------------------------------------------------
+# ---- functions of the tunlab process ----------------------------------------------------------------------------
 
 
 class _State:
@@ -112,7 +112,7 @@ def watch(fd: int) -> None:
     """Have the guardian kill the programs in the namespace of `fd` when this process ends.
 
     The first call starts the guardian without waiting for it, because the socket buffers the messages. Raises OSError
-    if it cannot be started.
+    if the guardian cannot be started.
     """
     with _state.lock:
         identity = namespace_identity(fd)
@@ -122,7 +122,7 @@ def watch(fd: int) -> None:
             _start()
         try:
             socket.send_fds(_connection(), [_WATCH], [fd])
-        except (BrokenPipeError, ConnectionResetError):  # the guardian was killed
+        except (BrokenPipeError, ConnectionResetError):  # The guardian was killed.
             _end()
             _start()
             socket.send_fds(_connection(), [_WATCH], [fd])
@@ -134,7 +134,7 @@ def forget(identity: Identity) -> None:
     with _state.lock:
         if identity in _state.watched:
             _state.watched.remove(identity)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the guardian was killed
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # The guardian was killed.
                 _connection().send(_FORGET + _IDENTITY.pack(*identity))
 
 
@@ -151,13 +151,13 @@ def close_in_guardian(fd: int) -> None:
 
 
 def _hand_over() -> None:
-    with contextlib.suppress(OSError):  # no guardian, or too many descriptors in flight
+    with contextlib.suppress(OSError):  # The guardian cannot be started, or too many descriptors are in flight.
         if _state.connection is None:
             _start()
         socket.send_fds(_connection(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
-    # Only now may the guardian close its copies: whoever closes a socket's last descriptor has to wait.
+    # Tell the guardian to close its copies only now, after ours: closing the last descriptor of a socket takes long.
     if _state.connection is not None:
         with contextlib.suppress(OSError):
             _state.connection.send(_CLOSED, socket.MSG_DONTWAIT)
@@ -193,10 +193,11 @@ def _start() -> None:
         stack.callback(ours.close)
         own_pidfd = os.pidfd_open(os.getpid())
         stack.callback(os.close, own_pidfd)
-        # Its end of file alone is not enough: a forked child holds a copy of the socket and may outlive us.
+        # The guardian also gets a pidfd of this process. End of file on the socket is not enough: a forked child holds
+        # a copy of the socket and may outlive this process.
         socket.send_fds(ours, [_OWNER], [own_pidfd])
-        # Python opens descriptors close-on-exec; main() closes the inherited others.
-        # setsid, because Ctrl-C signals the terminal's foreground group and must not end the guardian first.
+        # Python opens descriptors close-on-exec; main() closes others that were inherited. setsid, because Ctrl-C
+        # signals the terminal's foreground process group and must not end the guardian first.
         _state.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", __file__],
@@ -215,11 +216,11 @@ def _start() -> None:
 
 
 def _end() -> None:
-    # shutdown, because a forked child's copy of the socket would delay the end of file after close().
+    # Call shutdown before close, because a forked child's copy of the socket would delay the end of file.
     with contextlib.suppress(OSError):
         _connection().shutdown(socket.SHUT_RDWR)
     _connection().close()
-    with contextlib.suppress(ChildProcessError):  # another waitpid(-1) reaped it
+    with contextlib.suppress(ChildProcessError):  # Another call of waitpid(-1) has reaped the guardian.
         os.waitpid(_state.pid, 0)
     _state.connection, _state.pid = None, 0
     _state.watched.clear()
@@ -238,7 +239,7 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 atexit.register(stop)
 
 
-# ---- in the guardian -----------------------------------------------------------------------------------------------
+# ---- functions of the guardian process --------------------------------------------------------------------------
 
 
 def _serve(link: socket.socket) -> dict[Identity, int]:
@@ -249,7 +250,7 @@ def _serve(link: socket.socket) -> dict[Identity, int]:
     poll.register(link, select.POLLIN)
     while True:
         ready = [fd for fd, _ in poll.poll()]
-        if link.fileno() not in ready:  # the tunlab process ended, and its last message has been read
+        if link.fileno() not in ready:  # The tunlab process has ended, and its last message has been read.
             return watched
         try:
             message, fds, _, _ = socket.recv_fds(link, 1 + _IDENTITY.size, _BATCH)
@@ -268,7 +269,7 @@ def _serve(link: socket.socket) -> dict[Identity, int]:
             fd = watched.pop(_IDENTITY.unpack_from(message, 1), None)
             if fd is not None:
                 os.close(fd)
-        else:  # end of file
+        else:  # End of file: the tunlab process has closed the socket.
             return watched
 
 
@@ -281,10 +282,11 @@ def main() -> None:
     """Run the guardian; standard input is the socket."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) > 2:
-            with contextlib.suppress(OSError):  # the descriptor of the listing itself
+            with contextlib.suppress(OSError):
+                # The descriptor with which listdir read the directory is closed already.
                 os.close(int(name))
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one descriptor per watched namespace
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # The guardian holds one descriptor per watched namespace.
     watched = _serve(socket.socket(fileno=0))
     if watched:
         kill_processes(watched.keys(), spare=(os.getpid(),))

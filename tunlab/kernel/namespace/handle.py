@@ -1,4 +1,4 @@
-"""Network namespaces without a name: a descriptor holds one, and the kernel removes it after the last holder.
+"""Network namespaces without a name: the kernel removes one when its last descriptor is closed.
 
 Source: network_namespaces(7), unshare(2), setns(2); Documentation/networking/ip-sysctl.rst.
 Only a short-lived thread changes its namespace. A thread that had to change back could fail to, and every later test
@@ -28,14 +28,14 @@ from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, ROOT_REMEDY, translate_os_
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_OWN = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
-_NS_GET_NSTYPE = 0xB703  # <linux/nsfs.h>
-_SIOCSIFFLAGS = 0x8914  # <linux/sockios.h>
-_IFF_UP = 1  # <linux/if.h>
+_OWN = "/proc/thread-self/ns/net"  # not /proc/self, which shows the main thread's namespace
+_NS_GET_NSTYPE = 0xB703  # from <linux/nsfs.h>
+_SIOCSIFFLAGS = 0x8914  # from <linux/sockios.h>
+_IFF_UP = 1  # from <linux/if.h>
 
 
 class NetnsHandle(Closeable):
-    """A network namespace, held by a descriptor until `close`; the part of `Netns` that runs no programs."""
+    """A network namespace that an open descriptor keeps alive until `close`. `Netns` adds programs."""
 
     __slots__ = ("__weakref__", "_creator", "_file", "identity")
 
@@ -43,7 +43,7 @@ class NetnsHandle(Closeable):
     """The namespace's identity: (st_dev, st_ino) of its nsfs file."""
 
     def __init__(self, file: io.FileIO, *, creator: int = 0) -> None:
-        """Hold an open nsfs file; `creator` is the process that created the namespace, 0 for another program."""
+        """Wrap an open nsfs file. `creator` is the pid that created the namespace; 0 if another program did."""
         self._file = file
         self._creator = creator
         self.identity = guardian.namespace_identity(file.fileno())
@@ -152,7 +152,7 @@ class NetnsHandle(Closeable):
         return self._file.closed
 
     def close(self) -> None:
-        """Release the namespace. It ends with its last socket, device descriptor and process. May be called again."""
+        """Release the namespace; the kernel removes it once no process or socket uses it. May be called again."""
         if not self._file.closed:
             guardian.forget(self.identity)
             self._file.close()
@@ -165,12 +165,13 @@ class NetnsHandle(Closeable):
         return f"net:[{self.identity[1]}]"
 
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call `function` in a new thread inside the namespace; return or raise what the function does.
+        """Call `function` in a new thread inside the namespace; return its result, or raise its exception.
 
-        Sockets and files of /proc/thread-self/net that the function opens belong to the namespace in every thread.
+        Sockets that the function opens belong to the namespace, also if other threads use them later. The same holds
+        for files of /proc/thread-self/net.
         A call costs about 60 µs. Raises PrivilegeError if CAP_SYS_ADMIN is missing.
         """
-        self.fileno()  # raises here, not in the thread, if closed
+        self.fileno()  # Raise the error for a closed namespace here, not in the new thread.
 
         def inside() -> T:
             self.enter()
@@ -247,6 +248,6 @@ def unpin(path: str | os.PathLike[str]) -> None:
 
 
 def _set_loopback_up() -> None:
-    # An ioctl runs the same code as RTM_NEWLINK and does not load pyroute2, which takes 0.1 s.
+    # The ioctl does the same as RTM_NEWLINK, without loading pyroute2, which takes 0.1 s.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sH22x", b"lo", _IFF_UP))

@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from tunlab.kernel import libc
 from tunlab.kernel.os_errors import translate_os_errors
 
-# Temporary files go to a tmpfs on /sys: every machine has that directory, and sysfs is mounted on it afterwards.
+# Temporary files go to a tmpfs that is mounted on /sys. Every machine has this directory, and sysfs is mounted over the
+# tmpfs afterwards.
 _SCRATCH = Path("/sys")
 
 CREATABLE_BELOW = ("/etc", "/opt", "/srv", "/usr")
@@ -57,7 +58,7 @@ class MountOverlay(Struct, frozen=True):
             libc.unshare(libc.CLONE_NEWNS | (libc.CLONE_NEWUTS if self.hostname else 0))
             if self.hostname:
                 socket.sethostname(self.hostname)
-            # Slave, not private: a file system unmounted outside must not stay mounted here.
+            # Use slave, not private: a file system that is unmounted outside must not stay mounted here.
             libc.mount("none", "/", "", libc.MS_REC | libc.MS_SLAVE)
             if self.texts or self.files:
                 libc.mount("tunlab", str(_SCRATCH), "tmpfs", 0, "mode=755")
@@ -84,12 +85,12 @@ def _write(number: int, text: str) -> str:
 def _create_mount_points(targets: Sequence[str]) -> None:
     """Create a file at each missing path, in an overlay over its directory or over a parent directory."""
     # A bind mount needs an existing file, so a dangling symbolic link counts as missing; /etc/resolv.conf often is one.
-    # An overlay hides mounts below it, so overlays come first.
+    # An overlay hides mounts below it, so overlays are mounted first.
     missing: dict[Path, list[Path]] = {}
     for path in map(Path, targets):
         if not path.exists() and (directory := overlay_directory(path)) is not None:
             missing.setdefault(directory, []).append(path)
-    # Parent directories before their children.
+    # Overlays of parent directories are mounted before those of their children.
     for number, (parent, paths) in enumerate(sorted(missing.items(), key=lambda each: len(each[0].parts))):
         upper, work = _SCRATCH / f"upper{number}", _SCRATCH / f"work{number}"
         upper.mkdir(mode=0o755)
@@ -114,7 +115,7 @@ def _bind_mount(source: str, target: str) -> None:
     try:
         libc.mount(source, target, "", libc.MS_BIND)
     except OSError as error:
-        # Without the directory, as /etc in a minimal container, no program reads this file.
+        # If the directory does not exist, such as /etc in a minimal container, no program reads this file.
         if error.errno == errno.ENOENT and source.startswith(f"{_SCRATCH}/"):
             return
         raise
@@ -130,7 +131,7 @@ def _mount_sysfs() -> None:
         if error.errno not in (errno.EPERM, errno.EBUSY):
             raise
     else:
-        if cgroups is not None:  # so that the program can still read its resource limits
+        if cgroups is not None:  # Keep /sys/fs/cgroup, so that the program can read its resource limits.
             libc.mount(f"/proc/thread-self/fd/{cgroups}", "/sys/fs/cgroup", "", libc.MS_BIND | libc.MS_REC)
     finally:
         if cgroups is not None:

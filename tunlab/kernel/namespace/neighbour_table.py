@@ -18,21 +18,21 @@ from itertools import count
 from tunlab.kernel.netlink.constants import NLMSG_HEADER_SIZE, RTM_GETNEIGHTBL
 from tunlab.kernel.netlink.netlink_socket import NLM_F_DUMP, NetlinkSocket, pack_message, unpack_attributes
 
-_NDTA_THRESH3, _NDTA_CONFIG = 4, 5  # <linux/neighbour.h>, of RTM_GETNEIGHTBL
+_NDTA_THRESH3, _NDTA_CONFIG = 4, 5  # attributes of RTM_GETNEIGHTBL, from <linux/neighbour.h>
 _ENTRIES = 4  # the offset of ndtc_entries in struct ndt_config
 
 # Only every 16th new namespace reads the table. A read takes 2 % of the time that creating a namespace takes.
 _CHECK_EVERY = 16
-_MAX_WAIT = 5.0  # seconds
+_MAX_WAIT = 5.0  # seconds to wait for free entries
 _POLL_INTERVAL = 0.01
 _calls = count()
-_no_wait_until = [0.0]  # after a wait that did not help, calls do not wait for a minute
+_no_wait_until = [0.0]  # After a wait that did not help, calls do not wait until this time, a minute later.
 
 
 def read_usage() -> tuple[int, int]:
     """Return the number of IPv4 neighbour entries on this machine, and the maximum. Raises KernelError."""
     with NetlinkSocket(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)) as netlink:
-        # The fixed part is struct ndtmsg: the family and three bytes of padding.
+        # The request's fixed part is struct ndtmsg: the family and three bytes of padding.
         request = pack_message(RTM_GETNEIGHTBL, NLM_F_DUMP, bytes((socket.AF_INET, 0, 0, 0)))
         for reply in netlink.exchange(request, "read the size of the neighbour table"):
             table = unpack_attributes(reply[NLMSG_HEADER_SIZE + 4 :])
@@ -50,9 +50,10 @@ def wait_for_free_entries(read: Callable[[], tuple[int, int]] = read_usage) -> N
     if next(_calls) % _CHECK_EVERY or time.monotonic() < _no_wait_until[0]:
         return
     deadline = time.monotonic() + _MAX_WAIT
-    with suppress(OSError):  # without access to the table, go on
+    with suppress(OSError):  # If the table cannot be read, go on without waiting.
         while (table := read())[0] > table[1] // 2:
             if time.monotonic() > deadline:
                 _no_wait_until[0] = time.monotonic() + 60
                 return
-            select.select([], [], [], _POLL_INTERVAL)  # the kernel sends no event
+            # Poll, because the kernel sends no event when entries become free.
+            select.select([], [], [], _POLL_INTERVAL)

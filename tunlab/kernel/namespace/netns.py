@@ -19,7 +19,7 @@ from tunlab.kernel.process import ancestors
 
 
 class Netns(NetnsHandle):
-    """A network namespace, held by a descriptor until `close`.
+    """A network namespace that an open descriptor keeps alive until `close`.
 
     Create one with `create`, or open an existing one with `open`, `of_process` or `current`.
     """
@@ -27,7 +27,7 @@ class Netns(NetnsHandle):
     __slots__ = ("_programs",)
 
     def __init__(self, file: io.FileIO, *, creator: int = 0) -> None:
-        """Hold an open nsfs file; `creator` is the process that created the namespace, 0 for another program."""
+        """Wrap an open nsfs file. `creator` is the pid that created the namespace; 0 if another program did."""
         super().__init__(file, creator=creator)
         self._programs: list[subprocess.Popen[Any]] = []
 
@@ -44,8 +44,8 @@ class Netns(NetnsHandle):
 
         Args:
             args: The program and its arguments.
-            prepare: A function to call first, in the thread that starts the program. The program inherits what it
-                changes of the thread, such as the mount namespace.
+            prepare: A function to call first, in the thread that starts the program. If it changes the thread, for
+                example its mount namespace, the program inherits the change.
             **popen_kwargs: The other arguments of subprocess.Popen.
 
         Raises:
@@ -70,7 +70,7 @@ class Netns(NetnsHandle):
                 return subprocess.Popen(args, **popen_kwargs)
 
         program = self.call(start)
-        self._programs.append(program)  # so that kill_programs can wait for it if the caller drops the Popen object
+        self._programs.append(program)  # kill_programs waits for the program even if the caller drops the Popen object.
         return program
 
     def run(
@@ -95,7 +95,7 @@ class Netns(NetnsHandle):
         if capture_output:
             popen_kwargs["stdout"] = popen_kwargs["stderr"] = subprocess.PIPE
         with self.popen(args, **popen_kwargs) as process:
-            # In the calling thread, so that Ctrl-C and pytest's timeouts interrupt it.
+            # Wait in the calling thread, so that Ctrl-C and pytest's timeouts can interrupt the wait.
             try:
                 stdout, stderr = process.communicate(input, timeout)
             except subprocess.TimeoutExpired as expired:
@@ -113,20 +113,20 @@ class Netns(NetnsHandle):
         return completed
 
     def processes(self) -> list[int]:
-        """Return the ids of the processes in the namespace, ascending; of those that this user may inspect."""
+        """Return the ids of the processes in the namespace that this user may inspect, ascending."""
         return guardian.find_processes((self.identity,))
 
     def kill_processes(self) -> list[int]:
-        """Send SIGKILL to every process in the namespace except our ancestors and us; return the ids after they ended.
+        """Kill every process in the namespace except this one and its ancestors; return their ids after they ended.
 
         Raises:
-            KernelError: EBUSY for the machine's own namespace, the one of our oldest ancestor.
+            KernelError: EBUSY for the machine's own namespace, in which this process's oldest ancestor runs.
             PrivilegeError: A process belongs to another user.
         """
         return kill_processes_in([self])
 
     def kill_programs(self) -> list[int]:
-        """Kill the programs started with `popen` and all that they started; return the ids after they ended.
+        """Kill the programs started with `popen` and their descendants; return the ids after they ended.
 
         Without such programs it does nothing. Raises the errors of `kill_processes`.
         """
@@ -140,12 +140,12 @@ class Netns(NetnsHandle):
 
 
 def kill_processes_in(namespaces: Collection[Netns]) -> list[int]:
-    """Do what `Netns.kill_processes` does for several namespaces, reading the list of processes only once."""
+    """Kill the processes in several namespaces, as `Netns.kill_processes` does, but list the processes once."""
     names = ", ".join(map(str, namespaces))
     operation = f"kill the processes in {names}"
     identities = {netns.identity for netns in namespaces}
     spared = ancestors()
-    # Process 1, or the oldest ancestor that we may inspect.
+    # Find the namespace of process 1, or of the oldest ancestor that this user may inspect.
     oldest = next(filter(None, map(guardian.process_netns, reversed(spared))), None)
     if oldest in identities:
         reason, remedy = "this is the machine's own network namespace", "give a namespace that tunlab created"
@@ -158,7 +158,7 @@ def kill_processes_in(namespaces: Collection[Netns]) -> list[int]:
 
 
 def kill_programs_in(namespaces: Collection[Netns]) -> list[int]:
-    """Do what `Netns.kill_programs` does for several namespaces."""
+    """Kill the programs in several namespaces, as `Netns.kill_programs` does."""
     started = [netns for netns in namespaces if netns._programs]
     if not started:
         return []
@@ -166,13 +166,13 @@ def kill_programs_in(namespaces: Collection[Netns]) -> list[int]:
     for netns in started:
         while netns._programs:
             program = netns._programs.pop()
-            with program:  # waits for it and closes its pipes
-                program.kill()  # in case it moved to another namespace
+            with program:  # The with block waits for the program and closes its pipes.
+                program.kill()  # The program may have moved to another namespace.
     return killed
 
 
 def _start_errors(name: str, directory: str | os.PathLike[str] | None) -> Reasons:
-    """Return the explanations of the errors of execve(2) for a program."""
+    """Return a reason and advice for each error number with which starting a program may fail."""
     absent = f"there is no program {name!r} on this machine", "install it, or give its full path"
     if directory is not None and not Path(directory).is_dir():
         absent = f"there is no directory {os.fspath(directory)!r}", "give an existing directory as cwd"

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -> T:
-    """Call `function` in a new thread, which may change its namespace; return or raise what the function does.
+    """Call `function` in a new thread, which may change its namespace; return its result, or raise its exception.
 
     Args:
         function: The function.
@@ -40,7 +40,7 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
             thread.start()
             # Until Python 3.13 an interrupted join() marks the running thread as ended, so wait for the event first.
             done.wait()
-        except RuntimeError:  # no thread could be started
+        except RuntimeError:  # The thread could not be started.
             raise
         except BaseException:
             done.wait()
@@ -53,5 +53,5 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
         try:
             raise errors[0]
         finally:
-            errors.clear()  # or a reference cycle through the traceback would keep the frames' sockets open
+            errors.clear()  # Otherwise a reference cycle through the traceback would keep the frames' sockets open.
     return results[0]

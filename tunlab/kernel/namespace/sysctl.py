@@ -16,22 +16,24 @@ from tunlab.errors import KernelError
 from tunlab.kernel import libc
 from tunlab.kernel.os_errors import kernel_error
 
-# In order. Each write costs 7 to 15 µs, disable_ipv6 40 (measured on 6.18).
+# The sysctls are written in this order. A write takes 7 to 15 µs, for disable_ipv6 40 µs (measured on Linux 6.18).
 DEFAULTS = (
-    # Copied from the host. Docker sets 1, and then a packet for another host is forwarded or redirected.
+    # A new namespace copies this value from the host. Docker sets it to 1, and the kernel would then forward or
+    # redirect a packet for another host.
     ("net.ipv4.ip_forward", "0"),
-    # Copied from the host; the kernel uses the greater of `all` and the interface's own. With 1 or 2 a packet from an
-    # unexpected source is dropped without a counter.
+    # A new namespace copies this value from the host, and the kernel uses the greater of `all` and the interface's own
+    # value. With 1 or 2, it drops a packet from an unexpected source without counting it.
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
-    # The default "1 0" refuses ICMP sockets (SOCK_DGRAM) to everyone, root included.
+    # The kernel's default "1 0" forbids ICMP sockets (SOCK_DGRAM) to every user, including root.
     ("net.ipv4.ping_group_range", "0 2147483647"),
-    # No rate limit for ICMP errors, neither per destination (1 per second) nor in total (icmp_msgs_per_sec, which is
-    # the host's before Linux 6.13): a test sends many packets that each cause one.
+    # Disable the rate limits of ICMP errors, both per destination (1 per second) and in total (icmp_msgs_per_sec, which
+    # before Linux 6.13 is the host's). A test sends many packets that each cause an error.
     ("net.ipv4.icmp_ratemask", "0"),
-    # No rate limit for ACKs of segments outside the window (1 per 500 ms), or a test's second challenge ACK is missing.
+    # Disable the rate limit of ACKs for segments outside the window (1 per 500 ms), so that a test receives every
+    # challenge ACK.
     ("net.ipv4.tcp_invalid_ratelimit", "0"),
-    # Otherwise port 80 needs CAP_NET_BIND_SERVICE, which a container with minimal capabilities lacks.
+    # By default, port 80 needs CAP_NET_BIND_SERVICE, which a container with minimal capabilities lacks.
     ("net.ipv4.ip_unprivileged_port_start", "0"),
 )
 
@@ -39,17 +41,17 @@ DEFAULTS = (
 # `all` also sets `default` and every interface (addrconf_disable_ipv6()).
 WITHOUT_IPV6 = (("net.ipv6.conf.all.disable_ipv6", "1"),)
 
-# IPv6 without unsolicited packets, except MLD reports, which no sysctl disables.
+# Enable IPv6 without unsolicited packets, except MLD reports, which no sysctl disables.
 WITH_IPV6 = (
     ("net.ipv6.conf.all.disable_ipv6", "0"),
     ("net.ipv6.conf.default.disable_ipv6", "0"),
     ("net.ipv6.conf.all.forwarding", "0"),
-    # Without accept_ra no router is solicited.
+    # Without accept_ra, the kernel sends no router solicitations.
     ("net.ipv6.conf.default.accept_ra", "0"),
-    # No duplicate address detection: an address is usable at once.
+    # Disable duplicate address detection, so that an address is usable at once.
     ("net.ipv6.conf.default.accept_dad", "0"),
     ("net.ipv6.conf.default.dad_transmits", "0"),
-    # As icmp_ratemask above.
+    # Disable the rate limits of ICMPv6 errors, like those of ICMP above.
     ("net.ipv6.icmp.ratelimit", "0"),
 )
 
@@ -57,7 +59,9 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w%+@:-]*(?:[./][\w%+@:-]+)+", re.ASCII)
 
 
 def sysctl_path(name: str) -> str:
-    """Return the file of a sysctl by the rules of sysctl(8): "net.ipv4.ip_forward", or slashes if a name has a dot.
+    """Return the path of a sysctl's file.
+
+    As in sysctl(8), dots separate the parts of the name, or slashes if a part contains a dot.
 
     Raises:
         KernelError: EINVAL for an invalid name; EPERM for a name outside "net", because all others belong to the
@@ -106,7 +110,8 @@ def write(values: Iterable[tuple[str, str | int]]) -> None:
                 try:
                     _make_writable()
                 except OSError:
-                    raise error from None  # the error that the caller can act on
+                    # Raise the error of the write, because the caller cannot act on the error of the mount.
+                    raise error from None
                 _put(path, str(value))
         except OSError as error:
             raise _error(error, f"sysctl {name}={value}") from None
@@ -119,9 +124,9 @@ def write_defaults(*, ipv6: bool) -> None:
             write([(name, value)])
         except OSError as error:
             if error.errno == errno.ENOENT and not (ipv6 and name.startswith("net.ipv6.")):
-                continue  # a kernel without IPv6, or one older than this sysctl
+                continue  # The kernel has no IPv6, or is older than this sysctl.
             if error.errno == errno.EINVAL and name == "net.ipv4.ping_group_range":
-                # A user namespace accepts only mapped groups, and ours maps one.
+                # A user namespace accepts only groups that it maps, and tunlab's maps one.
                 write([(name, f"{os.getegid()} {os.getegid()}")])
                 continue
             raise
@@ -130,7 +135,7 @@ def write_defaults(*, ipv6: bool) -> None:
 def _put(path: str, value: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, value.encode())  # the kernel takes a value from the first write only
+        os.write(fd, value.encode())  # Write once, because the kernel takes the value from the first write only.
     finally:
         os.close(fd)
 
@@ -139,10 +144,11 @@ def _make_writable() -> None:
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
     try:
-        # Container runtimes make /proc/sys read-only by a bind mount.
+        # Container runtimes make /proc/sys read-only by a bind mount. Remount it writable.
         libc.mount("none", "/proc/sys", "", libc.MS_REMOUNT | libc.MS_BIND)
     except OSError:
-        # Not a mount point, or locked by a user namespace: a new proc is writable, if mounting one is allowed.
+        # The remount fails if /proc/sys is not a mount point, or if a user namespace locks the mount. A newly mounted
+        # proc is writable, if mounting one is allowed.
         libc.mount("proc", "/proc", "proc", 0)
 
 

@@ -43,7 +43,7 @@ def find_obstacle() -> tuple[str, str] | None:
     for name, (bad, reason, remedy) in _SYSCTLS.items():
         try:
             value = (_PROC_SYS / name).read_text(encoding="ascii").strip()
-        except OSError:  # not every kernel has this sysctl
+        except OSError:  # This kernel does not have the sysctl.
             continue
         if value == bad:
             return reason, remedy
@@ -51,7 +51,9 @@ def find_obstacle() -> tuple[str, str] | None:
 
 
 def enter_user_namespace() -> None:
-    """Move this process into a new user namespace: same user and group, every capability, which its programs keep.
+    """Move this process into a new user namespace, where it and its programs have every capability.
+
+    User and group stay the same.
 
     Call it before any thread is started. Known obstacles are checked first, because a process cannot leave a user
     namespace again.
@@ -68,7 +70,7 @@ def enter_user_namespace() -> None:
         remedy = "start it with: python -m tunlab.kernel.namespace.userns PROGRAM"
         raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
     uid, gid = os.geteuid(), os.getegid()
-    if uid == 0 and not has_capability("CAP_SETFCAP"):  # needed since Linux 5.12
+    if uid == 0 and not has_capability("CAP_SETFCAP"):  # Since Linux 5.12, mapping user 0 needs CAP_SETFCAP.
         raise PrivilegeError(
             errno.EPERM,
             operation,
@@ -88,7 +90,8 @@ def enter_user_namespace() -> None:
     reasons = {errno.EPERM: known, errno.EACCES: known, errno.ENOSPC: known, errno.EUSERS: known}
     mapping = "map the user and group into the user namespace"
     with translate_os_errors(mapping):
-        for name in (_UID_MAP, _GID_MAP):  # setgroups can be opened only from inside
+        for name in (_UID_MAP, _GID_MAP):
+            # Test that the map files can be opened. setgroups can be opened only inside the new user namespace.
             os.close(os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     with translate_os_errors(operation, reasons=reasons):
         libc.unshare(libc.CLONE_NEWUSER)
@@ -117,7 +120,7 @@ def main(arguments: list[str]) -> int:
     """Enter a user namespace and execute the program; return an exit status only if that fails."""
     if not arguments:
         sys.stderr.write("usage: python -m tunlab.kernel.namespace.userns PROGRAM [ARGUMENT…]\n")
-        return 64  # EX_USAGE
+        return 64  # EX_USAGE of sysexits.h
     program = arguments[0]
     absent = f"there is no program {program!r} on this machine", "install it, or give its full path"
     try:

@@ -24,6 +24,6 @@ RTPROT_STATIC = 4
 RT_SCOPE_UNIVERSE, RT_SCOPE_LINK, RT_SCOPE_HOST, RT_SCOPE_NOWHERE = 0, 253, 254, 255
 
 NLMSG_HEADER_SIZE = 16
-IFINFOMSG = struct.Struct("=BxHiII")  # family, type, index, flags, change
-NDMSG = struct.Struct("=BxxxiHBB")  # family, ifindex, state, flags, type
-TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
+IFINFOMSG = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, change
+NDMSG = struct.Struct("=BxxxiHBB")  # struct ndmsg: family, ifindex, state, flags, type
+TCMSG = struct.Struct("=BxxxiIII")  # struct tcmsg: family, ifindex, handle, parent, info

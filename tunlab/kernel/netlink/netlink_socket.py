@@ -33,14 +33,14 @@ _NETLINK_CAP_ACK = 10
 _NETLINK_EXT_ACK = 11
 _NETLINK_GET_STRICT_CHK = 12
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence number, port
+_ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _NLA_F_NESTED, _NLA_TYPE_MASK = 0x8000, 0x3FFF
 
-# A dump is repeated if the table changed while it was read (NLM_F_DUMP_INTR).
+# The maximum number of reads of a dump, which is repeated if the table changed meanwhile (NLM_F_DUMP_INTR).
 _MAX_DUMPS = 100
 
-# A missing capability is EPERM here, so EACCES has only this meaning.
+# Netlink reports a missing capability as EPERM, so EACCES can only have this meaning.
 _REASONS = {
     errno.EACCES: (
         "IPv6 is disabled on this interface",
@@ -79,7 +79,7 @@ def iter_attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def unpack_attributes(data: bytes) -> dict[int, bytes]:
-    """Return the values of the attributes in `data` by type; of a repeated type, the last."""
+    """Return the values of the attributes in `data` by type; if a type is repeated, the last value."""
     return dict(iter_attributes(data))
 
 
@@ -91,7 +91,7 @@ class NetlinkSocket(Closeable):
     def __init__(self, opened: socket.socket) -> None:
         self._socket = opened
         self._sequence = self._first = 0
-        # Error messages came with Linux 4.12, strict checking with 4.20; both are optional.
+        # Netlink's error messages came with Linux 4.12, strict checking with 4.20. Older kernels work without them.
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             try:
                 opened.setsockopt(_SOL_NETLINK, option, 1)
@@ -176,7 +176,8 @@ class NetlinkSocket(Closeable):
                 replies.append(message)
 
     def _receive(self) -> Iterator[tuple[int, int, bytes]]:
-        # Ask for the length first: the message of an interface with many virtual functions exceeds any fixed buffer.
+        # Ask for the length first, because the message of an interface with many virtual functions exceeds any fixed
+        # buffer.
         length = self._socket.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
         data = self._socket.recv(length)
         offset = 0
@@ -198,7 +199,8 @@ def _check(kind: int, flags: int, message: bytes) -> None:
     explanation = ""
     if flags & _NLM_F_ACK_TLVS:
         offset = _HEADER.size + 4
-        if kind == _NLMSG_ERROR:  # followed by the request's header, and by its body unless it was capped
+        if kind == _NLMSG_ERROR:
+            # The request's header follows the error number, and the request's body unless it was capped.
             (quoted,) = struct.unpack_from("=I", message, offset)
             offset += _HEADER.size if flags & _NLM_F_CAPPED else quoted + 3 & ~3
         text = unpack_attributes(message[offset:]).get(_NLMSGERR_ATTR_MSG, b"")

@@ -14,14 +14,14 @@ from pathlib import Path
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import translate_os_errors
 
-_PROC = Path("/proc/thread-self/net")  # /proc/net would be the main thread's
+_PROC = Path("/proc/thread-self/net")  # not /proc/net, which shows the main thread's namespace
 _V6 = re.compile(r"(Ip6|Icmp6|Udp6|UdpLite6)(\w+)\s+(\d+)")
 
 
 def read_counters(netns: Netns) -> dict[str, int]:
     """Return every counter by name: "Ip.InHdrErrors", "IpExt.InCsumErrors", "Icmp.InEchos", "Ip6.InReceives".
 
-    They count events since the namespace was created, except a few that are levels ("Tcp.CurrEstab"). Raises
+    They count events since the namespace was created, except a few current values ("Tcp.CurrEstab"). Raises
     KernelError.
     """
     with translate_os_errors("read the counters", netns=str(netns)):
@@ -37,7 +37,7 @@ def _read() -> dict[str, int]:
     counters: dict[str, int] = {}
     for file in ("snmp", "netstat"):
         lines = (_PROC / file).read_text(encoding="ascii").splitlines()
-        # Two lines per protocol: "Ip: Forwarding DefaultTTL …", "Ip: 2 64 …".
+        # The file has two lines per protocol, names and values: "Ip: Forwarding DefaultTTL …", "Ip: 2 64 …".
         for names, values in zip(lines[::2], lines[1::2], strict=True):
             prefix, *fields = names.split()
             counters.update(
@@ -48,6 +48,6 @@ def _read() -> dict[str, int]:
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
-        return counters  # a kernel without IPv6
+        return counters  # The kernel has no IPv6.
     counters |= {f"{prefix}.{name}": int(value) for prefix, name, value in _V6.findall(text)}
     return counters

@@ -25,18 +25,19 @@ from tunlab.kernel.namespace.netns_thread import run_in_thread
 _TRACEFS = Path("/sys/kernel/tracing")
 _EVENT = "events/skb/kfree_skb"
 
-# <linux/perf_event.h>
+# from <linux/perf_event.h>
 _PERF_TYPE_TRACEPOINT, _PERF_SAMPLE_RAW, _PERF_RECORD_SAMPLE = 2, 1 << 10, 9
 _PERF_FLAG_FD_CLOEXEC = 8
-_ATTRIBUTES = struct.Struct("=IIQQQQQ72x")  # type, size, config, period, sample type, read format, flags; 120 bytes
-_HEAD, _TAIL = 1024, 1032  # data_head and data_tail in struct perf_event_mmap_page
-_RING_PAGES = 16  # must be a power of two; a record has about 64 bytes
-_HEADER = struct.Struct("=IHH")  # type, misc, size
+# struct perf_event_attr (120 bytes): type, size, config, period, sample type, read format, flags
+_ATTRIBUTES = struct.Struct("=IIQQQQQ72x")
+_HEAD, _TAIL = 1024, 1032  # offsets of data_head and data_tail in struct perf_event_mmap_page
+_RING_PAGES = 16  # The kernel needs a power of two. A record has about 64 bytes.
+_HEADER = struct.Struct("=IHH")  # struct perf_event_header: type, misc, size
 
 _FIELD = re.compile(r"field:.*?\b(\w+)(?:\[\w*\])?;\s*offset:(\d+);\s*size:(\d+);")
 _REASON = re.compile(r"\{ *(\d+), *\"(\w+)\" *\}")
 
-# Packets freed with a closed or passive socket, which the kernel did not reject.
+# Drop reasons of packets that the kernel frees when a socket is closed or does not need them. It did not reject them.
 _NOT_REJECTED = {"QUEUE_PURGE", "SOCKET_CLOSE", "PACKET_SOCK_ERROR", "UNIX_DISCONNECT"}
 _IP = {0x0800, 0x86DD}
 
@@ -75,13 +76,14 @@ class DropMonitor(Closeable):
         """Return up to 1,000 reasons since the last `clear` or `read`, in order: "IP_CSUM", "NETFILTER_DROP", …"""
         head, tail = struct.unpack_from("=QQ", self._ring, _HEAD)
         data = bytes(self._ring[mmap.PAGESIZE :])
-        data += data  # so that a record at the end of the ring is contiguous
+        data += data  # Repeat the ring, so that a record that wraps around its end is contiguous.
         found, position = list[str](), tail
         while position < head:
             start = position % (len(data) // 2)
             kind, _, size = _HEADER.unpack_from(data, start)
             if kind == _PERF_RECORD_SAMPLE:
-                found += self._reason(data[start + _HEADER.size + 4 : start + size])  # after the 32-bit length
+                # The record's data follow a 32-bit length.
+                found += self._reason(data[start + _HEADER.size + 4 : start + size])
             position += size
         struct.pack_into("=Q", self._ring, _TAIL, head)
         return found
@@ -126,7 +128,7 @@ def read_drop_tracepoint() -> DropTracepoint:
         return _read(directory)
 
     def mounted() -> DropTracepoint:
-        libc.unshare(libc.CLONE_NEWNS)  # the mount ends with the thread
+        libc.unshare(libc.CLONE_NEWNS)  # The mount disappears when this thread ends.
         libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
         libc.mount("tracefs", "/sys", "tracefs", 0)
         return _read(Path("/sys", _EVENT))

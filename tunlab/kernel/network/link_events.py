@@ -2,7 +2,7 @@
 
 When the carrier of an interface returns (a veth whose other end goes up, a persistent TUN that a program attaches to),
 the interface silently drops packets until the kernel's link watch has run, up to a second later (net/core/
-link_watch.c). `Link.running` is then True.
+link_watch.c). After that, `Link.running` is True.
 Source: rtnetlink(7), RTMGRP_LINK.
 """
 
@@ -56,7 +56,7 @@ class LinkEvent(msgspec.Struct, frozen=True):
     """A new, changed or deleted link.
 
     Attributes:
-        where: The name given to its namespace.
+        where: The namespace's name, as given to LinkEvents.
         kind: The change.
         link: The link's state after the change; its last state if deleted.
         time: The time of reading, in nanoseconds since the epoch.
@@ -121,7 +121,7 @@ class LinkEvents(Closeable):
 
 
 def _state(link: Link) -> Link:
-    """Return the link with its counters set to 0."""
+    """Return the link with its counters set to 0, so that links compare equal if only counters differ."""
     return msgspec.structs.replace(link, **dict.fromkeys(COUNTERS, 0))
 
 
@@ -145,12 +145,13 @@ def _received(opened: socket.socket) -> Iterator[bytes]:
         except BlockingIOError:
             return
         except OSError as error:
-            if error.errno != errno.ENOBUFS:  # events were lost; later ones have the current state
+            if error.errno != errno.ENOBUFS:  # ENOBUFS: events were lost. Later events show the current state.
                 raise
 
 
 def _drain(events: socket.socket) -> None:
-    # The events' content is ignored: the link is queried again, which also works if events were lost (ENOBUFS).
+    # The events' content is ignored, because the caller queries the link again. This also works if events were lost
+    # (ENOBUFS).
     while True:
         try:
             events.recv(1)

@@ -10,17 +10,17 @@ from typing import Any
 
 import msgspec
 
-# <linux/if.h>
+# from <linux/if.h>
 IFF_UP = 0x1
 IFF_RUNNING = 0x40
 
-# <linux/rtnetlink.h>, RTN_*: the index is the number.
+# The index of a route type is its number: RTN_* of <linux/rtnetlink.h>.
 ROUTE_TYPES = (
     "unspec", "unicast", "local", "broadcast", "anycast", "multicast",
     "blackhole", "unreachable", "prohibit", "throw", "nat", "xresolve",
 )  # fmt: skip
 
-# <linux/neighbour.h>, NUD_*
+# neighbour states: NUD_* of <linux/neighbour.h>
 _NEIGHBOUR_STATES = {
     0x00: "none", 0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay",
     0x10: "probe", 0x20: "failed", 0x40: "noarp", 0x80: "permanent",
@@ -28,7 +28,7 @@ _NEIGHBOUR_STATES = {
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """An interface. The counters rx_* and tx_* start at its creation; a TUN receives (rx) what is written to it.
+    """An interface. The rx_* and tx_* counters start at its creation; rx of a TUN counts written packets.
 
     Attributes:
         index: The index in its namespace.
@@ -154,7 +154,7 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def link_from_message(message: Any) -> Link:
-    """Convert an ifinfmsg."""
+    """Convert an ifinfmsg to a Link."""
     get, flags = message.get_attr, message["flags"]
     counters = get("IFLA_STATS64") or get("IFLA_STATS") or {}
     info = get("IFLA_LINKINFO")
@@ -181,8 +181,8 @@ COUNTERS = tuple(name for name in Link.__struct_fields__ if name.startswith(("rx
 
 
 def address_from_message(message: Any) -> Address:
-    """Convert an ifaddrmsg."""
-    # With IFA_LOCAL, IFA_ADDRESS is the other end's address; without it, our own (<linux/if_addr.h>).
+    """Convert an ifaddrmsg to an Address."""
+    # If IFA_LOCAL is present, IFA_ADDRESS is the address of the other end, else of the interface (<linux/if_addr.h>).
     address, local = message.get_attr("IFA_ADDRESS"), message.get_attr("IFA_LOCAL")
     flags = message.get_attr("IFA_FLAGS")
     return Address(
@@ -197,7 +197,7 @@ def address_from_message(message: Any) -> Address:
 
 
 def route_from_message(message: Any) -> Route:
-    """Convert a rtmsg."""
+    """Convert a rtmsg to a Route."""
     get, dst, metrics = message.get_attr, message.get_attr("RTA_DST"), message.get_attr("RTA_METRICS")
     length, number = message["dst_len"], message["type"]
     anywhere = "::" if message["family"] == socket.AF_INET6 else "0.0.0.0"
@@ -217,7 +217,7 @@ def route_from_message(message: Any) -> Route:
 
 
 def rule_from_message(message: Any) -> Rule:
-    """Convert a fibmsg."""
+    """Convert a fibmsg to a Rule."""
     get = message.get_attr
     src, dst = get("FRA_SRC"), get("FRA_DST")
     return Rule(
@@ -234,7 +234,7 @@ def rule_from_message(message: Any) -> Rule:
 
 
 def neighbour_from_message(message: Any) -> Neighbour:
-    """Convert an ndmsg."""
+    """Convert an ndmsg to a Neighbour."""
     return Neighbour(
         ifindex=message["ifindex"],
         family=message["family"],

@@ -1,8 +1,8 @@
 """Neighbour entries that do not use up the machine's neighbour table.
 
-Source: arp(7), gc_thresh3: 1,024 entries by default for all namespaces together, and the kernel frees none in its first
-five seconds; a switch with 33 hosts that all talk to each other needs more. <linux/neighbour.h> for states and flags;
-neigh_add() in net/core/neighbour.c for the entries that the limit does not count.
+Source: arp(7), gc_thresh3: 1,024 entries by default for all namespaces together, and the kernel frees no entry in its
+first five seconds; a switch with 33 hosts that all talk to each other needs more. <linux/neighbour.h> for states and
+flags; neigh_add() in net/core/neighbour.c for the entries that the limit does not count.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tunlab.kernel.netlink.netlink_socket import (
 )
 from tunlab.kernel.network.rtnl import Rtnl
 
-# Packets wait for an incomplete entry and would fail if it were deleted.
+# Entries in these states are kept. Packets wait for an incomplete entry and would fail if it were deleted.
 _KEPT = NUD_INCOMPLETE | NUD_NOARP | NUD_PERMANENT
 
 
@@ -48,7 +48,7 @@ def flush_neighbours(rtnl: Rtnl) -> int:
         try:
             rtnl.exchange(pack_message(RTM_DELNEIGH, NLM_F_ACK, found[NLMSG_HEADER_SIZE:]), "delete a neighbour")
         except KernelError as error:
-            if error.errno != errno.ENOENT:  # the kernel deleted it meanwhile
+            if error.errno != errno.ENOENT:  # ENOENT: the kernel has deleted the entry meanwhile.
                 raise
         else:
             deleted += 1

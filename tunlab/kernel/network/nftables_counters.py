@@ -24,7 +24,7 @@ from tunlab.kernel.netlink.netlink_socket import (
 )
 
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
-_HEADER = 20  # nlmsghdr and nfgenmsg
+_HEADER = 20  # length of nlmsghdr and nfgenmsg in bytes
 
 
 class RuleCounter(msgspec.Struct, frozen=True):
@@ -57,7 +57,7 @@ def _dump(netlink: NetlinkSocket, command: int, objects: str) -> Iterator[tuple[
 
 def _chains(netlink: NetlinkSocket) -> Iterator[RuleCounter]:
     for family, chain in _dump(netlink, nf.NFT_MSG_GETCHAIN, "chains"):
-        # Only base chains have a policy, and only some of these count packets.
+        # Only base chains have a policy, and not all of them count packets.
         if nf.NFTA_CHAIN_POLICY in chain and _number(chain[nf.NFTA_CHAIN_POLICY]) == nf.NF_DROP:
             counters = unpack_attributes(chain.get(nf.NFTA_CHAIN_COUNTERS, b""))
             count = counters.get(nf.NFTA_COUNTER_PACKETS)

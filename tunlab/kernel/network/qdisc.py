@@ -31,17 +31,19 @@ from tunlab.kernel.netlink.netlink_socket import (
 from tunlab.kernel.network.rtnl import Rtnl
 
 _TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
-_TCA_STATS_QUEUE = 3  # <linux/gen_stats.h>, of struct gnet_stats_queue: qlen, backlog, drops, requeues, overlimits
-_RATE_HANDLE, _DELAY_HANDLE = 0x10000, 0x100000  # 1: and 10:
+_TCA_STATS_QUEUE = 3  # from <linux/gen_stats.h>: qlen, backlog, drops, requeues, overlimits
+_RATE_HANDLE, _DELAY_HANDLE = 0x10000, 0x100000  # the handles 1: and 10:, as tc writes them
 
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
-_RATESPEC = struct.Struct("=BBHhHI")  # cell_log, linklayer, overhead, cell_align, mpu, rate
-_TBF = struct.Struct("=III")  # limit in bytes, buffer and mtu in ticks, which the burst attribute replaces
-_ETHERNET = 1  # TC_LINKLAYER_ETHERNET, without which the kernel needs a rate table
+_RATESPEC = struct.Struct("=BBHhHI")  # struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate
+# end of struct tc_tbf_qopt: limit in bytes; buffer and mtu in ticks, which TCA_TBF_BURST replaces
+_TBF = struct.Struct("=III")
+_ETHERNET = 1  # TC_LINKLAYER_ETHERNET; without it the kernel needs a rate table
 
-_NETEM = struct.Struct("=IIIIII")  # latency in ticks, limit in packets, loss, gap, duplicate, jitter in ticks
+# struct tc_netem_qopt: latency in ticks, limit in packets, loss, gap, duplicate, jitter in ticks
+_NETEM = struct.Struct("=IIIIII")
 _TCA_NETEM_REORDER, _TCA_NETEM_LATENCY64, _TCA_NETEM_JITTER64 = 3, 10, 11
-_NETEM_LIMIT = 10_000  # packets in flight; netem's default of 1,000 lasts 12 ms at 1 Gbit/s
+_NETEM_LIMIT = 10_000  # maximum number of delayed packets; netem's default of 1,000 is reached after 12 ms at 1 Gbit/s
 
 _QUEUE_SECONDS = 0.05
 _NO_NETEM = "this kernel has no netem"
@@ -81,7 +83,7 @@ def impair(
     if rate:
         _add(rtnl, ifindex, "tbf", TC_H_ROOT, _RATE_HANDLE, _tbf(rate, mtu))
     if delays:
-        # The rate limit is outermost, so delayed packets leave one by one, as on a slow link after a long one.
+        # The rate limit is the outer qdisc, so delayed packets leave one by one, as from a slow link behind a long one.
         parent = _RATE_HANDLE | 1 if rate else TC_H_ROOT
         options = netem_options(delay_us, jitter_us, loss, reorder, duplicate)
         _add(rtnl, ifindex, "netem", parent, _DELAY_HANDLE, options)
@@ -98,13 +100,13 @@ def read_queue_drops(rtnl: Rtnl) -> dict[int, int]:
         _, ifindex, _, parent, _ = TCMSG.unpack_from(reply, NLMSG_HEADER_SIZE)
         statistics = unpack_attributes(reply[NLMSG_HEADER_SIZE + TCMSG.size :]).get(_TCA_STATS2, b"")
         queue = unpack_attributes(statistics).get(_TCA_STATS_QUEUE)
-        if parent == TC_H_ROOT and queue is not None:  # the root's count includes its children's
+        if parent == TC_H_ROOT and queue is not None:  # The root qdisc's count includes its children's.
             drops[ifindex] = int.from_bytes(queue[8:12], sys.byteorder)
     return drops
 
 
 def has_netem(rtnl: Rtnl) -> bool:
-    """Return True if the kernel has netem. It is tried on lo, so use a namespace that is closed afterwards."""
+    """Return True if the kernel has netem. This adds netem to lo, so use a temporary namespace."""
     try:
         _add(rtnl, 1, "netem", TC_H_ROOT, _DELAY_HANDLE, netem_options(1, 0, 0.0, 0.0, 0.0))
     except KernelError as error:
@@ -138,13 +140,14 @@ def _delete_root(rtnl: Rtnl, ifindex: int) -> None:
     try:
         rtnl.exchange(pack_message(RTM_DELQDISC, NLM_F_ACK, fields), f"delete the qdisc of the link {ifindex}")
     except KernelError as error:
-        if error.errno not in (errno.ENOENT, errno.EINVAL):  # only the kernel's default qdisc
+        if error.errno not in (errno.ENOENT, errno.EINVAL):
+            # ENOENT, EINVAL: the interface has only the kernel's default qdisc.
             raise
 
 
 def _tbf(rate: int, mtu: int) -> bytes:
     byte_rate = max(rate // 8, 1)
-    burst = max(2 * (mtu + 18), byte_rate // 250)  # packets with Ethernet header and VLAN tag, or 4 ms
+    burst = max(2 * (mtu + 18), byte_rate // 250)  # two packets with Ethernet header and VLAN tag, or 4 ms of traffic
     limit = burst + max(int(byte_rate * _QUEUE_SECONDS), 2 * (mtu + 18))
     rates = _RATESPEC.pack(0, _ETHERNET, 0, 0, 0, min(byte_rate, 0xFFFFFFFF)) + _RATESPEC.pack(0, 0, 0, 0, 0, 0)
     # The kernel uses the 64-bit rate only if the 32-bit rate is at its maximum.
@@ -158,7 +161,7 @@ def _tbf(rate: int, mtu: int) -> bytes:
 
 def netem_options(delay_us: int, jitter_us: int, loss: float, reorder: float, duplicate: float) -> bytes:
     """Return TCA_OPTIONS of netem: struct tc_netem_qopt and its attributes."""
-    # netem reorders only with a gap; with a gap of 1, each packet may be sent at once (tc-netem(8)).
+    # netem reorders only if a gap is set. With a gap of 1, it may send each packet without delay (tc-netem(8)).
     parameters = _NETEM.pack(0, _NETEM_LIMIT, _share(loss), 1 if reorder else 0, _share(duplicate), 0)
     attributes = [
         pack_attribute(_TCA_NETEM_LATENCY64, struct.pack("=q", delay_us * 1000)),

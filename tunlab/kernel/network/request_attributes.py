@@ -22,7 +22,7 @@ from tunlab.kernel.validation import (
 
 Attributes = list[tuple[str, Any]]
 
-_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200  # <linux/if_addr.h>
+_IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200  # from <linux/if_addr.h>
 
 
 def address_family(version: int) -> int:
@@ -45,7 +45,7 @@ def link_attributes(
     if hardware_address is not None:
         check_hardware_address(hardware_address, operation)
     if mtu is not None and not (isinstance(mtu, int) and 0 <= mtu < 1 << 32):
-        check_mtu(mtu, operation)  # the kernel checks other values: lo accepts more than a TUN
+        check_mtu(mtu, operation)  # The kernel checks all other values, because lo accepts a larger MTU than a TUN.
     attributes = (
         ("IFLA_IFNAME", ifname),
         ("IFLA_MTU", mtu),
@@ -90,7 +90,7 @@ def route_request(
     fields = {
         "family": address_family(network.version),
         "dst_len": network.prefixlen,
-        "table": table if table < 256 else 0,  # the field has 8 bits; RTA_TABLE has the whole number
+        "table": table if table < 256 else 0,  # This field has 8 bits; RTA_TABLE has the whole number.
         "type": ROUTE_TYPES.index(route_type),
     }
     attributes: Attributes = [("RTA_TABLE", table)]

@@ -26,7 +26,7 @@ from tunlab.kernel.network.models import ROUTE_TYPES
 from tunlab.kernel.network.request_attributes import address_family
 from tunlab.kernel.validation import parse_address
 
-_RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
+_RTMSG = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTA_DST, _RTA_SRC, _RTA_IIF, _RTA_OIF, _RTA_GATEWAY = 1, 2, 3, 4, 5
 
 

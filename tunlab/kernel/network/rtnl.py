@@ -49,7 +49,7 @@ class Rtnl(LinkRequests):
         """Return the addresses of one interface, or of all."""
         fields = {"index": ifindex or 0}
         found = self._ask("ifaddrmsg", nl.RTM_GETADDR, NLM_F_DUMP, "list the addresses", fields=fields)
-        # Before Linux 4.20 the kernel ignores the index.
+        # Kernels before Linux 4.20 ignore the index and list the addresses of all interfaces.
         return [address for address in map(address_from_message, found) if ifindex in (None, address.ifindex)]
 
     def add_address(
@@ -81,7 +81,8 @@ class Rtnl(LinkRequests):
             if address.cidr != wanted.with_prefixlen:
                 self.delete_address(ifindex, address.cidr)
         if wanted.with_prefixlen not in [a.cidr for a in self.addresses(ifindex)]:
-            self.add_address(ifindex, cidr)  # it was a secondary address, which the kernel deleted with its primary
+            # The address was a secondary one, which the kernel deleted with its primary address.
+            self.add_address(ifindex, cidr)
 
     def _change_address(
         self,
@@ -138,7 +139,7 @@ class Rtnl(LinkRequests):
         if type == "local":
             scope = nl.RT_SCOPE_HOST
         fields, attributes = route_request(dst, operation, via, ifindex, metric, table, type)
-        if fields["family"] == socket.AF_INET:  # IPv6 routes have no scope
+        if fields["family"] == socket.AF_INET:  # IPv6 routes have no scope.
             fields["scope"] = scope
         fields["proto"] = nl.RTPROT_STATIC
         if source is not None:
@@ -159,13 +160,13 @@ class Rtnl(LinkRequests):
         """Delete the first route to `dst` that matches the other arguments. Raises KernelError, ESRCH if none does."""
         operation = f"delete the route to {dst}"
         fields, attributes = route_request(dst, operation, via, ifindex, metric, table, "unspec")
-        fields["scope"] = nl.RT_SCOPE_NOWHERE  # in a deletion: any scope
+        fields["scope"] = nl.RT_SCOPE_NOWHERE  # In a deletion, RT_SCOPE_NOWHERE matches any scope.
         self._ask("rtmsg", nl.RTM_DELROUTE, NLM_F_ACK, operation, fields=fields, attributes=attributes)
 
     def rules(self, family: int = socket.AF_UNSPEC) -> list[Rule]:
         """Return the policy routing rules by family, in the order in which the kernel evaluates them."""
         found = self._ask("fibmsg", nl.RTM_GETRULE, NLM_F_DUMP, "list the rules", fields={"family": family})
-        # The dump includes the rules of multicast routing (families 128 and 129).
+        # Leave out the rules of multicast routing (families 128 and 129), which the dump includes.
         wanted = [rule for rule in map(rule_from_message, found) if rule.family in (socket.AF_INET, socket.AF_INET6)]
         return sorted(wanted, key=lambda rule: (rule.family, rule.priority))
 

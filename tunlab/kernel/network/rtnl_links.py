@@ -32,7 +32,7 @@ _NEW = NLM_F_CREATE | NLM_F_EXCL
 
 
 class LinkRequests(RtnlSocket):
-    """The requests for interfaces, as part of `Rtnl`."""
+    """The methods of `Rtnl` for interfaces."""
 
     __slots__ = ()
 
@@ -42,7 +42,7 @@ class LinkRequests(RtnlSocket):
         return sorted(map(link_from_message, found), key=lambda link: link.index)
 
     def link(self, name_or_index: str | int) -> Link:
-        """Return one interface, by a single message instead of a dump. Raises KernelError (ENODEV)."""
+        """Return one interface, without listing the others. Raises KernelError (ENODEV)."""
         by_index = isinstance(name_or_index, int)
         operation = f"get the link {name_or_index}"
         (found,) = self._ask(
@@ -57,7 +57,7 @@ class LinkRequests(RtnlSocket):
         return link_from_message(found)
 
     def is_running(self, ifindex: int) -> bool:
-        """Return `link(ifindex).running` in a sixth of the time; from Linux 6.8 with an up-to-date carrier."""
+        """Return `link(ifindex).running`, six times faster. From Linux 6.8 on, the carrier state is up to date."""
         found = self.exchange(
             pack_message(nl.RTM_GETLINK, NLM_F_ACK, nl.IFINFOMSG.pack(0, 0, ifindex, 0, 0)), f"get {ifindex}"
         )
@@ -175,7 +175,7 @@ class LinkRequests(RtnlSocket):
         try:
             self._ask("ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
         except KernelError as error:
-            with suppress(KernelError):  # ENODEV: then it has no name
+            with suppress(KernelError):  # ENODEV: the link does not exist, so it has no name.
                 error.ifname = self.link(ifindex).name
                 error.operation = f"set {error.ifname} {changes}"
             if mtu is not None and error.errno == errno.EINVAL:

@@ -40,7 +40,7 @@ class RtnlSocket(Closeable):
         return f"<Rtnl of {self.netns}{' closed' if self.closed else ''}>"
 
     def exchange(self, message: bytes, operation: str) -> list[bytes]:
-        """Send a packed message for which there is no method here, as `NetlinkSocket.exchange` does."""
+        """Send a packed message and return the replies, as `NetlinkSocket.exchange` does."""
         return self._netlink.exchange(message, operation)
 
     def _ask(
