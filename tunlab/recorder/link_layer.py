@@ -13,9 +13,11 @@ from tunlab.recorder.formats import (
     RecordedPacket,
 )
 
-_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")  # 802.1Q, 802.1ad, and the type used before 802.1ad
-_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # an EtherType; AF_INET in either byte order
+# EtherTypes of VLAN tags: 802.1Q, 802.1ad, and the one used before 802.1ad
+_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
+_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # the EtherType of IPv4, and AF_INET in both byte orders
 _ETHERTYPE = 12  # the offset of the first EtherType in an Ethernet frame
+
 # The position of the payload's type in a link header, and the header's length in bytes.
 _TYPE_AND_LENGTH = {
     LINKTYPE_ETHERNET: (slice(12, 14), 14), LINKTYPE_NULL: (slice(4), 4), LINKTYPE_LOOP: (slice(4), 4),
@@ -42,19 +44,20 @@ def extract_ipv4(record: RecordedPacket) -> bytes | None:
 def locate_ipv4(record: RecordedPacket) -> slice | None:
     """Return the position in `record.data` of the packet that `extract_ipv4` returns."""
     data, linktype = record.data, record.interface.linktype
-    if linktype in (LINKTYPE_RAW, 12, LINKTYPE_IPV4):  # 12: libpcap's internal LINKTYPE_RAW, which some programs write
-        # LINKTYPE_RAW is IPv4 or IPv6. Only a first nibble of 6 excludes IPv4, because a test may send any version.
+    # 12 is libpcap's internal number of LINKTYPE_RAW, which some programs write.
+    if linktype in (LINKTYPE_RAW, 12, LINKTYPE_IPV4):
+        # LINKTYPE_RAW is IPv4 or IPv6. Only a first nibble of 6 means IPv6, because a test may send any other version.
         is_ipv4 = data and (linktype == LINKTYPE_IPV4 or data[0] >> 4 != 6)
         return slice(0, len(data)) if is_ipv4 else None
     kind, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
     if data[kind] in _VLAN_TYPES:
-        # The first tag's type is in the link header; two more bytes of the tag follow the header, then the next type.
+        # The link header ends with the first tag's type. The tag's other two bytes follow, then the next type.
         ethertype = skip_vlan_tags(data, length + 2)
         kind, length = slice(ethertype, ethertype + 2), ethertype + 2
     if data[kind] not in _IPV4_TYPES or len(data) <= length:
         return None
     total_length = int.from_bytes(data[length + 2 : length + 4], "big")
-    # Ethernet pads to 64 bytes, including a VLAN tag or check sequence. A length below 20 bytes is invalid, so the
-    # padding is unknown.
+    # Ethernet pads to 64 bytes, including a VLAN tag or check sequence. If the IPv4 length is below 20 bytes, it is
+    # invalid, and the padding's length is unknown.
     padded = linktype == LINKTYPE_ETHERNET and len(data) <= 64 and total_length >= 20
     return slice(length, min(len(data), length + total_length) if padded else len(data))

@@ -41,19 +41,23 @@ class PcapngWriter:
 
     def __init__(self, file: BinaryIO | io.FileIO, *, comment: str = "") -> None:
         """Start a section with a comment in `file`, which the caller closes; a BytesIO records to memory."""
-        from importlib.metadata import distributions  # slow to import, and not needed by readers
+        # importlib.metadata is slow to import, and readers do not need it.
+        from importlib.metadata import distributions
 
         self._file, self._snaplens = file, list[int]()
-        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")  # "" if not installed
-        options = _option(3, " ".join(os.uname()[0:3:2])) + _option(4, f"tunlab{version}")  # shb_os, shb_userappl
-        self._put(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), options, comment)  # -1: length unknown
+        # The version is "" if tunlab is not installed.
+        version = next((f" {found.version}" for found in distributions(name="tunlab")), "")
+        # options shb_os and shb_userappl
+        options = _option(3, " ".join(os.uname()[0:3:2])) + _option(4, f"tunlab{version}")
+        # -1: the section's length is unknown
+        self._put(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), options, comment)
 
     @classmethod
     @contextmanager
     def create(cls, path: str | os.PathLike[str], *, comment: str = "") -> Iterator[Self]:
         """Create or overwrite the file `path`, and close it at the end of the `with` block."""
         try:
-            # Unbuffered, so that no packet is lost if the process is killed.
+            # Write unbuffered, so that no packet is lost if the process is killed.
             file = Path(path).open("wb", buffering=0)  # noqa: SIM115
         except OSError as error:
             raise file_error(error, "open", os.fspath(path)) from error
@@ -69,7 +73,7 @@ class PcapngWriter:
             snaplen: The maximum number of bytes to keep of a packet; 0 for no limit.
         """
         head = _number("linktype", linktype, "H") + bytes(2) + _number("snaplen", snaplen, "I")
-        self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # if_name, if_tsresol: 10**-9 s
+        self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # options if_name, and if_tsresol: 10**-9 s
         self._snaplens.append(snaplen)
         return len(self._snaplens) - 1
 
@@ -105,9 +109,10 @@ class PcapngWriter:
         kept = bytes(data[: self._snaplens[interface] or len(data)])
         head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint=". Set a snaplen")
         head += _number("original_packet_length", len(data) if wire_length is None else wire_length, "I", len(data))
-        options = b"" if direction is None else _option(2, struct.pack("<I", DIRECTIONS.index(direction)))  # epb_flags
+        # option epb_flags
+        options = b"" if direction is None else _option(2, struct.pack("<I", DIRECTIONS.index(direction)))
         if dropped is not None:
-            options += _option(4, _number("dropped", dropped))  # epb_dropcount
+            options += _option(4, _number("dropped", dropped))  # option epb_dropcount
         if annotation:
             text = f"{ANNOTATION_HEAD}{annotation}".encode()
             options += _option(CUSTOM_UTF8, struct.pack("<I", ENTERPRISE_NUMBER) + text)
@@ -115,17 +120,19 @@ class PcapngWriter:
 
     def statistics(self, interface: int, *, time_ns: int, received: int, dropped: int) -> None:
         """Write the number of packets received on the interface and dropped by the system since the recording began."""
-        counts = _option(4, _number("received", received)) + _option(7, _number("dropped", dropped))  # isb_osdrop
+        # options isb_ifrecv, isb_osdrop
+        counts = _option(4, _number("received", received)) + _option(7, _number("dropped", dropped))
         self._put(STATISTICS, self._head(interface, time_ns), counts)
 
     def _head(self, interface: int, time_ns: int) -> bytes:
-        stamp = _number("time_ns", time_ns)  # the upper half comes first in both byte orders (section 4.3)
+        # The upper half of a time stamp comes first in both byte orders (section 4.3).
+        stamp = _number("time_ns", time_ns)
         hint = ". Give a number returned by add_interface"
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]
 
     def _put(self, kind: int, body: bytes, options: bytes, comment: str = "") -> None:
-        options += _option(1, comment) if comment else b""  # opt_comment
-        body += options and options + bytes(4)  # opt_endofopt
+        options += _option(1, comment) if comment else b""  # option opt_comment
+        body += options and options + bytes(4)  # option opt_endofopt
         length = struct.pack("<I", len(body) + 12)
         rest = memoryview(struct.pack("<I", kind) + length + body + length)
         try:
@@ -138,7 +145,7 @@ class PcapngWriter:
 
 def _option(code: int, value: bytes | str) -> bytes:
     if isinstance(value, str):
-        # Python represents undecodable bytes, as in a file name, by lone surrogates; escape them.
+        # Python represents undecodable bytes, as in a file name, by lone surrogates, which are escaped here.
         value = value.encode("utf-8", "backslashreplace")
     length = _number("option_length", len(value), "H", hint=". Shorten the text")
     return struct.pack("<H", code) + length + value + bytes(-len(value) % 4)

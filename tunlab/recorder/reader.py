@@ -39,7 +39,8 @@ _PCAP_MAGICS = {
     b"\xd4\xc3\xb2\xa1": ("<", 10**6), b"\xa1\xb2\xc3\xd4": (">", 10**6),
     b"\x4d\x3c\xb2\xa1": ("<", 10**9), b"\xa1\xb2\x3c\x4d": (">", 10**9),
 }  # fmt: skip
-_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}  # the formats of numeric options
+# struct formats of numeric options, by block type and option code
+_PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}
 _DAMAGED, _CONVERT = "the file is damaged", "Wireshark's editcap converts most files: editcap FILE NEW.pcapng"
 
 
@@ -87,7 +88,7 @@ class _Reader:
         """Return the next `count` bytes, or fewer at the end of the file."""
         data = b""
         try:
-            # In pieces, because `read` allocates `count` bytes first and a short file may claim a long block.
+            # Read in pieces, because `read` allocates `count` bytes first and a short file may announce a long block.
             while len(data) < count and (piece := self._file.read(min(count - len(data), 1 << 18))):
                 data += piece
         except OSError as error:
@@ -96,7 +97,7 @@ class _Reader:
         return data
 
     def _need(self, count: int, part: str, length_from: str = "octets") -> bytes:
-        """Return the bytes up to `count` bytes after the start of the block; raise TruncatedRecordingError."""
+        """Read the current block up to its byte `count`; raise TruncatedRecordingError if the file ends before."""
         start, missing = self._start, self._start + count - self._offset
         data = self._take(missing)
         if len(data) == missing:
@@ -119,7 +120,7 @@ class _Reader:
         major, minor, snaplen, linktype = struct.unpack(order + "HH8xII", self._need(24, "file header"))
         if major != 2:
             raise self._malformed("version", f"{major}.{minor}", 4, "only version 2 can be read", _CONVERT)
-        # The upper 16 bits describe the frame check sequence.
+        # The upper 16 bits describe the frame check sequence, not the link type.
         interface = RecordedInterface(0, "", linktype & 0xFFFF, snaplen, ticks)
         while head := self._take(16):
             self._start = self._offset - len(head)
@@ -149,7 +150,7 @@ class _Reader:
     def _read_block(self, head: bytes) -> int:
         """Read the rest of the block that starts with `head`, and return its type."""
         head += self._need(8, "block")
-        if head.startswith(_MAGIC):  # the byte order, needed for the length, comes after it
+        if head.startswith(_MAGIC):  # The next 12 bytes include the byte order, which is needed to read the length.
             head += self._need(12, "block")
             if head[8:] not in _BYTE_ORDERS:
                 raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it must be 1a2b3c4d or 4d3c2b1a")
@@ -172,16 +173,17 @@ class _Reader:
         return struct.unpack_from(self._order + form, self._block, at)
 
     def _options(self, at: int, forms: Mapping[int, str]) -> Mapping[int, list[Any]]:
-        """Return the values of the options from offset `at`, by code: numbers of the form in `forms`, or text."""
+        """Return the options from offset `at`: values by code; `forms` has the formats of numbers, others are text."""
         found, end = defaultdict[int, list[Any]](list), len(self._block) - 4
-        while at < end and (head := self._unpack("HH", at))[0]:  # 0: opt_endofopt
+        while at < end and (head := self._unpack("HH", at))[0]:  # code 0: opt_endofopt
             code, length = head
             form = forms.get(code, f"{length}s")
             if struct.calcsize("<" + form) != length or at + 4 + length > end:
                 rule = f"it is wrong for option {code}, or exceeds the block"
                 raise self._malformed("option_length", length, at + 2, rule)
             (value,) = self._unpack(form, at + 4)
-            if isinstance(value, bytes) and code != CUSTOM_UTF8:  # a custom option starts with a number
+            if isinstance(value, bytes) and code != CUSTOM_UTF8:
+                # The value of a custom option starts with a number, so it is not decoded.
                 value = value.decode("utf-8", "backslashreplace")
             found[code].append(value)
             at += 4 + length + -length % 4
