@@ -4,8 +4,8 @@
     web = { image = "nginx:alpine" }
     db  = { container = "postgres" }
 
-The engine starts the container of an image without a network; a named container is already running. tunlab creates the
-lab's interfaces, addresses and routes in the container's network namespace.
+For an image, the engine starts a container without a network; a container that is named must be running. tunlab
+creates the lab's interfaces, addresses and routes in the container's network namespace.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from tunlab.kernel.namespace.netns import Netns
 if TYPE_CHECKING:
     from tunlab.topology.plan import LabPlan, NodePlan
 
-_EXIT_TIMEOUT = 5.0  # seconds until the engine reports that a container has exited
-_MAX_JOINED = 16  # length of a chain of containers in which each shares the network of the next
+_EXIT_TIMEOUT = 5.0  # seconds to wait until the engine reports that a container has exited
+_MAX_JOINED = 16  # maximum length of a chain of containers in which each shares the network of the next
 
 
 class Record(NamedTuple):
@@ -53,7 +53,7 @@ class LabContainers:
                 them if this process is killed.
 
         Raises:
-            EngineError: No engine answers, or it is on another machine, where its network namespaces are.
+            EngineError: No engine answers, or it is on another machine: its network namespaces are not here.
         """
         self._plan, self._persistent = plan, persistent
         self._found: dict[str, Container] = {}
@@ -67,7 +67,7 @@ class LabContainers:
             raise EngineError(problem, engine=self._engine.name, remedy=remedy)
 
     def adopt(self, node: NodePlan) -> Netns:
-        """Start a node's container, or find the running one it names; return its network namespace.
+        """Start the container of a node, or find the existing one that the node names; return its network namespace.
 
         Raises:
             EngineError: The image or container does not exist, or the container has exited.
@@ -88,7 +88,7 @@ class LabContainers:
             problem = f"process {pid} of container {container.name} does not exist on this machine"
             remedy = "if the engine runs in a virtual machine, run tunlab in that machine"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy) from error
-        # Comparing namespaces is not enough: this process may not be in the machine's network namespace itself.
+        # Also check the network mode: comparing namespaces is not enough if this process is not in the machine's own.
         with Netns.current() as current:
             same = current.identity == netns.identity
         if same or self._network_mode(container) == "host":

@@ -61,6 +61,6 @@ def _remedy(explanation: str) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the innermost reason: requests and urllib3 wrap it up to three times."""
+    """Return the text of the innermost error, which requests and urllib3 wrap up to three times."""
     inner = re.findall(r"(?:\[Errno \d+\]|Error\(\d+,) ?'?([^')]+)", str(error))
     return inner[-1] if inner else str(error).split("\n")[0] or type(error).__name__

@@ -103,7 +103,8 @@ def _read_contexts() -> dict[str, dict[str, object]]:
         try:
             context = json.loads(file.read_bytes())
             found[str(context["Name"])] = dict(context["Endpoints"]["docker"])
-        except (OSError, ValueError, KeyError, TypeError):  # incomplete, or a context without a Docker endpoint
+        except (OSError, ValueError, KeyError, TypeError):
+            # The file is incomplete, or the context has no Docker endpoint.
             continue
     return found
 

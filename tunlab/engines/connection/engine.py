@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from docker.api.client import APIClient
 
 TIMEOUT = 60.0
-_CONNECT_TIMEOUT = 10.0  # seconds
+_CONNECT_TIMEOUT = 10.0  # seconds to wait for the first response
 _START = "start it, or give its address in DOCKER_HOST or a Docker context"
 
 
@@ -33,7 +33,7 @@ class Engine(Closeable):
     """
 
     def __init__(self, endpoint: Endpoint, api: APIClient, version: str) -> None:
-        """Use `connect` instead."""
+        """Wrap an open connection; `connect` opens one."""
         self.endpoint, self.api, self.version = endpoint, api, version
 
     @classmethod
@@ -90,7 +90,7 @@ class Engine(Closeable):
 def _ssh_client_class(spec: str) -> type[APIClient]:
     try:
         from tunlab.engines.connection.ssh_client import SSHAPIClient
-    except ImportError:  # the SDK's ssh module imports paramiko, although it only runs `ssh`
+    except ImportError:  # The SDK's ssh module imports paramiko, although it only runs the program `ssh`.
         raise EngineError("engines over ssh need paramiko", engine=spec, remedy="pip install paramiko") from None
     return SSHAPIClient
 
@@ -109,7 +109,7 @@ def _tls_config(target: Endpoint) -> Any:
 def _check_reachable(target: Endpoint) -> None:
     """Raise EngineError if nothing accepts a connection at the address.
 
-    Called before the SDK connects: the SDK leaks its socket if the connection is refused, and reports urllib3's text.
+    If the connection is refused, the SDK itself would leak its socket and report urllib3's text.
     """
     address = urlsplit(target.url)
     try:
@@ -165,7 +165,7 @@ def _url_with_port(target: Endpoint) -> str:
 
 
 def _check_ssh(target: Endpoint) -> None:
-    """Raise EngineError if ssh fails or asks for a password: then the SDK would hang, or print ssh's messages."""
+    """Raise EngineError if ssh fails or asks for a password; otherwise the SDK would hang or print ssh's messages."""
     program = shutil.which("ssh")
     if program is None:
         raise EngineError("there is no ssh on this machine", engine=target.spec, remedy="install openssh-client")

@@ -81,11 +81,11 @@ class _Connection(SSHConnection):
 def close_ssh_socket(ssh_socket: Any) -> None:
     """Close an SSHSocket of the SDK and end its ssh process. SSHSocket.close would write to the stream instead."""
     process = ssh_socket.proc
-    # Before closing the pipes, because close() blocks while another thread reads. SIGKILL, because an ssh that was
-    # started while this process ignored SIGTERM ignores it too.
+    # Kill ssh before closing the pipes, because close() blocks while another thread reads. Use SIGKILL, because an ssh
+    # that was started while this process ignored SIGTERM ignores SIGTERM too.
     process.kill()
     process.wait()
     for pipe in (process.stdin, process.stdout):
         with contextlib.suppress(OSError):
             pipe.close()
-    socket.socket.close(ssh_socket)  # the base class's unused file descriptor
+    socket.socket.close(ssh_socket)  # Close the base class's file descriptor, which SSHSocket does not use.

@@ -27,7 +27,7 @@ class AttachedStreams(Closeable):
         """Wrap the result of the SDK's attach_socket: a SocketIO, a TLS socket, or an SSHSocket."""
         self._connection = connection
         self._socket = getattr(connection, "_sock", connection)
-        # The SDK sets its timeout for responses, but a test may print nothing for longer.
+        # The SDK sets its timeout for responses on the socket, but a test may print nothing for longer.
         self._socket.settimeout(None)
         self._closed = False
 
@@ -56,7 +56,7 @@ class AttachedStreams(Closeable):
     def close_stdin(self) -> None:
         """Close the container's standard input; its output can still be read."""
         process = getattr(self._socket, "proc", None)
-        if process is not None:  # the SDK's SSHSocket has no shutdown
+        if process is not None:  # The SDK's SSHSocket cannot be shut down in one direction.
             process.stdin.close()
             return
         with contextlib.suppress(OSError):
@@ -74,7 +74,8 @@ class AttachedStreams(Closeable):
             return
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
-        # The HTTP response shares the socket's descriptor, and the SDK's connection pool keeps the socket open.
+        # Close the HTTP response too, because it shares the socket's descriptor and the SDK's connection pool keeps it
+        # open.
         response = getattr(self._connection, "_response", None)
         for each in (response, self._connection, self._socket):
             with contextlib.suppress(OSError, ValueError):
@@ -87,7 +88,7 @@ class AttachedStreams(Closeable):
         while len(received) < size:
             try:
                 data = self._socket.recv(size - len(received))
-            except (OSError, ValueError):  # closed by another thread or by the engine
+            except (OSError, ValueError):  # The connection was closed by another thread or by the engine.
                 break
             if not data:
                 break

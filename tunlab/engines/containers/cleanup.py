@@ -9,7 +9,7 @@ from tunlab.engines.connection.engine import Engine
 from tunlab.engines.containers import container_labels
 from tunlab.errors import EngineError
 
-_LIST_TIMEOUT = 10.0  # seconds
+_LIST_TIMEOUT = 10.0  # seconds to wait for a list of containers
 
 
 def remove_container(engine: Engine, id: str) -> None:  # noqa: A002
@@ -20,13 +20,14 @@ def remove_container(engine: Engine, id: str) -> None:  # noqa: A002
         try:
             engine.api.remove_container(id, force=True, v=True)
         except APIError as error:
-            if error.status_code != 409:  # 409: the engine is already removing it
+            if error.status_code != 409:  # HTTP 409: the engine is already removing the container.
                 raise
             _wait_until_removed(engine, id)
 
 
 def _wait_until_removed(engine: Engine, id: str) -> None:  # noqa: A002
-    engine.api.wait(id, timeout=engine.api.timeout, condition="removed")  # the SDK's default is no timeout
+    # The SDK's default is to wait without a timeout.
+    engine.api.wait(id, timeout=engine.api.timeout, condition="removed")
 
 
 def list_run_containers(engine: Engine, run: str) -> list[str]:

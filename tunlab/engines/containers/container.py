@@ -26,14 +26,15 @@ Privileges: TypeAlias = Literal["privileged", "least", "none"]
 LEAST_PRIVILEGES = {
     "cap_drop": ["ALL"],
     "cap_add": ["NET_ADMIN", "SYS_ADMIN", "NET_RAW"],
-    # Listed explicitly: some versions of runc add this device to every container, others to none.
+    # The device is listed explicitly, because some versions of runc add it to every container and others to none.
     "devices": ["/dev/net/tun"],
-    # AppArmor's docker-default profile denies mount(2) even with CAP_SYS_ADMIN. Without AppArmor this has no effect.
+    # AppArmor's docker-default profile denies mount(2) even with CAP_SYS_ADMIN. Without AppArmor this option has no
+    # effect.
     "security_opt": ["apparmor=unconfined"],
 }
 
 _SIGKILL_STATUS = 137
-_EXIT_REASON_TIMEOUT = 5.0  # seconds
+_EXIT_REASON_TIMEOUT = 5.0  # seconds to wait for the engine's events
 _NO_ANSWER = "the engine no longer answers"
 
 
@@ -47,7 +48,7 @@ class Container:
     """
 
     def __init__(self, engine: Engine, id: str, name: str) -> None:  # noqa: A002
-        """Refer to an existing container; `create` creates one."""
+        """Wrap an existing container; `create` creates one."""
         self.engine, self.id, self.name = engine, id, name
         self._attached: list[AttachedStreams] = []
 
@@ -85,7 +86,7 @@ class Container:
             run: The run's ID, for the labels; see container_labels.
             role: The container's role, for the labels.
             name: The container's name; by default the engine chooses one.
-            privileges: What the container may do.
+            privileges: "least" for what tunlab needs, "privileged" for all, "none" for Docker's default.
             capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
             environment: Environment variables.
             directory: The working directory; created if it does not exist.
@@ -105,7 +106,7 @@ class Container:
         from docker.types.services import Mount
 
         api = engine.api
-        # Not `binds`: with those the engine creates missing source directories on its machine.
+        # Use mounts, not `binds`, for which the engine creates missing source directories on its machine.
         bound = [Mount(path, source, type="bind", read_only=True) for path, source in (mounts or {}).items()]
         with defer_signals(), engine.translate_errors(f"create a container from the image {image}"):
             rights: dict[str, Any] = {"privileged": True} if privileges == "privileged" else {}
@@ -170,7 +171,7 @@ class Container:
             try:
                 self.engine.api.kill(self.id, signal)
             except _api_error() as error:
-                if error.status_code != 409:  # 409: it is not running
+                if error.status_code != 409:  # HTTP 409: the container is not running.
                     raise
 
     @property
@@ -208,7 +209,7 @@ class Container:
 
         The reason comes from the engine's events, which are kept after the container is removed.
         """
-        # In a thread, because the SDK reads events without a timeout, and the engine may be frozen.
+        # Read in a thread, because the SDK reads events without a timeout and the engine may be frozen.
         reasons: queue.SimpleQueue[str] = queue.SimpleQueue()
         read = threading.Thread(target=lambda: reasons.put(self._read_exit_reason()), name="tunlab events", daemon=True)
         read.start()
@@ -237,7 +238,7 @@ class Container:
         remove_container(self.engine, self.id)
 
     def detach(self) -> None:
-        """Close the attached streams. A container that exits at the end of its standard input exits."""
+        """Close the attached streams. This ends a container that exits when its standard input closes."""
         for attached in self._attached:
             attached.close()
         self._attached.clear()

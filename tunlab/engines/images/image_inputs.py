@@ -2,8 +2,8 @@
 
 With `pip install -e`, Python imports the project's files from the project's directory, which is copied to the container
 for each run. Then only files that declare requirements or are compiled are inputs. If pip installs from a local path
-without -e, it copies files into the image, and every file of the project is an input. So is every file in doubt:
-an unnecessary build costs time, but a missing one would test old code.
+without -e, it copies files into the image, and every file of the project is an input. In cases of doubt every file is
+an input too: an unnecessary build costs time, but a missing one would test old code.
 
 Source: pip.pypa.io, "Requirements File Format" and "pip install"; packaging.python.org, `dynamic`.
 """

@@ -27,7 +27,7 @@ _IGNORED = frozenset((
 _BUILD_OUTPUT = frozenset(("build", "dist"))
 """Directories that are ignored only at the root, because a package may be named `build`."""
 
-_LARGE_PROJECT = 50_000_000  # bytes
+_LARGE_PROJECT = 50_000_000  # total size in bytes above which a warning is shown
 
 
 def project_files(root: Path) -> list[str]:
@@ -43,12 +43,12 @@ def _git_files(root: Path) -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--deduplicate"]
     try:
         done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    except OSError:  # git is not installed
+    except OSError:  # Git is not installed.
         return []
-    if done.returncode:  # not a repository
+    if done.returncode:  # The directory is not in a git repository.
         return []
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    # git lists deleted files until the deletion is staged, and submodules, which are directories.
+    # git also lists deleted files until the deletion is staged, and submodules, which are directories. Leave them out.
     return [name for name in names if (root / name).is_symlink() or (root / name).is_file()]
 
 
@@ -60,7 +60,7 @@ def _walk(root: Path) -> Iterator[str]:
         ]
         for name in files:
             path = Path(directory) / name
-            if path.is_symlink() or path.is_file():  # not sockets and FIFOs
+            if path.is_symlink() or path.is_file():  # Leave out sockets and FIFOs.
                 yield str(path.relative_to(root))
 
 
@@ -90,7 +90,7 @@ def size_warning(root: Path, names: Iterable[str]) -> str:
     """Return a warning that names the largest directories if the files exceed 50 MB, else ""."""
     by_directory = Counter[str]()
     for name in names:
-        with contextlib.suppress(OSError):  # deleted since it was listed: `pack` reports it
+        with contextlib.suppress(OSError):  # A file may have been deleted since the listing; `pack` reports it.
             by_directory[name.rpartition("/")[0] or "."] += (root / name).lstat().st_size
     if by_directory.total() <= _LARGE_PROJECT:
         return ""
@@ -106,7 +106,7 @@ def translate_file_errors() -> Iterator[None]:
     """Raise EngineError for an OSError from the project's files. Do not use an engine inside the block."""
     try:
         yield
-    except FileNotFoundError as error:  # an editor's temporary file, or a file that a build writes again
+    except FileNotFoundError as error:  # The file was an editor's temporary file, or a build is writing it again.
         problem = f"{error.filename} was deleted while the project's files were read"
         raise EngineError(problem, remedy="run it again") from error
     except OSError as error:

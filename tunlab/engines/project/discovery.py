@@ -32,9 +32,9 @@ def find_root(directory: Path) -> Path:
         )
         if done.returncode == 0 and directory.is_relative_to(top := Path(done.stdout.removesuffix("\n"))):
             return top
-    except OSError:  # git is not installed
+    except OSError:  # Git is not installed.
         pass
-    excluded = (Path("/"), Path.home())  # never a project, even with a setup.cfg
+    excluded = (Path("/"), Path.home())  # / and the home directory are never a project, even with a setup.cfg.
     candidates = [each for each in (directory, *directory.parents) if each not in excluded]
     marked = (each for each in candidates if any((each / name).is_file() for name in _ROOT_MARKERS))
     return next(marked, directory)

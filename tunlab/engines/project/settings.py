@@ -70,7 +70,8 @@ def _check_mount(value: str) -> InvalidValue | None:
 def _check_pattern(value: str) -> InvalidValue | None:
     path = PurePosixPath(value)
     inside = path.parts and not path.is_absolute() and ".." not in path.parts
-    supported = all(part == "**" or "**" not in part for part in path.parts)  # Path.glob rejects others
+    # Path.glob rejects ** as a part of a longer name.
+    supported = all(part == "**" or "**" not in part for part in path.parts)
     if inside and supported:
         return None
     return InvalidValue(f"{value!r} is not a pattern for files below the project's root", "write src/**/gen_*.py")

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
 def _exit_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
-    os._exit(128 + signal.SIGKILL)  # the container exits with its first process
+    os._exit(128 + signal.SIGKILL)  # This is the container's first process, so the container exits too.
 
 
 def _run(command: list[str]) -> int:
@@ -69,11 +69,11 @@ def _run(command: list[str]) -> int:
     child: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _: FrameType | None) -> None:
-        if child is None:  # forwarded once the child has started
+        if child is None:  # Keep the signal until the child has started.
             pending.append(number)
             return
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)  # to the process group, as a terminal does
+            os.killpg(child.pid, number)  # Signal the process group, as a terminal does.
 
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, forward)

@@ -43,7 +43,7 @@ class Suite:
         names: The project's files, relative to root.
         arguments: pytest's arguments.
         outside: Files and directories outside root that the run writes and that are copied back.
-        privileges: What the container may do.
+        privileges: "privileged", "least" or "none", as for Container.create.
         capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
         environment: Environment variables.
         mounts: Files and directories of the engine's machine by their path in the container.
@@ -112,7 +112,8 @@ def run(engine: Engine, image: str, suite: Suite, write: Write) -> Outcome:
         )
         events: _Events = queue.SimpleQueue()
         with container.attach() as attached, _reader_thread(attached, events):
-            container.start()  # before copying: a started container exits when this process does
+            # Start the container before copying: only a started container exits when this process does.
+            container.start()
             container.put(str(suite.root), pack(suite.root, suite.names))
             attached.send(b"begin\n")
             status = _relay_output(container, events, token, write)
@@ -140,7 +141,7 @@ def _relay_output(container: Container, events: _Events, token: str, write: Writ
                 if interrupted:
                     raise KeyboardInterrupt
                 interrupted = True
-                # In a thread: if the engine is frozen, this thread must still see a second SIGINT.
+                # Send the signal in a thread: if the engine is frozen, the main thread must still see a second SIGINT.
                 threading.Thread(target=_interrupt, args=(container,), name="tunlab-interrupt", daemon=True).start()
             elif kind == "out":
                 output, status = splitter.feed(value)
@@ -155,7 +156,7 @@ def _relay_output(container: Container, events: _Events, token: str, write: Writ
 
 
 def _interrupt(container: Container) -> None:
-    with suppress(EngineError):  # the user can press Ctrl-C again
+    with suppress(EngineError):  # If the signal fails, the user can press Ctrl-C again.
         container.kill("SIGINT")
 
 
@@ -173,7 +174,8 @@ def _reader_thread(attached: AttachedStreams, events: _Events) -> Iterator[None]
     try:
         yield
     finally:
-        attached.close()  # otherwise the reader waits for the container, which waits for its standard input to close
+        # Without this, the reader would wait for the container, and the container for its standard input to close.
+        attached.close()
         reader.join()
 
 
@@ -182,7 +184,7 @@ def _signals_as_events(events: _Events) -> Iterator[None]:
     """Queue SIGINT and SIGTERM instead of raising exceptions, which could lose output that was just read."""
 
     def note(number: int, _: FrameType | None) -> None:
-        events.put(("signal", number))  # SimpleQueue.put is safe in a signal handler
+        events.put(("signal", number))  # A signal handler may call SimpleQueue.put.
 
     before = {each: signal.signal(each, note) for each in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -204,7 +206,7 @@ def _ignore_signals() -> Iterator[None]:
 
 
 class _OutputSplitter:
-    """Separates pytest's output from the marker and exit status at its end, however the chunks are cut."""
+    """A splitter that separates pytest's output, in chunks of any size, from the marker and exit status at its end."""
 
     def __init__(self, marker: bytes) -> None:
         self._marker, self._held = marker, b""
@@ -221,12 +223,12 @@ class _OutputSplitter:
         return held[:at], None
 
     def flush(self) -> bytes:
-        """Return the output that was held because it could have been the start of the marker."""
+        """Return the output that `feed` withheld because it could have been the start of the marker."""
         return self._held
 
 
 def _partial_marker(held: bytes, marker: bytes) -> int:
-    """Return the index at which `held` ends with the first bytes of the marker; len(held) if it does not."""
+    """Return the index in `held` from which the rest may be the start of the marker; len(held) if there is none."""
     for length in range(min(len(held), len(marker) - 1), 0, -1):
         if held.endswith(marker[:length]):
             return len(held) - length

@@ -2,8 +2,8 @@
 
 Versions with which the run cannot work, or would test something else than is installed here, are errors. A pytest
 plugin that the workers lack is only reported. Most plugins come with a library (hypothesis, anyio) and do nothing for
-the suite; if the suite does need one, an import or a fixture fails. Only the loss of a plugin that acts by itself, such
-as a timeout or a random order, has no other sign than this report. If the run names a missing plugin, by -p,
+the suite; if the suite does need one, an import or a fixture fails. But if a plugin that acts by itself is missing,
+such as one for timeouts or random order, only this report shows it. If the run names a missing plugin, by -p,
 required_plugins or one of its options, the worker exits before its first test; `startup_error` reports that. Otherwise
 pytest-xdist would print a traceback and start one more worker after another.
 """
@@ -49,7 +49,7 @@ def local_environment(plugins: Mapping[str, str]) -> Environment:
     """Return the controller's environment.
 
     Args:
-        plugins: The distributions whose plugins pytest has loaded. Workers do not need those it has not loaded.
+        plugins: The distributions whose plugins pytest has loaded. Workers do not need any other plugin.
     """
     import os
 
@@ -105,7 +105,7 @@ def _last_error(traceback: str) -> str:
     """Return the last error message in a traceback, without the `UsageError:` prefix."""
     lines = traceback.rpartition('\n  File "')[2].splitlines()
     messages = [line for line in lines[1:] if line[:1].strip()] or lines[-1:]
-    for line in messages:  # argparse prints its usage before its message
+    for line in messages:  # argparse prints its usage before the error message.
         if ": error: " in line:
             return line.partition(": error: ")[2]
     return re.sub(r"^[\w.]*\bUsageError: ", "", messages[0])

@@ -20,9 +20,9 @@ import struct
 import sys
 import threading
 
-_FRAME = struct.Struct(">B3xL")  # stream number, payload length in bytes
+_FRAME = struct.Struct(">B3xL")  # the header of a frame: stream number, payload length in bytes
 _STDERR = 2
-_TAIL = 8192  # bytes
+_TAIL = 8192  # maximum number of bytes of standard error to keep
 
 
 def write_all(descriptor: int, data: bytes | bytearray) -> None:
@@ -38,7 +38,7 @@ def forward_stdin(stream: socket.socket) -> None:
         while data := os.read(0, 65_536):
             stream.sendall(data)
         stream.shutdown(socket.SHUT_WR)
-    except OSError:  # the container or its engine is lost; forward_output notices it too
+    except OSError:  # The container or its engine is lost. forward_output notices it too.
         pass
 
 
@@ -62,24 +62,24 @@ def forward_output(stream: socket.socket) -> bytes:
                 at = end
             del pending[:at]
             write_all(1, out)
-    except OSError:  # the engine or the controller is lost
+    except OSError:  # The engine or the controller is lost.
         pass
     return bytes(tail)
 
 
 def main(name: str, slot: str) -> int:
     """Get the stream of the slot's container from the broker, and copy data; return the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the controller ends the containers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ignore Ctrl-C, because the controller then ends the containers.
     with socket.socket(socket.AF_UNIX) as broker:
         broker.connect("\0" + name)
         broker.sendall(slot.encode() + b"\n")
         _, descriptors, _, _ = socket.recv_fds(broker, 1, 1)
-        if not descriptors:  # the slot has no container
+        if not descriptors:  # The worker slot has no container.
             return 1
         stream = socket.socket(fileno=descriptors[0])
         threading.Thread(target=forward_stdin, args=(stream,), daemon=True).start()
         tail = forward_output(stream)
-        with contextlib.suppress(OSError):  # the controller was killed
+        with contextlib.suppress(OSError):  # The controller was killed.
             broker.sendall(tail)
     return 0
 
@@ -88,4 +88,4 @@ if __name__ == "__main__":
     _status = main(*sys.argv[1:3])
     with contextlib.suppress(OSError):
         sys.stdout.close()
-    os._exit(_status)  # without waiting for the thread that reads standard input
+    os._exit(_status)  # Exit without waiting for the thread that reads standard input.

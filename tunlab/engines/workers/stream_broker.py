@@ -15,8 +15,8 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 _CREDENTIALS = struct.Struct("iII")  # struct ucred: pid, uid, gid
-_TAIL = 8192  # bytes
-_REQUEST_TIMEOUT = 30.0  # seconds
+_TAIL = 8192  # maximum number of bytes of standard error to read
+_REQUEST_TIMEOUT = 30.0  # seconds to wait for a client's request
 
 
 WorkerStream: TypeAlias = tuple[int, Callable[[bytes], None]]
@@ -45,7 +45,7 @@ class StreamBroker:
         """Stop accepting requests."""
         if self._listener.fileno() < 0:
             return
-        self._listener.shutdown(socket.SHUT_RDWR)  # makes accept() return
+        self._listener.shutdown(socket.SHUT_RDWR)  # shutdown makes accept() in the thread return.
         self._thread.join()
         self._listener.close()
 

@@ -25,10 +25,11 @@ from typing import Any
 HELLO = "tunlab-worker "
 """The first line of the output is this prefix and a JSON object: the result of `installed_versions`."""
 
-_CLAIM_TIMEOUT = 300  # seconds until pytest-xdist connects; other images may have to be built first
-_EXIT_DELAY = 2.0  # seconds in which the worker can exit by itself, before it is killed
-_FLUSH_DELAY = 0.02  # seconds
-_PIPE_SIZE = 1 << 20  # bytes
+# seconds to wait for pytest-xdist to connect, because images for other engines may have to be built first
+_CLAIM_TIMEOUT = 300
+_EXIT_DELAY = 2.0  # seconds that the worker has to exit by itself before it is killed
+_FLUSH_DELAY = 0.02  # maximum seconds for which output is collected
+_PIPE_SIZE = 1 << 20  # size of the pipe in bytes
 
 
 def installed_versions() -> dict[str, Any]:
@@ -54,7 +55,7 @@ def installed_versions() -> dict[str, Any]:
 def exit_when_closed(descriptor: int) -> None:
     """Kill this process soon after the other end of a pipe or socket has closed."""
     poll = select.poll()
-    poll.register(descriptor, 0)  # POLLHUP and POLLERR are always reported
+    poll.register(descriptor, 0)  # No event is requested, because POLLHUP and POLLERR are always reported.
     poll.poll()
     threading.Event().wait(_EXIT_DELAY)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -71,7 +72,7 @@ class BufferedStdout:
         """Replace file descriptor 1 by a pipe."""
         self._out = os.dup(1)
         self._source, sink = os.pipe()
-        with contextlib.suppress(OSError):  # above the user's limit: the pipe keeps its default size
+        with contextlib.suppress(OSError):  # If the size exceeds the user's limit, the pipe keeps its default size.
             fcntl.fcntl(sink, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
         os.set_blocking(self._source, False)
         os.dup2(sink, 1)
@@ -112,6 +113,6 @@ if __name__ == "__main__":
     if _line:
         buffered_stdout = BufferedStdout()
         try:
-            exec(eval(_line))  # execnet's first line, which it otherwise passes to `python -c`
+            exec(eval(_line))  # Run execnet's first line, which execnet normally passes to `python -c`.
         finally:
             buffered_stdout.send()

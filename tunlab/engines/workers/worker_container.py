@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from tunlab.engines.containers.container import Container, Privileges
 
 ROLE = "worker"
-_HELLO_TIMEOUT = 120.0  # seconds
-_STDERR_TIMEOUT = 5.0  # seconds
+_HELLO_TIMEOUT = 120.0  # seconds to wait for the worker's first line
+_STDERR_TIMEOUT = 5.0  # seconds to wait for the end of the worker's standard error
 _HEADER = struct.Struct(">BxxxI")
-_TAIL = 4096  # bytes
+_TAIL = 4096  # maximum number of bytes of output in an error
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class ContainerSettings:
         run: The run's ID, for the labels.
         directory: The working directory.
         archive: The project's files as a tar archive, with paths relative to "/".
-        privileges: What the containers may do.
+        privileges: "privileged", "least" or "none", as for Container.create.
         capabilities: Capabilities to add to `least`, such as "SYS_PTRACE".
         environment: Environment variables.
         mounts: Files and directories of the engine's machine by their path in the container; mounted read-only.
@@ -68,7 +68,7 @@ class WorkerContainer:
     """
 
     def __init__(self, engine: Engine, image: str, container: Container, attached: AttachedStreams) -> None:
-        """Use `start` instead."""
+        """Wrap a started container; `start` starts one."""
         self.engine, self.image, self.container = engine, image, container
         self._attached = attached
         self.stderr_tail = ""
@@ -106,7 +106,7 @@ class WorkerContainer:
         )
         created.append(container)
         try:
-            # Attached before it starts, so that it exits when this process does.
+            # Attach before the start, so that the container exits when this process does.
             attached = container.attach()
             container.put("/", settings.archive)
             container.start()
@@ -148,7 +148,7 @@ class WorkerContainer:
     def open_stream(self) -> int:
         """Return a file descriptor of the container's stream, for another process. The caller closes it."""
         attached = self._attached.socket
-        if type(attached) is socket.socket:  # not the SDK's SSHSocket, a subclass that is not connected
+        if type(attached) is socket.socket:  # An SSHSocket of the SDK is a subclass of socket, but it is not connected.
             return os.dup(attached.fileno())
         # Another process cannot use the state of a TLS or ssh connection, so threads of this process copy the data.
         near, far = socket.socketpair()
@@ -181,7 +181,7 @@ class WorkerContainer:
         return f"{reason}\n{self.stderr_tail}" if self.stderr_tail else reason
 
     def close_stream(self) -> None:
-        """Close the stream, so that pytest-xdist loses the worker: a frozen engine does not close it."""
+        """Close the stream, which a frozen engine would leave open, so that pytest-xdist notices the lost worker."""
         self._attached.close()
 
     def remove(self) -> None:

@@ -24,10 +24,10 @@ U = TypeVar("U")
 EnsureImage = Callable[[Engine], str]
 """Builds or pulls the workers' image on an engine, and returns its tag."""
 
-_PROBE_TIMEOUT = 10.0  # seconds
-_PROBE_INTERVAL = 15.0  # seconds
-_MAX_FAILED_PROBES = 3  # consecutive failures after which an engine is lost
-_START_TIMEOUT = 20.0  # seconds to wait at the end for containers that are still being started
+_PROBE_TIMEOUT = 10.0  # seconds to wait for an engine's answer
+_PROBE_INTERVAL = 15.0  # seconds between two requests to an engine
+_MAX_FAILED_PROBES = 3  # number of consecutive failed probes after which an engine is lost
+_START_TIMEOUT = 20.0  # seconds to wait at the end of the run for containers that are still being started
 
 
 class WorkerSlot(NamedTuple):
@@ -104,7 +104,7 @@ class WorkerPool:
     def _start_worker(self, spec: str) -> WorkerContainer:
         assert self._settings is not None
         worker = WorkerContainer.start(self._engines[spec], self._images[spec], self._settings, self._created)
-        if self._closing.is_set():  # remove_workers may have run before this container existed
+        if self._closing.is_set():  # remove_workers may have run before this container existed.
             worker.remove()
         return worker
 
@@ -146,7 +146,7 @@ class WorkerPool:
         return min(others, key=used.count, default=None)
 
     def _answers(self, engine: Engine) -> bool:
-        """Return True if the engine answers. An engine that once did not is not asked again."""
+        """Return True if the engine answers. An engine that once failed to answer is not asked again."""
         if engine.name in self.lost:
             return False
         try:
@@ -157,7 +157,7 @@ class WorkerPool:
         return True
 
     def _probe_engines(self) -> None:
-        """Close the streams of engines that stop answering without closing them: frozen, or cut off the network."""
+        """Close the streams of engines that no longer answer because they are frozen or cut off from the network."""
         failures = dict.fromkeys(self._engines, 0)
         while not self._closing.wait(_PROBE_INTERVAL):
             for spec in list(failures):
@@ -175,7 +175,7 @@ class WorkerPool:
                             worker.close_stream()
 
     def remove_workers(self) -> None:
-        """Remove all containers in parallel. Those of engines that do not answer exit when their streams close.
+        """Remove all containers in parallel. If an engine does not answer, its containers exit as their streams close.
 
         May be called more than once.
         """
@@ -183,7 +183,7 @@ class WorkerPool:
         self._remove_created()
         deadline = time.monotonic() + _START_TIMEOUT
         for thread in self._start_threads:
-            if thread.ident is not None:  # it was started
+            if thread.ident is not None:  # Only a started thread can be joined.
                 thread.join(max(0.0, deadline - time.monotonic()))
         self._remove_created()
 
@@ -195,7 +195,7 @@ class WorkerPool:
                 self._give_up(container)
 
         created, self._created[:] = list(self._created), []
-        # Probed first: on a frozen engine each removal would take a minute to fail, even after Ctrl-C.
+        # Probe the engines first: on a frozen engine each removal would take a minute to fail, even after Ctrl-C.
         answers = dict(run_parallel(self._answers, list({each.engine for each in created})))
         for each in created:
             if not answers[each.engine]:
@@ -220,7 +220,7 @@ class WorkerPool:
 def _connect(spec: str) -> Engine:
     engine = Engine.connect(spec)
     try:
-        # A run that was killed may have left containers that were created and not started.
+        # A killed run may have left containers that were created but never started.
         remove_abandoned_containers(engine)
     except BaseException:
         engine.close()

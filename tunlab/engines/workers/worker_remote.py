@@ -22,7 +22,8 @@ class WorkerChannel:
 
     def __init__(self, channel: Any, first: object) -> None:
         self._channel, self._first = channel, [first]
-        self._stdout = getattr(sys.modules["__main__"], "buffered_stdout", None)  # exists only in a container
+        # This object exists only if the worker runs in a container.
+        self._stdout = getattr(sys.modules["__main__"], "buffered_stdout", None)
 
     def send(self, event: Any) -> None:
         """Send an event, together with the buffered events before it."""
@@ -41,7 +42,7 @@ class WorkerChannel:
 def adapt_to_container(first: Any) -> Any:
     """Return the controller's first object (workerinput, arguments, options, sys.path), changed for a container."""
     workerinput, arguments, options, path = first
-    if (copied := workerinput.get("tunlab_path")) is not None:  # the worker is in a container
+    if (copied := workerinput.get("tunlab_path")) is not None:  # The worker runs in a container.
         options = {name: value for name, value in options.items() if name != "basetemp"}
         make_sysctls_writable()
         path = [*copied, *(entry for entry in sys.path if entry not in ("", *copied))]
@@ -54,7 +55,8 @@ def make_sysctls_writable() -> None:
     If it stays read-only, each network namespace needs a mount namespace to write its sysctls, which is slower.
     Source: mount(2), for a bind mount and its flags; <linux/mount.h>.
     """
-    libc = ctypes.CDLL(None)  # not tunlab.kernel.libc: pytest cannot rewrite modules that were imported before it
+    # Do not import tunlab.kernel.libc: pytest cannot rewrite modules that were imported before it.
+    libc = ctypes.CDLL(None)
     path = b"/proc/sys/net"
     if libc.mount(path, path, None, MS_BIND, None) == 0:
         libc.mount(None, path, None, MS_BIND | MS_REMOUNT, None)
@@ -67,7 +69,7 @@ def run_worker(channel: Any) -> None:
     """Run pytest-xdist's remote module from its file: pytest could not rewrite an imported one."""
     found = importlib.util.find_spec("xdist")
     assert found is not None
-    assert found.origin is not None  # the package's __init__.py
+    assert found.origin is not None  # The origin is the package's __init__.py.
     file = Path(found.origin).with_name("remote.py")
     first = adapt_to_container(channel.receive())
     code = compile(file.read_text(encoding="utf-8"), file, "exec")
@@ -75,4 +77,4 @@ def run_worker(channel: Any) -> None:
 
 
 if __name__ == "__channelexec__":
-    run_worker(globals()["channel"])  # execnet defines this global
+    run_worker(globals()["channel"])  # execnet defines the global variable `channel`.

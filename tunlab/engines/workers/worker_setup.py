@@ -35,7 +35,7 @@ class WorkerSetup:
             rootdir: pytest's root directory.
             directory: The working directory.
             image: An image to use instead of the project's.
-            privileges: What the containers may do.
+            privileges: "privileged", "least" or "none", as for Container.create.
 
         Raises:
             TopologyError: A setting of the project is invalid.
@@ -50,7 +50,7 @@ class WorkerSetup:
     def container_settings(self) -> ContainerSettings:
         """Return the settings of the containers. Raises EngineError if a file of the project cannot be read."""
         names = self._names
-        if self._is_tunlab:  # the tests import the package that is installed in the image
+        if self._is_tunlab:  # The tests import the tunlab package that is installed in the image.
             names = [name for name in names if not name.startswith("tunlab/")]
         below = self.root.relative_to("/")
         with translate_file_errors():
@@ -71,9 +71,6 @@ class WorkerSetup:
         Args:
             engine: The engine.
             announce: Called with a line of text when a pull or a build starts.
-        from tunlab.engines.images.build import pull_image
-        from tunlab.engines.images.project_image import ensure_project_image
-        from tunlab.engines.images.suite_image import ensure_suite_image
 
         Raises:
             EngineError: The image cannot be pulled or built.
