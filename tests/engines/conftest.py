@@ -41,7 +41,7 @@ def suite_image(engine_specs, tmp_path_factory):
 
 @pytest.fixture
 def run_id(engine):
-    """A run's ID. Fails the test if a container of the run is left."""
+    """A run's ID. The test fails if a container with this ID is left at its end."""
     run = container_labels.new_run_id()
     yield run
     left = cleanup.remove_run_containers(engine, run)
@@ -62,7 +62,7 @@ def ssh_server(engine, need, tmp_path):
 
 @pytest.fixture
 def project(tmp_path):
-    """`project(test_x="…")` creates a project with the file test_x.py; returns its directory."""
+    """A function: `project(test_x="…")` creates a project with the file test_x.py and returns its directory."""
 
     def make(**files: str) -> Path:
         directory = tmp_path / "project"
@@ -82,7 +82,7 @@ class Running:
         self.process, self._engine = process, engine
 
     def containers(self) -> list[str]:
-        """Return the IDs of its containers."""
+        """Return the IDs of the run's containers."""
         filters = {
             "label": [
                 f"{container_labels.PID}={self.process.pid}",
@@ -92,12 +92,12 @@ class Running:
         return [each["Id"] for each in self._engine.api.containers(all=True, filters=filters)]
 
     def wait_for_a_container(self) -> None:
-        """Poll until it has a container or has exited."""
+        """Poll until the run has a container or has exited."""
         while not self.containers() and self.process.poll() is None:
             pass
 
     def wait_for(self, text: str) -> None:
-        """Read its output up to a line with this text."""
+        """Read the output up to a line that contains `text`."""
         lines = []
         for line in self.process.stdout:
             lines.append(line)
@@ -106,7 +106,7 @@ class Running:
         pytest.fail(f"it exited before it printed {text!r}: {''.join(lines)}{self.process.stderr.read()}")
 
     def end(self, number: signal.Signals | None = None) -> tuple[int, str, str]:
-        """Send it a signal, and wait for its exit; return its exit code, output and errors."""
+        """Send the process a signal if given, and wait for its exit; return the exit code, output and errors."""
         if number is not None:
             self.process.send_signal(number)
         out, err = self.process.communicate(timeout=LIMIT)
@@ -123,7 +123,7 @@ def child_environment():
 
 @pytest.fixture
 def start(engine, child_environment, request):
-    """`start(directory, "-q", prefix=…)` starts `tunlab test`. Fails the test if a container is left."""
+    """A function: `start(directory, "-q", prefix=…)` starts `tunlab test`. The test fails if a container is left."""
     started = []
 
     def run(directory: Path, *arguments: str, prefix=(), env=None) -> Running:

@@ -15,7 +15,7 @@ from pathlib import Path
 HOST = "tunlab-test-engine"
 """The server's alias in the client's configuration, which has the address and the port."""
 
-# If sshd runs as root it needs /run/sshd. This shell script creates it in a private /run with links to the real one.
+# If sshd runs as root, it needs /run/sshd. This shell script creates it in a private /run, which links to the real one.
 _WITH_RUN_DIRECTORY = """
 mkdir -p "$0/run"
 mount --bind /run "$0/run"
@@ -26,7 +26,7 @@ mkdir -m 755 /run/sshd
 exec "$@"
 """
 
-# The only commands that clients may run. Instead of the Docker client, this file's `connect_stdio` is run.
+# This script allows only a few commands, and runs this file's `connect_stdio` instead of the Docker client.
 _ALLOWED_COMMANDS = """#!/bin/sh
 case $SSH_ORIGINAL_COMMAND in
 true) exit 0 ;;
@@ -147,7 +147,7 @@ def connect_stdio(target: str) -> None:
             while data := engine.recv(65_536):
                 while data:
                     data = data[os.write(1, data) :]
-    os._exit(0)  # without waiting for the thread that reads standard input
+    os._exit(0)  # Exit without waiting for the thread that reads standard input.
 
 
 if __name__ == "__main__":

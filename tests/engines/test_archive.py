@@ -92,7 +92,7 @@ class TestUnpack:
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_splitter_finds_the_marker_in_chunks_of_any_size(size):
+def test_output_splitter_finds_marker_in_chunks_of_any_size(size):
     marker = container_runner.end_marker("token")
     output = b"out\0put \0tunlab-no " + marker[:5] + b" more\n"
     splitter, shown, status = _OutputSplitter(marker), b"", None
@@ -104,7 +104,7 @@ def test_splitter_finds_the_marker_in_chunks_of_any_size(size):
     assert (shown, status) == (output, 42)
 
 
-def test_splitter_flush_returns_a_held_partial_marker():
+def test_output_splitter_flush_returns_partial_marker():
     splitter = _OutputSplitter(container_runner.end_marker("token"))
     assert splitter.feed(b"x\0tunlab-") == (b"x", None)
     assert splitter.flush() == b"\0tunlab-"

@@ -36,7 +36,7 @@ SERVER = '{ command = "python3 -m http.server 80 --directory /srv", ready = { po
 
 @pytest.fixture
 def text(image, engine):
-    """`text(run)` returns the lab file WEB, with `run` as the program of the container web."""
+    """A function: `text(run)` returns the lab file WEB, with `run` as the program to run in the container web."""
     return lambda run=SERVER: WEB.replace("IMAGE", image).replace("RUN", run)
 
 
@@ -50,7 +50,7 @@ def directory(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tunlab(directory, child_environment):
-    """`tunlab("up", "web.toml")` runs a command in the directory; returns the finished process."""
+    """A function: `tunlab("up", "web.toml")` runs a command in the directory and returns the finished process."""
 
     def run(*arguments, prefix=(), **keywords):
         return subprocess.run(
@@ -89,7 +89,8 @@ class TestLab:
                     capture_output=True, text=True, check=True,
                 ).stdout  # fmt: skip
                 assert output.startswith("web\n10.0.1.1")
-            assert len(containers(engine, nodes.record.run)) == 1  # LabContainers removes it, not the lab
+            # LabContainers removes the container; the lab does not.
+            assert len(containers(engine, nodes.record.run)) == 1
         assert containers(engine, nodes.record.run) == []
 
     def test_lab_fixture_starts_containers(self, engine, text, pytester, monkeypatch):
@@ -108,7 +109,7 @@ class TestLab:
         )
         pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
-    def test_running_container_is_neither_killed_nor_removed(self, engine, image, run_id, need):
+    def test_existing_container_is_neither_killed_nor_removed(self, engine, image, run_id, need):
         script = "import time; print('up', flush=True); time.sleep(1000)"
         created = Container.create(engine, image, ["python3", "-c", script], run=run_id, role="test", privileges="none")
         with created as running:
@@ -127,11 +128,11 @@ class TestLab:
 
     @pytest.mark.parametrize("network", ["host", "container"])
     @pytest.mark.parametrize("prefix", [(), ("unshare", "--net")], ids=["up in host netns", "up in own netns"])
-    def test_container_with_host_network_exits_69(self, engine, image, run_id, tunlab, directory, network, prefix):
+    def test_up_container_with_host_network_exits_69(self, engine, image, run_id, tunlab, directory, network, prefix):
         options = {"run": run_id, "role": "test", "privileges": "none"}
         with Container.create(engine, image, ["sleep", "1000"], network="host", **options) as running:
             running.start()
-            # The second container shares the first one's network, and its own settings do not mention the host's.
+            # The second container shares the first one's network. Its own settings do not mention the host's network.
             mode = "host" if network == "host" else f"container:{running.id}"
             with Container.create(engine, image, ["sleep", "1000"], network=mode, **options) as joined:
                 joined.start()
@@ -142,7 +143,7 @@ class TestLab:
         assert done.returncode == 69, done.stderr
         assert "shares the machine's network namespace; start it without --network host" in done.stderr
 
-    def test_two_running_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
+    def test_two_existing_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
         created = [
             Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test", privileges="none")
             for _ in range(2)
@@ -164,7 +165,7 @@ class TestLab:
                     Lab.from_plan(planned).start(containers=again)
             assert interfaces_of(one) == interfaces_of(other) == ["lo"]
 
-    def test_killed_process_leaves_no_container(self, engine, text, directory, child_environment):
+    def test_lab_of_killed_process_leaves_no_container(self, engine, text, directory, child_environment):
         """The guardian kills the container, and the engine removes it."""
         source = """
             import os, signal, sys
@@ -195,9 +196,9 @@ class TestLab:
             ("b:lab0", ', routes = [{ to = "10.0.0.0/16", via = "10.0.1.1" }]', None),
         ],
     )
-    def test_running_container_keeps_its_interfaces_and_routes(self, engine, image, run_id, link, keys, message):
+    def test_existing_container_keeps_its_interfaces_and_routes(self, engine, image, run_id, link, keys, message):
         created = Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test")
-        # The test creates eth0 itself: the engine would also create a link in the machine's namespace.
+        # The test creates eth0 itself, because the engine would also create a link in the machine's namespace.
         with created as running, Netns.create() as bridge:
             running.start()
             with Netns.of_process(running.pid) as netns, Rtnl(netns) as rtnl:
@@ -231,7 +232,7 @@ def links_without_lab(running):
 
 
 class TestPersistentLab:
-    def test_up_exec_and_down_with_a_container(self, engine, text, tunlab, directory):
+    def test_up_exec_and_down_work_with_a_container(self, engine, text, tunlab, directory):
         (directory / "web.toml").write_text(text())
         done = tunlab("up", "web.toml")
         assert done.returncode == 0, done.stderr
@@ -284,10 +285,10 @@ class TestErrors:
             ('"no-such-program"', "no-such-program failed: No such file"),
         ],
     )
-    def test_failing_program_exits_69_or_73(self, engine, text, tunlab, directory, run, message):
+    def test_up_failing_program_exits_69_or_73(self, engine, text, tunlab, directory, run, message):
         (directory / "web.toml").write_text(text(run))
         done = tunlab("up", "web.toml")
-        if "ready" in run or done.returncode:  # without `ready`, `up` may succeed before the program exits
+        if "ready" in run or done.returncode:  # Without `ready`, `tunlab up` may succeed before the program exits.
             assert (done.returncode in (69, 73), message in done.stderr) == (True, True), done.stderr
             assert "Traceback" not in done.stderr
             assert PersistentLab.ls() == []
@@ -304,7 +305,7 @@ class TestErrors:
             ('image = "x"', "unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock"),
         ],
     )
-    def test_missing_image_container_or_engine_exits_69(
+    def test_up_missing_image_container_or_engine_exits_69(
         self, engine, tunlab, directory, monkeypatch, child_environment, node, host, message
     ):
         (directory / "x.toml").write_text(f"[nodes]\na = {{ {node} }}\n")
@@ -313,7 +314,8 @@ class TestErrors:
         done = tunlab("up", "x.toml")
         assert (done.returncode, message in done.stderr, done.stderr.count("\n")) == (69, True, 1), done.stderr
         assert PersistentLab.ls() == []
-        if not node.startswith('image = "localhost'):  # `check` does not pull images
+        if not node.startswith('image = "localhost'):
+            # `tunlab check` does not pull images, so it cannot find a missing one.
             checked = tunlab("check", "x.toml")
             assert (checked.returncode, message in checked.stderr) == (78, True), checked.stderr
 
@@ -329,7 +331,7 @@ class TestErrors:
         assert 'the image has no default command: give the node one, such as run = ["sleep infinity"]' in done.stderr
         assert PersistentLab.ls() == []
 
-    def test_engine_on_another_machine_raises_engine_error(self, engine, monkeypatch, tmp_path):
+    def test_lab_on_engine_of_another_machine_raises_engine_error(self, engine, monkeypatch, tmp_path):
         planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
         with forwarded(engine, tmp_path) as address:
             monkeypatch.setenv("DOCKER_HOST", address)

@@ -49,7 +49,7 @@ def package(project):
 
 @pytest.fixture
 def run_worker(child_environment):
-    """`run_worker(directory)` runs pytest with one worker in a container; returns the output."""
+    """A function: `run_worker(directory)` runs pytest with one worker in a container and returns the output."""
 
     def run(directory) -> str:
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]
@@ -62,7 +62,7 @@ def run_worker(child_environment):
     return run
 
 
-def test_editable_project_change_needs_no_build(start, package):
+def test_change_in_editable_project_needs_no_build(start, package):
     test = "import generated\ndef test_generated(): assert generated.BY == 'the installation'\n"
     (package / "test_generated.py").write_text(test)
     status, out, err = start(package, "-q").end()
@@ -73,7 +73,7 @@ def test_editable_project_change_needs_no_build(start, package):
     assert (status, "assert 2 == 1" in out, "building" in err) == (1, True, False), out + err
 
 
-def test_copied_project_change_builds_a_new_image(start, package):
+def test_change_in_copied_project_builds_a_new_image(start, package):
     with (package / "pyproject.toml").open("a") as file:
         file.write('[tool.tunlab.test]\ninstall = ["."]\n')
     status, out, err = start(package, "-q").end()
@@ -84,7 +84,7 @@ def test_copied_project_change_builds_a_new_image(start, package):
 
 
 @pytest.mark.parametrize("by", ["setting", "option"])
-def test_empty_install_builds_no_project_image(start, project, by):
+def test_empty_install_setting_builds_no_project_image(start, project, by):
     directory = project(test_it=PASSES)
     (directory / "requirements.txt").write_text("./nothing-here\n")
     if by == "setting":
@@ -122,7 +122,7 @@ def test_deleted_files_do_not_exist_in_the_next_run(start, package, run_worker):
     assert "1 passed" in output, output
 
 
-def test_large_project_is_announced_with_its_size(engine, suite_image, project):
+def test_large_project_warning_gives_its_size(engine, suite_image, project):
     directory = project()
     with (directory / "large").open("wb") as file:
         file.truncate(60_000_000)

@@ -187,7 +187,7 @@ def test_capabilities(tun, make_netns):
         assert (effective != least) == privileged
         assert effective & least == least
 
-    def test_pythons_with_missing_image_runs_the_other_and_exits_69(self, start, project, engine, image):
+    def test_two_pythons_one_without_image_runs_the_other_and_exits_69(self, start, project, engine, image):
         version = "3.11"
         engine.api.tag(image, "tunlab-test-python", version)
         try:
@@ -223,14 +223,14 @@ class TestEnd:
         assert len(running.containers()) == 1
         status, out, _ = running.end(signal.SIGINT)
         assert (status, "KeyboardInterrupt" in out) == (2, True)
-        assert junit(directory / "junit.xml")["tests"] == 1  # test_first
+        assert junit(directory / "junit.xml")["tests"] == 1  # Only test_first has ended.
         assert running.containers() == []
 
     def test_ctrl_c_at_start_removes_container(self, start, project):
         running = start(project(test_long=LONG))
         running.wait_for_a_container()
         status, _, err = running.end(signal.SIGINT)
-        assert status in (130, 2), err  # 2 if pytest had already started
+        assert status in (130, 2), err  # The exit code is 2 if pytest had already started.
         assert "Traceback" not in err
         assert running.containers() == []
 
@@ -263,14 +263,14 @@ class TestEnd:
             (container,) = running.containers()
             forwarder.freeze()
             running.process.send_signal(signal.SIGINT)
-            with pytest.raises(subprocess.TimeoutExpired):  # after the first SIGINT it waits for pytest
+            with pytest.raises(subprocess.TimeoutExpired):  # After the first SIGINT, tunlab waits for pytest.
                 running.process.wait(1)
             status, _, err = running.end(signal.SIGINT)
         finally:
             forwarder.close()
         assert (status, "Traceback" in err) == (69, False), err
         assert "a suite's containers exit once it answers" in err
-        with contextlib.suppress(NotFound):  # the container exits when its standard input closes
+        with contextlib.suppress(NotFound):  # The container exits when its standard input closes, and is then removed.
             engine.api.wait(container, condition="removed", timeout=LIMIT)
         assert running.containers() == []
 
@@ -281,7 +281,7 @@ class TestEnd:
         assert (status, err) == (143, "")
         assert running.containers() == []
 
-    def test_sigkill_makes_the_container_exit(self, start, project, engine, own_pid_namespace):
+    def test_sigkill_of_tunlab_makes_the_container_exit(self, start, project, engine, own_pid_namespace):
         running = start(project(test_long=LONG), prefix=own_pid_namespace)
         running.wait_for("test_long runs")
         namespace = os.stat(f"/proc/{running.process.pid}/ns/pid_for_children").st_ino  # noqa: PTH116
@@ -289,7 +289,7 @@ class TestEnd:
         (container,) = [each["Id"] for each in engine.api.containers(filters={"label": label})]
         try:
             assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
-            with contextlib.suppress(NotFound):  # already removed
+            with contextlib.suppress(NotFound):  # The container has been removed already.
                 engine.api.wait(container, condition="removed", timeout=LIMIT)
             assert engine.api.containers(all=True, filters={"label": label}) == []
         finally:
@@ -352,7 +352,7 @@ class TestErrors:
         status, _, err = start(project(), "--install", "./nothing-here").end()
         assert status == 69
         assert 'the image cannot be built: RUN ["python3", "-m", "pip", "install"' in err
-        assert "nothing-here" in err.splitlines()[-1]  # pip's error
+        assert "nothing-here" in err.splitlines()[-1]  # The last line is pip's error.
         assert "Traceback" not in err
 
     def test_missing_tun_driver_error_names_modprobe(self, engine, image, run_id, monkeypatch):

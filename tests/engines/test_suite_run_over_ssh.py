@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 def test_suite_over_ssh_reports_failure_and_copies_junit_back(start, project, engine, ssh_server):
-    ensure_suite_image(engine)  # a build over ssh could exceed the timeout
+    ensure_suite_image(engine)  # Build the image first, because a build over ssh could exceed the timeout.
     directory = project(test_two="def test_passes(): pass\n\ndef test_fails(): assert {'ttl': 64} == {'ttl': 63}\n")
     running = start(directory, "--engine", ssh_server.spec, "-q", "--junitxml=junit.xml", env=ssh_server.environment)
     status, out, err = running.end()

@@ -15,7 +15,7 @@ def test_unshare_moves_thread_into_new_namespace():
     assert run_in_thread(inside) != Path("/proc/thread-self/ns/net").stat().st_ino
 
 
-def test_setns_on_other_descriptor_raises_einval():
+def test_setns_descriptor_that_is_not_a_namespace_raises_einval():
     with Path("/dev/null").open() as file, pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL

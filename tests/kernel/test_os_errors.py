@@ -15,7 +15,7 @@ from tunlab.kernel.os_errors import (
     translate_os_errors,
 )
 
-IP_RECVERR = 11  # <linux/in.h>
+IP_RECVERR = 11  # from <linux/in.h>
 
 
 def test_kernel_error_unknown_errno_uses_system_text():
@@ -84,7 +84,7 @@ def test_kernel_error_other_errno_is_not_a_privilege_error():
     assert type(kernel_error(OSError(errno.ENODEV, ""), "bind", needs="CAP_NET_RAW")) is KernelError
 
 
-def test_kernel_error_is_not_translated_again():
+def test_translate_os_errors_keeps_kernel_error_unchanged():
     first = KernelError(errno.EINVAL, "first")
     assert kernel_error(first, "second") is first
     with pytest.raises(KernelError) as raised, translate_os_errors("second"):
@@ -117,7 +117,7 @@ def test_effective_capabilities_equal_status_file():
 
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
-def test_socket_reasons_appear_in_message(code):
+def test_kernel_error_with_socket_reasons_has_reason_and_remedy(code):
     error = kernel_error(OSError(code, "system text"), "send", reasons=SOCKET_REASONS)
     reason, remedy = SOCKET_REASONS[code]
     assert str(error) == f"send: {reason} ({errno.errorcode[code]}); {remedy}"
@@ -126,7 +126,7 @@ def test_socket_reasons_appear_in_message(code):
 
 
 def failing_calls(netns, tun):
-    """Return, by error number, a function that opens a socket and a function that makes it fail with that error."""
+    """Return two functions for each error number: one opens a socket, the other makes it fail with that error."""
 
     def udp():
         return netns.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -156,7 +156,7 @@ def failing_calls(netns, tun):
 
 
 @pytest.mark.parametrize("code", SOCKET_REASONS, ids=errno.errorcode.get)
-def test_socket_reasons_match_the_kernels_errors(netns, tun, code):
+def test_socket_reasons_have_error_numbers_that_kernel_returns(netns, tun, code):
     open_socket, fail = failing_calls(netns, tun)[code]
     with netns.socket() as listener, open_socket() as opened:
         listener.bind(("10.1.2.1", 80))
@@ -165,7 +165,7 @@ def test_socket_reasons_match_the_kernels_errors(netns, tun, code):
     assert (raised.value.errno, raised.value.remedy) == (code, SOCKET_REASONS[code][1])
 
 
-def test_kernel_error_grant_of_caller_replaces_default_advice(run_python):
+def test_kernel_error_grant_argument_replaces_default_advice(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import ROOT_REMEDY, kernel_error

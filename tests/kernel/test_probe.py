@@ -11,7 +11,7 @@ def probes():
     return {found.name: found for found in probe()}
 
 
-def test_probe_on_test_machine_finds_everything_needed(probes):
+def test_probe_on_this_machine_finds_every_needed_feature(probes):
     assert {found.name for found in probes.values() if found.needed} == {
         "/dev/net/tun", "CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_NET_RAW",
         "network namespace", "TUN device", "packet socket",
@@ -19,7 +19,7 @@ def test_probe_on_test_machine_finds_everything_needed(probes):
     assert all(found.ok for found in probes.values() if found.needed)
 
 
-def test_probe_covers_every_feature(probes):
+def test_probe_returns_result_for_every_feature(probes):
     optional = {found.name for found in probes.values() if not found.needed}
     assert optional == {
         "IPv6", "nf_tables", "veth", "bridge", "qdisc tbf", "qdisc netem", "user namespace", "ping",
@@ -69,25 +69,25 @@ MAKE = """
     ("dropped", "missing"),
     [("-sys_admin", "CAP_SYS_ADMIN"), ("-net_admin", "CAP_NET_ADMIN"), ("-all", "CAP_SYS_ADMIN")],
 )
-def test_probe_missing_capability_is_one_message(run_python, dropped, missing):
+def test_probe_missing_capability_is_reported_once(run_python, dropped, missing):
     output = run_python(MAKE, prefix=["setpriv", f"--bounding-set={dropped}"])
     assert output.startswith(missing + " | ")
     assert f"{missing} is missing (EPERM)" in output
     assert output.count("\n") == 1
 
 
-def test_probe_inaccessible_node_is_one_message(run_python):
+def test_probe_inaccessible_tun_node_is_reported_first(run_python):
     output = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns"), tun_mode=0o600)
     assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
 
 
-def test_probe_missing_node_is_one_message(run_python):
+def test_probe_missing_tun_node_is_reported_first(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
     output = run_python(MAKE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
     assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun does not exist")
 
 
-def test_probe_in_user_namespace_finds_everything(run_python):
+def test_probe_in_user_namespace_finds_every_feature(run_python):
     assert run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns")).strip() == "ready"
 
 
@@ -117,7 +117,7 @@ def test_probe_without_root_uses_user_namespace(run_python):
     assert {name for name, *_, inside in rows if inside == "False"} == {"user namespace", "ping"}
 
 
-def test_probe_without_root_inaccessible_node_is_only_failure(run_python):
+def test_probe_without_root_inaccessible_tun_node_is_only_failure(run_python):
     rows = [line.split("|") for line in run_python(PROBE, nobody=True, tun_mode=0o600).splitlines()]
     results = {name: (ok, remedy) for ok, name, _, remedy in rows}
     assert results["network namespace"][0] == results["CAP_NET_ADMIN"][0] == "True"
@@ -135,7 +135,7 @@ def test_probe_without_privileges_returns_every_result(run_python, without_capab
         assert results[name][2]
     assert results["user namespace"][0] == "False"
     assert "CAP_SETFCAP" in results["user namespace"][1]
-    assert "TUN device" not in results  # without a namespace the other checks are left out
+    assert "TUN device" not in results  # Without a namespace, probe leaves the other checks out.
 
 
 def test_probe_without_net_raw_only_packet_socket_fails(run_python):

@@ -57,7 +57,7 @@ def enhanced(order, ticks, data, *pairs, index=0):
     ],
 )
 @pytest.mark.parametrize("offset", [None, 0, 3600, -1])
-def test_read_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
+def test_read_applies_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
     pairs = [] if resolution is None else [(9, bytes((resolution,)))]
     pairs += [] if offset is None else [(14, struct.pack(order + "q", offset))]
     (record,) = read_pcapng(section(order) + interface(order, *pairs) + enhanced(order, ticks, b"x"))
@@ -65,7 +65,7 @@ def test_read_every_time_resolution_and_offset(order, resolution, ticks, time_ns
 
 
 @ORDERS
-def test_read_sections_interfaces_and_every_block_type(order):
+def test_read_returns_packets_of_every_section_and_block_type(order):
     other = {"<": ">", ">": "<"}[order]
     file = b"".join((
         section(order), interface(order, (2, b"a"), snaplen=4), interface(order, (2, b"b"), (0, b"")),
@@ -95,7 +95,7 @@ def classic(order, magic, fraction, *, major=2, linktype=1):
 
 @ORDERS
 @pytest.mark.parametrize(("magic", "fraction", "ticks"), [(0xA1B2C3D4, 5, 10**6), (0xA1B23C4D, 5000, 10**9)])
-def test_read_classic_pcap_in_both_byte_orders_and_resolutions(order, magic, fraction, ticks):
+def test_read_classic_pcap_accepts_both_byte_orders_and_resolutions(order, magic, fraction, ticks):
     # The upper 16 bits of the link type announce a frame check sequence of 4 bytes.
     link = RecordedInterface(0, "", 1, 65535, ticks)
     assert list(read_pcapng(classic(order, magic, fraction, linktype=0x24000001))) == [
@@ -106,8 +106,8 @@ def test_read_classic_pcap_in_both_byte_orders_and_resolutions(order, magic, fra
 
 # ---- malformed files ----------------------------------------------------------------------------------------------
 
-HEAD = section("<") + interface("<")  # 28 + 20 bytes
-ENHANCED = enhanced("<", 1, b"abcd")  # 36 bytes
+HEAD = section("<") + interface("<")  # a section header of 28 bytes and an interface of 20 bytes
+ENHANCED = enhanced("<", 1, b"abcd")  # an enhanced packet block of 36 bytes
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_read_truncated_file_yields_earlier_packets(form):
             assert error.present < error.needed
             assert str(error) == str(pickle.loads(pickle.dumps(error)))
             assert ("is empty" if not length else f"offset {error.offset}") in str(error)
-    # A file truncated between two blocks is complete; any other is not.
+    # A file that is truncated between two blocks is complete; any other truncated file is not.
     ends, at = set(), {"ours": 0, "swapped": 0}.get(form, 24)
     while at < len(file):
         ends.add(at)
@@ -222,7 +222,7 @@ def test_read_damaged_file_raises_only_packet_errors(data):
         classic("<", 0xA1B2C3D4, 0)[:24] + struct.pack("<IIII", 0, 0, MAX_BLOCK_SIZE, 9),
     ],
 )
-def test_read_claimed_length_is_not_allocated(tmp_path, file):
+def test_read_huge_block_length_does_not_allocate_memory(tmp_path, file):
     (path := tmp_path / "a").write_bytes(file)
     tracemalloc.start()
     try:

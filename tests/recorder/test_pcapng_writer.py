@@ -29,7 +29,7 @@ from tunlab.recorder import (
     read_pcapng,
 )
 
-# 10.0.0.1 to 10.0.0.2, UDP port 1 to 9, "hello": as IPv4 alone, and in an Ethernet frame without its padding.
+# A UDP datagram from 10.0.0.1 port 1 to 10.0.0.2 port 9: the IPv4 packet, and an Ethernet frame without padding.
 DATAGRAM = bytes.fromhex("450000210001000040110000 0a000001 0a000002 0001000900 0d0000") + b"hello"
 FRAME = bytes.fromhex("020000000002 020000000001 0800") + DATAGRAM
 NOW = 1_700_000_000_123_456_789
@@ -66,7 +66,7 @@ def two_interfaces(path):
     ]
 
 
-# ---- against Wireshark ---------------------------------------------------------------------------------------------
+# ---- written files, as Wireshark's programs read them -------------------------------------------------------------
 
 
 def test_tshark_reads_written_packets(tmp_path):
@@ -96,8 +96,8 @@ def test_tshark_reads_comments_interfaces_and_statistics(tmp_path):
         "Number of Packets Dropped by OS = 5",
     ):
         assert f"Option: {text}" in output
-    assert "Section Length: -1" in output  # unknown, because the section grows
-    assert output.count("Option: End of Options") == 6  # every block except the packet without options
+    assert "Section Length: -1" in output  # The section's length is unknown (-1), because the section grows.
+    assert output.count("Option: End of Options") == 6  # Every block has options, except one packet.
     assert "Expert Info" not in output
 
 
@@ -109,8 +109,8 @@ def test_capinfos_reports_strict_time_order(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "tick"), [("pcap", 1000), ("nsecpcap", 1), ("pcapng", 1)])
-def test_read_file_rewritten_by_editcap(tmp_path, form, tick):
-    # Classic pcap has one interface, no directions and no comments.
+def test_packets_rewritten_by_editcap_are_read_back(tmp_path, form, tick):
+    # Classic pcap has a single interface, no directions and no comments.
     with PcapngWriter.create(tmp_path / "a.pcapng") as writer:
         tun = writer.add_interface("tun0")
         for n in range(3):
@@ -127,7 +127,7 @@ def test_read_file_rewritten_by_editcap(tmp_path, form, tick):
         ]
 
 
-def test_read_file_merged_by_mergecap(tmp_path):
+def test_packets_merged_by_mergecap_are_read_back(tmp_path):
     written = two_interfaces(tmp_path / "a.pcapng")
     with PcapngWriter.create(tmp_path / "b.pcapng") as writer:
         writer.write(writer.add_interface("tun7"), DATAGRAM, time_ns=NOW - 1)
@@ -141,7 +141,7 @@ def test_read_file_merged_by_mergecap(tmp_path):
     ]
 
 
-# ---- round trips ---------------------------------------------------------------------------------------------------
+# ---- files that are written and read back ---------------------------------------------------------------------------
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 packets = st.tuples(
@@ -179,7 +179,7 @@ def test_create_writes_readable_file(tmp_path):
         assert not file.closed
 
 
-def test_pipe_is_read_while_written():
+def test_packets_in_pipe_are_read_while_written():
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb", buffering=0) as source, os.fdopen(writing, "wb", buffering=0) as sink:
         writer = PcapngWriter(sink)
@@ -191,14 +191,14 @@ def test_pipe_is_read_while_written():
         assert not sink.closed
 
 
-def test_callers_file_has_each_packet_at_once(tmp_path):
+def test_write_to_buffered_file_flushes_each_packet(tmp_path):
     with (tmp_path / "buffered").open("wb", buffering=1 << 20) as file:
         writer = PcapngWriter(file)
         writer.write(writer.add_interface("tun0"), DATAGRAM, time_ns=NOW)
         assert [r.data for r in read_pcapng(file.name)] == [DATAGRAM]
 
 
-def test_killed_writer_leaves_every_packet(tmp_path):
+def test_killed_writer_process_loses_no_packet(tmp_path):
     script = """
 import os, signal, sys
 from tunlab.recorder import PcapngWriter
@@ -221,7 +221,7 @@ def test_undecodable_text_is_escaped():
     assert next(read_pcapng(file.getvalue())).interface.name == r"t\udcff"
 
 
-# ---- unencodable values ------------------------------------------------------------------------------------------
+# ---- values that the writer cannot encode --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,8 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         (LINKTYPE_RAW, b"", None),
         (LINKTYPE_RAW, b"\x60" + bytes(39), None),
         (LINKTYPE_IPV6, b"\x60" + bytes(39), None),
-        (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),  # a test may send a wrong version
+        # The first nibble is 5, because a test may send a wrong version.
+        (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),
         (12, DATAGRAM, DATAGRAM),
         (LINKTYPE_NULL, b"\x18\0\0\0" + DATAGRAM, None),
         (LINKTYPE_NULL, b"\x02\0\0\0", None),
@@ -315,10 +316,10 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         (LINKTYPE_ETHERNET, b"", None),
         (LINKTYPE_ETHERNET, FRAME[:20], DATAGRAM[:6]),
         (LINKTYPE_ETHERNET, MACS + b"\x08\x00\x45\0\0\x09" + bytes(16), b"\x45\0\0\x09" + bytes(16)),
-        (LINKTYPE_ETHERNET, FRAME + bytes(30), DATAGRAM + bytes(30)),  # too long for padding
+        (LINKTYPE_ETHERNET, FRAME + bytes(30), DATAGRAM + bytes(30)),  # The frame is too long to have padding.
         (LINKTYPE_LINUX_SLL, bytes(10), None),
         (147, DATAGRAM, None),
     ],
 )
-def test_extract_ipv4_without_ipv4_is_none_and_malformed_is_kept(linktype, data, expected):
+def test_extract_ipv4_returns_none_without_ipv4_and_keeps_malformed_packet(linktype, data, expected):
     assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, data, len(data))) == expected

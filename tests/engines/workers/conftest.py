@@ -22,12 +22,12 @@ from tunlab.engines.containers import container_labels
 from tunlab.engines.images.suite_image import ensure_suite_image
 from tunlab.errors import EngineError
 
-TIMEOUT = 120.0  # seconds
+TIMEOUT = 120.0  # seconds to wait for a pytest run's output
 
 
 @pytest.fixture(scope="session")
 def specs(engine_specs):
-    """The specs of the engines."""
+    """The engines that the tests use, as values of --tunlab-workers."""
     return engine_specs
 
 
@@ -107,7 +107,7 @@ class Run:
         (os.killpg if group else os.kill)(self.pid, number)
 
     def ended(self):
-        """Read until it exits; return self, with `status` and the complete `text`."""
+        """Read until pytest exits; return self, with `status` and the complete `text`."""
         while self._read():
             pass
         self.status = self._process.wait(TIMEOUT)
@@ -136,7 +136,7 @@ class Run:
 
 @pytest.fixture
 def start(pytester, engine_specs, request):
-    """`start("unix://…*2", "-x")` runs pytest in pytester's directory, with worker specs and pytest's options."""
+    """A function: `start("unix://…*2", "-x")` runs pytest in pytester's directory, with worker specs and options."""
     runs = []
 
     def start(*arguments, prefix=(), environment=(), default_image=False, folder=None):
@@ -158,7 +158,7 @@ def start(pytester, engine_specs, request):
 
 @pytest.fixture(scope="session")
 def left_by():
-    """`left_by(pid, specs)` returns the remaining containers of that controller."""
+    """A function: `left_by(pid, specs)` returns the remaining containers of the controller with this process id."""
     return _left_by
 
 
@@ -171,7 +171,8 @@ def _left_by(pid, specs):
                 "label": [f"{container_labels.PID}={pid}", f"{container_labels.HOST}={container_labels.host_id()}"]
             }
             for each in engine.api.containers(all=True, filters=filters):
-                if each["State"] == "created":  # it was not started, so it does not exit
+                if each["State"] == "created":
+                    # A container that was never started does not exit, so do not wait for it.
                     found.append(each)
                     continue
                 with contextlib.suppress(EngineError), engine.translate_errors("wait"):

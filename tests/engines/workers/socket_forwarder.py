@@ -6,7 +6,7 @@ import threading
 
 
 class SocketForwarder:
-    """Forwards connections to `target`, the path of a unix socket, until `close`."""
+    """A forwarder of connections to the unix socket with the path `target`, until `close`."""
 
     def __init__(self, path, target):
         self.path, self._target = path, target

@@ -198,7 +198,7 @@ class TestController:
         assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
         assert "rootless: 2 workers, 24 tests" in run.text
 
-    def test_dist_each_with_rootless_and_container_workers(self, pytester, start, specs):
+    def test_dist_each_runs_tests_on_rootless_and_container_workers(self, pytester, start, specs):
         pytester.makepyfile(EXCHANGES)
         run = start(f"{specs[0]}*1", "rootless*1", "--dist=each").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 48}), run.text

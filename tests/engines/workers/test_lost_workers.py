@@ -73,7 +73,7 @@ def kill(spec, container):
 
 @pytest.fixture
 def waiting(pytester):
-    """A suite of 40 tests, of which the third on worker gw0 writes "waiting" and never ends."""
+    """A suite of 40 tests. The third test on the worker gw0 writes "waiting" and never ends."""
     pytester.makepyfile(THIRD_TEST_WAITS)
     pytester.makeconftest(KEEP_STDERR)
 
@@ -112,7 +112,7 @@ class TestLostContainer:
         assert "exit status 134" in text
         assert "Fatal Python error: Aborted" in text
 
-    def test_max_worker_restart_ends_run_with_number_of_tests_not_run(self, pytester, start, specs, left_by):
+    def test_max_worker_restart_reached_reports_number_of_tests_not_run(self, pytester, start, specs, left_by):
         pytester.makepyfile(
             """
             import os
@@ -148,16 +148,16 @@ class TestLostContainer:
 
 
 class TestLostEngine:
-    def test_lost_engine_tests_run_on_other_engine(self, start, specs, forwarder, waiting, left_by):
+    def test_tests_of_lost_engine_run_on_other_engine(self, start, specs, forwarder, waiting, left_by):
         here = specs[-1]
         run = start(f"{forwarder.spec}*1", f"{here}*1").until_waiting()
         forwarder.close()
         run.ended()
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 39}), run.text
         assert re.search(rf"^{re.escape(forwarder.spec)}: 1 worker, \d+ tests?, lost: ", run.text, re.MULTILINE)
-        assert left_by(run.pid, specs) == []  # containers of the lost engine exited when their streams closed
+        assert left_by(run.pid, specs) == []  # Containers of the lost engine exited when their streams closed.
 
-    def test_frozen_engine_tests_run_on_other_engine(self, pytester, start, specs, forwarder, waiting, left_by):
+    def test_tests_of_frozen_engine_run_on_other_engine(self, pytester, start, specs, forwarder, waiting, left_by):
         pytester.makeconftest(KEEP_STDERR + SHORT_TIMEOUTS)
         here = specs[-1]
         run = start(f"{forwarder.spec}*1", f"{here}*1").until_waiting()
@@ -236,7 +236,7 @@ class TestSignals:
         assert (run.text.count(" PASSED "), len(run.junit())) == (4, 4), run.text
         assert left_by(run.pid, specs) == []
 
-    def test_sigkill_makes_all_containers_exit(self, pytester, start, specs, left_by):
+    def test_sigkill_of_controller_makes_all_containers_exit(self, pytester, start, specs, left_by):
         pytester.makepyfile(STUCK)
         run = start(f"{specs[0]}*2").until(r"PASSED", times=4)
         run.signal(signal.SIGKILL)
@@ -245,5 +245,5 @@ class TestSignals:
         with Engine.connect(specs[0]) as engine:
             died = {"label": f"{container_labels.PID}={run.pid}", "event": "die"}
             events = list(engine.api.events(filters=died, since=0, until=int(time.time()) + 1, decode=True))
-        # worker_boot kills the worker in test_stuck; execnet would exit 15 seconds later, with status 1.
+        # worker_boot kills the worker in test_stuck with status 137. execnet would exit 15 seconds later with status 1.
         assert "137" in {each["Actor"]["Attributes"]["exitCode"] for each in events}

@@ -10,7 +10,7 @@ import pytest
 
 from tunlab.engines.workers.worker_boot import HELLO
 
-TIMEOUT = 60  # seconds
+TIMEOUT = 60  # seconds to wait for the worker
 
 
 @pytest.fixture
@@ -36,6 +36,6 @@ def test_worker_is_killed_when_stdin_closes_while_busy(worker):
     assert worker.wait(TIMEOUT) == -signal.SIGKILL
 
 
-def test_unclaimed_worker_exits_0_when_stdin_closes(worker):
+def test_worker_without_commands_exits_0_when_stdin_closes(worker):
     worker.stdin.close()
     assert worker.wait(TIMEOUT) == 0

@@ -129,7 +129,7 @@ class TestOptions:
             ("-pno:xdist", "--tunlab-workers needs pytest-xdist"),
         ],
     )
-    def test_conflicting_option_exits_4(self, pytester, start, option, message):
+    def test_option_that_conflicts_with_tunlab_workers_exits_4(self, pytester, start, option, message):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("rootless*1", option, default_image=True).ended()
         assert run.status == 4, run.text
@@ -137,7 +137,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("options", ["-n auto", "-n0", "--tx=popen --tx=popen"])
     @pytest.mark.parametrize("source", ["ini", "environment"])
-    def test_tunlab_workers_override_n_and_tx_of_ini_and_environment(self, pytester, start, source, options):
+    def test_tunlab_workers_option_overrides_n_and_tx_of_ini_and_environment(self, pytester, start, source, options):
         pytester.makepyfile("def test_one(): pass\n")
         if source == "ini":
             pytester.makeini(f"[pytest]\naddopts = {options}\n")
@@ -146,13 +146,13 @@ class TestOptions:
         assert run.status == 0, run.text
         assert "rootless: 1 worker, 1 test" in run.text
 
-    def test_collect_only_connects_to_no_engine(self, pytester, start):
+    def test_collect_only_run_connects_to_no_engine(self, pytester, start):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("unix:///nonexistent/engine.sock*1", "--collect-only", default_image=True).ended()
         assert run.status == 0, run.text
         assert "test_one" in run.text
 
-    def test_rootless_without_user_namespaces_exits_69(self, pytester, start, without_capabilities):
+    def test_rootless_worker_without_user_namespaces_exits_69(self, pytester, start, without_capabilities):
         pytester.makepyfile("def test_one(): pass\n")
         run = start("rootless*1", prefix=without_capabilities, default_image=True).ended()
         assert run.status == 69, run.text

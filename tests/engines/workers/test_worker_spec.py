@@ -35,7 +35,7 @@ class TestParseWorkerSpecs:
             (["local*2", "ctx:b*1", "local*3"], [("local", 5), ("ctx:b", 1)]),
         ],
     )
-    def test_parse_returns_engines_and_numbers_of_workers(self, values, expected):
+    def test_parse_worker_specs_returns_engines_and_numbers_of_workers(self, values, expected):
         assert parse_worker_specs(values) == [WorkerSpec(*each) for each in expected]
 
     @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ class TestParseWorkerSpecs:
             (["local", "local*2"], "has local twice"),
         ],
     )
-    def test_parse_invalid_value_raises_engine_error(self, values, message):
+    def test_parse_worker_specs_invalid_value_raises_engine_error(self, values, message):
         with pytest.raises(EngineError) as raised:
             parse_worker_specs(values)
         assert message in str(raised.value)
@@ -74,13 +74,13 @@ class TestCompat:
             (environment(tunlab="0.1.1"), "has tunlab 0.1.1, but this machine has 0.1.0"),
         ],
     )
-    def test_incompatible_worker_raises_engine_error(self, worker, message):
+    def test_check_compatible_incompatible_worker_raises_engine_error(self, worker, message):
         with pytest.raises(EngineError) as raised:
             check_compatible(environment(), worker, engine="local", image="mine")
         assert message in str(raised.value)
         assert str(raised.value).startswith("local: the image mine ")
 
-    def test_compatible_worker_raises_nothing(self):
+    def test_check_compatible_accepts_compatible_worker(self):
         worker = environment(python="3.13.1", pytest="9.2.7", plugins={"more": "1"})
         check_compatible(environment(plugins={"pytest_html": "4"}), worker, engine="local", image="mine")
 
@@ -196,7 +196,7 @@ class TestStreamBridge:
             )
 
             def send():
-                for start in range(0, len(frames), 7919):  # chunks that do not end with a frame
+                for start in range(0, len(frames), 7919):  # Send chunks that do not end at the end of a frame.
                     near.sendall(frames[start : start + 7919])
                 near.shutdown(socket.SHUT_WR)
 

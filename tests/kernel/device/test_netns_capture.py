@@ -22,7 +22,7 @@ def capture(netns):
         yield capture
 
 
-def test_packets_of_later_interface_in_both_directions(capture, tun, echo_request):
+def test_capture_includes_both_directions_of_interface_created_later(capture, tun, echo_request):
     request = echo_request()
     before = time.time_ns()
     tun.write(request)
@@ -40,12 +40,12 @@ def test_packets_of_later_interface_in_both_directions(capture, tun, echo_reques
     assert len(again) == 4
 
 
-def test_packets_include_packet_that_kernel_drops(capture, tun, echo_request):
+def test_capture_includes_packet_that_kernel_drops(capture, tun, echo_request):
     tun.write(echo_request(bad_checksum=True))
     assert [each.packet.data for each in capture.packets()] == [echo_request(bad_checksum=True)]
 
 
-def test_packets_on_lo_appear_once(capture, netns):
+def test_captured_packet_on_lo_appears_once(capture, netns):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
         sender.sendto(b"hello", sender.getsockname())
@@ -56,14 +56,14 @@ def test_packets_on_lo_appear_once(capture, netns):
     ]
 
 
-def test_packets_of_veth_ends_and_deleted_interface(capture, netns, rtnl):
+def test_capture_names_veth_ends_and_leaves_deleted_interface_unnamed(capture, netns, rtnl):
     rtnl.add_veth("left", "right")
     for name in ("left", "right"):
         rtnl.set_link(rtnl.link_index(name), up=True)
     rtnl.add_address(rtnl.link_index("left"), "10.7.7.1/24")
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("10.7.7.2", 9))
-        sender.send(b"who is it?")  # the kernel sends an ARP request first
+        sender.send(b"who is it?")  # The kernel sends an ARP request first.
     packets = capture.packets()
     assert [(each.ifname, each.hardware_type) for each in packets] == [("left", ARPHRD_ETHER), ("right", ARPHRD_ETHER)]
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -73,7 +73,7 @@ def test_packets_of_veth_ends_and_deleted_interface(capture, netns, rtnl):
     assert {each.ifname for each in capture.packets()[len(packets) :]} == {""}
 
 
-def test_link_down_does_not_end_capture(capture, tun, echo_request):
+def test_capture_continues_after_link_goes_down(capture, tun, echo_request):
     tun.down()
     tun.up()
     tun.write(echo_request())
@@ -83,24 +83,24 @@ def test_link_down_does_not_end_capture(capture, tun, echo_request):
 
 
 def numbered(datagram, number, size):
-    """Return a datagram with a number, to which nothing replies."""
+    """Return a datagram that contains a number and gets no reply."""
     return datagram(size=size, protocol=253, dst="10.9.9.9")[:-4] + number.to_bytes(4, "big")
 
 
 def numbers_in(packets):
-    """Return the numbers that `numbered` wrote."""
+    """Return the numbers in captured packets that `numbered` made."""
     return [int.from_bytes(each.packet.data[-4:], "big") for each in packets]
 
 
 class TestManyPackets:
-    """More packets than the kernel's buffer of 32 MiB, about 540 packets of 60,000 bytes."""
+    """Captures of more than the kernel's buffer of 32 MiB holds: about 540 packets of 60,000 bytes."""
 
     def write(self, tun, datagram, count, between=lambda: None):
         for number in range(count):
             tun.write(numbered(datagram, number, 60_000))
             between()
 
-    def test_lost_packets_are_counted_where_they_are_missing(self, capture, tun, datagram):
+    def test_lost_packets_are_counted_at_packet_after_gap(self, capture, tun, datagram):
         self.write(tun, datagram, 600)
         capture.drain()
         tun.write(numbered(datagram, 600, 60_000))
@@ -112,7 +112,7 @@ class TestManyPackets:
         assert [each.lost for each in packets] == [*[0] * (kept - 1), capture.dropped]
         assert capture.packets() == packets, "a second call must return the same"
 
-    def test_drained_in_time_keeps_first_and_last_packets(self, capture, tun, datagram):
+    def test_drain_before_overflow_keeps_first_and_last_packets(self, capture, tun, datagram):
         self.write(tun, datagram, 800, capture_drain.drain_all)
         packets = capture.packets()
         numbers, kept = numbers_in(packets), len(packets)
@@ -129,7 +129,7 @@ class TestManyPackets:
         self.write(tun, datagram, 20, capture_drain.drain_all)
 
 
-def test_drain_reads_only_if_buffer_is_nearly_full(capture, tun, datagram):
+def test_drain_reads_buffer_only_if_nearly_full(capture, tun, datagram):
     def is_empty():
         return not select.select([capture], [], [], 0)[0]
 
@@ -142,7 +142,7 @@ def test_drain_reads_only_if_buffer_is_nearly_full(capture, tun, datagram):
     assert is_empty()
 
 
-# Python 3.12 warns of a fork in a process with threads, and pytest-xdist has threads.
+# Python 3.12 warns of a fork in a process with threads, and pytest-xdist starts threads.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_drain_in_forked_child_does_nothing(capture, tun, datagram):
     for number in range(300):
@@ -154,7 +154,7 @@ def test_drain_in_forked_child_does_nothing(capture, tun, datagram):
     assert len(capture.packets()) == 300
 
 
-def test_open_netns_works_without_other_holders():
+def test_open_netns_works_after_all_other_descriptors_are_closed():
     netns = Netns.create()
     capture, identity = NetnsCapture.open(netns), netns.identity
     with TunDevice.create(netns) as tun:
@@ -165,14 +165,14 @@ def test_open_netns_works_without_other_holders():
         assert "tun0" in netns.read_proc("dev")
 
 
-def test_open_on_closed_namespace_raises():
+def test_open_in_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         NetnsCapture.open(netns)
 
 
-def test_close_may_be_called_again_and_batches_descriptors(netns):
+def test_close_passes_descriptors_to_guardian_in_batches(netns):
     waiting = []
     for _ in range(20):
         capture = NetnsCapture.open(netns)

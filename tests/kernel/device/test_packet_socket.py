@@ -73,7 +73,7 @@ def test_tun_packets_are_equal_with_and_without_link_header(netns, tun, echo_req
 
 
 @pytest.mark.parametrize(("data", "protocol"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
-def test_send_protocol_follows_ip_version(netns, data, protocol):
+def test_send_default_protocol_follows_ip_version(netns, data, protocol):
     with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
         packets.send(data)
@@ -87,7 +87,7 @@ def test_send_protocol_argument_is_used(netns):
         assert struct.unpack(">HH", device.read()[:4]) == (0, 0x88B5)
 
 
-def test_recv_returns_both_directions(packets, tun, echo_request):
+def test_recv_returns_received_and_sent_packets(packets, tun, echo_request):
     tun.write(echo_request())
     assert tun.wait(5)
     reply = tun.read()
@@ -100,13 +100,13 @@ def test_recv_returns_both_directions(packets, tun, echo_request):
     assert all(packet.checksum_ready for packet in received)
 
 
-def test_recv_ignores_own_packets(packets, tun):
+def test_recv_ignores_packets_sent_by_same_socket(packets, tun):
     packets.send(b"\x50")
     assert packets.recv() is None
     assert tun.read() == b"\x50"
 
 
-def test_recv_on_other_socket_returns_sent_packet(netns, packets, tun):
+def test_recv_returns_packet_sent_by_another_socket(netns, packets, tun):
     with PacketSocket(netns, "tun0") as other:
         packets.send(b"\x50")
         assert other.wait(5)
@@ -131,7 +131,7 @@ def test_recv_ignores_other_interfaces(netns, packets):
     assert packets.recv() is None
 
 
-def test_recv_ignores_packets_before_binding(netns, tun, echo_request):
+def test_recv_ignores_packets_sent_before_binding(netns, tun, echo_request):
     tun.write(echo_request())
     with PacketSocket(netns, "tun0") as packets:
         assert packets.recv() is None
@@ -155,7 +155,7 @@ def test_recv_returns_whole_packet_of_every_size(packets, tun, datagram, size):
     assert packets.recv().data == data
 
 
-def test_dropped_counts_lost_packets(netns, tun, datagram):
+def test_dropped_counts_packets_lost_to_full_buffer(netns, tun, datagram):
     with PacketSocket(netns, "tun0") as packets:
         assert packets.dropped == 0
         packets._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -222,7 +222,7 @@ def test_send_above_mtu_raises_emsgsize(packets, tun):
     assert raised.value.errno == errno.EMSGSIZE
 
 
-def test_send_zero_bytes_raises(packets, tun):
+def test_send_zero_bytes_raises_einval(packets, tun):
     with pytest.raises(KernelError) as raised:
         packets.send(b"")
     assert raised.value.errno == errno.EINVAL
@@ -255,7 +255,7 @@ def test_socket_opened_on_down_link_works_after_up(netns):
         assert device.read() == b"\x50"
 
 
-def test_send_and_recv_after_deletion_raise(packets, tun):
+def test_send_and_recv_on_deleted_interface_raise(packets, tun):
     tun.rtnl.delete_link(tun.ifindex)
     assert packets.wait(5)
     with pytest.raises(KernelError):
@@ -290,7 +290,7 @@ def test_received_packet_is_immutable(packets, tun, echo_request):
         packet.time = 0
 
 
-def test_open_without_capability_error_names_it(run_python):
+def test_open_without_capability_error_names_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns

@@ -17,12 +17,13 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER, IP_PMTUDISC_OMIT: fragment long datagrams
+        # IP_MTU_DISCOVER = IP_PMTUDISC_OMIT: the kernel fragments long datagrams.
+        sender.setsockopt(socket.IPPROTO_IP, 10, 5)
         for _ in range(count):
             sender.sendto(payload, dst)
 
 
-# ---- creation
+# ---- creation of devices
 
 
 def test_create_adds_device_only_to_its_namespace(netns, tun):
@@ -38,10 +39,10 @@ def test_create_tap_has_hardware_address(netns):
         assert len(tap.hardware_address) == 17
         tap.hardware_address = "02:00:00:00:00:42"
         assert tap.hardware_address == "02:00:00:00:00:42"
-        assert tap.link.kind == "tun"  # the kernel has one kind for TUN and TAP
+        assert tap.link.kind == "tun"  # The kernel has one link kind for TUN and TAP.
 
 
-def test_create_name_pattern_is_numbered(netns):
+def test_create_with_name_pattern_numbers_device(netns):
     with TunDevice.create(netns, "vpn%d") as first, TunDevice.create(netns, "vpn%d") as second:
         assert (first.ifname, second.ifname) == ("vpn0", "vpn1")
 
@@ -52,7 +53,7 @@ def test_create_accepts_15_character_name(netns):
 
 
 @pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "..", "a b"])
-def test_create_invalid_name_error_explains(netns, name):
+def test_create_invalid_name_error_gives_reason(netns, name):
     with pytest.raises(KernelError) as raised:
         TunDevice.create(netns, name)
     assert raised.value.errno == errno.EINVAL
@@ -65,7 +66,7 @@ def test_create_device_is_down_without_address(netns):
         assert (link.up, link.mtu, link.txqueuelen, device.addresses) == (False, 1500, 500, [])
 
 
-def test_configure_sets_everything(netns):
+def test_configure_sets_addresses_mtu_queue_length_and_link_up(netns):
     with TunDevice.create(netns) as device:
         device.configure(["10.1.2.1/24", "10.1.3.1/24"], mtu=1400)
         link = device.link
@@ -120,7 +121,7 @@ def test_create_in_closed_namespace_raises():
         TunDevice.create(netns)
 
 
-def test_create_without_capability_error_names_it(run_python):
+def test_create_without_capability_error_names_capability(run_python):
     source = """
         import os
         from tunlab.errors import PrivilegeError
@@ -151,7 +152,7 @@ def test_fd_is_nonblocking_and_close_on_exec(tun):
     assert tun.fileno() == tun.fd
 
 
-# ---- persistence, attach, close
+# ---- persistence, attach and close of devices
 
 
 def test_attach_persistent_device_works(netns, datagram):
@@ -215,14 +216,14 @@ def test_device_works_after_namespace_is_closed(echo_request):
 
 
 @pytest.mark.parametrize("order", [("tun", "rtnl", "netns"), ("netns", "rtnl", "tun"), ("rtnl", "netns", "tun")])
-def test_close_works_in_every_order(order):
+def test_device_namespace_and_rtnl_close_in_any_order(order):
     netns = Netns.create()
     held = {"netns": netns, "tun": TunDevice.create(netns), "rtnl": Rtnl(netns)}
     for name in order:
         held[name].close()
 
 
-def test_deleted_device_methods_raise_ebadfd(netns, tun):
+def test_methods_of_deleted_device_raise_ebadfd(netns, tun):
     tun.rtnl.delete_link(tun.ifindex)
     for attempt in (tun.read, tun.read_all, tun.discard_all, lambda: tun.wait(5), lambda: tun.write(b"E" * 20)):
         with pytest.raises(KernelError, match="the device or its namespace was deleted") as raised:
@@ -253,10 +254,10 @@ def test_wait_during_deletion_raises(netns, tun):
         assert failed == [errno.EBADFD]
 
 
-# ---- configuration
+# ---- configuration of devices
 
 
-def test_mtu_is_read_and_set(tun):
+def test_mtu_can_be_set_and_is_read_back(tun):
     assert tun.mtu == 1500
     tun.mtu = 1280
     assert tun.mtu == 1280
@@ -264,20 +265,20 @@ def test_mtu_is_read_and_set(tun):
         tun.mtu = 20
 
 
-def test_addresses_are_added_and_replaced(tun):
+def test_add_address_adds_and_set_address_replaces(tun):
     tun.add_address("10.1.3.1/24")
     assert [address.cidr for address in tun.addresses] == ["10.1.2.1/24", "10.1.3.1/24"]
     tun.set_address("10.9.9.1/30")
     assert [address.cidr for address in tun.addresses] == ["10.9.9.1/30"]
 
 
-def test_add_address_with_peer(tun):
+def test_add_address_with_peer_routes_to_peer(tun):
     tun.add_address("10.5.0.1/32", peer="10.5.0.2")
     send(tun.netns, b"peer", dst=("10.5.0.2", 9))
     assert tun.read().endswith(b"peer")
 
 
-def test_up_and_down(tun):
+def test_up_and_down_change_link_state(tun):
     tun.down()
     assert not tun.link.up
     tun.up()
@@ -316,12 +317,12 @@ def test_set_offload_invalid_combination_raises(netns):
         assert raised.value.errno == errno.EINVAL
 
 
-def test_read_returns_whole_unsegmented_packet(netns):
+def test_read_with_offload_returns_whole_unsegmented_packet(netns):
     with TunDevice.create(netns, vnet_hdr=True) as device:
         device.configure(["10.1.2.1/24"])
         device.set_offload(TUN_F_CSUM | TUN_F_USO4 | TUN_F_USO6)
         with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.setsockopt(socket.IPPROTO_UDP, 103, 1400)  # UDP_SEGMENT
+            sender.setsockopt(socket.IPPROTO_UDP, 103, 1400)  # option UDP_SEGMENT
             sender.sendto(b"x" * 1400 * 40, ("10.1.2.2", 9))
         data = device.read()
         flags, gso_type, _, gso_size, _, _ = struct.unpack_from("<BBHHHH", data)
@@ -329,7 +330,7 @@ def test_read_returns_whole_unsegmented_packet(netns):
         assert len(data) == 10 + 28 + 1400 * 40
 
 
-# ---- owner and group
+# ---- owner and group of devices
 
 
 OWNED = """
@@ -362,23 +363,23 @@ OWNED = """
 
 OPEN_NODE = 'mount -t tmpfs none /mnt; mknod -m 666 /mnt/tun c 10 200; mount --bind /mnt/tun /dev/net/tun; exec "$@"'
 
-# The system call changes one thread; setresuid() of the C library changes all threads.
+# The raw system call changes only one thread, but setresuid() of the C library changes all threads.
 SETRESUID = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine, 117)
 
 
-def test_owner_may_attach_but_not_create(run_python):
+def test_owner_may_attach_to_device_but_not_create_one(run_python):
     source = OWNED.format(arguments="owner=65534", gid=0, setresuid=SETRESUID)
     output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
     assert output.split() == ["tun0", str(errno.EPERM)]
 
 
-def test_other_user_may_not_attach(run_python):
+def test_attach_by_other_user_raises(run_python):
     source = OWNED.format(arguments="owner=1234", gid=0, setresuid=SETRESUID)
     output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
     assert output.split() == [str(errno.EPERM), str(errno.EPERM)]
 
 
-def test_inaccessible_node_error_names_it(run_python):
+def test_create_without_device_node_error_names_dev_net_tun(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns

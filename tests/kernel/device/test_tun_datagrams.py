@@ -13,12 +13,13 @@ from tunlab.kernel.device.tun import TunDevice
 
 def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        sender.setsockopt(socket.IPPROTO_IP, 10, 5)  # IP_MTU_DISCOVER, IP_PMTUDISC_OMIT: fragment long datagrams
+        # IP_MTU_DISCOVER = IP_PMTUDISC_OMIT: the kernel fragments long datagrams.
+        sender.setsockopt(socket.IPPROTO_IP, 10, 5)
         for _ in range(count):
             sender.sendto(payload, dst)
 
 
-# ---- read
+# ---- reading datagrams
 
 
 def test_read_empty_queue_returns_none(tun):
@@ -72,7 +73,7 @@ def test_full_queue_increments_tx_dropped(netns):
         assert device.link.tx_dropped == 15
 
 
-def test_queue_holds_10000_datagrams(tun):
+def test_device_queue_holds_10000_datagrams(tun):
     send(tun.netns, b"x", count=10_000)
     assert (tun.discard_all()[0], tun.link.tx_dropped) == (10_000, 0)
 
@@ -104,7 +105,7 @@ def test_wait_returns_false_after_timeout(tun):
     assert tun.wait(0.001) is False
 
 
-def test_fd_works_with_epoll(tun):
+def test_fd_is_readable_in_epoll_when_datagram_waits(tun):
     with select.epoll() as epoll:
         epoll.register(tun, select.EPOLLIN)
         assert epoll.poll(0) == []
@@ -112,7 +113,7 @@ def test_fd_works_with_epoll(tun):
         assert epoll.poll(5) == [(tun.fd, select.EPOLLIN)]
 
 
-# ---- write
+# ---- writing datagrams
 
 
 def test_write_echo_request_is_answered(tun, echo_request):
@@ -151,13 +152,13 @@ def test_write_to_down_device_raises_eio(tun, echo_request):
     assert str(raised.value) == "write to tun0: the link is down (EIO); set it up first"
 
 
-def test_write_zero_bytes_raises(tun):
+def test_write_zero_bytes_raises_einval(tun):
     with pytest.raises(KernelError, match=r"there are 0 bytes to write \(EINVAL\); give a whole packet"):
         tun.write(b"")
 
 
 @pytest.mark.parametrize("nibble", [0, 1, 3, 5, 7, 15])
-def test_write_unknown_ip_version_raises(tun, nibble):
+def test_write_unknown_ip_version_raises_einval(tun, nibble):
     with pytest.raises(KernelError, match="first nibble of the packet must be 4 or 6") as raised:
         tun.write(bytes([nibble << 4]) + bytes(19))
     assert raised.value.errno == errno.EINVAL
@@ -169,12 +170,12 @@ def test_write_accepts_single_byte(tun):
     assert tun.link.rx_packets == 1
 
 
-def test_write_other_type_raises_type_error(tun):
+def test_write_str_raises_type_error(tun):
     with pytest.raises(TypeError):
         tun.write("text")
 
 
-# ---- packet information, TAP, queues
+# ---- devices with packet information, TAP devices, several queues
 
 
 def test_packet_information_precedes_each_datagram(netns, echo_request):
@@ -187,7 +188,7 @@ def test_packet_information_precedes_each_datagram(netns, echo_request):
         assert reply[4] == 0x45
 
 
-def test_packet_information_protocol_decides(netns):
+def test_write_uses_protocol_of_packet_information(netns):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"])
         device.write(struct.pack(">HH", 0, 0x0800) + b"\x55" * 20)
@@ -197,14 +198,14 @@ def test_packet_information_protocol_decides(netns):
         assert raised.value.errno == errno.EINVAL
 
 
-def test_packet_information_with_largest_datagram_is_whole(netns):
+def test_read_packet_information_with_largest_datagram_is_complete(netns):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"], mtu=65535)
         send(netns, bytes(65535 - 28))
         assert len(device.read()) == 65539
 
 
-def test_tap_carries_frames(netns, echo_request):
+def test_tap_reads_and_writes_ethernet_frames(netns, echo_request):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         tap.configure(["10.1.2.1/24"])
         tap.rtnl.add_neighbour(tap.ifindex, "10.1.2.2", "02:00:00:00:00:02")
@@ -216,7 +217,7 @@ def test_tap_carries_frames(netns, echo_request):
         assert frame.endswith(b"framed")
 
 
-def test_tap_short_frame_raises(netns):
+def test_tap_write_short_frame_raises(netns):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         tap.configure()
         with pytest.raises(KernelError, match="has 5 bytes and needs an Ethernet header"):
@@ -228,11 +229,11 @@ def test_multi_queue_device_distributes_flows(netns):
         first.configure(["10.1.2.1/24"])
         assert (second.ifname, second.ifindex, second.fd != first.fd) == ("tun0", first.ifindex, True)
         for _ in range(64):
-            send(netns, b"x")  # from a new port each time, so each is a flow
+            send(netns, b"x")  # Each call sends from a new port, so each datagram is a flow of its own.
         assert first.discard_all()[0] + second.discard_all()[0] == 64
 
 
-def test_multi_queue_closed_queue_leaves_other(netns):
+def test_multi_queue_device_works_after_one_queue_is_closed(netns):
     with TunDevice.create(netns, multi_queue=True) as first:
         first.configure(["10.1.2.1/24"])
         first.add_queue().close()

@@ -84,14 +84,14 @@ def test_interface_flags_unknown_mode_raises():
         (errno.EPERM, "a device cgroup forbids /dev/net/tun"),
     ],
 )
-def test_tun_node_error_missing_node_is_privilege_error(code, output):
+def test_tun_node_error_for_missing_node_is_privilege_error(code, output):
     error = tun_node_error(OSError(code, ""))
     assert isinstance(error, PrivilegeError)
     assert error.missing == "/dev/net/tun"
     assert output in str(error)
 
 
-def test_tun_node_error_other_errno_is_kernel_error():
+def test_tun_node_error_for_other_errno_is_kernel_error():
     error = tun_node_error(OSError(errno.EMFILE, "Too many open files"))
     assert type(error) is KernelError
     assert str(error) == "open /dev/net/tun: Too many open files (EMFILE)"
@@ -116,18 +116,18 @@ def test_open_tun_node_without_permission_error_shows_mode(run_python):
     assert "chmod 0666 /dev/net/tun" in output
 
 
-def test_open_tun_node_open_to_all_works(run_python):
+def test_open_tun_node_with_access_for_all_users_works(run_python):
     assert run_python(OPEN, nobody=True).strip() == "opened"
 
 
-def test_open_tun_node_missing_error_explains(run_python):
+def test_open_missing_tun_node_error_gives_reason(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
     output = run_python(OPEN, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
     assert "/dev/net/tun does not exist (ENOENT); load the driver (modprobe tun), or pass --device" in output
 
 
-def test_open_tun_node_without_driver_error_explains(run_python):
+def test_open_tun_node_without_driver_error_gives_reason(run_python):
     other = 'mount -t tmpfs none /dev/net; mknod /dev/net/tun c 10 201; exec "$@"'
     output = run_python(OPEN, prefix=["unshare", "--mount", "sh", "-ec", other, "sh"])
-    # In an unprivileged container the device cgroup forbids the other device number.
+    # In an unprivileged container, the device cgroup forbids the node's wrong device number.
     assert "/dev/net/tun has no driver behind it" in output or "a device cgroup forbids" in output

@@ -22,9 +22,9 @@ def has_ended(pidfd):
 
 @pytest.fixture
 def start_owner():
-    """Return a function that starts Python source as the owner of namespaces.
+    """Return a function that runs Python source in a new process, which creates namespaces.
 
-    The source prints process ids. The function returns the process and pidfds of the printed ids.
+    The source prints process ids. The function returns the new process, and a pidfd for each printed id.
     """
     started, pidfds = [], []
 
@@ -45,7 +45,7 @@ def start_owner():
     for process in started:
         process.kill()
         process.stdin.close()
-        process.stdout.close()  # only one line was read: a surviving program keeps the pipe open
+        process.stdout.close()  # Only one line was read, and a surviving program keeps the pipe open.
         process.wait()
 
 
@@ -62,7 +62,7 @@ FAMILY = """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
-def test_killed_owner_programs_are_killed(start_owner, number):
+def test_programs_of_killed_process_are_killed(start_owner, number):
     process, pidfds = start_owner(FAMILY + "    sys.stdin.read()")
     assert len(pidfds) == 4
     process.send_signal(number)
@@ -70,14 +70,14 @@ def test_killed_owner_programs_are_killed(start_owner, number):
     assert all(map(has_ended, pidfds))
 
 
-def test_exited_owner_programs_are_killed(start_owner):
+def test_programs_of_exited_process_are_killed(start_owner):
     process, pidfds = start_owner(FAMILY + "    sys.stdin.read()")
     process.stdin.close()
     assert process.wait() == 0
     assert all(map(has_ended, pidfds))
 
 
-def test_owner_after_os_exit_programs_are_killed(start_owner):
+def test_programs_of_process_that_calls_os_exit_are_killed(start_owner):
     process, pidfds = start_owner(FAMILY + "    sys.stdin.read()\n    import os; os._exit(3)")
     process.stdin.close()
     assert process.wait() == 3
@@ -104,7 +104,8 @@ def test_forked_child_does_not_keep_programs_alive(start_owner):
     process.kill()
     process.wait()
     assert all(map(has_ended, pidfds[:4]))
-    assert not select.select([pidfds[4]], [], [], 0)[0]  # it survives, because it is not in the namespace
+    # The fifth process survives, because it is not in the namespace.
+    assert not select.select([pidfds[4]], [], [], 0)[0]
 
 
 def test_forked_child_exit_kills_no_program(start_owner):
@@ -126,7 +127,7 @@ def test_forked_child_exit_kills_no_program(start_owner):
     assert process.stdout.readline().split() == [b"None", b"None", b"3"]
 
 
-def test_closed_namespace_programs_survive_owner(start_owner):
+def test_programs_in_closed_namespace_outlive_process(start_owner):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -140,7 +141,7 @@ def test_closed_namespace_programs_survive_owner(start_owner):
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_pinned_namespace_programs_survive_owner(start_owner, tmp_path):
+def test_programs_in_pinned_namespace_outlive_process(start_owner, tmp_path):
     source = """
         import sys
         from tunlab.kernel.namespace.netns import Netns
@@ -157,7 +158,7 @@ def test_pinned_namespace_programs_survive_owner(start_owner, tmp_path):
     assert not select.select(pidfds, [], [], 0)[0]
 
 
-def test_opened_namespace_is_not_watched(start_owner, netns):
+def test_programs_in_namespace_of_other_process_are_not_killed(start_owner, netns):
     with netns.popen(["sleep", "1000"]) as sleeper:
         source = """
             import sys
@@ -239,7 +240,7 @@ def test_killed_guardian_is_replaced(start_owner):
     assert all(map(has_ended, pidfds))
 
 
-def test_guardian_holds_no_inherited_descriptors(start_owner):
+def test_guardian_closes_inherited_descriptors(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -263,7 +264,7 @@ def test_guardian_holds_no_inherited_descriptors(start_owner):
     process.communicate(b"\n")
 
 
-def test_closed_namespace_is_released_by_guardian(start_owner):
+def test_guardian_releases_namespace_after_close(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -282,7 +283,7 @@ def test_closed_namespace_is_released_by_guardian(start_owner):
     process, pidfds = start_owner(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     held = None
-    while held != 1:  # the guardian handles messages later, but in order
+    while held != 1:  # The guardian handles messages later, but in order.
         held = sum(link.startswith("net:") for link in held_by(pid).values())
     process.communicate(b"\n")
 
@@ -290,12 +291,12 @@ def test_closed_namespace_is_released_by_guardian(start_owner):
 def held_by(pid):
     links = {}
     for fd in (entry.name for entry in Path(f"/proc/{pid}/fd").iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # The descriptor was closed meanwhile.
             links[fd] = str(Path(f"/proc/{pid}/fd/{fd}").readlink())
     return links
 
 
-def test_find_processes_finds_by_namespace_identity(netns):
+def test_find_processes_returns_processes_in_given_namespaces(netns):
     assert guardian.find_processes(()) == []
     with netns.popen(["sleep", "100"]) as sleeper:
         assert guardian.find_processes({netns.identity}) == [sleeper.pid]
@@ -339,7 +340,7 @@ def test_forked_child_does_not_watch_parents_namespace(start_owner):
     assert process.stdout.split() == [b"0", b"None"]
 
 
-def test_watch_same_namespace_twice_sends_one_message():
+def test_watch_called_twice_for_namespace_sends_one_message():
     with Netns.create() as netns:
         guardian.watch(netns.fd)
         guardian.watch(netns.fd)

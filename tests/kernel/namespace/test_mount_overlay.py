@@ -53,11 +53,11 @@ def test_overlay_replaces_dangling_symbolic_link(netns, tmp_path):
     assert link.is_symlink()
 
 
-def test_overlay_text_in_missing_directory_is_skipped(netns):
+def test_overlay_skips_text_for_missing_directory(netns):
     assert run(netns, MountOverlay(texts={"/no/such/directory/x": "x"}), "echo", "runs") == "runs\n"
 
 
-def test_overlay_creates_missing_directories_privately(netns, tmp_path):
+def test_overlay_missing_directories_are_not_created_on_machine(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("configured\n")
     targets = ["/etc/tunlab-new/one/x.conf", "/etc/tunlab-new/y.conf", "/etc/tunlab-z", "/usr/lib/tunlab-new/z"]
@@ -68,10 +68,10 @@ def test_overlay_creates_missing_directories_privately(netns, tmp_path):
     assert not any(Path(made).exists() for made in ("/etc/tunlab-new", "/etc/tunlab-z", "/usr/lib/tunlab-new"))
 
 
-def test_overlay_missing_directory_elsewhere_raises(netns, tmp_path):
+def test_overlay_missing_directory_below_tmp_raises(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("")
-    target = tmp_path / "new" / "x"  # /tmp is not in CREATABLE_BELOW
+    target = tmp_path / "new" / "x"  # /tmp is not in CREATABLE_BELOW, so tunlab does not create the directory.
     with pytest.raises(KernelError, match=f"mount {source} over {target}: "):
         run(netns, MountOverlay(files=((str(target), str(source)),)), "true")
 

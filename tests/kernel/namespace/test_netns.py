@@ -16,7 +16,7 @@ def own_identity():
     return status.st_dev, status.st_ino
 
 
-# ---- creation, opening, closing
+# ---- creation, opening and closing of namespaces
 
 
 def test_create_returns_new_namespace(netns, other_netns):
@@ -51,7 +51,7 @@ def identity_of_thread():
     return status.st_dev, status.st_ino
 
 
-def test_fd_is_close_on_exec(netns):
+def test_fd_of_namespace_is_close_on_exec(netns):
     assert not os.get_inheritable(netns.fd)
     assert netns.fileno() == netns.fd
 
@@ -93,12 +93,12 @@ def test_unclosed_namespace_emits_resource_warning():
         Netns.create()
 
 
-def test_current_is_namespace_of_thread():
+def test_current_is_namespace_of_calling_thread():
     with Netns.current() as netns:
         assert netns.identity == own_identity()
 
 
-def test_current_inside_call_is_entered_namespace(netns):
+def test_current_inside_call_is_namespace_of_call(netns):
     with netns.call(Netns.current) as again:
         assert again.identity == netns.identity
         assert again.fd != netns.fd
@@ -111,14 +111,14 @@ def test_of_process_returns_namespace_of_process(netns):
         sleeper.kill()
 
 
-def test_of_process_without_process_raises_enoent():
+def test_of_process_missing_process_raises_enoent():
     with pytest.raises(KernelError) as raised:
         Netns.of_process(2**22 + 1)
     assert raised.value.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/ns/uts", "/dev/null"])
-def test_open_other_file_raises_einval(path):
+def test_open_file_that_is_not_a_namespace_raises_einval(path):
     with pytest.raises(KernelError) as raised:
         Netns.open(path)
     assert raised.value.errno == errno.EINVAL
@@ -134,7 +134,7 @@ def test_open_directory_raises():
 def test_create_with_invalid_sysctl_leaks_no_descriptor():
     with pytest.raises(KernelError) as raised:
         Netns.create(sysctls={"net.ipv4.nonsense": "1"})
-    assert raised.value.errno == errno.ENOENT  # the leak check after each test fails for an open descriptor
+    assert raised.value.errno == errno.ENOENT  # The leak check after each test would find an open descriptor.
 
 
 def test_create_executes_no_program(tmp_path, run_python):
@@ -162,7 +162,7 @@ def test_create_does_not_load_pyroute2(run_python):
     assert run_python(source).split() == ["False", "False"]
 
 
-def test_create_without_capability_error_names_it(run_python):
+def test_create_without_capability_error_names_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -204,7 +204,7 @@ def test_enter_without_capability_raises(run_python, netns):
     assert output.split() == ["CAP_SYS_ADMIN", f"net:[{own_identity()[1]}]"]
 
 
-def test_create_at_user_limit_error_explains(run_python, with_whole_proc):
+def test_create_at_namespace_limit_error_gives_reason(run_python, with_whole_proc):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.netns import Netns
@@ -221,7 +221,7 @@ def test_create_at_user_limit_error_explains(run_python, with_whole_proc):
     assert "the maximum number of network namespaces (ENOSPC); close some" in run_python(source, prefix=with_whole_proc)
 
 
-# ---- use
+# ---- use of namespaces
 
 
 def test_call_returns_result(netns):
@@ -257,7 +257,7 @@ def test_call_may_be_nested(netns, other_netns):
     assert (inner, outer) == (other_netns.identity, netns.identity)
 
 
-def test_call_after_error_frees_sockets(netns):
+def test_call_that_raises_closes_sockets(netns):
     sockets = []
 
     def fail():
@@ -296,7 +296,7 @@ def test_socket_invalid_family_raises_kernel_error(netns):
     assert raised.value.errno == errno.EPROTONOSUPPORT
 
 
-def test_socket_raw_without_capability_error_names_it(run_python):
+def test_raw_socket_without_capability_error_names_capability(run_python):
     source = """
         import socket
         from tunlab.errors import PrivilegeError
@@ -312,7 +312,7 @@ def test_socket_raw_without_capability_error_names_it(run_python):
     assert output.split() == ["CAP_NET_RAW", "CAP_NET_RAW"]
 
 
-def test_socket_ping_needs_no_capability(netns):
+def test_icmp_datagram_socket_needs_no_capability(netns):
     netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP).close()
 
 
@@ -331,10 +331,10 @@ def test_read_proc_missing_file_raises(netns):
     assert raised.value.errno == errno.ENOENT
 
 
-# ---- pinning
+# ---- pinning namespaces to files
 
 
-def test_pin_namespace_outlives_descriptor(tmp_path):
+def test_pinned_namespace_outlives_descriptor(tmp_path):
     path = tmp_path / "net"
     with Netns.create() as netns:
         netns.pin(path)
@@ -392,7 +392,7 @@ def test_unpin_missing_file_raises(tmp_path):
     assert raised.value.errno == errno.ENOENT
 
 
-def test_open_pin_without_mount_raises_einval(tmp_path, netns):
+def test_open_pin_file_without_mount_raises_einval(tmp_path, netns):
     path = tmp_path / "net"
     path.touch()
     with pytest.raises(KernelError, match="is not a network namespace"):

@@ -50,7 +50,7 @@ def test_popen_shell_raises_type_error(netns):
         netns.popen(["true"], shell=True)
 
 
-def test_popen_missing_program_error_names_it(netns):
+def test_popen_missing_program_error_names_program(netns):
     with pytest.raises(KernelError) as raised:
         netns.run(["no-such-program"])
     assert raised.value.errno == errno.ENOENT
@@ -60,19 +60,19 @@ def test_popen_missing_program_error_names_it(netns):
     )
 
 
-def test_popen_missing_cwd_error_names_it(netns):
+def test_popen_missing_cwd_error_names_directory(netns):
     with pytest.raises(KernelError, match="there is no directory '/no/such'"):
         netns.run(["true"], cwd="/no/such")
 
 
-def test_popen_not_executable_error_names_it(netns, tmp_path):
+def test_popen_file_without_execute_permission_error_names_file(netns, tmp_path):
     (tmp_path / "file").touch(mode=0o644)
     with pytest.raises(KernelError, match="is not executable") as raised:
         netns.run([tmp_path / "file"])
     assert not isinstance(raised.value, PrivilegeError)
 
 
-def test_popen_wrong_format_error_names_it(netns, tmp_path):
+def test_popen_file_of_wrong_format_error_names_file(netns, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"\x7fnothing")
     file.chmod(0o755)
@@ -80,7 +80,7 @@ def test_popen_wrong_format_error_names_it(netns, tmp_path):
         netns.run([file])
 
 
-def test_processes_lists_only_those_in_namespace(netns, other_netns):
+def test_processes_lists_only_processes_in_namespace(netns, other_netns):
     with netns.popen(["sleep", "100"]) as sleeper:
         assert netns.processes() == [sleeper.pid]
         assert other_netns.processes() == []
@@ -103,7 +103,7 @@ def test_kill_processes_empty_namespace_returns_nothing(netns):
     assert netns.kill_processes() == []
 
 
-def test_kill_processes_machine_namespace_raises():
+def test_kill_processes_in_namespace_of_machine_raises():
     with Netns.current() as netns, pytest.raises(KernelError) as raised:
         netns.kill_processes()
     assert raised.value.errno == errno.EBUSY
@@ -121,7 +121,7 @@ def test_kill_processes_spares_self_and_ancestors(netns, run_python):
     assert netns.call(run_python, source, prefix=["sh", "-c", '"$@"; exit $?', "sh"]).strip() == "alive"
 
 
-def test_of_process_without_permission_error_explains(netns, run_python):
+def test_of_process_without_permission_error_gives_reason(netns, run_python):
     source = """
         import sys
         from tunlab.errors import KernelError
@@ -153,7 +153,7 @@ def test_kill_processes_other_user_error_names_process(run_python):
     assert run_python(source).strip() == "done"
 
 
-def test_kill_programs_kills_and_reaps(netns):
+def test_kill_programs_kills_programs_and_leaves_no_zombie(netns):
     netns.run(["true"])
     sleeper = netns.popen(["sleep", "1000"], stdout=subprocess.PIPE)
     pid = sleeper.pid
@@ -170,7 +170,7 @@ def test_kill_programs_accepts_exited_program(netns):
     assert netns.kill_programs() == []
 
 
-def test_run_interrupted_forgets_program(netns):
+def test_run_after_timeout_keeps_no_reference_to_program(netns):
     with pytest.raises(subprocess.TimeoutExpired):
         netns.run(["sleep", "1000"], timeout=0.01)
     assert netns._programs == []

@@ -43,7 +43,7 @@ def test_enter_moves_one_thread_between_namespaces(several):
     assert visited == [netns.identity for netns in several]
 
 
-def test_kill_programs_in_kills_in_every_namespace(several):
+def test_kill_programs_in_kills_programs_of_every_namespace(several):
     programs = [netns.popen(["sleep", "600"]) for netns in several]
     assert kill_programs_in(several) == sorted(program.pid for program in programs)
     assert [program.returncode for program in programs] == [-9, -9, -9]

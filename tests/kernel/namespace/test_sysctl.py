@@ -19,7 +19,7 @@ def test_create_disables_ipv6_on_every_interface(netns, which):
 
 
 @pytest.mark.parametrize(("name", "value"), sysctl.WITH_IPV6)
-def test_create_with_ipv6_enables_it_without_autoconfiguration(name, value):
+def test_create_with_ipv6_disables_autoconfiguration(name, value):
     with Netns.create(ipv6=True) as netns:
         assert netns.sysctl(name) == value
 
@@ -46,7 +46,7 @@ def test_set_sysctl_accepts_slashes_for_dotted_interface(netns, rtnl):
     assert netns.sysctl("net/ipv4/conf/br0.5/rp_filter") == "2"
 
 
-def test_sysctl_path_dots_and_slashes_are_equal():
+def test_sysctl_path_accepts_dots_and_slashes():
     assert sysctl.sysctl_path("net.ipv4.ip_forward") == sysctl.sysctl_path("net/ipv4/ip_forward")
     assert sysctl.sysctl_path("net.ipv4.ip_forward") == "/proc/sys/net/ipv4/ip_forward"
 
@@ -60,20 +60,20 @@ def test_sysctl_path_invalid_name_raises(name):
     assert raised.value.errno == errno.EINVAL
 
 
-def test_unknown_sysctl_error_explains(netns):
+def test_sysctl_with_unknown_name_error_gives_reason(netns):
     for attempt in (lambda: netns.sysctl("net.ipv4.nonsense"), lambda: netns.set_sysctl("net.ipv4.nonsense", 1)):
         with pytest.raises(KernelError, match="this kernel has no such sysctl") as raised:
             attempt()
         assert raised.value.errno == errno.ENOENT
 
 
-def test_rejected_value_error_explains(netns):
+def test_set_sysctl_rejected_value_error_gives_reason(netns):
     with pytest.raises(KernelError, match="the kernel rejects this value") as raised:
         netns.set_sysctl("net.ipv4.ip_forward", "perhaps")
     assert raised.value.operation == "sysctl net.ipv4.ip_forward=perhaps"
 
 
-def test_set_sysctl_without_capability_error_names_it(run_python):
+def test_set_sysctl_without_capability_error_names_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -115,7 +115,7 @@ def test_set_sysctl_works_with_read_only_proc(run_python):
     assert output.split() == [str(errno.EROFS), "0", "0", "1", str(errno.EROFS)]
 
 
-def test_set_sysctl_locked_read_only_proc_error_explains(run_python):
+def test_set_sysctl_with_locked_read_only_proc_error_gives_reason(run_python):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.netns import Netns

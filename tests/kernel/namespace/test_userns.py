@@ -9,7 +9,7 @@ from tunlab.kernel.namespace.userns import enter_user_namespace
 
 LAUNCHER = ("-m", "tunlab.kernel.namespace.userns")
 
-# A program that does what tests do: it uses a namespace, a TUN, addresses, packets, packet sockets and programs.
+# This program uses all that tests use: a namespace, a TUN, addresses, packets, packet sockets and programs.
 EVERYTHING = """
     import os, socket
     from tunlab.kernel.network.counters import read_counters
@@ -37,16 +37,16 @@ EVERYTHING = """
 """
 
 
-def test_launcher_without_root_everything_works(run_python):
+def test_userns_command_without_root_allows_every_feature(run_python):
     assert run_python(EVERYTHING, nobody=True, launcher=LAUNCHER).strip() == "everything works"
 
 
-def test_enter_user_namespace_without_root_everything_works(run_python):
+def test_enter_user_namespace_without_root_allows_every_feature(run_python):
     enter = "\n    from tunlab.kernel.namespace.userns import enter_user_namespace\n    enter_user_namespace()"
     assert run_python(enter + EVERYTHING, nobody=True).strip() == "everything works"
 
 
-def test_launcher_inaccessible_tun_node_is_only_error(run_python):
+def test_userns_command_with_inaccessible_tun_node_fails_only_there(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -64,7 +64,7 @@ def test_launcher_inaccessible_tun_node_is_only_error(run_python):
     )
 
 
-def test_without_user_namespace_creation_is_refused(run_python):
+def test_create_netns_without_root_error_names_userns_command(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -78,7 +78,7 @@ def test_without_user_namespace_creation_is_refused(run_python):
     assert output.strip().endswith("python -m tunlab.kernel.namespace.userns PROGRAM")
 
 
-def test_launcher_programs_keep_capabilities(run_python):
+def test_programs_of_userns_command_keep_capabilities(run_python):
     source = """
         import subprocess
         print(subprocess.check_output(["grep", "Cap", "/proc/self/status"], text=True))
@@ -123,8 +123,8 @@ def test_enter_user_namespace_with_threads_raises(run_python):
     )
 
 
-def test_enter_user_namespace_at_limit_zero_error_explains(run_python, with_whole_proc):
-    # A user namespace has its own limit, so the machine's stays as it is.
+def test_enter_user_namespace_at_limit_zero_error_gives_reason(run_python, with_whole_proc):
+    # The new user namespace has its own limit, so the machine's limit stays as it is.
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.userns import enter_user_namespace
@@ -144,7 +144,7 @@ def test_enter_user_namespace_at_limit_zero_error_explains(run_python, with_whol
 
 
 @pytest.mark.parametrize("name", sorted(userns._SYSCTLS))
-def test_find_obstacle_explains_each_sysctl(name, tmp_path, monkeypatch):
+def test_find_obstacle_gives_reason_for_each_sysctl(name, tmp_path, monkeypatch):
     bad, reason, remedy = userns._SYSCTLS[name]
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(bad + "\n")
@@ -155,16 +155,16 @@ def test_find_obstacle_explains_each_sysctl(name, tmp_path, monkeypatch):
     assert userns.find_obstacle() is None
 
 
-def test_find_obstacle_on_test_machine_is_none():
+def test_find_obstacle_on_this_machine_returns_none():
     assert userns.find_obstacle() is None
 
 
-def test_launcher_without_program_prints_usage(run_python, capfd):
+def test_userns_command_without_program_prints_usage(run_python, capfd):
     assert userns.main([]) == 64
     assert capfd.readouterr().err.startswith("usage: python -m tunlab.kernel.namespace.userns PROGRAM")
 
 
-def test_launcher_missing_program_prints_one_message(run_python):
+def test_userns_command_missing_program_prints_one_message(run_python):
     source = "import sys; from tunlab.kernel.namespace import userns; sys.exit(userns.main(['no-such-program']))"
     output = run_python(source, status=71)
     assert output.strip() == (
@@ -173,7 +173,7 @@ def test_launcher_missing_program_prints_one_message(run_python):
     )
 
 
-def test_launcher_passes_arguments_and_exit_status(run_python):
+def test_userns_command_passes_arguments_and_exit_status(run_python):
     assert (
         run_python("import sys; print(sys.argv[1:]); sys.exit(0)", "a", "b c", launcher=LAUNCHER).strip()
         == "['a', 'b c']"
@@ -208,7 +208,7 @@ REFUSED = """
 """
 
 
-def test_enter_user_namespace_root_without_setfcap_raises_first(run_python):
+def test_enter_user_namespace_without_setfcap_raises_before_entering(run_python):
     output = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
     assert output.strip() == (
         "PrivilegeError|True|enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is"
@@ -216,14 +216,14 @@ def test_enter_user_namespace_root_without_setfcap_raises_first(run_python):
     )
 
 
-def test_enter_user_namespace_read_only_proc_raises_first(run_python):
+def test_enter_user_namespace_read_only_proc_raises_before_entering(run_python):
     read_only = ["unshare", "--mount", "sh", "-ec", 'mount -o remount,bind,ro /proc; exec "$@"', "sh"]
     output = run_python(REFUSED, prefix=read_only)
     assert output.startswith("KernelError|True|map the user and group into the user namespace: Read-only file system")
 
 
-def test_enter_user_namespace_refused_mapping_error_explains(run_python, need):
-    # A security module that takes the capabilities away makes the write of the map fail.
+def test_enter_user_namespace_refused_mapping_error_gives_reason(run_python, need):
+    # strace lets the write of the map fail, as a security module that takes the capabilities away would.
     strace = [need("strace"), "-qq", "-o", "/dev/null", "-e", "trace=write"]
     output = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
     kind, stayed_outside, sentence = output.strip().split("|")
@@ -231,7 +231,7 @@ def test_enter_user_namespace_refused_mapping_error_explains(run_python, need):
     assert sentence.startswith("map the user and group into the user namespace: a security module")
 
 
-def test_root_namespace_errors_do_not_advise_user_namespace(run_python):
+def test_errors_in_namespace_of_machine_do_not_advise_user_namespace(run_python):
     source = """
         import errno
         from tunlab.errors import PrivilegeError

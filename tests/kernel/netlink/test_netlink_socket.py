@@ -22,23 +22,23 @@ def netlink(netns):
     netlink.close()
 
 
-def test_exchange_request_returns_reply(netlink):
+def test_exchange_get_request_returns_reply(netlink):
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     length, kind, _, sequence, _ = struct.unpack_from("=IHHII", reply)
     assert (length, kind, sequence) == (len(reply), RTM_NEWLINK, 1)
     assert b"lo\0" in reply
 
 
-def test_exchange_change_returns_nothing(netlink):
+def test_exchange_change_request_returns_no_reply(netlink):
     assert netlink.exchange(struct.pack("=IHHIIBxHiII", 32, 16, 5, 0, 0, 0, 0, 1, 1, 1), "set lo up") == []
 
 
-def test_exchange_dump_returns_every_part(netlink, rtnl):
+def test_exchange_dump_returns_replies_of_every_datagram(netlink, rtnl):
     for number in range(20):
         rtnl.add_veth(f"near{number}", f"far{number}")
     replies = netlink.exchange(link_message(RTM_GETLINK, NLM_F_DUMP), "list")
     assert len(replies) == 41
-    assert sum(map(len, replies)) > 32768  # more than one datagram from the kernel
+    assert sum(map(len, replies)) > 32768  # The reply needs more than one datagram from the kernel.
 
 
 def test_exchange_increments_sequence_number(netlink):
@@ -47,7 +47,7 @@ def test_exchange_increments_sequence_number(netlink):
         assert struct.unpack_from("=I", reply, 8) == (expected,)
 
 
-def test_exchange_sequence_number_wraps(netlink):
+def test_exchange_sequence_number_wraps_at_32_bits(netlink):
     netlink._sequence = 0xFFFFFFFF
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     assert struct.unpack_from("=I", reply, 8) == (1,)
@@ -69,7 +69,7 @@ def test_exchange_error_has_errno_and_kernel_message(netlink):
 
 
 def test_exchange_uses_strict_checking(netlink):
-    # Without strict checking the kernel ignores this invalid field of a dump.
+    # Without strict checking, the kernel would ignore this invalid field of a dump request.
     message = struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 0, 0, socket.AF_INET, 24, 0, 0, 0)
     with pytest.raises(KernelError) as raised:
         netlink.exchange(message, "list the addresses")
@@ -108,7 +108,7 @@ def test_close_may_be_called_again(netlink):
 def test_exchange_works_with_other_netlink_family(netns):
     netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4))  # NETLINK_SOCK_DIAG
     try:
-        # A dump of listening TCP sockets, of which there are none.
+        # Request a dump of listening TCP sockets; there are none.
         request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << 10) + bytes(48)
         header = struct.pack("=IHHII", 16 + len(request), 20, NLM_F_REQUEST | NLM_F_DUMP, 0, 0)
         assert netlink.exchange(header + request, "list the listeners") == []
@@ -130,7 +130,7 @@ def error_text(text, kind=1):
 
 
 @pytest.mark.parametrize("code", [0, 5])
-def test_acknowledgement_without_error_passes(code):
+def test_acknowledgement_without_error_raises_nothing(code):
     _check(NLMSG_ERROR, 0, acknowledgement(code))
     _check(NLMSG_DONE, 0, struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, code))
     _check(NLMSG_DONE, 0, struct.pack("=IHHII", 16, NLMSG_DONE, 0, 1, 0))
@@ -142,19 +142,19 @@ def test_acknowledgement_error_without_message_uses_system_text():
     assert raised.value.errno == errno.EINVAL
 
 
-def test_acknowledgement_message_after_capped_request_is_found():
+def test_acknowledgement_error_text_after_capped_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=error_text(b"offset", 2) + error_text(b"bad value"))
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x300, message)
 
 
-def test_acknowledgement_message_after_whole_request_is_found():
+def test_acknowledgement_error_text_after_whole_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + error_text(b"bad value"))
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x200, message)
 
 
-def test_dump_end_message_is_found():
+def test_error_text_at_end_of_dump_is_found():
     message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + error_text(b"bad value")
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_DONE, 0x200, message)

@@ -38,7 +38,7 @@ def test_clear_discards_earlier_reasons(drops, tun, datagram):
     assert "IP_NOPROTO" in found
 
 
-def test_read_accepted_packet_has_no_reason(drops, tun, echo_request):
+def test_read_after_accepted_packet_returns_no_reason(drops, tun, echo_request):
     tun.write(echo_request())
     assert not {"IP_CSUM", "IP_INHDR", "ICMP_CSUM", "NO_SOCKET"} & set(drops.read())
 
@@ -59,7 +59,7 @@ def test_read_ignores_other_threads(drops, tun, datagram):
     assert "IP_CSUM" not in drops.read()
 
 
-def test_tracepoint_has_reasons_of_kernel():
+def test_read_drop_tracepoint_includes_reasons_of_kernel():
     event = read_drop_tracepoint()
     assert event.number > 0
     assert "IP_CSUM" in event.reasons.values()

@@ -25,7 +25,7 @@ def test_wait_for_link_timeout_returns_false(rtnl, veth):
     assert wait_until_running(rtnl, veth[0], timeout=0.01) is False
 
 
-def test_wait_until_running_link_transmits(netns, rtnl, veth):
+def test_wait_until_running_returns_when_link_transmits(netns, rtnl, veth):
     with PacketSocket(netns, "a") as near, PacketSocket(netns, "b") as far:
         for index in veth:
             rtnl.set_link(index, up=True)

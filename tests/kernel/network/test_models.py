@@ -8,7 +8,7 @@ from tunlab.kernel.network.models import ROUTE_TYPES, Address, Link, Route
 ADDRESS = Address(ifindex=2, family=socket.AF_INET, address="10.1.2.1", prefix_length=24, peer="", scope=0, flags=128)
 
 
-def test_address_cidr_equals_argument():
+def test_address_cidr_has_address_and_prefix_length():
     assert ADDRESS.cidr == "10.1.2.1/24"
 
 

@@ -1,4 +1,4 @@
-"""Source NAT: the source address outside."""
+"""Source NAT: the source address of packets that leave the router."""
 
 import errno
 import socket
@@ -15,7 +15,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 @pytest.fixture
 def row():
-    """Create namespaces inside, router and outside in a row; outside has no route to inside."""
+    """Create the namespaces inside, router and outside, linked in this order; outside has no route to inside."""
     with (
         Netns.create() as inside,
         Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as router,

@@ -10,7 +10,7 @@ from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
 from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NLM_F_CREATE, NetlinkSocket, pack_attribute, pack_message
 from tunlab.kernel.network.nftables_counters import RuleCounter, read_rule_counters
 
-NLM_F_APPEND = 0x800  # <linux/netlink.h>; without it each rule is inserted before the others
+NLM_F_APPEND = 0x800  # From <linux/netlink.h>. Without this flag, each rule would be inserted before the others.
 
 
 @pytest.fixture

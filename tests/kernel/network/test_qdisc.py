@@ -22,27 +22,27 @@ def link():
 
 
 def list_qdiscs(rtnl, need):
-    """Return the kind and options of the qdiscs of the interface a, as tc shows them."""
+    """Return the kind and options of each qdisc on the interface named a, as tc shows them."""
     done = rtnl.netns.run([need("tc"), "-j", "qdisc", "show", "dev", "a"], capture_output=True, check=True)
     return [(each["kind"], each.get("options", {})) for each in json.loads(done.stdout) if each["kind"] != "noqueue"]
 
 
 class TestRate:
     @pytest.mark.parametrize("rate", [64_000, 1_000_000, 10_000_000_000, 400_000_000_000])
-    def test_rate_is_set(self, link, need, rate):
+    def test_impair_with_rate_sets_rate_of_tbf(self, link, need, rate):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=rate)
         ((kind, options),) = list_qdiscs(rtnl, need)
         assert (kind, options["rate"]) == ("tbf", rate // 8)
         assert options["burst"] >= 3000
 
-    def test_burst_is_at_least_two_packets(self, link, need):
+    def test_impair_with_rate_allows_burst_of_two_packets(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=1_000_000, mtu=9000)
         ((_, options),) = list_qdiscs(rtnl, need)
         assert options["burst"] >= 18_000
 
-    def test_rate_is_changed_and_removed(self, link, need):
+    def test_impair_again_changes_and_removes_rate(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex)
         for rate in (1_000_000, 2_000_000):
@@ -52,20 +52,20 @@ class TestRate:
         impair(rtnl, ifindex)
         assert list_qdiscs(rtnl, need) == []
 
-    def test_missing_link_raises(self, link):
+    def test_impair_missing_link_raises(self, link):
         with pytest.raises(KernelError, match="99"):
             impair(link[0], 99, rate=1_000_000)
 
 
 class TestDrops:
-    def test_full_queue_drops_are_counted_by_qdisc_only(self, link, need):
+    def test_drops_of_full_queue_are_counted_by_qdisc_only(self, link, need):
         rtnl, ifindex = link
         assert ifindex not in read_queue_drops(rtnl)
         impair(rtnl, ifindex, rate=64_000)
         for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
             rtnl.add_address(index, address)
             rtnl.set_link(index, up=True)
-        # Without a carrier, packets bypass the qdisc.
+        # Packets bypass the qdisc of an interface without a carrier.
         assert rtnl.is_running(ifindex) or wait_until_running(rtnl, ifindex, 60)
         assert read_queue_drops(rtnl)[ifindex] == 0
         rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")
@@ -79,7 +79,7 @@ class TestDrops:
 
 
 class TestNetem:
-    def test_missing_netem_error_gives_advice(self, link, need):
+    def test_impair_without_netem_error_gives_advice(self, link, need):
         rtnl, ifindex = link
         if has_netem(rtnl):
             impair(rtnl, ifindex, delay_us=20_000, loss=0.01, rate=1_000_000)
@@ -90,8 +90,8 @@ class TestNetem:
         assert "this kernel has no netem" in str(caught.value)
         assert "modprobe sch_netem" in str(caught.value)
 
-    def test_netem_options_bytes(self):
-        """Compare struct tc_netem_qopt, then TCA_NETEM_LATENCY64 and _JITTER64 in nanoseconds, then _REORDER."""
+    def test_netem_options_equal_expected_bytes(self):
+        """The bytes are struct tc_netem_qopt, then TCA_NETEM_LATENCY64 and _JITTER64 in nanoseconds, then _REORDER."""
         options = netem_options(20_000, 1_000, 0.5, 0.25, 1.0)
         assert struct.unpack_from("=6I", options) == (0, 10_000, 0x80000000, 1, 0xFFFFFFFF, 0)
         assert struct.unpack_from("=HHq", options, 24) == (12, 10, 20_000_000)

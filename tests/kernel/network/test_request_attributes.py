@@ -17,7 +17,7 @@ def test_link_attributes_contains_only_given_values():
     assert link_attributes("set", ifname="tun0", txqueuelen=5) == [("IFLA_IFNAME", "tun0"), ("IFLA_TXQLEN", 5)]
 
 
-def test_link_attributes_checks_names_and_addresses():
+def test_link_attributes_invalid_name_or_address_raises():
     with pytest.raises(KernelError):
         link_attributes("set", ifname="x" * 16)
     with pytest.raises(KernelError):
@@ -30,7 +30,7 @@ def test_link_attributes_unencodable_mtu_raises(mtu):
         link_attributes("set", mtu=mtu)
 
 
-def test_address_family_of_ip_version():
+def test_address_family_returns_family_of_ip_version():
     assert (address_family(4), address_family(6)) == (socket.AF_INET, socket.AF_INET6)
 
 
@@ -52,7 +52,7 @@ def test_route_request_large_table_is_only_in_attribute():
     assert attributes == [("RTA_TABLE", 1000), ("RTA_DST", "192.0.2.0"), ("RTA_PRIORITY", 7)]
 
 
-def test_route_request_unknown_type_error_explains():
+def test_route_request_unknown_type_error_gives_reason():
     with pytest.raises(KernelError, match=r"the route type .+ does not exist") as raised:
         key("192.0.2.0/24", route_type="blackole")
     assert raised.value.errno == errno.EINVAL

@@ -20,21 +20,21 @@ def bridge(rtnl):
     return rtnl.add_link("br0", "bridge")
 
 
-# ---- links
+# ---- requests for links
 
 
 def test_links_new_namespace_has_only_lo(rtnl):
     assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_link_by_name_and_index(rtnl, bridge):
+def test_link_is_found_by_name_and_index(rtnl, bridge):
     assert rtnl.link("br0") == rtnl.link(bridge)
     assert rtnl.link_index("br0") == bridge
     assert [link.index for link in rtnl.links()] == [1, bridge]
 
 
 @pytest.mark.parametrize("which", ["nothing", 99])
-def test_link_missing_raises_enodev(rtnl, which):
+def test_link_with_unknown_name_or_index_raises_enodev(rtnl, which):
     with pytest.raises(KernelError) as raised:
         rtnl.link(which)
     assert raised.value.errno == errno.ENODEV
@@ -61,7 +61,7 @@ def test_add_link_unknown_kind_error_has_kernel_message(rtnl):
     assert raised.value.errno == errno.EOPNOTSUPP
 
 
-def test_add_link_tun_raises(rtnl):
+def test_add_link_of_kind_tun_raises(rtnl):
     with pytest.raises(KernelError, match="tun/tap creation via rtnetlink is not supported"):
         rtnl.add_link("tun0", "tun")
 
@@ -149,7 +149,7 @@ def test_set_link_invalid_mtu_error_gives_range_and_name(rtnl, bridge):
     assert str(raised.value) == ("set br0 up=True mtu=1: the MTU 1 is not valid (EINVAL); give 68 to 65535 bytes")
     assert raised.value.ifname == "br0"
     assert not rtnl.link(bridge).up
-    rtnl.set_link(1, mtu=65_536)  # lo accepts a larger MTU than a TUN
+    rtnl.set_link(1, mtu=65_536)  # lo accepts a larger MTU than a TUN does.
     assert rtnl.link(1).mtu == 65_536
 
 
@@ -175,7 +175,7 @@ def test_delete_link_lo_raises(rtnl):
     assert raised.value.errno == errno.EOPNOTSUPP
 
 
-def test_links_lists_many(rtnl):
+def test_links_returns_51_links_ordered_by_index(rtnl):
     for number in range(25):
         rtnl.add_veth(f"a{number}", f"b{number}", ifindex=1000 + number, peer_ifindex=2000 + number)
     assert [link.index for link in rtnl.links()] == [1, *range(1000, 1025), *range(2000, 2025)]
@@ -189,7 +189,7 @@ def test_link_counters_count_packets(rtnl):
     assert (after.tx_packets - before.tx_packets, after.tx_bytes - before.tx_bytes) == (
         2,
         128 + 156,
-    )  # and the ICMP error
+    )  # lo sent the datagram and the ICMP error that answers it.
 
 
 def test_add_qdisc_unknown_kind_raises(rtnl):
@@ -198,10 +198,10 @@ def test_add_qdisc_unknown_kind_raises(rtnl):
     assert raised.value.errno == errno.ENOENT
 
 
-# ---- addresses
+# ---- requests for addresses
 
 
-def test_add_and_delete_address(rtnl, bridge):
+def test_address_is_listed_until_deleted(rtnl, bridge):
     rtnl.add_address(bridge, "10.1.2.1/24")
     (address,) = rtnl.addresses(bridge)
     assert (address.cidr, address.ifindex, address.family, address.peer) == ("10.1.2.1/24", bridge, socket.AF_INET, "")
@@ -225,7 +225,7 @@ def test_add_address_ipv6_is_usable_at_once():
             bound.bind(("fd00::1", 0))
 
 
-def test_add_address_with_ipv6_disabled_error_explains(rtnl, bridge):
+def test_add_address_with_ipv6_disabled_error_gives_reason(rtnl, bridge):
     with pytest.raises(
         KernelError, match=r"IPv6 is disabled on this interface .EACCES.; create the namespace with"
     ) as raised:
@@ -233,7 +233,7 @@ def test_add_address_with_ipv6_disabled_error_explains(rtnl, bridge):
     assert not isinstance(raised.value, PrivilegeError)
 
 
-def test_add_address_without_prefix_route(rtnl, bridge):
+def test_add_address_without_prefix_route_adds_no_route(rtnl, bridge):
     rtnl.set_link(bridge, up=True)
     rtnl.add_address(bridge, "10.1.2.1/24", prefix_route=False)
     assert rtnl.routes() == []
@@ -246,14 +246,14 @@ def test_add_address_twice_raises_eexist(rtnl, bridge):
     assert raised.value.errno == errno.EEXIST
 
 
-def test_delete_address_missing_raises(rtnl, bridge):
+def test_delete_missing_address_raises(rtnl, bridge):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_address(bridge, "10.1.2.1/24")
     assert raised.value.errno == errno.EADDRNOTAVAIL
 
 
 @pytest.mark.parametrize("text", ["10.1.2.1", "10.1.2.300/24", "nonsense"])
-def test_add_address_invalid_raises_before_request(rtnl, bridge, text):
+def test_add_invalid_address_raises_before_request(rtnl, bridge, text):
     for attempt in (rtnl.add_address, rtnl.delete_address, rtnl.set_address):
         with pytest.raises(KernelError, match=r'as "10.1.2.1/24"'):
             attempt(bridge, text)
@@ -268,12 +268,12 @@ def test_set_address_replaces_addresses_of_family(rtnl, bridge):
     assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.9/8"]
     rtnl.set_address(bridge, "10.9.9.9/16")
     assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.9/16"]
-    # The kernel makes this address secondary and deletes it with the primary one.
+    # The kernel makes the second address secondary and deletes it with the primary one.
     rtnl.set_address(bridge, "10.9.9.10/16")
     assert [address.cidr for address in rtnl.addresses(bridge)] == ["10.9.9.10/16"]
 
 
-# ---- the socket
+# ---- the netlink socket of Rtnl
 
 
 def test_close_may_be_called_again(netns):
@@ -285,19 +285,19 @@ def test_close_may_be_called_again(netns):
     assert repr(rtnl) == f"<Rtnl of {netns} closed>"
 
 
-def test_socket_works_from_any_thread(rtnl, other_netns):
+def test_rtnl_works_from_any_thread(rtnl, other_netns):
     assert [link.name for link in other_netns.call(rtnl.links)] == ["lo"]
     assert rtnl.netns.identity != other_netns.identity
 
 
-def test_socket_works_after_namespace_is_closed():
+def test_rtnl_works_after_namespace_is_closed():
     netns = Netns.create()
     with Rtnl(netns) as rtnl:
         netns.close()
         assert rtnl.link(1).name == "lo"
 
 
-def test_without_capability_reading_works_and_changes_raise(run_python):
+def test_rtnl_without_capability_reads_but_changes_nothing(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -314,7 +314,7 @@ def test_without_capability_reading_works_and_changes_raise(run_python):
     assert run_python(source, nobody=True).split() == ["lo", "CAP_NET_ADMIN"]
 
 
-def test_unrelated_error_is_not_a_privilege_error(rtnl):
+def test_delete_lo_error_is_not_a_privilege_error(rtnl):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_link(1)
     assert not isinstance(raised.value, PrivilegeError)

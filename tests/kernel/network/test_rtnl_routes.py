@@ -25,7 +25,7 @@ def test_add_address_adds_prefix_route(rtnl, routed):
     assert (route.dst, route.ifindex, route.source, route.protocol) == ("10.1.2.0/24", routed, "10.1.2.1", 2)
 
 
-def test_add_route_with_next_hop(rtnl, routed):
+def test_add_route_with_next_hop_sets_given_fields(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2", metric=5, mtu=1300, source="10.1.2.1")
     route = next(route for route in rtnl.routes() if route.dst == "192.0.2.0/24")
     assert (route.via, route.ifindex, route.metric, route.mtu, route.source) == (
@@ -33,39 +33,39 @@ def test_add_route_with_next_hop(rtnl, routed):
     )  # fmt: skip
 
 
-def test_add_route_default(rtnl, routed):
+def test_default_route_is_listed_until_deleted(rtnl, routed):
     rtnl.add_route("default", via="10.1.2.2")
     assert "default" in [route.dst for route in rtnl.routes()]
     rtnl.delete_route("default")
     assert "default" not in [route.dst for route in rtnl.routes()]
 
 
-def test_add_route_to_single_address_by_interface(rtnl, routed):
+def test_add_route_to_single_address_has_link_scope(rtnl, routed):
     rtnl.add_route("192.0.2.7", ifindex=routed)
     route = next(route for route in rtnl.routes() if route.dst == "192.0.2.7/32")
     assert (route.scope, route.via) == (253, "")
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
-def test_add_route_blackhole(rtnl, kind):
+def test_add_route_of_type_without_interface_has_no_interface(rtnl, kind):
     rtnl.add_route("192.0.2.0/24", type=kind)
     assert [(route.type, route.dst, route.ifindex) for route in rtnl.routes()] == [(kind, "192.0.2.0/24", 0)]
 
 
-def test_add_route_local(rtnl):
+def test_add_route_of_type_local_allows_binding_to_address(rtnl):
     rtnl.add_route("192.0.2.0/24", ifindex=1, type="local", table=255)
     with rtnl.netns.socket(type=socket.SOCK_DGRAM) as bound:
         bound.bind(("192.0.2.99", 0))
 
 
-def test_add_route_in_other_table(rtnl, routed):
+def test_add_route_in_other_table_is_listed_only_there(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2", table=1000)
     assert [route.dst for route in rtnl.routes(1000)] == ["192.0.2.0/24"]
     assert "192.0.2.0/24" not in [route.dst for route in rtnl.routes()]
     assert {route.table for route in rtnl.routes(0)} == {254, 255, 1000}
 
 
-def test_add_route_twice_raises_or_replaces(rtnl, routed):
+def test_add_route_twice_raises_unless_replace_is_given(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2")
     with pytest.raises(KernelError) as raised:
         rtnl.add_route("192.0.2.0/24", via="10.1.2.3")
@@ -74,7 +74,7 @@ def test_add_route_twice_raises_or_replaces(rtnl, routed):
     assert [route.via for route in rtnl.routes() if route.dst == "192.0.2.0/24"] == ["10.1.2.3"]
 
 
-def test_add_route_ipv6():
+def test_ipv6_route_is_listed_until_deleted():
     with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
         index = rtnl.add_link("br0", "bridge", up=True)
         rtnl.add_address(index, "fd00::1/64")
@@ -92,7 +92,7 @@ def test_add_route_unreachable_next_hop_raises(rtnl, routed):
     assert raised.value.errno == errno.ENETUNREACH
 
 
-def test_delete_route_missing_raises(rtnl, routed):
+def test_delete_missing_route_raises(rtnl, routed):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_route("192.0.2.0/24")
     assert raised.value.errno == errno.ESRCH
@@ -106,18 +106,19 @@ def test_rules_are_in_evaluation_order():
         ]  # fmt: skip
 
 
-def test_add_and_delete_neighbour(rtnl, routed):
+def test_neighbour_is_listed_until_deleted(rtnl, routed):
     rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:02")
     (neighbour,) = rtnl.neighbours(routed)
     assert (neighbour.address, neighbour.hardware_address) == ("10.1.2.2", "02:00:00:00:00:02")
     assert (neighbour.state, neighbour.ifindex, neighbour.family) == ("permanent", routed, socket.AF_INET)
     rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:03")
-    hardware = {n.address: n.hardware_address for n in rtnl.neighbours()}  # IGMP may have added a multicast group
+    # IGMP may have added an entry for a multicast group.
+    hardware = {n.address: n.hardware_address for n in rtnl.neighbours()}
     assert hardware["10.1.2.2"] == "02:00:00:00:00:03"
     rtnl.delete_neighbour(routed, "10.1.2.2")
     assert "10.1.2.2" not in [n.address for n in rtnl.neighbours(routed)]
 
 
-def test_add_neighbour_checks_hardware_address(rtnl, routed):
+def test_add_neighbour_invalid_hardware_address_raises(rtnl, routed):
     with pytest.raises(KernelError, match="six bytes"):
         rtnl.add_neighbour(routed, "10.1.2.2", "02:00")
