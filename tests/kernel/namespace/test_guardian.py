@@ -340,7 +340,7 @@ def test_forked_child_does_not_watch_parents_namespace(start_owner):
     assert process.stdout.split() == [b"0", b"None"]
 
 
-def test_watch_called_twice_for_namespace_sends_one_message():
+def test_watch_called_twice_for_namespace_registers_it_once():
     with Netns.create() as netns:
         guardian.watch(netns.fd)
         guardian.watch(netns.fd)

@@ -47,7 +47,7 @@ def test_add_route_to_single_address_has_link_scope(rtnl, routed):
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
-def test_add_route_of_type_without_interface_has_no_interface(rtnl, kind):
+def test_add_route_that_drops_packets_has_no_interface(rtnl, kind):
     rtnl.add_route("192.0.2.0/24", type=kind)
     assert [(route.type, route.dst, route.ifindex) for route in rtnl.routes()] == [(kind, "192.0.2.0/24", 0)]
 

@@ -44,9 +44,8 @@ from tunlab.kernel.validation import check_ifname, check_mtu
 Buffer = bytes | bytearray | memoryview
 Mode = Literal["tun", "tap"]
 
-# The size of the largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14)
-# and VLAN tag (4). A shorter read would silently truncate the packet. Segments of segmentation offloading are not
-# larger.
+# The largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14) and VLAN tag
+# (4). A shorter read would silently truncate it. Segments of segmentation offloading are not larger.
 MAX_READ_SIZE = 65535 + 10 + 4 + 14 + 4
 
 
@@ -359,8 +358,7 @@ class TunDevice(Closeable):
 
         Raises KernelError (EBADFD) if the device was deleted.
         """
-        # fileno() raises ValueError if the device is closed. Without the check, poll could use another file's
-        # descriptor.
+        # Call fileno(), which raises ValueError if the device is closed: poll would not notice that.
         self._file.fileno()
         for _, event in self._poll.poll(None if timeout is None else timeout * 1000):
             if event & select.POLLIN:
