@@ -28,6 +28,17 @@ from tunlab.packet.options import Option, TypedOption
 from tunlab.packet.packet import Packet, PacketPart, build, complete, parse
 from tunlab.packet.text.listing import hexdump, listing, summary, to_dict
 from tunlab.packet.transport.icmp import ICMP, ICMPTimestamps, ICMPType
+from tunlab.packet.transport.icmpv6 import (
+    ICMPv6,
+    ICMPv6Echo,
+    ICMPv6ErrorMessage,
+    ICMPv6ExtendedEcho,
+    ICMPv6PacketTooBig,
+    ICMPv6ParameterProblem,
+    ICMPv6TimeExceeded,
+    ICMPv6Unreachable,
+)
+from tunlab.packet.transport.icmpv6_types import ICMPv6Type
 from tunlab.packet.transport.igmp import IGMP, GroupRecord, IGMPType
 from tunlab.packet.transport.tcp import TCP, TCPFlag
 from tunlab.packet.transport.udp import UDP
@@ -55,6 +66,15 @@ __all__ = [
     "HopByHop",
     "ICMPTimestamps",
     "ICMPType",
+    "ICMPv6",
+    "ICMPv6Echo",
+    "ICMPv6ErrorMessage",
+    "ICMPv6ExtendedEcho",
+    "ICMPv6PacketTooBig",
+    "ICMPv6ParameterProblem",
+    "ICMPv6TimeExceeded",
+    "ICMPv6Type",
+    "ICMPv6Unreachable",
     "IGMPType",
     "IPFlag",
     "IPv4",

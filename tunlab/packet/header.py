@@ -207,7 +207,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         at = self.CHECKSUM_OFFSET
         if at is None:
             return None
-        name, value = type(self).__name__, self.checksum or 0  # type: ignore[attr-defined]
+        name, value = self.layer_name, self.checksum or 0  # type: ignore[attr-defined]
         reason = layer.incomplete or self.unverifiable(layer)
         if reason:
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from msgspec.structs import replace
 
+from tunlab.errors import PacketError
 from tunlab.packet.header import Header, Layer
 from tunlab.packet.values import is_packet_error
 
@@ -87,6 +88,11 @@ class Extension(Header, frozen=True, gc=False):
         """The destination that transport checksums cover instead of the IP header's; empty if it is that."""
         return ""
 
+    @property
+    def payload_name(self) -> str:
+        """The protocol of the next header or payload, as "UDP" or "Other (89)"."""
+        raise NotImplementedError
+
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
         """Return the summary of the inner layers; the header itself is not mentioned."""
         return text
@@ -98,11 +104,13 @@ class Transport(Header, frozen=True, gc=False):
     Class attributes of a protocol:
         PROTOCOL: Its number in the IP header.
         PSEUDO_HEADER: True if its checksum covers the pseudo-header of the IP header too.
+        QUOTED_LINK_TYPE: The link type with which `parse` reads the packet that its errors quote.
     """
 
     PROTOCOL: ClassVar[int]
     PSEUDO_HEADER: ClassVar[bool] = False
     IS_LAST: ClassVar = True
+    QUOTED_LINK_TYPE: ClassVar[int | None] = None
     DERIVED: ClassVar = frozenset({"checksum"})
 
     if TYPE_CHECKING:
@@ -120,6 +128,14 @@ class Transport(Header, frozen=True, gc=False):
     def covered(self, outer: Sequence[Header], data: bytes) -> bytes:
         """Return the bytes that the checksum covers: `data` (this header and its content), and a pseudo-header."""
         return pseudo_header(outer, self, len(data)) + data if self.PSEUDO_HEADER else data
+
+    def quoted(self, payload: bytes) -> bytes:  # noqa: ARG002
+        """Return the bytes of the packet that an error with this payload quotes.
+
+        Raises:
+            PacketError: If the header is not that of an error.
+        """
+        raise PacketError(f"{self.layer_name} {self.title} quotes no packet. ICMP and ICMPv6 errors do")
 
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)

@@ -11,7 +11,7 @@ from tunlab.errors import MalformedError, PacketError, TruncatedError
 from tunlab.packet.checksum import Checksum, Verdict
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reader, layer_of
-from tunlab.packet.kinds import Network
+from tunlab.packet.kinds import Extension, Network
 from tunlab.packet.tables import IP_VERSIONS, LINK_TYPES
 from tunlab.packet.truncated import TruncatedHeader
 from tunlab.packet.values import is_packet_error
@@ -149,13 +149,13 @@ def _unread(error: PacketError, start: int) -> Finding:
     return Finding("packet", "header", FindingKind.VALUE, start, str(error))
 
 
-def quote_text(data: bytes) -> str:
+def quote_text(data: bytes, first: Reader | None = None) -> str:
     """Describe the packet that an ICMP error quotes: ", for UDP to 192.0.2.9 port 53"; empty if it cannot be read."""
     try:
-        layers = read_layers(data, missing=0xFFFF).layers
+        layers = read_layers(data, first, 0xFFFF).layers
     except PacketError:
         return ""
     header = layers[-1].header
     network = next(layer.header for layer in reversed(layers) if isinstance(layer.header, Network))
-    name = header.payload_name if isinstance(header, Network) else header.layer_name
+    name = header.payload_name if isinstance(header, (Network, Extension)) else header.layer_name
     return f", for {name} to {network.dst}" + (f" port {header.ports[1]}" if header.ports else "")

@@ -31,6 +31,7 @@ from tunlab.packet.link.ethernet import MIN_FRAME, Ethernet
 from tunlab.packet.network.ipv4 import FRAGMENT, SERVICE, IPv4, new_ipv4, unpack_ipv4
 from tunlab.packet.tables import IP_PAYLOADS, LINK_TYPES
 from tunlab.packet.transport.icmp import ICMP
+from tunlab.packet.transport.icmpv6 import ICMPv6
 from tunlab.packet.transport.igmp import IGMP
 from tunlab.packet.transport.tcp import TCP
 from tunlab.packet.transport.udp import UDP
@@ -164,6 +165,11 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         return self[ICMP]
 
     @property
+    def icmpv6(self) -> ICMPv6:
+        """The ICMPv6 message."""
+        return self[ICMPv6]
+
+    @property
     def igmp(self) -> IGMP:
         """The IGMP message."""
         return self[IGMP]
@@ -184,16 +190,18 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
 
     @property
     def quoted(self) -> Packet:
-        """The packet that an ICMP error quotes, usually cut short.
+        """The packet that an ICMP or ICMPv6 error quotes, usually cut short.
 
         Raises:
             PacketError: If the packet is not an ICMP error, or quotes no packet.
         """
         header = self.headers[-1] if self.headers else None
-        if not isinstance(header, ICMP):
+        if not isinstance(header, Transport):
             raise self._no_header("ICMP")
         data = header.quoted(self.payload)
-        return parse(data, wire_length=int.from_bytes(data[2:4], "big"))
+        packet = parse(data, link_type=header.QUOTED_LINK_TYPE)
+        missing = packet.headers[0].content_end(0, len(data)) - len(data)
+        return packet.replace(missing=missing) if missing > 0 else packet
 
     def padded(self, size: int = MIN_FRAME) -> Packet:
         """Return the packet with zeros added to its trailer up to `size` bytes, by default those of a short frame."""

@@ -28,9 +28,11 @@ MAX_LENGTH = 1500
 IP_PAYLOADS: dict[int, Reader] = {}
 """Readers by the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
 
-
 IPV6_EXTENSIONS: dict[int, Reader] = {}
-"""Readers of the extension headers of IPv6 by the next header field (IPv6 Extension Header Types of IANA)."""
+"""Readers by the next header field, for extension headers and protocols that follow IPv6 only."""
+
+ICMPV6_MESSAGES: dict[int, Reader] = {}
+"""Readers of ICMPv6 messages by their type (ICMPv6 "type" Numbers of IANA)."""
 
 NO_NEXT_HEADER = 59
 """The next header field if nothing follows (RFC 8200 section 4.7)."""
@@ -94,7 +96,7 @@ def ethertype_name(number: int | None) -> str:
 def number_of(table: dict[int, Reader], header: Header | None) -> int | None:
     """Return the number under which the class of `header` is registered; None if it is not."""
     kind = header.layer if isinstance(header, TruncatedHeader) else type(header)
-    return next((number for number, each in table.items() if layer_of(each) is kind), None)
+    return next((number for number, each in table.items() if issubclass(kind, layer_of(each))), None)
 
 
 def payload_name(table: dict[int, Reader], number: int | None) -> str:

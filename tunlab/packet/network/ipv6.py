@@ -20,6 +20,8 @@ from tunlab.packet.values import is_packet_error
 __tracebackhide__ = is_packet_error
 
 LENGTH = 40
+MINIMUM_MTU = 1280
+"""In bytes: every link that carries IPv6 has at least this MTU (RFC 8200 section 5)."""
 LINKTYPE_IPV6 = 229
 
 _PACKED = struct.Struct("!IHBB16s16s")

@@ -33,6 +33,10 @@ class LengthExtension(Extension, frozen=True, gc=False):
     DERIVED: ClassVar = frozenset({"next_header", "length"})
 
     @property
+    def payload_name(self) -> str:
+        return next_header_name(self.next_header)  # type: ignore[attr-defined]
+
+    @property
     def tail(self) -> bytes:
         """The bytes behind the fixed fields."""
         tail: bytes = getattr(self, self.TAIL)
@@ -188,6 +192,10 @@ class Fragment(Extension, frozen=True, gc=False):
     more_fragments: int = 0
     identification: int = 0
 
+    @property
+    def payload_name(self) -> str:
+        return next_header_name(self.next_header)
+
     @classmethod
     def read(cls, data: bytes, start: int, end: int) -> Reading:
         if end - start < 8:
@@ -240,7 +248,7 @@ class Fragment(Extension, frozen=True, gc=False):
         return _field_text(name, value) or super().field_text(name, value)
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
-        text = text or f"{next_header_name(self.next_header)}, length {layer.size}"
+        text = text or f"{self.payload_name}, length {layer.size}"
         more = "+" * self.more_fragments
         return f"{text}, fragment id {self.identification:#x} {layer.size}@{self.fragment_offset * 8}{more}"
 

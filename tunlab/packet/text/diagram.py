@@ -108,7 +108,7 @@ def _border(row: Iterable[_Cell]) -> str:
 def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
     """Return the fields to underline by header class; for a view also the fields that hold its value."""
     found: dict[type[Header], set[str]] = {}
-    layers = {type(header).__name__: type(header) for header in packet.headers}
+    layers = {base.__name__: type(header) for header in packet.headers for base in reversed(type(header).__mro__)}
     for difference in differences:
         name, _, field = difference.field.partition(".")
         layer = layers.get(name)
