@@ -110,7 +110,7 @@ def test_output_splitter_flush_returns_partial_marker():
     assert splitter.flush() == b"\0tunlab-"
 
 
-def test_image_tag_depends_on_context_and_arguments():
+def test_image_tag_depends_on_build_context_and_arguments():
     context, arguments = {"a": b"1", "b": b"2"}, {"BASE_IMAGE": "x"}
     tags = {
         image_tag("n", context, arguments),

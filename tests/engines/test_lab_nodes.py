@@ -250,7 +250,9 @@ class TestPersistentLab:
         assert done.stdout == f"web is down: removed 2 namespaces, 1 container ({container[:12]})\n"
 
     @pytest.mark.parametrize("call", ["connect", "setns", "mount"])
-    def test_gc_removes_container_of_killed_up(self, engine, text, tunlab, directory, child_environment, need, call):
+    def test_gc_removes_container_of_killed_tunlab_up(
+        self, engine, text, tunlab, directory, child_environment, need, call
+    ):
         (directory / "web.toml").write_text(text())
         when = {"connect": 4, "setns": 2, "mount": 2}[call]
         strace = [need("strace"), "-f", "-qq", "-o", "/dev/null", "-e", f"inject={call}:signal=KILL:when={when}"]

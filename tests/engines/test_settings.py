@@ -117,7 +117,7 @@ class TestInclude:
             (["kept.py"], []),
         ],
     )
-    def test_list_files_adds_ignored_files_that_match(self, root, include, added):
+    def test_list_files_includes_ignored_files_that_match_pattern(self, root, include, added):
         assert discovery.list_files(root, include) == sorted([".gitignore", "kept.py", *added])
 
     def test_worker_archive_has_included_files(self, root):

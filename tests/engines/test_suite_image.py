@@ -62,6 +62,6 @@ def test_tunlab_source_has_the_files_that_the_dockerfile_copies():
         ("mine-{python}:1", "", "mine-3.13:1"),
     ],
 )
-def test_base_image_depends_on_variable_and_python(monkeypatch, variable, python, image):
+def test_base_image_depends_on_environment_variable_and_python_version(monkeypatch, variable, python, image):
     monkeypatch.setenv("TUNLAB_BASE_IMAGE", variable)
     assert base_image(python) == image

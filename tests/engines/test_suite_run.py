@@ -130,7 +130,7 @@ def test_two(): assert False
         status, out, err = start(below, *options, env={"PASSED": "2", "SECRET": "3"}).end()
         assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
 
-    def test_settings_add_mounts_and_ignored_files(self, start, project, tmp_path):
+    def test_project_settings_add_mounts_and_ignored_files(self, start, project, tmp_path):
         directory = project(
             generated="VALUE = 1\n",
             test_it="""
@@ -169,7 +169,9 @@ def test_it():
             ([], None, False),
         ],
     )
-    def test_container_capabilities_depend_on_option_and_ci(self, start, project, options, ci, privileged):
+    def test_container_capabilities_depend_on_privileged_option_and_ci_variable(
+        self, start, project, options, ci, privileged
+    ):
         directory = project(
             test_capabilities="""
 def test_capabilities(tun, make_netns):
@@ -223,7 +225,7 @@ class TestEnd:
         assert len(running.containers()) == 1
         status, out, _ = running.end(signal.SIGINT)
         assert (status, "KeyboardInterrupt" in out) == (2, True)
-        assert junit(directory / "junit.xml")["tests"] == 1  # Only test_first has ended.
+        assert junit(directory / "junit.xml")["tests"] == 1  # Only test_first has ended, so the report has one test.
         assert running.containers() == []
 
     def test_ctrl_c_at_start_removes_container(self, start, project):
@@ -246,7 +248,7 @@ class TestEnd:
         assert (status, err) == (130, "")
         assert running.containers() == []
 
-    def test_closed_stdout_exits_1(self, start, project):
+    def test_run_with_closed_stdout_exits_1(self, start, project):
         running = start(project(test_long=LONG), "-v")
         running.process.stdout.readline()
         running.process.stdout.close()
@@ -289,7 +291,7 @@ class TestEnd:
         (container,) = [each["Id"] for each in engine.api.containers(filters={"label": label})]
         try:
             assert running.end(signal.SIGKILL)[0] == -signal.SIGKILL
-            with contextlib.suppress(NotFound):  # The container has been removed already.
+            with contextlib.suppress(NotFound):  # NotFound: the container has been removed already.
                 engine.api.wait(container, condition="removed", timeout=LIMIT)
             assert engine.api.containers(all=True, filters={"label": label}) == []
         finally:

@@ -77,5 +77,5 @@ def test_raise_ambient_without_inheritable_raises():
     assert raised.value.errno == errno.EPERM
 
 
-def test_import_does_not_load_ctypes(run_python):
+def test_import_of_libc_does_not_load_ctypes(run_python):
     assert run_python("import sys, tunlab.kernel.namespace.netns; print('ctypes' in sys.modules)").strip() == "False"

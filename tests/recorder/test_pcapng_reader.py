@@ -104,7 +104,7 @@ def test_read_classic_pcap_accepts_both_byte_orders_and_resolutions(order, magic
     ]
 
 
-# ---- malformed files ----------------------------------------------------------------------------------------------
+# ---- reading malformed files --------------------------------------------------------------------------------------
 
 HEAD = section("<") + interface("<")  # a section header of 28 bytes and an interface of 20 bytes
 ENHANCED = enhanced("<", 1, b"abcd")  # an enhanced packet block of 36 bytes

@@ -97,7 +97,7 @@ def test_tshark_reads_comments_interfaces_and_statistics(tmp_path):
     ):
         assert f"Option: {text}" in output
     assert "Section Length: -1" in output  # The section's length is unknown (-1), because the section grows.
-    assert output.count("Option: End of Options") == 6  # Every block has options, except one packet.
+    assert output.count("Option: End of Options") == 6  # Every block of the file has options, except one packet block.
     assert "Expert Info" not in output
 
 
@@ -271,7 +271,7 @@ def test_add_interface_unencodable_value_raises(linktype, snaplen):
         writer.add_interface("tun0", linktype=linktype, snaplen=snaplen)
 
 
-# ---- the IPv4 packet in a frame ------------------------------------------------------------------------------------
+# ---- extraction of the IPv4 packet from a frame ------------------------------------------------------------------
 
 MACS = FRAME[:12]
 CARRIERS = {

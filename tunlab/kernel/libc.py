@@ -104,7 +104,7 @@ def capset(*, effective: int, permitted: int, inheritable: int) -> None:
     _call("capset", header, struct.pack("=6I", *halves))
 
 
-# The numbers are from <asm/unistd.h>: the C library has no wrapper for perf_event_open(2).
+# The system call numbers of perf_event_open(2), from <asm/unistd.h>: the C library has no wrapper for it.
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241, "loongarch64": 241, "s390x": 331, "ppc64le": 319}
 
 

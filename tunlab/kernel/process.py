@@ -39,7 +39,8 @@ def _stat(pid: int) -> list[str] | None:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:  # The process has ended, or proc is mounted with hidepid.
         return None
-    # The second field is the program's name in parentheses. It may contain any character, so split at the last one.
+    # The second field is the program's name in parentheses. The name may contain any character, so split at the last
+    # parenthesis.
     return text.rpartition(")")[2].split()
 
 

@@ -15,7 +15,7 @@ from tunlab.recorder.formats import (
 
 # EtherTypes of VLAN tags: 802.1Q, 802.1ad, and the one used before 802.1ad
 _VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
-_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # the EtherType of IPv4, and AF_INET in both byte orders
+_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # IPv4 as an EtherType, and as AF_INET in either byte order
 _ETHERTYPE = 12  # the offset of the first EtherType in an Ethernet frame
 
 # The position of the payload's type in a link header, and the header's length in bytes.
@@ -51,7 +51,8 @@ def locate_ipv4(record: RecordedPacket) -> slice | None:
         return slice(0, len(data)) if is_ipv4 else None
     kind, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
     if data[kind] in _VLAN_TYPES:
-        # The link header ends with the first tag's type. The tag's other two bytes follow, then the next type.
+        # The link header ends with the type of the first VLAN tag. The tag's other two bytes follow, then the next
+        # type.
         ethertype = skip_vlan_tags(data, length + 2)
         kind, length = slice(ethertype, ethertype + 2), ethertype + 2
     if data[kind] not in _IPV4_TYPES or len(data) <= length:

@@ -47,9 +47,9 @@ class PcapngWriter:
         self._file, self._snaplens = file, list[int]()
         # The version is "" if tunlab is not installed.
         version = next((f" {found.version}" for found in distributions(name="tunlab")), "")
-        # options shb_os and shb_userappl
+        # pcapng options shb_os and shb_userappl
         options = _option(3, " ".join(os.uname()[0:3:2])) + _option(4, f"tunlab{version}")
-        # -1: the section's length is unknown
+        # A section length of -1 means that the length is unknown.
         self._put(SECTION_HEADER, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1), options, comment)
 
     @classmethod
@@ -73,7 +73,7 @@ class PcapngWriter:
             snaplen: The maximum number of bytes to keep of a packet; 0 for no limit.
         """
         head = _number("linktype", linktype, "H") + bytes(2) + _number("snaplen", snaplen, "I")
-        self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # options if_name, and if_tsresol: 10**-9 s
+        self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # if_name, and if_tsresol: 10**-9 s
         self._snaplens.append(snaplen)
         return len(self._snaplens) - 1
 
@@ -109,10 +109,10 @@ class PcapngWriter:
         kept = bytes(data[: self._snaplens[interface] or len(data)])
         head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint=". Set a snaplen")
         head += _number("original_packet_length", len(data) if wire_length is None else wire_length, "I", len(data))
-        # option epb_flags
+        # pcapng option epb_flags
         options = b"" if direction is None else _option(2, struct.pack("<I", DIRECTIONS.index(direction)))
         if dropped is not None:
-            options += _option(4, _number("dropped", dropped))  # option epb_dropcount
+            options += _option(4, _number("dropped", dropped))  # pcapng option epb_dropcount
         if annotation:
             text = f"{ANNOTATION_HEAD}{annotation}".encode()
             options += _option(CUSTOM_UTF8, struct.pack("<I", ENTERPRISE_NUMBER) + text)
@@ -120,7 +120,7 @@ class PcapngWriter:
 
     def statistics(self, interface: int, *, time_ns: int, received: int, dropped: int) -> None:
         """Write the number of packets received on the interface and dropped by the system since the recording began."""
-        # options isb_ifrecv, isb_osdrop
+        # pcapng options isb_ifrecv and isb_osdrop
         counts = _option(4, _number("received", received)) + _option(7, _number("dropped", dropped))
         self._put(STATISTICS, self._head(interface, time_ns), counts)
 
@@ -131,8 +131,8 @@ class PcapngWriter:
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]
 
     def _put(self, kind: int, body: bytes, options: bytes, comment: str = "") -> None:
-        options += _option(1, comment) if comment else b""  # option opt_comment
-        body += options and options + bytes(4)  # option opt_endofopt
+        options += _option(1, comment) if comment else b""  # pcapng option opt_comment
+        body += options and options + bytes(4)  # pcapng option opt_endofopt
         length = struct.pack("<I", len(body) + 12)
         rest = memoryview(struct.pack("<I", kind) + length + body + length)
         try:

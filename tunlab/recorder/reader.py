@@ -175,7 +175,7 @@ class _Reader:
     def _options(self, at: int, forms: Mapping[int, str]) -> Mapping[int, list[Any]]:
         """Return the options from offset `at`: values by code; `forms` has the formats of numbers, others are text."""
         found, end = defaultdict[int, list[Any]](list), len(self._block) - 4
-        while at < end and (head := self._unpack("HH", at))[0]:  # code 0: opt_endofopt
+        while at < end and (head := self._unpack("HH", at))[0]:  # The option with code 0 is opt_endofopt.
             code, length = head
             form = forms.get(code, f"{length}s")
             if struct.calcsize("<" + form) != length or at + 4 + length > end:

@@ -33,7 +33,7 @@ def engines_of(run):
 
 
 class TestTwoEngines:
-    def test_two_engines_share_the_tests_of_one_report(self, pytester, start, two, left_by):
+    def test_two_engines_share_the_tests_and_make_one_report(self, pytester, start, two, left_by):
         pytester.makepyfile(EXCHANGES)
         run = start(*(f"{spec}*2" for spec in two)).ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
@@ -144,7 +144,7 @@ class TestProject:
         run = start(f"{specs[0]}*1", environment={"PYTHONPATH": "src"}).ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 1}), run.text
 
-    def test_worker_capabilities_depend_on_option_and_setting(self, pytester, start, specs):
+    def test_worker_capabilities_depend_on_privileged_option_and_setting(self, pytester, start, specs):
         pytester.makepyfile(
             """
             from pathlib import Path
@@ -176,7 +176,7 @@ class TestController:
         started = re.findall(r'execve\("([^"]+)"[^\n]* = 0$', log.read_text(), re.MULTILINE)
         assert {Path(path).name for path in started} == {Path(sys.executable).name, "git"}
 
-    def test_controller_without_root_needs_only_the_socket(self, pytester, start, specs, as_nobody):
+    def test_controller_without_root_needs_only_the_docker_socket(self, pytester, start, specs, as_nobody):
         pytester.makepyfile(EXCHANGES)
         forwarder = SocketForwarder(pytester.path / "engine.sock", resolve_endpoint(specs[0]).socket)
         try:

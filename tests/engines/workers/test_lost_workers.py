@@ -206,7 +206,9 @@ class TestSignals:
         assert left_by(run.pid, specs) == []
 
     @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 128 + signal.SIGTERM)])
-    def test_signal_while_containers_start_removes_them(self, pytester, start, specs, left_by, number, status):
+    def test_signal_while_containers_start_removes_all_containers(
+        self, pytester, start, specs, left_by, number, status
+    ):
         pytester.makepyfile(STUCK)
         run = start(f"{specs[0]}*2")
         with Engine.connect(specs[0]) as engine:

@@ -164,7 +164,7 @@ class TestStreamBroker:
         client.connect("\0" + broker.name)
         return client
 
-    def test_broker_passes_the_stream_and_receives_the_stderr_tail(self, served):
+    def test_stream_broker_passes_stream_and_receives_stderr_tail(self, served):
         broker, near, tails = served
         with self.connect(broker) as client:
             client.sendall(b"3\n")
@@ -177,12 +177,12 @@ class TestStreamBroker:
             self.join_connection_threads()
         assert tails == [b"stderr"]
 
-    def test_broker_passes_no_descriptor_for_slot_without_container(self, served):
+    def test_stream_broker_passes_nothing_for_worker_without_container(self, served):
         with self.connect(served[0]) as client:
             client.sendall(b"4\n")
             assert socket.recv_fds(client, 1, 1)[1] == []
 
-    def test_broker_creates_no_socket_file(self, served):
+    def test_stream_broker_creates_no_socket_file(self, served):
         assert not Path(served[0].name).exists()
 
 

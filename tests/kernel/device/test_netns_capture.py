@@ -186,7 +186,7 @@ def test_close_passes_descriptors_to_guardian_in_batches(netns):
     assert waiting.count(False) in (2, 3), "every eighth close passes eight descriptors to the guardian"
 
 
-def test_repr_shows_descriptor_or_closed(capture):
+def test_repr_of_capture_shows_descriptor_or_closed(capture):
     assert repr(capture) == f"<NetnsCapture on descriptor {capture.fileno()}>"
     capture.close()
     assert repr(capture) == "<NetnsCapture closed>"

@@ -129,5 +129,5 @@ def test_open_missing_tun_node_error_gives_reason(run_python):
 def test_open_tun_node_without_driver_error_gives_reason(run_python):
     other = 'mount -t tmpfs none /dev/net; mknod /dev/net/tun c 10 201; exec "$@"'
     output = run_python(OPEN, prefix=["unshare", "--mount", "sh", "-ec", other, "sh"])
-    # In an unprivileged container, the device cgroup forbids the node's wrong device number.
+    # In an unprivileged container, the device cgroup forbids the wrong device number that the test uses.
     assert "/dev/net/tun has no driver behind it" in output or "a device cgroup forbids" in output

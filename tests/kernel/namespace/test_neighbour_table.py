@@ -37,7 +37,7 @@ def test_read_usage_is_same_in_every_namespace():
     assert entries >= 0
     assert maximum >= 128
     limit = Path("/proc/sys/net/ipv4/neigh/default/gc_thresh3")
-    if limit.exists():  # This sysctl exists in the machine's first namespace only.
+    if limit.exists():  # gc_thresh3 exists in the machine's first namespace only.
         assert maximum == int(limit.read_text())
     with Netns.create() as netns:
         assert netns.call(read_usage)[1] == maximum > 0

@@ -106,7 +106,7 @@ def test_close_may_be_called_again(netlink):
 
 
 def test_exchange_works_with_other_netlink_family(netns):
-    netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4))  # NETLINK_SOCK_DIAG
+    netlink = NetlinkSocket(netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4))  # protocol NETLINK_SOCK_DIAG
     try:
         # Request a dump of listening TCP sockets; there are none.
         request = struct.pack("=BBBxI", socket.AF_INET, socket.IPPROTO_TCP, 0, 1 << 10) + bytes(48)

@@ -220,7 +220,7 @@ def test_add_address_ipv6_is_usable_at_once():
         rtnl.add_address(index, "fd00::1/64")
         (address,) = [address for address in rtnl.addresses(index) if address.address == "fd00::1"]
         assert address.family == socket.AF_INET6
-        assert not address.flags & 0x40  # IFA_F_TENTATIVE
+        assert not address.flags & 0x40  # flag IFA_F_TENTATIVE
         with netns.socket(socket.AF_INET6, socket.SOCK_DGRAM) as bound:
             bound.bind(("fd00::1", 0))
 

@@ -26,7 +26,7 @@ Privileges: TypeAlias = Literal["privileged", "least", "none"]
 LEAST_PRIVILEGES = {
     "cap_drop": ["ALL"],
     "cap_add": ["NET_ADMIN", "SYS_ADMIN", "NET_RAW"],
-    # The device is listed explicitly, because some versions of runc add it to every container and others to none.
+    # /dev/net/tun is listed explicitly, because some versions of runc add it to every container and others to none.
     "devices": ["/dev/net/tun"],
     # AppArmor's docker-default profile denies mount(2) even with CAP_SYS_ADMIN. Without AppArmor this option has no
     # effect.

@@ -45,6 +45,6 @@ def labels(run: str, role: str) -> dict[str, str]:
 
 
 def is_abandoned(found: Mapping[str, str]) -> bool:
-    """Return True if the labels of a container of this host name a process that has exited."""
+    """Return True if a container's labels give a process of this machine that has exited."""
     pid, started = found.get(PID, ""), found.get(STARTED, "")
     return pid.isdigit() and started.isdigit() and process_start_time(int(pid)) != int(started)

@@ -61,7 +61,7 @@ def ensure_project_image(
     Raises:
         EngineError: The build failed; the error has pip's output.
     """
-    names = [name for name in names if (root / name).is_file()]  # Leave out links to directories.
+    names = [name for name in names if (root / name).is_file()]  # Leave out symbolic links to directories.
     arguments = [word for each in install for word in shlex.split(each)]
     command = ["python3", "-m", "pip", "install", "--no-cache-dir", "--disable-pip-version-check", *arguments]
     lines = [

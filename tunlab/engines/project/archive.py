@@ -48,7 +48,7 @@ def _git_files(root: Path) -> list[str]:
     if done.returncode:  # The directory is not in a git repository.
         return []
     names = [os.fsdecode(name) for name in done.stdout.split(b"\0") if name]
-    # git also lists deleted files until the deletion is staged, and submodules, which are directories. Leave them out.
+    # Leave out deleted files, which git lists until the deletion is staged, and submodules, which are directories.
     return [name for name in names if (root / name).is_symlink() or (root / name).is_file()]
 
 
@@ -106,7 +106,8 @@ def translate_file_errors() -> Iterator[None]:
     """Raise EngineError for an OSError from the project's files. Do not use an engine inside the block."""
     try:
         yield
-    except FileNotFoundError as error:  # The file was an editor's temporary file, or a build is writing it again.
+    except FileNotFoundError as error:
+        # The deleted file was an editor's temporary file, or a build is writing it again.
         problem = f"{error.filename} was deleted while the project's files were read"
         raise EngineError(problem, remedy="run it again") from error
     except OSError as error:

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
 def _exit_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
-    os._exit(128 + signal.SIGKILL)  # This is the container's first process, so the container exits too.
+    os._exit(128 + signal.SIGKILL)  # This process is the container's first, so the container exits too.
 
 
 def _run(command: list[str]) -> int:

@@ -174,7 +174,7 @@ def _reader_thread(attached: AttachedStreams, events: _Events) -> Iterator[None]
     try:
         yield
     finally:
-        # Without this, the reader would wait for the container, and the container for its standard input to close.
+        # Close the streams first: otherwise the reader waits for the container, which waits for its stdin to close.
         attached.close()
         reader.join()
 

@@ -38,7 +38,7 @@ def forward_stdin(stream: socket.socket) -> None:
         while data := os.read(0, 65_536):
             stream.sendall(data)
         stream.shutdown(socket.SHUT_WR)
-    except OSError:  # The container or its engine is lost. forward_output notices it too.
+    except OSError:  # The container or its engine is lost, which forward_output notices too.
         pass
 
 
@@ -62,24 +62,25 @@ def forward_output(stream: socket.socket) -> bytes:
                 at = end
             del pending[:at]
             write_all(1, out)
-    except OSError:  # The engine or the controller is lost.
+    except OSError:  # The engine or pytest-xdist's controller is lost.
         pass
     return bytes(tail)
 
 
 def main(name: str, slot: str) -> int:
     """Get the stream of the slot's container from the broker, and copy data; return the exit status."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ignore Ctrl-C, because the controller then ends the containers.
+    # Ignore Ctrl-C, because pytest-xdist's controller ends the containers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as broker:
         broker.connect("\0" + name)
         broker.sendall(slot.encode() + b"\n")
         _, descriptors, _, _ = socket.recv_fds(broker, 1, 1)
-        if not descriptors:  # The worker slot has no container.
+        if not descriptors:  # This worker has no container.
             return 1
         stream = socket.socket(fileno=descriptors[0])
         threading.Thread(target=forward_stdin, args=(stream,), daemon=True).start()
         tail = forward_output(stream)
-        with contextlib.suppress(OSError):  # The controller was killed.
+        with contextlib.suppress(OSError):  # pytest-xdist's controller was killed.
             broker.sendall(tail)
     return 0
 

@@ -25,10 +25,10 @@ from typing import Any
 HELLO = "tunlab-worker "
 """The first line of the output is this prefix and a JSON object: the result of `installed_versions`."""
 
-# seconds to wait for pytest-xdist to connect, because images for other engines may have to be built first
+# seconds to wait for pytest-xdist to connect, because images may have to be built on other engines first
 _CLAIM_TIMEOUT = 300
 _EXIT_DELAY = 2.0  # seconds that the worker has to exit by itself before it is killed
-_FLUSH_DELAY = 0.02  # maximum seconds for which output is collected
+_FLUSH_DELAY = 0.02  # maximum number of seconds for which output is collected before it is sent
 _PIPE_SIZE = 1 << 20  # size of the pipe in bytes
 
 

@@ -148,7 +148,8 @@ class WorkerContainer:
     def open_stream(self) -> int:
         """Return a file descriptor of the container's stream, for another process. The caller closes it."""
         attached = self._attached.socket
-        if type(attached) is socket.socket:  # An SSHSocket of the SDK is a subclass of socket, but it is not connected.
+        if type(attached) is socket.socket:
+            # The SDK's SSHSocket is a subclass of socket, but its own descriptor is not connected.
             return os.dup(attached.fileno())
         # Another process cannot use the state of a TLS or ssh connection, so threads of this process copy the data.
         near, far = socket.socketpair()

@@ -22,7 +22,7 @@ class WorkerChannel:
 
     def __init__(self, channel: Any, first: object) -> None:
         self._channel, self._first = channel, [first]
-        # This object exists only if the worker runs in a container.
+        # `buffered_stdout` exists only if the worker runs in a container.
         self._stdout = getattr(sys.modules["__main__"], "buffered_stdout", None)
 
     def send(self, event: Any) -> None:
@@ -69,7 +69,7 @@ def run_worker(channel: Any) -> None:
     """Run pytest-xdist's remote module from its file: pytest could not rewrite an imported one."""
     found = importlib.util.find_spec("xdist")
     assert found is not None
-    assert found.origin is not None  # The origin is the package's __init__.py.
+    assert found.origin is not None  # The origin of the module is xdist/__init__.py.
     file = Path(found.origin).with_name("remote.py")
     first = adapt_to_container(channel.receive())
     code = compile(file.read_text(encoding="utf-8"), file, "exec")

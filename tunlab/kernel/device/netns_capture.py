@@ -64,7 +64,7 @@ class CapturedPacket(msgspec.Struct, frozen=True):
     lost: int = 0
 
 
-# A result of recvmsg(2): bytes, ancillary data, sockaddr_ll. It is decoded only for a failed test.
+# The type of a result of recvmsg(2): bytes, ancillary data, sockaddr_ll. Results are decoded only for a failed test.
 _Raw = tuple[bytes, list[tuple[int, int, bytes]], Any]
 
 

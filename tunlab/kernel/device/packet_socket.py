@@ -39,9 +39,9 @@ _ETH_P_8021Q = 0x8100
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _TIMESPEC = struct.Struct("@ll")
 
-# This is larger than any packet with its headers, including BIG TCP segments of up to 192 KiB.
+# The maximum size of a read is larger than any packet with its headers, including BIG TCP segments of 192 KiB.
 MAX_RECEIVE_SIZE = 256 * 1024
-# The size in bytes includes the kernel's overhead of about 1 KiB per packet.
+# The size of the receive buffer in bytes, which includes the kernel's overhead of about 1 KiB per packet.
 _RECEIVE_BUFFER = 16 * 1024 * 1024
 
 

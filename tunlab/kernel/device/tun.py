@@ -44,8 +44,8 @@ from tunlab.kernel.validation import check_ifname, check_mtu
 Buffer = bytes | bytearray | memoryview
 Mode = Literal["tun", "tap"]
 
-# The largest datagram (65,535 bytes) with virtio header (10), packet information (4), Ethernet header (14) and VLAN tag
-# (4). A shorter read would silently truncate it. Segments of segmentation offloading are not larger.
+# The maximum read: a datagram of 65,535 bytes with virtio header (10), packet information (4), Ethernet header (14) and
+# VLAN tag (4). A shorter read would truncate silently. Segments of segmentation offloading are not larger.
 MAX_READ_SIZE = 65535 + 10 + 4 + 14 + 4
 
 
@@ -70,7 +70,7 @@ class TunDevice(Closeable):
         self._poll.register(file, select.POLLIN)
         self._buffer: bytearray | None = None
 
-    # ---- creation and attachment -----------------------------------------------------------------------------------
+    # ---- creating and attaching to a device -------------------------------------------------------------------------
 
     @classmethod
     def create(
@@ -187,10 +187,10 @@ class TunDevice(Closeable):
         return self._file.fileno()
 
     def fileno(self) -> int:
-        """Return `fd`."""
+        """Return the descriptor, as `fd` does."""
         return self._file.fileno()
 
-    # ---- configuration ---------------------------------------------------------------------------------------------
+    # ---- configuring a device ---------------------------------------------------------------------------------------
 
     def configure(
         self,
@@ -216,7 +216,8 @@ class TunDevice(Closeable):
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
-        if up and not self._flags & IFF_TAP:  # Without this entry, a full neighbour table would block the device.
+        if up and not self._flags & IFF_TAP:
+            # Without a reserved neighbour entry, a full neighbour table would block the device.
             reserve_neighbour(self._rtnl, self.ifindex)
 
     @property
@@ -310,7 +311,7 @@ class TunDevice(Closeable):
         with translate_os_errors(f"{verb} of {self.ifname}", needs="CAP_NET_ADMIN", reasons=_GONE, ifname=self.ifname):
             fcntl.ioctl(self._file, request, argument)
 
-    # ---- packets ---------------------------------------------------------------------------------------------------
+    # ---- reading and writing packets --------------------------------------------------------------------------------
 
     def read(self) -> bytes | None:
         """Return the next packet that the kernel sent; None if none is waiting.

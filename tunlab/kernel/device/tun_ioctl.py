@@ -113,7 +113,7 @@ def tun_node_error(error: OSError) -> KernelError:
             remedy = f"pass --device {TUN_DEVICE_NODE} to the container"
         else:
             owner = f"owner {node.st_uid}:{node.st_gid}"
-            if node.st_uid == _OVERFLOW_UID:  # The kernel shows this uid if the user namespace does not map the owner.
+            if node.st_uid == _OVERFLOW_UID:  # The kernel shows uid 65534 if the user namespace does not map the owner.
                 owner = "an owner outside this user namespace"
             reason = f"{TUN_DEVICE_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
             remedy = f"run as root, or run as root once: chmod 0666 {TUN_DEVICE_NODE} (CAP_NET_ADMIN is still needed)"

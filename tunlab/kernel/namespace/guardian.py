@@ -27,7 +27,7 @@ Identity = tuple[int, int]
 
 _OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
 _IDENTITY = struct.Struct("=QQ")
-_BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian
+_BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian process
 
 
 def namespace_identity(fd: int) -> Identity:
@@ -122,7 +122,7 @@ def watch(fd: int) -> None:
             _start()
         try:
             socket.send_fds(_connection(), [_WATCH], [fd])
-        except (BrokenPipeError, ConnectionResetError):  # The guardian was killed.
+        except (BrokenPipeError, ConnectionResetError):  # The guardian process was killed.
             _end()
             _start()
             socket.send_fds(_connection(), [_WATCH], [fd])
@@ -134,7 +134,7 @@ def forget(identity: Identity) -> None:
     with _state.lock:
         if identity in _state.watched:
             _state.watched.remove(identity)
-            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # The guardian was killed.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # The guardian process was killed.
                 _connection().send(_FORGET + _IDENTITY.pack(*identity))
 
 
@@ -151,13 +151,14 @@ def close_in_guardian(fd: int) -> None:
 
 
 def _hand_over() -> None:
-    with contextlib.suppress(OSError):  # The guardian cannot be started, or too many descriptors are in flight.
+    with contextlib.suppress(OSError):  # The guardian process cannot be started, or too many descriptors are in flight.
         if _state.connection is None:
             _start()
         socket.send_fds(_connection(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
-    # Tell the guardian to close its copies only now, after ours: closing the last descriptor of a socket takes long.
+    # Tell the guardian process to close its copies after ours are closed: closing a socket's last descriptor takes
+    # long.
     if _state.connection is not None:
         with contextlib.suppress(OSError):
             _state.connection.send(_CLOSED, socket.MSG_DONTWAIT)
@@ -175,7 +176,7 @@ def descriptors() -> set[int]:
 
 
 def stop() -> None:
-    """End the guardian, as the end of this process would: it first kills the processes in the watched namespaces."""
+    """End the guardian process, which first kills the processes in the watched namespaces."""
     with _state.lock:
         if _state.connection is not None:
             _end()
@@ -193,11 +194,11 @@ def _start() -> None:
         stack.callback(ours.close)
         own_pidfd = os.pidfd_open(os.getpid())
         stack.callback(os.close, own_pidfd)
-        # The guardian also gets a pidfd of this process. End of file on the socket is not enough: a forked child holds
-        # a copy of the socket and may outlive this process.
+        # The guardian process gets a pidfd of this process. End of file on the socket is not enough: a forked child
+        # holds a copy of the socket and may outlive this process.
         socket.send_fds(ours, [_OWNER], [own_pidfd])
-        # Python opens descriptors close-on-exec; main() closes others that were inherited. setsid, because Ctrl-C
-        # signals the terminal's foreground process group and must not end the guardian first.
+        # Python opens descriptors close-on-exec, and main() closes inherited ones. setsid, because Ctrl-C signals the
+        # terminal's foreground process group and must not end the guardian process first.
         _state.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", __file__],
@@ -220,7 +221,7 @@ def _end() -> None:
     with contextlib.suppress(OSError):
         _connection().shutdown(socket.SHUT_RDWR)
     _connection().close()
-    with contextlib.suppress(ChildProcessError):  # Another call of waitpid(-1) has reaped the guardian.
+    with contextlib.suppress(ChildProcessError):  # Another call of waitpid(-1) has reaped the guardian process.
         os.waitpid(_state.pid, 0)
     _state.connection, _state.pid = None, 0
     _state.watched.clear()
@@ -243,7 +244,7 @@ atexit.register(stop)
 
 
 def _serve(link: socket.socket) -> dict[Identity, int]:
-    """Handle messages until the tunlab process ends; return the descriptors of the namespaces watched then."""
+    """Handle messages until the tunlab process ends; return the descriptors of the watched namespaces."""
     watched: dict[Identity, int] = {}
     closing: list[int] = []
     poll = select.poll()
@@ -279,7 +280,7 @@ def _close(fds: list[int]) -> None:
 
 
 def main() -> None:
-    """Run the guardian; standard input is the socket."""
+    """Run the guardian process, whose standard input is the socket to the tunlab process."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
         if int(name) > 2:
             with contextlib.suppress(OSError):

@@ -28,7 +28,7 @@ from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, ROOT_REMEDY, translate_os_
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_OWN = "/proc/thread-self/ns/net"  # not /proc/self, which shows the main thread's namespace
+_OWN = "/proc/thread-self/ns/net"  # /proc/self would show the main thread's namespace instead of this thread's.
 _NS_GET_NSTYPE = 0xB703  # from <linux/nsfs.h>
 _SIOCSIFFLAGS = 0x8914  # from <linux/sockios.h>
 _IFF_UP = 1  # from <linux/if.h>
@@ -143,7 +143,7 @@ class NetnsHandle(Closeable):
         return self._file.fileno()
 
     def fileno(self) -> int:
-        """Return `fd`."""
+        """Return the descriptor, as `fd` does."""
         return self.fd
 
     @property

@@ -18,10 +18,10 @@ from tunlab.kernel.os_errors import kernel_error
 
 # The sysctls are written in this order. A write takes 7 to 15 µs, for disable_ipv6 40 µs (measured on Linux 6.18).
 DEFAULTS = (
-    # A new namespace copies this value from the host. Docker sets it to 1, and the kernel would then forward or
+    # A new namespace copies ip_forward from the host. Docker sets it to 1, and the kernel would then forward or
     # redirect a packet for another host.
     ("net.ipv4.ip_forward", "0"),
-    # A new namespace copies this value from the host, and the kernel uses the greater of `all` and the interface's own
+    # A new namespace copies rp_filter from the host, and the kernel uses the greater of `all` and the interface's own
     # value. With 1 or 2, it drops a packet from an unexpected source without counting it.
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),

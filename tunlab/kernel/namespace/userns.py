@@ -43,7 +43,7 @@ def find_obstacle() -> tuple[str, str] | None:
     for name, (bad, reason, remedy) in _SYSCTLS.items():
         try:
             value = (_PROC_SYS / name).read_text(encoding="ascii").strip()
-        except OSError:  # This kernel does not have the sysctl.
+        except OSError:  # The kernel lacks the sysctl.
             continue
         if value == bad:
             return reason, remedy
@@ -91,7 +91,7 @@ def enter_user_namespace() -> None:
     mapping = "map the user and group into the user namespace"
     with translate_os_errors(mapping):
         for name in (_UID_MAP, _GID_MAP):
-            # Test that the map files can be opened. setgroups can be opened only inside the new user namespace.
+            # Check that uid_map and gid_map can be opened. setgroups can be opened only inside the new user namespace.
             os.close(os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     with translate_os_errors(operation, reasons=reasons):
         libc.unshare(libc.CLONE_NEWUSER)

@@ -40,7 +40,7 @@ _NLA_F_NESTED, _NLA_TYPE_MASK = 0x8000, 0x3FFF
 # The maximum number of reads of a dump, which is repeated if the table changed meanwhile (NLM_F_DUMP_INTR).
 _MAX_DUMPS = 100
 
-# Netlink reports a missing capability as EPERM, so EACCES can only have this meaning.
+# rtnetlink reports a missing capability as EPERM. EACCES only means that IPv6 is disabled on the interface.
 _REASONS = {
     errno.EACCES: (
         "IPv6 is disabled on this interface",
@@ -200,7 +200,7 @@ def _check(kind: int, flags: int, message: bytes) -> None:
     if flags & _NLM_F_ACK_TLVS:
         offset = _HEADER.size + 4
         if kind == _NLMSG_ERROR:
-            # The request's header follows the error number, and the request's body unless it was capped.
+            # After the error number, the kernel repeats the request's header, and its body unless it was capped.
             (quoted,) = struct.unpack_from("=I", message, offset)
             offset += _HEADER.size if flags & _NLM_F_CAPPED else quoted + 3 & ~3
         text = unpack_attributes(message[offset:]).get(_NLMSGERR_ATTR_MSG, b"")

@@ -14,7 +14,7 @@ from pathlib import Path
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import translate_os_errors
 
-_PROC = Path("/proc/thread-self/net")  # not /proc/net, which shows the main thread's namespace
+_PROC = Path("/proc/thread-self/net")  # /proc/net would show the main thread's namespace instead of this thread's.
 _V6 = re.compile(r"(Ip6|Icmp6|Udp6|UdpLite6)(\w+)\s+(\d+)")
 
 

@@ -31,13 +31,14 @@ _PERF_FLAG_FD_CLOEXEC = 8
 # struct perf_event_attr (120 bytes): type, size, config, period, sample type, read format, flags
 _ATTRIBUTES = struct.Struct("=IIQQQQQ72x")
 _HEAD, _TAIL = 1024, 1032  # offsets of data_head and data_tail in struct perf_event_mmap_page
-_RING_PAGES = 16  # The kernel needs a power of two. A record has about 64 bytes.
+_RING_PAGES = 16  # The kernel requires a power of two as the ring's size in pages. A record has about 64 bytes.
 _HEADER = struct.Struct("=IHH")  # struct perf_event_header: type, misc, size
 
 _FIELD = re.compile(r"field:.*?\b(\w+)(?:\[\w*\])?;\s*offset:(\d+);\s*size:(\d+);")
 _REASON = re.compile(r"\{ *(\d+), *\"(\w+)\" *\}")
 
-# Drop reasons of packets that the kernel frees when a socket is closed or does not need them. It did not reject them.
+# Drop reasons of packets that the kernel freed because a socket was closed or did not need them. The kernel did not
+# reject these packets.
 _NOT_REJECTED = {"QUEUE_PURGE", "SOCKET_CLOSE", "PACKET_SOCK_ERROR", "UNIX_DISCONNECT"}
 _IP = {0x0800, 0x86DD}
 
@@ -82,7 +83,7 @@ class DropMonitor(Closeable):
             start = position % (len(data) // 2)
             kind, _, size = _HEADER.unpack_from(data, start)
             if kind == _PERF_RECORD_SAMPLE:
-                # The record's data follow a 32-bit length.
+                # The tracepoint's fields follow a 32-bit length.
                 found += self._reason(data[start + _HEADER.size + 4 : start + size])
             position += size
         struct.pack_into("=Q", self._ring, _TAIL, head)
@@ -128,7 +129,7 @@ def read_drop_tracepoint() -> DropTracepoint:
         return _read(directory)
 
     def mounted() -> DropTracepoint:
-        libc.unshare(libc.CLONE_NEWNS)  # The mount disappears when this thread ends.
+        libc.unshare(libc.CLONE_NEWNS)  # The mount in the new mount namespace disappears when this thread ends.
         libc.mount("none", "/", "", libc.MS_REC | libc.MS_PRIVATE)
         libc.mount("tracefs", "/sys", "tracefs", 0)
         return _read(Path("/sys", _EVENT))

@@ -33,7 +33,7 @@ from tunlab.kernel.netlink.netlink_socket import (
 )
 from tunlab.kernel.network.rtnl import Rtnl
 
-# Entries in these states are kept. Packets wait for an incomplete entry and would fail if it were deleted.
+# Neighbour entries in these states are kept. Packets wait for an incomplete entry and would fail if it were deleted.
 _KEPT = NUD_INCOMPLETE | NUD_NOARP | NUD_PERMANENT
 
 

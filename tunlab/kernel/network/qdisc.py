@@ -32,13 +32,12 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 _TCA_KIND, _TCA_OPTIONS, _TCA_STATS2 = 1, 2, 7
 _TCA_STATS_QUEUE = 3  # from <linux/gen_stats.h>: qlen, backlog, drops, requeues, overlimits
-_RATE_HANDLE, _DELAY_HANDLE = 0x10000, 0x100000  # the handles 1: and 10:, as tc writes them
+_RATE_HANDLE, _DELAY_HANDLE = 0x10000, 0x100000  # the qdisc handles 1: and 10:, as tc writes them
 
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
 _RATESPEC = struct.Struct("=BBHhHI")  # struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate
-# end of struct tc_tbf_qopt: limit in bytes; buffer and mtu in ticks, which TCA_TBF_BURST replaces
-_TBF = struct.Struct("=III")
-_ETHERNET = 1  # TC_LINKLAYER_ETHERNET; without it the kernel needs a rate table
+_TBF = struct.Struct("=III")  # end of struct tc_tbf_qopt: limit in bytes; buffer and mtu, which TCA_TBF_BURST replaces
+_ETHERNET = 1  # TC_LINKLAYER_ETHERNET, without which the kernel needs a rate table
 
 # struct tc_netem_qopt: latency in ticks, limit in packets, loss, gap, duplicate, jitter in ticks
 _NETEM = struct.Struct("=IIIIII")
@@ -83,7 +82,7 @@ def impair(
     if rate:
         _add(rtnl, ifindex, "tbf", TC_H_ROOT, _RATE_HANDLE, _tbf(rate, mtu))
     if delays:
-        # The rate limit is the outer qdisc, so delayed packets leave one by one, as from a slow link behind a long one.
+        # The rate limit is the outer qdisc, so delayed packets leave one after another at that rate.
         parent = _RATE_HANDLE | 1 if rate else TC_H_ROOT
         options = netem_options(delay_us, jitter_us, loss, reorder, duplicate)
         _add(rtnl, ifindex, "netem", parent, _DELAY_HANDLE, options)
@@ -147,7 +146,8 @@ def _delete_root(rtnl: Rtnl, ifindex: int) -> None:
 
 def _tbf(rate: int, mtu: int) -> bytes:
     byte_rate = max(rate // 8, 1)
-    burst = max(2 * (mtu + 18), byte_rate // 250)  # two packets with Ethernet header and VLAN tag, or 4 ms of traffic
+    # The burst is two packets with Ethernet header and VLAN tag, or 4 ms of traffic.
+    burst = max(2 * (mtu + 18), byte_rate // 250)
     limit = burst + max(int(byte_rate * _QUEUE_SECONDS), 2 * (mtu + 18))
     rates = _RATESPEC.pack(0, _ETHERNET, 0, 0, 0, min(byte_rate, 0xFFFFFFFF)) + _RATESPEC.pack(0, 0, 0, 0, 0, 0)
     # The kernel uses the 64-bit rate only if the 32-bit rate is at its maximum.

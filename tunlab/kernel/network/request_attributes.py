@@ -90,7 +90,7 @@ def route_request(
     fields = {
         "family": address_family(network.version),
         "dst_len": network.prefixlen,
-        "table": table if table < 256 else 0,  # This field has 8 bits; RTA_TABLE has the whole number.
+        "table": table if table < 256 else 0,  # The field `table` has 8 bits; RTA_TABLE has the whole number.
         "type": ROUTE_TYPES.index(route_type),
     }
     attributes: Attributes = [("RTA_TABLE", table)]
