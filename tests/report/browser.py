@@ -24,16 +24,16 @@ TIMEOUT = 60.0
 
 
 class Browser:
-    """A page in Chromium, with its requests, console messages and exceptions."""
+    """A page in headless Chromium, with its requests, console messages and exceptions."""
 
     def __init__(self, program: str, directory: Path) -> None:
         self.events: list[dict] = []
         self._number, self._received, self._answers = 0, b"", deque()
-        # Chromium's standard error, shown if it does not answer.
+        # The log has Chromium's standard error. It is shown if Chromium does not answer.
         self.log = directory / "chromium.log"
         chromium_input, self._send = os.pipe()
         self._receive, chromium_output = os.pipe()
-        # A shell duplicates the pipes to descriptors 3 and 4. If a pipe already has one of these, move it away first.
+        # A shell duplicates the pipes to descriptors 3 and 4. A pipe that already has one of them is moved first.
         profile = f"--user-data-dir={directory / 'profile'}"
         if {chromium_input, chromium_output} & {3, 4}:
             chromium_input, chromium_output = _higher(chromium_input), _higher(chromium_output)
@@ -57,7 +57,7 @@ class Browser:
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: object) -> dict:
-        """Send a command and return its result; events that arrive meanwhile are kept in `events`."""
+        """Send a command and return its result. Events that arrive in the meantime are appended to `events`."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters}
         if self._session is not None:
@@ -68,7 +68,7 @@ class Browser:
         return answer["result"]
 
     def wait(self, event: str) -> dict:
-        """Wait for the next event of that name, and return it."""
+        """Wait for the next event with this name, and return it."""
         return self._until(lambda each: each.get("method") == event, event)
 
     def _until(self, wanted, what: str) -> dict:
@@ -112,7 +112,7 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
 
     def point(self, selector: str, *, across: float = 0.5) -> tuple[float, float]:
-        """Move the mouse to an element, at the fraction `across` of its width, and return the position."""
+        """Move the mouse over an element, and return the position. `across` is the fraction of its width."""
         box = self.run(
             f"(() => {{ const box = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
             f" return [box.left + box.width * {across}, box.top + box.height / 2]; }})()"
@@ -121,7 +121,7 @@ class Browser:
         return box
 
     def click(self, selector: str, *, across: float = 0.5) -> None:
-        """Click on an element, at the fraction `across` of its width."""
+        """Click on an element. `across` is the position as a fraction of the element's width."""
         x, y = self.point(selector, across=across)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
@@ -135,7 +135,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def requests(self) -> list[str]:
-        """Return the addresses requested since `open`."""
+        """Return the URLs that the page has requested since `open`."""
         self.run("0")
         named = [each for each in self.events if each["method"] == "Network.requestWillBeSent"]
         return [each["params"]["request"]["url"] for each in named]
@@ -162,7 +162,7 @@ class Browser:
 
 
 def _higher(fd: int) -> int:
-    """Duplicate a descriptor to a number above 4."""
+    """Return a duplicate of a file descriptor with a number above 4."""
     copy = fcntl.fcntl(fd, fcntl.F_DUPFD, 10)
     os.close(fd)
     return copy

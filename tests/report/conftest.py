@@ -1,4 +1,4 @@
-"""Fixtures of the report tests: a recorded Tun, drop reasons, and a page in a browser."""
+"""Fixtures of the report tests: a Tun with a packet capture, the kernel's drop reasons, and a page in a browser."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from tunlab.traffic import Tun
 
 @pytest.fixture
 def recorded_netns():
-    """A recorded namespace with one Tun, `recorded_netns.tuns[0]`."""
+    """Yield a namespace with a packet capture and one Tun, `recorded_netns.tuns[0]`."""
     with Netns.create() as netns, NetnsCapture.open(netns) as record, Tun.create(netns=netns) as tun:
         yield RecordedNetns("kernel", netns, record, [tun])
 
@@ -38,7 +38,10 @@ def browser(need, tmp_path_factory):
 
 @pytest.fixture
 def show(browser, tmp_path):
-    """`show(recording)` opens its page. Teardown asserts that the page requested nothing and logged nothing."""
+    """Return a function that opens a recording's HTML page in Chromium.
+
+    Teardown asserts that the page has loaded no other file and that the console has no messages.
+    """
     shown = []
 
     def open_page(recording, **options):

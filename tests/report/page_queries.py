@@ -1,9 +1,9 @@
-"""JavaScript expressions that query the page."""
+"""JavaScript expressions that read what the HTML report shows: rows, selected packet, highlighted fields and bytes."""
 
 ROWS = "[...document.querySelectorAll('#list .row')]"
 CHOSEN = "document.querySelector('#list .row[aria-selected=true] .number').textContent"
 LIT_FIELDS = "[...document.querySelectorAll('#tree .item.lit .name')].map((each) => each.textContent)"
-# Each byte with its number, and its highlighted digits.
+# This is a list of highlighted bytes: "33hl" is byte 33 with both hex digits (high, low), "32l" only the low digit.
 LIT_BYTES = (
     "[...document.querySelectorAll('#bytes .x.high, #bytes .x.low')]"
     ".map((each) => each.dataset.at + ['high', 'low'].filter((half) => each.classList.contains(half))"
@@ -13,7 +13,7 @@ FOCUSED = "document.activeElement.id"
 
 
 def digits(row):
-    """Return the value of LIT_BYTES for one row."""
+    """Return the value that LIT_BYTES has if exactly the bits of this field are highlighted."""
     found = []
     for at in range(row.start // 8, -(-(row.start + row.bits) // 8)):
         high = row.start < at * 8 + 4 and row.start + row.bits > at * 8

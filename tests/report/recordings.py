@@ -1,4 +1,4 @@
-"""Handmade recordings for the tests of reports."""
+"""Recordings that the report tests share, made from given packets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ SESSION = [
 
 
 def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, annotations=None, step=1_000_000):
-    """Return a pcapng file of (direction, *layers), 1 ms apart; packet 1 has `comments[1]` and `annotations[1]`."""
+    """Return a pcapng file of packets, each a tuple (direction, *layers), 1 ms apart.
+
+    `comments` and `annotations` are dicts by packet number, from 1.
+    """
     file = io.BytesIO()
     writer = PcapngWriter(file)
     interface = writer.add_interface(name, linktype=linktype)
@@ -56,11 +59,11 @@ def recorded(packets, *, linktype=LINKTYPE_RAW, name="tun0", comments=None, anno
 
 
 def session():
-    """Return SESSION as a recording with comments, one of which is markup."""
+    """Return SESSION as a pcapng file with two packet comments. One of them contains HTML markup."""
     return recorded(SESSION, comments={1: "injected at test_x.py:42", 4: MARKUP})
 
 
 def framed(*datagrams, kind=b"\x08\x00", tags=b""):
-    """Return a recording of Ethernet frames, padded to 60 bytes."""
+    """Return a pcapng file of Ethernet frames, padded to 60 bytes."""
     head = bytes.fromhex("020000000001020000000002") + tags + kind
     return recorded([(None, (head + each).ljust(60, b"\0")) for each in datagrams], linktype=LINKTYPE_ETHERNET)

@@ -1,4 +1,4 @@
-"""Columns of the ladder on the page."""
+"""Columns and arrows of the sequence diagram in the HTML report."""
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded
 from tunlab.packet import UDP, IPv4, build, parse
@@ -13,30 +13,30 @@ def packets_between(*pairs):
     return [parse(build(IPv4(src=src, dst=dst), UDP())) for src, dst in pairs]
 
 
-def test_columns_tun_has_test_left_and_kernel_right():
+def test_find_columns_one_tun_returns_test_and_kernel():
     records = list(read_pcapng(recorded(SESSION[:3])))
     assert find_columns(records, [None] * 3) == ([("test", ""), ("kernel", "tun0")], REQUEST_REPLY_REQUEST)
 
 
-def test_columns_one_per_tun():
+def test_find_columns_two_tuns_returns_one_kernel_column_per_tun():
     records = [*read_pcapng(recorded(SESSION[:1])), *read_pcapng(recorded(SESSION[1:2], name="tun1"))]
     ladder = find_columns(records, [None] * 2)
     assert ladder == ([("test", ""), ("kernel", "tun0"), ("kernel", "tun1")], [Arrow(0, (1,)), Arrow(2, (0,))])
 
 
-def test_columns_without_directions_are_addresses():
+def test_find_columns_packets_without_direction_returns_ip_addresses():
     records = list(read_pcapng(recorded([(None, *layers) for _, *layers in SESSION[:3]])))
     pairs = [(PEER, KERNEL), (KERNEL, PEER), (PEER, KERNEL)]
     assert find_columns(records, packets_between(*pairs)) == ([(PEER, ""), (KERNEL, "")], REQUEST_REPLY_REQUEST)
 
 
-def test_columns_ethernet_are_addresses_and_non_ip_has_no_arrow():
+def test_find_columns_ethernet_returns_ip_addresses_and_no_arrow_for_non_ip():
     records = list(read_pcapng(framed(b"a", b"b")))
     ladder = find_columns(records, [*packets_between((PEER, KERNEL)), None])
     assert ladder == ([(PEER, ""), (KERNEL, "")], [Arrow(0, (1,)), None])
 
 
-def test_columns_many_addresses_keeps_most_frequent():
+def test_find_columns_many_addresses_returns_most_frequent_and_others():
     pairs = [(f"192.0.2.{last}", KERNEL) for last in range(1, MAX_COLUMNS + 3)]
     busy = (f"192.0.2.{MAX_COLUMNS + 2}", KERNEL)
     ladder = find_columns(list(read_pcapng(framed(b""))), packets_between(*pairs, busy))
@@ -46,5 +46,5 @@ def test_columns_many_addresses_keeps_most_frequent():
     assert ladder.arrows[-1] == Arrow(MAX_COLUMNS - 1, (1,))
 
 
-def test_columns_without_packets_are_empty():
+def test_find_columns_without_packets_returns_empty_lists():
     assert find_columns([], []) == ([], [])

@@ -1,4 +1,4 @@
-"""Sentences about kernel counters and drop reasons; every name in them exists in this kernel."""
+"""Sentences about kernel counters and drop reasons. The names of counters and reasons must exist in this kernel."""
 
 import pytest
 
@@ -10,21 +10,21 @@ from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import gather_evidence
 from tunlab.report.kernel_report import kernel_report
 
-# Counters of newer kernels, or of kernels with other build options.
+# Only newer kernels, or kernels with other build options, have these counters.
 MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotFound", "TcpExt.BeyondWindow",
                  "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
 
 
-def test_events_name_existing_counters(recorded_tun):
+def test_counter_sentences_use_counters_that_the_kernel_has(recorded_tun):
     named = {name for names, _ in counter_text._EVENTS for name in names}
     assert named - set(read_counters(recorded_tun.netns)) - MAY_BE_ABSENT == set()
 
 
-def test_reasons_name_existing_drop_reasons():
+def test_drop_reason_texts_use_reasons_that_the_kernel_has():
     assert set(counter_text.REASONS) - set(read_drop_tracepoint().reasons.values()) == set()
 
 
-def test_describe_counters_combines_counters_of_one_event():
+def test_describe_counters_two_counters_of_one_event_give_one_sentence():
     sentences, rest = describe_counters(
         {"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64}
     )
@@ -35,14 +35,14 @@ def test_describe_counters_combines_counters_of_one_event():
     assert rest == {"Ip.InReceives": 9}
 
 
-def test_describe_counters_waiting_fragments_only_without_reassembly():
+def test_describe_counters_says_fragments_wait_only_if_none_was_reassembled():
     sentences = ["keeps 2 packets until the other fragments arrive (Ip.ReasmReqds)"]
     assert describe_counters({"Ip.ReasmReqds": 2}) == (sentences, {})
     assert describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1}) == ([], {"Ip.ReasmReqds": 2, "Ip.ReasmOKs": 1})
     assert "Ip.ReasmReqds" in describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmFails": 1})[1]
 
 
-def test_describe_counters_omits_byte_counts_and_settings():
+def test_describe_counters_byte_counts_and_settings_are_omitted():
     assert describe_counters(
         {"IpExt.InOctets": 500, "IcmpMsg.InType8": 1, "Tcp.RtoMin": 200, "IpExt.InNoECTPkts": 4}
     ) == (
@@ -52,14 +52,14 @@ def test_describe_counters_omits_byte_counts_and_settings():
 
 
 @pytest.mark.parametrize("names", [names for names, _ in counter_text._EVENTS], ids=lambda names: names[0])
-def test_describe_counters_reaches_every_event(names):
+def test_describe_counters_each_event_gives_its_sentence(names):
     sentences, rest = describe_counters(dict.fromkeys(names, 1))
     assert len(sentences) == 1
     assert sentences[0].endswith(f"({', '.join(names)})")
     assert rest == {}
 
 
-def test_kernel_report_omits_reasons_given_more_often_than_packets(recorded_netns, recorded_tun):
+def test_kernel_report_omits_drop_reason_with_more_drops_than_packets(recorded_netns, recorded_tun):
     def report(*reasons):
         return "\n".join(kernel_report([recorded_netns], evidence, reasons))
 
@@ -70,11 +70,11 @@ def test_kernel_report_omits_reasons_given_more_often_than_packets(recorded_netn
     shown = report("IP_CSUM", *["CPU_BACKLOG"] * 2)
     assert "IP_CSUM" in shown
     assert "CPU_BACKLOG" not in shown
-    recorded_netns.record = None  # without a capture the number of packets is unknown
+    recorded_netns.record = None  # Without a capture the number of packets is unknown, so every reason is shown.
     assert "CPU_BACKLOG, 2 times" in report(*["CPU_BACKLOG"] * 2)
 
 
-def test_describe_drop_reasons_known_and_unknown():
+def test_describe_drop_reasons_unknown_reason_is_shown_by_its_name():
     assert describe_drop_reasons({"IP_CSUM": 1, "NEW_ONE": 3}) == [
         "bad IP header checksum (IP_CSUM)",
         "NEW_ONE (NEW_ONE, 3 times)",

@@ -1,4 +1,4 @@
-"""Differences of the closest match: written to a recording, read back, and located in rows and bits."""
+"""Differing fields of a packet: kept in a recording, read back, and found in the field tree of the HTML report."""
 
 import struct
 import subprocess
@@ -24,7 +24,7 @@ SYN = build(
 
 
 def locate(match, data=SYN):
-    """Return the names of the rows and the bits of each difference, written to a recording and read back."""
+    """Return the rows and bits of each difference between a packet and a match, by way of a recording."""
     packet = parse(data)
     entry = TraceEntry("out", 0, data)
     describe_candidates([Candidate(entry, match.difference(packet))], 0)
@@ -56,32 +56,32 @@ def locate(match, data=SYN):
     ],
     ids=lambda value: str(value) if isinstance(value, list) else None,
 )
-def test_locate_differences_finds_rows_and_bits(match, names, bits):
+def test_locate_differences_one_field_returns_its_rows_and_bits(match, names, bits):
     assert locate(match) == [(names, bits)]
 
 
-def test_locate_differences_keeps_several_in_order():
+def test_locate_differences_several_fields_returns_them_in_packet_order():
     found = locate(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
     assert [names for names, _ in found] == [["ttl"], ["dst"], ["dst_port"]]
 
 
-def test_locate_differences_uses_the_outer_header():
+def test_locate_differences_icmp_error_uses_the_outer_ip_header():
     data = build(IPv4(src=KERNEL, dst=PEER), ICMP.unreachable(3), SYN)
     assert locate(IPv4.where(dst=KERNEL), data) == [(["dst"], [(16 * 8, 32)])]
 
 
-def test_locate_differences_without_packet_is_empty():
+def test_locate_differences_without_packet_returns_empty_list():
     assert locate_differences((FieldDifference("TCP.flags", "1", "2"),), None, []) == []
 
 
 @pytest.mark.parametrize("text", ["", "not JSON", "{}x", '{"note": 5}', "[]"])
-def test_annotation_invalid_or_missing_uses_the_comment(text):
+def test_annotation_from_recording_invalid_or_missing_uses_packet_comment(text):
     interface = RecordedInterface(0, "tun0", LINKTYPE_RAW)
     record = RecordedPacket(interface, 0, SYN, len(SYN), "out", "a comment", annotation=text)
     assert from_recording(record) == Annotation("a comment")
 
 
-def test_annotation_of_many_differing_bytes_fits_an_option(recorded_netns, recorded_tun):
+def test_annotation_many_differing_bytes_keeps_100_ranges(recorded_netns, recorded_tun):
     wanted, got = b"ab" * 700, b"aB" * 700
     recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), ICMP.echo_request(1, 1), got)
     with pytest.raises(ExpectationError):
@@ -93,7 +93,7 @@ def test_annotation_of_many_differing_bytes_fits_an_option(recorded_netns, recor
 
 
 @pytest.mark.slow
-def test_annotation_leaves_the_file_readable_for_tshark(need, tmp_path):
+def test_annotation_in_pcapng_survives_copying_by_tshark(need, tmp_path):
     difference = FieldDifference("TCP.flags", "ACK", "SYN")
     annotation = Annotation("closest match", decisive=True, differences=(difference,))
     file, copy = tmp_path / "a.pcapng", tmp_path / "copy.pcapng"
@@ -113,7 +113,7 @@ def test_annotation_leaves_the_file_readable_for_tshark(need, tmp_path):
     [struct.pack("<I", 32473) + b"other:{}", struct.pack("<I", 1) + b'tunlab:{"decisive":true}', b"\1"],
     ids=["other prefix", "other number", "too short"],
 )
-def test_annotation_ignores_custom_options_of_other_programs(option):
+def test_annotation_custom_option_of_other_program_is_ignored(option):
     recording = recorded([("out", SYN)], annotations={1: Annotation("x" * 20)})
     own = struct.pack("<I", 32473) + b'tunlab:{"note":"' + b"x" * 20 + b'"}'
     head = struct.pack("<HH", 2988, len(own)) + own

@@ -1,4 +1,4 @@
-"""The HTML page of a failure in Chromium: packets between the nodes of a lab, and highlighted differences."""
+"""The HTML report of a failed test in Chromium: packets between the nodes of a lab, and highlighted differences."""
 
 import os
 import re
@@ -50,7 +50,7 @@ def test_page_lab_has_one_arrow_per_packet_and_link(show):
     assert page.run(CHOSEN) == "3"
 
 
-def test_page_many_nodes_leaves_room_for_packets(show):
+def test_page_with_20_nodes_leaves_room_for_packet_descriptions(show):
     nodes = [(f"a-node-with-a-long-name-{number}:eth0", "out", ARP) for number in range(20)]
     page = show(between(*nodes))
     for width, least in ((1280, 400), (768, 160), (360, 110)):
@@ -70,7 +70,7 @@ DIFFERING = Annotation(CLOSEST, decisive=True, differences=DIFFERENCES)
 FRAMED = "[...document.querySelectorAll('#bytes .x.differs')].map((each) => each.dataset.at)"
 
 
-def test_page_highlights_differing_fields(show):
+def test_page_closest_match_highlights_differing_fields(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}), outcome="failed")
     assert page.run(CHOSEN) == "2"
     assert page.run(LIT_FIELDS) == ["ttl", "flags"]
@@ -96,7 +96,7 @@ def test_page_highlights_differing_fields(show):
     assert page.run(FRAMED) == []
 
 
-def test_page_highlights_only_differing_bytes(show):
+def test_page_payload_difference_highlights_only_differing_bytes(show):
     difference = FieldDifference("TCP.payload", "50 at 0 and 0a at 6", "47 at 0 and 0d at 5–6", ((0, 0), (5, 6)))
     annotation = Annotation(CLOSEST, decisive=True, differences=(difference,))
     page = show(recorded(SESSION, annotations={3: annotation}))
@@ -106,7 +106,7 @@ def test_page_highlights_only_differing_bytes(show):
     assert page.run(LIT_BYTES) == ["40hl", "45hl", "46hl"]
 
 
-def test_page_key_d_visits_differing_fields(show):
+def test_page_key_d_moves_to_next_differing_field(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}))
     page.press("d")
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["flags"])
@@ -116,7 +116,7 @@ def test_page_key_d_visits_differing_fields(show):
     assert page.run(CHOSEN) == "1"
 
 
-def test_page_opens_at_decisive_packet(show):
+def test_page_initially_shows_packet_that_made_the_test_fail(show):
     browser = show(recorded(SESSION, annotations={5: Annotation(CLOSEST, decisive=True)}))
     assert browser.run(CHOSEN) == "5"
     assert browser.run("document.querySelector('#about strong').textContent") == "Packet 5"

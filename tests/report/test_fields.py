@@ -1,4 +1,4 @@
-"""The field tree: values, and the bits that each row covers."""
+"""The field tree of the HTML report: the value of each row, and the bits of the packet that the row covers."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def rows_of(record):
 
 
 def bits(data, row):
-    """Return the number in the bits of a row."""
+    """Return the bits of the packet that a row covers, as a number."""
     return int.from_bytes(data, "big") >> (len(data) * 8 - row.start - row.bits) & (1 << row.bits) - 1
 
 
@@ -39,7 +39,7 @@ def number(value):
 
 
 def check_rows(record):
-    """Check that every fixed field has its value in its bits, and that child rows are inside their parent."""
+    """Assert that the bits of each row have the row's value, and that child rows are inside their parent."""
     rows, packet = rows_of(record)
     data = record.data
     for row in rows:
@@ -73,14 +73,14 @@ def check_rows(record):
 
 
 @pytest.mark.parametrize("index", range(len(SESSION)))
-def test_field_rows_bits_have_the_value(index):
+def test_field_rows_bits_have_the_value_of_the_field(index):
     record = list(read_pcapng(session()))[index]
     assert check_rows(record) >= (0 if index == len(SESSION) - 1 else 17)
 
 
 @needs_corpus
 @pytest.mark.slow
-def test_field_rows_corpus_bits_have_the_value():
+def test_field_rows_corpus_packets_bits_have_the_value_of_the_field():
     interface = RecordedInterface(0, "corpus", 101)
     checked = 0
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
@@ -91,7 +91,7 @@ def test_field_rows_corpus_bits_have_the_value():
     assert checked > 100_000
 
 
-def test_field_rows_flags_are_single_bits():
+def test_field_rows_each_flag_covers_one_bit():
     (record,) = read_pcapng(recorded([SESSION[1]]))
     rows, _ = rows_of(record)
     flags = {row.name: row for row in rows if row.depth == 2 and row.bits == 1}
@@ -102,7 +102,7 @@ def test_field_rows_flags_are_single_bits():
     assert (flags["CWR"].start, flags["FIN"].start) == (33 * 8, 33 * 8 + 7)
 
 
-def test_field_rows_options_have_their_bytes():
+def test_field_rows_each_tcp_option_covers_its_bytes():
     (record,) = read_pcapng(recorded([SESSION[0]]))
     rows, _ = rows_of(record)
     options = [row for row in rows if row.depth == 2 and row.start >= 40 * 8 and row.bits >= 8]
@@ -115,7 +115,7 @@ def test_field_rows_options_have_their_bytes():
     ]
 
 
-def test_field_rows_quoted_packet_is_decoded():
+def test_field_rows_packet_quoted_in_icmp_error_is_decoded():
     (record,) = read_pcapng(recorded([SESSION[4]]))
     rows, _ = rows_of(record)
     quoted = next(row for row in rows if row.name == "IPv4" and row.depth == 1)
@@ -124,7 +124,7 @@ def test_field_rows_quoted_packet_is_decoded():
     assert (port.value, bits(record.data, port)) == ("9", 9)
 
 
-def test_field_rows_igmp_sources_have_their_bytes():
+def test_field_rows_each_igmp_source_covers_its_bytes():
     (record,) = read_pcapng(recorded([SESSION[6]]))
     rows, _ = rows_of(record)
     sources = [row for row in rows if row.name == "source"]
@@ -145,7 +145,7 @@ def test_field_rows_igmp_sources_have_their_bytes():
         ((TCP(flags=2, data_offset=4),), "data_offset", "less than the fixed fields"),
     ],
 )
-def test_field_rows_finding_is_at_its_field(layers, noted, note):
+def test_field_rows_error_in_packet_is_noted_at_its_field(layers, noted, note):
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), *layers)]))
     rows, _ = rows_of(record)
     found = [(row.name, row.note) for row in rows if row.note]
@@ -163,7 +163,7 @@ def test_field_rows_truncated_header_shows_present_fields():
     check_rows(record)
 
 
-def test_field_rows_ethernet_tags_and_padding():
+def test_field_rows_ethernet_frame_has_rows_for_vlan_tags_and_padding():
     data = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
     (record,) = read_pcapng(framed(data, tags=bytes.fromhex("88a80005 8100e00a")))
     rows, _ = rows_of(record)
@@ -184,7 +184,7 @@ def test_field_rows_ethernet_tags_and_padding():
         (b"\x88\xcc", "Ethernet type 0x88cc, length 60"),
     ],
 )
-def test_link_summary_names_the_ethertype(kind, summary):
+def test_link_summary_frame_without_ipv4_names_the_ethertype(kind, summary):
     (record,) = read_pcapng(framed(b"payload", kind=kind))
     assert link_summary(record) == summary
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
@@ -203,7 +203,7 @@ ARP_REPLY = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 02000000010
         (ARP_REQUEST[:7] + b"\3" + ARP_REQUEST[8:], "ARP"),
     ],
 )
-def test_field_rows_and_summary_of_arp(message, summary):
+def test_field_rows_arp_message_has_rows_and_summary(message, summary):
     (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
     rows, _ = rows_of(record)
     assert link_summary(record) == summary
@@ -216,13 +216,13 @@ def test_field_rows_and_summary_of_arp(message, summary):
     check_rows(record)
 
 
-def test_field_rows_truncated_arp_is_bytes():
+def test_field_rows_truncated_arp_message_is_shown_as_payload():
     (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ARP_REQUEST[:27])], linktype=LINKTYPE_ETHERNET))
     assert link_summary(record) == "Ethernet ARP, length 41"
     assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
 
 
-def test_field_rows_truncated_record_has_missing_row():
+def test_field_rows_truncated_record_has_row_for_missing_bytes():
     record = RecordedPacket(
         RecordedInterface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128
     )
@@ -230,7 +230,7 @@ def test_field_rows_truncated_record_has_missing_row():
     assert rows[-1][1:3] == ("missing", "88 bytes on the wire were not recorded")
 
 
-def test_field_rows_option_of_wrong_length_is_bytes():
+def test_field_rows_tcp_option_of_wrong_length_is_shown_as_bytes():
     assert tcp_options.MSS.read(b"\4") is None
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), TCP(options=b"\2\3\4\0"))]))
     assert ("kind 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]

@@ -1,4 +1,4 @@
-"""The kernel report: handmade packets, the counters that they change, and the sentences about them."""
+"""The kernel report of a failed test: faulty packets, the kernel counters they change, and the sentences about them."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def ip(**fields):
     return IPv4(**{"src": "10.1.2.2", "dst": "10.1.2.1", "ttl": 64, **fields})
 
 
-# Name, packet, counters that change beside ALWAYS_CHANGED, and parts of the report.
+# A case is a name, a packet, the counters that it changes in addition to ALWAYS_CHANGED, and parts of the report.
 CASES = [
     ("good echo", build(ip(), *ECHO), ANSWERED, []),
     ("bytes after the total length", build(ip(), *ECHO) + b"junk", ANSWERED, []),
@@ -81,7 +81,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("data", "counters", "parts"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
-def test_kernel_report_explains_handmade_packet(recorded_netns, recorded_tun, drops, data, counters, parts):
+def test_kernel_report_faulty_packet_explains_the_drop(recorded_netns, recorded_tun, drops, data, counters, parts):
     before = read_counters(recorded_netns.netns)
     drops.clear()
     recorded_tun.inject(data)
@@ -94,7 +94,7 @@ def test_kernel_report_explains_handmade_packet(recorded_netns, recorded_tun, dr
 
 
 @pytest.mark.parametrize("data", [b"", build(ip(version=5), *ECHO)], ids=["empty", "version 5"])
-def test_kernel_report_counts_refused_write_as_drop_of_the_device(recorded_netns, recorded_tun, data):
+def test_kernel_report_write_rejected_by_tun_is_counted_as_drop_of_the_device(recorded_netns, recorded_tun, data):
     with pytest.raises(KernelError):
         recorded_tun.device.write(data)
     report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
@@ -102,7 +102,7 @@ def test_kernel_report_counts_refused_write_as_drop_of_the_device(recorded_netns
 
 
 class TestKernelSettings:
-    def test_kernel_report_router_ttl_expired(self, recorded_netns, recorded_tun, drops):
+    def test_kernel_report_ttl_expired_at_router_names_icmp_answer(self, recorded_netns, recorded_tun, drops):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         drops.clear()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
@@ -122,7 +122,7 @@ class TestKernelSettings:
         ), "the packet was forwarded"
 
     @pytest.mark.parametrize("mode", [1, 2])
-    def test_kernel_report_rp_filter_shows_settings(self, recorded_netns, recorded_tun, drops, mode):
+    def test_kernel_report_drop_by_rp_filter_shows_its_settings(self, recorded_netns, recorded_tun, drops, mode):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
         drops.clear()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
@@ -131,7 +131,7 @@ class TestKernelSettings:
         assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in report
         assert "IP_RPFILTER" in report
 
-    def test_kernel_report_rp_filter_names_other_device(self, recorded_netns, recorded_tun):
+    def test_kernel_report_drop_by_rp_filter_names_device_of_the_route(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
         with recorded_netns.netns.socket() as other:
             other.close()
@@ -141,9 +141,9 @@ class TestKernelSettings:
             report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
         assert "refused by rp_filter: the route to 10.5.0.7 uses tun1" in report
 
-    def test_kernel_report_full_socket_buffer(self, recorded_netns, recorded_tun):
+    def test_kernel_report_full_receive_buffer_names_the_udp_socket(self, recorded_netns, recorded_tun):
         with recorded_tun.bind(53) as sink:
-            sink.setsockopt(1, 8, 2304)  # SOL_SOCKET, SO_RCVBUF
+            sink.setsockopt(1, 8, 2304)  # SO_RCVBUF of SOL_SOCKET: 2304 bytes, the minimum
             for _ in range(20):
                 recorded_tun.inject(ip(), UDP(src_port=1, dst_port=53), b"x" * 500)
             report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))

@@ -1,4 +1,4 @@
-"""The page's ladder between the nodes of a lab, made from a recording alone."""
+"""The HTML report's sequence diagram between the nodes of a lab, made from a pcapng recording alone."""
 
 import io
 
@@ -14,12 +14,15 @@ from tunlab.report.page.data import decode_records
 from tunlab.report.page.lab_columns import MAX_COLUMNS, have_nodes
 
 TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
-TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # a router writes other Ethernet addresses
+TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # The router changes the Ethernet addresses of the frame.
 ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ARP_REQUEST
 
 
 def between(*observations, interfaces=()):
-    """Return a recording of (device, direction, bytes), 1 µs apart; devices `tun…` have no link header."""
+    """Return a pcapng file of packets, each a tuple (device, direction, bytes), 1 µs apart.
+
+    Packets of a device named `tun…` have no link header.
+    """
     file = io.BytesIO()
     writer, numbers = PcapngWriter(file), {}
     for device in (*interfaces, *(device for device, _, _ in observations)):
@@ -32,19 +35,19 @@ def between(*observations, interfaces=()):
 
 
 def decode(*observations, interfaces=()):
-    """Return the columns, arrows and rows of a recording of these observations."""
+    """Return the column titles, arrows and packet rows that the HTML report shows for these packets."""
     decoded = decode_records(list(read_pcapng(between(*observations, interfaces=interfaces))))
     return [title for title, _ in decoded.ladder.columns], decoded.ladder.arrows, decoded.rows
 
 
-def test_arrow_dropped_packet_ends_at_router():
+def test_lab_diagram_packet_dropped_by_router_has_arrow_to_router():
     columns, arrows, rows = decode(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
     assert columns == ["client", "router"]
     assert arrows == [Arrow(0, (1,), (1,)), None]
     assert rows == [0]
 
 
-def test_arrow_routed_packet_has_one_per_link():
+def test_lab_diagram_routed_packet_has_one_arrow_per_link():
     columns, arrows, rows = decode(
         ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
         ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
@@ -53,7 +56,7 @@ def test_arrow_routed_packet_has_one_per_link():
     assert [arrows[row] for row in rows] == [Arrow(0, (1,), (1,)), Arrow(1, (2,), (3,))]
 
 
-def test_switch_has_no_column():
+def test_lab_diagram_switch_has_no_column():
     columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
         ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
@@ -63,7 +66,7 @@ def test_switch_has_no_column():
     assert rows == [0]
 
 
-def test_switch_own_packet_has_row_without_arrow():
+def test_lab_diagram_packet_sent_by_switch_has_row_without_arrow():
     own = bytes(12) + b"\x08\x00" + PING
     columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
@@ -84,22 +87,22 @@ def test_switch_own_packet_has_row_without_arrow():
     ],
     ids=["not received", "unknown sender", "over lo", "injected", "to the test"],
 )
-def test_arrow_of_packet_with_one_record(observation, columns, arrow):
+def test_lab_diagram_packet_recorded_once_has_arrow_by_device_and_direction(observation, columns, arrow):
     assert decode(observation) == (columns, [arrow], [0])
 
 
-def test_arrow_repeated_packet_has_its_own():
+def test_lab_diagram_packet_sent_twice_has_two_arrows():
     twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
     assert decode(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
-def test_columns_follow_interface_order_without_idle_nodes():
+def test_lab_diagram_columns_follow_interface_order_without_idle_nodes():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
     observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
     assert decode(*observation, interfaces=named)[0] == ["client", "server"]
 
 
-def test_columns_many_nodes_keeps_most_frequent():
+def test_lab_diagram_many_nodes_has_columns_for_most_frequent_and_others():
     busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MAX_COLUMNS)] * 2
     columns, arrows, _ = decode(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
     assert columns == [*(f"n{number}" for number in range(MAX_COLUMNS)), "others"]
@@ -109,7 +112,7 @@ def test_columns_many_nodes_keeps_most_frequent():
 @pytest.mark.parametrize(
     ("name", "direction"), [("tun0", "in"), ("a:eth0", None), (r"C:\Device one", "in"), ("", "in")]
 )
-def test_recording_without_node_names_is_drawn_by_addresses(name, direction):
+def test_have_nodes_interface_without_node_or_direction_is_false(name, direction):
     assert not have_nodes(list(read_pcapng(between((name, direction, TO_SERVER)))))
 
 
@@ -117,7 +120,7 @@ def test_have_nodes_without_records_is_false():
     assert not have_nodes([])
 
 
-def test_page_and_terminal_ladder_have_the_same_arrows():
+def test_lab_diagram_has_the_same_arrows_in_page_and_terminal():
     passed = [
         ("client", "eth0", "out"), ("link1", "port0", "in"), ("link1", "port1", "out"), ("router", "eth0", "in"),
         ("router", "lan0", "out"), ("server", "eth0", "in"), ("server", "lo", "in"), ("stack", "tun0", "in"),

@@ -1,4 +1,4 @@
-"""The ladder of handmade evidence: arrows, omitted rows and width."""
+"""The ladder, a sequence diagram in text: its arrows, omitted rows and width."""
 
 import pytest
 
@@ -10,8 +10,8 @@ from tunlab.report.ladder import WIDTH, draw_ladder, ladder_rows
 SYN = build(IPv4(src="10.1.2.2", dst="10.1.2.1"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
 PING = build(IPv4(src="10.0.1.1", dst="10.0.2.2"), ICMP.echo_request(1, 1), b"x" * 8)
 ARP = bytes.fromhex(
-    "ffffffffffff0200000000010806"  # Ethernet
-    "0001080006040001"  # a request, for IPv4 over Ethernet
+    "ffffffffffff0200000000010806"  # Ethernet header: to broadcast, type ARP
+    "0001080006040001"  # ARP request for IPv4 over Ethernet
     "0200000000010a000101"
     "0000000000000a000102"
 )
@@ -43,7 +43,7 @@ def evidence(*observations, endpoints=("kernel",), test_is_endpoint=True):
     return Evidence(list(observations), list(endpoints), test_is_endpoint, {}, [])
 
 
-def test_ladder_tun_is_between_test_and_kernel():
+def test_ladder_tun_packets_have_arrows_between_test_and_kernel():
     lines = draw_ladder(
         evidence(
             observation("kernel", "in", SYN, note="injected at test_x.py:5"),
@@ -71,12 +71,12 @@ class TestBetweenNodes:
     def observe(self, node, direction, data=PING, time=0):
         return observation(node, direction, data, time=time, on_link=True, ifname="eth0", several_nodes=True)
 
-    def test_ladder_sent_and_received_is_one_arrow(self):
+    def test_ladder_packet_sent_and_received_has_one_arrow(self):
         lines = self.draw(self.observe("client", "out"), self.observe("router", "in", time=1000))
         assert len(lines) == 2
         assert "├────────▶│" in lines[1]
 
-    def test_ladder_skips_switch(self):
+    def test_ladder_packet_through_switch_has_arrow_from_sender_to_receiver(self):
         observations = (
             self.observe("client", "out"), self.observe("link1", "in", time=1), self.observe("link1", "out", time=2),
             self.observe("server", "in", time=3),
@@ -84,7 +84,7 @@ class TestBetweenNodes:
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
 
-    def test_ladder_broadcast_has_an_arrow_per_receiver(self):
+    def test_ladder_broadcast_packet_has_one_arrow_per_receiver(self):
         observations = (
             self.observe("client", "out", ARP),
             self.observe("router", "in", ARP, 1),
@@ -93,7 +93,7 @@ class TestBetweenNodes:
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
 
-    def test_ladder_repeated_packet_is_another_arrow(self):
+    def test_ladder_packet_sent_twice_has_two_arrows(self):
         twice = [("client", "out"), ("router", "in")] * 2
         observations = [self.observe(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
@@ -102,24 +102,24 @@ class TestBetweenNodes:
             (3, "client", "router"),
         ]
 
-    def test_ladder_unreceived_packet_is_marked(self):
+    def test_ladder_packet_not_received_is_marked(self):
         lines = self.draw(self.observe("router", "out"))
         assert "├───✗" in lines[1]
         assert "not received" in " ".join(" ".join(lines).replace("│", " ").split())
 
-    def test_ladder_unknown_sender_has_arrow_head_only(self):
+    def test_ladder_packet_from_unknown_sender_has_arrow_head_only(self):
         assert "▶  IP 10.0.1.1" in self.draw(self.observe("server", "in"))[1]
 
-    def test_ladder_summarizes_arp(self):
+    def test_ladder_arp_request_has_a_summary(self):
         assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.observe("client", "out", ARP)))
 
 
-def test_ladder_loopback_is_a_circle():
+def test_ladder_packet_on_loopback_is_drawn_as_circle():
     lines = draw_ladder(evidence(observation("kernel", "in", PING, on_link=True, ifname="lo"), test_is_endpoint=False))
     assert "↻" in lines[1]
 
 
-def test_ladder_names_several_tuns():
+def test_ladder_two_tuns_names_the_device_of_each_packet():
     first, second = (observation("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
     text = "\n".join(draw_ladder(evidence(first, second)))
     assert "tun0: IP" in text
@@ -137,7 +137,7 @@ def test_ladder_lines_are_at_most_100_columns(count):
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_ladder_of_many_packets_omits_the_middle():
+def test_ladder_100_packets_omits_the_middle():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(100))))
     assert [line for line in lines if "…" in line] == ["      … 40 more packets in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
@@ -153,7 +153,7 @@ class TestLongLadder:
     def numbers(lines):
         return [int(line.split()[0]) for line in lines[1:] if line.split()[0].isdigit()]
 
-    def test_ladder_draws_rows_around_decisive_packet(self):
+    def test_ladder_many_packets_keeps_rows_around_packet_that_failed_the_test(self):
         lines = self.drawn({100})
         assert self.numbers(lines) == [*range(1, 21), *range(98, 105), *range(161, 201)]
         assert [line for line in lines if "…" in line] == [
@@ -161,11 +161,11 @@ class TestLongLadder:
             "      … 56 more packets in the recording …",
         ]
 
-    def test_ladder_many_decisive_packets_draws_rows_around_first_and_last(self):
+    def test_ladder_many_packets_that_failed_the_test_keeps_rows_around_first_and_last(self):
         lines = self.drawn(range(50, 150))
         assert self.numbers(lines) == [*range(1, 21), *range(48, 56), *range(147, 154), *range(161, 201)]
 
-    def test_ladder_one_omitted_packet_is_singular(self):
+    def test_ladder_one_omitted_packet_is_counted_in_singular(self):
         assert "      … 1 more packet in the recording …" in self.drawn((), count=61)
 
     def test_ladder_since_omits_packets_up_to_that_time(self):
@@ -177,7 +177,7 @@ class TestLongLadder:
 class TestNotes:
     packets = tuple(observation("kernel", "in", PING, time=1_000_000 * number) for number in range(3))
 
-    def test_notes_are_between_packets(self):
+    def test_ladder_notes_are_between_packets_in_order_of_time(self):
         recorded = evidence(*self.packets)
         recorded.notes = [Note(1_500_000, "x.py:5 waited 50 ms for ICMP(type=3)"), Note(9_000_000, "late " * 20)]
         lines = draw_ladder(recorded)
@@ -186,13 +186,13 @@ class TestNotes:
         assert lines[5].startswith("        9.000  │         │  – late late")
         assert lines[6].startswith("               │         │      late")
 
-    def test_notes_with_many_columns_have_their_own_lines(self):
+    def test_ladder_notes_with_many_columns_have_their_own_lines(self):
         endpoints = [f"a-node-with-a-long-name-{number}" for number in range(9)]
         recorded = evidence(*(observation(end, "out", PING, on_link=True) for end in endpoints), endpoints=endpoints)
         recorded.notes = [Note(5, "timed out")]
         assert draw_ladder(recorded)[-1].strip() == "– timed out"
 
-    def test_notes_since_omits_earlier_ones(self):
+    def test_ladder_since_omits_earlier_notes(self):
         recorded = evidence(*self.packets)
         recorded.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
         assert [line for line in draw_ladder(recorded, since=1_000_000) if "–" in line] == [
@@ -201,7 +201,7 @@ class TestNotes:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_ladder_fits_narrow_terminal(count):
+def test_ladder_in_narrow_terminal_fits_its_width(count):
     endpoints = [f"node-{number}" for number in range(count)]
     each = [observation(end, "out", PING, on_link=True, several_nodes=True, note="x" * 150) for end in endpoints]
     recorded = evidence(*each, observation(endpoints[0], "in", SYN), endpoints=endpoints)
@@ -209,7 +209,7 @@ def test_ladder_fits_narrow_terminal(count):
     assert max(map(len, draw_ladder(recorded, width=80))) <= 80
 
 
-def test_ladder_large_numbers_widen_the_column():
+def test_ladder_10000_packets_widens_the_number_column():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(10_000))))
     assert lines[-1].startswith("10000     0.010  ├────────▶│  IP")
     assert lines[1].startswith("    1     0.000  ├────────▶│  IP")

@@ -1,4 +1,4 @@
-"""The HTML page as a file: its content, and markup in packets, which must be escaped."""
+"""The HTML report as a file: its content, and the escaping of markup in packets."""
 
 import base64
 import gzip
@@ -25,7 +25,7 @@ CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
 class Parsed(HTMLParser):
-    """The elements of a page with their attributes, and the text of each element with an id."""
+    """A parsed HTML page: its elements with their attributes, and their texts by id or tag."""
 
     def __init__(self, page):
         super().__init__()
@@ -47,7 +47,7 @@ class Parsed(HTMLParser):
 
 
 def data_of(page):
-    """Return the data for the script, and the recording in the page."""
+    """Return two parts of an HTML report: the JSON data for its script, and the embedded recording."""
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     recording = re.search(r'<script type="text/plain" id="recording">(.*?)</script>', page, re.DOTALL)
     assert not set("<>&") & set(found[1])
@@ -55,7 +55,7 @@ def data_of(page):
 
 
 def check_data(recording, page):
-    """Check that each packet's bytes are in the recording and that all indexes are valid. Return the data."""
+    """Return the JSON data of an HTML report, after checking that its offsets and indexes are valid."""
     data, embedded = data_of(page)
     assert embedded == recording
     records = list(read_pcapng(recording))
@@ -96,7 +96,7 @@ def test_page_policy_allows_only_own_script_and_style():
 
 
 @pytest.mark.parametrize("where", ["title", "outcome", "text", "comment", "payload", "interface"])
-def test_page_escapes_markup(where):
+def test_page_markup_in_packet_or_text_is_escaped(where):
     def page(text):
         packets = [(*SESSION[2][:2], UDP(), text.encode())] if where == "payload" else SESSION[:1]
         name, comments = text if where == "interface" else "tun0", {1: text if where == "comment" else "a comment"}
@@ -113,7 +113,7 @@ def test_page_escapes_markup(where):
         assert MARKUP in (data["packets"][0][9], *data["texts"])
 
 
-def test_page_lists_facts():
+def test_page_lists_number_of_packets_time_and_interfaces():
     page = render(session(), title="test_x", outcome="failed", text="E   AssertionError: no\n")
     parsed = Parsed(page)
     facts = parsed.texts["li"]
@@ -167,7 +167,7 @@ def test_page_shows_every_corpus_packet():
     assert len(page) < 4 * len(file.getvalue())
 
 
-def test_page_of_classic_pcap():
+def test_page_of_classic_pcap_has_every_packet():
     data = b"".join(
         struct.pack("<IIII", 5, number, len(each), len(each)) + each
         for number, each in enumerate([bytes(SESSION[3][1]), b"", bytes(SESSION[3][1])])
@@ -179,12 +179,12 @@ def test_page_of_classic_pcap():
     assert "pcap, " in Parsed(page).texts["li"]
 
 
-def test_page_of_ethernet():
+def test_page_of_ethernet_recording_has_every_packet():
     recording = framed(bytes(SESSION[3][1]), b"arp")
     check_data(recording, render(recording, title="x"))
 
 
-def test_page_without_packets():
+def test_page_of_recording_without_packets_shows_0_packets():
     recording = recorded([])
     page = render(recording, title="x")
     assert data_of(page)[0]["packets"] == []
@@ -205,7 +205,7 @@ def test_page_invalid_recording_raises(recording, error):
 
 
 @pytest.mark.slow
-def test_page_recording_is_read_by_tshark(need, tmp_path):
+def test_page_embedded_recording_is_read_by_tshark(need, tmp_path):
     file, embedded = tmp_path / "a.pcapng", tmp_path / "b.pcapng"
     file.write_bytes(session())
     embedded.write_bytes(data_of(render(session(), title="x"))[1])
@@ -226,15 +226,15 @@ class TestInitialPacket:
         recording = recorded(packets, comments=comments, annotations=annotations)
         return data_of(render(recording, title="x", outcome=outcome))[0]["chosen"]
 
-    def test_initial_packet_is_decisive(self):
+    def test_initial_packet_is_last_one_that_made_the_test_fail(self):
         assert self.chosen(SESSION, 1, comments={2: "skipped at x.py:1"}) == 0
         assert self.chosen(SESSION, 1, 4) == 3
         assert self.chosen(SESSION, 1, 5, outcome="") == 4
 
-    def test_initial_packet_without_decisive_is_suspicious(self):
+    def test_initial_packet_without_failed_match_is_first_with_an_error(self):
         assert self.chosen(SESSION, comments={2: "unwanted"}) == 2
 
-    def test_initial_packet_of_unsuspicious_failure_is_last(self):
+    def test_initial_packet_of_failed_test_without_suspicious_packet_is_last(self):
         good = [SESSION[number] for number in (0, 1, 3, 4)]
         assert self.chosen(good) == 3
         assert self.chosen(good, outcome="") == 0

@@ -1,4 +1,4 @@
-"""The HTML page in Chromium, operated by mouse and keyboard."""
+"""The HTML report in Chromium, operated by mouse and keyboard."""
 
 import gzip
 import json
@@ -18,18 +18,18 @@ pytestmark = pytest.mark.slow
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
-def test_page_renders(show):
+def test_page_of_failed_test_shows_packets_and_selects_first_error(show):
     page = show(session(), outcome="failed", text="E   AssertionError: no packet arrived\n")
     assert page.run("document.title") == "test_x"
     assert page.run(f"{ROWS}.length") == len(SESSION)
     assert page.run("document.getElementById('plain')") is None
     assert page.run("document.querySelector('details').open") is False
-    assert page.run(CHOSEN) == "3"  # the first packet with a finding
+    assert page.run(CHOSEN) == "3"  # Packet 3 is the first one with an error: its TCP checksum is bad.
     assert page.run(LIT_FIELDS) == ["checksum"]
     assert page.run(LIT_BYTES) == ["36hl", "37hl"]
 
 
-def test_page_ladder_spans_sender_to_receiver(show):
+def test_page_arrows_lead_from_sender_to_receiver(show):
     page = show(session())
     assert page.run("[...document.querySelectorAll('#head svg text')].map((each) => each.textContent)") == [
         "test", "kernel", "tun0",
@@ -58,7 +58,7 @@ def test_page_field_click_highlights_its_bytes(show):
         assert lit == [[row.name, digits(row), 1] for row in rows]
 
 
-def test_page_hover_highlights_until_it_ends(show):
+def test_page_hovered_field_is_highlighted_until_mouse_leaves(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#f5")
@@ -70,25 +70,25 @@ def test_page_hover_highlights_until_it_ends(show):
     assert page.run(LIT_BYTES) == ["2hl", "3hl"]
 
 
-def test_page_hex_digit_highlights_its_field(show):
+def test_page_clicked_hex_digit_highlights_its_field(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#o0", across=0.25)
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["version"], ["0h"])
     page.click("#o0", across=0.75)
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["ihl"], ["0l"])
-    page.click("#o1", across=0.75)  # two bits of one field, two of the other
+    page.click("#o1", across=0.75)  # This hex digit has two bits of dscp and two of ecn.
     assert page.run(LIT_FIELDS) == ["dscp", "ecn"]
     page.point("#o21")
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["src_port"], ["20hl", "21hl"])
     assert page.run("document.getElementById('field-info').textContent").startswith(
         "TCP.src_port = 4000 · bytes 20–21 · "
     )
-    page.point("#o44")  # a byte of an option in a folded field
+    page.point("#o44")  # Byte 44 belongs to a TCP option, whose row is hidden because "options" is collapsed.
     assert "SACKPermitted" in page.run("document.getElementById('field-info').textContent")
 
 
-def test_page_keys_navigate(show):
+def test_page_keys_move_between_packets_fields_and_bytes(show):
     page = show(session())
     assert page.run(FOCUSED) == "list"
     page.press("Home")
@@ -100,7 +100,7 @@ def test_page_keys_navigate(show):
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["IPv4"])
     page.press("ArrowDown", "ArrowDown")
     assert (page.run(LIT_FIELDS), page.run(LIT_BYTES)) == (["ihl"], ["0l"])
-    page.press("Home", "ArrowLeft", "ArrowDown")  # after folding, the next row is the next header
+    page.press("Home", "ArrowLeft", "ArrowDown")  # ArrowLeft collapses the IPv4 header, so the next row is TCP.
     assert page.run(LIT_FIELDS) == ["TCP"]
     page.press("ArrowUp", "ArrowRight", "ArrowRight")
     assert page.run(LIT_FIELDS) == ["version"]
@@ -122,7 +122,7 @@ def test_page_keys_navigate(show):
     assert page.run(CHOSEN) == "7"
 
 
-def test_page_help_lists_keys(show):
+def test_page_key_question_mark_shows_list_of_keys(show):
     page = show(session())
     page.press("?")
     assert page.run("document.getElementById('keys').open") is True
@@ -132,10 +132,10 @@ def test_page_help_lists_keys(show):
     assert page.run("document.getElementById('keys').open") is False
 
 
-def test_page_focus_is_visible(show):
+def test_page_focused_panel_has_an_outline(show):
     page = show(session())
     for selector, outlined in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
-        page.press("Tab")  # focus outlines appear once the keyboard is used
+        page.press("Tab")  # Browsers draw focus outlines only after a key is pressed.
         page.run(f"document.getElementById('{selector}').focus()")
         outline = page.run(f"getComputedStyle(document.querySelector('{outlined}')).outline")
         assert "solid 2px" in outline, (selector, outline)
@@ -214,8 +214,8 @@ CONTRASTS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_text_contrast_is_sufficient(show, scheme):
-    """The minimum contrast is that of WCAG 2.1, section 1.4.3."""
+def test_page_text_contrast_meets_wcag_minimum(show, scheme):
+    """Check all texts for the minimum contrast of WCAG 2.1, section 1.4.3."""
     comments = {3: "closest match; TCP.flags: wanted SYN, got PSH|ACK"}
     page = show(recorded(SESSION, comments=comments)[:-20], outcome="failed", text="E  no")
     page.prefer(scheme)
@@ -226,7 +226,7 @@ def test_page_text_contrast_is_sufficient(show, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, ground)
 
 
-def test_page_theme_button_toggles(show):
+def test_page_theme_button_switches_light_and_dark(show):
     page = show(session())
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.run(ground)
@@ -237,7 +237,7 @@ def test_page_theme_button_toggles(show):
     assert page.run(ground) == light
 
 
-def test_page_packet_markup_does_not_run(show):
+def test_page_script_in_packet_or_title_does_not_run(show):
     page = show(session(), title=MARKUP, outcome=MARKUP, text=MARKUP)
     page.run(f"{ROWS}[3].click()")
     assert page.run("window.executed") is None
@@ -245,7 +245,7 @@ def test_page_packet_markup_does_not_run(show):
     assert page.run("document.querySelector('#about .comment').textContent") == MARKUP
 
 
-def test_page_saves_identical_recording(show, browser, tmp_path):
+def test_page_save_button_saves_identical_recording(show, browser, tmp_path):
     page = show(session(), title="tests/test_x.py::test_[a/b]")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
     page.click("#save")
@@ -256,7 +256,7 @@ def test_page_saves_identical_recording(show, browser, tmp_path):
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280, 1920])
-def test_page_has_no_overflow_at_any_width(show, width):
+def test_page_has_no_horizontal_overflow_at_any_width(show, width):
     page = show(session(), title="tests/test_handshake.py::TestHandshake::test_a_long_name[with-parameters]")
     page.window(width, 800)
     page.run("dispatchEvent(new Event('resize'))")
@@ -264,7 +264,7 @@ def test_page_has_no_overflow_at_any_width(show, width):
     assert page.run("document.querySelector('.description').getBoundingClientRect().width") >= 120
 
 
-def test_page_renders_only_visible_rows(show):
+def test_page_of_10000_packets_renders_only_visible_rows(show):
     count = 10_000
     page = show(recorded([SESSION[number % 2] for number in range(count)]))
     assert page.run("document.querySelectorAll('*').length") < 3000
@@ -276,7 +276,7 @@ def test_page_renders_only_visible_rows(show):
     assert page.run("document.getElementById('count').textContent") == f"1 of {count} packets"
 
 
-def test_page_print_has_every_packet(show):
+def test_page_printed_has_every_packet(show):
     page = show(recorded([SESSION[number % 4] for number in range(300)]))
     page.run(
         "addEventListener('beforeprint', () => { window.printed = document.querySelectorAll('#list .row').length; })"
@@ -286,7 +286,7 @@ def test_page_print_has_every_packet(show):
     assert page.run(f"{ROWS}.length") < 100
 
 
-def test_page_large_packet_is_shown_in_parts(show):
+def test_page_large_packet_shows_2048_bytes_until_more_is_clicked(show):
     data = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
     page = show(recorded([("in", data)]))
     shown = "document.querySelectorAll('#bytes .x[data-at]').length"
@@ -304,8 +304,8 @@ def test_page_of_each_kind_of_recording_logs_no_error(show):
 
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
-def test_page_highlights_every_kind_of_packet(show):
-    """For packets of the corpus, every byte highlights a field, and no exception is thrown."""
+def test_page_every_byte_of_corpus_packets_highlights_a_field(show):
+    """Show many kinds of packets from the corpus: every byte highlights a field, and the script logs no error."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]
     page = show(recorded([(None, each) for each in packets if len(each) < 150]))

@@ -1,1 +1,1 @@
-"""Reports of a recording: text in a terminal, an HTML page in a browser."""
+"""Reports of the packets that a test sent and received: text for the terminal, and an HTML page."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 LENGTH = 28
 """Length of a message in bytes; a frame may have padding after it."""
 
-_BEGIN = bytes.fromhex("000108000604")  # hardware type Ethernet, protocol IPv4, addresses of 6 and 4 bytes
+# An ARP message for IPv4 over Ethernet starts with hardware type 1, protocol type 0x0800, address lengths 6 and 4.
+_BEGIN = bytes.fromhex("000108000604")
 
 FIELDS = (
     ("hardware_type", 0, 2), ("protocol_type", 2, 2), ("hardware_length", 4, 1), ("protocol_length", 5, 1),
@@ -23,14 +24,14 @@ def is_ethernet_ipv4(data: bytes) -> bool:
 
 
 def summarize(data: bytes) -> str:
-    """Return a message in tcpdump's words; "ARP" alone for an operation that RFC 826 does not define."""
+    """Return the message as tcpdump shows it; "ARP" alone for an operation that RFC 826 does not define."""
     _, words = _OPERATIONS.get(int.from_bytes(data[6:8], "big"), ("", ""))
     parts = {"sender": _dotted(data[14:18]), "target": _dotted(data[24:28]), "address": data[8:14].hex(":")}
     return f"ARP {words}".format(**parts).rstrip()
 
 
 def field_text(name: str, data: bytes) -> str:
-    """Return the value of one of FIELDS as text."""
+    """Return the value of an ARP field as text: an address, or a number with its meaning."""
     if name.endswith("_hardware"):
         return data.hex(":")
     if name in ("sender_protocol", "target_protocol"):

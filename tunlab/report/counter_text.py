@@ -1,7 +1,7 @@
-"""Sentences for the kernel counters and drop reasons that explain a lost packet or an error.
+"""Sentences for kernel counters and drop reasons, which explain a lost packet or an error.
 
-Source: Documentation/networking/snmp_counter.rst, RFC 4293, and the kernel's source code (net/ipv4, net/ipv6);
-include/net/dropreason-core.h for the reasons.
+Sources of the counters: Documentation/networking/snmp_counter.rst, RFC 4293, net/ipv4 and net/ipv6 in Linux. Source of
+the drop reasons: include/net/dropreason-core.h in Linux.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 SETTINGS = frozenset({"Ip.Forwarding", "Ip.DefaultTTL", "Tcp.RtoAlgorithm", "Tcp.RtoMin", "Tcp.RtoMax", "Tcp.MaxConn"})
 """Settings that the kernel lists among its counters."""
 
-# The first match counts, so combinations of counters come before single ones. {n} becomes "1 packet", {c} "1 TCP
-# connection".
+# The first matching entry is used, so combinations of counters come before single counters. {n} becomes "1 packet", {c}
+# becomes "1 TCP connection".
 _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("IpExt.InCsumErrors", "Ip.InHdrErrors"), "dropped {n}: bad IP header checksum"),
     (("Icmp.OutTimeExcds", "Ip.InHdrErrors"), "dropped {n}: TTL expired; answered with ICMP 11/0"),
@@ -114,9 +114,9 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Udp6.NoPorts",), "dropped {n} with IPv6: no socket on the UDP port"),
 )  # fmt: skip
 
-# Fragments are counted on arrival, so they are only known to wait if no reassembly has succeeded or failed.
+# The kernel counts a fragment when it arrives. Fragments are known to wait if no reassembly has succeeded or failed.
 _WAITING = {"Ip.ReasmReqds": ("Ip.ReasmOKs", "Ip.ReasmFails"), "Ip6.ReasmReqds": ("Ip6.ReasmOKs", "Ip6.ReasmFails")}
-# Counters that repeat others; with byte counts (see _is_noise) they are left out of reports.
+# Reports leave out these counters because they repeat others.
 _NOISE = ("IcmpMsg.", "Icmp6.InType", "Icmp6.OutType", "Ip.OutTransmits", "Ip6.OutTransmits")
 
 REASONS: Mapping[str, str] = {
@@ -196,7 +196,7 @@ REASONS: Mapping[str, str] = {
 
 
 def describe_counters(changes: Mapping[str, int]) -> tuple[list[str], dict[str, int]]:
-    """Return a sentence for each event, with its counters, and the counters that belong to no known event."""
+    """Return a sentence for each event that the counters show, and the counters that belong to no known event."""
     left = {name: value for name, value in changes.items() if name not in SETTINGS}
     sentences = []
     for names, sentence in _EVENTS:
@@ -212,7 +212,7 @@ def describe_counters(changes: Mapping[str, int]) -> tuple[list[str], dict[str, 
 
 
 def describe_drop_reasons(reasons: Mapping[str, int]) -> list[str]:
-    """Return a line for each drop reason, with the number of times it was given."""
+    """Return a line of text for each drop reason, with its number of drops."""
     return [
         f"{REASONS.get(reason, reason)} ({reason}{f', {n} times' if n > 1 else ''})" for reason, n in reasons.items()
     ]

@@ -1,7 +1,7 @@
-"""The evidence of a test: the packets that the kernel captured in each namespace, with the notes of each Tun.
+"""All packets of a test: those captured in each network namespace, joined with what the test did with them.
 
-The kernel's capture has every packet and the kernel's own times. A Tun knows which line of the test a packet came from
-and what the test did with it. Packets of both are joined if their bytes and direction are the same.
+A capture has every packet, with the kernel's timestamps. The record of a Tun has the line of the test that injected or
+expected a packet. Two packets are the same if bytes and direction are equal.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _DELETED = "deleted"
 
 
 class RecordedNetns(Struct, eq=False):
-    """A namespace whose packets are recorded.
+    """A network namespace whose packets are recorded.
 
     Attributes:
         name: Name of the lab's node; "kernel" without a lab.
         netns: The namespace.
         record: The capture of all its devices; None if recording is off or not permitted.
-        tuns: Its TUN devices that the test reads and writes.
+        tuns: The TUN devices that the test reads and writes.
         is_endpoint: True for a host or router, False for a bridge.
     """
 
@@ -54,7 +54,7 @@ class Observation(Struct, frozen=True, eq=False):
         on_link: True for a device that is connected to another device, False for a TUN that a program reads.
         linktype: LINKTYPE_* of `frame`.
         time: Nanoseconds since the epoch.
-        direction: "out" if the kernel sent the packet, "in" if it received it.
+        direction: "out" if the kernel sent the packet, "in" if the kernel received it.
         frame: The bytes, with the link header.
         data: The bytes after the link header.
         packet: The parsed packet; None if it is not IPv4.
@@ -79,26 +79,26 @@ class Observation(Struct, frozen=True, eq=False):
 
     @property
     def comment(self) -> str:
-        """Comment of the packet in the recording."""
+        """The packet's comment in the recording: what the test did with the packet."""
         return self.annotation.comment
 
 
 class Note(Struct, frozen=True):
-    """A line between the packets of the ladder; `time` in nanoseconds since the epoch."""
+    """A line of text between the packets of the sequence diagram. `time` is in nanoseconds since the epoch."""
 
     time: int
     text: str
 
 
 class Evidence(Struct):
-    """All observations of a test, in order of time.
+    """All packets of a test in order of time, for its reports and its recording.
 
     Attributes:
-        observations: The packets.
-        endpoints: Names of the namespaces that send and receive packets, bridges excluded.
-        test_is_endpoint: True if the test itself sends and receives, through a TUN.
-        lost: Number of lost packets by namespace.
-        tuns: Names of all TUN devices, also of those without packets.
+        observations: The packets; one that crosses several devices has one entry per device.
+        endpoints: Names of the namespaces that send and receive packets, without bridges.
+        test_is_endpoint: True if the test itself sends and receives packets, through a TUN.
+        lost: Number of packets by namespace that were not captured because the buffer was full.
+        tuns: Names of all TUN devices, even without packets.
         notes: Timeouts and losses, in order of time.
     """
 
@@ -111,7 +111,7 @@ class Evidence(Struct):
 
 
 def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
-    """Return everything that captures and Tuns have seen so far."""
+    """Return the packets that the captures and TUN devices of these namespaces have seen so far."""
     several_nodes = len(namespaces) > 1
     observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
     for namespace in namespaces:
@@ -137,20 +137,20 @@ def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
 
 
 def _count_gaps(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
-    """Subtract from the gaps of a capture the packets that a Tun has seen.
+    """Correct the number of packets that a capture lost: a packet that a Tun has seen is not lost.
 
     Args:
-        found: The observations of a namespace.
+        found: The packets of a namespace.
         known: Number of packets that only a Tun has seen.
         dropped: Number of packets that the capture lost.
 
     Returns:
-        The observations with reduced gaps, the number of lost packets, and how many of them follow the last capture.
+        The packets with a corrected `lost`, the number of lost packets, and how many were lost after the last packet.
     """
     missing = rest = max(0, dropped - known)
     at_end = dropped - sum(each.lost for each in found)
     found = sorted(found, key=lambda each: each.time)
-    since = 0  # packets that only a Tun has seen since the last captured one
+    since = 0  # Number of packets that only a Tun has seen since the last captured packet.
     for index, each in enumerate(found):
         if not each.recorded:
             since += 1
@@ -202,13 +202,13 @@ def _parse_or_none(data: bytes) -> Packet | None:
 
 
 def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, several_nodes: bool) -> list[Observation]:
-    """Add the Tun's notes to the observations, and the packets that only the Tun has seen."""
+    """Return the packets with the annotations of a Tun, and with the packets that only the Tun has seen."""
     if not tun.closed:
-        with suppress(TunlabError):  # the device is gone
+        with suppress(TunlabError):  # The device may be gone.
             tun.unread()
     unmatched: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
     for index, each in enumerate(found):
-        # A device that was deleted before the capture was read has no name.
+        # The capture has no name for a device that was deleted before the capture was read.
         if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
             unmatched[each.direction, each.data].append(index)
     annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
@@ -242,17 +242,17 @@ def _from_trace(
 
 
 def loss_sentences(evidence: Evidence) -> Iterable[str]:
-    """Yield a sentence for each namespace whose capture lost packets."""
+    """Yield a sentence for each namespace with packets that were not captured."""
     for name, count in evidence.lost.items():
         packets = "1 packet was" if count == 1 else f"{count} packets were"
         yield f"{name}: {packets} not recorded; the buffer was full, and the first and last packets are kept"
 
 
 def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
-    """Return the evidence as a pcapng file. Its interfaces are in the order of the ladder's columns.
+    """Return the packets of a test as a pcapng file. Its interfaces have the order of the sequence diagram's columns.
 
     Args:
-        evidence: The packets.
+        evidence: The packets of the test.
         comment: Comment on the whole file.
     """
     file = BytesIO()
@@ -274,7 +274,7 @@ def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
 
 
 def _interfaces(evidence: Evidence) -> list[tuple[str, int]]:
-    """Return each device with its link type, in the order of the endpoints, for readers that draw columns."""
+    """Return each device with its link type, in the order of the namespaces in `evidence.endpoints`."""
     devices = [(device, LINKTYPE_RAW) for device in evidence.tuns]
     devices += [(each.device, each.linktype) for each in evidence.observations]
     order = {name: index for index, name in enumerate(evidence.endpoints)}

@@ -1,7 +1,6 @@
-"""The kernel report of a failed test: counters, drops, and route lookups for unanswered packets.
+"""The kernel's view of a failed test: its counters, its drop reasons, and its routes for unanswered packets.
 
-Source: the modules counters, drop_monitor, nftables_counters and route_lookup of tunlab.kernel.network.
-The counters of a new namespace start at zero, so they are read only after the test.
+The counters of a new namespace start at zero, so one reading after the test shows what changed.
 """
 
 from __future__ import annotations
@@ -33,16 +32,16 @@ _REFUSALS = {
     " (net.ipv4.ip_forward = {forward})",
     "EACCES": "refused: the route is of type prohibit",
 }
-_MAX_LOOKUPS = 5  # in one namespace
+_MAX_LOOKUPS = 5  # Maximum number of route lookups in one namespace.
 
 
 def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reasons: Sequence[str]) -> list[str]:
-    """Return the lines of the report, with a heading for each namespace if there are several.
+    """Return lines on counters, drops and routes; one heading per namespace if there are several.
 
     Args:
         namespaces: The namespaces of the test.
         evidence: The packets of the test.
-        reasons: The kernel's drop reasons (tunlab.kernel.network.drop_monitor).
+        reasons: The kernel's reason for each dropped packet (tunlab.kernel.network.drop_monitor).
     """
     lines = list[str]()
     for namespace in namespaces:
@@ -53,7 +52,7 @@ def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reaso
         lines += own_lines
     plausible = _plausible_reasons(Counter(reasons), namespaces, evidence)
     if plausible:
-        # The kernel counts a drop for the running thread, even if the packet belongs to another program.
+        # The kernel reports drops to the thread that runs at that time, even if another program sent the packet.
         lines.append("kernel drop reasons (system-wide: other processes' drops may be included):")
         lines += [f"  {text}" for text in describe_drop_reasons(plausible)]
     return lines
@@ -62,15 +61,15 @@ def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reaso
 def _plausible_reasons(
     reasons: Counter[str], namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> dict[str, int]:
-    """Leave out reasons that were given more often than the test has packets: they are other processes' drops."""
-    if any(namespace.record is None for namespace in namespaces):  # without a capture the number of packets is unknown
+    """Return the drop reasons that can come from this test: those with no more drops than the test has packets."""
+    if any(namespace.record is None for namespace in namespaces):
         return dict(reasons)
     seen = len(evidence.observations) + sum(evidence.lost.values())
     return {reason: count for reason, count in reasons.items() if count <= seen}
 
 
 def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[str]:
-    # The fixture may have closed the namespace; the capture holds it open.
+    # The fixture may have closed the namespace, but the capture still holds it open.
     opened = None
     netns = namespace.netns
     try:
@@ -89,7 +88,7 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
             indexes = {link.name: link.index for link in links}
             dropped = any(line.startswith("dropped") for line in counted)
             for line, delivered in _route_lines(namespace, netns, evidence, indexes):
-                if dropped or not delivered:  # a locally delivered packet matters only if it was dropped afterwards
+                if dropped or not delivered:  # The route of a delivered packet matters only if there were drops.
                     yield line
     except TunlabError as error:
         yield f"(not available: {error})"
@@ -121,7 +120,7 @@ def _link_lines(links: Sequence[Link], *, in_use: bool) -> Iterator[str]:
 def _firewall_lines(netns: Netns) -> Iterator[str]:
     try:
         rules = read_rule_counters(netns)
-    except KernelError:  # the kernel has no nf_tables
+    except KernelError:  # The kernel has no nftables support.
         return
     for rule in rules:
         if rule.position == 0:
@@ -136,7 +135,7 @@ def _firewall_lines(netns: Netns) -> Iterator[str]:
 def _route_lines(
     namespace: RecordedNetns, netns: Netns, evidence: Evidence, indexes: dict[str, int]
 ) -> Iterator[tuple[str, bool]]:
-    """Yield the route of each packet that was neither answered nor forwarded, and True if it was delivered locally."""
+    """Yield a line with the route of each packet that was not answered or forwarded, and True if the route is local."""
     names = {index: name for name, index in indexes.items()}
     own = [each for each in evidence.observations if each.node == namespace.name and each.packet is not None]
     sent = {(each.packet.ip.src, each.packet.ip.dst) for each in own if each.packet and each.direction == "out"}
@@ -168,7 +167,10 @@ def _route_text(route: RouteLookup, netns: Netns, src: str, ifname: str, names: 
 
 
 def _explain_rp_filter(netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
-    """Explain a refusal by rp_filter; "" if it has another cause. The larger value of `all` and the device applies."""
+    """Return a sentence if rp_filter rejects packets from `src` on this device, else "".
+
+    The kernel uses the larger of the two values net.ipv4.conf.all.rp_filter and net.ipv4.conf.DEVICE.rp_filter.
+    """
     settings = {name: _sysctl(netns, f"net.ipv4.conf.{name}.rp_filter") for name in ("all", ifname)}
     mode = max(settings.values())
     back = lookup_route(netns, src)

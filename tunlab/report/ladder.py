@@ -1,6 +1,6 @@
-"""The ladder: a sequence diagram in text, with one arrow per packet between its sender and its receiver.
+"""The ladder: a sequence diagram in plain text, with an arrow from sender to receiver for each packet.
 
-Source: message sequence charts, ITU-T Z.120. It is 100 columns wide, or narrower in a narrow terminal.
+The diagram is 100 characters wide, or as wide as a narrower terminal. Source: message sequence charts, ITU-T Z.120.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from tunlab.report.evidence import Evidence, Note, Observation
 
 WIDTH = 100
 TEST = "test"
-_FIRST, _LAST, _CONTEXT = 20, 40, 3  # rows of a long ladder: first, last, on each side of a decisive packet
+# A long ladder shows the first 20 rows, the last 40, and 3 on each side of a packet that made the test fail.
+_FIRST, _LAST, _CONTEXT = 20, 40, 3
 _MAX_NOTES = 20
 
 
 class LadderRow(Struct, frozen=True):
-    """An arrow of the ladder.
+    """An arrow of the ladder (sequence diagram).
 
     Attributes:
-        number: Number of the packet's first observation in the recording, from 1.
-        observation: That observation.
+        number: Number of the packet in the recording, from 1, where it was first seen.
+        observation: The packet, where it was first seen.
         origin: Name of the sending endpoint; "" if the sender is not recorded.
         target: Name of the receiving endpoint; "" if no endpoint received the packet.
         comment: Comment on the packet.
-        received: Number of the observation at the target; equal to `number` if there is only one, 0 without a target.
+        received: Number of the packet in the recording, where the target received it; 0 without a target. Equal to
+            `number` if the packet was seen only once.
     """
 
     number: int
@@ -42,7 +44,7 @@ class LadderRow(Struct, frozen=True):
 
 
 def ladder_rows(evidence: Evidence) -> list[LadderRow]:
-    """Return one row per packet and receiver. Devices between them, such as bridges, have no rows."""
+    """Return an arrow of the sequence diagram for each packet and receiver. Bridges have no arrows."""
     found = list[LadderRow]()
     received: defaultdict[bytes, deque[tuple[int, Observation]]] = defaultdict(deque)
     senders: defaultdict[bytes, list[tuple[int, str]]] = defaultdict(list)
@@ -72,12 +74,12 @@ def ladder_rows(evidence: Evidence) -> list[LadderRow]:
 def _receivers(
     sent: Observation, candidates: deque[tuple[int, Observation]], received_numbers: set[int]
 ) -> list[tuple[str, int]]:
-    """Return each receiver once, with the number of its first observation after the packet was sent."""
+    """Return the name of each receiver, with the number in the recording of the packet that it received."""
     names = dict[str, int]()
     while candidates and candidates[0][0] in received_numbers:
         candidates.popleft()
     for number, each in candidates:
-        if each.node in names:  # the packet was sent again
+        if each.node in names:  # This node has received the packet, so this is a retransmission.
             break
         if number not in received_numbers and each.node != sent.node and each.time >= sent.time:
             received_numbers.add(number)
@@ -86,12 +88,12 @@ def _receivers(
 
 
 def _is_sent_later(received: Observation, number: int, senders: Sequence[tuple[int, str]]) -> bool:
-    # Captures are merged by time; one packet's receipt may have an earlier time than its sending.
+    # Each namespace has its own capture, so a packet's receipt may have an earlier timestamp than its sending.
     return bool(senders) and senders[-1][0] > number and senders[-1][1] != received.node
 
 
 def describe(observation: Observation) -> str:
-    """Return the packet in one line."""
+    """Return a one-line summary of a packet."""
     data = observation.data
     if observation.packet is not None:
         return summary(observation.packet)
@@ -103,12 +105,12 @@ def describe(observation: Observation) -> str:
 
 
 def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:
-    """Return the lines of the ladder; an empty list without packets.
+    """Return the lines of the ladder (sequence diagram); an empty list without packets.
 
     Args:
-        evidence: The packets.
-        width: Width of a line in columns.
-        since: Time in nanoseconds since the epoch. Packets up to it are left out: an earlier ladder showed them.
+        evidence: The packets of the test.
+        width: Width of a line in characters.
+        since: Time in nanoseconds since the epoch. Packets up to this time are left out: an earlier ladder has them.
     """
     found = ladder_rows(evidence)
     if not found:
@@ -143,7 +145,7 @@ def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> l
 
 
 def _shown(found: Sequence[LadderRow], since: int) -> set[int]:
-    """Return the indexes of the rows to draw: of many rows the first, the last, and those around decisive packets."""
+    """Return the indexes of the rows to draw: all, or the first, the last and those around a decisive packet."""
     begin = next((index for index, row in enumerate(found) if row.observation.time > since), len(found))
     end = len(found)
     if end - begin <= _FIRST + _LAST:
@@ -161,7 +163,7 @@ def _left_out(count: int) -> Iterator[str]:
 
 
 class _Layout:
-    """The positions of the endpoints' vertical lines."""
+    """A layout of the sequence diagram: the position of each endpoint's vertical line."""
 
     def __init__(self, names: Sequence[str], *, digits: int, width: int) -> None:
         self.names, self.digits, self.width = list(names), max(3, digits), width
@@ -171,7 +173,7 @@ class _Layout:
         self.first = self.digits + 12
         self.positions = {name: self.first + index * self.gap for index, name in enumerate(names)}
         self.end = self.first + (len(names) - 1) * self.gap
-        self.own_line = width - self.end < 44  # too many endpoints: the text gets a line of its own
+        self.own_line = width - self.end < 44  # With many endpoints the text is on a line below the arrow.
 
     def header(self) -> str:
         line = [" "] * (self.end + self.gap)
@@ -202,7 +204,7 @@ class _Layout:
         line = self._lifelines()
         line[: self.first - 2] = f"{row.number:{self.digits}}{milliseconds:10.3f}"
         begin, end = self.positions.get(row.origin), self.positions.get(row.target)
-        if begin is not None and begin == end:  # over lo
+        if begin is not None and begin == end:  # The packet crossed the loopback device.
             line[begin] = "↻"
         elif begin is not None and end is not None:
             low, high = sorted((begin, end))

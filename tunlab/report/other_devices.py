@@ -1,6 +1,6 @@
-"""Sentences about matching packets that an expectation missed: on another device, or after its timeout.
+"""Sentences about packets that match a failed expectation but left another device, or arrived too late.
 
-An expectation reads one device until its timeout. The capture has all devices of the namespace.
+An expectation reads one device until its timeout. The capture of the namespace has the packets of all devices.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tunlab.report.evidence import Evidence, RecordedNetns
 def matches_on_other_devices(
     error: BaseException, namespaces: Sequence[RecordedNetns], evidence: Evidence
 ) -> Iterator[str]:
-    """Yield a sentence for each device that sent a matching packet. Yield none if `error` is not a timeout."""
+    """Yield a sentence for each device with a packet that matches the expectation that timed out with `error`."""
     unmet = error.unmet if isinstance(error, ExpectationError) else None
     if unmet is None:
         return

@@ -1,4 +1,4 @@
-"""The tunlab section of a failed test in the terminal: ladder, findings, kernel report, files."""
+"""The tunlab section of a failed test in the terminal: sequence diagram, suspicious packets, kernel report, files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def render_section(
     width: int = WIDTH,
     since: int = -1,
 ) -> str:
-    """Return the text of the section.
+    """Return the text of the section that a failed test gets in pytest's output.
 
     Args:
         evidence: The packets of the test.
-        kernel_lines: The kernel report.
-        pointers: Last lines: paths of the files, and the command that runs the test again.
-        remarks: Sentences about single packets, after the ladder.
-        width: Width of the terminal in columns.
-        since: Time in nanoseconds since the epoch. Packets up to it are left out: an earlier failure showed them.
+        kernel_lines: Lines on the kernel's counters, drops and routes.
+        pointers: The last lines: paths of the files, and the command that runs the test again.
+        remarks: Sentences about single packets, shown after the sequence diagram.
+        width: Width of the terminal in characters.
+        since: Time in nanoseconds since the epoch. Packets up to this time are left out: an earlier section has them.
     """
     parts = [draw_ladder(evidence, width=width, since=since) or ["no packet crossed any device of this test"]]
     if remarks:

@@ -1,7 +1,7 @@
-"""The HTML page of a recording, in one file: ladder, packet list, fields, bytes, and the recording itself.
+"""The HTML page of a recording: sequence diagram, packet list, fields, bytes, and the recording itself, in one file.
 
-The packets are decoded here, not in the browser. The page loads no other file: its Content Security Policy (Level 3)
-allows only its own script and style, by their hashes.
+Python decodes the packets, not the browser. The page loads no other file: its Content Security Policy (Level 3) allows
+only its own script and style, by their hashes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
     """Return the text of the HTML file.
 
     Args:
-        recording: The bytes of a pcapng or classic pcap file. If it is damaged, the page shows the packets before the
-            damage, and the error.
+        recording: The bytes of a pcapng or classic pcap file. If the file is damaged, the page shows the packets before
+            the damage, and the error.
         title: Heading of the page.
-        outcome: Outcome of the test in one word, as "failed"; "" for none.
-        text: pytest's text of the failure, shown folded.
+        outcome: Outcome of the test in one word: "failed"; "" for none.
+        text: pytest's text of the failure, shown collapsed.
 
     Raises:
         PacketError: The recording has no readable packet.
@@ -73,7 +73,7 @@ def render(recording: bytes, *, title: str, outcome: str = "", text: str = "") -
         ),
         "recording": base64.b64encode(recording).decode("ascii"),
     }
-    # One pass: placeholders in the inserted text are not replaced.
+    # All placeholders are replaced in one pass, because an inserted text may contain "{{…}}".
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _part("page.html"))
 
 
@@ -86,7 +86,7 @@ def _hash(content: str) -> str:
 
 
 def _css_class(outcome: str) -> str:
-    """Return a CSS class name for the outcome."""
+    """Return the CSS class name for the outcome of a test: "failed"."""
     return re.sub(r"\W", "", outcome.split()[0].lower()) if outcome.split() else ""
 
 
@@ -99,7 +99,7 @@ def _folded(text: str) -> str:
     if not text.strip():
         return ""
     rows = [row.strip() for row in text.splitlines() if row.strip()]
-    # pytest starts the lines of the error with E; the first one has the message.
+    # pytest marks the lines of the error with E. The first one has the message.
     first = next((row[1:].strip() for row in rows if re.match(r"E\s+\S", row)), rows[0])
     head = f'<span class="first">{html.escape(first)}</span>'
     return f'<details id="failure"><summary>Failure: {head}</summary><pre>{html.escape(text)}</pre></details>'
@@ -132,7 +132,7 @@ def _format(recording: bytes) -> str:
 
 
 def _file_name(title: str, recording: bytes) -> str:
-    """Return the file name that the browser suggests for the recording."""
+    """Return the file name that the browser suggests when the user saves the recording."""
     stem = re.sub(r"[^\w.-]+", "_", title.rsplit("/", 1)[-1]).strip("._-") or "recording"
     kind = _format(recording)
     return f"{re.sub(r'[.](pcap|pcapng|cap)$', '', stem)[:100]}.{kind}"

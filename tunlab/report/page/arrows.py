@@ -1,4 +1,4 @@
-"""Arrows of the ladder on the page: the column that sent a packet, and the columns that received it."""
+"""Arrows of the HTML page's sequence diagram: the column that sent a packet, and the columns that received it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Arrow(NamedTuple):
-    """The arrow of a packet. Columns and records are numbered from 0.
+    """The arrow of a packet in a sequence diagram. Columns and records of the recording are numbered from 0.
 
     Attributes:
-        origin: Column of the sender; -1 if it is not recorded.
+        origin: Column of the sender; -1 if the sender is not recorded.
         targets: Columns of the receivers; empty if the packet was not received.
-        received: For each target the record of its receipt; empty if the packet has only one record.
-        forwarded: Records at switches that forwarded the packet unchanged.
+        received: For each target, the record made there; empty if the packet has only one record.
+        forwarded: Records made at switches that forwarded the packet unchanged.
     """
 
     origin: int
@@ -22,17 +22,17 @@ class Arrow(NamedTuple):
 
     @property
     def later_records(self) -> tuple[int, ...]:
-        """All records of the packet but the first."""
+        """Numbers of all records of the packet except the first."""
         return tuple(sorted({*self.received, *self.forwarded}))
 
 
 class Columns(NamedTuple):
-    """The ladder on the page.
+    """The sequence diagram of the HTML page: columns and the arrows between them.
 
     Attributes:
         columns: Title and subtitle of each column.
-        arrows: One entry per record; None if sender and receiver are unknown, or if an earlier record of the same
-            packet has the arrow.
+        arrows: One entry per record of the recording; None if sender and receiver are unknown, or if an earlier
+            record of the same packet has the arrow.
     """
 
     columns: list[tuple[str, str]]

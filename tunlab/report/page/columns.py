@@ -1,4 +1,4 @@
-"""Columns and arrows of the ladder on the page."""
+"""Columns and arrows of the HTML page's sequence diagram, for any recording."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ MAX_COLUMNS = 5
 
 
 def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
-    """Return one column per node for a lab, test and kernel for a TUN, and one per address for any other recording."""
+    """Return the sequence diagram of a recording.
+
+    The columns are the nodes for a lab, test and kernel for a TUN, and IP addresses for any other recording.
+    """
     if have_nodes(records):
         return between_nodes(records, packets)
     directed = all(each.direction and each.interface.linktype != LINKTYPE_ETHERNET for each in records)
@@ -23,7 +26,7 @@ def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | N
 
 
 def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
-    """Draw packets of a TUN: the test injected "in", the kernel sent "out"."""
+    """Return the diagram for TUN devices: the test sent each packet with the direction "in", the kernel the others."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
     arrows: list[Arrow | None] = []
@@ -34,7 +37,7 @@ def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
 
 
 def _by_address(packets: Sequence[Packet | None]) -> Columns:
-    """Draw packets between the most frequent addresses, in order of appearance."""
+    """Return the diagram with a column for each of the most frequent IP addresses, in order of appearance."""
     pairs = [None if packet is None else (packet.ip.src, packet.ip.dst) for packet in packets]
     counts = Counter(address for pair in pairs if pair for address in pair)
     frequent = {address for address, _ in counts.most_common(MAX_COLUMNS)}

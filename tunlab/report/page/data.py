@@ -1,4 +1,4 @@
-"""Data for the page's script: every record decoded; repeated values are stored once."""
+"""The decoded packets of a recording, as JSON data for the script of the HTML page. Equal values are stored once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tunlab.report.page.fields import field_rows, link_summary
 
 
 class DecodedRecord(Struct, frozen=True):
-    """A recorded packet, decoded.
+    """A packet of a recording, decoded.
 
     Attributes:
-        record: The record.
-        position: Position of the IPv4 packet in the record; None if there is none.
+        record: The packet as read from the recording.
+        position: Position of the IPv4 packet in the record's bytes; None if there is none.
         packet: The parsed packet; None if it cannot be parsed.
-        findings: Findings of the packet.
+        findings: Errors in the packet, such as a bad checksum.
         summary: The packet in one line.
-        annotation: What the test did with it.
+        annotation: What the test did with the packet.
     """
 
     record: RecordedPacket
@@ -40,9 +40,9 @@ class DecodedRecording(Struct, frozen=True):
     """A recording, decoded.
 
     Attributes:
-        records: The records in the order of the file.
-        ladder: Columns and arrows.
-        rows: Numbers of the records with a line on the page, from 0. The others are the same packets on other devices.
+        records: The packets in the order of the file.
+        ladder: Columns and arrows of the sequence diagram.
+        rows: Numbers of the records with a line on the page, from 0. Other records show the same packets elsewhere.
         begin: Time of the first record, in nanoseconds since the epoch; 0 if no record has a time.
     """
 
@@ -53,7 +53,7 @@ class DecodedRecording(Struct, frozen=True):
 
 
 def decode_records(records: Sequence[RecordedPacket]) -> DecodedRecording:
-    """Decode all records."""
+    """Return the packets of a recording decoded, with their sequence diagram."""
     decoded = [_decode(record) for record in records]
     ladder = find_columns(records, [each.packet for each in decoded])
     later = {number for arrow in ladder.arrows if arrow is not None for number in arrow.later_records}
@@ -76,10 +76,10 @@ def _decode(record: RecordedPacket) -> DecodedRecord:
 
 
 def initial_packet(decoded: DecodedRecording, outcome: str) -> int:
-    """Return the number of the packet that the page opens at, from 0.
+    """Return the number of the packet that the HTML page selects first, counted from 0.
 
-    The first of these that exists: the last packet that made the test fail, the first packet with a finding, the last
-    packet of a failed test, the first packet.
+    This is the last packet that made the test fail; else the first packet with an error; else the last packet of a
+    failed test, or the first packet.
     """
     records, rows = decoded.records, decoded.rows
     for number in reversed(rows):
@@ -92,14 +92,14 @@ def initial_packet(decoded: DecodedRecording, outcome: str) -> int:
 
 
 class _Table:
-    """A list of distinct values, each referred to by its index."""
+    """A list of distinct values. The page's data refers to a value by its index."""
 
     def __init__(self) -> None:
         self.values: list[object] = []
         self._indexes: dict[object, int] = {}
 
     def index(self, value: object) -> int:
-        """Return the index of a value, added if it is new."""
+        """Return the index of a value. A new value is added to the list."""
         found = self._indexes.get(value)
         if found is None:
             found = self._indexes[value] = len(self.values)
@@ -108,25 +108,25 @@ class _Table:
 
 
 def page_data(recording: bytes, decoded: DecodedRecording, outcome: str) -> Mapping[str, object]:
-    """Return the data for the page's script.
+    """Return the data for the script of the HTML page.
 
     Keys:
-        chosen: Number of the packet that is shown first, from 0.
-        columns: Title and subtitle of each column of the ladder.
-        rows: Numbers of the packets with a line of their own.
-        labels: Depth, name, first bit, bits and folded (0 or 1) of the rows of field trees.
+        chosen: Number of the packet that is selected first, from 0.
+        columns: Title and subtitle of each column of the sequence diagram.
+        rows: Numbers of the packets with a line in the packet list.
+        labels: Depth, name, first bit, number of bits and folded (0 or 1) of the rows of field trees.
         texts: Values, notes and names of devices.
-        packets: For each record: offset and length of its bytes in the recording, length on the wire, nanoseconds
-            since the first, device, direction, column of the sender (-1: not recorded), columns of the receivers
-            (null: unknown), summary, note, packets lost before it, findings, field tree as pairs of label and text,
-            notes as pairs of row and text, differences (field, wanted, got, rows, bits), records at its receivers, and
-            records at switches. A packet without a line has neither findings nor a field tree.
+        packets: A list for each record: offset and length of its bytes in the recording, length on the wire,
+            nanoseconds since the first record, device, direction, column of the sender (-1: not recorded), columns of
+            the receivers (null: unknown), summary, note, number of packets lost before, findings, field tree as pairs
+            of label and text, notes as pairs of row and text, differences (field, wanted, got, rows, bits), records
+            at the receivers, and records at switches. Without a line, findings and field tree are empty.
     """
     labels, texts, with_line = _Table(), _Table(), set(decoded.rows)
     packets, at = list[list[object]](), 0
     for number, (packet, arrow) in enumerate(zip(decoded.records, decoded.ladder.arrows, strict=True)):
         record, shown = packet.record, number in with_line
-        # Records are in file order. An earlier occurrence of the same bytes would serve as well as the record itself.
+        # This may find the same bytes elsewhere in the file, before the record. The page shows the same then.
         at = recording.index(record.data, at)
         rows = field_rows(record, packet.position, packet.packet, packet.findings) if shown else []
         tree, notes = list[int](), list[int]()

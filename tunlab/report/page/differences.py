@@ -1,4 +1,4 @@
-"""Positions of a packet's differences in its field tree and in its bytes."""
+"""Rows and bytes that the HTML page marks because a packet differs from the expectation there."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _AFTER_HEADERS = ("payload", "trailer")
 
 
 class LocatedDifference(NamedTuple):
-    """A difference with its place on the page.
+    """A field that differs from the expected value, with its place on the HTML page.
 
     Attributes:
-        field: Layer and field, as "TCP.flags".
+        field: Layer and field: "TCP.flags".
         wanted: The expected value.
         got: The actual value.
-        rows: Numbers of the field's rows in the tree; empty for a missing layer.
-        bits: Parts that differ: first bit in the record, and number of bits.
+        rows: Numbers of the field's rows in the field tree; empty for a missing layer.
+        bits: The parts that differ, each as the first bit in the record and the number of bits.
     """
 
     field: str
@@ -35,7 +35,7 @@ class LocatedDifference(NamedTuple):
 def locate_differences(
     differences: Sequence[FieldDifference], packet: Packet | None, rows: Sequence[FieldRow]
 ) -> list[LocatedDifference]:
-    """Return each difference with the rows and bits of its field."""
+    """Return each difference with the rows of the field tree and the bits of the packet that it concerns."""
     if packet is None:
         return []
     located = []
@@ -58,7 +58,7 @@ def _differing_bits(difference: FieldDifference, row: FieldRow) -> list[tuple[in
 
 
 def _find_rows(field: str, packet: Packet, rows: Sequence[FieldRow]) -> list[int]:
-    """Return the row of a field; for a derived value, the row of its option or the rows of its fields."""
+    """Return the row of a field. A value that is not a field (TCP.mss) has the row of its option or of its sources."""
     layer, _, name = field.partition(".")
     headers = [number for number, row in enumerate(rows) if row.depth == 0]
     if name in _AFTER_HEADERS:

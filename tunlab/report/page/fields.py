@@ -1,6 +1,6 @@
-"""The field tree of a recorded packet: each field with its name, its value and its bits in the record.
+"""The field tree of a packet on the HTML page: each field with its name, its value and its bits in the record.
 
-Names are those of the header classes, as tests use them. Positions come from `LAYOUT`.
+The names are those of the header classes, so that a test can use them: `TCP.where(src_port=80)`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ QUOTED_DEPTH = 3
 
 
 class FieldRow(NamedTuple):
-    """One line of the tree.
+    """A row of a packet's field tree on the HTML page.
 
     Attributes:
         depth: Indentation; 0 for a header.
         name: Name of the field.
         value: Value as text.
         start: Position in bits from the start of the record.
-        bits: Length in bits; 0 if the line has no bits of its own.
-        folded: True if the lines below it are hidden at first.
-        note: Findings about the field, as text.
+        bits: Length in bits; 0 if the row shows no bits of the packet.
+        folded: True if the rows below are hidden at first.
+        note: Errors in the field, such as a bad checksum, as text.
     """
 
     depth: int
@@ -45,20 +45,20 @@ class FieldRow(NamedTuple):
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return "1 byte", "2 bytes"."""
+    """Return a number with its noun, in the plural unless the number is 1: "1 byte", "2 bytes"."""
     return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def field_rows(
     record: RecordedPacket, position: slice | None, packet: Packet | None, found: Iterable[Finding]
 ) -> list[FieldRow]:
-    """Return the tree of a record.
+    """Return the rows of a packet's field tree.
 
     Args:
-        record: The record.
-        position: Position of the IPv4 packet; None if there is none.
+        record: The packet as read from the recording.
+        position: Position of the IPv4 packet in the record's bytes; None if there is none.
         packet: The parsed packet; None if it cannot be parsed.
-        found: Findings of the packet.
+        found: Errors in the packet, such as a bad checksum.
     """
     data = record.data
     start = len(data) if position is None else position.start
@@ -80,7 +80,7 @@ def field_rows(
 
 
 def _link(record: RecordedPacket, end: int) -> Iterable[FieldRow]:
-    """Yield the rows of the first `end` bytes: the link header, or the whole record without an IPv4 packet."""
+    """Yield the rows for the first `end` bytes: the link header, or all bytes if there is no IPv4 packet."""
     data = record.data
     if record.interface.linktype != LINKTYPE_ETHERNET or len(data) < 14:
         if end:
@@ -117,7 +117,7 @@ def _ethertype(kind: int) -> str:
 
 
 def link_summary(record: RecordedPacket) -> str:
-    """Return one line on a record without an IPv4 packet, from its link header."""
+    """Return a one-line summary of a record that has no IPv4 packet."""
     data = record.data
     if record.interface.linktype == LINKTYPE_ETHERNET and len(data) >= 14:
         at = skip_vlan_tags(data)
@@ -138,7 +138,7 @@ def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
         rows.append(FieldRow(depth, header.layer_name, header.title, position, (layer.body - layer.start) * 8))
         checksum = header.checksum_verdict(layer)
         for field in header.fields():
-            # A bad checksum has a finding, which is shown beside the field.
+            # A bad checksum is not marked here, because its row has a note.
             if field.name == "checksum" and checksum is not None and checksum.verdict is not Verdict.BAD:
                 field = field._replace(text=f"{field.text}, {checksum}")
             rows += _field(field, depth + 1, position)
@@ -172,12 +172,12 @@ def _quoted(packet: Packet, depth: int, start: int) -> list[FieldRow]:
 
 
 def _note(rows: list[FieldRow], first: int, finding: Finding, start: int) -> None:
-    """Add a finding to the row of its field, of the option at its offset, or of its header."""
+    """Add an error to the row of the field with the error, else to the option at its offset, else to its header."""
     heads = [at for at in range(first, len(rows)) if rows[at].depth == 0]
     if not heads:
         return
     position = start + finding.offset * 8
-    # The innermost header of this protocol that starts at or before the field: a tunnel has several.
+    # A tunnel has several headers of this protocol. The error belongs to the last one that starts before the field.
     head = next(
         (at for at in reversed(heads) if rows[at].name == finding.layer and rows[at].start <= position), heads[0]
     )

@@ -1,7 +1,7 @@
-"""The ladder between the nodes of a lab: one arrow per packet and link.
+"""The HTML page's sequence diagram for a lab: one column per node, one arrow per packet and link.
 
-A recording of several nodes names its interfaces "node:device". It does not say which nodes are switches: a node
-counts as one if it forwarded a frame unchanged, which no host or router does. The arrows are those of the terminal.
+A recording of several nodes names its interfaces "node:device". It does not say which nodes are switches, so a node
+counts as a switch if it forwarded a frame unchanged, which no host or router does.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _NAME = re.compile(r"([^:\s]+):([^:\s]+)")
 
 
 def have_nodes(records: Sequence[RecordedPacket]) -> bool:
-    """Return True if every record has a node, a device and a direction."""
+    """Return True if every record of the recording has a direction and an interface named "node:device"."""
     return bool(records) and all(each.direction and _NAME.fullmatch(each.interface.name) for each in records)
 
 
 def between_nodes(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
-    """Return one column per node in the order of the interfaces, after a column for the test if it is an endpoint."""
+    """Return the diagram with a column for the test, if it sent or received packets, and one for each node."""
     observations = [_observation(*each) for each in zip(records, packets, strict=True)]
     switches = _switches(observations)
     order = sorted({(each.interface.index, seen.node) for each, seen in zip(records, observations, strict=True)})
@@ -78,7 +78,7 @@ def _switches(observations: Sequence[Observation]) -> set[str]:
 
 
 def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
-    """Return the columns of names that have an arrow, and the column of each name. The rarest names share the last."""
+    """Return the columns, and the number of the column for each name. The names with the fewest arrows share one."""
     counts = Counter(name for row in found for name in {row.origin, row.target} if name)
     used = [name for name in names if counts[name]]
     frequent = {name for name, _ in counts.most_common(MAX_COLUMNS)} if len(used) > MAX_COLUMNS + 1 else set(used)
@@ -90,7 +90,7 @@ def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tup
 
 
 def _add_forwarded(observations: Sequence[Observation], switches: set[str], arrows: list[Arrow | None]) -> None:
-    """Add each record of a switch to the arrow of the packet that it forwarded: the last one sent before it."""
+    """Add each record made at a switch to the arrow of the packet, which is the last one sent with the same bytes."""
     sent = dict[bytes, int]()
     for number, each in enumerate(observations):
         arrow = arrows[sent[each.frame]] if each.frame in sent else None
