@@ -80,17 +80,22 @@ def datagrams() -> dict[str, bytes]:
     }
 
 
-def corpus_packets(decoders: dict[str, Decoder]) -> list[bytes]:
-    """Return packets drawn from the corpus that all libraries decode alike, their ports replaced; empty without one."""
+def corpus_packets(decoders: dict[str, Decoder]) -> tuple[list[bytes], list[bytes]]:
+    """Return packets drawn from the corpus that all libraries decode alike, and the same ones with their own ports.
+
+    In the first list the ports are replaced. Without a corpus both lists are empty.
+    """
     folder = os.environ.get("TUNLAB_CORPUS")
     if not folder:
-        return []
+        return [], []
     with gzip.open(Path(folder, "ipv4.jsonl.gz"), "rt") as lines:
         found = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
     generator = random.Random(1)
     generator.shuffle(found)
     packets: list[bytes] = []
-    for data in found:
+    captured: list[bytes] = []
+    for original in found:
+        data = original
         if len(packets) == CORPUS_SIZE:
             break
         try:
@@ -106,7 +111,8 @@ def corpus_packets(decoders: dict[str, Decoder]) -> list[bytes]:
             data = data[:at] + NO_APPLICATION + data[at + 4 :]
         if _decode_alike(decoders, data):
             packets.append(data)
-    return packets
+            captured.append(original)
+    return packets, captured
 
 
 def _decode_alike(decoders: dict[str, Decoder], data: bytes) -> bool:
@@ -155,11 +161,12 @@ SHARE = {
 }
 
 
-def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
+def run(*, rounds: int = 61, repeats: int = 2000) -> list[Outcome]:
     """Return the rows. Per round tunlab decodes the datagrams `repeats` times, slower libraries fewer times."""
     decoders, absent = contenders()
     check_equal(decoders)
-    packets = corpus_packets(decoders) or list(datagrams().values())
+    packets, captured = corpus_packets(decoders)
+    packets = packets or list(datagrams().values())
 
     def turn(name: str, packets: list[bytes], *, new_addresses: bool = False) -> Callable[[], float]:
         read = decoders[name][0]
@@ -169,13 +176,14 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
             for each in current:
                 read(each)
 
-        one = repeat(all_of_them, max(1, round(repeats * 5 / len(packets) * SHARE[name])), thread_time)
+        times = max(1, round(repeats * 5 / len(packets) * SHARE[name]))
+        one = repeat(all_of_them, 1 if new_addresses else times, thread_time)
 
         def measure() -> float:
             nonlocal current
             if new_addresses:
-                current = with_new_addresses(packets)
-            return one() / len(packets)
+                current = with_new_addresses(packets * times)
+            return one() / len(current)
 
         return measure
 
@@ -194,8 +202,11 @@ def run(*, rounds: int = 61, repeats: int = 400) -> list[Outcome]:
         if "scapy" in peers:
             decoders |= {"tunlab, parse": (parse, _no_values), "scapy, parse": (scapy_parser(), _no_values)}
             names = ("tunlab, parse", "scapy, parse")
-            parsed = measure_in_turns({name: turn(name, packets) for name in names}, rounds)
+            parsed = measure_in_turns({name: turn(name, captured or packets) for name in names}, rounds)
             rows.append(_row(parsed, "scapy, parse", "rate against scapy, parsing only", SCAPY, "tunlab, parse"))
+            if captured:
+                text = "  the same, with ports that scapy does not know"
+                rows += _against(turn, packets, "scapy, parse", text, rounds, "tunlab, parse")
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
         text = "  tunlab with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)

@@ -32,6 +32,31 @@ def ipv4_text(data: bytes) -> str:
     return f"{text[a]}.{text[b]}.{text[c]}.{text[d]}"
 
 
+class AddressTexts(dict[bytes, tuple[str, str]]):
+    """A cache of the dotted texts of source and destination, by their eight bytes; emptied at `LIMIT` keys.
+
+    Packets of a flow share addresses, and looking them up takes a third of the time of formatting them.
+    """
+
+    __slots__ = ()
+
+    LIMIT = 1024
+
+    def __missing__(self, key: bytes) -> tuple[str, str]:
+        if len(self) >= self.LIMIT:
+            self.clear()
+        text = OCTET_TEXT
+        a, b, c, d, e, f, g, h = key  # calling `ipv4_text` twice would take twice as long
+        texts = self[key] = (
+            f"{text[a]}.{text[b]}.{text[c]}.{text[d]}",
+            f"{text[e]}.{text[f]}.{text[g]}.{text[h]}",
+        )
+        return texts
+
+
+ADDRESS_TEXTS = AddressTexts()
+
+
 @lru_cache(4096)
 def ipv4_bytes(text: str) -> bytes:
     """Return the four bytes of a dotted text that `ipv4_address` has checked."""

@@ -22,13 +22,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from tunlab.errors import PacketError
-from tunlab.packet.address import OCTET_TEXT
+from tunlab.packet.address import ADDRESS_TEXTS
 from tunlab.packet.header import Header
 from tunlab.packet.kinds import Link, Network, Transport
 from tunlab.packet.layers import first_header
 from tunlab.packet.link.arp import ARP
 from tunlab.packet.link.ethernet import MIN_FRAME, Ethernet
-from tunlab.packet.network.ipv4 import FRAGMENT, SERVICE, IPv4, new_ipv4, unpack_ipv4
+from tunlab.packet.network.ipv4 import FIRST_WORD, FRAGMENT, IPv4, new_ipv4, unpack_ipv4
 from tunlab.packet.tables import IP_PAYLOADS, LINK_TYPES
 from tunlab.packet.transport.icmp import ICMP
 from tunlab.packet.transport.icmpv6 import ICMPv6
@@ -224,7 +224,6 @@ def check_headers(headers: tuple[Header, ...]) -> None:
 
 def parse(
     data: bytes | bytearray | memoryview,
-    *,
     link_type: int | None = None,
     wire_length: int | None = None,
     time: int | None = None,
@@ -248,21 +247,16 @@ def parse(
     # A call costs as much as all fields of a UDP header, so the header that most packets begin with is read here. It is
     # a copy of `IPv4.read`; a test compares them.
     try:
-        first, service, total, identification, high, low, ttl, protocol, checksum, a, b, c, d, e, f, g, h = unpack_ipv4(
-            data
-        )
+        word, total, identification, bits, ttl, protocol, checksum, addresses = unpack_ipv4(data)
+        ihl, dscp, ecn = FIRST_WORD[word]
     except struct.error:
-        first = 0
-    if 0x45 <= first <= 0x4F and link_type is None:
-        dscp, ecn = SERVICE[service]
-        flags, high = FRAGMENT[high]
-        offset = high + low
-        text = OCTET_TEXT
-        ihl = first - 0x40
+        ihl = 0
+    if ihl > 4 and link_type is None:
+        flags, offset = FRAGMENT[bits]
+        src, dst = ADDRESS_TEXTS[addresses]
         start = ihl * 4
         ip = new_ipv4(
-            4, ihl, dscp, ecn, total, identification, flags, offset, ttl, protocol, checksum,
-            f"{text[a]}.{text[b]}.{text[c]}.{text[d]}", f"{text[e]}.{text[f]}.{text[g]}.{text[h]}",
+            4, ihl, dscp, ecn, total, identification, flags, offset, ttl, protocol, checksum, src, dst,
             data[20:start] if ihl > 5 else b"",
         )  # fmt: skip
         if start > present:
@@ -289,11 +283,9 @@ def parse(
                 raise
             break
         headers = (*headers, header)
-    missing = 0 if wire_length is None or wire_length < present else wire_length - present
-    if end == present and not missing and time is None:
+    if end == present and wire_length is None and time is None:
         return Packet(headers, data[start:])
-    if end == present:
-        return Packet(headers, data[start:], b"", missing, time, clock)
+    missing = 0 if wire_length is None or wire_length < present else wire_length - present
     return Packet(headers, data[start:end], data[end:], missing, time, clock)
 
 

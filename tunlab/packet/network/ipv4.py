@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import ip_options
-from tunlab.packet.address import OCTET_TEXT, AddressLike, ipv4_address, ipv4_bytes
+from tunlab.packet.address import ADDRESS_TEXTS, AddressLike, ipv4_address, ipv4_bytes
+from tunlab.packet.cache import Cache
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
 from tunlab.packet.field import Field, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind
@@ -58,12 +59,14 @@ _HARMLESS = (FLAGS[0], IPFlag.DF)
 
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
 _PSEUDO = struct.Struct("!BBH")
-unpack_ipv4 = struct.Struct("!BBHHBBBBHBBBBBBBB").unpack_from
-"""Unpacks a header, each address as four numbers."""
-SERVICE = tuple((byte >> 2, byte & 3) for byte in range(256))
-"""DSCP and ECN by the byte that holds both."""
-FRAGMENT = tuple((FLAGS[byte >> 5], (byte & 31) << 8) for byte in range(256))
-"""The flags and the high bits of the fragment offset, by the byte that holds both."""
+unpack_ipv4 = struct.Struct("!HHHHBBH8s").unpack_from
+"""Unpacks the header into the parts below, fields of whole bytes, and both addresses as eight bytes."""
+FIRST_WORD = Cache[int, tuple[int, int, int]](
+    lambda word: (word >> 8 & 15 if word >> 12 == 4 else 0, word >> 2 & 63, word & 3)
+)
+"""IHL, DSCP and ECN by the first 16 bits; the IHL is 0 if the version is not 4."""
+FRAGMENT = Cache[int, tuple[IPFlag, int]](lambda bits: (FLAGS[bits >> 13], bits & 0x1FFF))
+"""Flags and fragment offset by the 16 bits that hold both."""
 
 
 class IPv4(Network, frozen=True, gc=False):
@@ -168,20 +171,15 @@ class IPv4(Network, frozen=True, gc=False):
         # `packet.parse` has a copy of this for the first header of a packet: change both.
         if end - start < FIXED:
             raise header_error(data, start, end)
-        first, service, total, identification, high, low, ttl, protocol, checksum, a, b, c, d, e, f, g, h = unpack_ipv4(
-            data, start
-        )
-        ihl = first - 0x40
-        if ihl < 5 or ihl > 15:
+        word, total, identification, bits, ttl, protocol, checksum, addresses = unpack_ipv4(data, start)
+        ihl, dscp, ecn = FIRST_WORD[word]
+        if ihl < 5:
             raise header_error(data, start, end)
-        dscp, ecn = SERVICE[service]
-        flags, high = FRAGMENT[high]
-        offset = high + low
-        text = OCTET_TEXT
+        flags, offset = FRAGMENT[bits]
+        src, dst = ADDRESS_TEXTS[addresses]
         body = min(start + ihl * 4, end)
         header = new_ipv4(
-            4, ihl, dscp, ecn, total, identification, flags, offset, ttl, protocol, checksum,
-            f"{text[a]}.{text[b]}.{text[c]}.{text[d]}", f"{text[e]}.{text[f]}.{text[g]}.{text[h]}",
+            4, ihl, dscp, ecn, total, identification, flags, offset, ttl, protocol, checksum, src, dst,
             data[start + FIXED : body],
         )  # fmt: skip
         if ihl * 4 <= total <= end - start:  # a length below the header, as 0 of segmentation offload, is ignored

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, TypeVar
 from msgspec.structs import replace
 
 from tunlab.packet import tcp_options
+from tunlab.packet.cache import Cache
 from tunlab.packet.field import Field
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
@@ -68,6 +69,8 @@ FLAG_LETTERS = tuple(
 
 _PACKED = struct.Struct("!HHIIHHHH")
 _unpack = _PACKED.unpack_from
+_BITS = Cache[int, tuple[int, int, TCPFlag]](lambda bits: (bits >> 12, bits >> 9 & 7, FLAGS[bits & 511]))
+"""Data offset, reserved bits and flags by the 16 bits that hold them."""
 
 
 class TCP(Transport, frozen=True, gc=False):
@@ -177,27 +180,18 @@ class TCP(Transport, frozen=True, gc=False):
 
     @classmethod
     def read(cls, data: bytes, start: int, end: int) -> Reading:
-        if end - start < FIXED:
+        body = start + FIXED
+        if body > end:
             return truncated(cls, data, start, end)
         src_port, dst_port, seq, ack, bits, window, checksum, urgent = _unpack(data, start)
-        body = start + FIXED
+        data_offset, reserved, flags = _BITS[bits]
         options = b""
-        if bits >= 0x6000:
-            body = min(start + (bits >> 12) * 4, end)
+        if data_offset > 5:
+            body = min(start + data_offset * 4, end)
             options = data[start + FIXED : body]
         header = _tcp(
-            src_port,
-            dst_port,
-            seq,
-            ack,
-            bits >> 12,
-            bits >> 9 & 7,
-            FLAGS[bits & 511],
-            window,
-            checksum,
-            urgent,
-            options,
-        )
+            src_port, dst_port, seq, ack, data_offset, reserved, flags, window, checksum, urgent, options
+        )  # fmt: skip
         return header, body, end, None
 
     def to_bytes(self) -> bytes:
