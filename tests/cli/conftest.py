@@ -1,4 +1,4 @@
-"""Fixtures of the command-line tests. Each test has its own directory of labs, which must be empty in the end."""
+"""Fixtures of the command-line tests. Each test has its own directory of labs, which must be empty at its end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Result(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def separate_labs(run_directory):
-    """Every test creates its labs below its own `run_directory`."""
+    """Create the labs of every test below its own `run_directory`."""
 
 
 @pytest.fixture
@@ -49,9 +49,9 @@ def tunlab(capfd):
 
 @pytest.fixture
 def environment(run_directory):
-    """The environment of commands in their own process."""
+    """Return the environment variables of commands that run in their own process."""
     path = os.pathsep.join([str(ROOT), *(entry for entry in sys.path if entry.endswith("site-packages"))])
-    # Buffer output as for a user, whatever the environment of the test run says.
+    # Remove PYTHONUNBUFFERED, so that commands buffer their output as they do for a user.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     return {**inherited, "TUNLAB_RUN": str(run_directory), "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
 
@@ -72,7 +72,7 @@ def command(environment):
 
 
 class BackgroundCommand:
-    """A command that runs in the background."""
+    """A command that a test has started in the background."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -87,7 +87,7 @@ class BackgroundCommand:
         pytest.fail(f"the command ended before it printed {text!r}: {''.join(seen)}")
 
     def end(self, signal: int | None = None) -> Result:
-        """Send the signal, if given, and wait for the command to end."""
+        """Send the signal, if given, wait for the command to end, and return its result."""
         if signal is not None:
             self.process.send_signal(signal)
         out, err = self.process.communicate(timeout=60)
@@ -96,7 +96,7 @@ class BackgroundCommand:
 
 @pytest.fixture
 def start(environment):
-    """Return a function that starts a command in the background: `start("dump", "lab")`. The test's end kills it."""
+    """Return a function that starts a command in the background, killed when the test ends: `start("dump", "lab")`."""
     started = []
 
     def begin(*arguments: str, prefix=(), **keywords) -> BackgroundCommand:
@@ -115,7 +115,7 @@ def start(environment):
 
 @pytest.fixture
 def lab(tunlab):
-    """The default lab, up."""
+    """Create the default lab and return it."""
     assert tunlab("up").status == 0
     return PersistentLab("lab")
 
@@ -134,7 +134,7 @@ def dump(start, lab):
 
 @pytest.fixture
 def router(tunlab):
-    """The ready lab `router`, up."""
+    """Create the lab `router`, which comes with tunlab, and return it."""
     result = tunlab("up", "router")
     assert result.status == 0, result.err
     return PersistentLab.open("router")
@@ -142,14 +142,14 @@ def router(tunlab):
 
 @pytest.fixture
 def foreign_reader(lab):
-    """The TUN of `lab`, opened as by a program that is not tunlab."""
+    """Open the TUN of `lab` like a program other than tunlab, and yield it."""
     with lab.netns() as netns, TunDevice.attach(netns, "tun0") as device:
         yield device
 
 
 @pytest.fixture
 def list_labs(tunlab):
-    """Return a function that returns the output of `tunlab ls --json` by the labs' names."""
+    """Return a function that returns the objects printed by `tunlab ls --json`, by lab name."""
 
     def run() -> dict[str, dict[str, object]]:
         result = tunlab("ls", "--json")
@@ -161,7 +161,7 @@ def list_labs(tunlab):
 
 @pytest.fixture
 def broken_file(tmp_path):
-    """A lab file with several mistakes."""
+    """Return the path of a lab file with several mistakes."""
     file = tmp_path / "broken.toml"
     file.write_text(
         "[nodes]\nclient = {}\nrouter = { forwrad = true }\n"
@@ -173,10 +173,10 @@ def broken_file(tmp_path):
 
 @pytest.fixture
 def assert_released():
-    """Return a context manager that asserts that the kernel has freed the namespaces of a lab's nodes at its end.
+    """Return a context manager that asserts, at its end, that the kernel has freed the namespaces of a lab's nodes.
 
-    It creates a veth pair between each node and a namespace of its own. The kernel deletes a pair when it frees either
-    namespace, which it does only when nothing holds it any more.
+    It connects each node by a veth pair with a namespace of the test. The kernel deletes the pair when it frees the
+    node's namespace, which it does only when no process or file descriptor holds that namespace any more.
     """
 
     @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Commands that run on a pseudo-terminal."""
+"""Helpers that run a command on a pseudo-terminal and read its output."""
 
 import os
 import pty
@@ -35,7 +35,7 @@ class PseudoTerminal:
 
 
 def read_until(fd, pattern):
-    """Read a pseudo-terminal until the text matches, and return the text."""
+    """Read a pseudo-terminal until its output matches the pattern, and return the output."""
     text, poll = "", select.poll()
     poll.register(fd, select.POLLIN)
     while not re.search(pattern, text):

@@ -1,4 +1,4 @@
-"""`tunlab demo`, with and without a ping program, prints what the README shows."""
+"""`tunlab demo` prints the output shown in the README, with and without a ping program."""
 
 import re
 from pathlib import Path
@@ -8,20 +8,20 @@ import pytest
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 SHOWN = re.search(r"^```console\n\$ tunlab demo\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)[1]
 WITHOUT_PING = [
-    " ".join(text.split())  # ignore line breaks
+    " ".join(text.split())  # the README breaks this text into lines
     for text in re.search(r"`(ping is not installed.*?)`.*?`(64 bytes .*?)`", README, re.DOTALL).groups()
 ]
 
 
 def assert_printed(shown, printed):
-    """Assert that a program printed what a page shows, where `…` stands for any text."""
+    """Assert that a program printed the text shown on a page, where `…` stands for any text."""
     pattern = ".*?".join(map(re.escape, shown.strip().split("…")))
     assert re.fullmatch(pattern, printed.strip(), re.DOTALL), printed
 
 
 @pytest.fixture
 def without_ping(environment, tmp_path):
-    """An environment whose PATH has no program."""
+    """Return environment variables whose PATH contains no programs."""
     return {**environment, "PATH": str(tmp_path)}
 
 

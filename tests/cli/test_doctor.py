@@ -1,4 +1,4 @@
-"""`tunlab doctor`, with and without what tunlab needs."""
+"""`tunlab doctor`: as root, without privileges, and without a TUN driver or a Docker Engine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`tunlab down` and `gc`: what is removed and what is left alone."""
+"""`tunlab down` and `gc`: they remove labs completely and leave everything else alone."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def test_down_from_inside_the_lab_exits_73(tunlab, start, list_labs):
 
 @pytest.mark.usefixtures("lab")
 def test_down_lab_without_namespaces_removes_its_directory(tunlab, run_directory, list_labs):
-    # After a reboot, a run directory on disk still has the files, but not the mount.
+    # After a reboot, the lab's files are still there if they are on disk, but the bind mount of its namespace is gone.
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
     assert tunlab("up").err == (

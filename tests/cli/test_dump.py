@@ -1,4 +1,4 @@
-"""`tunlab dump`: output formats, filters, commands, recordings and how it ends."""
+"""`tunlab dump`: output formats, filters, recordings, exit codes, and other programs on the TUN."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def test_dump_of_a_veth_exits_73_when_the_lab_is_taken_down(tunlab, start, route
 
 
 def test_dump_at_both_ends_of_a_link_exits_73_when_the_lab_is_taken_down(tunlab, assert_released, start):
-    """Each dump holds one end of the link, so neither socket reports that the lab is down."""
+    """Each dump keeps one end of the link alive, so neither packet socket reports that the lab is down."""
     tunlab("up", "two-hosts")
     with assert_released("two-hosts", "a", "b"):
         dumps = [start("dump", f"two-hosts/{node}") for node in ("a", "b")]

@@ -13,7 +13,7 @@ PEER = "10.1.2.3"
 @pytest.mark.usefixtures("lab")
 def test_dump_with_a_command_shows_all_packets_of_the_command(command, need):
     result = command("dump", "lab", "--oneline", "--", need("ping"), "-c", "3", "-i", "0.01", "-W", "0.1", PEER)
-    assert result.status == 1  # ping's exit code without a reply
+    assert result.status == 1  # ping exits with 1 when it gets no reply
     assert [line.rsplit(", ", 1)[0][-5:] for line in result.out.splitlines() if "echo request" in line] == [
         "seq 1", "seq 2", "seq 3",
     ]  # fmt: skip

@@ -9,7 +9,7 @@ def test_lab_name_over_15_characters_exits_78(tunlab):
     problem = f"is 'sixteen-letters-', which has 16 characters; the maximum is 15. {LAB_NAME_HINT}\n"
     assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: `--name` {problem}")
     assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: `name` {problem}")
-    # As a target it can also be a node's name, which may be longer.
+    # `tunlab dump` also accepts the name of a node, which may be longer than the name of a lab.
     sentence = "no running lab has a node 'sixteen-letters-'; `tunlab ls` lists the running labs\n"
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 

@@ -1,4 +1,4 @@
-"""`tunlab graph`."""
+"""`tunlab graph`: drawings of labs in every format, printed or written to a file."""
 
 import tomllib
 

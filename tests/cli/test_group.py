@@ -1,4 +1,4 @@
-"""`tunlab --help`: what is listed, explained and imported."""
+"""`tunlab --help`: the list of commands, the help of their options, and the modules that are imported."""
 
 import subprocess
 import sys

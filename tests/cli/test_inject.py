@@ -1,4 +1,4 @@
-"""`tunlab inject`: sources, readers of the TUN, invalid input."""
+"""`tunlab inject`: input formats, programs that have the TUN open, and invalid input."""
 
 import io
 import json

@@ -1,6 +1,6 @@
-"""Ctrl-C while the command line is being imported exits with 130 and prints no traceback.
+"""Ctrl-C while Python imports tunlab's modules: the exit code is 130, without a traceback.
 
-Before that, while Python starts and searches for the package, only Python can handle the signal."""
+Earlier, while Python starts and searches for the package, only Python itself can handle the signal."""
 
 import importlib.util
 import os
@@ -12,11 +12,11 @@ import pytest
 
 import tunlab
 
-# The checkout, or in a container the installed package.
+# ROOT is the checkout or, in a container, the directory of the installed package.
 ROOT = Path(tunlab.__file__).parents[1]
 CLICK = Path(importlib.util.find_spec("click").origin)
 SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
-# Files that Python looks up during the import, in this order.
+# Python looks up these files during the import, in this order.
 LOADED = [
     CLICK,
     CLICK.with_name("core.py"),
@@ -29,7 +29,7 @@ LOADED = [
 
 @pytest.fixture
 def interrupted(environment, need, tmp_path):
-    """Run a program with SIGINT before its first system call about a file; return its exit code and output."""
+    """Return a function that sends SIGINT to a program at its first system call on a file; it returns the output."""
 
     def run(file, program):
         log = tmp_path / "strace"

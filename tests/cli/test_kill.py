@@ -1,4 +1,4 @@
-"""`tunlab up` and `down` killed at any point: the lab is broken, and `down` removes it."""
+"""`tunlab up` and `down` killed by SIGKILL at any point: the next `tunlab down` removes the lab."""
 
 import json
 import os
@@ -11,9 +11,9 @@ pytestmark = pytest.mark.slow
 
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
 TUN = "/dev/net/tun"
-# System call, its ordinal in the thread, and its file argument; SIGKILL arrives before the call.
+# SIGKILL arrives before the n-th such system call of a thread; if a file is given, only calls on it count.
 POINTS = [
-    ("flock", 2, ""),  # the first call comes before anything is created
+    ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("openat", 1, JSON),
     ("write", 1, JSON),
     ("close", 1, JSON),

@@ -1,4 +1,4 @@
-"""`tunlab ls`."""
+"""`tunlab ls`: the state, creation time and addresses of labs."""
 
 import json
 import re

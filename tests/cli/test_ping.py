@@ -1,4 +1,4 @@
-"""`tunlab ping`."""
+"""`tunlab ping`: echo requests from a lab's kernel, with and without a reply."""
 
 import json
 import signal

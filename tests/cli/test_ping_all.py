@@ -1,4 +1,4 @@
-"""`tunlab ping-all`."""
+"""`tunlab ping-all`: the table of replies, and results that differ from the topology."""
 
 import json
 

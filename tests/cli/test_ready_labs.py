@@ -1,4 +1,4 @@
-"""Every ready lab: up, ping-all, real programs, down."""
+"""The ready labs, which come with tunlab: each comes up, answers pings, runs real programs and goes down."""
 
 import json
 import re
@@ -128,7 +128,7 @@ def test_wheel_contains_ready_labs(tmp_path, environment):
     files = [file.relative_to(source) for file in (source / "tunlab").rglob("*") if file.is_file()]
     assert [
         file for file in files if not (unpacked / file).exists()
-    ] == []  # includes the HTML page's styles and scripts
+    ] == []  # the wheel also contains the styles and scripts of the HTML page
 
 
 @pytest.mark.parametrize("name", READY)
@@ -203,7 +203,7 @@ def test_bridge_lab_hosts_reach_each_other_with_ttl_1(tunlab, up, inside, need):
     assert len(reached) == 12
     assert all(reached.values())
     for other in "bcd":
-        # With TTL 1 the packet passes no router.
+        # With TTL 1, a packet cannot pass a router.
         assert "1 received" in inside("bridge/a", need("ping"), "-c", "1", "-t", "1", "-W", "5", other)
 
 
@@ -223,7 +223,7 @@ def test_dual_stack_lab_passes_traceroute_and_path_mtu_discovery(up, inside, com
 
 
 def test_two_stacks_lab_forwards_tcp_without_connection_tracking(up):
-    """Two TCP endpoints in user space, one on each TUN: handshake, data both ways, close, and a stray segment."""
+    """Two TCP endpoints in user space, one per TUN, connect, exchange data and close; a stray segment passes, too."""
     up("two-stacks")
     with (
         PersistentLab.open("two-stacks").netns() as netns,
@@ -245,7 +245,7 @@ def test_two_stacks_lab_forwards_tcp_without_connection_tracking(up):
         assert client.data == b"echo\n"
         client.send(TCPFlag.FIN | TCPFlag.ACK)
         assert server.receive().flags & TCPFlag.FIN
-        # A segment outside any connection; a router with connection tracking would drop it.
+        # This segment belongs to no connection. A router with connection tracking would drop it.
         client.send(TCPFlag.ACK, b"stray", seq=12345)
         assert server.receive().seq == 12345
         assert one.read_all() == []
@@ -253,7 +253,7 @@ def test_two_stacks_lab_forwards_tcp_without_connection_tracking(up):
         assert not netns.call(lambda: tracked.exists() and tracked.read_text())
 
 
-# Ask 10.0.1.2 for the A record of argv[1]; print the response code and the addresses.
+# This program asks the DNS server 10.0.1.2 for the addresses of argv[1]; it prints the response code and addresses.
 DNS_QUERY = """
 import socket, struct, sys
 name = b"".join(bytes([len(each)]) + each.encode() for each in sys.argv[1].split(".")) + bytes(1)

@@ -1,4 +1,4 @@
-"""`tunlab replay`: equal and different answers, and recordings that cannot be replayed."""
+"""`tunlab replay`: the kernel's answers are the same or differ, and recordings that cannot be replayed."""
 
 import json
 
@@ -22,7 +22,7 @@ ECHO = (IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(7, 1), b"ping")
 
 
 def conversation(tun):
-    """Exchange TCP, UDP and ICMP with the kernel: accepted, refused and started by the kernel."""
+    """Exchange TCP, UDP and ICMP packets with a kernel, which accepts, refuses and starts connections."""
     tun.listen(80)
     tun.bind(53)
     to_kernel = IPv4(src=PEER, dst=KERNEL)
@@ -54,7 +54,7 @@ def conversation(tun):
 
 @pytest.fixture(scope="module")
 def saved_recording(tmp_path_factory):
-    """A recording of `conversation`."""
+    """Record the packets of `conversation` and return the file."""
     file = tmp_path_factory.mktemp("recording") / "x.pcapng"
     with Tun.create(f"{KERNEL}/24") as tun:
         conversation(tun)
@@ -84,7 +84,7 @@ def reply_of(request):
 
 @pytest.fixture
 def record_router(tmp_path):
-    """Return a function that records a router with two TUNs forwarding one packet, whose IPv4 fields may be given."""
+    """Return a function that records a router with two TUNs while it forwards a packet with the given IPv4 fields."""
 
     def save(**fields):
         file = tmp_path / "router.pcapng"
@@ -122,7 +122,7 @@ def test_replay_adapts_sequence_numbers_of_injected_segments(tunlab, saved_recor
     outcomes = [json.loads(line) for line in result.out.splitlines()]
     changed = [each["number"] for each in outcomes if each["recorded"]["bytes"] != each["now"]["bytes"]]
     injected = {each["number"] for each in outcomes if each["direction"] == "in"}
-    assert len(injected.intersection(changed)) == 4  # three segments of one connection, a SYN-ACK of the other
+    assert len(injected.intersection(changed)) == 4  # three segments of one connection and a SYN-ACK of another
     assert all(each["same"] and each["differences"] == [] for each in outcomes)
     assert all("bad" not in each["now"]["summary"] for each in outcomes)
 

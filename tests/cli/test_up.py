@@ -1,4 +1,4 @@
-"""`tunlab up` and `up --dry-run`."""
+"""`tunlab up`: labs from files and options, errors, interruption, and `up --dry-run`."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def test_up_prints_commands_that_work(tunlab, start):
     assert [command[0] for command in commands] == ["dump", "exec", "down"]
     dump = start(*commands[0], "--count", "1", "--oneline")
     dump.wait_for("listening")
-    # No host replies, so ping exits with 1, and dump shows its request.
+    # No host replies, so ping exits with 1, but dump shows the echo request.
     assert start(*commands[1], "-W", "0.1").end().status == 1
     assert "10.1.2.1 > 10.1.2.2: ICMP echo request" in dump.end().out
     assert tunlab(*commands[2]).status == 0
@@ -186,7 +186,7 @@ def test_up_finds_relative_files_beside_the_lab_file(tunlab, command, tmp_path, 
 
 
 def test_up_reports_a_program_that_exited_with_an_error(tunlab, tmp_path):
-    """The first program fails, which closes the pipe and makes the second ready; the third succeeds."""
+    """The first program fails, which closes the pipe, so that the second becomes ready; the third succeeds."""
     pipe, file = tmp_path / "pipe", tmp_path / "x.toml"
     os.mkfifo(pipe)
     failing = ["sh", "-c", f"exec 9> {pipe}; echo oops; exit 3"]
@@ -208,7 +208,7 @@ def test_up_of_the_bridge_lab_interrupted_by_ctrl_c_leaves_no_files(command, nee
 
 
 def test_up_of_a_slow_lab_shows_progress_on_a_terminal(environment, tmp_path):
-    """The lab's program waits for a pipe that the test writes when it has seen the progress line."""
+    """The lab's program waits until the test, after it has seen the progress line, writes to a pipe."""
     file, signs = tmp_path / "slow.toml", tmp_path / "sign"
     os.mkfifo(signs)
     program = f"cat {signs}; echo ready"

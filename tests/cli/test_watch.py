@@ -1,4 +1,4 @@
-"""`tunlab watch`: link changes, the table and how it ends."""
+"""`tunlab watch`: link changes, the table on a terminal, and the end when the lab is taken down."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def test_watch_exits_0_and_frees_namespaces_when_the_lab_is_taken_down(tunlab, a
         watch = start("watch", "two-hosts", *option)
         watch.wait_for("watching lab two-hosts")
         tunlab("down", "two-hosts")
-        tunlab("up", "two-hosts")  # a new lab of the same name is not watched
+        tunlab("up", "two-hosts")  # watch does not continue with a new lab of the same name
         assert watch.end()[::2] == (0, "lab two-hosts is down\n")
 
 

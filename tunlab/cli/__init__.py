@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default sys.argv, and return its exit code."""
     try:
         return _run(arguments)
-    except KeyboardInterrupt:  # during an import
+    except KeyboardInterrupt:  # Ctrl-C while Python imports a module
         return INTERRUPTED
 
 
@@ -37,7 +37,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         sys.stdout.flush()
     except TunlabError as error:
         return _print_error(error, error.exit_code)
-    except click.exceptions.Abort:  # Ctrl-C while click parses
+    except click.exceptions.Abort:  # click raises this for Ctrl-C
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
@@ -46,9 +46,9 @@ def _run(arguments: Sequence[str] | None) -> int:
         discard_output()
         return 0
     except OSError as error:
-        discard_output()  # if the output failed, flushing it again at exit would print a traceback
+        discard_output()  # otherwise Python would flush the output again at exit and print a traceback
         message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-        return _print_error(message, 71)  # EX_OSERR
+        return _print_error(message, 71)  # EX_OSERR in <sysexits.h>
     return status if isinstance(status, int) else 0
 
 
@@ -67,13 +67,13 @@ def _print_error(error: object, exit_code: int) -> int:
     try:
         for line in _error_lines(error):
             print(f"tunlab: {line}", file=sys.stderr)  # noqa: T201
-    except OSError:  # standard error is closed
+    except OSError:  # the message cannot be printed: standard error is closed
         discard_output()
     return exit_code
 
 
 def _error_lines(error: object) -> Iterator[object]:
-    """Yield the lines to print: one per problem of a lab file, at most _MAX_PROBLEMS of each file."""
+    """Yield the lines of an error message: one per problem of a lab file, at most _MAX_PROBLEMS per file."""
     problems = getattr(error, "problems", None)
     if not problems:
         yield error
@@ -88,7 +88,7 @@ def _error_lines(error: object) -> Iterator[object]:
 
 
 def discard_output() -> None:
-    """Discard output that is buffered for a closed pipe; Python would report it at exit."""
+    """Discard output that is still buffered for a closed pipe, because Python would print an error about it at exit."""
     null = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.option("--schema", "schema_only", is_flag=True, help="Print the JSON schema of lab files, for editors.")
 def check_command(files: tuple[str, ...], schema_only: bool) -> None:
     """Print every mistake in lab files, and everything they need that this machine lacks: programs, files, netem, a
-    Docker Engine, running containers. FILE may be the name of a ready lab. Nothing is created.
+    Docker Engine, running containers. FILE may be the name of a lab that comes with tunlab. Nothing is created.
 
-    Exits with 0 if no problem is found, else with 78.
+    The exit code is 0 if no problem is found, else 78.
 
     Example: tunlab check mylab.toml
     """
@@ -47,14 +47,14 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
         problems += missing
         if not missing:
             click.echo(f"{file}: no problems: lab {planned.name}, {size(planned)}")
-    for problem in problems:  # all of them, unlike other commands
+    for problem in problems:  # print all problems; other commands print only the first 20
         click.echo(f"tunlab: {problem}", err=True)
     if problems:
         raise click.exceptions.Exit(TopologyError.exit_code)
 
 
 def _missing_requirements(plan: LabPlan, file: str) -> Iterator[Problem]:
-    """Yield a problem for each requirement of the lab that this machine lacks, if this user may check it."""
+    """Yield a problem for each requirement of the lab that this machine lacks, as far as this user may check it."""
     from tunlab.cli.lab_containers import check_containers
     from tunlab.errors import EngineError, KernelError, PrivilegeError, Problem
     from tunlab.lab.build.limits import check_netem

@@ -17,7 +17,7 @@ _TARGET = "10.1.2.3"
 def demo_command() -> None:
     """Create a temporary network namespace with a TUN device, ping through it, and read, parse and answer the request.
 
-    Changes nothing on this machine. Needs root, or a kernel that allows unprivileged user namespaces.
+    The demo changes nothing on this machine. It needs root, or a kernel that allows unprivileged user namespaces.
 
     Example: tunlab demo
     """

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.probe import Probe
 
 _ENGINE_TIMEOUT = 2
-_NO_PERMISSION = 77  # EX_NOPERM, the exit code of PrivilegeError
+_NO_PERMISSION = 77  # EX_NOPERM in <sysexits.h>, also the exit code for PrivilegeError
 
 
 @click.command("doctor", short_help="Check what tunlab needs from this machine.")
@@ -18,8 +18,8 @@ _NO_PERMISSION = 77  # EX_NOPERM, the exit code of PrivilegeError
 def doctor_command(as_json: bool) -> None:
     """Check what tunlab needs from this machine, and print how to install or allow what is missing.
 
-    As an unprivileged user, doctor runs its checks in a user namespace where possible ("rootless"). Exits with 0 if a
-    network namespace with a TUN device can be created, else with 77.
+    As an unprivileged user, doctor runs its checks in a user namespace where possible ("rootless"). The exit code is 0
+    if a network namespace with a TUN device can be created, else 77.
 
     Example: tunlab doctor --json
     """
@@ -46,7 +46,7 @@ def doctor_command(as_json: bool) -> None:
 
 
 def _engine() -> Probe:
-    """Check that a Docker Engine answers."""
+    """Return the result of the check that a Docker Engine answers."""
     from tunlab.errors import EngineError
     from tunlab.kernel.probe import Probe
 

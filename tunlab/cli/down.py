@@ -46,7 +46,7 @@ def down_command(name: str | None, everything: bool) -> None:
     for lab in labs:
         try:
             click.echo(f"{lab.name} is down: {_removal_text(lab.down(remove_containers))}")
-        except TunlabError as error:  # remove the others first
+        except TunlabError as error:  # remove the other labs before raising the error
             if failed is not None:
                 click.echo(f"tunlab: {failed}", err=True)
             failed = error

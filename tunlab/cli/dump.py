@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _DumpCommand(click.Command):
-    """A command with its arguments before `--`, and another program's after it."""
+    """A click command that takes the arguments before `--`; those after it are a program to run."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         separator = args.index("--") if "--" in args else len(args)
@@ -115,8 +115,8 @@ def dump_command(
     code.
 
     LAB may be omitted if only one lab is up. Without filters, dump shows IPv4 except UDP. If another program has the
-    TUN open, dump observes; otherwise dump opens the TUN itself and answers nothing. On other interfaces dump only
-    observes; "out" means sent by the node.
+    TUN open, dump only observes; otherwise dump opens the TUN itself and does not answer packets. On other interfaces
+    dump only observes, and "out" marks packets that the node sends.
 
     Example: tunlab dump lab --oneline -- ping -c 1 10.1.2.3
     """
@@ -135,7 +135,7 @@ def dump_command(
         signals, watcher = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
         record = _open_recorder(stack, file, ifname or lab.ifname(node))
         source, description = _open_source(stack, lab, node, ifname)
-        click.echo(f"listening on {description}", err=True)  # from here on no packet is missed; scripts wait for this
+        click.echo(f"listening on {description}", err=True)  # scripts wait for this: no later packet is missed
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
         def show(entry: TraceEntry) -> None:
@@ -160,7 +160,7 @@ def dump_command(
 
 
 def _open_source(stack: ExitStack, lab: PersistentLab, node: str, ifname: str | None) -> tuple[Reader | Sniffer, str]:
-    """Open a TUN's other end or a packet socket, and return it with its description for the user."""
+    """Return a source of packets, which is a TUN or a packet socket, and its description for the user."""
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab.tun.reader import Reader
 
@@ -187,7 +187,7 @@ def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable
 
 
 class _Loop:
-    """The wait for packets, and for whatever ends the dump.
+    """The main loop of `tunlab dump`: it shows packets until something ends it.
 
     Attributes:
         child_ended: True if the loop ended because the command did.
@@ -212,12 +212,12 @@ class _Loop:
         and signals do not end the loop: nothing more is shown, and the command gets the signal.
 
         Raises:
-            LabError: The lab was taken down.
+            LabError: The lab was taken down meanwhile.
             BrokenPipeError: The reader of standard output has ended.
         """
         shown = 0
         while True:
-            # Packets sent before the command ended are in the queue when its end is seen.
+            # After the command has ended, read the queue once more: it can hold the command's last packets.
             last = self.child_ended
             entries = self._source.take()
             for entry in entries:
@@ -235,7 +235,7 @@ class _Loop:
         return float("inf") if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
     def _wait(self) -> None:
-        """Wait until there may be a packet or a reason to end."""
+        """Wait until there may be a packet, or the loop may have to end."""
         from tunlab.lab.persistent.down_watcher import CHECK_INTERVAL
 
         poll = select.poll()
@@ -243,7 +243,7 @@ class _Loop:
             poll.register(fd, select.POLLIN)
         poll.register(self._signals, select.POLLIN)
         output = sys.stdout.fileno()
-        poll.register(output, 0)  # reports an error if it is a pipe whose reader has ended
+        poll.register(output, 0)  # poll(2) reports an error if standard output is a pipe whose reader has ended
         poll.register(self._watcher, 0)
         if self._child is not None:
             poll.register(self._child, select.POLLIN)
@@ -252,7 +252,7 @@ class _Loop:
             self.child_ended = self._child.fileno() in ready
             if self._signals.fileno() in ready and not self.child_ended:
                 self._child.send_signal(self._signals.drain())
-        # Two dumps at both ends of a link keep the link alive, and their sockets report nothing when the lab goes.
+        # Also ask the watcher: two dumps at both ends of a link keep it alive, so their sockets report no error.
         if (self._watcher.fileno() in ready or not ready) and self._watcher.is_down:
             raise self._source.gone_error()
         if output in ready:

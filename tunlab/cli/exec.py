@@ -86,7 +86,7 @@ class ChildProcess:
 
     def __init__(self, lab: PersistentLab, node: str, command: Sequence[str]) -> None:
         self._exit_code: int | None = None
-        # Blocked across the fork: this process's handlers would take a signal that is meant for the command.
+        # Block signals during the fork, because the child would handle them with the handlers of this process.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
         self._pid = os.fork()
         if self._pid == 0:
@@ -125,7 +125,7 @@ class ChildProcess:
 def _execute_after_fork(lab: PersistentLab, node: str, command: Sequence[str]) -> NoReturn:
     from tunlab.errors import TunlabError
 
-    code = 70  # EX_SOFTWARE, for an exception that is not expected
+    code = 70  # EX_SOFTWARE in <sysexits.h>, for an unexpected exception
     try:
         replace_process(lab, node, command)
     except click.exceptions.Exit as error:
@@ -134,4 +134,4 @@ def _execute_after_fork(lab: PersistentLab, node: str, command: Sequence[str]) -
         click.echo(f"tunlab: {error}", err=True)
         code = error.exit_code
     finally:
-        os._exit(code)  # the parent's exit handlers and buffers are not this process's
+        os._exit(code)  # skip exit handlers and buffered output, which belong to the parent process

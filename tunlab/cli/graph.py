@@ -26,7 +26,7 @@ _SUFFIXES: dict[str, Form] = {".mmd": "mermaid", ".mermaid": "mermaid", ".dot": 
 def graph_command(source: str, mermaid: bool, dot: bool, svg: bool, file: Path | None) -> None:
     """Draw a lab as text, Mermaid, DOT or SVG.
 
-    FILE is a lab file or the name of a ready lab. LAB is a lab that is up.
+    FILE is a lab file or the name of a lab that comes with tunlab. LAB is a lab that is up.
 
     Example: tunlab graph router --svg --write router.svg
     """
@@ -61,6 +61,6 @@ def _plan_of(source: str) -> LabPlan:
     if not Path(source).is_file():
         try:
             return PersistentLab.open(source).plan
-        except (LabError, TopologyError):  # no lab of this name is up, or no lab can have this name
+        except (LabError, TopologyError):  # not a lab that is up, so try to find a lab file
             pass
     return plan(read_spec(find_lab_file(source)))

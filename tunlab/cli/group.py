@@ -32,7 +32,7 @@ _MODULES = {
 
 
 class _OutputClosed(Exception):  # noqa: N818 - not an error
-    """Stands for BrokenPipeError while click runs, which would handle that itself and exit with 1."""
+    """An exception that replaces BrokenPipeError while click runs, because click would exit with 1 on that."""
 
 
 class Commands(click.Group):

@@ -67,7 +67,7 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
 
 
 def _check_ipv4(packets: list[bytes]) -> None:
-    """Raise PacketError for bytes that do not start with an IPv4 header: usually a mistake."""
+    """Raise PacketError for bytes that do not start with an IPv4 header, because they are usually a mistake."""
     from tunlab.errors import PacketError
     from tunlab.packet import parse
 
@@ -80,7 +80,7 @@ def _check_ipv4(packets: list[bytes]) -> None:
 
 
 def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
-    """Return the packets to inject, at least one, and the error after the last readable packet of a recording.
+    """Return the packets to inject, and the error after the last readable packet if a recording is damaged.
 
     Raises:
         PacketError: There is no packet.
@@ -91,7 +91,7 @@ def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
 
     if source == "-":
         given = sys.stdin.buffer.read()
-        if b"\0" in given:  # binary: a recording
+        if b"\0" in given:  # a NUL byte shows that the input is a recording, not text
             return _read_recording(given, "standard input")
         lines = enumerate(given.decode("ascii", "replace").splitlines(), 1)
         packets = [parse_hex(line, f"line {number}") for number, line in lines if line.strip()]
@@ -113,7 +113,7 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
 
     records, error_at_end = list[RecordedPacket](), None
     try:
-        records.extend(read_pcapng(source))  # keeps the packets before an error
+        records.extend(read_pcapng(source))  # on an error, the packets before it stay in the list
     except PacketError as error:
         error.file, error_at_end = file, error
     found, skipped = list[bytes](), list[int]()

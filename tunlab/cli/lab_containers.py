@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def containers_of(plan: LabPlan) -> Iterator[LabContainers | None]:
-    """Yield the object that starts the containers of a lab, None if it has none. Raises EngineError."""
+    """Yield the object that starts the containers of a lab; None if the lab has none. Raises EngineError."""
     if all(node.kind != "container" for node in plan.nodes):
         yield None
         return

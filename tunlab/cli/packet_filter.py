@@ -15,7 +15,7 @@ from tunlab.packet.tables import IP_PAYLOADS, payload_name
 
 
 class PacketFilter(Struct, frozen=True):
-    """Conditions that a packet must all meet; None means any value.
+    """The conditions of a packet filter. A packet passes if it meets all of them; None means any value.
 
     Attributes:
         everything: Pass UDP and, if there is no other condition, packets that are not IPv4.

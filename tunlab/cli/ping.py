@@ -43,7 +43,7 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 def ping_command(address: str, target: str, count: int, timeout: float, payload: str | None, as_json: bool) -> None:
     """Send ICMP echo requests from a lab's kernel, without a ping program, and print the replies.
 
-    Exits with 0 if all requests were answered, else with 1. On a TUN, only a program that has it open can answer.
+    The exit code is 0 if all requests were answered, else 1. On a TUN, only a program that has it open can answer.
 
     Example: tunlab ping 10.1.2.2 --count 3
     """
@@ -64,7 +64,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     answered = 0
     with ExitStack() as stack:
         netns = stack.enter_context(lab.netns(node))
-        # The kernel sends on a TUN only while a program has it open.
+        # Open the TUN, because the kernel sends packets on it only while a program has it open.
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
         sock = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))

@@ -1,4 +1,4 @@
-"""`tunlab ping-all`: compare which nodes reach each other with the topology."""
+"""`tunlab ping-all`: ping every node from every other, and compare the replies with the topology."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     LOST   not reachable, but expected to be
     OPEN   reachable, but not expected to be
 
-    Exits with 0 if all results are as expected, else with 1. LAB may be omitted if only one lab is up.
+    The exit code is 0 if all results are as expected, else 1. LAB may be omitted if only one lab is up.
 
     Example: tunlab ping-all router
     """

@@ -11,7 +11,7 @@ _DEFAULT_ROUTES = {"default": "default", "default6": "default"}
 
 
 def plan_text(plan: LabPlan) -> str:
-    """Return one line for the lab, then a block for each node."""
+    """Return a plan as text: one line for the lab, then a block of lines for each node."""
     blocks = ["\n".join(_node(plan, node)) for node in plan.nodes]
     return "\n\n".join([f"lab {plan.name}: {size(plan)}", *blocks])
 
@@ -20,7 +20,7 @@ def size(plan: LabPlan) -> str:
     """Return the lab's size, for example "3 nodes, 2 links". A link with more than two ends counts as one link."""
     bridges = {node.name for node in plan.nodes if node.implicit}
     nodes = len(plan.nodes) - len(bridges)
-    # A link with more than two ends is planned as an implicit bridge node with a veth to each end.
+    # In a plan, a link with more than two ends is a bridge (an implicit node) with a veth pair to each end.
     links = len(bridges) + sum(not bridges.intersection(node for node, _ in link.ends) for link in plan.links)
     text = f"{nodes} node{'s' * (nodes != 1)}"
     return f"{text}, {links} link{'s' * (links != 1)}" if links else text

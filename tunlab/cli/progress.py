@@ -1,4 +1,4 @@
-"""A progress line on the terminal for commands that take longer than a moment."""
+"""A progress line on the terminal, for commands that take more than a moment."""
 
 from __future__ import annotations
 

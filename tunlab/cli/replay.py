@@ -58,7 +58,7 @@ def replay_command(
     A recording has no routes, firewall rules or sysctls. To replay the recording of a router, name a lab with the same
     topology.
 
-    Exits with 0 if the answers are the same, else with 1.
+    The exit code is 0 if the answers are the same, else 1.
 
     Example: tunlab replay failure.pcapng
     """
@@ -90,7 +90,7 @@ def replay_command(
 
 
 def _read_recording(file: Path) -> tuple[list[RecordedPacket], PacketError | None]:
-    """Return the packets of a recording and the error after the last readable one."""
+    """Return the packets of a recording, and the error after the last readable packet if the file is damaged."""
     from tunlab.errors import PacketError
     from tunlab.recorder import RecordedPacket, read_pcapng
 

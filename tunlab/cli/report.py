@@ -54,7 +54,7 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
     try:
         for _ in read_pcapng(recording):
             pass
-    except PacketError as error:  # the page shows the packets before the error
+    except PacketError as error:  # the page was written with the packets before the error
         error.file = str(file)
         raise
 
@@ -70,7 +70,7 @@ def _read(file: Path) -> bytes:
 
 
 def _check_source(content: bytes, file: Path) -> None:
-    """Raise LabError if the file is a page: pages and recordings lie in one directory, and their names are alike."""
+    """Raise LabError if the file is an HTML page instead of the recording, which is beside it with a similar name."""
     from tunlab.errors import LabError
     from tunlab.report.page import MARK
 
@@ -105,7 +105,7 @@ def _write(target: Path, page: str) -> None:
     content = page.encode()
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(content)  # a pipe or terminal; for a directory this fails
+            target.write_bytes(content)  # write to a pipe or terminal; fail for a directory
             return
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

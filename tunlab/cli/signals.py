@@ -9,7 +9,7 @@ from typing import Self
 
 
 class SignalPipe:
-    """A pipe that becomes readable on SIGINT and SIGTERM, which interrupt nothing while this context is entered.
+    """A context manager with a pipe that becomes readable on SIGINT or SIGTERM. The signals interrupt nothing else.
 
     Attributes:
         number: The last signal received, or None.
@@ -34,9 +34,9 @@ class SignalPipe:
         self.number = number
 
     def fileno(self) -> int:
-        """Return the end of the pipe to poll."""
+        """Return the descriptor for poll(2)."""
         return self._read
 
     def drain(self) -> int:
-        """Make the readable pipe unreadable until the next signal, and return the last signal's number."""
+        """Empty the readable pipe, and return the number of the last signal."""
         return os.read(self._read, 4096)[-1]

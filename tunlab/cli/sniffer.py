@@ -13,7 +13,7 @@ _BATCH_SIZE = 64
 
 
 class Sniffer(Closeable):
-    """The IP packets on an interface, with the methods of tunlab.lab.tun.reader.Reader."""
+    """A capture of the IP packets on an interface, with the same methods as tunlab.lab.tun.reader.Reader."""
 
     attached = False
 
@@ -33,7 +33,7 @@ class Sniffer(Closeable):
         self._socket = PacketSocket(netns, ifname, link_header=False)
 
     def filenos(self) -> list[int]:
-        """Return the descriptors to poll; when one is readable, call `take`."""
+        """Return the descriptors for poll(2): call `take` when one is readable."""
         return [self._socket.fileno()]
 
     def take(self) -> list[TraceEntry]:

@@ -40,7 +40,7 @@ _CLOSED_OUTPUT = 1
 @click.option(
     "--privileged", "privileges", flag_value="privileged", help="Run the container privileged.  [default if CI is set]"
 )
-@click.option("--least", "privileges", flag_value="least", help="Only the capabilities tunlab needs.  [otherwise]")
+@click.option("--least", "privileges", flag_value="least", help="Add only the capabilities tunlab needs.  [otherwise]")
 @click.option("--cap", "caps", multiple=True, metavar="NAME", help="Add a capability to --least, e.g. SYS_PTRACE.")
 @click.option("--image", metavar="IMAGE", help="Use this image, with tunlab installed, instead of building one.")
 @click.option("--pythons", metavar="V,V…", help="Run the suite on each Python version, e.g. 3.12,3.13.")
@@ -115,7 +115,7 @@ def test_command(
                 _pull(engine, image)
             from tunlab.engines.suite_run.runner import Suite, run
 
-            own = discovery.is_tunlab(root)  # the tests import the package that is installed in the image
+            own = discovery.is_tunlab(root)  # tunlab's own tests use the installed package
             suite = Suite(
                 root=root, directory=here, arguments=suite_arguments,
                 names=[name for name in names if not own or not name.startswith("tunlab/")],
@@ -132,7 +132,7 @@ def test_command(
 
 
 def _run_versions(versions: Sequence[str], run_version: Callable[[str], int]) -> int:
-    """Run the suite on each version; return the first status that is not 0, or 0."""
+    """Run the suite on each Python version; return the first exit code that is not 0, else 0."""
     from tunlab.errors import EngineError
 
     statuses = {}
@@ -212,9 +212,9 @@ def _is_ci() -> bool:
 
 
 def _environment(entries: Sequence[str]) -> dict[str, str]:
-    """Return the container's environment variables: the passed ones, and those of NAME or NAME=VALUE entries."""
+    """Return the container's environment variables: those always passed on, and those in `entries` (NAME[=VALUE])."""
     found = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
-    if sys.stdout.isatty():  # pytest's standard output in the container is a pipe
+    if sys.stdout.isatty():  # pytest writes to a pipe in the container, so it cannot find out colour and width
         found.setdefault("PY_COLORS", "1")
         found["COLUMNS"] = str(_columns())
     for each in entries:
@@ -253,7 +253,7 @@ def _parse_versions(value: str) -> list[str]:
 
 
 def _arguments_for_version(arguments: Sequence[str], version: str) -> list[str]:
-    """Return pytest's arguments, with the Python version in the junit file's name."""
+    """Return pytest's arguments for one Python version, which is added to the name of the junit file."""
     if not version:
         return list(arguments)
     changed = list(arguments)

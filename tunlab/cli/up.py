@@ -65,9 +65,9 @@ def up_command(
     with SignalPipe() as signals, Progress(progress), containers_of(planned) as containers:
         try:
             lab = PersistentLab.up(planned, base=file.parent if file else "", containers=containers)
-        except TopologyError as error:  # a value that only the kernel could reject
+        except TopologyError as error:  # the kernel rejected a value, which tunlab cannot check beforehand
             raise TopologyError(problems=[each._replace(file=str(file or "")) for each in error.problems]) from error
-    if signals.number is not None:  # removing a complete lab is simpler than undoing a part of it
+    if signals.number is not None:  # Ctrl-C is handled only now: removing a complete lab is simpler than a partial one
         lab.down(remove_containers)
         raise click.exceptions.Exit(128 + signals.number)
     if len(spec.nodes) == 1 and spec.node.tun:
@@ -142,10 +142,10 @@ def _json(plan: LabPlan, directory: str = "") -> str:
 def _read_spec(
     source: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
 ) -> tuple[LabSpec, Path | None]:
-    """Return the lab's specification, with the options applied, and its file.
+    """Return the lab's definition, with the command-line options applied, and its file.
 
     Args:
-        here: Check what the file needs from this machine, as `spec_of_file` does.
+        here: Also report programs and files that this machine does not have.
     """
     from tunlab.errors import Problem, TopologyError
     from tunlab.lab.lab_files import find_lab_file, read_spec
@@ -156,7 +156,7 @@ def _read_spec(
     try:
         return spec.override(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
-        # The options are wrong, not the file: name the option instead of the key.
+        # The command-line options are wrong, not the file, so name the option instead of the key.
         problems = [
             Problem(each.problem, key=f"--{'address' if each.key == 'tun' else each.key}", hint=each.hint)
             for each in error.problems

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Links: TypeAlias = "Mapping[tuple[str, str], Link]"
 """The interfaces of all nodes, by (node, ifname)."""
 
-_INTERVAL = 1.0  # seconds; at most tunlab.lab.persistent.down_watcher.CHECK_INTERVAL
+_INTERVAL = 1.0  # seconds between updates; at most CHECK_INTERVAL in tunlab.lab.persistent.down_watcher
 _CLEAR = "\x1b[H\x1b[J"  # ECMA-48: go to the first line, erase everything below
 
 
@@ -40,13 +40,13 @@ def watch_command(name: str | None, as_json: bool) -> None:
 
     lab = PersistentLab.open(name)
     with SignalPipe() as signals, DownWatcher(lab) as ending, lab.live() as live, live.events() as events:
-        # From here on no change is missed. Scripts wait for this line.
+        # Scripts wait for this line: watch misses no link change from now on.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
             _print_changes(events, signals, ending, as_json)
         else:
             _update_table(live, events, signals, ending)
-    if signals.number is None:  # printed after the namespaces were closed
+    if signals.number is None:  # print this only now, when the namespaces are closed
         click.echo(f"lab {lab.name} is down", err=True)
 
 
@@ -76,7 +76,7 @@ def _update_table(live: Lab, events: LinkEvents, signals: SignalPipe, ending: Do
 
 
 def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
-    """Wait for a link change, at most a second. Return False on a signal or if the lab is down."""
+    """Wait for a link change, at most one second. Return False after a signal or if the lab is down."""
     import errno
     import select
 
@@ -84,7 +84,7 @@ def _wait(events: LinkEvents, signals: SignalPipe, ending: DownWatcher) -> bool:
     for fd in (*events.filenos(), signals.fileno()):
         poll.register(fd, select.POLLIN)
     output = sys.stdout.fileno()
-    poll.register(output, 0)  # reports an error if it is a pipe whose reader has ended
+    poll.register(output, 0)  # poll(2) reports an error if standard output is a pipe whose reader has ended
     poll.register(ending, 0)
     ready = dict(poll.poll(_INTERVAL * 1000))
     if output in ready:
@@ -107,7 +107,7 @@ def links_of(live: Lab) -> Links:
 
 
 def table(plan: LabPlan, before: Links, now: Links, seconds: float) -> list[str]:
-    """Return the lines of the table, with rates from two snapshots taken `seconds` apart."""
+    """Return the lines of the table, with traffic rates from two snapshots taken `seconds` apart."""
     directions = [(one, other) for link in plan.links for one, other in (link.ends, link.ends[::-1])]
     tuns = [(node.name, each.ifname) for node in plan.nodes for each in node.interfaces if each.link < 0]
     rows = [("FROM", "TO", "STATE", "BIT/S", "PACKETS/S", "PACKETS", "DROPPED")]
@@ -148,7 +148,7 @@ def _format_row(row: Iterable[str], widths: Iterable[int]) -> str:
 
 
 def format_number(number: float) -> str:
-    """Return at most six characters with a unit prefix: "0", "950", "1.2 k", "34 M"."""
+    """Return a number in at most six characters, with a unit prefix: "0", "950", "1.2 k", "34 M"."""
     for unit in ("", " k", " M"):
         if number < 999.5:
             return f"{number:.1f}{unit}" if unit and number < 9.95 else f"{number:.0f}{unit}"
