@@ -24,8 +24,7 @@ test: root $(VENV)/.test programs
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "make test: the tests need root, because they create network namespaces and devices; run sudo make test" >&2; exit 1; }
 
-# Folders whose docstrings are checked for their first word; tunlab and tests will follow as a whole.
-WORDED := tunlab tests benchmarks docs .ci
+WORDED := tunlab tests benchmarks docs examples .ci
 
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .

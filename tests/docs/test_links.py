@@ -13,7 +13,7 @@ PACKAGES = Path(tunlab.__file__).parents[1]
 """The directory that tunlab is imported from: ROOT, or site-packages in the suite's containers."""
 
 PATH = re.compile(
-    r"(?:tunlab|tests|lab|docs|benchmarks|\.ci|\.github)/[\w./-]*\w/?|[A-Z]+\.md|pyproject\.toml|Makefile"
+    r"(?:tunlab|tests|lab|docs|examples|benchmarks|\.ci|\.github)/[\w./-]*\w/?|[A-Z]+\.md|pyproject\.toml|Makefile"
 )
 """A file or folder of the project, as pages write it in backticks."""
 
