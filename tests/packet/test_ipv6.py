@@ -177,7 +177,7 @@ FAULTS = {
     ),
     "extension cut short": (
         build(IP.replace(next_header=0), b"\6\0"),
-        [short("HopByHop", "header", CUT, 8, 2, END)],
+        [short("HopByHop", "header", CUT, 8, 2, BY_LENGTH)],
     ),
     "fragment of an odd size": (
         build(IP, Fragment(next_header=17, more_fragments=1, fragment_offset=1), b"odd"),

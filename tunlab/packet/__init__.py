@@ -19,8 +19,11 @@ from tunlab.packet.judgement import PacketLike, checksums, findings, reply
 from tunlab.packet.kinds import Extension, Link, Network, Transport
 from tunlab.packet.link.arp import ARP, ARPOperation
 from tunlab.packet.link.ethernet import Ethernet
+from tunlab.packet.link.llc import LLC
+from tunlab.packet.link.snap import SNAP
 from tunlab.packet.link.vlan import VLAN
 from tunlab.packet.match import Difference, Match, Matchable, has
+from tunlab.packet.network.gre import GRE, GREFlag
 from tunlab.packet.network.ipv4 import IPFlag, IPv4
 from tunlab.packet.network.ipv6 import IPv6
 from tunlab.packet.network.ipv6_extensions import DestinationOptions, Fragment, HopByHop, Routing
@@ -46,8 +49,11 @@ from tunlab.packet.truncated import TruncatedHeader
 
 __all__ = [
     "ARP",
+    "GRE",
     "ICMP",
     "IGMP",
+    "LLC",
+    "SNAP",
     "TCP",
     "UDP",
     "VLAN",
@@ -61,6 +67,7 @@ __all__ = [
     "Finding",
     "FindingKind",
     "Fragment",
+    "GREFlag",
     "GroupRecord",
     "Header",
     "HopByHop",

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import IntFlag
 from typing import NamedTuple
 
-_ABBREVIATIONS = frozenset({"mtu", "ttl", "dscp", "ecn", "ihl", "pcp", "dei", "vid"})
+_ABBREVIATIONS = frozenset({"mtu", "ttl", "dscp", "ecn", "ihl", "pcp", "dei", "vid", "oui", "dsap", "ssap"})
 
 
 class Field(NamedTuple):

@@ -18,6 +18,9 @@ from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
 
+MAX_HEADERS = 256
+"""Headers that are read of a packet; the rest is payload. Thousands, as of VLAN tags, would take much memory."""
+
 
 class Layers(Struct, frozen=True):
     """The headers of a packet with their offsets.
@@ -108,13 +111,13 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
     wire = declared = end + missing
     length_from, incomplete = INPUT, ""
     following: Reader | None = first or first_header(data)
-    while following is not None and (start < end or not found):
+    while following is not None and (start < end or not found) and len(found) < MAX_HEADERS:
         try:
             header, body, content_end, next_reader = following(data, start, end)
         except PacketError as error:
             if not found:
                 raise
-            unread.append(_unread(error, start))
+            unread.append(_unread(error, start, length_from))
             following = None
             break
         own_end = header.content_end(start, -1)
@@ -132,17 +135,17 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
             if own_end <= end:
                 length_from = header.LENGTH_FROM
         outer, start, end, following = (*outer, header), body, content_end, next_reader
-    if following is not None and wire <= end:
+    if following is not None and wire <= end and len(found) < MAX_HEADERS:
         cut = TruncatedHeader.unchecked()(layer_of(following), b"")
         unread += cut.findings(Layer(cut, outer, data, start, start, end, end, 0, length_from))
     return Layers(tuple(found), data, end, tuple(unread))
 
 
-def _unread(error: PacketError, start: int) -> Finding:
+def _unread(error: PacketError, start: int, length_from: str) -> Finding:
     if isinstance(error, TruncatedError):
         rule = "the header is cut short"
         return Finding(
-            error.layer, "header", FindingKind.TRUNCATED, start, rule, error.needed, error.present, error.length_from
+            error.layer, "header", FindingKind.TRUNCATED, start, rule, error.needed, error.present, length_from
         )
     if isinstance(error, MalformedError):
         return Finding(error.layer, error.field, FindingKind.VALUE, start, error.rule)

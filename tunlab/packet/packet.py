@@ -25,7 +25,7 @@ from tunlab.errors import PacketError
 from tunlab.packet.address import ADDRESS_TEXTS
 from tunlab.packet.header import Header
 from tunlab.packet.kinds import Link, Network, Transport
-from tunlab.packet.layers import first_header
+from tunlab.packet.layers import MAX_HEADERS, first_header
 from tunlab.packet.link.arp import ARP
 from tunlab.packet.link.ethernet import MIN_FRAME, Ethernet
 from tunlab.packet.network.ipv4 import FIRST_WORD, FRAGMENT, IPv4, new_ipv4, unpack_ipv4
@@ -275,7 +275,7 @@ def parse(
     else:
         headers, start = (), 0
         following = first_header(data, link_type)
-    while following is not None and (start < end or not headers):
+    while following is not None and (start < end or not headers) and len(headers) < MAX_HEADERS:
         try:
             header, start, end, following = following(data, start, end)
         except PacketError:

@@ -25,6 +25,9 @@ LENGTH = 0
 MAX_LENGTH = 1500
 """The highest number in a type field that is a length (IEEE 802.3 clause 3.2.6)."""
 
+LLC_PAYLOADS: dict[int, Reader] = {}
+"""Readers by the service access points of LLC (IEEE 802 Numbers of IANA)."""
+
 IP_PAYLOADS: dict[int, Reader] = {}
 """Readers by the protocol field of IPv4 and the next header field of IPv6 (Protocol Numbers of IANA)."""
 
@@ -68,7 +71,7 @@ def ethertype_reader(number: int) -> Reader | None:
     return ETHERTYPES.get(number if number > MAX_LENGTH else LENGTH)
 
 
-def ethertype_of(layer: str, inner: Header | None, content: bytes) -> int:
+def ethertype_of(layer: str, inner: Header | None, content: bytes, field: str = "type") -> int:
     """Return the type field of a header before `inner`.
 
     Args:
@@ -80,8 +83,8 @@ def ethertype_of(layer: str, inner: Header | None, content: bytes) -> int:
     number = inner.ethertype(content) if isinstance(inner, Link) else None
     number = number_of(ETHERTYPES, inner) if number is None else number
     if number is None:
-        rule = "no header follows that implies it. Give type=…"
-        raise MalformedError(layer=layer, field="type", value=None, rule=rule)
+        rule = f"no header follows that implies it. Give {field}=…"
+        raise MalformedError(layer=layer, field=field, value=None, rule=rule)
     return number
 
 

@@ -14,7 +14,7 @@ from tunlab.packet.address import IPv6AddressLike, ipv6_address, ipv6_bytes, ipv
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Extension, Link, Network
-from tunlab.packet.tables import ETHERTYPES, IPV6_EXTENSIONS, LINK_TYPES, next_header_name, next_header_of, next_reader
+from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, LINK_TYPES, next_header_name, next_header_of, next_reader
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -224,4 +224,4 @@ def _too_long(length: int) -> MalformedError:
 _ipv6 = IPv6.unchecked()
 LINK_TYPES[LINKTYPE_IPV6] = IPv6.read
 ETHERTYPES[0x86DD] = IPv6.read
-IPV6_EXTENSIONS[41] = IPv6.read  # in IPv6 only: callers of `packet.ip` expect IPv4 in what begins with IPv4
+IP_PAYLOADS[41] = IPv6.read
