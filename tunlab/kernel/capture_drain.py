@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class Drainable(Protocol):
-    """An object with a buffer that fills while packets pass."""
+    """An object with a kernel buffer that fills while packets pass, such as a packet capture."""
 
     def drain(self, *, expect_many: bool = False) -> None:
         """Read the buffer out if it is nearly full; with `expect_many`, if less than half of it is free."""

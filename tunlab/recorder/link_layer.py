@@ -35,7 +35,7 @@ def skip_vlan_tags(frame: bytes, ethertype: int = _ETHERTYPE) -> int:
 def extract_ipv4(record: RecordedPacket) -> bytes | None:
     """Return the IPv4 packet of a recorded frame; None if there is none, or the link type is unknown.
 
-    It may be malformed or truncated. Only the padding of a short Ethernet frame is removed.
+    The packet may be malformed or truncated. Only the padding of a short Ethernet frame is removed.
     """
     position = locate_ipv4(record)
     return None if position is None else record.data[position]

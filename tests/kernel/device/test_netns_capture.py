@@ -93,7 +93,7 @@ def numbers_in(packets):
 
 
 class TestManyPackets:
-    """Captures of more than the kernel's buffer of 32 MiB holds: about 540 packets of 60,000 bytes."""
+    """Captures that exceed the kernel's buffer of 32 MiB, which holds about 540 packets of 60,000 bytes."""
 
     def write(self, tun, datagram, count, between=lambda: None):
         for number in range(count):

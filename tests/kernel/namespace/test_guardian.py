@@ -219,7 +219,7 @@ def test_stop_kills_programs_and_ends_guardian(start_owner):
     assert process.wait() == 0
 
 
-def test_killed_guardian_is_replaced(start_owner):
+def test_killed_guardian_process_is_replaced(start_owner):
     source = """
         import os, signal
         from tunlab.kernel.namespace import guardian

@@ -53,7 +53,7 @@ def test_overlay_replaces_dangling_symbolic_link(netns, tmp_path):
     assert link.is_symlink()
 
 
-def test_overlay_skips_text_for_missing_directory(netns):
+def test_overlay_skips_text_file_in_missing_directory(netns):
     assert run(netns, MountOverlay(texts={"/no/such/directory/x": "x"}), "echo", "runs") == "runs\n"
 
 

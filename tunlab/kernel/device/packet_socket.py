@@ -88,7 +88,7 @@ class PacketSocket(Closeable):
 
         Raises:
             PrivilegeError: CAP_NET_RAW is missing.
-            KernelError: There is no such interface (ENODEV).
+            KernelError: The interface does not exist (ENODEV).
         """
         self.netns, self.ifname = netns, ifname
         self._dropped = 0
@@ -180,7 +180,7 @@ class PacketSocket(Closeable):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for a packet; return False if none came within `timeout` seconds. None waits without limit.
 
-        It also returns True if an error is pending, which `recv` then raises.
+        The result is also True if an error is pending, which `recv` then raises.
         """
         if self.closed:
             raise ValueError("the packet socket is closed; use it inside its with block")

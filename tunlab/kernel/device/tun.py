@@ -316,8 +316,8 @@ class TunDevice(Closeable):
     def read(self) -> bytes | None:
         """Return the next packet that the kernel sent; None if none is waiting.
 
-        It includes the virtio header and packet information if enabled, and a TAP's Ethernet header. Raises KernelError
-        (EBADFD) if the device was deleted.
+        The result includes the virtio header and packet information if enabled, and a TAP's Ethernet header. Raises
+        KernelError (EBADFD) if the device was deleted.
         """
         try:
             return self._read(MAX_READ_SIZE)

@@ -167,8 +167,7 @@ class NetnsHandle(Closeable):
     def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a new thread inside the namespace; return its result, or raise its exception.
 
-        Sockets that the function opens belong to the namespace, also if other threads use them later. The same holds
-        for files of /proc/thread-self/net.
+        Sockets and files of /proc/thread-self/net that the function opens show this namespace in other threads, too.
         A call costs about 60 µs. Raises PrivilegeError if CAP_SYS_ADMIN is missing.
         """
         self.fileno()  # Raise the error for a closed namespace here, not in the new thread.

@@ -45,7 +45,8 @@ def read_usage() -> tuple[int, int]:
 def wait_for_free_entries(read: Callable[[], tuple[int, int]] = read_usage) -> None:
     """Wait until less than half of the neighbour table is in use; call this before creating a namespace.
 
-    Only every 16th call checks the table. It waits 5 seconds at most, and after a timeout not again for a minute.
+    Only every 16th call checks the table. The wait ends after 5 seconds at most; after a timeout, no call waits for a
+    minute.
     """
     if next(_calls) % _CHECK_EVERY or time.monotonic() < _no_wait_until[0]:
         return

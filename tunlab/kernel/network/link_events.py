@@ -30,7 +30,7 @@ _MAX_DATAGRAM = 1 << 16
 
 
 def wait_for_link(rtnl: Rtnl, ifindex: int, condition: Callable[[Link], bool], timeout: float) -> bool:
-    """Wait until `condition` holds for a link; return False if it does not within `timeout` seconds.
+    """Wait until `condition` is true for a link; return False if it does not within `timeout` seconds.
 
     Raises KernelError (ENODEV) if the link does not exist.
     """
@@ -72,7 +72,7 @@ class LinkEvents(Closeable):
     """The link changes in several namespaces since this object was created."""
 
     def __init__(self, namespaces: Mapping[str, Netns]) -> None:
-        """Subscribe in each namespace; `namespaces` maps names for the events to namespaces. Raises KernelError."""
+        """Subscribe to link changes; the keys of `namespaces` are the names in events. Raises KernelError."""
         self._sockets: dict[int, tuple[str, socket.socket]] = {}
         self._known: dict[tuple[str, int], Link] = {}
         self._poll = select.poll()
