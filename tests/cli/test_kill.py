@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
 TUN = "/dev/net/tun"
-# SIGKILL arrives before the n-th such system call of a thread; if a file is given, only calls on it count.
+# The command is killed before a thread's n-th call of a system call. With a file, only calls on that file count.
 POINTS = [
     ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("openat", 1, JSON),

@@ -52,7 +52,7 @@ class TestUp:
         status = up().status()
         assert (status.condition, status.nodes, status.links) == ("up", ["client", "router", "server", "stack"], 2)
         assert (status.ifname, status.addresses, status.attached) == ("tun0", ["10.9.0.1/24"], False)
-        assert len(status.processes) == 1  # only the web server runs
+        assert len(status.processes) == 1  # the web server is the only process
 
     def test_up_with_unknown_sysctl_raises_error_and_leaves_no_files(self, run_directory):
         with pytest.raises(TopologyError, match=r"`nodes\.client\.sysctls\.net\.no\.such` cannot be \'1\'"):
@@ -113,7 +113,7 @@ class TestDown:
 
 class TestOneNode:
     def test_up_with_an_mtu_that_the_kernel_rejects_leaves_no_files(self, run_directory):
-        # A NodeSpec made in code is not checked: the TUN driver rejects the MTU in the last step of `up`.
+        # A NodeSpec built in code is not checked, so the TUN driver rejects the MTU only in the last step of `up`.
         spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
         with pytest.raises(KernelError):
             PersistentLab.up(spec)
@@ -216,7 +216,7 @@ class TestGc:
 
 MOUNT = "{run}/router/nodes/{node}/net"
 
-# `tunlab up` gets SIGKILL before the n-th such system call of a thread; if a file is given, only calls on it count.
+# `tunlab up` is killed before a thread's n-th call of a system call. With a file, only calls on that file count.
 POINTS = [
     ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("rename", 1, ""),

@@ -23,7 +23,7 @@ def labs(draw, kinds=KINDS, link_keys=LINK_KEYS):
     """
     lab = Topology("drawn", ip=draw(st.sampled_from(["ipv4", "ipv6", "both"])))
     names = {f"n{number}": draw(st.sampled_from(kinds)) for number in range(draw(st.integers(1, 7)))}
-    # Maps each switch to the nodes and switches in its broadcast domain.
+    # `segment_of` maps each switch to the nodes and switches in its broadcast domain.
     segment_of: dict[str, set[str]] = {}
     for number, (name, kind) in enumerate(names.items()):
         keys = {}

@@ -86,7 +86,7 @@ class TestInterfaces:
             ("eth1", "02:01:00:00:01:02", 1400),
             ("eth2", "02:01:00:00:01:03", 1400),
         ]
-        # The nodes delay packets; if the bridge's ports did too, each packet would be delayed twice.
+        # The nodes' interfaces delay packets. If the bridge's ports did so too, each packet would be delayed twice.
         assert not any(each.impairment.delay_us for each in bridge.interfaces)
         assert [planned.node(name).interfaces[0].impairment.delay_us for name in "abc"] == [1000] * 3
         assert addresses(planned, "c") == {"eth0": ("10.0.1.3/24",)}
@@ -134,9 +134,9 @@ class TestInterfaces:
         planned = plan_of(text)
         assert addresses(planned, "a") == {
             "eth1": ("10.0.1.7/24",),
-            "eth0": ("10.0.2.3/24",),  # its default, 10.0.2.1, is the address of b
+            "eth0": ("10.0.2.3/24",),  # the default address, 10.0.2.1, belongs to node b
             "eth2": ("10.0.4.1/24",),
-            "eth3": ("10.0.0.1/24",),  # its default network, 10.0.4.0/24, is on the third link
+            "eth3": ("10.0.0.1/24",),  # the default network, 10.0.4.0/24, belongs to the third link
         }
         assert addresses(planned, "b")["up"] == ("10.0.2.1/24",)
         assert planned.node("b").interfaces[1].hardware_address == "0a:00:00:00:00:01"

@@ -30,7 +30,7 @@ def test_plan_names_addresses_and_indexes_are_unique(lab):
     for one, other in itertools.combinations(networks, 2):
         assert one.version != other.version or not one.overlaps(other)
     for node in planned.nodes:
-        first = 100_001 if node.container else 2  # a running container has interfaces with low indexes already
+        first = 100_001 if node.container else 2  # low indexes may be in use in a running container
         assert [each.ifindex for each in node.interfaces] == list(range(first, first + len(node.interfaces)))
         assert len({each.ifname for each in node.interfaces}) == len(node.interfaces)
         for each in node.interfaces:

@@ -135,7 +135,7 @@ def dump_command(
         signals, watcher = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
         record = _open_recorder(stack, file, ifname or lab.ifname(node))
         source, description = _open_source(stack, lab, node, ifname)
-        click.echo(f"listening on {description}", err=True)  # scripts wait for this: no later packet is missed
+        click.echo(f"listening on {description}", err=True)  # scripts wait for this line; no later packet is missed
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
         def show(entry: TraceEntry) -> None:
@@ -252,7 +252,7 @@ class _Loop:
             self.child_ended = self._child.fileno() in ready
             if self._signals.fileno() in ready and not self.child_ended:
                 self._child.send_signal(self._signals.drain())
-        # Also ask the watcher: two dumps at both ends of a link keep it alive, so their sockets report no error.
+        # The packet socket may not report that the lab is down: a second dump at the other end keeps the link alive.
         if (self._watcher.fileno() in ready or not ready) and self._watcher.is_down:
             raise self._source.gone_error()
         if output in ready:

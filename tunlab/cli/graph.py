@@ -61,6 +61,6 @@ def _plan_of(source: str) -> LabPlan:
     if not Path(source).is_file():
         try:
             return PersistentLab.open(source).plan
-        except (LabError, TopologyError):  # not a lab that is up, so try to find a lab file
+        except (LabError, TopologyError):  # no lab of this name is up, so look for a lab file
             pass
     return plan(read_spec(find_lab_file(source)))

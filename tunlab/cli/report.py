@@ -105,7 +105,7 @@ def _write(target: Path, page: str) -> None:
     content = page.encode()
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(content)  # write to a pipe or terminal; fail for a directory
+            target.write_bytes(content)  # a pipe or terminal is written directly; a directory raises OSError
             return
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -65,7 +65,7 @@ def up_command(
     with SignalPipe() as signals, Progress(progress), containers_of(planned) as containers:
         try:
             lab = PersistentLab.up(planned, base=file.parent if file else "", containers=containers)
-        except TopologyError as error:  # the kernel rejected a value, which tunlab cannot check beforehand
+        except TopologyError as error:  # the kernel rejected a value that tunlab cannot check itself
             raise TopologyError(problems=[each._replace(file=str(file or "")) for each in error.problems]) from error
     if signals.number is not None:  # Ctrl-C is handled only now: removing a complete lab is simpler than a partial one
         lab.down(remove_containers)

@@ -56,7 +56,7 @@ class Lab(Closeable):
         self._is_started = self._is_entered = self._is_closed = False
         self._owns_namespaces = True
 
-    # ---- definition --------------------------------------------------------------------------------------------------
+    # ---- defining a lab ----------------------------------------------------------------------------------------------
 
     @classmethod
     def from_file(cls, file: str | os.PathLike[str], *, name: str | None = None) -> Self:
@@ -222,7 +222,7 @@ class Lab(Closeable):
                 stack.callback(node.close)
             if self._owns_namespaces:
                 containers = {node.name for node in planned.nodes if node.kind == "container"}
-                for name in containers:  # kill only programs that tunlab started: the engine kills the others
+                for name in containers:  # the container engine kills the container's own processes
                     stack.callback(self._namespaces[name].kill_children)
                 created = (netns for name, netns in self._namespaces.items() if name not in containers)
                 stack.callback(kill_programs_in, tuple(created))

@@ -44,7 +44,7 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
     """
     for directory in directories:
         file = directory / name_or_path
-        if file.exists() and not file.is_dir():  # not is_file(), because a lab file may also be read from a pipe
+        if file.exists() and not file.is_dir():  # is_file() would be False for a pipe, which is accepted too
             return file
     ready = ready_labs()
     if (name := name_or_path.removesuffix(SUFFIX)) in ready:

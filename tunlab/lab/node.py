@@ -265,7 +265,7 @@ class Node:
         name, peer_ifname = next(end for end in self._lab.links[interface.link].ends if end != own)
         return self._nodes[name], self._nodes[name].interface(peer_ifname)
 
-    # ---- entering ----------------------------------------------------------------------------------------------------
+    # ---- entering the network namespace ------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
         """Move the calling thread into the node's network namespace for a `with` block; such blocks may be nested.

@@ -23,7 +23,7 @@ from tunlab.kernel.os_errors import SOCKET_REASONS, kernel_error
 Pair: TypeAlias = tuple[str, str]
 """The names of the node that pings and of the node that is pinged."""
 
-_SO_RCVBUFFORCE = 33  # from <asm-generic/socket.h>
+_SO_RCVBUFFORCE = 33  # number in <asm-generic/socket.h>; Python has no constant for it
 _RECEIVE_BUFFER = 1024 * 1024
 _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _ECHO_REQUEST, _ECHO_REQUEST_IPV6 = 8, 128
@@ -64,7 +64,7 @@ class _Pinger:
             self.socket.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except PermissionError:  # a process in a user namespace cannot exceed the host's net.core.rmem_max
+        except PermissionError:  # in a user namespace, the buffer cannot exceed the host's net.core.rmem_max
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def add(self, request: _Request) -> int:
@@ -96,7 +96,7 @@ class _Pinger:
                     data, _, _, _ = self.socket.recvmsg(512, 512, flags)
                 except BlockingIOError:
                     break
-                except OSError:  # an ICMP error is pending; the error queue, read next, has its request
+                except OSError:  # an ICMP error is pending, and is read from the error queue later
                     continue
                 if len(data) >= 8:
                     (number,) = struct.unpack_from("!H", data, 6)

@@ -26,7 +26,7 @@ _CHECK_INTERVAL = 0.01
 """Seconds between checks: the kernel sends no event when a socket starts to listen."""
 
 _OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
-_LISTEN = "0A"  # TCP_LISTEN in <net/tcp_states.h>
+_LISTEN = "0A"  # the state of listening sockets: TCP_LISTEN in <net/tcp_states.h>
 
 
 class Program:
@@ -155,7 +155,7 @@ def reap() -> None:
     for pid in list(_detached):
         try:
             exited, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # already waited for, or not a child: it was started before this process was forked
+        except ChildProcessError:  # already waited for, or not a child of this process, which was forked later
             exited = pid
         if exited:
             _detached.discard(pid)
@@ -175,6 +175,6 @@ def _read_tables() -> Sequence[str]:
     lines = []
     for table in ("tcp", "tcp6"):
         path = Path("/proc/thread-self/net", table)
-        if path.exists():  # a kernel without IPv6 does not have the file tcp6
+        if path.exists():  # a kernel without IPv6 does not have /proc/net/tcp6
             lines += path.read_text(encoding="ascii").splitlines()[1:]
     return lines

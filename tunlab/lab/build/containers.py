@@ -20,7 +20,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.programs import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 
-_CHECK_INTERVAL = 0.02  # seconds between checks, because the kernel sends no event when a socket starts to listen
+_CHECK_INTERVAL = 0.02  # seconds between checks: the kernel does not report that a socket starts to listen
 _OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
 
 

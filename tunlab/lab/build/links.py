@@ -41,7 +41,7 @@ def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) ->
             with _ignoring(errno.EEXIST):
                 rtnl.add_address(interface.ifindex, cidr)
     for route in node.routes:
-        # Adding a route through another interface fails: the route still exists, or that interface is down.
+        # Ignore errors for routes through other interfaces: they still exist, or their interface is down.
         with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
 

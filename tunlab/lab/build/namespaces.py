@@ -32,7 +32,7 @@ Namespaces: TypeAlias = dict[str, Netns]
 _LOOPBACK = 1
 _ETHERNET_MTU = 1500
 _RUNNING_TIMEOUT = 5.0
-# The kernel returns these for an unknown sysctl or an invalid value. Both are errors of the lab file.
+# The kernel returns these errno values for an unknown sysctl or an invalid value, both mistakes in the lab file.
 _LAB_FILE_ERRORS = (errno.ENOENT, errno.EINVAL, errno.ERANGE)
 
 
@@ -81,7 +81,7 @@ def build(
             if node.kind == "container" and containers is not None:
                 container_namespaces[node.name] = containers.adopt(node)
         run_in_thread(create, uninterruptible=True)
-        # Not in the thread of `create`: that thread may have entered another mount namespace to set sysctls.
+        # Call it here, because the thread of `create` may have entered another mount namespace to set sysctls.
         if on_namespaces is not None:
             on_namespaces(namespaces)
         run_in_thread(fill, uninterruptible=True)
@@ -219,7 +219,7 @@ def _naming_errors(name: str) -> Iterator[None]:
     """Prefix the messages of kernel errors raised in a `with` block with the name of a node or link."""
     try:
         yield
-    except PrivilegeError:  # the privilege is missing for all nodes, so the message names none
+    except PrivilegeError:  # the privilege is missing for all nodes, so the message names no node
         raise
     except KernelError as error:
         if not error.operation.startswith("node ") and not error.operation.startswith("link "):

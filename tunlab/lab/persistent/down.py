@@ -59,7 +59,7 @@ def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed
             if current.identity in [netns.identity for netns in namespaces.values()]:
                 problem = f"this process is inside lab {name!r}"
                 raise LabError(name, problem, remedy="leave the lab (exit), then take it down")
-        # Kill no process in a container: the engine kills those of the containers that it started.
+        # Do not kill processes in containers: the engine ends those that it started, and existing ones keep running.
         killed = kill_processes_in([netns for node, netns in namespaces.items() if kinds[node] != "container"])
         reap()
         tuns = [ifname for node in state.plan.nodes for ifname in delete_tuns(node, namespaces.get(node.name))]

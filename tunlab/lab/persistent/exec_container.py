@@ -54,7 +54,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
     if not child:
         _exec(command, directory, environment)
     for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # the terminal also signals the child, which handles Ctrl-C
+        signal.signal(number, signal.SIG_IGN)  # on Ctrl-C, the terminal also signals the child, which handles it
     signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -68,7 +68,7 @@ def _find_process(node: str, netns: Netns) -> int:
         try:
             if os.stat(f"/proc/{pid}/ns/pid").st_ino != ours:  # noqa: PTH116
                 return pid
-        except OSError:  # this process has exited meanwhile
+        except OSError:  # the process with this PID has exited meanwhile
             continue
     reason, remedy = "the container has exited", "see the cause in the container's log; `tunlab down` removes the lab"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)

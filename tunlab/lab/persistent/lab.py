@@ -87,7 +87,7 @@ class PersistentLab:
         """Remove all labs whose `up` was killed or whose namespaces no longer exist; return what was removed."""
         return remove_broken(remove_containers)
 
-    # ---- look-up -----------------------------------------------------------------------------------------------------
+    # ---- finding labs ------------------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls, name: str | None = None, *, prefix: str = "") -> Self:

@@ -30,7 +30,7 @@ def lab_names() -> list[str]:
         return []
     valid = []
     for name in names:
-        with contextlib.suppress(TopologyError):  # no lab can have this name, so another program made the directory
+        with contextlib.suppress(TopologyError):  # not a valid lab name, so another program made the directory
             valid.append(check_lab_name(name))
     return valid
 

@@ -91,7 +91,7 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 def run_directory() -> Path:
     """Return the directory that holds the directories of all labs: $TUNLAB_RUN, by default /run/tunlab."""
     directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # a command in another working directory would not find the labs
+    if not directory.is_absolute():  # a relative path means another directory for each process
         raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
     return directory
 
@@ -178,7 +178,7 @@ def lock(directory: Path) -> Iterator[None]:
                 exists = os.path.samestat(os.fstat(fd), directory.stat())
             except FileNotFoundError:
                 exists = False
-            if not exists:  # another process removed the directory before we locked it
+            if not exists:  # another process removed the directory before it was locked here
                 os.close(fd)
                 raise FileNotFoundError(errno.ENOENT, "the lab was removed", str(directory))
     except FileNotFoundError:
@@ -214,7 +214,7 @@ def is_locked(directory: Path) -> bool:
         return True
 
 
-# ---- files -----------------------------------------------------------------------------------------------------------
+# ---- files of the record ---------------------------------------------------------------------------------------------
 
 
 def write(directory: Path, state: LabState) -> None:

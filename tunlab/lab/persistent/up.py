@@ -40,7 +40,7 @@ def bring_up(plan: LabPlan, containers: Containers | None = None) -> list[LabErr
             raise exists_error(plan.name) from None
         try:
             return _build(plan, containers)
-        except BaseException:  # KeyboardInterrupt (Ctrl-C) is not an Exception
+        except BaseException:  # also catch KeyboardInterrupt (Ctrl-C), which is not an Exception
             remove_lab(plan.name, None if containers is None else lambda _: containers.remove())
             raise
 

@@ -106,7 +106,7 @@ def _box(plan: LabPlan, node: NodePlan) -> _Box:
     return _Box(node, rows, width, HEADER + ROW * len(rows) + (8 if rows else 2))
 
 
-# ---- placement -------------------------------------------------------------------------------------------------------
+# ---- places of boxes -------------------------------------------------------------------------------------------------
 
 
 def _place(plan: LabPlan, boxes: dict[str, _Box]) -> tuple[float, float]:
@@ -170,7 +170,7 @@ def _ends(plan: LabPlan) -> list[tuple[str, str]]:
     return [(link.ends[0][0], link.ends[1][0]) for link in plan.links]
 
 
-# ---- shapes ----------------------------------------------------------------------------------------------------------
+# ---- boxes and lines -------------------------------------------------------------------------------------------------
 
 
 def _line(

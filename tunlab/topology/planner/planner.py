@@ -14,7 +14,7 @@ DOMAIN = "lab"
 FORWARDING = ("net.ipv4.ip_forward", "1")
 FORWARDING_IPV6 = ("net.ipv6.conf.all.forwarding", "1")
 
-_FIRST_IFINDEX, _FIRST_IFINDEX_IN_CONTAINER = 2, 100_001  # lo has 1, a container's own interfaces have low indexes
+_FIRST_IFINDEX, _FIRST_IFINDEX_IN_CONTAINER = 2, 100_001  # lo has index 1, interfaces of containers have low ones
 
 
 def plan(spec: LabSpec) -> LabPlan:
@@ -32,7 +32,7 @@ class _Planner:
         self.versions = versions(spec)
         self.routes = {version: routes(spec, wiring, version) for version in self.versions}
         self.links: list[LinkPlan] = []
-        # Maps (link number, end number) to the index in `links` of the veth pair of that end.
+        # `veths` maps (link number, end number) to the index in `links` of the veth pair of that end.
         self.veths: dict[tuple[int, int], int] = {}
         for number, ports in enumerate(wiring.links):
             if len(ports) == 2:

@@ -66,11 +66,11 @@ class _PacketTracer:
 
     def __init__(self, plan: LabPlan) -> None:
         self._nodes = {node.name: node for node in plan.nodes}
-        # Maps each address to its node and interface.
+        # `_owner` maps each address to its node and interface.
         self._owner: dict[Key, tuple[str, str]] = {}
-        # Maps each node to its addresses, as text and as number.
+        # `_addresses` maps each node to its addresses, as text and as number.
         self._addresses: dict[str, list[tuple[str, Key]]] = {}
-        # Maps (node, outgoing interface, IP version) to the source address, which is the interface's first address.
+        # `_source` maps (node, outgoing interface, IP version) to the source address: the interface's first address.
         self._source: dict[tuple[str, str, int], Key] = {}
         for node in plan.nodes:
             addresses = [(ifname, cidr.partition("/")[0]) for ifname, cidr in _addresses_in_order(node)]
@@ -91,7 +91,7 @@ class _PacketTracer:
 
     def replies(self, node: str, to: Key) -> bool:
         """Return True if an echo request from a node reaches the address and the reply comes back."""
-        # Each entry is a NAT router on the path and the source address that it replaced.
+        # `translations` lists the NAT routers on the path, each with the source address that it replaced.
         translations: list[tuple[str, Key]] = []
         source: Key | None = None
         for hop, incoming, outgoing in self._path(node, to):

@@ -41,7 +41,7 @@ def routes(spec: LabSpec, wiring: Wiring, version: Version) -> dict[str, list[Ro
 class _Router:
     def __init__(self, spec: LabSpec, wiring: Wiring, version: Version) -> None:
         self.nodes, self.wiring, self.version = spec.nodes, wiring, version
-        # Maps each segment to the ports of nodes that forward packets from it.
+        # `gateways` maps each segment to the ports of nodes that forward packets from it.
         self.gateways = {
             id(segment): [port for port in segment.ports if self._forwards(port)] for segment in wiring.segments
         }

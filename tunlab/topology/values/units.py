@@ -75,7 +75,7 @@ def share(value: object) -> float:
 
 def mtu(value: object) -> int:
     """Check an MTU in bytes. Raises InvalidValueError."""
-    # Not isinstance(), because a TOML boolean is an int in Python.
+    # isinstance() would accept a TOML boolean, because it is an int in Python.
     if type(value) is int and LEAST_MTU <= value <= LARGEST_MTU:
         return value
     hint = f"Set {LEAST_MTU} to {LARGEST_MTU}."
