@@ -65,7 +65,7 @@ def test_path_in_backticks_exists(page):
 def test_architecture_names_every_package():
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     packages = [file.parent.relative_to(PACKAGES) for file in (PACKAGES / "tunlab").rglob("__init__.py")]
-    assert [str(each) for each in packages if f"`{each}/`" not in text and str(each) != "tunlab"] == []
+    assert [str(each) for each in packages if f"`{each}/" not in text and str(each) != "tunlab"] == []
 
 
 def test_readme_is_short():
