@@ -135,13 +135,25 @@ def test_reply_to_echo_request_keeps_identifier_and_sequence_number():
         reply(Packet.of(IP, ICMPv6.echo_reply(1, 2)))
 
 
-def test_message_cut_short_is_a_truncated_header():
-    data = build(IP.replace(next_header=58), bytes.fromhex("80000000 1234"))
+def test_message_cut_short_is_kept_as_payload():
+    data = build(IP, ICMPv6(128), b"\x12\x34")
     packet = read(data)
-    assert packet[TruncatedHeader].layer is ICMPv6Echo
-    assert packet[TruncatedHeader].values == {"type": 128, "code": 0, "checksum": 0, "identifier": 0x1234}
+    assert type(packet.icmpv6) is ICMPv6
+    assert packet.payload == b"\x12\x34"
     assert list(map(str, findings(packet))) == [
-        "ICMPv6Echo header: the header is cut short (needed 8, got 6, limited by IPv6.payload_length)"
+        "ICMPv6 type: the message is cut short (needed 8, got 6, limited by IPv6.payload_length)"
+    ]
+    assert checksums(packet)[0].verdict is Verdict.GOOD
+    assert build(packet) == data
+
+
+def test_header_cut_short_is_a_truncated_header():
+    data = build(IP.replace(next_header=58), b"\x80\0\0")
+    packet = read(data)
+    assert packet[TruncatedHeader].layer is ICMPv6
+    assert packet[TruncatedHeader].values == {"type": 128, "code": 0}
+    assert list(map(str, findings(packet))) == [
+        "ICMPv6 header: the header is cut short (needed 4, got 3, limited by IPv6.payload_length)"
     ]
     assert build(packet) == data
 

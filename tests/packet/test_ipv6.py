@@ -10,11 +10,14 @@ from tests.packet.golden import down
 from tests.packet.strategies import fields, forced_transports, numbers, payloads, sampled, tcp, udp, unknown_protocols
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import (
+    AH,
     TCP,
     UDP,
     DestinationOptions,
     Fragment,
     HopByHop,
+    ICMPv6,
+    ICMPv6Echo,
     IPv6,
     Packet,
     Routing,
@@ -24,6 +27,7 @@ from tunlab.packet import (
     checksums,
     complete,
     findings,
+    ipv6_options,
     listing,
     parse,
     reply,
@@ -31,6 +35,7 @@ from tunlab.packet import (
     to_dict,
 )
 from tunlab.packet.network.ipv6 import LINKTYPE_IPV6
+from tunlab.packet.tables import ICMPV6_MESSAGES
 
 SYN = bytes.fromhex(
     "60012345 00140640 fd000000 00000000 00000000 00000001 fd000000 00000000 00000000 00000002"
@@ -134,6 +139,28 @@ def test_transport_checksum_covers_final_destination_of_route(routing, final):
     assert checksums(read(packet))[0].expected == read(direct).udp.checksum
 
 
+@pytest.mark.parametrize("ip", [IP, down()], ids=["IPv6", "IPv4"])
+@pytest.mark.parametrize("transport", [TCP(1, 2, flags=TCPFlag.SYN), UDP(1, 2)], ids=["TCP", "UDP"])
+def test_transport_checksum_behind_authentication_header_is_verified(ip, transport):
+    # RFC 4302 section 2.2: the length counts 4-byte units, minus 2.
+    data = build(ip, AH(spi=0x100, sequence_number=7, icv=b"twelve bytes"), transport, b"data")
+    packet = parse(data, link_type=LINKTYPE_IPV6 if ip is IP else None)
+    at = packet.ip.header_length
+    wanted = bytes((transport.PROTOCOL, 4)) + bytes.fromhex("0000 00000100 00000007") + b"twelve bytes"
+    assert data[at : at + 24] == wanted
+    assert [type(header) for header in packet] == [type(ip), AH, type(transport)]
+    assert packet.transport == complete(Packet.of(ip, transport, b"data")).headers[1]
+    assert checksums(packet)[-1].verdict is Verdict.GOOD
+    assert findings(packet) == []
+
+
+@pytest.mark.parametrize(("ip", "size"), [(IP, 24), (down(), 20)], ids=["IPv6", "IPv4"])
+def test_authentication_header_is_padded(ip, size):
+    header = complete(Packet.of(ip, AH(icv=b"seven b"), UDP()))[AH]
+    assert (header.header_length, header.payload_length) == (size, size // 4 - 2)
+    assert header.icv == b"seven b" + bytes(size - 19)
+
+
 def test_only_first_fragment_has_a_transport_header():
     first = read(build(IP, Fragment(more_fragments=1, identification=5), UDP(1, 2, length=24), bytes(16)))
     later = read(build(IP, Fragment(next_header=17, fragment_offset=3, identification=5), bytes(8)))
@@ -178,6 +205,18 @@ FAULTS = {
     "extension cut short": (
         build(IP.replace(next_header=0), b"\6\0"),
         [short("HopByHop", "header", CUT, 8, 2, BY_LENGTH)],
+    ),
+    "authentication header cut short": (
+        build(IP.replace(next_header=51), bytes(8)),
+        [short("AH", "header", CUT, 12, 8, BY_LENGTH)],
+    ),
+    "authentication header past the end": (
+        build(IP, AH(next_header=59, payload_length=5)),
+        [short("AH", "payload length", "the header runs past the end", 28, 24, BY_LENGTH)],
+    ),
+    "authentication header of length 0": (
+        build(IP, AH(next_header=59, payload_length=0)),
+        ["AH payload length: the minimum is 1, for the fixed fields (RFC 4302 section 2.2)"],
     ),
     "fragment of an odd size": (
         build(IP, Fragment(next_header=17, more_fragments=1, fragment_offset=1), b"odd"),
@@ -236,23 +275,34 @@ def test_tunnel_parses_the_inner_packet(outer, inner):
 
 addresses = st.ip_addresses(v=6).filter(lambda address: not address.is_multicast and int(address)).map(str)
 ipv6 = fields(IPv6, "dscp", "ecn", "flow_label", "hop_limit", src=addresses, dst=addresses)
+ipv6_option_lists = st.lists(
+    st.one_of(
+        st.builds(ipv6_options.IPv6Option, st.sampled_from([0x1E, 0xC3]), st.binary(max_size=8)),
+        st.builds(ipv6_options.PadN, st.integers(0, 5).map(bytes)),
+        st.builds(ipv6_options.RouterAlert, numbers(16)),
+        st.just(ipv6_options.IPv6Option(0)),
+    ),
+    max_size=4,
+)
 extensions = st.lists(
     st.one_of(
-        st.builds(HopByHop, options=st.binary(max_size=40)),
-        st.builds(DestinationOptions, options=st.binary(max_size=40)),
+        st.builds(DestinationOptions, options=ipv6_option_lists),
         st.builds(
             Routing, type=numbers(8), segments_left=numbers(8), data=st.sampled_from([bytes(4), bytes(20), bytes(36)])
         ),
         fields(Fragment, "identification"),
+        fields(AH, "spi", "sequence_number", icv=st.binary(max_size=20)),
     ),
     max_size=3,
 )
+hop_by_hop = st.lists(st.builds(HopByHop, options=ipv6_option_lists), max_size=1)
+echo = fields(ICMPv6Echo, "code", "identifier", "sequence_number", type=st.sampled_from([128, 129]))
 
 
-@given(ipv6, extensions, st.one_of(udp, tcp), payloads)
+@given(ipv6, hop_by_hop, extensions, st.one_of(udp, tcp, echo), payloads)
 @sampled(200)
-def test_ipv6_obeys_the_three_laws(ip, extensions, transport, payload):
-    packet = Packet.of(ip, *extensions, transport, payload)
+def test_ipv6_obeys_the_three_laws(ip, hop_by_hop, extensions, transport, payload):
+    packet = Packet.of(ip, *hop_by_hop, *extensions, transport, payload)
     data = build(packet)
     assert build(read(data)) == data
     assert read(data) == complete(packet)
@@ -262,20 +312,27 @@ def test_ipv6_obeys_the_three_laws(ip, extensions, transport, payload):
 forced_ipv6 = fields(
     IPv6, "version", "dscp", "ecn", "flow_label", "payload_length", "hop_limit",
     src=addresses, dst=addresses,
-    next_header=st.one_of(st.sampled_from([0, 4, 6, 17, 41, 43, 44, 59, 60]), unknown_protocols),
+    next_header=st.one_of(st.sampled_from([0, 4, 6, 17, 41, 43, 44, 51, 58, 59, 60]), unknown_protocols),
 )  # fmt: skip
 forced_extensions = st.lists(
     st.one_of(
         fields(HopByHop, "next_header", "length", options=st.binary(max_size=20)),
         fields(Routing, "next_header", "length", "type", "segments_left", data=st.binary(max_size=40)),
         fields(Fragment, *dict(Fragment.LAYOUT)),
+        fields(AH, *dict(AH.LAYOUT), icv=st.binary(max_size=20)),
     ),
     max_size=2,
 )
 
 
-@given(forced_ipv6, forced_extensions, forced_transports, payloads, st.integers(0, 200))
-@sampled(300)
+# Messages of ICMPv6 with any body, of all types that have a class of their own.
+forced_messages = fields(ICMPv6, "type", "code", "checksum") | st.builds(
+    ICMPv6, type=st.sampled_from(list(ICMPV6_MESSAGES))
+)
+
+
+@given(forced_ipv6, forced_extensions, forced_transports | forced_messages, payloads, st.integers(0, 200))
+@sampled(500)
 def test_law_1_with_forced_ipv6_packets_cut_at_any_length(ip, extensions, transport, payload, size):
     data = build(Packet.of(ip, *extensions, transport, payload))[:size]
     if len(data) < 40 or data[0] >> 4 != 6:

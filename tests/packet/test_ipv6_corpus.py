@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,13 @@ ICMPV6_FIELDS = {
     "checksum": lambda message: message.checksum,
     "ident": lambda message: message.identifier,
     "seq": lambda message: message.sequence_number,
+}
+# tshark does not verify fragments and packets that are cut short; its status is null for the UDP checksum 0.
+TSHARK_VERDICTS = {
+    TSHARK_BAD: Verdict.BAD,
+    TSHARK_GOOD: Verdict.GOOD,
+    2: Verdict.UNVERIFIABLE,
+    None: Verdict.UNVERIFIABLE,
 }
 FRAGMENT_FIELDS = {
     "nxt": lambda fragment: fragment.next_header,
@@ -112,16 +120,20 @@ def test_transport_fields_and_verdicts_over_ipv6_equal_tshark(records, name, kin
     verdicts = Counter()
     for record, _, packet in records:
         wanted = record["tshark"].get(name)
-        if wanted is None or record["tshark"]["inner_ip_layers"] or isinstance(packet.transport, TruncatedHeader):
+        if wanted is None or record["tshark"]["inner_ip_layers"]:
+            continue
+        header = packet.transport
+        if isinstance(header, TruncatedHeader):  # tshark gives the fields that are present
+            assert header.layer is kind, record["id"]
+            assert not differences({field: itemgetter(field) for field in header.values}, header.values, wanted)
+            assert wanted["checksum_status"] is None, record["id"]
             continue
         assert not differences(fields, packet[kind], wanted), record["id"]
-        status = wanted["checksum_status"]
-        if status in (TSHARK_BAD, TSHARK_GOOD):
-            verdict = {each.layer: each.verdict for each in checksums(packet)}[kind.__name__]
-            assert verdict is (Verdict.GOOD if status == TSHARK_GOOD else Verdict.BAD), record["id"]
-            verdicts[verdict] += 1
-    assert verdicts.keys() == {Verdict.GOOD, Verdict.BAD}
-    assert verdicts.total() > 150
+        verdict = {each.layer: each.verdict for each in checksums(packet)}[kind.__name__]
+        assert verdict is TSHARK_VERDICTS[wanted["checksum_status"]], record["id"]
+        verdicts[verdict] += 1
+    assert min(verdicts.values()) >= 5
+    assert verdicts.total() > 170
 
 
 def test_findings_and_texts_of_every_ipv6_packet_do_not_raise(records):

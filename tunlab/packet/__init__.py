@@ -7,10 +7,11 @@
     TCP.where(dst_port=80, flags=has(TCPFlag.SYN)).difference(packet)
     print(listing(packet), hexdump(data), summary(packet))
 
-Fields have the names of the RFCs and the units of the wire. `ip_options` and `tcp_options` hold the options.
+Fields have the names of the RFCs and the units of the wire. Options are in `ip_options`,
+`ipv6_options`, `nd_options` and `tcp_options`.
 """
 
-from tunlab.packet import ip_options, tcp_options
+from tunlab.packet import ip_options, ipv6_options, nd_options, tcp_options
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
 from tunlab.packet.field import Field
 from tunlab.packet.findings import Finding, FindingKind
@@ -23,6 +24,7 @@ from tunlab.packet.link.llc import LLC
 from tunlab.packet.link.snap import SNAP
 from tunlab.packet.link.vlan import VLAN
 from tunlab.packet.match import Difference, Match, Matchable, has
+from tunlab.packet.network.ah import AH
 from tunlab.packet.network.gre import GRE, GREFlag
 from tunlab.packet.network.ipv4 import IPFlag, IPv4
 from tunlab.packet.network.ipv6 import IPv6
@@ -43,16 +45,29 @@ from tunlab.packet.transport.icmpv6 import (
 )
 from tunlab.packet.transport.icmpv6_types import ICMPv6Type
 from tunlab.packet.transport.igmp import IGMP, GroupRecord, IGMPType
+from tunlab.packet.transport.mld import MLD, MLDMessage, MLDv2Report, MulticastAddressRecord
+from tunlab.packet.transport.neighbor_discovery import (
+    NDMessage,
+    NeighborAdvertisement,
+    NeighborFlag,
+    NeighborSolicitation,
+    Redirect,
+    RouterAdvertisement,
+    RouterFlag,
+    RouterSolicitation,
+)
 from tunlab.packet.transport.tcp import TCP, TCPFlag
 from tunlab.packet.transport.udp import UDP
 from tunlab.packet.truncated import TruncatedHeader
 
 __all__ = [
+    "AH",
     "ARP",
     "GRE",
     "ICMP",
     "IGMP",
     "LLC",
+    "MLD",
     "SNAP",
     "TCP",
     "UDP",
@@ -88,13 +103,24 @@ __all__ = [
     "IPv6",
     "Layer",
     "Link",
+    "MLDMessage",
+    "MLDv2Report",
     "Match",
     "Matchable",
+    "MulticastAddressRecord",
+    "NDMessage",
+    "NeighborAdvertisement",
+    "NeighborFlag",
+    "NeighborSolicitation",
     "Network",
     "Option",
     "Packet",
     "PacketLike",
     "PacketPart",
+    "Redirect",
+    "RouterAdvertisement",
+    "RouterFlag",
+    "RouterSolicitation",
     "Routing",
     "TCPFlag",
     "Transport",
@@ -109,7 +135,9 @@ __all__ = [
     "hexdump",
     "internet_checksum",
     "ip_options",
+    "ipv6_options",
     "listing",
+    "nd_options",
     "parse",
     "reply",
     "summary",

@@ -125,6 +125,12 @@ def ipv6_address(address: object) -> str:
     raise MalformedError(layer="address", field="", value=address, rule=rule)
 
 
+def is_link_local(address: str) -> bool:
+    """Return True if the text of an IPv6 address is link-local: in fe80::/10 (RFC 4291 section 2.5.6)."""
+    first, second = ipv6_bytes(address)[:2]
+    return first == 0xFE and second & 0xC0 == 0x80
+
+
 def mac_text(data: bytes) -> str:
     """Return six bytes as "02:00:00:00:00:01"."""
     return data.hex(":")

@@ -57,6 +57,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
         IS_LAST: True if no header can follow.
+        HOP_LIMIT: The hop limit of an IPv6 header before it, unless one is given.
         ZERO_CHECKSUM: The number sent for a computed checksum of 0: 0xffff if 0 means that there is none.
     """
 
@@ -68,6 +69,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     LENGTH_FROM: ClassVar[str] = ""
     CHECKSUM_OFFSET: ClassVar[int | None] = None
     IS_LAST: ClassVar[bool] = False
+    HOP_LIMIT: ClassVar[int] = 64
     ZERO_CHECKSUM: ClassVar[int] = 0
 
     # ----- values

@@ -64,6 +64,8 @@ class TypedOption(Struct, frozen=True, gc=False):
     """A header may have one option of a group only; empty if it may have any number."""
     SHORT_NAME: ClassVar[str] = ""
     """The name that tcpdump prints."""
+    RAW: ClassVar[type[Option]] = Option
+    """The class of an option of this list as kind and data."""
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
@@ -91,7 +93,7 @@ class TypedOption(Struct, frozen=True, gc=False):
             name = type(self).__name__
             rule = f"{name} has a field that does not fit its bytes ({error})"
             raise MalformedError(layer=name, field="", value=self, rule=rule) from None
-        return bytes(Option(self.KIND, data))
+        return bytes(self.RAW(self.KIND, data))
 
     def __str__(self) -> str:
         values = " ".join(value_text(getattr(self, field)) for field in self.__struct_fields__)

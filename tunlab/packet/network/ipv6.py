@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from tunlab.errors import MalformedError, TruncatedError
+from tunlab.errors import MalformedError, PacketError, TruncatedError
 from tunlab.packet.address import IPv6AddressLike, ipv6_address, ipv6_bytes, ipv6_text
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Extension, Link, Network
 from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, LINK_TYPES, next_header_name, next_header_of, next_reader
+from tunlab.packet.truncated import TruncatedHeader
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -34,6 +35,7 @@ class IPv6(Network, frozen=True, gc=False):
     Attributes:
         payload_length: Bytes behind the header, extension headers included; None: computed.
         next_header: The protocol of the next header; None: computed, 59 if nothing follows.
+        hop_limit: None: computed: 255 for neighbor discovery, 1 for multicast listener discovery, 64 for others.
         src: Given as text or as an `ipaddress` object, held as text in the form of RFC 5952.
     """
 
@@ -41,7 +43,7 @@ class IPv6(Network, frozen=True, gc=False):
         ("version", 4), ("dscp", 6), ("ecn", 2), ("flow_label", 20),
         ("payload_length", 16), ("next_header", 8), ("hop_limit", 8), ("src", 128), ("dst", 128),
     )  # fmt: skip
-    DERIVED: ClassVar = frozenset({"payload_length", "next_header"})
+    DERIVED: ClassVar = frozenset({"payload_length", "next_header", "hop_limit"})
     COERCE: ClassVar = {"src": ipv6_address, "dst": ipv6_address}
     VIEWS: ClassVar = {"traffic_class": ("dscp", "ecn")}
     LENGTH_FROM: ClassVar = "IPv6.payload_length"
@@ -52,7 +54,7 @@ class IPv6(Network, frozen=True, gc=False):
     flow_label: int = 0
     payload_length: int | None = None
     next_header: int | None = None
-    hop_limit: int = 64
+    hop_limit: int | None = None
     src: str = UNSET  # type: ignore[assignment]  # required, but users give it by keyword after optional fields
     dst: str = UNSET  # type: ignore[assignment]
 
@@ -69,7 +71,7 @@ class IPv6(Network, frozen=True, gc=False):
             flow_label: int = 0,
             payload_length: int | None = None,
             next_header: int | None = None,
-            hop_limit: int = 64,
+            hop_limit: int | None = None,
         ) -> None: ...
 
     @property
@@ -106,7 +108,7 @@ class IPv6(Network, frozen=True, gc=False):
             raise self.field_error() from None
 
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
-        """Return this header with length and next header computed where they are None.
+        """Return this header with length, next header and hop limit computed where they are None.
 
         Raises:
             MalformedError: If they cannot be computed.
@@ -118,7 +120,8 @@ class IPv6(Network, frozen=True, gc=False):
                 raise _too_long(length)
         if following is None:
             following = next_header_of("IPv6", inner, content)
-        return replace(self, payload_length=length, next_header=following)
+        hop_limit = _hop_limit(inner, following, content) if self.hop_limit is None else self.hop_limit
+        return replace(self, payload_length=length, next_header=following, hop_limit=hop_limit)
 
     def content_end(self, start: int, limit: int) -> int:
         return start + LENGTH + self.payload_length if self.payload_length else limit
@@ -219,6 +222,18 @@ def _header_error(data: bytes, start: int, end: int) -> TruncatedError | Malform
 def _too_long(length: int) -> MalformedError:
     rule = "a packet has at most 65535 bytes behind the IPv6 header (RFC 8200 section 3). Send fragments or force it"
     return MalformedError(layer="IPv6", field="payload_length", value=length, rule=rule)
+
+
+def _hop_limit(inner: Header | None, following: int, content: bytes) -> int:
+    """Return the hop limit that the header behind all extension headers asks for."""
+    reader, start, end = next_reader(following), 0, len(content)
+    while isinstance(inner, Extension) and reader is not None and start < end:
+        try:
+            inner, start, end, reader = reader(content, start, end)
+        except PacketError:  # a forced length or number
+            break
+    kind = inner.layer if isinstance(inner, TruncatedHeader) else inner
+    return Header.HOP_LIMIT if kind is None else kind.HOP_LIMIT
 
 
 _ipv6 = IPv6.unchecked()

@@ -13,7 +13,10 @@ from tunlab.packet.address import ipv6_text
 from tunlab.packet.field import Field, count
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
-from tunlab.packet.kinds import Extension
+from tunlab.packet.ipv6_options import TYPES, IPv6Option, split_ipv6_options
+from tunlab.packet.kinds import Extension, Network
+from tunlab.packet.option_lists import decode_option_list, option_list_field, option_list_findings
+from tunlab.packet.options import Option, TypedOption, options_to_bytes
 from tunlab.packet.tables import IPV6_EXTENSIONS, next_header_name, next_header_of, next_reader
 from tunlab.packet.values import is_packet_error, to_bytes
 
@@ -102,36 +105,57 @@ class LengthExtension(Extension, frozen=True, gc=False):
         return [*found, Field(self.TAIL, tail, count(len(tail), "byte"), start, len(tail) * 8)] if tail else found
 
 
-class HopByHop(LengthExtension, frozen=True, gc=False):
+class OptionsExtension(LengthExtension, frozen=True, gc=False):
+    """The base class of the extension headers with options."""
+
+    LAYOUT: ClassVar = (("next_header", 8), ("length", 8))
+    TAIL: ClassVar = "options"
+    COERCE: ClassVar = {"options": options_to_bytes}
+
+    next_header: int | None = None
+    length: int | None = None
+    options: bytes = b""
+
+    @property
+    def decoded_options(self) -> tuple[Option | TypedOption, ...]:
+        """The options as objects, as far as they can be read; `findings` says where reading stopped."""
+        return decode_option_list(self.options, split_ipv6_options, TYPES, IPv6Option)
+
+    def has_option(self, kind: type[TypedOption]) -> bool:
+        """Return True if there is an option of this class."""
+        return any(item.kind == kind.KIND for item in split_ipv6_options(self.options)[0])
+
+    def padding(self, size: int) -> bytes:
+        """Return the option Pad1 or PadN (RFC 8200 section 4.2)."""
+        return bytes(size) if size < 2 else bytes((1, size - 2)) + bytes(size - 2)
+
+    def findings(self, layer: Layer) -> list[Finding]:
+        found = super().findings(layer)
+        if found or (layer.cut and layer.body == layer.limit):
+            return found
+        name = f"{self.layer_name}.length"
+        return option_list_findings(layer, self.options, 2, name, split_ipv6_options, TYPES)
+
+    def fields(self) -> list[Field]:
+        found = super().fields()
+        if self.options:
+            found[-1] = option_list_field(self.options, 16, split_ipv6_options, TYPES)
+        return found
+
+
+class HopByHop(OptionsExtension, frozen=True, gc=False):
     """Hop-by-hop options (RFC 8200 section 4.3): every node on the path may examine them."""
 
-    LAYOUT: ClassVar = (("next_header", 8), ("length", 8))
-    TAIL: ClassVar = "options"
-    COERCE: ClassVar = {"options": to_bytes}
-
-    next_header: int | None = None
-    length: int | None = None
-    options: bytes = b""
-
-    def padding(self, size: int) -> bytes:
-        """Return the option Pad1 or PadN (RFC 8200 section 4.2)."""
-        return bytes(size) if size < 2 else bytes((1, size - 2)) + bytes(size - 2)
+    def findings(self, layer: Layer) -> list[Finding]:
+        found = super().findings(layer)
+        if layer.outer and not isinstance(layer.outer[-1], Network):
+            rule = "the header must follow the IPv6 header immediately (RFC 8200 section 4.1)"
+            found.insert(0, layer.finding("next_header", FindingKind.VALUE, 0, rule))
+        return found
 
 
-class DestinationOptions(LengthExtension, frozen=True, gc=False):
+class DestinationOptions(OptionsExtension, frozen=True, gc=False):
     """Options for the destination (RFC 8200 section 4.6)."""
-
-    LAYOUT: ClassVar = (("next_header", 8), ("length", 8))
-    TAIL: ClassVar = "options"
-    COERCE: ClassVar = {"options": to_bytes}
-
-    next_header: int | None = None
-    length: int | None = None
-    options: bytes = b""
-
-    def padding(self, size: int) -> bytes:
-        """Return the option Pad1 or PadN (RFC 8200 section 4.2)."""
-        return bytes(size) if size < 2 else bytes((1, size - 2)) + bytes(size - 2)
 
 
 class Routing(LengthExtension, frozen=True, gc=False):

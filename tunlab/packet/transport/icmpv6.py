@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from tunlab.errors import PacketError
 from tunlab.packet.address import ipv6_bytes, ipv6_text
 from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import Layer, Reading
+from tunlab.packet.header import Header, Layer, Reading, layer_of
 from tunlab.packet.kinds import Network, Transport
 from tunlab.packet.layers import quote_text, read_layers
 from tunlab.packet.network.ipv6 import LINKTYPE_IPV6, MINIMUM_MTU, IPv6
@@ -24,6 +24,11 @@ __tracebackhide__ = is_packet_error
 
 COMMON: tuple[tuple[str, int], ...] = (("type", 8), ("code", 8), ("checksum", 16))
 """The fields that all messages have."""
+
+
+def fixed_length(layer: type[Header]) -> int:
+    """Return the bytes of the fixed fields of a header class."""
+    return sum(bits for _, bits in layer.LAYOUT) // 8
 
 
 class ICMPv6(Transport, frozen=True, gc=False):
@@ -136,10 +141,12 @@ class ICMPv6(Transport, frozen=True, gc=False):
             known = ICMPV6_MESSAGES.get(data[start])
             if known is not None:
                 return known(data, start, end)
-        length = sum(bits for _, bits in cls.LAYOUT) // 8
+        length = fixed_length(cls)
+        if start + length > end:
+            cls, length = ICMPv6, fixed_length(ICMPv6)  # of a message cut short, the rest is payload
+            if start + length > end:
+                return truncated(cls, data, start, end)
         body = start + length
-        if body > end:
-            return truncated(cls, data, start, end)
         number, left = int.from_bytes(data[start:body], "big"), length * 8
         values = list[Any]()
         for name, bits in cls.LAYOUT:
@@ -172,7 +179,19 @@ class ICMPv6(Transport, frozen=True, gc=False):
     def header_length(self) -> int:
         """Bytes of the message's fields; the payload follows."""
         tail = getattr(self, self.TAIL) if self.TAIL else b""
-        return sum(bits for _, bits in self.LAYOUT) // 8 + len(tail)
+        return fixed_length(type(self)) + len(tail)
+
+    # ----- judgement
+
+    def findings(self, layer: Layer) -> list[Finding]:
+        known = ICMPV6_MESSAGES.get(self.type)
+        if known is None:
+            return []
+        needed, present = fixed_length(layer_of(known)), layer.end - layer.start
+        if type(self) is not ICMPv6 or needed <= present + layer.cut:
+            return []
+        rule = "the message is cut short"
+        return [layer.finding("type", FindingKind.TRUNCATED, 0, rule, needed, present, layer.length_from)]
 
     # ----- texts
 
@@ -270,9 +289,9 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
                 return ""
             return "the error does not quote the IPv6 header of the packet that caused it (RFC 4443 section 2.4)"
         ip, last = layers[0].header, layers[-1].header
-        kind = last.type if isinstance(last, (ICMPv6, TruncatedHeader)) else None
-        about_icmp = isinstance(last, ICMPv6) or (isinstance(last, TruncatedHeader) and issubclass(last.layer, ICMPv6))
-        if about_icmp and kind is not None and (kind < 128 or kind == ICMPv6Type.REDIRECT):
+        is_cut = isinstance(last, TruncatedHeader) and last.layer is ICMPv6
+        kind = last.type if isinstance(last, ICMPv6) or is_cut else None  # type: ignore[attr-defined]
+        if kind is not None and (kind < 128 or kind == ICMPv6Type.REDIRECT):
             return "an error about an ICMPv6 error or redirect must not be sent (RFC 4443 section 2.4)"
         if data[8] == 0xFF or ip.src == "::":  # type: ignore[attr-defined]
             return "an error about a packet whose source is not one node must not be sent (RFC 4443 section 2.4)"
@@ -348,6 +367,12 @@ def _start_of_ip(layer: Layer) -> int:
         if isinstance(header, Network):
             break
     return at
+
+
+def ip_before(layer: Layer) -> IPv6 | None:
+    """Return the innermost IP header before a layer; None if it is not IPv6."""
+    ip = next((header for header in reversed(layer.outer) if isinstance(header, Network)), None)
+    return ip if isinstance(ip, IPv6) else None
 
 
 IPV6_EXTENSIONS[ICMPv6.PROTOCOL] = ICMPv6.read
