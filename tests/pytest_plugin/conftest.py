@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Function that runs pytest in a subprocess, started by the programs in `prefix`."""
+    """Return a function that runs pytest in a subprocess. The command in `prefix`, such as sudo, starts pytest."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
     monkeypatch.setenv("COLUMNS", "120")
@@ -31,5 +31,5 @@ def run(pytester, monkeypatch):
 
 @pytest.fixture(params=[(), ("-n", "2")], ids=["serial", "parallel"])
 def parallel(request):
-    """pytest options for a serial and for a parallel run."""
+    """Return pytest options: none for a serial run, `-n 2` for a parallel run."""
     return request.param

@@ -1,4 +1,4 @@
-"""Test modules that nested pytest runs execute, and checks of their output."""
+"""Example tests that pytest runs in a subprocess, and checks of its output."""
 
 import re
 
@@ -24,7 +24,7 @@ ALL_FIXTURES = """
 
 
 def is_one_sentence(result, text):
-    """Return True if each error section has the text once and no traceback through tunlab."""
+    """Return True if each error in pytest's output has the text once and no traceback through tunlab."""
     output = result.stdout.str()
     sections = re.split(r"^_+ ERROR at setup of .* _+$", output.split("short test summary")[0], flags=re.MULTILINE)[1:]
     assert sections

@@ -1,4 +1,4 @@
-"""Deliberate test failures in a real pytest run: each report must contain the given texts."""
+"""Tests that fail on purpose, in a real pytest run. The report of each failure must contain certain texts."""
 
 import re
 import sys
@@ -253,18 +253,19 @@ def test_failure_report_contains_the_cause(pytester, monkeypatch, need, parallel
     need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers have 80 columns otherwise.
     pytester.makeini("[pytest]\ntunlab_timeout = 0.05\ntunlab_leaks = error")
     tests = "".join(
         f"\n\ndef test_{name}(tun, make_tun):\n{indent(dedent(body), '    ')}\n" for name, (body, _) in FAILURES.items()
     )
     pytester.makepyfile(test_it=HEAD + tests)
     result = pytester.run(sys.executable, "-m", "pytest", "-vv", "-p", "no:cacheprovider", *parallel)
-    # The test that leaks passes; its teardown fails.
+    # The test that leaks a socket passes, but its teardown fails.
     result.assert_outcomes(failed=len(FAILURES) - 1, passed=1, errors=1)
     parts = re.split(r"^_{3,} (?:ERROR at teardown of )?test_(\w+) _{3,}$", result.stdout.str(), flags=re.MULTILINE)
     reports = dict(zip(parts[1::2], parts[2::2], strict=True))
-    unwrapped = {name: report + " ".join(report.split()) for name, report in reports.items()}  # long lines are wrapped
+    # Long lines of a report are wrapped, so the texts are also searched in the report as one line.
+    unwrapped = {name: report + " ".join(report.split()) for name, report in reports.items()}
     missing = {name: [text for text in wanted if text not in unwrapped[name]] for name, (_, wanted) in FAILURES.items()}
     missing = {name: texts for name, texts in missing.items() if texts}
     assert not missing, missing

@@ -1,4 +1,4 @@
-"""The section that tunlab adds to failed tests, in real pytest runs."""
+"""The tunlab section in the report of a failed test, in real pytest runs."""
 
 import pytest
 
@@ -10,7 +10,7 @@ PRELUDE = """
         return IPv4(**{"src": tun.peer, "dst": tun.address, **fields})
 """
 
-# name: (body of the test, lines that the report must contain in any order)
+# Each case has a name, the body of a failing test, and lines that the report must contain.
 FAILURES = {
     "wrong port": (
         "tun.inject(to(tun), TCP(src_port=4000, dst_port=81, flags=TCPFlag.SYN)); tun.expect(UDP, timeout=0.05)",
@@ -56,7 +56,7 @@ def expand(body):
 
 
 @pytest.mark.parametrize(("body", "lines"), FAILURES.values(), ids=FAILURES)
-def test_section_contains_the_cause_and_fits_100_columns(pytester, run, body, lines):
+def test_failed_test_section_names_the_cause_in_at_most_100_columns(pytester, run, body, lines):
     pytester.makepyfile(test_x=PRELUDE + f"\n    def test_x(tun):\n        {expand(body)}\n")
     result = run()
     result.assert_outcomes(failed=1)
@@ -69,7 +69,7 @@ def test_section_contains_the_cause_and_fits_100_columns(pytester, run, body, li
 
 
 @pytest.mark.parametrize("parallel", [("-n", "2")], ids=["parallel"])
-def test_failure_sections_under_xdist(pytester, run, parallel):
+def test_failed_tests_under_xdist_have_sections_with_the_cause(pytester, run, parallel):
     bodies = "".join(
         f"\n    def test_{number}(tun):\n        {expand(body)}\n" for number, (body, _) in enumerate(FAILURES.values())
     )
@@ -81,14 +81,14 @@ def test_failure_sections_under_xdist(pytester, run, parallel):
             result.stdout.fnmatch_lines([line.replace("::test_x", "::test_*")])
 
 
-def test_failure_without_tunlab_has_no_section(pytester, run):
+def test_failed_test_without_tunlab_has_no_section(pytester, run):
     pytester.makepyfile("def test_x(): assert False\n")
     result = run()
     result.assert_outcomes(failed=1)
     result.stdout.no_fnmatch_line("*- tunlab -*")
 
 
-def test_rerun_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
+def test_section_rerun_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
     pytester.makeini("[pytest]\n")
     folder = pytester.mkdir("tests")
     (folder / "test_x.py").write_text("def test_y(tun): assert False\n")
@@ -96,7 +96,7 @@ def test_rerun_command_is_relative_to_the_start_directory(pytester, run, monkeyp
     run().stdout.fnmatch_lines(["rerun     pytest test_x.py::test_y"])
 
 
-def test_two_namespaces_get_a_column_and_heading_each(pytester, run):
+def test_section_two_namespaces_have_a_column_and_heading_each(pytester, run):
     pytester.makepyfile(
         PRELUDE
         + """
@@ -113,7 +113,7 @@ def test_two_namespaces_get_a_column_and_heading_each(pytester, run):
     )
 
 
-def test_failures_without_traceback_have_a_section(pytester, run):
+def test_failed_test_without_traceback_has_a_section(pytester, run):
     pytester.makepyfile(
         """
         import pytest
@@ -132,7 +132,7 @@ def test_failures_without_traceback_have_a_section(pytester, run):
 
 def test_short_summary_starts_with_the_expected_packet(pytester, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("CI", raising=False)  # pytest does not truncate lines if CI is set
+    monkeypatch.delenv("CI", raising=False)  # If CI is set, pytest does not cut lines to the terminal's width.
     pytester.makepyfile(
         test_x=PRELUDE
         + """
@@ -153,7 +153,7 @@ def test_short_summary_starts_with_the_expected_packet(pytester, run, monkeypatc
     result.stdout.fnmatch_lines(["E * waited 0.0* s for TCP(src_port=80, flags=SYN)"])
 
 
-def test_section_fits_a_narrow_terminal(pytester, run, monkeypatch, parallel):
+def test_section_in_narrow_terminal_fits_its_width(pytester, run, monkeypatch, parallel):
     monkeypatch.setenv("COLUMNS", "72")
     pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); tun.expect(TCP, timeout=0.01)\n")
     shown = run(*parallel).stdout.str().split("- tunlab -")[1].split("\nrecorded ")[0].splitlines()[1:]
@@ -163,13 +163,14 @@ def test_section_fits_a_narrow_terminal(pytester, run, monkeypatch, parallel):
 @pytest.mark.parametrize(
     "body",
     [
-        "tun.expect(ICMP.where(sequence_number=2), timeout=0.01)",  # no packet matches
-        "tun.expect_none(ICMP)",  # no packet was expected
-        "tun.expect(ICMP); tun.expect(ICMP, timeout=0.01)",  # the matching packet was already consumed
-        "other.expect(ICMP, timeout=0.01)",  # the packet is in another namespace
+        "tun.expect(ICMP.where(sequence_number=2), timeout=0.01)",
+        "tun.expect_none(ICMP)",
+        "tun.expect(ICMP); tun.expect(ICMP, timeout=0.01)",
+        "other.expect(ICMP, timeout=0.01)",
     ],
+    ids=["no packet matches", "no packet expected", "packet already consumed", "packet in another namespace"],
 )
-def test_remark_on_other_devices_needs_a_matching_packet(pytester, run, body):
+def test_section_without_match_on_other_device_has_no_remark(pytester, run, body):
     pytester.makepyfile(
         PRELUDE
         + f"""
@@ -184,7 +185,7 @@ def test_remark_on_other_devices_needs_a_matching_packet(pytester, run, body):
     result.stdout.no_fnmatch_line("packet * matches, but*")
 
 
-def test_ladder_is_ascii_on_an_ascii_terminal(pytester, run, monkeypatch, parallel):
+def test_section_in_ascii_terminal_has_ascii_arrows(pytester, run, monkeypatch, parallel):
     for name, value in {"LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}.items():
         monkeypatch.setenv(name, value)
     pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); assert False\n")

@@ -1,4 +1,4 @@
-"""The fixtures, their settings and their documentation, in real pytest runs."""
+"""The fixtures `tun`, `netns`, `ping` and `inject`, their settings and their help, in real pytest runs."""
 
 from pathlib import Path
 
@@ -9,11 +9,11 @@ from tests.pytest_plugin.example_tests import ALL_FIXTURES, is_one_sentence
 
 class TestFixtures:
     @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-    def test_all_fixtures_serially_and_under_xdist(self, pytester, run, parallel):
+    def test_fixtures_work_serially_and_under_xdist(self, pytester, run, parallel):
         pytester.makepyfile(ALL_FIXTURES)
         run(*parallel).assert_outcomes(passed=7)
 
-    def test_programs_and_sockets_of_the_namespace_end_with_the_test(self, pytester, run):
+    def test_programs_and_sockets_in_namespace_end_with_the_test(self, pytester, run):
         pytester.makepyfile(
             test_x="""
             def test_programs_and_sockets(tun, netns):
@@ -35,7 +35,7 @@ class TestFixtures:
         result = run("-W", "error")
         result.assert_outcomes(passed=2, failed=1)
 
-    def test_make_tun_passes_device_options(self, pytester, run):
+    def test_make_tun_device_options_reach_the_device(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -71,8 +71,8 @@ class TestFixtures:
         )
         run().assert_outcomes(passed=4)
 
-    def test_own_fixture_of_the_same_name_wins(self, pytester, run, without_capabilities):
-        """tunlab's fixtures do not even run: without capabilities they would fail."""
+    def test_fixture_of_project_with_same_name_replaces_tunlabs_fixture(self, pytester, run, without_capabilities):
+        """Run without capabilities: tunlab's fixtures would fail, so only the project's own fixtures run."""
         names = ("tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")
         fixtures = "".join(f"@pytest.fixture\ndef {name}(): return 'own {name}'\n" for name in names)
         tests = "".join(f"def test_{name}({name}): assert {name} == 'own {name}'\n" for name in names)
@@ -80,7 +80,7 @@ class TestFixtures:
         pytester.makepyfile(tests)
         run(prefix=without_capabilities).assert_outcomes(passed=len(names))
 
-    def test_call_overrides_marker_overrides_ini(self, pytester, run):
+    def test_settings_of_call_override_marker_and_marker_overrides_ini(self, pytester, run):
         pytester.makeini(
             """
             [pytest]
@@ -133,7 +133,7 @@ class TestFixtures:
             ("ipv6='no'", "*ipv6='no' is invalid. Give True or False*"),
         ],
     )
-    def test_invalid_marker_setting_is_one_sentence(self, pytester, run, marker, sentence):
+    def test_tun_marker_invalid_setting_fails_with_one_sentence(self, pytester, run, marker, sentence):
         pytester.makepyfile(f"import pytest\n@pytest.mark.tun({marker})\ndef test_x(tun): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
@@ -143,24 +143,24 @@ class TestFixtures:
     @pytest.mark.parametrize(
         "line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack", "tunlab_ipv6 = maybe"]
     )
-    def test_invalid_ini_value_names_the_option(self, pytester, run, line):
+    def test_invalid_ini_value_error_names_the_option(self, pytester, run, line):
         pytester.makeini(f"[pytest]\n{line}\n")
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines([f"*{line.split()[0]}*"])
 
-    def test_fixtures_and_marker_are_in_pytest_help(self, run):
+    def test_fixtures_and_tun_marker_are_listed_by_pytest(self, run):
         shown = run("--fixtures").stdout.str()
         assert all(f"{name} --" in shown for name in ("tun", "make_tun", "netns", "make_netns", "ping", "inject"))
         run("--markers").stdout.fnmatch_lines(["@pytest.mark.tun(address=*"])
 
-    def test_options_are_in_pytest_help(self, run):
+    def test_command_line_options_are_in_pytest_help(self, run):
         run("--help").stdout.fnmatch_lines(
             ["*--tunlab-skip-unprivileged*", "*--tunlab-rootless*", "*--tunlab-workers=SPEC*"]
         )
 
-    def test_marker_is_registered_for_strict_markers(self, pytester, run):
+    def test_tun_marker_is_accepted_with_strict_markers(self, pytester, run):
         pytester.makepyfile(
             "import pytest\n@pytest.mark.tun(mtu=1400)\ndef test_x(tun): assert tun.device.mtu == 1400\n"
         )
@@ -168,7 +168,7 @@ class TestFixtures:
 
 
 class TestUnusedPlugin:
-    def test_unused_plugin_imports_no_heavy_modules(self, pytester, run):
+    def test_plugin_without_tunlab_tests_imports_no_heavy_modules(self, pytester, run):
         pytester.makepyfile(
             """
             import sys
@@ -181,7 +181,7 @@ class TestUnusedPlugin:
         )
         run().assert_outcomes(passed=1)
 
-    def test_unused_plugin_without_root_keeps_the_user_namespace(self, pytester, run, as_nobody):
+    def test_plugin_without_tunlab_tests_does_not_enter_user_namespace(self, pytester, run, as_nobody):
         pytester.makepyfile("import os\ndef test_x(): print(os.readlink('/proc/self/ns/user'))\n")
         result = run("-s", prefix=as_nobody(work=pytester.path))
         result.assert_outcomes(passed=1)

@@ -1,4 +1,4 @@
-"""Cleanup after a pytest run is killed."""
+"""Cleanup after SIGKILL to a pytest run: the kernel removes namespaces, devices and programs."""
 
 import os
 import select
@@ -11,7 +11,7 @@ import pytest
 
 from tunlab.kernel.network.rtnl import Rtnl
 
-RTMGRP_LINK = 1  # <linux/rtnetlink.h>
+RTMGRP_LINK = 1  # Source: <linux/rtnetlink.h>
 SOON = 5
 """Seconds. The kernel ends workers at once when their controller dies; execnet alone would take 15 seconds."""
 
@@ -19,7 +19,7 @@ SOON = 5
 class TestKilled:
     @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
     def test_sigkill_leaves_no_namespace_device_process_or_file(self, pytester, tmp_path, netns, parallel):
-        """Each namespace of the run has a veth to ours, so our end disappears with the namespace."""
+        """Watch veth pairs between the run's namespaces and the test's: both ends disappear with a namespace."""
         pytester.makepyfile(
             f"""
             import os
@@ -48,15 +48,15 @@ class TestKilled:
             poll = select.poll()
             poll.register(ready, select.POLLIN)
             assert poll.poll(30_000), (pytester.path / "shown").read_text()
-            tester = int(os.read(ready, 20))  # the pytest process or one of its workers
+            tester = int(os.read(ready, 20))  # This is the process that runs the test: pytest itself or its worker.
             os.close(ready)
             assert {link.name for link in rtnl.links()} == {"lo", "witness0", "witness1"}
             handles = [os.pidfd_open(pid) for pid in {tester, *children(tester), *children(run.pid)}]
-            assert len(handles) >= 4  # the tester, its programs, and the guardian
+            assert len(handles) >= 4  # At least the tester, its two programs, and tunlab's guardian process.
             run.kill()
             run.wait()
             while {link.name for link in rtnl.links()} != {"lo"}:
-                events.recv(65_536)  # raises TimeoutError when nothing more happens
+                events.recv(65_536)  # This raises TimeoutError if no link changes for SOON seconds.
         for handle in handles:
             assert ended(handle), "a process outlived the run"
             os.close(handle)
@@ -69,7 +69,7 @@ def children(pid):
 
 
 def ended(handle):
-    """Wait for the process of this pidfd. Return True if it ended in time."""
+    """Wait for the end of a process, given as pidfd. Return True if it ended within SOON seconds."""
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     return bool(poll.poll(SOON * 1000))

@@ -17,7 +17,7 @@ ends = ["a", "b"]
 
 
 class TestLabSource:
-    def test_lab_file_is_searched_beside_the_test_then_root_then_ready_labs(self, pytester, run):
+    def test_make_lab_searches_file_beside_test_then_root_then_ready_labs(self, pytester, run):
         pytester.makefile(".toml", router=TWO.replace('"two"', '"root"'), other=TWO.replace('"two"', '"other"'))
         folder = pytester.mkdir("folder")
         (folder / "router.toml").write_text(TWO.replace('"two"', '"beside"'))
@@ -30,7 +30,7 @@ class TestLabSource:
         )
         run().assert_outcomes(passed=5)
 
-    def test_lab_from_text_tables_or_with_another_name(self, pytester, run):
+    def test_lab_marker_accepts_toml_text_tables_and_name(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest
@@ -56,7 +56,7 @@ class TestLabSource:
         )
         run().assert_outcomes(passed=4)
 
-    def test_closest_marker_wins(self, pytester, run):
+    def test_lab_marker_closest_to_the_test_is_used(self, pytester, run):
         pytester.makefile(".toml", two=TWO)
         pytester.makepyfile(
             """
@@ -90,7 +90,7 @@ class TestLabSource:
             ("@pytest.mark.lab('[nodes]\\na = {')", "*not valid TOML*"),
         ],
     )
-    def test_invalid_marker_is_one_sentence_without_traceback(self, pytester, run, mark, sentence):
+    def test_lab_marker_invalid_fails_with_one_sentence_without_traceback(self, pytester, run, mark, sentence):
         pytester.makepyfile(f"import pytest\n{mark}\ndef test_x(lab): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
@@ -98,7 +98,7 @@ class TestLabSource:
         assert "Traceback" not in result.stdout.str()
         assert "tunlab/pytest_plugin" not in result.stdout.str()
 
-    def test_invalid_text_lists_every_mistake(self, pytester, run):
+    def test_lab_marker_invalid_toml_text_error_lists_every_mistake(self, pytester, run):
         text = "[nodes]\\na = { forwrad = true }\\nb = { knid = 'host' }\\n"
         pytester.makepyfile(f'import pytest\n@pytest.mark.lab("{text}")\ndef test_x(lab): pass\n')
         result = run()
@@ -106,7 +106,7 @@ class TestLabSource:
 
 
 class TestLab:
-    def test_programs_resolve_node_names(self, pytester, run):
+    def test_lab_program_resolves_node_names(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest
@@ -118,7 +118,7 @@ class TestLab:
         )
         run().assert_outcomes(passed=1)
 
-    def test_programs_and_namespaces_end_with_the_test(self, pytester, run):
+    def test_lab_programs_and_namespaces_end_with_the_test(self, pytester, run):
         pytester.makefile(".toml", two=TWO)
         pytester.makepyfile(
             """
@@ -145,7 +145,7 @@ class TestLab:
         )
         run().assert_outcomes(passed=2, failed=1)
 
-    def test_same_lab_in_parallel_workers_does_not_collide(self, pytester, run):
+    def test_lab_in_parallel_workers_does_not_collide(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -158,7 +158,7 @@ class TestLab:
         )
         run("-n", "2").assert_outcomes(passed=10)
 
-    def test_lab_without_capabilities_fails_in_one_sentence_or_skips(self, pytester, run, without_capabilities):
+    def test_lab_without_capabilities_fails_with_one_sentence_or_skips(self, pytester, run, without_capabilities):
         pytester.makepyfile("import pytest\n@pytest.mark.lab('two-hosts')\ndef test_x(lab): pass\n")
         result = run(prefix=without_capabilities)
         result.assert_outcomes(errors=1)
@@ -181,7 +181,7 @@ class TestLab:
         )
         run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=1)
 
-    def test_own_fixture_named_lab_wins_and_needs_no_privileges(self, pytester, run, as_nobody):
+    def test_fixture_of_project_named_lab_is_used_and_needs_no_privileges(self, pytester, run, as_nobody):
         pytester.makeconftest("import pytest\n@pytest.fixture\ndef lab(): return 'mine'\n")
         pytester.makepyfile(
             "import os\ndef test_x(lab):\n    print(os.readlink('/proc/self/ns/user'))\n    assert lab == 'mine'\n"
@@ -190,7 +190,7 @@ class TestLab:
         result.assert_outcomes(passed=1)
         assert os.readlink("/proc/self/ns/user") in result.stdout.str()  # noqa: PTH115
 
-    def test_lab_fixtures_and_marker_are_in_pytest_help(self, run):
+    def test_lab_fixtures_and_marker_are_listed_by_pytest(self, run):
         shown = run("--fixtures").stdout.str()
         assert "lab --" in shown
         assert "make_lab --" in shown

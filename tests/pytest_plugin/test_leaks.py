@@ -1,4 +1,4 @@
-"""The check for sockets, namespaces and processes that a test leaves open, in real pytest runs."""
+"""The check for sockets, namespaces and processes that a test leaves open (--tunlab-leaks), in real pytest runs."""
 
 import pytest
 
@@ -39,7 +39,7 @@ NAMES = [
 ]
 
 
-def test_leaks_warn_by_default_and_name_each_resource(pytester, run, parallel):
+def test_leaks_by_default_warn_and_name_each_resource(pytester, run, parallel):
     pytester.makepyfile(LEAKING)
     result = run(*parallel, *(["--dist", "loadfile"] if parallel else []), warnings="default")
     assert result.parseoutcomes()["passed"] == 4
@@ -49,7 +49,7 @@ def test_leaks_warn_by_default_and_name_each_resource(pytester, run, parallel):
     result.stdout.no_fnmatch_line("*test_without_tunlab left open*")
 
 
-def test_leaks_error_mode_fails_each_leaking_test(pytester, run, parallel):
+def test_leaks_mode_error_fails_each_leaking_test(pytester, run, parallel):
     pytester.makepyfile(LEAKING)
     result = run("--tunlab-leaks=error", *parallel, *(["--dist", "loadfile"] if parallel else []), warnings="default")
     result.assert_outcomes(passed=4, errors=3)
@@ -58,7 +58,7 @@ def test_leaks_error_mode_fails_each_leaking_test(pytester, run, parallel):
         result.stdout.fnmatch_lines([name])
 
 
-def test_leaks_off_reports_none(pytester, run):
+def test_leaks_mode_off_reports_no_leak(pytester, run):
     pytester.makepyfile(LEAKING)
     pytester.makeini("[pytest]\ntunlab_leaks = off\n")
     result = run(warnings="default")
@@ -66,15 +66,15 @@ def test_leaks_off_reports_none(pytester, run):
     result.stdout.no_fnmatch_line("*left open*")
 
 
-def test_unknown_leak_mode_is_a_usage_error(pytester, run):
+def test_leaks_unknown_mode_is_a_usage_error(pytester, run):
     pytester.makeini("[pytest]\ntunlab_leaks = maybe\n")
     result = run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*tunlab_leaks is 'maybe'. Set it to one of warn, error, off.*"])
 
 
-def test_failing_test_is_not_checked_for_leaks(pytester, run):
-    """The traceback keeps the test's local variables alive."""
+def test_leaks_failed_test_is_not_checked(pytester, run):
+    """A failed test is not checked, because its traceback keeps its local variables alive, and so its sockets."""
     pytester.makepyfile(
         """
         import socket
@@ -86,7 +86,7 @@ def test_failing_test_is_not_checked_for_leaks(pytester, run):
     run("--tunlab-leaks=error", warnings="default").assert_outcomes(failed=1)
 
 
-def test_resources_of_a_wider_fixture_made_during_the_test_are_not_leaks(pytester, run):
+def test_leaks_module_fixture_set_up_during_test_is_not_reported(pytester, run):
     pytester.makepyfile(
         """
         import socket, subprocess
@@ -109,7 +109,7 @@ def test_resources_of_a_wider_fixture_made_during_the_test_are_not_leaks(pyteste
 
 
 @pytest.mark.slow
-def test_common_test_patterns_are_not_leaks(pytester, run, parallel):
+def test_leaks_common_test_patterns_are_not_reported(pytester, run, parallel):
     pytester.makepyfile(
         """
         import asyncio, concurrent.futures, logging, multiprocessing, socket, subprocess, threading

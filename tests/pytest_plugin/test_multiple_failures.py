@@ -1,4 +1,4 @@
-"""Failing unittest tests, and tests that fail more than once, in real pytest runs."""
+"""Reports and recordings of unittest tests, and of tests that fail more than once, in real pytest runs."""
 
 import re
 
@@ -24,7 +24,7 @@ HEAD = """
 
 @pytest.fixture
 def sections():
-    """Function that returns the tunlab sections of a run's output."""
+    """Return a function that returns the tunlab sections in pytest's output."""
 
     def sections(result):
         parts = re.split(r"^-+ tunlab -+$", result.stdout.str(), flags=re.MULTILINE)[1:]
@@ -39,11 +39,11 @@ def recording(pytester, name):
 
 
 def numbers(records):
-    """Return the sequence numbers of the injected echo requests."""
+    """Return the ICMP sequence numbers of the injected echo requests."""
     return [int.from_bytes(each.data[26:28], "big") for each in records if each.direction == "in"]
 
 
-def test_failing_unittest_has_section_recording_and_junit_link(pytester, run, parallel, sections):
+def test_failed_unittest_has_section_recording_and_junit_link(pytester, run, parallel, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -62,7 +62,7 @@ def test_failing_unittest_has_section_recording_and_junit_link(pytester, run, pa
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_unittest_strict_fails_and_skip_or_expected_failure_is_not_recorded(pytester, run, sections):
+def test_unittest_strict_failure_is_recorded_but_skip_and_expected_failure_are_not(pytester, run, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -101,7 +101,7 @@ UNITTEST_SUBTESTS = """
 
 
 @pytest.mark.parametrize(("name", "tests"), [("test_x.test_x", SUBTESTS), ("test_x.Case.test_x", UNITTEST_SUBTESTS)])
-def test_subtest_sections_have_own_packets_and_recording_has_all(pytester, run, parallel, sections, name, tests):
+def test_failed_subtests_have_own_sections_and_one_recording(pytester, run, parallel, sections, name, tests):
     pytester.makepyfile(test_x=HEAD + tests)
     result = run(*parallel, "--junitxml=report.xml")
     first, second = sections(result)
@@ -118,7 +118,7 @@ def test_subtest_sections_have_own_packets_and_recording_has_all(pytester, run, 
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_failure_in_call_and_teardown_gives_two_sections(pytester, run, parallel, sections):
+def test_failed_call_and_teardown_have_one_section_each(pytester, run, parallel, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -140,7 +140,7 @@ def test_failure_in_call_and_teardown_gives_two_sections(pytester, run, parallel
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_recording_ends_at_the_failure_not_after_teardown(pytester, run):
+def test_failed_test_recording_has_no_packets_of_the_teardown(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -157,7 +157,7 @@ def test_recording_ends_at_the_failure_not_after_teardown(pytester, run):
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_strict_xfail_that_passes_is_recorded(pytester, run, sections):
+def test_strict_xfail_that_passes_has_section_and_recording(pytester, run, sections):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -173,7 +173,7 @@ def test_strict_xfail_that_passes_is_recorded(pytester, run, sections):
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_record_always_comment_has_the_tests_outcome(pytester, run):
+def test_record_always_file_comment_has_the_outcome_of_the_test(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """

@@ -1,4 +1,4 @@
-"""--tunlab-pause in a pseudo-terminal."""
+"""The option --tunlab-pause, in real pytest runs with a pseudo-terminal."""
 
 import os
 import pty
@@ -14,7 +14,7 @@ SECONDS = 60
 
 
 class Terminal:
-    """A pytest run whose standard streams are a pseudo-terminal."""
+    """A pytest run in a pseudo-terminal."""
 
     def __init__(self, *arguments, cwd):
         self.master, slave = pty.openpty()
@@ -24,14 +24,14 @@ class Terminal:
         self.text = ""
 
     def read_until(self, wanted):
-        """Return the output once it contains `wanted`, or all of it when the run ends."""
+        """Wait until the output contains `wanted` or the run ends, and return the output."""
         poll = select.poll()
         poll.register(self.master, select.POLLIN)
         while wanted not in self.text:
             assert poll.poll(SECONDS * 1000), self.text
             try:
                 data = os.read(self.master, 65_536)
-            except OSError:  # EIO: the run ended
+            except OSError:  # The error is EIO after the end of the run.
                 break
             self.text += data.decode(errors="replace").replace("\r\n", "\n")
         return self.text
@@ -44,7 +44,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal(pytester):
-    """Function that starts pytest in a pseudo-terminal."""
+    """Return a function that starts pytest in a pseudo-terminal."""
     opened = []
 
     def start(*arguments):
@@ -57,7 +57,7 @@ def terminal(pytester):
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
-def test_printed_commands_work_and_enter_continues(pytester, terminal, need, capture):
+def test_pause_printed_commands_enter_namespace_and_enter_key_continues(pytester, terminal, need, capture):
     need("nsenter")
     pytester.makepyfile(
         """
@@ -85,7 +85,7 @@ def test_printed_commands_work_and_enter_continues(pytester, terminal, need, cap
     assert run.run.wait(SECONDS) == 1
 
 
-def test_interrupt_during_pause_keeps_the_recording(pytester, terminal):
+def test_pause_interrupted_by_sigint_keeps_the_recording(pytester, terminal):
     pytester.makepyfile("def test_x(tun):\n    tun.ping(tun.peer)\n    assert False\n")
     run = terminal("--tunlab-pause")
     run.read_until("Press Enter to continue: ")
@@ -95,7 +95,7 @@ def test_interrupt_during_pause_keeps_the_recording(pytester, terminal):
     assert sorted(path.suffix for path in (pytester.path / ".tunlab/records").glob("test_*")) == [".html", ".pcapng"]
 
 
-def test_output_after_a_paused_subtest_is_captured(pytester, terminal):
+def test_pause_after_failed_subtest_captures_later_output(pytester, terminal):
     pytester.makepyfile(
         """
         def test_x(tun, subtests):
@@ -114,7 +114,7 @@ def test_output_after_a_paused_subtest_is_captured(pytester, terminal):
     assert re.search(r"- Captured stdout call -+\nsaid said", text)
 
 
-def test_lab_prints_commands_for_each_node(pytester, terminal):
+def test_pause_in_lab_test_prints_commands_for_each_node(pytester, terminal):
     pytester.makepyfile('import pytest\n@pytest.mark.lab("two-hosts")\ndef test_x(lab): assert False\n')
     run = terminal("--tunlab-pause")
     text = run.read_until("Press Enter to continue: ")
@@ -123,7 +123,7 @@ def test_lab_prints_commands_for_each_node(pytester, terminal):
     run.read_until("no such text")
 
 
-def test_teardown_failure_namespace_can_be_entered(pytester, terminal, need):
+def test_pause_after_teardown_failure_namespace_can_be_entered(pytester, terminal, need):
     need("nsenter")
     pytester.makepyfile(
         """
@@ -143,13 +143,13 @@ def test_teardown_failure_namespace_can_be_entered(pytester, terminal, need):
     run.read_until("no such text")
 
 
-def test_passing_run_does_not_pause(pytester, terminal):
+def test_pause_option_with_passing_test_does_not_pause(pytester, terminal):
     pytester.makepyfile("def test_x(tun): pass\n")
     run = terminal("--tunlab-pause")
     assert "1 passed" in run.read_until("no such text")
 
 
-def test_pause_with_xdist_or_without_terminal_is_a_usage_error(pytester, run):
+def test_pause_option_with_xdist_or_without_terminal_is_a_usage_error(pytester, run):
     pytester.makepyfile("def test_x(tun): pass\n")
     result = run("--tunlab-pause", "-n", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

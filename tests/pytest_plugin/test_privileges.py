@@ -7,27 +7,27 @@ from tests.pytest_plugin.example_tests import ALL_FIXTURES, is_one_sentence
 
 class TestMissingPrivileges:
     @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-    def test_missing_capability_fails_each_test_in_one_sentence(self, pytester, run, without_capabilities, parallel):
+    def test_missing_capability_fails_each_test_with_one_sentence(self, pytester, run, without_capabilities, parallel):
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\ndef test_z(): pass\n")
         result = run(*parallel, prefix=without_capabilities)
         result.assert_outcomes(passed=1, errors=2)
         result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests"])
         assert is_one_sentence(result, "tunlab: create a network namespace")
 
-    def test_skip_unprivileged_skips_with_the_reason(self, pytester, run, without_capabilities):
+    def test_skip_unprivileged_option_skips_with_the_reason(self, pytester, run, without_capabilities):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run("--tunlab-skip-unprivileged", "-rs", prefix=without_capabilities)
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["SKIPPED*CAP_SYS_ADMIN*"])
 
-    def test_missing_tun_node_is_named(self, pytester, run, without_tun_node):
+    def test_missing_dev_net_tun_error_names_it(self, pytester, run, without_tun_node):
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\n")
         result = run(prefix=without_tun_node)
         result.assert_outcomes(passed=1, errors=1)
         result.stdout.fnmatch_lines(["*/dev/net/tun*"])
         assert is_one_sentence(result, "tunlab: ")
 
-    def test_xdist_without_root_suggests_rootless_option(self, pytester, run, as_nobody):
+    def test_xdist_run_without_root_error_suggests_rootless_option(self, pytester, run, as_nobody):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run("-n", "1", prefix=as_nobody(work=pytester.path))
         result.assert_outcomes(errors=1)
@@ -35,17 +35,17 @@ class TestMissingPrivileges:
 
 
 class TestRootless:
-    def test_serial_run_enters_a_user_namespace_automatically(self, pytester, run, as_nobody):
+    def test_serial_run_without_root_enters_a_user_namespace(self, pytester, run, as_nobody):
         pytester.makepyfile(
             ALL_FIXTURES + "\n    def test_user_id():\n        import os\n        assert os.getuid() == 65534\n"
         )
         run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=8)
 
-    def test_rootless_option_enters_user_namespaces_under_xdist(self, pytester, run, as_nobody):
+    def test_xdist_run_with_rootless_option_enters_user_namespaces(self, pytester, run, as_nobody):
         pytester.makepyfile(ALL_FIXTURES)
         run("-n", "2", "--tunlab-rootless", prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=7)
 
-    def test_ping_program_works_in_a_user_namespace(self, pytester, run, as_nobody):
+    def test_popen_ping_in_user_namespace_receives_reply(self, pytester, run, as_nobody):
         pytester.makepyfile(
             """
             from tunlab.packet import ICMP, reply
@@ -59,7 +59,7 @@ class TestRootless:
         )
         run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=1)
 
-    def test_inaccessible_tun_node_error_shows_its_mode(self, pytester, run, as_nobody):
+    def test_inaccessible_dev_net_tun_error_shows_its_mode(self, pytester, run, as_nobody):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run(prefix=as_nobody(mode="600", work=pytester.path))
         result.assert_outcomes(errors=1)

@@ -1,4 +1,4 @@
-"""Recordings of tests: which are written, where, and their contents, in real pytest runs."""
+"""Recordings of tests: for which tests they are written, where, and what they contain, in real pytest runs."""
 
 import re
 import subprocess
@@ -38,7 +38,7 @@ def recordings(pytester):
 
 
 class TestWriting:
-    def test_failing_test_is_recorded_with_comments(self, pytester, run, parallel):
+    def test_failed_test_is_recorded_with_packet_comments(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel)
         result.assert_outcomes(passed=1, failed=3)
@@ -56,7 +56,7 @@ class TestWriting:
         )
         assert (pytester.path / ".tunlab/records/.gitignore").read_text() == "*\n"
 
-    def test_record_always_writes_passing_tests(self, pytester, run, parallel):
+    def test_record_always_writes_recordings_of_passing_tests(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(*parallel, "--tunlab-record=always").assert_outcomes(passed=1, failed=3)
         found = {name.rpartition("/")[2]: path for name, path in recordings(pytester).items()}
@@ -75,9 +75,9 @@ class TestWriting:
         assert recordings(pytester) == {}
         assert not (pytester.path / ".tunlab").exists()
         result.stdout.no_fnmatch_line("recorded *")
-        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # the ladder is still shown
+        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # The report still shows the packets.
 
-    def test_ini_options_set_mode_and_directory(self, pytester, run):
+    def test_ini_options_set_record_mode_and_directory(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makeini("[pytest]\ntunlab_record = always\ntunlab_record_dir = build/packets\n")
         run()
@@ -92,7 +92,7 @@ class TestWriting:
         run(f"--tunlab-record-dir={tmp_path / 'elsewhere'}")
         assert (tmp_path / "elsewhere/test_x.test_bad.pcapng").exists()
 
-    def test_write_error_is_shown_in_the_section_and_the_summary(self, pytester, run, parallel):
+    def test_write_error_of_recording_is_shown_in_section_and_summary(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         (pytester.path / ".tunlab").write_text("a file where the directory should be")
         result = run(*parallel, "-p", "no:warnings")
@@ -110,7 +110,7 @@ class TestWriting:
             result.stdout.no_fnmatch_line(line)
 
     @pytest.mark.parametrize("ending", ["pcapng", "html"])
-    def test_write_error_leaves_no_partial_file(self, pytester, run, ending):
+    def test_write_error_of_recording_or_page_leaves_no_partial_file(self, pytester, run, ending):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makeconftest(
             f"""
@@ -147,7 +147,7 @@ class TestWriting:
         result.stderr.fnmatch_lines(["*--tunlab-record-dir: */file is a file. Give a directory*"])
         run("--tunlab-record-dir=file", "--tunlab-record=never").assert_outcomes(passed=1, failed=3)
 
-    def test_new_recording_replaces_the_old_one_of_any_worker(self, pytester, run):
+    def test_recording_replaces_older_one_of_the_same_test_by_any_worker(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run("-n", "2", "-k", "bad")
         run("-k", "bad")
@@ -192,7 +192,7 @@ class TestWriting:
         assert len(list(read_pcapng(path))) == 1
         result.stdout.fnmatch_lines(["*ICMP echo request*"])
 
-    def test_teardown_failure_after_device_removal_is_recorded(self, pytester, run):
+    def test_teardown_failure_after_device_removal_recording_has_device_name(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -232,7 +232,7 @@ class TestLabs:
         assert shown.count("client:eth0") == 2
         result.stdout.re_match_lines([r".*client +router +server", r".*├─+▶│ +│ +ARP who has"])
 
-    def test_lab_node_tun_shows_injection_comments(self, pytester, run):
+    def test_lab_node_tun_packets_have_injection_comments(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -250,7 +250,7 @@ class TestLabs:
 
 
 class TestLinks:
-    def test_junit_report_names_the_files_and_has_the_ladder(self, pytester, run, parallel):
+    def test_junit_report_names_the_recording_and_shows_the_packets(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(*parallel, "--junitxml=report.xml")
         text = (pytester.path / "report.xml").read_text()
@@ -258,7 +258,7 @@ class TestLinks:
         assert "matched expectation 1 at test_x.py:6" in text
         assert text.count("tunlab_recorded") == 1
 
-    def test_page_is_written_next_to_the_recording(self, pytester, run, parallel):
+    def test_html_page_is_written_next_to_the_recording(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel)
         ((_, path),) = recordings(pytester).items()
@@ -268,8 +268,8 @@ class TestLinks:
         assert "matched expectation 1 at test_x.py:6" in page
         result.stdout.fnmatch_lines([f"page      {path.with_suffix('.html').relative_to(pytester.path)}"])
 
-    def test_pytest_html_links_are_relative_to_its_report(self, pytester, run, parallel):
-        """pytest-html reads `extras` of the report; its option htmlpath names its own file."""
+    def test_pytest_html_links_to_files_are_relative_to_its_report(self, pytester, run, parallel):
+        """pytest-html shows the `extras` of a test's report. Its own report is at the path in the option htmlpath."""
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makepyfile(
             stand_in="""
@@ -304,16 +304,16 @@ class TestNames:
             ("test_x.py::test_y[80-tcp]", "test_x.test_y-80-tcp"),
         ],
     )
-    def test_simple_test_id_becomes_a_readable_name(self, nodeid, name):
+    def test_recording_name_simple_test_id_is_readable(self, nodeid, name):
         assert recording_name(SimpleNamespace(), nodeid) == name
 
     @pytest.mark.parametrize(
         "nodeid", ["x.py::t[a/b c]", "x.py::t[" + "y" * 400 + "]", "x.py::t[ü\0]", "x.py::t[../../etc]"]
     )
-    def test_special_characters_become_a_safe_unique_name(self, nodeid):
+    def test_recording_name_special_characters_gives_safe_unique_name(self, nodeid):
         name = recording_name(SimpleNamespace(), nodeid)
         assert re.fullmatch(r"[\w.+=,@-]{1,160}", name)
         assert name != recording_name(SimpleNamespace(), nodeid.replace("]", "-]"))
 
-    def test_worker_gets_its_own_subdirectory(self):
+    def test_recording_name_in_xdist_worker_has_its_subdirectory(self):
         assert recording_name(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"

@@ -1,4 +1,4 @@
-"""Strict tests, in real pytest runs: unexpected packets fail the test itself."""
+"""Strict tests in real pytest runs: a packet that the test does not expect, capture or read fails the test."""
 
 import sys
 
@@ -17,7 +17,7 @@ HEAD = """
 
 @pytest.fixture
 def run(pytester, monkeypatch):
-    """Function that runs a test module in a pytest subprocess."""
+    """Return a function that runs the source of a test module with pytest in a subprocess."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
 
@@ -30,7 +30,7 @@ def run(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_unread_or_skipped_packets_fail_the_test(run, parallel):
+def test_strict_unread_or_skipped_packets_fail_the_test(run, parallel):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -52,7 +52,7 @@ def test_unread_or_skipped_packets_fail_the_test(run, parallel):
     result.stdout.no_fnmatch_line("*traceback*")
 
 
-def test_one_unexpected_packet_message_is_singular(run):
+def test_strict_one_unexpected_packet_error_is_singular(run):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -75,7 +75,7 @@ def test_one_unexpected_packet_message_is_singular(run):
         "[tun.expect(ICMP) for _ in range(3)]; tun.emit(b'of my own'); tun.fence(); tun.unread()",
     ],
 )
-def test_reading_every_packet_passes(run, read):
+def test_strict_test_that_reads_every_packet_passes(run, read):
     source = f"""
     @pytest.mark.tun(strict=True)
     def test_it(tun):
@@ -85,7 +85,7 @@ def test_reading_every_packet_passes(run, read):
     run(source).assert_outcomes(passed=1)
 
 
-def test_own_failure_skip_or_xfail_takes_precedence(run):
+def test_strict_test_with_own_failure_skip_or_xfail_keeps_its_outcome(run):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -113,10 +113,10 @@ def test_own_failure_skip_or_xfail_takes_precedence(run):
     result.assert_outcomes(failed=2, skipped=1, xfailed=1)
     text = result.stdout.str()
     assert "assert 'this' == 'that'" in text
-    assert text.count("strict: ") == 2  # test_closed, in its report and in the summary
+    assert text.count("strict: ") == 2  # Only test_closed fails for this reason: in its report and in the summary.
 
 
-def test_strict_is_set_by_ini_marker_or_call_and_off_by_default(run):
+def test_strict_setting_by_ini_marker_or_call_and_off_by_default(run):
     source = """
     def test_ini(tun):
         ping(tun, 1)
@@ -135,7 +135,7 @@ def test_strict_is_set_by_ini_marker_or_call_and_off_by_default(run):
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_calls*"])
 
 
-def test_strict_without_fence_counts_packets_that_arrived(run):
+def test_strict_tun_without_address_fails_for_arrived_packets(run):
     source = """
     @pytest.mark.tun(strict=True, address="")
     def test_it(tun):
@@ -145,7 +145,7 @@ def test_strict_without_fence_counts_packets_that_arrived(run):
     run(source).assert_outcomes(failed=1)
 
 
-def test_strict_after_device_removal_counts_packets_that_arrived(run):
+def test_strict_tun_with_deleted_device_fails_for_arrived_packets(run):
     source = """
     @pytest.mark.tun(strict=True)
     @pytest.mark.parametrize("read", [True, False])
@@ -167,7 +167,7 @@ def test_strict_after_device_removal_counts_packets_that_arrived(run):
         ("strikt=True", "", "*has no setting 'strikt'; did you mean strict[?]*"),
     ],
 )
-def test_invalid_strict_setting_is_one_sentence(run, marker, ini, sentence):
+def test_strict_invalid_setting_fails_with_one_sentence(run, marker, ini, sentence):
     source = f"""
     @pytest.mark.tun({marker})
     def test_it(tun):

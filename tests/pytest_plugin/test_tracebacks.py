@@ -1,4 +1,4 @@
-"""Tracebacks of other projects' errors do not show frames of tunlab's hook wrappers."""
+"""Tracebacks of errors in a user's code: they must not show frames of tunlab's pytest hooks."""
 
 import ast
 from pathlib import Path
@@ -17,7 +17,7 @@ FIXTURES = {
 @pytest.mark.parametrize("scope", ["function", "session"])
 @pytest.mark.parametrize("uses_tun", [False, True], ids=["without-tun", "with-tun"])
 @pytest.mark.parametrize("phase", FIXTURES)
-def test_error_in_conftest_shows_no_tunlab_frame(pytester, run, phase, uses_tun, scope):
+def test_traceback_of_error_in_fixture_shows_no_tunlab_frame(pytester, run, phase, uses_tun, scope):
     fixture = f"@pytest.fixture(scope={scope!r})\ndef broken():\n    {FIXTURES[phase]}\n"
     pytester.makeconftest(f"import pytest\n{fixture}")
     arguments = "tun, broken" if uses_tun else "broken"
@@ -34,7 +34,7 @@ def test_error_in_conftest_shows_no_tunlab_frame(pytester, run, phase, uses_tun,
         "def pytest_runtest_logreport(report): raise ValueError('mine')",
     ],
 )
-def test_error_in_conftest_hook_shows_no_tunlab_frame(pytester, run, conftest):
+def test_traceback_of_error_in_conftest_hook_shows_no_tunlab_frame(pytester, run, conftest):
     pytester.makeconftest(conftest)
     pytester.makepyfile("def test_x(tun): pass")
     result = run()
@@ -44,7 +44,7 @@ def test_error_in_conftest_hook_shows_no_tunlab_frame(pytester, run, conftest):
 
 
 def hook_wrappers():
-    """Yield the syntax tree of every hook wrapper of the plugin."""
+    """Yield the syntax tree of every hook wrapper in tunlab's pytest plugin."""
     for path in sorted(Path(tunlab.pytest_plugin.__file__).parent.glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and any("wrapper=True" in ast.unparse(d) for d in node.decorator_list):
@@ -52,6 +52,6 @@ def hook_wrappers():
 
 
 @pytest.mark.parametrize("wrapper", list(hook_wrappers()))
-def test_hook_wrapper_hides_its_frame(wrapper):
+def test_hook_wrapper_hides_its_frame_in_tracebacks(wrapper):
     body = wrapper.body[1:] if ast.get_docstring(wrapper) else wrapper.body
     assert ast.unparse(body[0]) == "__tracebackhide__ = True"

@@ -1,6 +1,7 @@
-"""Draw tunlab's report sections in ASCII if the terminal's encoding has no box-drawing characters.
+"""ASCII versions of tunlab's report sections, for terminals whose encoding has no box-drawing characters.
 
-pytest would print escapes such as `\\u2502` instead. The controller translates, because only it has the terminal.
+pytest would print escapes such as `\\u2502` instead. With pytest-xdist, the controller translates the sections of all
+workers, because only the controller has the terminal.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _ASCII = str.maketrans({
 
 
 class AsciiFallback:
-    """A plugin that translates tunlab's sections, and the error above them, to ASCII."""
+    """A pytest plugin that translates tunlab's sections of a failure report, and the error above them, to ASCII."""
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -1,7 +1,7 @@
-"""Explain failed comparisons of packets and headers by their fields, in `assert` with ==, !=, in and not in.
+"""Explanations of failed `assert` statements that compare packets or headers with ==, !=, in or not in.
 
-Bytes are explained as packets if they are IP packets, and as a hex dump if they are the payload of a packet that
-crossed a Tun during the test.
+They list the fields that differ. Bytes that are an IP packet are explained as a packet. Bytes that are the payload of a
+packet of the test are explained by a hex dump.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 
 from tunlab.pytest_plugin.packet_recorder import is_recorded_payload
 
-_MAX_INLINE = 16  # bytes; pytest itself shows shorter payloads in full
+_MAX_INLINE = 16  # Payloads up to this number of bytes need no hex dump, because pytest shows them in full.
 
 
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
-    """Return the explanation, or None to leave it to pytest."""
+    """Return the lines that explain a failed comparison, or None for pytest's own explanation."""
     packets: Any = sys.modules.get("tunlab.packet")
-    if packets is None:  # not imported, so neither side is a packet
+    if packets is None:  # Without this module, neither side can be a packet.
         return None
     if op in ("in", "not in") and isinstance(right, list | tuple | set | frozenset):
         return _explain_membership(packets, op, left, right)
@@ -31,7 +31,7 @@ def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | Non
 
 
 def _explain_membership(packets: Any, op: str, one: Any, others: Any) -> list[str] | None:
-    """Return which element is equal, or every element and the differences of the closest one."""
+    """Explain `in` and `not in`: list the equal elements, or all elements and the differences of the closest one."""
     if not isinstance(one, packets.Packet | packets.Header):
         return None
     head = f"{_line(packets, one)} {op} {_counted(others)}"
@@ -55,12 +55,12 @@ def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
         both = parse_pair(bytes(left), bytes(right))
         if both is None:
-            # Explain only payloads that a Tun has seen; any other bytes have nothing to do with tunlab.
+            # Only the payloads of this test's packets are explained. Other bytes have nothing to do with tunlab.
             is_long = kinds == {False} and max(len(left), len(right)) > _MAX_INLINE
             ours = is_long and (is_recorded_payload(left) or is_recorded_payload(right))
             return diff_bytes(left, right, "payload", SIDES) if ours else None
         lines = diff(*both)
-        if kinds == {True, False}:  # never equal, even if all fields are
+        if kinds == {True, False}:  # A packet and bytes are never equal, even if all fields are equal.
             lines.insert(1, "one side is a packet, the other is bytes; compare bytes(packet)")
         return lines
     if isinstance(left, packets.Header) and type(left) is type(right):
@@ -69,7 +69,7 @@ def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
 
 
 def _explain_sequences(packets: Any, left: Any, right: Any) -> list[str] | None:
-    """Return the first index at which two sequences of packets differ, and the differences."""
+    """Explain ==: return the first index at which two sequences of packets differ, and the differences."""
     if not any(isinstance(each, packets.Packet | packets.Header) for each in (*left, *right)):
         return None
     for number, (one, other) in enumerate(zip(left, right, strict=False)):

@@ -1,6 +1,6 @@
-"""The options --tunlab-workers, --tunlab-image and --tunlab-privileged: workers in containers on Docker Engines.
+"""The options --tunlab-workers, --tunlab-image and --tunlab-privileged: pytest-xdist workers in Docker containers.
 
-engine_workers has the hooks of a run with these options.
+The module engine_workers has the pytest hooks of a run with these options.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Parser) -> Generator[None]:
-    """Set --dist before pytest-cov decides, in this hook, if the tests are distributed."""
+    """Set --dist for --tunlab-workers. pytest-cov reads --dist in this hook, so a later hook would be too late."""
     __tracebackhide__ = True
     known = early_config.known_args_namespace
-    if known.tunlab_workers and hasattr(known, "dist"):  # otherwise pytest-xdist is not loaded
+    if known.tunlab_workers and hasattr(known, "dist"):  # The attribute exists only if pytest-xdist is loaded.
         typed = parser.parse_known_args([str(each) for each in early_config.invocation_params.args])
         check_worker_count_options("-n" if typed.numprocesses is not None else "--tx" if typed.tx else "")
         if known.dist == "no":
@@ -51,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
-    """Ignore -n and --tx of the ini file, which are for runs without --tunlab-workers; pytest-xdist runs later."""
+    """Reset -n and --tx before pytest-xdist reads them: the ini file sets them for runs without --tunlab-workers."""
     __tracebackhide__ = True
     if config.getoption("tunlab_workers") and hasattr(config.option, "dist") and not hasattr(config, "workerinput"):
         config.option.numprocesses, config.option.tx = None, []
@@ -99,7 +99,7 @@ def check_worker_count_options(option: str) -> None:
 
 
 def check_incompatible_options(config: pytest.Config) -> None:
-    """Raise UsageError for -p no:xdist and --pdb."""
+    """Raise UsageError if pytest-xdist is not loaded or --pdb is given."""
     if not config.pluginmanager.hasplugin("xdist"):
         remedy = "Install it (pip install pytest-xdist), and remove -p no:xdist"
         raise pytest.UsageError(f"--tunlab-workers needs pytest-xdist. {remedy}")

@@ -1,7 +1,7 @@
-"""The controller's hooks for a run with workers in containers. Only public hooks of pytest-xdist are used.
+"""Hooks of pytest-xdist's controller for a run with workers in containers. They use only public hooks of pytest-xdist.
 
-In tunlab.engines.workers, worker_pool starts the containers, stream_bridge is the program that pytest-xdist starts as a
-worker's "python", and worker_remote is the first module that a worker runs.
+In tunlab.engines.workers, worker_pool starts the containers. pytest-xdist starts stream_bridge as the "python" of a
+worker, and worker_remote is the first module that a worker runs.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def exit_with_error(error: TunlabError) -> NoReturn:
 
 
 class EngineWorkers:
-    """The controller's plugin: it owns the workers' containers, and records which tests were run."""
+    """A plugin of pytest-xdist's controller that starts and removes the workers' containers and counts the tests."""
 
     def __init__(self, config: pytest.Config, pool: WorkerPool, setup: WorkerSetup) -> None:
         self._config, self._pool, self._setup = config, pool, setup
-        self._states: dict[str, WorkerState] = {}  # by the worker's ID, such as "gw3"
-        self._collected: dict[int, set[str]] = {}  # test IDs by the slot's number
-        self._done: dict[int, set[str]] = {}  # test IDs by the slot's number
-        self._test_counts: Counter[str] = Counter()  # by engine
+        self._states: dict[str, WorkerState] = {}  # The key is the worker's ID, such as "gw3".
+        self._collected: dict[int, set[str]] = {}  # The key is a slot's number, the value are test IDs.
+        self._done: dict[int, set[str]] = {}  # The key is a slot's number, the value are test IDs.
+        self._test_counts: Counter[str] = Counter()  # The key is the name of an engine.
         self._exit_reports: list[str] = []
         self._exit_code = 0
         self._session_started = False
@@ -48,12 +48,12 @@ class EngineWorkers:
             signal.signal(signal.SIGTERM, self._terminated)
 
     def _terminated(self, number: int, _: object) -> None:
-        """Stop the run on SIGTERM; the finished tests are reported and the containers removed."""
+        """Stop the run on SIGTERM. pytest then reports the finished tests and the containers are removed."""
         self._stop(TunlabError("ended by SIGTERM"), 128 + number)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_xdist_setupnodes(self, specs: Sequence[Any]) -> None:
-        """Start all containers in parallel, because pytest-xdist starts its workers one by one, and check versions."""
+        """Start all containers in parallel before pytest-xdist starts its workers one by one, and compare versions."""
         from tunlab.engines.workers import stream_bridge
         from tunlab.engines.workers.worker_spec import rootless_python
 
@@ -63,7 +63,7 @@ class EngineWorkers:
         except TunlabError as error:
             exit_with_error(error)
         for slot, spec in zip(self._pool.slots, specs, strict=True):
-            # With -I -S, stream_bridge starts in a few milliseconds.
+            # With -I -S, Python starts stream_bridge in a few milliseconds.
             bridge = [sys.executable, "-I", "-S", stream_bridge.__file__, broker, str(slot.number)]
             spec.python = shlex.join(rootless_python() if self._pool.worker(slot.number) is None else bridge)
             spec.tunlab_slot = slot.number
@@ -99,25 +99,25 @@ class EngineWorkers:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection(self) -> None:
-        """Record that the session has started: from now on pytest calls pytest_sessionfinish at the end."""
+        """Record that the session has started. After that, pytest calls pytest_sessionfinish at the end of the run."""
         self._session_started = True
 
     @pytest.hookimpl
     def pytest_xdist_newgateway(self, gateway: Any) -> None:
-        """Record which container a new worker is in."""
+        """Record which container a new worker runs in."""
         slot = self._pool.slots[gateway.spec.tunlab_slot]
         self._states[gateway.id] = WorkerState(slot, self._pool.worker(slot.number))
 
     @pytest.hookimpl
     def pytest_xdist_getremotemodule(self) -> Any:
-        """Return worker_remote, which adapts pytest-xdist's remote module to the container."""
+        """Return the module that pytest-xdist runs in a worker: worker_remote, made for containers."""
         from tunlab.engines.workers import worker_remote
 
         return worker_remote
 
     @pytest.hookimpl
     def pytest_configure_node(self, node: Any) -> None:
-        """Send the worker its engine's name and the directories of sys.path that exist in the container."""
+        """Send the worker the name of its engine and the entries of sys.path that exist in its container."""
         state = self._states[node.gateway.id]
         node.workerinput["tunlab_engine"] = state.engine_name
         if state.worker is not None:
@@ -135,15 +135,14 @@ class EngineWorkers:
 
     @pytest.hookimpl
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
-        """Record the collected tests."""
+        """Record which tests a worker has collected."""
         self._collected[self._states[node.gateway.id].slot.number] = set(ids)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> Generator[None]:
-        """Add the engine's name to the report, and so to the junit file, and record which test was run.
+        """Add the engine's name to a test's report, which the junit file shows, and record that the test was run.
 
-        Signals are deferred meanwhile, so that Ctrl-C cannot prevent a report on the terminal from reaching the junit
-        file.
+        Signals are deferred so that Ctrl-C cannot end the run between the terminal's output and the junit file.
         """
         __tracebackhide__ = True
         if (node := getattr(report, "node", None)) is not None:
@@ -160,7 +159,7 @@ class EngineWorkers:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_testnodedown(self, node: Any, error: object) -> None:
-        """Record why a lost container exited, and replace it; stop the run if no engine is left."""
+        """Record why a worker's container exited, and start another container. Stop the run if no engine is left."""
         state = self._states[node.gateway.id]
         if not state.ready and (traceback := getattr(error, "formatted", "")).startswith("Traceback"):
             self._stop_on_startup_error(state, traceback)
@@ -170,14 +169,14 @@ class EngineWorkers:
         if state.exit_report not in self._exit_reports:
             self._exit_reports.append(f"{node.gateway.id}: {state.exit_report}")
         if len(self._exit_reports) > int(self._config.option.maxworkerrestart):
-            return  # pytest-xdist does not replace it
+            return  # pytest-xdist does not start another worker beyond this limit.
         try:
             self._pool.replace(state.slot.number)
         except EngineError as no_engine:
             self._stop(EngineError(f"{no_engine.problem}, {self._not_run_text()}", log=no_engine.log))
 
     def _stop_on_startup_error(self, state: WorkerState, traceback: str) -> NoReturn:
-        """Stop the run because a worker failed before its first test: its replacement would fail too."""
+        """Stop the run because a worker failed before its first test, and another worker would fail too."""
         from tunlab.engines.workers.compat import missing_plugins, startup_error
 
         if (worker := state.worker) is None:
@@ -187,13 +186,13 @@ class EngineWorkers:
 
     @pytest.hookimpl
     def pytest_handlecrashitem(self, report: pytest.TestReport) -> None:
-        """Add the reason why the container exited to the report of the test that was running."""
+        """Add the reason why a container exited to the report of the test that ran in it."""
         state = self._states[report.node.gateway.id]
         if state.exit_report:
             report.longrepr = f"{report.longrepr}\n{state.exit_report}"
 
     def not_run(self) -> tuple[int, int]:
-        """Return the number of tests that did not finish, and of all tests. --dist each counts them per worker."""
+        """Return two numbers: tests that did not finish, and all tests. With --dist each, every worker has its own."""
         if self._config.option.dist == "each":
             missing = sum(len(ids - self._done.get(slot, set())) for slot, ids in self._collected.items())
             return missing, sum(map(len, self._collected.values()))
@@ -207,7 +206,7 @@ class EngineWorkers:
     def _stop(self, error: Exception, exit_code: int = EngineError.exit_code) -> NoReturn:
         """Stop the run with an error message.
 
-        pytest prints its summary only for its own exit codes, so pytest_sessionfinish sets `exit_code`.
+        pytest prints its summary only for its own exit codes, so pytest_sessionfinish sets `exit_code` after that.
         """
         self._exit_code = exit_code
         code = pytest.ExitCode.INTERRUPTED if self._session_started else exit_code
@@ -215,7 +214,7 @@ class EngineWorkers:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Remove the containers before pytest-xdist waits for the workers, and fail the run if tests were not run."""
+        """Remove the containers before pytest-xdist waits for its workers. Fail the run if a test did not finish."""
         self._pool.remove_workers()
         if self._exit_code:
             session.exitstatus = self._exit_code
@@ -224,7 +223,7 @@ class EngineWorkers:
 
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the number of tests per engine, and the lost engines and containers."""
+        """Print the number of tests per engine, and which engines and containers were lost."""
         terminalreporter.section("tunlab: engines")
         for name, workers in Counter(slot.spec for slot in self._pool.slots).items():
             reason = self._pool.lost.get(name)
@@ -238,14 +237,14 @@ class EngineWorkers:
             terminalreporter.line(self._not_run_text().removeprefix("and "), red=True)
 
     def pytest_unconfigure(self) -> None:
-        """Remove the containers of a run that ended before its session, and close the connections."""
+        """Remove the containers of a run that ended before its session started, and close the connections."""
         self._pool.close()
         self._report_unremoved()
         if signal.getsignal(signal.SIGTERM) == self._terminated:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def _report_unremoved(self) -> None:
-        """Print the containers that could not be removed, once."""
+        """Print which containers could not be removed. A second call prints only new ones."""
         while self._pool.unremoved:
             engine, names = self._pool.unremoved.popitem()
             containers = f"container{'' if len(names) == 1 else 's'} {', '.join(names)}"
@@ -254,13 +253,13 @@ class EngineWorkers:
 
 
 class WorkerState:
-    """The state of one worker of pytest-xdist.
+    """The state of one pytest-xdist worker.
 
     Attributes:
-        slot: The worker's slot in the pool.
-        worker: The worker's container, None for a rootless worker.
-        ready: True once pytest-xdist has connected to it.
-        exit_report: Why the container exited, "" if it has not.
+        slot: The worker's slot in the worker pool.
+        worker: The worker's container; None for a worker in a user namespace.
+        ready: True after pytest-xdist has connected to the worker.
+        exit_report: Why the container exited; "" if it runs.
     """
 
     def __init__(self, slot: WorkerSlot, worker: WorkerContainer | None) -> None:
@@ -270,7 +269,7 @@ class WorkerState:
 
     @property
     def engine_name(self) -> str:
-        """The engine's spec, or `rootless`."""
+        """Name of the engine that runs the worker, as given to --tunlab-workers; `rootless` without an engine."""
         return self.slot.spec if self.worker is None else self.worker.engine.name
 
     def __str__(self) -> str:

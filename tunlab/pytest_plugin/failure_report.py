@@ -1,7 +1,7 @@
-"""Add a section with the packets to each failure, and send the recording to the process that writes it.
+"""The tunlab section of a failed test, and its recording (a pcapng file of its packets).
 
-A test may fail more than once: in each of its subtests, and again in its teardown. Each failure's section has the
-packets since the previous failure. The recording has all of them.
+A test may fail more than once: in each of its subtests, and again in its teardown. The section of a failure has the
+packets since the previous failure. The recording has the packets of the whole test.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class _State:
-    """State of the running test's reports.
+    """The state of the running test's reports.
 
     Attributes:
-        shown_until: Time up to which the sections have shown packets, in nanoseconds since the epoch.
-        sent: Number of packets in the recording that was sent; None if none was sent.
+        shown_until: Time of the last packet that a section has shown, in nanoseconds since the epoch.
+        sent: Number of packets in the recording that a report has; None before a report has one.
         outcome: The test's outcome.
         messages: Message of each failure.
-        section: The last section.
-        unsent: Everything recorded before the teardown, if it is more than was sent.
+        section: The text of the last section.
+        unsent: All packets before the teardown, if these are more than `sent`.
     """
 
     shown_until: int = -1
@@ -53,12 +53,12 @@ class _State:
 
 
 _state_key = pytest.StashKey[_State]()
-_evidence_key = pytest.StashKey["Evidence"]()  # of the failure that is being reported
+_evidence_key = pytest.StashKey["Evidence"]()  # All packets of the test, while one of its failures is reported.
 
 
 @pytest.hookimpl(specname="pytest_runtest_makereport")
 def pytest_gather_evidence(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Gather the packets and name the recording in the error before pytest formats it."""
+    """Collect the packets of a failed test, and add the recording's path to its error before pytest formats it."""
     recorder = item.stash.get(recorder_key, None)
     if recorder is None or call.excinfo is None or isinstance(call.excinfo.value, pytest.skip.Exception):
         return
@@ -100,13 +100,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     if (recorder := item.stash.get(recorder_key, None)) is not None:
         recorder.collect_lab_tuns()
         state = item.stash.get(_state_key, None)
-        if state is not None and state.sent is not None:  # packets may have followed a failed subtest
+        if state is not None and state.sent is not None:  # There may be new packets after a failed subtest.
             evidence = recorder.gather()
             state.unsent = evidence if len(evidence.observations) > state.sent else None
 
 
 def _name_the_recording(item: pytest.Item, error: BaseException, evidence: Evidence) -> None:
-    """Set the recording's path on an ExpectationError."""
+    """Add the recording's path to an ExpectationError."""
     from tunlab.errors import ExpectationError
 
     if isinstance(error, ExpectationError) and _is_written(item.config, evidence):
@@ -129,7 +129,8 @@ def _report_failure(
     from tunlab.report.other_devices import matches_on_other_devices
     from tunlab.report.terminal_section import render_section
 
-    evidence = item.stash.get(_evidence_key, None) or recorder.gather()  # an XPASS(strict) failure has no exception
+    # A failure because of xfail(strict=True) has no exception, so its packets are not collected yet.
+    evidence = item.stash.get(_evidence_key, None) or recorder.gather()
     state.outcome = report.outcome
     state.messages.append(_message(report))
     recording = _pcapng(item, evidence, state) if _is_written(item.config, evidence) else None
@@ -142,19 +143,20 @@ def _report_failure(
     kernel = kernel_report(namespaces, evidence, recorder.drop_reasons())
     error = None if call.excinfo is None else call.excinfo.value
     remarks = [] if error is None else list(matches_on_other_devices(error, namespaces, evidence))
-    if evidence.observations or kernel or report.when != "teardown":  # for a leak the section would be empty
+    # A leak fails the teardown, and then the section may be empty.
+    if evidence.observations or kernel or report.when != "teardown":
         width = report_width(item.config)
         state.section = render_section(evidence, kernel, pointers, remarks, width=width, since=state.shown_until)
         _add_section(report, state.section)
         state.shown_until = time.time_ns()
     _shorten(report, error)
-    # Send the first failure's recording at once, in case this process crashes later.
+    # The first failure's report has the recording at once, in case this process crashes later.
     if recording is not None and (state.sent is None or call.when == "teardown" or pause.is_enabled(item.config)):
         _send(item, report, evidence, recording, state)
 
 
 def _send_rest(item: pytest.Item, report: pytest.TestReport, recorder: TestRecorder, state: _State) -> None:
-    """Send the recording at the end of a passing test, or again if packets followed the last failure."""
+    """Attach the recording to the teardown report if no earlier report has it or there are new packets since then."""
     evidence = state.unsent
     if state.sent is None and record_mode(item.config) == "always":
         evidence = recorder.gather()
@@ -169,7 +171,7 @@ def _pcapng(item: pytest.Item, evidence: Evidence, state: _State) -> bytes:
 
 
 def _send(item: pytest.Item, report: pytest.TestReport, evidence: Evidence, recording: bytes, state: _State) -> None:
-    """Attach the recording to the report. It replaces one that was sent before."""
+    """Attach the recording to a test's report. A recording on an earlier report of this test is replaced."""
     name = recording_name(item.config, item.nodeid)
     text = "\n\n".join(filter(None, [*state.messages, state.section]))
     attach_recording(report, name, recording, text, state.outcome)
@@ -192,14 +194,14 @@ def _test_argument(item: pytest.Item) -> str:
 
 
 def _message(report: pytest.TestReport) -> str:
-    """Return the failure's message without the traceback."""
+    """Return the message of a failure without its traceback."""
     crash = getattr(report.longrepr, "reprcrash", None)
     message = str(crash.message if crash is not None else report.longrepr)
     return message.removeprefix("tunlab.errors.")
 
 
 def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
-    """Start the entry in pytest's list of failures, which has one line each, with the expected packet."""
+    """Put the expected packet first in the message, because pytest's short summary shows only one line."""
     from tunlab.errors import ExpectationError
 
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -209,7 +211,7 @@ def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
 
 
 def _add_section(report: pytest.TestReport, text: str) -> None:
-    # The terminal and junit both show sections of longrepr, but a plain-text longrepr cannot have any.
+    # Terminal and junit file show the sections of longrepr, but a longrepr of plain text has no sections.
     add = getattr(report.longrepr, "addsection", None)
     if add is not None:
         add("tunlab", text)
@@ -218,7 +220,7 @@ def _add_section(report: pytest.TestReport, text: str) -> None:
 
 
 def _link(item: pytest.Item, report: pytest.TestReport, files: dict[str, str]) -> None:
-    """Name the files in the junit report, which reads the item or the teardown report, and in pytest-html."""
+    """Add the paths of the files to the junit file (from item or teardown report) and to pytest-html's report."""
     properties = [(f"tunlab_{kind}", path) for kind, path in files.items()]
     properties = [each for each in properties if each not in item.user_properties]
     item.user_properties += properties
@@ -231,5 +233,5 @@ def _link(item: pytest.Item, report: pytest.TestReport, files: dict[str, str]) -
              "mime_type": None, "extension": None}
             for kind, path in files.items()
         ]  # fmt: skip
-        if properties:  # otherwise an earlier report has these links
+        if properties:  # Without new properties, an earlier report already has these links.
             report.extras = [*getattr(report, "extras", []), *extras]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Turn errors of tunlab's fixtures into one-sentence failures or skips, without a traceback through tunlab."""
+"""Failures and skips of tests whose tunlab fixture raised an error: one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 def fail_without_traceback(text: str) -> NoReturn:
-    """Fail the test with a text only.
+    """Fail the test with a text, without a traceback.
 
-    Hook wrappers hide their own frames, so they call this function: pytest adds a remark if every frame is hidden.
+    Hook wrappers hide their own frames, and pytest adds a remark if every frame of a traceback is hidden.
     """
     raise pytest.fail.Exception(text, pytrace=False) from None
 
@@ -41,11 +41,11 @@ def fail_or_skip(config: pytest.Config, error: KernelError) -> NoReturn:
 
 
 def make_or_fail(make: Callable[..., T], **arguments: object) -> T:
-    """Return `make(**arguments)`, or fail the test with the error's message if the settings are invalid."""
+    """Return `make(**arguments)`. Fail the test with the error's message if `make` raises an error of tunlab."""
     from tunlab.errors import KernelError, LabError, TopologyError
 
     try:
         return make(**arguments)
     except (KernelError, LabError, TopologyError) as error:
         message = str(error)
-    usage_error(message)  # outside the except block, so that pytest shows no "During handling of"
+    usage_error(message)  # Inside the except block, pytest would add "During handling of the above exception".

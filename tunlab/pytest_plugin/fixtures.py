@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from tunlab.packet import Packet, PacketPart
     from tunlab.traffic import Ping, Tun
 
-_closing_namespaces = pytest.StashKey[set[tuple[int, int]]]()  # identities of those that close when the test ends
+_closing_namespaces = pytest.StashKey[set[tuple[int, int]]]()
+"""Identities of the namespaces that are closed when the test ends."""
 
 
 @pytest.fixture
@@ -51,7 +52,7 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
 
 @pytest.fixture
 def netns(make_netns: Callable[..., Netns]) -> Netns:
-    """A network namespace for this test, with only lo in it: `call`, `run`, `popen`, `socket`, `set_sysctl`."""
+    """A new network namespace for this test; its only device is lo. Methods: `run`, `popen`, `socket`, `set_sysctl`."""
     return make_or_fail(make_netns)
 
 
@@ -80,7 +81,8 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
                 tun = Tun.create(**settings, netns=netns)
                 recorder_for(request.node).add_tun(tun)
                 closing = request.node.stash.get(_closing_namespaces, set())
-                resources.callback(tun.close, keep_device=netns.identity in closing)  # it goes with the namespace
+                # A namespace that is closed at the end of the test takes its devices with it.
+                resources.callback(tun.close, keep_device=netns.identity in closing)
                 if strict:
                     enable_strict(request.node, tun)
                 return tun
@@ -92,7 +94,7 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
 
 @pytest.fixture
 def tun(make_tun: Callable[..., Tun], netns: Netns) -> Tun:
-    """A TUN device in this test's namespace, up and with an address. The test is the other end of the link."""
+    """A TUN device in the test's network namespace, up and with an address. The test is the other end of the link."""
     return make_or_fail(make_tun, netns=netns)
 
 
@@ -104,5 +106,5 @@ def ping(tun: Tun) -> Callable[..., Ping]:
 
 @pytest.fixture
 def inject(tun: Tun) -> Callable[[PacketPart | Packet], bytes]:
-    """Function that sends a packet to the kernel through the TUN: `inject(IPv4(…), TCP(…), b"payload")`."""
+    """Function that sends a packet to the kernel through the TUN device: `inject(IPv4(…), TCP(…), b"payload")`."""
     return tun.inject

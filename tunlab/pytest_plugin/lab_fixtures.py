@@ -1,4 +1,4 @@
-"""Fixtures that start labs: `lab` and `make_lab`."""
+"""The fixtures `lab` and `make_lab`, which start labs: virtual networks of namespaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
-    """Function that starts a lab: `make_lab("router.toml")`, a ready lab's name, TOML text, or `nodes={…}`.
+    """Function that starts a lab from a file, a ready lab's name, TOML text or tables: `make_lab("router.toml")`.
 
     The labs are removed when the test ends.
     """
@@ -47,7 +47,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
-    """The lab of `@pytest.mark.lab("router.toml")`, running: `lab["client"].run(["ping", "-c1", "server"])`."""
+    """The running lab of `@pytest.mark.lab("router.toml")`: `lab["client"].run(["ping", "-c1", "server"])`."""
     marker = request.node.get_closest_marker("lab")
     if marker is None:
         usage_error('the lab fixture needs a lab. Add @pytest.mark.lab("router.toml") to the test.')
@@ -66,7 +66,7 @@ def _start_lab(
     recorder: TestRecorder,
     resources: ExitStack,
 ) -> Lab:
-    """Start the lab of a file, a ready lab's name, TOML text (it contains a newline) or, without a source, tables."""
+    """Start a lab. `source` is a file, a ready lab's name or TOML text (with a newline); None uses `tables`."""
     from tunlab.lab.lab import Lab
     from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import parse_lab, plan

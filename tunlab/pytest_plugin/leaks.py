@@ -1,7 +1,7 @@
-"""Warn about sockets, network namespaces, TUN devices and child processes that a test leaves open.
+"""Warnings about sockets, network namespaces, TUN devices and child processes that a test leaves open.
 
-Only tests that use tunlab's fixtures are checked. Resources that fixtures of a wider scope open during the test are
-not reported. Source: proc_pid_fd(5), proc_pid_task(5).
+Only tests that use tunlab's fixtures are checked. A resource that a module, class or session fixture opens during the
+test is not reported. Source: proc_pid_fd(5), proc_pid_task(5).
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _NETWORK_FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_PACKET, socket.A
 
 
 class LeakWarning(pytest.PytestWarning):
-    """A test left a socket, namespace, TUN device or process open."""
+    """A warning that a test left a socket, namespace, TUN device or process open."""
 
 
 @dataclass
 class ResourceSnapshot:
-    """The open descriptors and child processes of this process.
+    """The open file descriptors and the child processes of this process, at one time.
 
     Attributes:
-        descriptors: Each descriptor with its device and inode numbers, because descriptor numbers are reused.
+        descriptors: Number of each descriptor with its device and inode numbers, because a number may be reused.
         children: Process IDs.
     """
 
@@ -41,14 +41,14 @@ class ResourceSnapshot:
 
     @classmethod
     def take(cls) -> ResourceSnapshot:
-        """Return the current descriptors and children."""
+        """Return a snapshot of this process as it is now."""
         return cls(_descriptors(), _children())
 
     def __sub__(self, other: ResourceSnapshot) -> ResourceSnapshot:
         return ResourceSnapshot(self.descriptors - other.descriptors, self.children - other.children)
 
     def add(self, other: ResourceSnapshot) -> None:
-        """Include the resources of another snapshot."""
+        """Add the descriptors and processes of another snapshot."""
         self.descriptors |= other.descriptors
         self.children |= other.children
 
@@ -57,7 +57,8 @@ class ResourceSnapshot:
 
 
 _own_descriptors = pytest.StashKey[Callable[[], set[int]]]()
-_before = pytest.StashKey[ResourceSnapshot]()  # in the config's stash: wider fixtures change it during the test
+_before = pytest.StashKey[ResourceSnapshot]()
+"""Resources from before the test. `config` has them, because fixtures of a wider scope change them during the test."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,7 +82,7 @@ def _mode(config: pytest.Config) -> str:
 
 
 def start_check(item: pytest.Item, own_descriptors: Callable[[], set[int]]) -> None:
-    """Check at the end of this test which resources opened since now are still open.
+    """Start the leak check of a test. It reports resources that are opened from now on and open at the end.
 
     Args:
         item: The running test.
@@ -93,7 +94,7 @@ def start_check(item: pytest.Item, own_descriptors: Callable[[], set[int]]) -> N
 
 
 def cancel_check(config: pytest.Config) -> None:
-    """Do not check the running test."""
+    """Stop the leak check of the running test."""
     if _before in config.stash:
         del config.stash[_before]
 
@@ -114,7 +115,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     if call.excinfo is not None:
-        cancel_check(item.config)  # the traceback keeps the test's local variables alive
+        cancel_check(item.config)  # A failed test's traceback keeps its local variables alive, and so its sockets.
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -135,10 +136,10 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
 
 
 def _find_leaks(item: pytest.Item, before: ResourceSnapshot) -> list[str]:
-    """Return one line for each resource that was opened since `before`."""
+    """Return a line for each resource that is open now and was not open in the snapshot `before`."""
     if not ResourceSnapshot.take() - before:
         return []
-    gc.collect()  # closes sockets that are only referenced by a cycle
+    gc.collect()  # The garbage collector closes sockets in reference cycles, which are not leaks.
     found, own = ResourceSnapshot.take() - before, item.stash[_own_descriptors]()
     named = [(fd, _describe(fd)) for fd, *_ in sorted(found.descriptors) if fd not in own]
     lines = [f"descriptor {fd}: {description}" for fd, description in named if description]
@@ -162,10 +163,10 @@ def _descriptors() -> set[tuple[int, int, int]]:
     found = set()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # takes half the time of Path.iterdir
         fd = int(name)
-        if fd > 2:  # pytest's capture replaces the standard streams
+        if fd > 2:  # The standard streams are no leaks: pytest's output capture replaces them.
             try:
                 status = os.fstat(fd)
-            except OSError:  # the descriptor of the directory listing itself
+            except OSError:  # This descriptor was the one of the directory listing.
                 continue
             found.add((fd, status.st_dev, status.st_ino))
     return found
@@ -177,7 +178,7 @@ def _children() -> set[int]:
         try:
             with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:  # noqa: PTH123
                 found.update(map(int, file.read().split()))
-        except OSError:  # the thread has ended, or the kernel has no CONFIG_PROC_CHILDREN
+        except OSError:  # The thread has ended, or the kernel was built without CONFIG_PROC_CHILDREN.
             continue
     return found
 

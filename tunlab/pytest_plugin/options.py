@@ -1,4 +1,4 @@
-"""Command-line options, ini options and markers for the tun, netns and lab fixtures."""
+"""Command-line options, ini options and markers of the fixtures `tun`, `netns` and `lab`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Record every device of every namespace that the fixtures make for a test.
+"""The packet recorder: it captures all packets in the network namespaces that the fixtures make for a test.
 
-Recording starts before anything is in a namespace. The packets are only read if the test fails.
+The capture starts when a namespace is still empty. The captured packets are read only if a report needs them.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ recorder_key = pytest.StashKey["TestRecorder"]()
 
 
 class _Session:
-    """State of the whole run.
+    """The state of the whole pytest run.
 
     Attributes:
         drop_monitor: The subscription to the kernel's drop reasons; None if the kernel refuses it.
         subscribed: True after the first attempt to subscribe.
-        recorders: Recorders of the running tests; more than one if a test runs pytest in this process.
+        recorders: Recorders of the running tests. A test that itself runs pytest in this process adds another.
     """
 
     drop_monitor: DropMonitor | None = None
@@ -42,19 +42,20 @@ class _Session:
 
 
 class TestRecorder:
-    """The recorder of one test: its namespaces, TUN devices and labs.
+    """A recorder of the packets in one test's namespaces, TUN devices and labs.
 
     Attributes:
         labs: Labs that the test has started.
     """
 
-    __test__ = False  # the name starts with "Test", and pytest would collect it
+    __test__ = False  # pytest would collect this class as tests, because its name starts with "Test".
 
     def __init__(self, *, recorded: bool) -> None:
         self.labs: list[Lab] = []
         self._recorded = recorded
-        self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []  # name, netns, record, is_endpoint
-        self._tuns: dict[tuple[int, int], list[Tun]] = {}  # by the namespace's identity
+        # Each tuple is (name, namespace, capture, is_endpoint), as in RecordedNetns.
+        self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []
+        self._tuns: dict[tuple[int, int], list[Tun]] = {}  # The key is the identity of the namespace.
         self._drop_reasons: list[str] = []
         _Session.recorders.add(self)
         if (drops := _drop_watch()) is not None:
@@ -63,7 +64,7 @@ class TestRecorder:
     # ---- during the test -------------------------------------------------------------------------------------------
 
     def create(self, *, ipv6: bool, sysctls: Mapping[str, str | int]) -> Netns:
-        """Make a namespace and start recording it. Raises the same errors as `Netns.create`."""
+        """Make a namespace and start to capture its packets. Raises the same errors as `Netns.create`."""
         from tunlab.kernel.device.netns_capture import NetnsCapture
         from tunlab.kernel.namespace.netns import Netns
         from tunlab.kernel.namespace.netns_thread import run_in_thread
@@ -72,7 +73,7 @@ class TestRecorder:
             netns = Netns.unshare(ipv6=ipv6, sysctls=sysctls)
             try:
                 return netns, NetnsCapture.open_here() if self._recorded else None
-            except OSError:  # no CAP_NET_RAW; a Tun still records its own packets
+            except OSError:  # Without CAP_NET_RAW there is no capture, but a Tun still records its own packets.
                 return netns, None
 
         netns, record = run_in_thread(create)
@@ -80,11 +81,11 @@ class TestRecorder:
         return netns
 
     def add_tun(self, tun: Tun) -> None:
-        """Include a Tun that the test made."""
+        """Add a Tun of the test, so that reports show how the test used each packet."""
         self._tuns.setdefault(tun.netns.identity, []).append(tun)
 
     def add_lab(self, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-        """Start recording a lab's namespaces while they are still empty."""
+        """Start to capture the packets in a lab's namespaces, before they have any devices."""
         from tunlab.kernel.device.netns_capture import NetnsCapture
 
         ends = {node.name for node in plan.nodes if not node.bridge and not node.implicit}
@@ -96,7 +97,7 @@ class TestRecorder:
             self._namespaces.append((name, netns, record, name in ends))
 
     def has_recorded_payload(self, payload: bytes) -> bool:
-        """Return True if a packet with exactly this payload crossed one of the test's Tuns."""
+        """Return True if a packet with exactly this payload crossed one of the test's TUN devices."""
         tuns = [tun for same_netns in self._tuns.values() for tun in same_netns]
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
         entries = chain.from_iterable(tun.record for tun in tuns)
@@ -105,7 +106,7 @@ class TestRecorder:
     # ---- after the test --------------------------------------------------------------------------------------------
 
     def collect_lab_tuns(self) -> None:
-        """Keep references to the Tuns of the labs' nodes, because the fixtures are about to drop them."""
+        """Keep references to the Tuns on the labs' nodes, because the fixtures' teardown drops the labs."""
         for lab in self.labs:
             for node in lab:
                 for tun in node.attached:
@@ -115,7 +116,7 @@ class TestRecorder:
         self.labs.clear()
 
     def namespaces(self) -> list[RecordedNetns]:
-        """Return the recorded namespaces. Equal names get a number: kernel, kernel2."""
+        """Return the test's namespaces with their captures. Equal names get a number: kernel, kernel2."""
         from tunlab.report.evidence import RecordedNetns
 
         self.collect_lab_tuns()
@@ -128,7 +129,7 @@ class TestRecorder:
         return namespaces
 
     def gather(self) -> Evidence:
-        """Return everything recorded so far."""
+        """Return all packets of the test so far."""
         from tunlab.report.evidence import gather_evidence
 
         return gather_evidence(self.namespaces())
@@ -140,11 +141,11 @@ class TestRecorder:
         return self._drop_reasons
 
     def descriptors(self) -> set[int]:
-        """Return the descriptors that tunlab keeps open until the test is reported."""
+        """Return the file descriptors that tunlab keeps open until pytest has reported the test."""
         return session_descriptors() | {record.fileno() for _, _, record, _ in self._namespaces if record is not None}
 
     def close(self) -> None:
-        """Stop recording. May be called more than once."""
+        """Stop all captures. A second call does nothing."""
         for _, _, record, _ in self._namespaces:
             if record is not None:
                 record.close()
@@ -153,7 +154,7 @@ class TestRecorder:
 
 
 def recorder_for(item: pytest.Item) -> TestRecorder:
-    """Return the test's recorder; the first call makes it and starts the leak check."""
+    """Return the test's packet recorder. The first call makes it and starts the leak check."""
     recorder = item.stash.get(recorder_key, None)
     if recorder is None:
         recorder = item.stash[recorder_key] = TestRecorder(recorded=record_mode(item.config) != "never")
@@ -162,12 +163,12 @@ def recorder_for(item: pytest.Item) -> TestRecorder:
 
 
 def is_recorded_payload(payload: bytes) -> bool:
-    """Return True if a packet with this payload crossed a Tun during the running test."""
+    """Return True if a packet with exactly this payload crossed a TUN device during the running test."""
     return any(recorder.has_recorded_payload(payload) for recorder in _Session.recorders)
 
 
 def session_descriptors() -> set[int]:
-    """Return the descriptors that tunlab keeps open for the whole run."""
+    """Return the file descriptors that tunlab keeps open for the whole pytest run."""
     from tunlab.kernel.namespace import guardian
 
     return guardian.descriptors() | ({_Session.drop_monitor.fd} if _Session.drop_monitor is not None else set())
@@ -180,6 +181,6 @@ def _drop_watch() -> DropMonitor | None:
 
         try:
             _Session.drop_monitor = DropMonitor()
-        except OSError:  # not supported or not permitted; the report falls back to the counters
+        except OSError:  # The kernel does not support or permit it. Reports then show only kernel counters.
             _Session.drop_monitor = None
     return _Session.drop_monitor

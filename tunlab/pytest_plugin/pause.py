@@ -1,4 +1,4 @@
-"""The --tunlab-pause option: stop at each failure with the test's namespaces alive, and print how to enter them."""
+"""The option --tunlab-pause: wait at each failure while the test's namespaces exist, and print how to enter them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.report.evidence import RecordedNetns
 
-_INITIAL_UID_MAP = "0 0 4294967295"  # /proc/self/uid_map outside of any user namespace
+_INITIAL_UID_MAP = "0 0 4294967295"  # The content of /proc/self/uid_map for a process outside of user namespaces.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,18 +50,18 @@ def _is_terminal(config: pytest.Config) -> bool:
 
 
 def is_enabled(config: pytest.Config) -> bool:
-    """Return True if this process pauses at failures."""
+    """Return True if --tunlab-pause is on and this process runs the tests itself."""
     return bool(config.getoption("tunlab_pause")) and not hasattr(config, "workerinput")
 
 
 def pause(item: pytest.Item, report: pytest.TestReport, namespaces: Sequence[RecordedNetns]) -> None:
-    """Print the failure and the commands that enter the namespaces, then wait for Enter."""
+    """Print the failure and shell commands that enter the namespaces. Wait until the user presses Enter."""
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     terminal: Any = item.config.pluginmanager.getplugin("terminalreporter")
     with ExitStack() as resources:
         lines = [line for each in namespaces if each.is_endpoint for line in _enter_commands(each, resources)]
         if capture is not None:
-            # Restores output capture only if it was on, as in a subtest; the next phase restores standard input.
+            # This restores output capture only if it was on, as in a subtest. pytest restores standard input later.
             resources.enter_context(capture.global_and_fixture_disabled())
             capture.suspend_global_capture(in_=True)
         terminal.ensure_newline()
@@ -77,9 +77,9 @@ def pause(item: pytest.Item, report: pytest.TestReport, namespaces: Sequence[Rec
 
 
 def _enter_commands(recorded: RecordedNetns, resources: ExitStack) -> list[str]:
-    """Return shell commands that enter the namespace, for another terminal."""
+    """Return the shell commands by which a user enters the namespace in another terminal."""
     netns: Netns = recorded.netns
-    if netns.closed:  # the fixtures' teardown has closed it, but the packet socket still holds the namespace
+    if netns.closed:  # The fixtures' teardown has closed the namespace, but the packet capture keeps it alive.
         if recorded.record is None:
             return []
         netns = resources.enter_context(recorded.record.open_netns())
@@ -90,6 +90,6 @@ def _enter_commands(recorded: RecordedNetns, resources: ExitStack) -> list[str]:
     ifname = recorded.tuns[0].ifname if recorded.tuns else "any"
     lines = [f"{recorded.name}:", f"  {enter} bash", f"  {enter} tcpdump -ni {shlex.quote(ifname)}"]
     if recorded.tuns:
-        with suppress(OSError):  # the Tun has no address
+        with suppress(OSError):  # The Tun may have no address.
             lines.append(f"  {enter} ping -c 1 {recorded.tuns[0].peer}")
     return lines

@@ -1,7 +1,7 @@
-"""Write each test's recording and HTML page to a file.
+"""Files of a test's packets: a pcapng recording and an HTML page.
 
-pytest-xdist's workers may run on another machine, so they send recordings to the controller as text in the reports,
-and the controller writes the files.
+pytest-xdist's workers may run on another machine. They send a recording as text in a test's report, and the controller
+writes the files.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import pytest
 
 _MODES = ("failed", "always", "never")
 _DIRECTORY = ".tunlab/records"
-_MIN_WIDTH, _MAX_WIDTH = 60, 100  # columns
+_MIN_WIDTH, _MAX_WIDTH = 60, 100  # Reports are 60 to 100 characters wide.
 _width = pytest.StashKey[int]()
 _UNSAFE = re.compile(r"[^\w.+=,@-]+")
-_MAX_NAME = 150  # a file name may have 255 bytes
+_MAX_NAME = 150  # Longer names are cut, because Linux limits file names to 255 bytes.
 _WRITER = "tunlab-records"
-_MAX_PAGE_INPUT = 1024 * 1024  # bytes; about 9,000 packets, whose page takes 2 seconds to make
+_MAX_PAGE_INPUT = 1024 * 1024  # A page of 1 MiB (about 9,000 packets) takes 2 seconds to write.
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if (mode := config.getini("tunlab_record")) not in _MODES:
         raise pytest.UsageError(f"tunlab_record is {mode!r}. Set it to one of {', '.join(_MODES)}.")
     if not hasattr(config, "workerinput"):
-        # Before output is captured. A file has no width, so it gets the maximum.
+        # The width must be read before pytest captures output. Output to a file gets the maximum width.
         config.stash[_width] = min(_MAX_WIDTH, max(_MIN_WIDTH, shutil.get_terminal_size((_MAX_WIDTH, 24)).columns))
     if record_mode(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
         option = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
@@ -62,13 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Send the recordings' directory and the report width to the worker, which uses both in its reports."""
+    """Send the directory of recordings and the width of reports to a pytest-xdist worker, for its reports."""
     node.workerinput["tunlab_record_dir"] = _display_directory(node.config)
     node.workerinput["tunlab_width"] = report_width(node.config)
 
 
 def record_mode(config: pytest.Config) -> str:
-    """Return when recordings are written: "failed", "always" or "never"."""
+    """Return for which tests recordings are written: "failed", "always" or "never"."""
     return str(config.getoption("tunlab_record") or config.getini("tunlab_record"))
 
 
@@ -84,17 +84,17 @@ def _display_directory(config: pytest.Config) -> str:
 
 
 def report_width(config: pytest.Config) -> int:
-    """Return the width of reports in columns."""
+    """Return the width of reports in characters."""
     width = getattr(config, "workerinput", {}).get("tunlab_width")
     return int(width if width is not None else config.stash.get(_width, _MAX_WIDTH))
 
 
 def recording_name(config: pytest.Config, nodeid: str) -> str:
-    """Return the name of a test's recording without a suffix, in the worker's subdirectory if there is one."""
+    """Return the file name of a test's recording without a suffix. In a pytest-xdist worker it has a directory."""
     file, _, rest = nodeid.partition("::")
     dotted = f"{file.removesuffix('.py')}.{rest}".replace("/", ".").replace("::", ".")
     name = _UNSAFE.sub("-", dotted).strip("-.")
-    # A hash keeps names unique if characters were replaced or the name was shortened.
+    # Names with replaced characters, and shortened names, get a hash so that they stay unique.
     if dotted.replace("[", "-").rstrip("]") != name or len(name) > _MAX_NAME:
         name = f"{name[:_MAX_NAME]}-{hashlib.blake2b(nodeid.encode(), digest_size=3).hexdigest()}"
     worker = getattr(config, "workerinput", {}).get("workerid", "")
@@ -102,20 +102,20 @@ def recording_name(config: pytest.Config, nodeid: str) -> str:
 
 
 def display_path(config: pytest.Config, name: str) -> str:
-    """Return the path of a file, relative to the directory where pytest was started."""
+    """Return the path of a recording, relative to the directory where pytest was started."""
     directory = getattr(config, "workerinput", {}).get("tunlab_record_dir")
     return str(Path(directory or _display_directory(config), name))
 
 
 def attach_recording(report: pytest.TestReport, name: str, recording: bytes, text: str, outcome: str) -> None:
-    """Attach a recording to a report as text, which pytest-xdist can send to the controller.
+    """Attach a recording to a test's report as text, so that pytest-xdist can send it to the controller.
 
     Args:
         report: The test's report.
         name: File name without a suffix.
         recording: Contents of the pcapng file.
-        text: The test's messages, for the page.
-        outcome: The test's outcome, for the page.
+        text: Messages of the test's failures, for the HTML page.
+        outcome: Outcome of the test, for the HTML page.
     """
     report.tunlab_record = {  # type: ignore[attr-defined]
         "name": name, "pcapng": base64.b64encode(recording).decode("ascii"), "text": text, "outcome": outcome,
@@ -123,19 +123,19 @@ def attach_recording(report: pytest.TestReport, name: str, recording: bytes, tex
 
 
 def write_now(config: pytest.Config, report: pytest.TestReport) -> None:
-    """Write the report's recording before the run pauses."""
+    """Write the recording attached to a report at once, because the run is about to pause."""
     writer: RecordingWriter | None = config.pluginmanager.getplugin(_WRITER)
     if writer is not None:
         writer.pytest_runtest_logreport(report)
 
 
 def has_page(recording: bytes) -> bool:
-    """Return True if the recording is small enough for a page. For others there is `tunlab report`."""
+    """Return True if the recording is small enough for an HTML page. `tunlab report` makes larger pages."""
     return len(recording) <= _MAX_PAGE_INPUT
 
 
 class RecordingWriter:
-    """A plugin that writes the recordings attached to reports; runs in the controller, or without pytest-xdist."""
+    """A pytest plugin that writes the recordings attached to reports. It does not run in pytest-xdist's workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
@@ -163,7 +163,7 @@ class RecordingWriter:
             if has_page(recording):
                 page = render(recording, title=report.nodeid, outcome=record["outcome"], text=record["text"])
                 _write(page_path, page.encode())
-            else:  # an earlier, smaller recording of this test may have a page
+            else:  # An earlier and smaller recording of this test may have a page.
                 page_path.unlink(missing_ok=True)
         except OSError as error:
             reason = os.strerror(error.errno or 0)
@@ -173,7 +173,7 @@ class RecordingWriter:
         del report.tunlab_record
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """List files that could not be written. Warnings would not do: the user may turn them off."""
+        """Print which files could not be written. These are not warnings, because users may turn warnings off."""
         if self._errors:
             terminalreporter.section("tunlab: files not written", yellow=True)
             for line in self._errors:
@@ -181,7 +181,7 @@ class RecordingWriter:
             terminalreporter.write_line("Free some space, or give another directory with --tunlab-record-dir.")
 
     def _remove_older(self, directory: Path, name: str) -> None:
-        """Remove recordings of this test by earlier runs, in any worker's subdirectory."""
+        """Remove recordings of the same test by earlier runs, in the directories of all workers."""
         own = f"{name.rpartition('/')[2]}.pcapng"
         for older in [directory / own, *directory.glob(f"*/{glob.escape(own)}")]:
             if older not in self._written:
@@ -190,7 +190,7 @@ class RecordingWriter:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all."""
+    """Write a file completely, or raise OSError and leave no file."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}"[-255:])
     try:
         unfinished.write_bytes(data)
@@ -202,7 +202,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _remove_pointers(report: pytest.TestReport, name: str, missing: str, reason: str) -> None:
-    """Remove the lines of a report that name files which could not be written."""
+    """Remove the paths of files that could not be written from a test's report."""
     kinds = {"recording": ("recorded", "page", "replay"), "page": ("page",)}[missing]
     pointers = re.compile(rf"^(?:{'|'.join(kinds)}) +\S.*{re.escape(name)}\.(?:pcapng|html)'?$\n", re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""Read and check the settings of the tun and netns fixtures, from ini options and markers."""
+"""Settings of the fixtures `tun` and `netns`, read from ini options and markers and checked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tunlab.pytest_plugin.options import MARKER
 
 
 def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return the ini options, overridden by the test's `tun` markers; the marker closest to the test wins."""
+    """Return the settings for a test: the ini options, overridden by its `tun` markers, of which the closest wins."""
     config = request.config
     settings: dict[str, Any] = {
         "address": config.getini("tunlab_address"),
@@ -69,7 +69,7 @@ def _number(config: pytest.Config, name: str, convert: Callable[[str], Any]) -> 
 def _boolean(config: pytest.Config, name: str) -> Any:
     try:
         return config.getini(name)
-    except (ValueError, TypeError, pytest.UsageError):  # depends on pytest's version
+    except (ValueError, TypeError, pytest.UsageError):  # The type of the error depends on pytest's version.
         usage_error(f"{name} in the pytest configuration is invalid. Give true or false.")
 
 

@@ -1,4 +1,4 @@
-"""Strict tests: a packet that no expectation matched and nothing read fails the test after its body has passed."""
+"""Strict tests: a test fails at its end if it did not expect, capture or read every packet."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _strict_tuns = pytest.StashKey[list["Tun"]]()
 
 
 def enable_strict(item: pytest.Item, tun: Tun) -> None:
-    """Fail the test if it ends without having read or expected every packet of this Tun."""
+    """Make the test strict: it fails at its end if it did not expect, capture or read every packet of this Tun."""
     item.stash.setdefault(_strict_tuns, []).append(tun)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Check after the test's body and within the call phase, so that the test fails, not its teardown."""
+    """Check strict tests in the call phase, so that pytest reports a failed test and not a teardown error."""
     __tracebackhide__ = True
     result = yield
     for tun in item.stash.get(_strict_tuns, ()):
@@ -30,5 +30,5 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             from tunlab.traffic.failure_text import strict_error
 
             error = strict_error(unmatched, tun.ifname)
-            fail_without_traceback(f"{type(error).__name__}: {error}")  # no line of the test is at fault
+            fail_without_traceback(f"{type(error).__name__}: {error}")
     return result

@@ -1,4 +1,4 @@
-"""The processes that run tests: user namespaces for runs without root, and exit with pytest-xdist's controller."""
+"""Setup of the processes that run tests: a user namespace without root, and a worker's exit with its controller."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-# All fixtures that need privileges depend on one of these. A user's own fixture named `lab` does not.
+# All fixtures of tunlab that need privileges depend on one of these. A user's own fixture named `lab` does not.
 FIXTURES = frozenset({"make_netns", "make_lab"})
 no_user_namespace = pytest.StashKey[str]()
 """The reason why a run without root could not enter a user namespace."""
@@ -18,7 +18,7 @@ no_user_namespace = pytest.StashKey[str]()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Start the workers inside user namespaces: a running worker has threads, so it can no longer enter one."""
+    """Have pytest-xdist start its workers in user namespaces. A process with threads, as a worker, cannot enter one."""
     if not config.getoption("tunlab_rootless"):
         return
     from tunlab.kernel.os_errors import has_capability
@@ -31,12 +31,12 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Enter a user namespace before the first test, if this run is without root and a test needs privileges."""
+    """Enter a user namespace before the first test, if a test needs privileges that this process does not have."""
     config = session.config
     if hasattr(config, "workerinput") or config.getoption("collectonly"):
         return
     if config.getoption("numprocesses", None) or config.getoption("tx", None):
-        return  # the controller runs no test
+        return  # This process is pytest-xdist's controller, which does not run tests.
     if not any(FIXTURES.intersection(getattr(item, "fixturenames", ())) for item in session.items):
         return
     from tunlab.errors import KernelError
@@ -45,7 +45,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     if has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN"):
         return
-    # Tried in a child first: a process that enters the user namespace and then fails cannot leave it.
+    # A child process tries it first, because a process cannot leave a user namespace if a later step fails.
     launcher = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, "-c", ""]
     trial = subprocess.run(launcher, capture_output=True, text=True, check=False)
     if trial.returncode:
@@ -58,9 +58,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def die_with_controller(config: pytest.Config) -> None:
-    """Have the kernel kill a pytest-xdist worker as soon as its controller exits, even if that was killed.
+    """Have the kernel kill a pytest-xdist worker as soon as its controller exits or is killed.
 
-    execnet's timeouts would take about 20 seconds, during which the worker's namespaces and programs keep running.
+    Without this, a worker, its namespaces and its programs live about 20 seconds longer, until execnet's timeouts.
     """
     if not hasattr(config, "workerinput"):
         return
@@ -70,5 +70,5 @@ def die_with_controller(config: pytest.Config) -> None:
 
     controller = os.getppid()
     libc.die_with_parent(signal.SIGKILL)
-    if os.getppid() != controller:  # it exited before die_with_parent
+    if os.getppid() != controller:  # The controller exited before die_with_parent was called.
         os.kill(os.getpid(), signal.SIGKILL)
