@@ -1,6 +1,6 @@
-"""Check that no docstring opens with a word that makes the reader guess its subject.
+"""Check the first word of every docstring: words such as "What" or "Whether" are not allowed.
 
-Usage: check_docstrings.py FOLDER… . Prints a line for each such docstring and exits with 1 if there is one.
+Usage: check_docstrings.py FOLDER… . Prints a line for each wrong docstring and exits with 1 if there is one.
 """
 
 import ast
@@ -13,7 +13,7 @@ FORBIDDEN = {"What", "Those", "Whether", "Nothing", "Of", "Where", "As"}
 
 
 def docstrings(tree: ast.AST) -> Iterator[ast.Constant]:
-    """Yield the docstrings of modules, classes, functions and, after their assignment, of constants."""
+    """Yield the docstrings of modules, classes and functions, and those below the assignment of a constant."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             for before, statement in pairwise([None, *node.body]):

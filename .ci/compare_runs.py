@@ -1,4 +1,4 @@
-"""Compare the test runs of `.ci/run` by their junit files.
+"""Compare the outcomes of the three test runs of `.ci/run`, from their junit files.
 
     compare_runs.py FRESH.xml DOCKER.xml CONTAINER.xml …
 
@@ -6,8 +6,8 @@ FRESH       the whole suite on a machine without a Docker Engine
 DOCKER      the tests marked `docker`, with an engine
 CONTAINER   the other tests, in a container
 
-Exit with 1 if a test failed, if one was skipped except the docker tests in FRESH, or if a run lacks a test or has an
-additional one.
+Exits with 1 if a test failed, if a test was skipped (except the docker tests in FRESH), or if a run has fewer or more
+tests than it should have.
 """
 
 import sys

@@ -1,1 +1,1 @@
-"""Benchmarks of tunlab against other tools, as ratios measured in one run: `python -m benchmarks`."""
+"""Benchmarks that compare tunlab with other tools in the same run: `python -m benchmarks`."""

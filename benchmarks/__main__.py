@@ -1,6 +1,6 @@
 """`python -m benchmarks [NAME…]`: compare the speed of tunlab with similar tools and print a table.
 
-Exits with 0; with --check, with 1 if a goal is missed; with the error's exit code if a benchmark cannot run.
+Exits with 0, or with the error's exit code if a benchmark cannot run. With --check, exits with 1 if a goal is missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAMES = ("decode", "namespaces", "reader", "startup", "suite", "labs", "engines"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the named benchmarks, by default all, print the table and return the exit code."""
+    """Run the benchmarks named in `arguments` (by default all), print a table and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Compare the speed of tunlab with similar tools."
     )
@@ -47,13 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             options.json.write_text(json.dumps(report(outcomes), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         except OSError as error:
             print(f"--json {options.json}: {error.strerror}; give a writable file", file=sys.stderr)
-            return 74  # EX_IOERR
+            return 74  # EX_IOERR of <sysexits.h>
     missed = [row for row in outcomes if isinstance(row, Row) and row.met is False]
     return status or (1 if options.check and missed else 0)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as a table with aligned columns."""
+    """Return the results as a text table with aligned columns."""
     lines = [("benchmark", "measure", "value", "goal", "met", "medians")]
     for outcome in outcomes:
         if not isinstance(outcome, Row):
@@ -82,7 +82,7 @@ def _amount(value: float, unit: str) -> str:
 
 
 def report(outcomes: Sequence[Outcome]) -> dict[str, object]:
-    """Return the rows and a description of the machine, for JSON."""
+    """Return the results and a description of the machine, as data for JSON."""
     machine = {"python": platform.python_version(), "kernel": platform.release(), "machine": platform.machine()}
     return {**machine, "rows": [row.to_dict() for row in outcomes if isinstance(row, Row)]}
 

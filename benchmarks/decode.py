@@ -1,11 +1,11 @@
-"""Decode bytes to every field with tunlab, scapy, dpkt and pypacker.
+"""Benchmark `decode`: tunlab, scapy, dpkt and pypacker decode packets and read every field.
 
-Each library decodes the same packets equally often and reads every field of every layer, including options, in the way
-that its documentation recommends. Fields stay in the library's own form: addresses need not become text. Before the
+Each library decodes the same packets equally often and reads every field of every layer, with options, in the way that
+its documentation recommends. A field may have the library's own form: addresses need not become text. Before the
 measurement all results are converted to a common form and must be equal.
 
-The packets are 1,000 of public captures, from the folder named in TUNLAB_CORPUS, which is not part of the project.
-Without it they are five packets made here. Rows about one kind of packet are always about the five.
+The packets are 1,000 packets of public captures, from the folder named in TUNLAB_CORPUS, which is not part of the
+project. Without that folder they are five packets made here. A row about one kind of packet always uses these five.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PEERS: dict[str, Callable[[], Decoder]] = {"scapy": scapy_reader, "dpkt": dpkt_r
 
 
 def datagrams() -> dict[str, bytes]:
-    """Return the five datagrams. No library parses their ports, so only IPv4 and transport are compared."""
+    """Return five packets by name. Their ports belong to no known application, so no library parses the payload."""
     ends = {"src": "10.1.2.2", "dst": "10.1.2.1"}
     ports = {"src_port": 40000, "dst_port": 40001}
     syn = [
@@ -81,9 +81,10 @@ def datagrams() -> dict[str, bytes]:
 
 
 def corpus_packets(decoders: dict[str, Decoder]) -> tuple[list[bytes], list[bytes]]:
-    """Return packets drawn from the corpus that all libraries decode alike, and the same ones with their own ports.
+    """Return two lists of the same random corpus packets, which all libraries decode equally.
 
-    In the first list the ports are replaced. Without a corpus both lists are empty.
+    In the first list the ports are replaced, so that no library parses the payload. The second list has the original
+    ports. Without TUNLAB_CORPUS both lists are empty.
     """
     folder = os.environ.get("TUNLAB_CORPUS")
     if not folder:
@@ -104,7 +105,7 @@ def corpus_packets(decoders: dict[str, Decoder]) -> tuple[list[bytes], list[byte
             continue
         if not isinstance(packet.transport, TCP | UDP | ICMP):
             continue
-        if ICMP in packet and packet.icmp.is_error:  # some libraries decode the quoted packet, others do not
+        if ICMP in packet and packet.icmp.is_error:  # Only some libraries decode the packet quoted in an ICMP error.
             continue
         if ICMP not in packet:
             at = packet.ip.header_length
@@ -118,25 +119,25 @@ def corpus_packets(decoders: dict[str, Decoder]) -> tuple[list[bytes], list[byte
 def _decode_alike(decoders: dict[str, Decoder], data: bytes) -> bool:
     try:
         values = [common(read(data)) for read, common in decoders.values()]
-    except Exception:  # each library has errors of its own for packets that it cannot decode
+    except Exception:  # Each library has its own exceptions for packets that it cannot decode.
         return False
     return all(value == values[0] for value in values)
 
 
 def with_new_addresses(packets: list[bytes]) -> list[bytes]:
-    """Return the packets with addresses that no packet had before."""
+    """Return the packets with new random addresses, so that no library can use a cached address."""
     return [data[:12] + random.randbytes(8) + data[20:] for data in packets]
 
 
 def contenders() -> tuple[dict[str, Decoder], list[str]]:
-    """Return the decoders of the installed libraries, tunlab first, and the names of missing libraries."""
+    """Return the decoders of tunlab and the installed libraries by name, and the names of missing libraries."""
     absent = [name for name in PEERS if find_spec(name) is None]
     found = {name: make() for name, make in PEERS.items() if name not in absent}
     return {"tunlab": tunlab_reader(), **found}, absent
 
 
 def check_equal(decoders: dict[str, Decoder]) -> None:
-    """Raise BenchmarkError if a library reads other values, or fewer, than tunlab."""
+    """Raise BenchmarkError if a library reads other values than tunlab, or fewer values."""
     for kind, data in datagrams().items():
         wanted: tuple[Any, ...] = ()
         for name, (read, common) in decoders.items():
@@ -148,7 +149,7 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
                 )
 
 
-# Fewer repetitions for slower libraries: measurements of equal duration are disturbed equally often.
+# Slower libraries repeat less, so that all measurements take equally long and other load disturbs them equally.
 SHARE = {
     "tunlab": 1.0,
     "tunlab, parse": 1.0,
@@ -162,7 +163,7 @@ SHARE = {
 
 
 def run(*, rounds: int = 61, repeats: int = 2000) -> list[Outcome]:
-    """Return the rows. Per round tunlab decodes the datagrams `repeats` times, slower libraries fewer times."""
+    """Run the benchmark and return its rows. In each round tunlab decodes the packets `repeats` times."""
     decoders, absent = contenders()
     check_equal(decoders)
     packets, captured = corpus_packets(decoders)

@@ -1,8 +1,8 @@
-"""Readers of every datagram field for each library, and conversions of their results to a common form.
+"""Decoders for the benchmark `decode`: for each library, one function reads every field, another one converts them.
 
-The common form: version, IHL, type of service, total length, identification, flags and offset, TTL, protocol,
-checksum, addresses as bytes, IP options as (kind, data); then the fields of the transport header in wire order, TCP
-options as (kind, data); then the payload. A reader may return more fields, never fewer.
+The converted form is the same for all libraries: version, IHL, type of service, total length, identification, flags
+and offset, TTL, protocol, checksum, addresses as bytes, IP options as (kind, data); then the fields of the transport
+header in wire order, TCP options as (kind, data); then the payload. A reader may read more fields, never fewer.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ NO_OPTIONS: tuple[Any, ...] = (), None
 
 
 def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
-    """tunlab: `parse`, the headers' fields, and the options by kind and data, like dpkt.
+    """Return the decoder of tunlab. It reads options as kind and data, as dpkt does.
 
     Args:
-        typed: Decode options to objects of their own types, like scapy, instead of kind and data.
+        typed: Decode options to objects of their own types, as scapy does.
     """
     from tunlab.packet import ICMP, TCP, UDP, parse
     from tunlab.packet.address import ipv4_bytes
@@ -88,7 +88,7 @@ def tunlab_reader(*, typed: bool = False) -> tuple[Reader, Common]:
 
 
 def dpkt_reader() -> tuple[Reader, Common]:
-    """dpkt: attributes, bit fields, and `tcp.parse_opts` for both option lists (it has no walker for IP's own)."""
+    """Return the decoder of dpkt. It reads IP options with `tcp.parse_opts`, as dpkt has no function for them."""
     import dpkt
 
     IP, parse_opts = dpkt.ip.IP, dpkt.tcp.parse_opts  # noqa: N806
@@ -118,7 +118,7 @@ def dpkt_reader() -> tuple[Reader, Common]:
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, tos, length, number, rf, df, mf, offset, *rest), upper, payload = values
         if len(upper) == 11:
-            # The library has nine flag bits, as in RFC 3540; the three reserved bits are only in the combined word.
+            # dpkt has nine flag bits, as in RFC 3540. The three reserved bits are only in `_off_flags`.
             upper = (*upper[:5], upper[5] >> 9 & 7, upper[6] & 0x1FF, *upper[7:])
         return (version, ihl, tos, length, number, rf << 2 | df << 1 | mf, offset, *rest, *upper, payload)
 
@@ -126,7 +126,7 @@ def dpkt_reader() -> tuple[Reader, Common]:
 
 
 def dpkt_text_reader() -> tuple[Reader, Common]:
-    """Like `dpkt_reader`, but with both addresses as text, which tunlab and scapy always provide."""
+    """Return a decoder of dpkt that also converts both addresses to text, as tunlab and scapy always do."""
     from dpkt.utils import inet_to_str
 
     native, common = dpkt_reader()
@@ -140,7 +140,7 @@ def dpkt_text_reader() -> tuple[Reader, Common]:
 
 
 def pypacker_reader() -> tuple[Reader, Common]:
-    """pypacker: the upper layers and option lists, which it decodes when they are first touched."""
+    """Return the decoder of pypacker. It accesses each layer and option list, because pypacker decodes on access."""
     from pypacker.layer3 import icmp as layer_icmp
     from pypacker.layer3 import ip as layer_ip
     from pypacker.layer4 import tcp as layer_tcp
@@ -192,7 +192,7 @@ def pypacker_reader() -> tuple[Reader, Common]:
 
 
 def scapy_parser() -> Reader:
-    """Return scapy's parser, with `scapy.all` loaded."""
+    """Return scapy's parser for IPv4 packets. `scapy.all` is imported, because that registers all protocols."""
     from scapy.all import IP
 
     parser: Reader = IP
@@ -200,7 +200,7 @@ def scapy_parser() -> Reader:
 
 
 def scapy_reader() -> tuple[Reader, Common]:
-    """scapy: attributes, with `scapy.all` loaded, as its documentation has it; each layer looked up once."""
+    """Return the decoder of scapy. As in scapy's documentation, it imports `scapy.all` and reads attributes."""
     from socket import inet_aton
 
     from scapy.all import ICMP, IP, TCP, UDP, Raw
@@ -238,7 +238,7 @@ def scapy_reader() -> tuple[Reader, Common]:
     def common(values: Any) -> tuple[Any, ...]:
         (version, ihl, tos, length, number, flags, offset, *rest, src, dst, options), upper, payload = values
         if len(upper) == 11:
-            # scapy counts nine flags and three reserved bits.
+            # scapy has nine flag bits and three reserved bits.
             upper = (*upper[:5], upper[5], int(upper[6]), *upper[7:10], tcp_pairs(upper[10]))
         ip = [(bytes(option)[0], bytes(option)[2:]) for option in options]
         fields = version, ihl, tos, length, number, int(flags), offset, *rest, inet_aton(src), inet_aton(dst), ip

@@ -1,4 +1,4 @@
-"""A suite with workers in containers, compared with workers on the machine: start-up time and time per test.
+"""Benchmark `engines`: pytest-xdist workers in Docker containers, compared with workers on the machine.
 
 TUNLAB_ENGINES   engines to use, separated by spaces; default: local
 """
@@ -24,7 +24,7 @@ START, ADDED, SPLIT = "to the first test", "600 tests in containers / without", 
 PER_TEST = at_most(1.05)
 WORKERS = 2
 
-# Writes the time of each test report, by the controller's monotonic clock.
+# This conftest writes the time of each test report to a file, by the clock of pytest-xdist's controller.
 CONFTEST = """
 import time
 
@@ -36,19 +36,19 @@ def pytest_runtest_logreport(report):
 
 
 class Turn:
-    """A run of the suite. Collects the seconds to the first report in `starts`."""
+    """A pytest run of the suite. Each run appends the seconds from its start to the first test report to `starts`."""
 
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
-        """Prepare a run with pytest's options for the workers."""
+        """Prepare a run with these pytest options, which choose the workers."""
         self._when = folder / "when"
-        # The conftest writes to the working directory.
+        # The run must start in the folder, because the conftest writes its file to the working directory.
         start = python("-c", f"import os, sys; os.chdir({str(folder)!r}); os.execv(sys.executable, sys.argv[1:])")
         more = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest", *plugin_options())
         self._process = process([*start, *python(*more, *options)])
         self.starts: list[float] = []
 
     def __call__(self) -> float:
-        """Run the suite and return the seconds from the first report to the last."""
+        """Run the suite and return the seconds from the first test report to the last."""
         self._when.unlink(missing_ok=True)
         began = monotonic()
         self._process()
@@ -58,7 +58,7 @@ class Turn:
 
 
 def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
-    """Return the rows. Rows that need more engines than there are, are skipped."""
+    """Run the benchmark and return its rows. A row that needs more engines than available is skipped."""
     specs = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
     with TemporaryDirectory() as directory:
         folder = Path(directory)
@@ -66,7 +66,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
         (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
         (folder / "test_generated.py").write_text(TESTS.format(count=tests), encoding="utf-8")
         try:
-            for spec in specs:  # build the images before the clock starts
+            for spec in specs:  # The images are built before the measurement.
                 with Engine.connect(spec) as engine:
                     image = WorkerSetup(folder, folder).image(engine, lambda what: print(what, file=sys.stderr))
         except EngineError as error:
@@ -80,7 +80,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
             turns["on two engines"] = Turn(folder, ["--tunlab-image", image, *each])
         callables: dict[str, Callable[[], float]] = dict(turns)
         times = measure_in_turns(callables, rounds)
-    starts = {name: turn.starts[1:] for name, turn in turns.items()}  # the first round warms up
+    starts = {name: turn.starts[1:] for name, turn in turns.items()}  # The first round warms up and does not count.
     rows: list[Outcome] = [
         Row(NAME, START, median(starts["in containers"]), "s", _medians(starts)),
         Row(NAME, ADDED, ratio(times, "in containers", "without"), "×", _medians(times), PER_TEST),

@@ -1,6 +1,6 @@
-"""Creating and removing a star of hosts on one switch: tunlab, compared with Mininet (Linux bridge) and munet.
+"""Benchmark `labs`: tunlab, Mininet (with a Linux bridge) and munet create and remove hosts on one switch.
 
-Mininet kills processes by name and changes the machine it runs on. Each contender therefore runs in its own PID, mount
+Mininet kills processes by name and changes the machine that it runs on. Each tool therefore runs in its own PID, mount
 and network namespaces, with an empty /run and read-only global sysctls.
 """
 
@@ -39,8 +39,8 @@ NAME = "labs"
 ROUNDS = {2: 7, 50: 5, 500: 1}
 """Number of rounds by number of hosts. Mininet takes 20 s for 500 hosts."""
 AGAINST_MININET, UP_EACH = {50: at_least(10)}, {500: at_most(5)}
-MUNET_MAX_HOSTS = 50  # munet takes minutes for 500
-MUNET_TRIES = 5  # many runs of munet fail, because it looks for a process that has not started yet
+MUNET_MAX_HOSTS = 50  # munet takes minutes for 500 hosts.
+MUNET_TRIES = 5  # Many runs of munet fail, because it looks for a process that has not started yet.
 
 SANDBOX = """
 mount --make-rprivate /
@@ -67,8 +67,8 @@ KERNEL = {star.KERNEL!r}
 {inspect.getsource(star.memory)}
 print("memory", json.dumps(memory()), flush=True)
 """
-# The kernel frees namespaces long after their processes have ended, and creates new ones more slowly meanwhile. With a
-# limit of one namespace, a second can be created only when the kernel has freed the first and all before it.
+# The kernel frees namespaces some time after their processes have ended, and creates new ones more slowly until then.
+# It frees them in order. With a limit of one namespace, a second one can be created when all earlier ones are freed.
 WAIT_FOR_CLEANUP = """
 echo 1 >/proc/sys/user/max_net_namespaces
 unshare --net true
@@ -78,29 +78,29 @@ CLI = 'python="$1"; shift; "$python" -m tunlab up "$1" >/run/up-output; exec "$p
 
 
 class Contender:
-    """A tool that creates and removes a star of hosts.
+    """A tool that creates and removes hosts on one switch.
 
     Attributes:
-        output: The output of each run.
+        output: The output of each successful run.
         failures: Number of failed runs.
     """
 
     def __init__(self, command: list[str], *, stdin: str = "", tries: int = 1, optional: bool = False) -> None:
-        """Prepare the command.
+        """Set the command that runs the tool.
 
         Args:
-            tries: Number of runs per turn until one succeeds.
-            optional: If all tries fail, the turn returns NaN instead of raising an error.
+            tries: Maximum number of runs until one succeeds, in each call of `turn`.
+            optional: Have `turn` return NaN if all runs fail, instead of raising an error.
         """
         self._command, self._stdin, self._tries, self._optional = command, stdin, tries, optional
         self.output: list[str] = []
         self.failures = 0
 
     def turn(self) -> float:
-        """Run the tool once and return the seconds for the whole process.
+        """Run the tool until a run succeeds, and return the seconds of that run, from start to end of the process.
 
         Raises:
-            BenchmarkError: All tries failed.
+            BenchmarkError: All runs failed.
         """
         for _ in range(self._tries):
             wait_for_cleanup()
@@ -125,13 +125,13 @@ def wait_for_cleanup() -> None:
 
 
 def in_sandbox(script: str, *arguments: str) -> list[str]:
-    """Return the command that runs a shell script in its own namespaces."""
+    """Return the command that runs a shell script in its own mount, network and PID namespaces."""
     isolation = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     return [*isolation, "sh", "-ec", SANDBOX + script, "sh", *arguments]
 
 
 def run(*, rounds: Mapping[int, int] = ROUNDS) -> list[Outcome]:
-    """Return the rows for each number of hosts."""
+    """Run the benchmark and return its rows. `rounds` maps a number of hosts to the number of rounds."""
     for program in ("unshare", "ip"):
         if shutil.which(program) is None:
             raise BenchmarkError(f"{program} is not installed; install util-linux and iproute2")
@@ -169,7 +169,7 @@ class _Star:
             )
 
     def rows(self) -> list[Outcome]:
-        """Measure all contenders and return the rows."""
+        """Measure all tools and return the rows of the result table."""
         turns = {name: each.turn for name, each in self.contenders.items()}
         times = measure_in_turns({**turns, "measured": self.measured.turn}, self.rounds, warm_up=False)
         seen = [json.loads(output.splitlines()[-1]) for output in self.measured.output]
@@ -220,7 +220,7 @@ class _Star:
 
 
 def _munet(program: str, directory: Path, hosts: int) -> Contender:
-    """Return munet with one bridge; it exits when the topology is up."""
+    """Return the contender munet. It connects the hosts to one bridge and exits when the topology is up."""
     nodes = [{"name": f"h{number}", "connections": ["net0"]} for number in range(1, hosts + 1)]
     topology = {"version": 1, "topology": {"networks": [{"name": "net0", "ip": "10.0.0.0/16"}], "nodes": nodes}}
     file = directory / f"munet{hosts}.json"
@@ -231,7 +231,7 @@ def _munet(program: str, directory: Path, hosts: int) -> Contender:
 
 
 def _completed(output: str) -> float:
-    """Return the seconds that mn prints: from after its imports to its end."""
+    """Return the seconds that Mininet's program mn prints: from the end of its imports to its end."""
     match = re.search(r"completed in ([\d.]+) seconds", output)
     if match is None:
         raise BenchmarkError(f"mn did not print its time: {output[-500:]}")

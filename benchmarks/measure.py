@@ -1,7 +1,7 @@
-"""Measure several contenders in turns, so that other load on the machine affects all of them alike.
+"""Measurements of several tools in turns, so that other load on the machine affects all of them equally.
 
-Results are medians of the ratios within each round: single times vary by a factor of two, between runs and when the
-machine has other work.
+In each round every tool runs once. A result is the median over the rounds of the ratio of two times, because single
+times vary by a factor of two when the machine has other work.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from tunlab.errors import TunlabError
 
 
 class BenchmarkError(TunlabError):
-    """A benchmark that cannot run, or whose contenders do different work."""
+    """A benchmark that cannot run, or that compares tools which do different work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """An inclusive bound on a row's value: a minimum if `at_least`, else a maximum."""
+    """A goal for a measured value: `bound` is the minimum if `at_least` is True, else the maximum."""
 
     bound: float
     at_least: bool
@@ -38,25 +38,26 @@ class Goal:
 
 
 def at_least(bound: float) -> Goal:
-    """Return the goal of a minimum."""
+    """Return the goal that a value is at least `bound`."""
     return Goal(bound, at_least=True)
 
 
 def at_most(bound: float) -> Goal:
-    """Return the goal of a maximum."""
+    """Return the goal that a value is at most `bound`."""
     return Goal(bound, at_least=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the result table.
+    """One line of the result table: a measured value.
 
     Attributes:
+        benchmark: Name of the benchmark.
         measure: Description of the measured value.
         value: The value, in `unit`.
         unit: "×" for a ratio, "ms", "s" or "KiB".
-        detail: The medians from which the value was computed.
-        goal: The goal, or None.
+        detail: The median times from which the value was computed.
+        goal: The goal for the value, or None.
     """
 
     benchmark: str
@@ -68,17 +69,17 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        """True if the goal is met, None if there is no goal."""
+        """True if the value meets its goal, None if it has no goal."""
         return None if self.goal is None else self.goal.is_met_by(self.value)
 
     def to_dict(self) -> dict[str, object]:
-        """Return the row as dictionaries and numbers, for JSON."""
+        """Return the row as data for JSON."""
         return {**asdict(self), "met": self.met}
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A row that cannot be measured on this machine, with the reason."""
+    """A line of the result table for a value that cannot be measured on this machine, with the reason."""
 
     benchmark: str
     measure: str
@@ -91,12 +92,12 @@ Outcome = Row | Skipped
 def measure_in_turns(
     turns: Mapping[str, Callable[[], float]], rounds: int, *, rotate: bool = True, warm_up: bool = True
 ) -> dict[str, list[float]]:
-    """Call each function once per round and return the seconds that it reports, by its name.
+    """Call each function once per round. Return the list of seconds that each function returned, by name.
 
     Args:
-        turns: Functions that do their work and return the seconds it took.
+        turns: Functions by name. Each does its work and returns how many seconds the work took.
         rounds: Number of rounds that count.
-        rotate: Start each round with the next function, so that none is always first.
+        rotate: Start each round with the next function, so that no function is always first.
         warm_up: Run an additional first round that does not count.
     """
     names = list(turns)
@@ -113,7 +114,7 @@ def measure_in_turns(
 
 @contextmanager
 def _imports_frozen() -> Iterator[None]:
-    # The garbage collector stays on, as it does for users, but skips the objects that peers created by being imported.
+    # The garbage collector stays on, as for users, but it skips the objects of modules that are imported so far.
     gc.collect()
     gc.freeze()
     try:
@@ -126,7 +127,9 @@ def repeat(work: Callable[[], object], count: int, clock: Callable[[], float] = 
     """Return a function that calls `work` `count` times and returns the seconds per call.
 
     Args:
-        clock: `time.thread_time` for pure computation; it excludes the time of other processes.
+        work: The function to measure.
+        count: Number of calls.
+        clock: Clock in seconds. `time.thread_time` leaves out the time in which other processes ran.
     """
 
     def turn() -> float:
@@ -139,26 +142,29 @@ def repeat(work: Callable[[], object], count: int, clock: Callable[[], float] = 
 
 
 def ratio(times: Mapping[str, Sequence[float]], upper: str, lower: str) -> float:
-    """Return the median over the rounds of the time of `upper` divided by that of `lower`."""
+    """Return the median, over all rounds, of the time of `upper` divided by the time of `lower`."""
     return median(one / other for one, other in zip(times[upper], times[lower], strict=True))
 
 
 def format_medians(times: Mapping[str, Sequence[float]], names: Sequence[str], unit: str = "µs") -> str:
-    """Return the medians as text: "tunlab 3.4 µs, dpkt 9.9 µs"."""
+    """Return the median times of the named tools as text: "tunlab 3.4 µs, dpkt 9.9 µs"."""
     factor = {"s": 1.0, "ms": 1e3, "µs": 1e6, "ns": 1e9}[unit]
     return ", ".join(f"{name} {median(times[name]) * factor:.3g} {unit}" for name in names)
 
 
 def python_environment() -> dict[str, str]:
-    """Return an environment in which Python imports this tunlab, without variables of pytest, coverage and tunlab."""
+    """Return environment variables for a Python process: those of this process, without settings for test tools.
+
+    PYTHONPATH is set so that the process imports the same tunlab as this one.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COV_", "TUNLAB_"))}
     return {**kept, "PYTHONPATH": str(Path(tunlab.__file__).parents[1])}
 
 
 def process(command: Sequence[str], **more: str) -> Callable[[], float]:
-    """Return a function that runs a program and returns the seconds it took.
+    """Return a function that runs a command and returns how many seconds it took.
 
-    The function raises BenchmarkError if the program fails.
+    The function raises BenchmarkError if the command fails. `more` are additional environment variables.
     """
     environment = {**python_environment(), **more}
 
@@ -175,5 +181,5 @@ def process(command: Sequence[str], **more: str) -> Callable[[], float]:
 
 
 def python(*arguments: str) -> list[str]:
-    """Return the command that runs this Python with the given arguments."""
+    """Return the command that runs this Python interpreter with the given arguments."""
     return [sys.executable, *arguments]

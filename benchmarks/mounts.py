@@ -1,4 +1,4 @@
-"""A thread with its own mount namespace, whose mounts no other process sees."""
+"""A thread in its own mount namespace, so that no other process sees its mounts."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 @contextmanager
 def private_run() -> Iterator[Callable[[Callable[[], T]], T]]:
-    """Yield a function that calls another one in a thread with its own, empty /run, where its programs run as well.
+    """Yield a function that calls its argument in a thread with a private, empty /run.
 
-    `ip netns add` and `tunlab up` mount below /run.
+    Benchmarks need this because `ip netns add` and `tunlab up` mount below /run.
 
     Raises:
         BenchmarkError: CAP_SYS_ADMIN is missing.

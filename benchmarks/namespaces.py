@@ -1,4 +1,4 @@
-"""Creating and removing a namespace with a TUN: tunlab, compared with `ip` and with hand-packed netlink."""
+"""Benchmark `namespaces`: tunlab, `ip` commands and raw netlink create and remove a namespace with a TUN device."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tunlab.traffic import Tun
 NAME = "namespaces"
 BY_IP, BY_HAND = at_most(1 / 3), at_most(2)
 
-# One `ip` process per step, as in common scripts. They leave IPv6 on and do not set the MTU, which the others do.
+# Each step is an `ip` process, as in common scripts. tunlab and raw netlink also set the MTU and turn IPv6 off.
 COMMANDS = """
 ip netns add bench
 ip -n bench link set lo up
@@ -47,12 +47,12 @@ ip netns del bench
 
 
 def by_tunlab() -> None:
-    """Create and close a TUN as the `tun` fixture does."""
+    """Create and close a TUN device in a new namespace, as the fixture `tun` does."""
     Tun.create().close()
 
 
 def run(*, rounds: int = 15, repeats: int = 20) -> list[Outcome]:
-    """Return the rows. Each turn creates and removes `repeats` namespaces, a quarter as many with `ip`."""
+    """Run the benchmark and return its rows. Each turn creates `repeats` namespaces, or a quarter as many with `ip`."""
     turns: dict[str, Callable[[], float]] = {
         "tunlab": repeat(by_tunlab, repeats),
         "by hand": repeat(namespace_by_hand, repeats),

@@ -1,6 +1,6 @@
-"""The lower bound for creating a namespace with a TUN: system calls and hand-packed netlink, without checks.
+"""The fastest way to create a namespace with a TUN device: system calls and netlink messages, without any checks.
 
-The result is that of `Tun.create()`, except that of the sysctls only disable_ipv6 is set.
+The result is the same as that of `Tun.create()`, except that the only sysctl set is disable_ipv6.
 Source: netlink(7), rtnetlink(7), <linux/if_link.h>, <linux/if_addr.h>, <linux/if_tun.h>.
 """
 
@@ -47,7 +47,7 @@ def _make() -> list[int]:
         os.write(sysctl, b"1")
         os.close(sysctl)
     except OSError as error:
-        if error.errno != errno.EROFS:  # an unprivileged container would need a mount for it
+        if error.errno != errno.EROFS:  # /proc/sys is read-only in a container without privileges.
             raise
         write_sysctls([("net.ipv6.conf.all.disable_ipv6", 1)])
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE) as netlink:
@@ -76,7 +76,7 @@ def _make() -> list[int]:
 
 
 def namespace_by_hand() -> None:
-    """Create the namespace in a temporary thread, and release it.
+    """Create a namespace with a TUN device in a temporary thread, and remove it.
 
     Raises:
         OSError: The kernel refused an operation.

@@ -1,4 +1,4 @@
-/* The lower bound for reading a TUN: a loop of read(2) until it would block. */
+/* The fastest way to read a TUN: call read(2) until it would block. */
 #include <unistd.h>
 
 /* Return the number of packets read from the non-blocking descriptor fd, and add their bytes to *bytes. */

@@ -1,4 +1,4 @@
-"""Reading a full TUN queue: tunlab's reader, compared with a loop of read(2) in C."""
+"""Benchmark `reader`: tunlab and a loop of read(2) in C read all packets from the queue of a TUN device."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Drain = Callable[[TunDevice], tuple[int, int]]
 
 @contextmanager
 def c_drain() -> Iterator[Drain]:
-    """Compile reader.c and yield its function.
+    """Compile reader.c and yield its function, which empties the queue of a TUN device.
 
     Raises:
         BenchmarkError: There is no C compiler.
@@ -53,13 +53,13 @@ def c_drain() -> Iterator[Drain]:
 
 
 def read_all(device: TunDevice) -> tuple[int, int]:
-    """Empty the queue with `read_all`, which keeps each packet as bytes."""
+    """Empty the queue with `TunDevice.read_all`. Return the numbers of packets and of bytes."""
     packets = device.read_all()
     return len(packets), len(packets[0]) * len(packets)
 
 
 def run(*, rounds: int = 41, packets: int = 4000) -> list[Outcome]:
-    """Return the rows. Each turn fills the queue with packets of 84 bytes and times reading them."""
+    """Run the benchmark and return its rows. Each turn fills the queue with packets of 84 bytes and reads them."""
     packet = build(IPv4(src="10.1.2.1", dst="10.1.2.2"), ICMP.echo_request(1, 1), bytes(56))
     with (
         c_drain() as in_c,
@@ -73,7 +73,7 @@ def run(*, rounds: int = 41, packets: int = 4000) -> list[Outcome]:
                 def fill_and_drain() -> float:
                     for _ in range(packets):
                         sender.send(packet)
-                    start = thread_time()  # excludes the time of other processes
+                    start = thread_time()  # This clock leaves out the time in which other processes ran.
                     count, size = drain(device)
                     took = thread_time() - start
                     if (count, size) != (packets, packets * len(packet)):

@@ -1,4 +1,4 @@
-"""Create and remove a star of hosts on one switch with tunlab. benchmarks.labs runs this module as a process.
+"""A program of the benchmark `labs`: it creates a lab of hosts on one switch with tunlab, and removes the lab.
 
 `python -m benchmarks.star HOSTS` prints one line of JSON. With `--look`, the line has the seconds for `up` and `down`,
 without imports, and the bytes of memory that the lab uses.
@@ -18,19 +18,19 @@ KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "Percpu")
 
 
 def star(hosts: int) -> str:
-    """Return a lab file with hosts on one bridge, each with an address."""
+    """Return the text of a lab file with this number of hosts on one bridge, each with an address."""
     names = [f"h{number}" for number in range(1, hosts + 1)]
     nodes = "".join(f"{name} = {{}}\n" for name in names)
     return f'name = "star"\n\n[nodes]\n{nodes}\n[[links]]\nends = {json.dumps(names)}\nsubnet = "10.0.0.0/16"\n'
 
 
 def memory() -> dict[str, int]:
-    """Return the bytes used by all visible processes (proportional set size) and by the kernel."""
+    """Return the bytes of memory used by all visible processes (proportional set size) and by the kernel."""
     taken = 0
     for rollup in Path("/proc").glob("[0-9]*/smaps_rollup"):
         try:
             text = rollup.read_text(encoding="ascii")
-        except OSError:  # the process has ended or is a kernel thread
+        except OSError:  # The process has ended, or it is a kernel thread.
             continue
         taken += sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
     counted = re.findall(r"^(\w+): +(\d+) kB", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
@@ -38,13 +38,13 @@ def memory() -> dict[str, int]:
 
 
 def main(hosts: int, *, look: bool) -> None:
-    """Create the star, measure it with `look`, remove it, and print the result."""
+    """Create and remove the lab, and print one line of JSON. Measure time and memory if `look` is True."""
     text = star(hosts)
     if not look:
         up(text)()
         print("{}")
         return
-    up(star(2))()  # the imports that happen on first use
+    up(star(2))()  # This first lab imports the modules that tunlab imports on first use.
     before, start = memory(), perf_counter()
     down = up(text)
     up_took = perf_counter() - start
@@ -55,7 +55,7 @@ def main(hosts: int, *, look: bool) -> None:
 
 
 def up(text: str) -> Callable[[], None]:
-    """Create the lab from its text and return a function that removes it."""
+    """Create a lab from the text of a lab file, and return a function that removes it."""
     from tunlab.lab import Lab
 
     return Lab.from_text(text).start().close

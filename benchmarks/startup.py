@@ -1,6 +1,6 @@
-"""Start-up times of new processes: imports, `tunlab --help`, a lab up and down, pytest with the unused plugin.
+"""Benchmark `startup`: times of new processes for imports, `tunlab --help`, a lab, and pytest with tunlab's plugin.
 
-Byte code is compiled and files are in the page cache.
+In all measurements the byte code is compiled and the files are in the page cache.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ IMPORT, HELP = at_most(40), at_most(150)
 
 
 def run(*, rounds: int = 15) -> list[Outcome]:
-    """Return the rows. Each turn runs one process."""
+    """Run the benchmark and return its rows. Each turn runs one process."""
     with TemporaryDirectory() as directory, private_run() as call_in_private_run:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         Path(directory, "test_nothing.py").write_text("def test_nothing():\n    pass\n", encoding="utf-8")

@@ -1,7 +1,7 @@
-"""A typical suite: 200 tests, each with its own TUN and namespace, with two pytest-xdist workers.
+"""Benchmark `suite`: 200 tests, each with its own namespace and TUN device, run by two pytest-xdist workers.
 
-The second row is the cost of recordings, drop reasons and leak checks for passing tests: the same tests in one process,
-with and without them, from the first setup to the last teardown.
+The second row is the cost of recordings, drop reasons and leak checks for passing tests. It compares the same tests in
+one process with and without them, from the first setup to the last teardown.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def test_the_kernel_answers(tun, number):
 
 
 def plugin_options() -> list[str]:
-    """Return the options that load the plugin if tunlab is importable but not installed."""
+    """Return the pytest options that load tunlab's plugin if tunlab is importable but not installed."""
     installed = {each.value for each in entry_points(group="pytest11")}
     return [] if "tunlab.pytest_plugin" in installed else ["-p", "tunlab.pytest_plugin"]
 
 
 def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
-    """Return the rows. Empty tests show the time that pytest itself takes."""
+    """Run the benchmark and return its rows. Empty tests show how much time pytest itself takes."""
     with TemporaryDirectory() as directory:
         Path(directory, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
         file = Path(directory, "test_generated.py")
@@ -70,7 +70,7 @@ def run(*, rounds: int = 5, tests: int = 200) -> list[Outcome]:
 
 
 def _timed(directory: str, arguments: list[str]) -> Callable[[], float]:
-    """Return a function that runs pytest and returns the seconds measured by STOPWATCH."""
+    """Return a function that runs pytest and returns the seconds from its first test to its end."""
     run, shown = process(python("-m", "pytest", *arguments)), Path(directory, "took")
 
     def turn() -> float:

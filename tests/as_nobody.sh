@@ -1,13 +1,13 @@
 #!/bin/sh
 # as_nobody.sh MODE WORK OPEN… -- COMMAND…: run COMMAND as an unprivileged user without any capability.
 #
-# To be started by `unshare --mount`: in that mount namespace, and nowhere else, /dev/net/tun has the mode MODE, the
-# directory WORK is the user's own, at /mnt/work, and each directory OPEN can be reached where it is, though directories
-# above it may be closed to others.
+# `unshare --mount` must start this script, so that the machine does not change. In the new mount namespace /dev/net/tun
+# has the mode MODE, the user owns the directory WORK at /mnt/work, and can reach each directory OPEN even if a directory
+# above it is closed to other users.
 set -eu
 mode=$1 work=$2
 shift 2
-# A container's runtime masks parts of /proc, and a user namespace may then not mount its own: as on a machine.
+# In a container, parts of /proc are masked, and then a user namespace may not mount its own /proc. This mounts all of it.
 [ -w /proc/sys/net/ipv4/ip_forward ] || mount -t proc none /proc
 mount -t tmpfs -o mode=0755 none /mnt
 mknod -m "$mode" /mnt/tun c 10 200
@@ -31,11 +31,11 @@ for each in $kept; do
     while [ "$above" != / ]; do
         above=$(dirname "$above")
         case $(stat -c %a "$above") in
-            *[1357]) ;;                                       # others may enter it
+            *[1357]) ;;                                       # Other users may enter this directory.
             *) mount -t tmpfs -o mode=0755 none "$above" ;;
         esac
     done
-    if [ ! -d "$path" ] || [ -z "$(ls -A "$path")" ]; then    # it was hidden by what was mounted above it
+    if [ ! -d "$path" ] || [ -z "$(ls -A "$path")" ]; then    # A mount above hides this directory.
         mkdir -p "$path"
         mount --bind "/mnt/kept/${each%%:*}" "$path"
     fi

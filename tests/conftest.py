@@ -1,4 +1,4 @@
-"""Fixtures for all tests, and checks that tests leave nothing behind."""
+"""Fixtures for all tests, and checks that each test closes its resources and does not change the machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tunlab.pytest_plugin.packet_recorder import recorder_key, session_descripto
 
 
 def pytest_configure(config):
-    """Handle SIGINT: a shell starts background jobs with SIGINT ignored, and children would inherit that."""
+    """Restore Python's SIGINT handler: shells start background jobs with SIGINT ignored, and programs inherit this."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -43,13 +43,13 @@ VOLATILE = (
 
 
 def snapshot():
-    """Return the network configuration of the calling thread's namespace."""
+    """Return the network configuration (links, routes, sysctls …) of the calling thread's namespace."""
     sysctls = {}
     for file in Path("/proc/sys").rglob("*"):
         if file.is_file() and file.name not in VOLATILE and file.parent.name not in ("random", "quota"):
             try:
                 sysctls[str(file)] = file.read_bytes()
-            except OSError:  # write-only, or an unset secret
+            except OSError:  # The sysctl is write-only, or it is a secret that is not set.
                 continue
     with Netns.current() as netns, Rtnl(netns) as rtnl:
         links = [(link.index, link.name, link.flags, link.mtu, link.txqueuelen, link.master) for link in rtnl.links()]
@@ -65,7 +65,7 @@ def snapshot():
 
 
 def ruleset_generation():
-    """Return nf_tables' ruleset generation, which every change increments; None if the kernel has no nf_tables."""
+    """Return the number of changes to the nftables rules; None if the kernel has no nftables support."""
     request = struct.pack("=IHHIIBBH", 20, NFT_MSG_GETGEN, NLM_F_REQUEST, 1, 0, 0, 0, 0)
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as netlink:
@@ -77,19 +77,19 @@ def ruleset_generation():
     return answer[24 : 20 + attribute[0]] if kind != NLMSG_ERROR else None
 
 
-NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR = 12, 1, 2  # <linux/netlink.h>
-NFT_MSG_GETGEN = 10 << 8 | 16  # <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>
+NETLINK_NETFILTER, NLM_F_REQUEST, NLMSG_ERROR = 12, 1, 2  # Source: <linux/netlink.h>
+NFT_MSG_GETGEN = 10 << 8 | 16  # Source: <linux/netfilter/nfnetlink.h>, <linux/netfilter/nf_tables.h>
 
 
 @pytest.fixture(scope="session")
 def machine():
-    """Function that returns the network configuration of the calling thread's namespace."""
+    """Return a function that returns the network configuration of the calling thread's namespace."""
     return snapshot
 
 
 @pytest.fixture(scope="session", autouse=True)
 def check_machine_is_unchanged():
-    """Assert that the whole run, in each worker, changes no network configuration of the machine."""
+    """Assert that the whole test run does not change the machine's network configuration."""
     before = snapshot()
     yield
     after = snapshot()
@@ -97,7 +97,7 @@ def check_machine_is_unchanged():
 
 
 def open_resources(item):
-    """Return the open descriptors, children and threads, without those that tunlab keeps open for the whole run."""
+    """Return open file descriptors, child processes and threads, except those that tunlab keeps for the whole run."""
     resources = ResourceSnapshot.take()
     known = item.stash[recorder_key].descriptors() if recorder_key in item.stash else session_descriptors()
     resources.descriptors = {each for each in resources.descriptors if each[0] not in known}
@@ -107,9 +107,9 @@ def open_resources(item):
 
 @pytest.fixture(autouse=True)
 def check_for_leaks(request):
-    """Assert that each test leaves exactly the descriptors, threads and child processes that were there before.
+    """Assert that a test leaves no open file descriptor, thread or child process.
 
-    The plugin's own check covers only network resources of tests that use its fixtures.
+    The leak check of tunlab's pytest plugin covers only network resources, in tests that use its fixtures.
     """
     before = open_resources(request.node)
     yield
@@ -118,7 +118,7 @@ def check_for_leaks(request):
 
 @pytest.fixture(scope="session")
 def need():
-    """Function that returns a program's path. A missing program fails the test: a skip would hide the gap."""
+    """Return a function that returns the path of a program. If the program is missing, the test fails."""
 
     def find(program: str) -> str:
         # On Debian, sbin is not in an unprivileged user's PATH.
@@ -132,7 +132,7 @@ def need():
 
 @pytest.fixture
 def pytester(pytester, monkeypatch):
-    """pytest's fixture, without Hypothesis's plugin in nested runs: loading it takes longer than the rest."""
+    """Return pytest's `pytester`, which then runs pytest without Hypothesis's plugin, because that loads slowly."""
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     return pytester
 
@@ -143,8 +143,8 @@ ENGINE_SPECS = os.environ.get("TUNLAB_ENGINES", "").split() or ["local"]
 
 @cache
 def engine_problem():
-    """Return why the tests marked `docker` cannot run; "" if every engine answers. Cached for the process."""
-    from tunlab.engines.connection.engine import Engine  # only here: it is slow to load
+    """Return why the tests marked `docker` cannot run; "" if every engine answers. The result is cached."""
+    from tunlab.engines.connection.engine import Engine  # Imported here because this import is slow.
     from tunlab.errors import EngineError
 
     try:
@@ -157,9 +157,9 @@ def engine_problem():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    """Skip the tests marked `docker` if no engine answers, or fail them if CI is set.
+    """Skip the tests marked `docker` if a Docker Engine does not answer; fail them if CI is set.
 
-    All skips come from one line with one reason, so pytest's summary shows them in one line.
+    All skips have the same reason and line, so pytest's summary shows them as one line.
     """
     marked = item.get_closest_marker("docker") is not None
     if not marked and "engine_specs" in item.fixturenames:
@@ -173,13 +173,13 @@ def pytest_runtest_setup(item):
 
 @pytest.fixture(scope="session")
 def engine_specs():
-    """The specs of the Docker Engines. Fixtures that use an engine request it, so that unmarked tests fail."""
+    """Return the addresses of the Docker Engines. A test that uses them must be marked `docker`."""
     return ENGINE_SPECS
 
 
 @pytest.fixture
 def engine(engine_specs):
-    """The default Docker Engine."""
+    """Yield a connection to the default Docker Engine."""
     from tunlab.engines.connection.engine import Engine
 
     with Engine.connect() as connected:
@@ -188,7 +188,7 @@ def engine(engine_specs):
 
 @pytest.fixture
 def run_directory(request, tmp_path, monkeypatch):
-    """Directory of this test's labs. Afterwards all are taken down, and no mount or file may remain."""
+    """Yield the directory of this test's labs. Teardown removes the labs and asserts that no mount or file remains."""
     directory = tmp_path / getattr(request.module, "BELOW", "") / "run"
     monkeypatch.setenv("TUNLAB_RUN", str(directory))
     monkeypatch.delenv("TUNLAB_LAB", raising=False)
@@ -201,28 +201,29 @@ def run_directory(request, tmp_path, monkeypatch):
 
 @pytest.fixture
 def without_capabilities(need):
-    """Command prefix that runs a program as root without any capability."""
+    """Return a command prefix that runs a program as root without any capability."""
     return (need("setpriv"), "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all")
 
 
 @pytest.fixture
 def without_tun_node(need):
-    """Command prefix that runs a program in a mount namespace where /dev/net is empty."""
+    """Return a command prefix that runs a program in a mount namespace where /dev/net is empty."""
     return (need("unshare"), "--mount", "sh", "-ec", 'mount -t tmpfs none /dev/net; exec "$@"', "sh")
 
 
 @pytest.fixture
 def with_whole_proc(need):
-    """Command prefix that runs a program in a mount namespace whose /proc is writable, as outside a container."""
+    """Return a command prefix that runs a program with a writable /proc, which containers do not have."""
     whole = '[ -w /proc/sys/net/ipv4/ip_forward ] || mount -t proc none /proc; exec "$@"'
     return (need("unshare"), "--mount", "sh", "-ec", whole, "sh")
 
 
 @pytest.fixture
 def as_nobody(need, tmp_path):
-    """Function that returns a command prefix: an unprivileged user, and a /dev/net/tun with the given mode.
+    """Return a function that returns a command prefix to run a program as the user nobody.
 
-    It uses a mount namespace (see as_nobody.sh), so the machine's own device node does not change.
+    The program has a /dev/net/tun with the given mode. It is in a mount namespace (see as_nobody.sh), so the machine's
+    own device node does not change.
     """
 
     def prefix(mode: str = "666", work: Path = tmp_path) -> tuple[str, ...]:

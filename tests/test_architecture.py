@@ -1,4 +1,4 @@
-"""Rules of the code: light imports, small files with a docstring, no catch-all modules, no sleeps."""
+"""Rules of the code: fast imports, small files with a docstring, no catch-all modules, no calls of sleep."""
 
 import ast
 import subprocess
@@ -25,7 +25,7 @@ class TestImports:
             ("import tunlab.cli", ("pyroute2", "docker", "pytest", "tunlab.kernel.network.rtnl")),
         ],
     )
-    def test_import_does_not_load_heavy_modules(self, statement, absent):
+    def test_import_of_tunlab_does_not_load_heavy_modules(self, statement, absent):
         check = f"import sys; {statement}; print(sorted(set({absent!r}) & set(sys.modules)))"
         shown = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True).stdout
         assert shown == "[]\n"
@@ -33,12 +33,12 @@ class TestImports:
 
 class TestFiles:
     @pytest.mark.parametrize("module", MODULES, ids=str)
-    def test_module_has_a_docstring(self, module):
+    def test_every_module_has_a_docstring(self, module):
         source = ast.parse((PACKAGE / module).read_text())
         assert (ast.get_docstring(source) or "").split("\n")[0].strip()
 
     @pytest.mark.parametrize("module", MODULES, ids=str)
-    def test_module_is_at_most_400_lines_and_not_a_catch_all(self, module):
+    def test_every_module_has_at_most_400_lines_and_no_catch_all_name(self, module):
         assert len((PACKAGE / module).read_text().splitlines()) <= 400
         assert module.stem not in CATCH_ALL_NAMES
 

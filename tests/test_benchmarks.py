@@ -1,4 +1,4 @@
-"""The benchmarks run, check that contenders do equal work, and print their rows. No test depends on speed."""
+"""Tests that the benchmarks run, compare equal work, and print their rows. No test depends on speed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmarks.__main__ import main, report, table
 from benchmarks.measure import BenchmarkError, Row, Skipped, at_least, at_most, measure_in_turns, process, ratio, repeat
 
 READERS = {"tunlab": decoders.tunlab_reader, **decode.PEERS}
-# scapy is in the test extra, so its absence is a failure. The others are only in the bench extra.
+# A missing scapy is a failure, because the extra "test" installs it. Only the extra "bench" installs the others.
 INSTALLED = [name for name in READERS if name in ("tunlab", "scapy") or find_spec(name)]
 
 
@@ -25,7 +25,7 @@ def rows(outcomes):
 
 
 class TestMeasure:
-    def test_turns_rotate_and_warm_up_does_not_count(self):
+    def test_measure_in_turns_rotates_order_and_ignores_warm_up(self):
         order = []
 
         def turn(name):
@@ -35,18 +35,18 @@ class TestMeasure:
         assert order == ["a", "b", "b", "a", "a", "b", "b", "a"]
         assert times == {"a": [4.0, 5.0, 8.0], "b": [3.0, 6.0, 7.0]}
 
-    def test_turns_without_rotation_keep_order(self):
+    def test_measure_in_turns_without_rotation_keeps_order(self):
         order = []
         measure_in_turns({name: lambda name=name: order.append(name) or 0.0 for name in "ab"}, 1, rotate=False)
         assert order == ["a", "b", "a", "b"]
 
-    def test_turns_without_warm_up_count_every_round(self):
+    def test_measure_in_turns_without_warm_up_counts_every_round(self):
         assert measure_in_turns({"a": lambda: 1.0}, 2, warm_up=False) == {"a": [1.0, 1.0]}
 
-    def test_ratio_is_median_of_rounds(self):
+    def test_ratio_is_median_of_ratios_in_each_round(self):
         assert ratio({"slow": [4.0, 60.0, 10.0], "fast": [2.0, 10.0, 5.0]}, "slow", "fast") == 2.0
 
-    def test_repeat_returns_time_per_call(self):
+    def test_repeat_returns_seconds_per_call(self):
         clock = iter((10.0, 16.0))
         done = []
         assert repeat(lambda: done.append(1), 3, lambda: next(clock))() == 2.0
@@ -62,28 +62,28 @@ class TestMeasure:
             (None, 1.0, None),
         ],
     )
-    def test_goal_includes_its_bound(self, goal, value, met):
+    def test_goal_is_met_at_its_bound(self, goal, value, met):
         assert Row("x", "y", value, "×", goal=goal).met is met
 
-    def test_process_failure_raises_error_with_output(self):
+    def test_process_that_fails_raises_error_with_its_output(self):
         with pytest.raises(BenchmarkError, match="exited with 3: no such luck"):
             process(["sh", "-c", "echo no such luck >&2; exit 3"])()
 
 
 class TestDecode:
     @pytest.mark.parametrize("name", INSTALLED)
-    def test_library_decodes_same_values_as_tunlab(self, name):
+    def test_each_library_decodes_same_values_as_tunlab(self, name):
         mine, theirs = decoders.tunlab_reader(), READERS[name]()
         decode.check_equal({"tunlab": mine, name: theirs})
         for data in decode.datagrams().values():
             assert theirs[1](theirs[0](data)) == mine[1](mine[0](data))
 
-    def test_check_equal_rejects_missing_values(self):
+    def test_check_equal_library_with_missing_values_raises(self):
         read, common = decoders.tunlab_reader()
         with pytest.raises(BenchmarkError, match=r"lazy reads .* Change the readers"):
             decode.check_equal({"tunlab": (read, common), "lazy": (read, lambda values: common(values)[:-1])})
 
-    def test_corpus_packets_are_decoded_alike_by_all_libraries(self):
+    def test_corpus_packets_are_decoded_equally_by_all_libraries(self):
         if not os.environ.get("TUNLAB_CORPUS"):
             pytest.skip("the corpus is not part of the project. Set TUNLAB_CORPUS to its folder")
         decoders_by_name = {name: READERS[name]() for name in INSTALLED}
@@ -92,18 +92,18 @@ class TestDecode:
         for read, common in decoders_by_name.values():
             assert packets[0][12:16] in common(read(packets[0]))
 
-    def test_new_addresses_change_nothing_else(self):
+    def test_with_new_addresses_changes_only_the_addresses(self):
         packets = list(decode.datagrams().values())
         changed = decode.with_new_addresses(packets)
         assert all(new[:12] + old[12:20] + new[20:] == old for old, new in zip(packets, changed, strict=True))
         assert all(new != old for old, new in zip(packets, changed, strict=True))
 
-    def test_datagrams_have_sizes_in_readme(self):
+    def test_datagrams_have_the_sizes_in_benchmarks_readme(self):
         sizes = {kind: len(data) for kind, data in decode.datagrams().items()}
         assert sizes == {"ICMP echo": 84, "TCP SYN": 60, "TCP 1460": 1500, "UDP 200": 228, "UDP options": 76}
 
     @pytest.mark.slow
-    def test_decode_has_row_for_every_peer(self):
+    def test_decode_benchmark_has_row_for_every_library(self):
         outcomes = decode.run(rounds=1, repeats=1)
         measures = " ".join(outcome.measure for outcome in outcomes)
         assert all(peer in measures for peer in decode.PEERS)
@@ -113,7 +113,7 @@ class TestDecode:
         ]
 
 
-def test_reader_has_two_rows(need):
+def test_reader_benchmark_has_two_rows(need):
     need("gcc")
     kept, counted = rows(reader.run(rounds=1, packets=50))
     assert (kept.goal, counted.goal) == (reader.KEPT, reader.COUNTED)
@@ -121,13 +121,13 @@ def test_reader_has_two_rows(need):
     assert counted.value > 0
 
 
-def test_reader_without_compiler_says_what_to_install(monkeypatch):
+def test_reader_benchmark_without_compiler_error_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(BenchmarkError, match="install gcc"), reader.c_drain():
         pass
 
 
-def test_namespaces_has_three_rows(need):
+def test_namespaces_benchmark_has_three_rows(need):
     need("ip")
     found = rows(namespaces.run(rounds=1, repeats=1))
     assert [row.goal for row in found] == [namespaces.BY_HAND, namespaces.BY_IP, None]
@@ -145,14 +145,14 @@ def test_benchmarks_without_capabilities_print_errors_without_traceback(without_
 
 
 @pytest.mark.slow
-def test_startup_has_five_rows():
+def test_startup_benchmark_has_five_rows():
     found = rows(startup.run(rounds=1))
     assert [row.goal for row in found] == [startup.IMPORT, None, startup.HELP, None, None]
     assert {row.unit for row in found} == {"ms"}
 
 
 @pytest.mark.slow
-def test_suite_has_two_rows():
+def test_suite_benchmark_has_two_rows():
     whole, explained = rows(suite.run(rounds=1, tests=4))
     assert whole.measure.startswith("4 tests")
     assert (whole.goal, explained.goal) == (suite.WALL, suite.EXPLAINED)
@@ -173,7 +173,7 @@ class TestCommand:
         ]
         assert lines[3].endswith("skipped  not installed")
 
-    def test_report_is_json(self):
+    def test_report_can_be_written_as_json(self):
         found = json.loads(json.dumps(report(self.OUTCOMES)))["rows"]
         assert [row["met"] for row in found] == [False, True]
         assert found[0]["goal"] == {"bound": 2.5, "at_least": True}
@@ -184,7 +184,7 @@ class TestCommand:
 
     @pytest.mark.usefixtures("one_row")
     @pytest.mark.parametrize(("options", "status"), [([], 0), (["--check"], 1)])
-    def test_main_missed_goal_exits_1_with_check_only(self, options, status, capsys):
+    def test_main_missed_goal_exits_1_only_with_check_option(self, options, status, capsys):
         assert main(["decode", *options]) == status
         assert "NO" in capsys.readouterr().out
 

@@ -137,32 +137,32 @@ each_error = pytest.mark.parametrize(("error", "message"), ERRORS, ids=lambda va
 
 
 @each_error
-def test_str_returns_the_message(error, message):
+def test_error_str_returns_the_message(error, message):
     assert str(error) == message
 
 
-def test_every_error_class_is_tested():
+def test_every_error_class_has_an_example_in_this_module():
     assert {type(error) for error, _ in ERRORS} == set(TREE)
     classes = {each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, Exception)}
     assert classes == set(TREE)
 
 
 @pytest.mark.parametrize(("kind", "exit_code", "parent"), [(kind, *rest) for kind, rest in TREE.items()])
-def test_error_class_has_exit_code_and_base_class(kind, exit_code, parent):
+def test_every_error_class_has_exit_code_and_base_class(kind, exit_code, parent):
     assert kind.exit_code == exit_code
     assert issubclass(kind, parent)
     assert issubclass(kind, TunlabError)
     assert f"{exit_code}" in errors.__doc__
 
 
-def test_module_docstring_lists_every_class():
+def test_errors_module_docstring_lists_every_class():
     for kind in TREE:
         assert kind.__name__ in errors.__doc__
 
 
 @each_error
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_pickle_and_copy_keep_message_and_attributes(error, message, protocol):
+def test_error_pickled_or_copied_keeps_message_and_attributes(error, message, protocol):
     unpickled = pickle.loads(pickle.dumps(error, protocol))
     for copied in (unpickled, copy.copy(error), copy.deepcopy(error)):
         assert type(copied) is type(error)
@@ -181,7 +181,7 @@ def test_packet_error_with_file_starts_with_its_path(error, message):
         assert str(error) == with_file.message == message
 
 
-def test_pickle_keeps_notes():
+def test_error_pickled_keeps_notes():
     error = KernelError(errno.EPERM, "link add")
     error.add_note("a note")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["a note"]
@@ -200,7 +200,7 @@ def test_kernel_error_sets_errno_and_strerror():
     assert caught.value.errno == errno.ENODEV
 
 
-def test_constructor_arguments_become_attributes():
+def test_error_constructor_arguments_become_attributes():
     truncated = ERRORS[2][0]
     assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
     assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)

@@ -34,7 +34,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-def test_fixtures_and_commands_leave_machine_unchanged(pytester, tmp_path, machine):
+def test_fixtures_and_commands_do_not_change_the_machines_network(pytester, tmp_path, machine):
     before = machine()
     pytester.makepyfile(EVERY_FIXTURE)
     pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2").assert_outcomes(passed=1)
@@ -57,8 +57,8 @@ def test_fixtures_and_commands_leave_machine_unchanged(pytester, tmp_path, machi
         ("sysctls", lambda tun: tun.netns.set_sysctl("net.ipv4.ip_forward", 1)),
     ],
 )
-def test_machine_fixture_detects_each_kind_of_change(tun, machine, part, change):
-    """The changes are made, and compared, in a namespace of the test."""
+def test_machine_snapshot_detects_each_kind_of_change(tun, machine, part, change):
+    """Change links, addresses, routes and sysctls in a namespace of the test, and compare snapshots of it."""
     before = tun.netns.call(machine)
     assert tun.netns.call(machine) == before
     change(tun)

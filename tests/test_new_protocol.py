@@ -34,16 +34,16 @@ from tunlab.packet.text.diagram import header_diagram
 from tunlab.report.ladder import draw_ladder
 from tunlab.report.page import render
 
-del IP_PAYLOADS[UDPLite.PROTOCOL]  # other tests in this process take 136 for an unknown protocol
+del IP_PAYLOADS[UDPLite.PROTOCOL]  # Other tests in this process need 136 as an unknown protocol.
 
-# tshark reports both checksums as correct; that of UDP-Lite covers the pseudo-header and 12 bytes.
+# tshark reports both checksums as correct. The UDP-Lite checksum covers the pseudo-header and 12 bytes.
 QUESTION = bytes.fromhex("45000024000000004088624d0a0102010a0102030fa00035000c00987175657374696f6e")
 LINE = f"IP {ROUTER}.4000 > {HOST}.53: UDPLite, length 8"
 
 
 @pytest.fixture(autouse=True, scope="module")
 def registered():
-    """UDP-Lite in the table of protocols, for the tests of this module."""
+    """Register UDP-Lite as an IP protocol for the tests of this module only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(IP_PAYLOADS, UDPLite.PROTOCOL, UDPLite.read)
         yield
@@ -58,40 +58,40 @@ def test_new_protocol_is_parsed_and_built():
 
 @given(st.builds(Packet.of, headers, fields(UDPLite, "src_port", "dst_port"), payloads))
 @sampled(50)
-def test_new_protocol_obeys_the_three_laws(packet):
+def test_new_protocol_build_then_parse_returns_the_same_packet(packet):
     data = build(packet)
     assert build(parse(data)) == data
     assert parse(data) == complete(packet)
     assert findings(data) == []
 
 
-def test_new_protocol_field_errors_name_the_field():
+def test_new_protocol_invalid_field_error_names_the_field():
     with pytest.raises(MalformedError, match=r"^UDPLite.coverage is 65536: the field has 16 bits"):
         UDPLite(coverage=65536)
 
 
-def test_new_protocol_has_findings_and_verdicts():
+def test_new_protocol_checksum_and_field_errors_are_found():
     assert [each.verdict for each in checksums(QUESTION)] == [Verdict.GOOD, Verdict.GOOD]
-    assert findings(QUESTION[:-1] + b"N") == []  # not covered by the checksum
+    assert findings(QUESTION[:-1] + b"N") == []  # The checksum does not cover the last byte.
     assert [each.field for each in findings(QUESTION[:20] + b"\1" + QUESTION[21:])] == ["checksum"]
     assert [each.field for each in findings(build(down(), UDPLite(coverage=7)))] == ["coverage"]
 
 
-def test_new_protocol_cut_short_is_a_truncated_header():
+def test_new_protocol_truncated_header_is_parsed():
     assert parse(build(down(protocol=136), QUESTION[20:24])).headers[1] == TruncatedHeader(UDPLite, QUESTION[20:24])
 
 
-def test_new_protocol_is_matched_and_its_difference_explained():
+def test_new_protocol_match_returns_differing_fields():
     assert UDPLite.where(dst_port=53, payload=b"question").difference(parse(QUESTION)) == []
     (difference,) = UDPLite.where(dst_port=54).difference(parse(QUESTION))
     assert (difference.field, difference.wanted, difference.got) == ("UDPLite.dst_port", 54, 53)
 
 
-def test_new_protocol_is_replied_to():
+def test_new_protocol_reply_swaps_addresses_and_ports():
     assert reply(parse(QUESTION)) == (up(), UDPLite(src_port=53, dst_port=4000))
 
 
-def test_new_protocol_is_printed():
+def test_new_protocol_summary_listing_and_diagram_show_its_fields():
     assert summary(QUESTION) == LINE
     assert listing(QUESTION).endswith("\n  Protocol: UDPLite")
     assert listing(QUESTION, verbose=True).endswith(
@@ -101,7 +101,7 @@ def test_new_protocol_is_printed():
     assert re.search(r"\|\s+coverage\s+\|\s+checksum\s+\|", "\n".join(header_diagram(parse(QUESTION)[UDPLite], set())))
 
 
-def test_new_protocol_is_drawn_in_the_ladder_and_on_the_page():
+def test_new_protocol_is_shown_in_terminal_and_html_reports():
     assert LINE in draw_ladder(evidence(observation("kernel", "out", QUESTION)))[1]
     recording = recorded([("out", QUESTION)])
     data = check_data(recording, render(recording, title="test_x"))
@@ -109,7 +109,7 @@ def test_new_protocol_is_drawn_in_the_ladder_and_on_the_page():
     assert LINE in str(data)
 
 
-def test_new_protocol_is_a_value_of_the_dump_filter():
+def test_new_protocol_name_is_accepted_by_dump_filter():
     assert parse_protocol("udplite") == 136
     with pytest.raises(ValueError, match=r"give .*, udplite or a number from 0 to 255"):
         parse_protocol("x")

@@ -1,4 +1,4 @@
-"""The public names are sorted and documented, and the types in their signatures are public too."""
+"""Tests that public names are sorted and documented, and that the types in their signatures are public too."""
 
 import ast
 import inspect
@@ -27,7 +27,7 @@ def source(module):
 
 @cache
 def tunlab_names(module):
-    """Return the module's own names and its imports from tunlab, `TYPE_CHECKING` ones included, as {name: object}."""
+    """Return {name: object} of a module's own names and imports from tunlab, with those under `TYPE_CHECKING`."""
     names = dict(vars(sys.modules[module]))
     for node in ast.walk(source(module)):
         if isinstance(node, ast.ImportFrom) and node.module.startswith("tunlab"):
@@ -64,7 +64,7 @@ def annotations(node):
 
 
 def public_annotations():
-    """Yield (module, place, annotation) for everything in `__all__` and for the fixtures."""
+    """Yield (module, place, annotation) for every public name of tunlab (`__all__`) and every fixture."""
     for package in (tunlab, tunlab.packet):
         for name in package.__all__:
             value = getattr(package, name)
@@ -85,7 +85,7 @@ def public_annotations():
 
 
 def classes_in(value):
-    """Return tunlab's classes in a class or a type alias such as `Header | bytes`."""
+    """Return the classes of tunlab in a type such as `Header | bytes`."""
     if isinstance(value, type) and not get_args(value):
         return {value} if value.__module__.startswith("tunlab") else set()
     return set().union(*map(classes_in, get_args(value)))
@@ -111,14 +111,14 @@ def test_tunlab_all_is_sorted_and_every_name_exists():
     assert set(tunlab.__all__) <= set(dir(tunlab))
 
 
-def test_lazy_import_table_equals_all_and_type_checking_imports():
+def test_lazily_imported_names_equal_all_and_type_checking_imports():
     checking = next(node for node in source("tunlab").body if isinstance(node, ast.If))
     imported = {alias.name: node.module for node in checking.body for alias in node.names}
     assert imported == tunlab._MODULE_OF
     assert sorted(imported) == tunlab.__all__
 
 
-def test_unknown_attribute_raises_attribute_error():
+def test_tunlab_unknown_attribute_raises_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Tnu'"):
         _ = tunlab.Tnu
 

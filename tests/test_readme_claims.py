@@ -1,4 +1,4 @@
-"""Claims of the documentation, tested: a TUN instead of a raw socket, curl, ping, scapy, and no program started."""
+"""Tests of claims in the documentation: about raw sockets, curl, ping, scapy, and programs that tunlab starts."""
 
 import re
 import socket
@@ -15,9 +15,9 @@ SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 
 
 class TestRawSocketAndTun:
-    """A SYN to a listening socket, sent through a raw socket and through a TUN."""
+    """Tests that send a SYN to a listening socket, through a raw socket and through a TUN device."""
 
-    def test_raw_socket_connection_is_reset_by_own_kernel(self, make_netns):
+    def test_raw_socket_connection_is_reset_by_the_clients_kernel(self, make_netns):
         client, host = make_netns(), make_netns()
         with Rtnl(client) as client_rtnl, Rtnl(host) as host_rtnl:
             client_rtnl.add_veth("eth0", "eth0", peer_netns=host)
@@ -41,14 +41,15 @@ class TestRawSocketAndTun:
         flags = [packet.tcp.flags for packet in seen]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.RST]
         reset = seen[2]
-        assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)  # sent by our kernel, not by the test
+        # The client's kernel sent this reset, not the test.
+        assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)
 
-    def test_tun_connection_has_only_packets_of_test_and_peer(self, tun):
+    def test_tun_connection_has_no_reset(self, tun):
         listener = tun.listen(80)
         tun.inject(IPv4(src=tun.peer, dst=tun.address), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
         answer = tun.expect(TCP.where(flags=SYN_ACK))
         tun.inject(*reply(answer))
-        accepted, _ = listener.accept()  # fails if a reset arrived before
+        accepted, _ = listener.accept()  # This call would fail if a reset had closed the connection.
         accepted.close()
         flags = [entry.packet.tcp.flags for entry in tun.record]
         assert flags == [TCPFlag.SYN, SYN_ACK, TCPFlag.ACK]
@@ -119,7 +120,7 @@ class TestScapy:
 
 
 @pytest.mark.slow
-def test_tun_fixture_starts_no_program(pytester, need):
+def test_tun_fixture_does_not_start_programs(pytester, need):
     pytester.makepyfile(
         """
         from tunlab.packet import ICMP, IPv4

@@ -1,4 +1,4 @@
-"""The GitHub action `.github/actions/test`: its script runs here as on GitHub."""
+"""Test of the GitHub action `.github/actions/test`, whose script runs here as on GitHub."""
 
 import os
 import re
@@ -21,14 +21,14 @@ def test_bad(tun, ping):
 
 @pytest.fixture
 def script():
-    """The command of the action's second step, read from a folded block (YAML 1.2 section 8.1.3)."""
+    """Return the command of the action's second step. It is a folded block scalar (YAML 1.2 section 8.1.3)."""
     folded = re.search(r"^ {6}run: >-\n((?: {8}.+\n)+)", ACTION.read_text(), re.MULTILINE)
     return " ".join(line.strip() for line in folded[1].splitlines())
 
 
 @pytest.fixture
 def python_image(engine):
-    """Value for TUNLAB_BASE_IMAGE: an image for Python 3.11 on engines that cannot pull; else ""."""
+    """Yield a value for TUNLAB_BASE_IMAGE: "" if the engine can pull images, else the name of a local image."""
     if base_image() == "":
         yield ""
         return

@@ -1,12 +1,12 @@
-"""tunlab: test network code against a real kernel, over a TUN device in a network namespace of its own.
+"""tunlab: tests of network code against a real kernel, over a TUN device in a separate network namespace.
 
     with tunlab.Tun.create("10.1.2.1/24") as tun:
         tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
         print(tun.expect(ICMP.where(type=0)))
 
-The packets are in `tunlab.packet`; under pytest the fixtures `tun` and `netns` are there without an import.
+The headers are in `tunlab.packet`. Tests get the fixtures `tun` and `netns` without an import.
 
-Every pytest run on a machine that has tunlab imports this file: names are fetched when they are asked for.
+For contributors: every pytest run on a user's machine imports this file, so it imports other modules only on access.
 """
 
 from __future__ import annotations

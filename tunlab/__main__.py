@@ -1,6 +1,6 @@
-"""`python -m tunlab`: as the command `tunlab`.
+"""The entry point of `python -m tunlab`, which is the same as the command `tunlab`.
 
-Rule for editors: what is imported is imported in the `try`. Ctrl-C before it, while Python itself starts, is Python's.
+For contributors: import inside the `try`, so that Ctrl-C during an import prints no traceback.
 """
 
 import sys
@@ -10,6 +10,6 @@ if __name__ == "__main__":
         from tunlab.cli import main
 
         status = main()
-    except KeyboardInterrupt:  # before main could see to it
+    except KeyboardInterrupt:  # The user pressed Ctrl-C during the imports, before main handles it.
         status = 130
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Every error that tunlab raises, with its data in attributes and a message derived from them.
+"""All errors that tunlab raises. Their attributes have the data, and the message is made from the attributes.
 
     TunlabError                          exit code 70  EX_SOFTWARE
     ├─ PacketError(ValueError)                     65  EX_DATAERR
@@ -14,10 +14,9 @@
     └─ EngineError(RuntimeError)                   69  EX_UNAVAILABLE
 
 The exit codes come from <sysexits.h>; they differ from pytest's (0 to 6) and Docker's (125 to 127).
-Each second base class lets generic handlers work: `except OSError`, `except ValueError`.
+The second base class allows handlers such as `except OSError` or `except ValueError`.
 
-For contributors: pass data to the constructor, not a finished sentence, unless there are no data. `str(error)`
-says what happened, then what to do.
+For contributors: pass data to a constructor, not a finished sentence. `str(error)` says what happened, then what to do.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ class TunlabError(Exception):
     exit_code: ClassVar[int] = 70
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Pickle by attributes: constructors take keywords, and pytest-xdist sends errors between processes."""
+        """Return a pickle of the attributes. pytest-xdist pickles errors, and constructors with keywords need this."""
         return _unpickle, (type(self), self.args, self.__dict__)
 
 
 def _unpickle(kind: type[TunlabError], args: tuple[object, ...], state: dict[str, object]) -> TunlabError:
     error = kind.__new__(kind, *args)
-    if isinstance(error, OSError):  # OSError.__new__ does not set errno if the subclass defines __init__
+    if isinstance(error, OSError):  # OSError.__new__ does not set errno if a subclass defines __init__.
         OSError.__init__(error, *args)
     error.__dict__.update(state)
     return error
@@ -182,7 +181,7 @@ class KernelError(TunlabError, OSError):
         errno: Error number.
         operation: The refused operation, for example "link set tun0 up".
         reason: The kernel's message (NLMSGERR_ATTR_MSG), or tunlab's own explanation of the error number.
-        remedy: Advice, or "".
+        remedy: How to solve the problem, or "".
         netns, ifname: The namespace and the interface of the operation, or "".
     """
 
@@ -203,7 +202,7 @@ class KernelError(TunlabError, OSError):
 
 
 class PrivilegeError(KernelError):
-    """An operation that needs a missing capability or device node.
+    """An operation that failed because a capability or a device node is missing.
 
     Attributes:
         missing: The capability or device node, for example "CAP_NET_ADMIN" or "/dev/net/tun".
@@ -257,19 +256,19 @@ class UnmetExpectation(NamedTuple):
 
 
 class ExpectationError(TunlabError, AssertionError):
-    """A packet that was expected did not arrive, or one that was not expected did. pytest reports it as a failure.
+    """A failed expectation: an expected packet did not arrive, or an unwanted packet arrived.
 
     Attributes:
         wanted: Description of the expected packet.
         problem: First line of the message; "" if the error is a timeout.
-        seen: Packets that arrived meanwhile, each a summary line followed by its differences; closest match first.
-        count: Number of packets that arrived; `seen` may omit the least similar ones.
-        progress: One entry per expectation if several were awaited, with the packet that met it.
+        seen: Packets that arrived, each a summary line and its differences; the closest match is first.
+        count: Number of packets that arrived; `seen` may leave out the least similar ones.
+        progress: For `expect_all`, one entry per expectation, with the packet that met it.
         elapsed: Seconds waited.
-        timeout: Seconds given by the caller; None if there was no wait.
+        timeout: Timeout in seconds, as given by the caller; None if there was no wait.
         margin: Seconds added to the timeout because this machine wakes processes late.
-        late_by: Seconds after the timeout at which a matching packet arrived; None if none did.
-        late_packets: Number of packets that arrived after the timeout while tunlab still watched for a match.
+        late_by: Seconds from the timeout until a matching packet arrived; None if none arrived.
+        late_packets: Number of packets that arrived within a short time after the timeout.
         recording: Path of the pcapng file; "" if none is written.
         unmet: The expectation that timed out; None if the error is not a timeout.
     """
@@ -317,7 +316,7 @@ class ExpectationError(TunlabError, AssertionError):
 
     @property
     def summary(self) -> str:
-        """One line that starts with the expected packet, for pytest's list of failures."""
+        """One line for pytest's short test summary. It starts with the expected packet."""
         return self.problem or f"wanted {self.wanted}, waited {self.elapsed:.3f} s"
 
     def _arrivals(self) -> list[str]:
@@ -336,9 +335,9 @@ class ExpectationError(TunlabError, AssertionError):
         return lines
 
 
-_SHOWN_MARGIN = 0.05  # a smaller part of the timeout is not worth a line
-_MAX_LISTED = 100  # packets in the list
-_MAX_EXPLAINED = 5  # packets at its start that have a line per difference
+_SHOWN_MARGIN = 0.05  # The message mentions the margin only if it is more than this part of the timeout.
+_MAX_LISTED = 100  # The message lists at most this many packets.
+_MAX_EXPLAINED = 5  # Only this many packets, from the closest match on, are listed with their differences.
 
 
 def _packets(count: int, others: str = "") -> str:
@@ -350,7 +349,7 @@ def _duration(seconds: float) -> str:
 
 
 class CountError(ExpectationError):
-    """Kernel counters that changed by other amounts than expected.
+    """An error for kernel counters that changed by other amounts than expected.
 
     Attributes:
         counters: Expected change of each counter, by name.
@@ -374,7 +373,7 @@ class CountError(ExpectationError):
 
     @property
     def summary(self) -> str:
-        """One line with each counter that differs, for pytest's list of failures."""
+        """One line for pytest's short test summary. It has each counter with a wrong change."""
         wrong = {name: count for name, count in self.counters.items() if self.changes.get(name, 0) != count}
         return "; ".join(f"wanted {name} {count}, got {self.changes.get(name, 0)}" for name, count in wrong.items())
 
@@ -386,7 +385,7 @@ class EngineError(TunlabError, RuntimeError):
         problem: What happened.
         engine, container: Address of the engine and name of the container, or "".
         log: Last lines of the container's output, or "".
-        remedy: Advice, or "".
+        remedy: How to solve the problem, or "".
     """
 
     exit_code = 69

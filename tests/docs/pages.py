@@ -1,4 +1,4 @@
-"""The project's Markdown pages and their code blocks, as the tests beside this file run them."""
+"""The project's Markdown pages and their code blocks, for the tests of the documentation."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ LANGUAGES = {"python", "console", "toml", "sh", "text", "yaml"}
 
 @dataclass(frozen=True)
 class Block:
-    """A code block of a page.
+    """A code block of a Markdown page.
 
     Attributes:
         page: The page's path, relative to the project.
-        line: The line of its opening fence, from 1.
-        language: The first word after the fence: "python".
-        roles: The other words after the fence: {"fails"}.
+        line: Number of the line with the opening ```, from 1.
+        language: The first word after the opening ```: "python".
+        roles: The other words after the opening ```: {"fails"}.
         text: The code.
-        earlier: The blocks above it on the page.
+        earlier: The code blocks above this one on the page.
     """
 
     page: str
@@ -41,12 +41,12 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The name of the file that the reader is to save it in, from a comment in its first line; else ""."""
+        """The name of the file in which readers save this block, from a comment in its first line; else ""."""
         named = re.match(r"# ([\w./-]+\.(?:py|toml|sh))\n", self.text)
         return named[1] if named else ""
 
     def files(self) -> dict[str, str]:
-        """The texts of the files that the page has named so far, by their names."""
+        """Return the texts, by file name, of the files that the blocks above this one define."""
         return {each.file: each.text for each in self.earlier if each.file}
 
 

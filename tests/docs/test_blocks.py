@@ -1,4 +1,4 @@
-"""Every code block of the README and the documentation is run, one test per block."""
+"""Tests that run every code block of the README and the documentation, one test per block."""
 
 import os
 import re
@@ -17,7 +17,7 @@ PYTEST = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
 
 
 def blocks(language, *roles):
-    """Return the blocks of a language, as parameters of a test; those that need a Docker Engine are marked."""
+    """Return a parametrize marker with the code blocks of a language. Blocks that need Docker are marked `docker`."""
     chosen = [each for each in BLOCKS if each.language == language and each.roles == set(roles)]
     return pytest.mark.parametrize(
         "block", [pytest.param(each, id=str(each), marks=[pytest.mark.docker] * needs_engine(each)) for each in chosen]
@@ -29,12 +29,12 @@ def needs_engine(block):
 
 
 def matches(wanted, shown):
-    """True if the output is as printed on the page, where `…` stands for any text."""
+    """Return a match if the output is the text on the page, in which `…` stands for any text; else None."""
     pattern = "".join(".*?" if part == "…" else re.escape(part) for part in re.split("(…)", wanted.strip()))
     return re.fullmatch(rf"\s*{pattern}\s*", shown, re.DOTALL)
 
 
-def test_every_block_has_a_language_and_role_that_a_test_runs():
+def test_every_code_block_has_a_language_and_role_that_is_tested():
     roles = {"python": [set(), {"fails"}], "text": [set(), {"layers"}]}
     bad = [
         f"{each}: {each.language or 'indented'} {' '.join(each.roles)}"
@@ -46,7 +46,7 @@ def test_every_block_has_a_language_and_role_that_a_test_runs():
 
 @pytest.fixture
 def workspace(request, tmp_path, monkeypatch):
-    """A directory with the files that the page has named above the block; the current one."""
+    """Yield a temporary directory with the files that the page defines above the block. It is the current directory."""
     directory = tmp_path / "work"
     directory.mkdir()
     for name, text in request.getfixturevalue("block").files().items():
@@ -55,7 +55,7 @@ def workspace(request, tmp_path, monkeypatch):
     monkeypatch.chdir(directory)
     monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers are told of 80
+    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers have 80 columns otherwise.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("TUNLAB_LAB", raising=False)
@@ -65,14 +65,14 @@ def workspace(request, tmp_path, monkeypatch):
 
 
 def run(command):
-    """Run a command to its end; its output has standard error in it, as a terminal has."""
+    """Run a command. Its `stdout` also has its standard error, as in a terminal."""
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
 
 
 def run_python(block, directory):
-    """Run a block as pytest would if it has tests, else as a program."""
+    """Run a Python block with pytest if it has tests, else as a program."""
     has_tests = "\ndef test_" in block.text
     file = directory / (block.file or ("test_block.py" if has_tests else "block.py"))
     file.write_text(block.text)
@@ -81,7 +81,7 @@ def run_python(block, directory):
 
 @blocks("python")
 def test_python_block_passes(block, workspace):
-    if block.file == "conftest.py":  # the tests below it on the page use it
+    if block.file == "conftest.py":  # A conftest has no tests, but blocks below it must use its fixtures.
         names = re.findall(r"^def (\w+)", block.text, re.MULTILINE)
         later = [each for each in BLOCKS if block in each.earlier and each.language == "python"]
         assert any(name in each.text for each in later for name in names)
@@ -89,18 +89,18 @@ def test_python_block_passes(block, workspace):
     done = run_python(block, workspace)
     assert done.returncode == 0, done.stdout
     if tests := block.text.count("\ndef test_"):
-        assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # more where a test has parameters
+        assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # A test with parameters counts several times.
 
 
 @blocks("python", "fails")
-def test_failing_block_fails(block, workspace):
+def test_python_block_marked_fails_has_only_failing_tests(block, workspace):
     done = run_python(block, workspace)
     assert done.returncode == 1, done.stdout
     assert re.search(rf"\b{len(re.findall('^def test_', block.text, re.MULTILINE))} (failed|error)\b", done.stdout)
 
 
 @blocks("text")
-def test_text_block_is_the_output_of_the_block_above(block, workspace):
+def test_text_block_equals_output_of_the_block_above(block, workspace):
     above = block.earlier[-1]
     assert above.language == "python"
     shown = run_python(above, workspace).stdout
@@ -109,7 +109,7 @@ def test_text_block_is_the_output_of_the_block_above(block, workspace):
 
 
 @blocks("text", "layers")
-def test_layers_block_is_the_import_contract(block):
+def test_layers_block_equals_the_import_contract(block):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     (layers,) = (each["layers"] for each in contracts if each["name"] == "Layers")
@@ -118,7 +118,7 @@ def test_layers_block_is_the_import_contract(block):
 
 
 @blocks("toml")
-def test_toml_block_is_accepted(block, workspace):
+def test_toml_block_is_valid_configuration_or_lab_file(block, workspace):
     table = tomllib.loads(block.text)
     tools = table.get("tool", {})
     if "pytest" in tools:
@@ -137,9 +137,10 @@ def test_toml_block_is_accepted(block, workspace):
 
 
 @blocks("yaml")
-def test_workflow_block_uses_an_action_of_the_project(block):
+def test_yaml_block_uses_an_existing_action_of_the_project(block):
     (action,) = re.findall(r"uses: tunlab/tunlab/(\S+)@main", block.text)
-    assert (ROOT / action / "action.yml").exists() or not (ROOT / ".github").exists()  # a container has only the suite
+    # The suite's containers have no .github folder.
+    assert (ROOT / action / "action.yml").exists() or not (ROOT / ".github").exists()
 
 
 ELSEWHERE = {
@@ -160,7 +161,7 @@ ELSEWHERE = {
 
 
 @blocks("sh")
-def test_shell_block_runs_or_is_covered_elsewhere(block, monkeypatch):
+def test_shell_block_command_succeeds_or_is_run_elsewhere(block, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
@@ -176,7 +177,7 @@ def test_shell_block_runs_or_is_covered_elsewhere(block, monkeypatch):
 
 @pytest.mark.slow
 @blocks("console")
-def test_console_session_prints_what_the_page_shows(block, workspace, request):
+def test_console_block_command_prints_the_output_on_the_page(block, workspace, request):
     if request.node.get_closest_marker("docker"):
         request.getfixturevalue("engine")
     for step in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:

@@ -1,4 +1,4 @@
-"""Links, anchors and paths in the README and the documentation lead somewhere."""
+"""Tests that links, anchors and paths in the README and the documentation exist."""
 
 import re
 from pathlib import Path
@@ -32,13 +32,13 @@ def tokens_of(page):
 
 
 def anchors_of(page):
-    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    """Return the anchors that GitHub and MyST make for a page's headings."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pages
-def test_relative_link_has_a_target(page):
+def test_relative_link_target_exists(page):
     targets = [str(token.attrs[name]) for token in tokens_of(page) for name in ("href", "src") if name in token.attrs]
     missing = []
     for target in targets:
@@ -62,11 +62,11 @@ def test_path_in_backticks_exists(page):
     assert missing == set()
 
 
-def test_architecture_names_every_package():
+def test_architecture_page_names_every_package():
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     packages = [file.parent.relative_to(PACKAGES) for file in (PACKAGES / "tunlab").rglob("__init__.py")]
     assert [str(each) for each in packages if f"`{each}/" not in text and str(each) != "tunlab"] == []
 
 
-def test_readme_is_short():
+def test_readme_has_less_than_200_lines():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 200

@@ -1,4 +1,4 @@
-"""The generated parts of the reference are complete."""
+"""Tests that the generated pages of the reference are complete."""
 
 import importlib.util
 import json
@@ -14,7 +14,7 @@ from tunlab.cli.group import tunlab as command_group
 
 @pytest.fixture(scope="module")
 def reference():
-    """All reference pages as one text, with their generated parts."""
+    """Return all reference pages as one text, with their generated parts."""
     spec = importlib.util.spec_from_file_location("generated", ROOT / "docs/generated.py")
     generated = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generated)
@@ -22,7 +22,7 @@ def reference():
     return "\n".join(generated.filled(page.read_text(encoding="utf-8")) for page in pages)
 
 
-def test_reference_has_no_comment_left(reference):
+def test_reference_has_no_unfilled_placeholder(reference):
     assert "<!--" not in reference
 
 
