@@ -173,7 +173,7 @@ def test_strict_xfail_that_passes_has_section_and_recording(pytester, run, secti
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_record_always_file_comment_has_the_outcome_of_the_test(pytester, run):
+def test_record_mode_always_file_comment_has_the_outcome_of_the_test(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """

@@ -31,7 +31,7 @@ class Terminal:
             assert poll.poll(SECONDS * 1000), self.text
             try:
                 data = os.read(self.master, 65_536)
-            except OSError:  # The error is EIO after the end of the run.
+            except OSError:  # Reading fails with EIO after the run has ended.
                 break
             self.text += data.decode(errors="replace").replace("\r\n", "\n")
         return self.text

@@ -56,7 +56,7 @@ class TestWriting:
         )
         assert (pytester.path / ".tunlab/records/.gitignore").read_text() == "*\n"
 
-    def test_record_always_writes_recordings_of_passing_tests(self, pytester, run, parallel):
+    def test_record_mode_always_writes_recordings_of_passing_tests(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         run(*parallel, "--tunlab-record=always").assert_outcomes(passed=1, failed=3)
         found = {name.rpartition("/")[2]: path for name, path in recordings(pytester).items()}
@@ -68,7 +68,7 @@ class TestWriting:
         ]
         assert b"test_x.py::test_good: passed" in found["test_x.test_good.pcapng"].read_bytes()
 
-    def test_record_never_writes_no_file(self, pytester, run, parallel):
+    def test_record_mode_never_writes_no_file(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         result = run(*parallel, "--tunlab-record=never")
         result.assert_outcomes(passed=1, failed=3)

@@ -113,7 +113,8 @@ def test_strict_test_with_own_failure_skip_or_xfail_keeps_its_outcome(run):
     result.assert_outcomes(failed=2, skipped=1, xfailed=1)
     text = result.stdout.str()
     assert "assert 'this' == 'that'" in text
-    assert text.count("strict: ") == 2  # Only test_closed fails for this reason: in its report and in the summary.
+    # Only test_closed fails because it is strict. Its report and pytest's summary say so.
+    assert text.count("strict: ") == 2
 
 
 def test_strict_setting_by_ini_marker_or_call_and_off_by_default(run):

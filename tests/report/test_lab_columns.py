@@ -116,7 +116,7 @@ def test_have_nodes_interface_without_node_or_direction_is_false(name, direction
     assert not have_nodes(list(read_pcapng(between((name, direction, TO_SERVER)))))
 
 
-def test_have_nodes_without_records_is_false():
+def test_have_nodes_empty_recording_is_false():
     assert not have_nodes([])
 
 

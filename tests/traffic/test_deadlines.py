@@ -75,7 +75,7 @@ def test_deadline_extends_once_and_not_for_zero_timeout(monkeypatch):
     assert not Deadline(0).extend()
 
 
-def test_deadline_for_late_packets_is_at_most_max_grace():
+def test_deadline_for_late_packets_is_at_most_250_ms():
     assert Deadline(60).grace().timeout == MAX_GRACE
     assert Deadline(0.01).grace().timeout == 0.01
     assert Deadline(0).grace().timeout == 0
@@ -126,7 +126,7 @@ class TestLatePacket:
     def margin(self, monkeypatch):
         monkeypatch.setattr(deadlines, "margin", lambda _: 0.001)
 
-    def test_expect_late_match_error_tells_the_delay(self, tun, too_late):
+    def test_expect_match_after_timeout_error_tells_the_delay(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError) as caught:
             tun.expect(ICMP.where(type=0), timeout=0.05)
@@ -137,13 +137,13 @@ class TestLatePacket:
         assert "raise the timeout or find the delay" in text
         assert error.seen == ()
 
-    def test_expect_late_match_stays_unread(self, tun, too_late):
+    def test_expect_match_after_timeout_stays_unread(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
         assert tun.expect(ICMP, timeout=0)
 
-    def test_expect_late_match_is_noted_in_record_and_timeouts(self, tun, too_late):
+    def test_expect_match_after_timeout_is_noted_in_record_and_timeouts(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
@@ -155,7 +155,7 @@ class TestLatePacket:
         assert re.fullmatch(r"test_deadlines.py:\d+ waited \S+ ms for ICMP\(\)", text)
         assert ended_ns < tun.record[-1].time_ns
 
-    def test_expect_all_marks_every_late_match(self, tun, too_late):
+    def test_expect_all_matches_after_timeout_are_all_marked(self, tun, too_late):
         too_late(*echo(tun, 1), then=[echo(tun, 7), echo(tun, 2)])
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
@@ -163,14 +163,14 @@ class TestLatePacket:
             "matches, but arrived", "", "matches, but arrived",
         ]  # fmt: skip
 
-    def test_expect_all_late_match_error_reports_it(self, tun, too_late):
+    def test_expect_all_match_after_timeout_error_reports_it(self, tun, too_late):
         tun.inject(*echo(tun, 1))
         too_late(*echo(tun, 2))
         with pytest.raises(ExpectationError, match="a matching packet arrived") as caught:
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
         assert "1 arrived, 1 did not" in str(caught.value)
 
-    def test_read_and_capture_late_packet_error_reports_it(self, tun, too_late):
+    def test_read_and_capture_packet_after_timeout_error_reports_it(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match=r"waited .* for any packet.*\n.*a matching packet arrived"):
             tun.read(timeout=0.02)
@@ -180,7 +180,7 @@ class TestLatePacket:
             tun.capture(1, timeout=0.02)
 
 
-def test_expect_late_packet_without_match_is_counted_in_error(tun, too_late):
+def test_expect_other_packet_after_timeout_is_counted_in_error(tun, too_late):
     too_late(*echo(tun), grace_seconds=0.5)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.01)

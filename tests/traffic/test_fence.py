@@ -30,7 +30,7 @@ class TestFence:
         assert [packet.icmp.sequence_number for packet in tun.capture()] == [1, 2]
         assert tun.fence() == []
 
-    def test_fence_own_packets_appear_only_in_the_record(self, tun):
+    def test_fence_echo_request_and_reply_appear_only_in_the_record(self, tun):
         tun.fence()
         tun.expect_silence()
         assert tun.capture() == []

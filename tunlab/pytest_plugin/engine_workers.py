@@ -37,10 +37,10 @@ class EngineWorkers:
 
     def __init__(self, config: pytest.Config, pool: WorkerPool, setup: WorkerSetup) -> None:
         self._config, self._pool, self._setup = config, pool, setup
-        self._states: dict[str, WorkerState] = {}  # The key is the worker's ID, such as "gw3".
-        self._collected: dict[int, set[str]] = {}  # The key is a slot's number, the value are test IDs.
-        self._done: dict[int, set[str]] = {}  # The key is a slot's number, the value are test IDs.
-        self._test_counts: Counter[str] = Counter()  # The key is the name of an engine.
+        self._states: dict[str, WorkerState] = {}  # The keys are IDs of pytest-xdist workers, such as "gw3".
+        self._collected: dict[int, set[str]] = {}  # The IDs of collected tests, by the number of the worker slot.
+        self._done: dict[int, set[str]] = {}  # The IDs of finished tests, by the number of the worker slot.
+        self._test_counts: Counter[str] = Counter()  # The number of finished tests, by the name of the engine.
         self._exit_reports: list[str] = []
         self._exit_code = 0
         self._session_started = False
@@ -63,7 +63,7 @@ class EngineWorkers:
         except TunlabError as error:
             exit_with_error(error)
         for slot, spec in zip(self._pool.slots, specs, strict=True):
-            # With -I -S, Python starts stream_bridge in a few milliseconds.
+            # The options -I -S make Python start in a few milliseconds.
             bridge = [sys.executable, "-I", "-S", stream_bridge.__file__, broker, str(slot.number)]
             spec.python = shlex.join(rootless_python() if self._pool.worker(slot.number) is None else bridge)
             spec.tunlab_slot = slot.number
@@ -169,7 +169,7 @@ class EngineWorkers:
         if state.exit_report not in self._exit_reports:
             self._exit_reports.append(f"{node.gateway.id}: {state.exit_report}")
         if len(self._exit_reports) > int(self._config.option.maxworkerrestart):
-            return  # pytest-xdist does not start another worker beyond this limit.
+            return  # Beyond this limit, pytest-xdist does not start another worker.
         try:
             self._pool.replace(state.slot.number)
         except EngineError as no_engine:

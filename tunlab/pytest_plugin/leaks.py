@@ -163,10 +163,10 @@ def _descriptors() -> set[tuple[int, int, int]]:
     found = set()
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208  # takes half the time of Path.iterdir
         fd = int(name)
-        if fd > 2:  # The standard streams are no leaks: pytest's output capture replaces them.
+        if fd > 2:  # pytest's output capture replaces the standard streams, so they are not leaks.
             try:
                 status = os.fstat(fd)
-            except OSError:  # This descriptor was the one of the directory listing.
+            except OSError:  # This was the descriptor of the directory listing, which is closed by now.
                 continue
             found.add((fd, status.st_dev, status.st_ino))
     return found

@@ -61,8 +61,6 @@ class TestRecorder:
         if (drops := _drop_watch()) is not None:
             drops.clear()
 
-    # ---- during the test -------------------------------------------------------------------------------------------
-
     def create(self, *, ipv6: bool, sysctls: Mapping[str, str | int]) -> Netns:
         """Make a namespace and start to capture its packets. Raises the same errors as `Netns.create`."""
         from tunlab.kernel.device.netns_capture import NetnsCapture
@@ -102,8 +100,6 @@ class TestRecorder:
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
         entries = chain.from_iterable(tun.record for tun in tuns)
         return any(entry.packet is not None and entry.packet.payload == payload for entry in entries)
-
-    # ---- after the test --------------------------------------------------------------------------------------------
 
     def collect_lab_tuns(self) -> None:
         """Keep references to the Tuns on the labs' nodes, because the fixtures' teardown drops the labs."""

@@ -121,7 +121,7 @@ class Inbox:
     # ---- expectations ----------------------------------------------------------------------------------------------
 
     def expect(self, expected: CombinedExpectation, timeout: float) -> Packet:
-        """See `Tun.expect`."""
+        """Wait for a packet that meets the expectation, and return it, as `Tun.expect` does."""
         __tracebackhide__ = True
         self._expectations += 1
         here, seen, deadline = caller_location(), list[Candidate](), Deadline(timeout)
@@ -143,7 +143,7 @@ class Inbox:
         raise error
 
     def expect_all(self, wanted: Sequence[CombinedExpectation], ordered: bool, timeout: float) -> list[Packet]:
-        """See `Tun.expect_all`."""
+        """Wait for one packet per expectation, and return the packets, as `Tun.expect_all` does."""
         __tracebackhide__ = True
         here, deadline, assignment = caller_location(), Deadline(timeout), Assignment(len(wanted), ordered=ordered)
         first, seen = self._expectations + 1, list[tuple[TraceEntry, Packet]]()
@@ -194,7 +194,7 @@ class Inbox:
     def expect_none(
         self, wanted: str, is_unwanted: Callable[[TraceEntry], bool], timeout: float | None, fence: Callable[[], object]
     ) -> None:
-        """See `Tun.expect_none`; `fence` is called if `timeout` is None."""
+        """Assert that no unread packet is unwanted, as `Tun.expect_none` does. Call `fence` if `timeout` is None."""
         __tracebackhide__ = True
         deadline = Deadline(timeout or 0.0)
         if self._wait(deadline, is_unwanted) is None and timeout is None:
@@ -204,7 +204,7 @@ class Inbox:
             raise unwanted_error(wanted, found, list(self._unread), deadline)
 
     def capture(self, count: int | None, timeout: float) -> list[Packet]:
-        """See `Tun.capture`."""
+        """Return the unread packets and consume them, as `Tun.capture` does."""
         __tracebackhide__ = True
         found, here, deadline = list[Packet](), caller_location(), Deadline(timeout)
         seen = list[TraceEntry]()
@@ -224,7 +224,7 @@ class Inbox:
         return found
 
     def read(self, timeout: float) -> bytes:
-        """See `Tun.read`."""
+        """Return the bytes of the next packet, as `Tun.read` does."""
         __tracebackhide__ = True
         deadline = Deadline(timeout)
         for entry in self._entries(deadline):
@@ -281,7 +281,7 @@ class Inbox:
     # ---- the fence -------------------------------------------------------------------------------------------------
 
     def fence(self, src: str, dst: str, timeout: float, settle: float = 0.0) -> list[Packet]:
-        """See `Tun.fence`."""
+        """Wait for the kernel's answers to all injected packets, and return the unread packets, as `Tun.fence` does."""
         if settle:
             self._wait(Deadline(settle), lambda _: False)
         if self._fence is None:

@@ -103,7 +103,7 @@ class Tun(Closeable):
             device_options |= {"packet_information": packet_information, "exclusive": True}
             device = undo.enter_context(TunDevice.create(namespace, ifname, **device_options))
             if netns is not None:
-                undo.callback(device.delete)  # A new namespace needs no callback: it takes its devices with it.
+                undo.callback(device.delete)  # A namespace made here needs no deletion: its end deletes its devices.
             device.configure([address] if address else [], mtu=mtu, up=up)
             tun = cls(namespace, device, address, timeout=timeout)
             tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""

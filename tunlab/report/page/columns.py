@@ -26,7 +26,7 @@ def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | N
 
 
 def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
-    """Return the diagram for TUN devices: the test sent each packet with the direction "in", the kernel the others."""
+    """Return the diagram for TUN devices: the test sent the packets with the direction "in", the kernel the others."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
     arrows: list[Arrow | None] = []

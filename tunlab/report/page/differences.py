@@ -58,7 +58,7 @@ def _differing_bits(difference: FieldDifference, row: FieldRow) -> list[tuple[in
 
 
 def _find_rows(field: str, packet: Packet, rows: Sequence[FieldRow]) -> list[int]:
-    """Return the row of a field. A value that is not a field (TCP.mss) has the row of its option or of its sources."""
+    """Return the rows of a field. A derived value such as TCP.mss has the rows of its option or its fields."""
     layer, _, name = field.partition(".")
     headers = [number for number, row in enumerate(rows) if row.depth == 0]
     if name in _AFTER_HEADERS:

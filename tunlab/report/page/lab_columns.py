@@ -78,7 +78,7 @@ def _switches(observations: Sequence[Observation]) -> set[str]:
 
 
 def _columns(names: Sequence[str], found: Sequence[LadderRow]) -> tuple[list[tuple[str, str]], Mapping[str, int]]:
-    """Return the columns, and the number of the column for each name. The names with the fewest arrows share one."""
+    """Return the columns, and the column number of each node. The nodes with the fewest arrows share one column."""
     counts = Counter(name for row in found for name in {row.origin, row.target} if name)
     used = [name for name in names if counts[name]]
     frequent = {name for name, _ in counts.most_common(MAX_COLUMNS)} if len(used) > MAX_COLUMNS + 1 else set(used)
