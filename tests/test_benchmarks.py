@@ -87,8 +87,8 @@ class TestDecode:
         if not os.environ.get("TUNLAB_CORPUS"):
             pytest.skip("the corpus is not part of the project. Set TUNLAB_CORPUS to its folder")
         decoders_by_name = {name: READERS[name]() for name in INSTALLED}
-        packets = decode.corpus_packets(decoders_by_name)
-        assert len(packets) == decode.CORPUS_SIZE
+        packets, captured = decode.corpus_packets(decoders_by_name)
+        assert len(packets) == len(captured) == decode.CORPUS_SIZE
         for read, common in decoders_by_name.values():
             assert packets[0][12:16] in common(read(packets[0]))
 
