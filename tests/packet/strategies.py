@@ -24,7 +24,7 @@ from tunlab.packet import (
 )
 from tunlab.packet.options import MAX_OPTIONS_LENGTH, Option, pad_options
 from tunlab.packet.tables import IP_PAYLOADS
-from tunlab.packet.transport.icmp import ERRORS
+from tunlab.packet.transport.icmp import ERRORS, ICMPType
 
 # The same examples in every run, so that a failure can be reproduced. No deadline: a slow machine is not a failure.
 EXACT = settings(derandomize=True, database=None, deadline=None)
@@ -48,6 +48,7 @@ def fields(layer, *names, **given):
 
 addresses = st.ip_addresses(v=4).map(str)
 sources = st.ip_addresses(network="0.0.0.0/1").map(str)  # neither multicast nor broadcast
+destinations = addresses.filter(lambda address: not address.startswith("0."))
 payloads = st.one_of(st.binary(max_size=40), st.sampled_from([b"", b"\0", bytes(64), b"\xff" * 65]))
 
 
@@ -75,6 +76,8 @@ IP_OPTIONS = {
         overflow=st.integers(0, 14),
         flag=st.sampled_from([0, 1, 3]),
     ),
+    ip_options.Security: st.builds(ip_options.Security, level=numbers(8), authorities=st.binary(max_size=8)),
+    ip_options.CIPSO: st.builds(ip_options.CIPSO, domain=numbers(32), tags=st.binary(min_size=2, max_size=8)),
     ip_options.StreamIdentifier: st.builds(ip_options.StreamIdentifier, identifier=numbers(16)),
     ip_options.RouterAlert: st.builds(ip_options.RouterAlert, value=numbers(16)),
 }
@@ -94,7 +97,7 @@ TCP_OPTIONS = {
         tcp_options.AO, key_id=numbers(8), receive_next_key_id=numbers(8), mac=st.binary(max_size=12)
     ),
 }
-unknown_options = st.builds(Option, st.sampled_from([30, 94, 130, 222, 254]), st.binary(max_size=8))
+unknown_options = st.builds(Option, st.sampled_from([30, 94, 133, 222, 254]), st.binary(max_size=8))
 nops = st.just(ip_options.NOP)
 
 # Source routes change the final destination, which checksums cover, so most packets have options.
@@ -105,12 +108,13 @@ headers = fields(
     "identification",
     src=sources,
     ttl=st.integers(1, 255),
-    dst=addresses,
+    dst=destinations,
     flags=st.sampled_from([IPFlag(0), IPFlag.DF]),
     options=st.one_of(st.just(b""), option_lists(nops, unknown_options, *IP_OPTIONS.values())),
 )
-# No ICMP errors: they must quote a packet, and findings judge it. test_icmp.py and golden.py have them.
-icmp = fields(ICMP, "code", "identifier", "sequence_number", type=numbers(8).filter(lambda kind: kind not in ERRORS))
+# Errors must quote a packet, and timestamp messages carry timestamps. test_icmp.py and golden.py have them.
+WITHOUT_CONTENT = sorted(set(range(256)) - ERRORS - {ICMPType.TIMESTAMP, ICMPType.TIMESTAMP_REPLY})
+icmp = fields(ICMP, "code", "identifier", "sequence_number", type=st.sampled_from(WITHOUT_CONTENT))
 udp = fields(UDP, "src_port", "dst_port", checksum=st.sampled_from([None, None, 0]))
 tcp = fields(
     TCP,

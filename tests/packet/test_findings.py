@@ -62,7 +62,7 @@ FAULTS = {
     "link-layer padding": (
         ip() + bytes(18),
         ("IPv4", "total_length", FindingKind.TRAILER, 2, 28, 46, "input"),
-        "IPv4 total length: 18 bytes follow the packet's end (needed 28, got 46, limited by the end of the input)",
+        "IPv4 total length: 18 bytes follow the end of the packet (needed 28, got 46, limited by the end of the input)",
     ),
     "reserved flag": (
         ip(flags=IPFlag.RESERVED),
@@ -197,7 +197,7 @@ FAULTS = {
     "bytes after UDP": (
         build(up(), UDP(length=10, checksum=0), b"abc"),
         ("UDP", "length", FindingKind.TRAILER, 24, 10, 11, "IPv4.total_length"),
-        "UDP length: 1 bytes follow the UDP datagram's end (needed 10, got 11, limited by IPv4.total_length)",
+        "UDP length: 1 byte follows the end of the UDP datagram (needed 10, got 11, limited by IPv4.total_length)",
     ),
     "bad UDP checksum": (
         build(up(), UDP(checksum=1)),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.packet.golden import down
-from tests.packet.strategies import fields, forced_transports, numbers, payloads, sampled, tcp, udp, unknown_protocols
+from tests.packet.strategies import fields, forced_transports, numbers, payloads, sampled, tcp, unknown_protocols
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import (
     AH,
@@ -188,12 +188,36 @@ FAULTS = {
             short("TCP", "header", CUT, 20, 19, END),
         ],
     ),
-    "trailer": (SYN + b"x", [short("IPv6", "payload length", "1 bytes follow the packet's end", 20, 21, END)]),
+    "trailer": (SYN + b"x", [short("IPv6", "payload length", "1 byte follows the end of the packet", 20, 21, END)]),
     "payload length 0": (
         SYN[:4] + b"\0\0" + SYN[6:],
         ["IPv6 payload length: 0, as segmentation offload leaves it in a capture"],
     ),
     "multicast source": (build(IPv6(src="ff02::1", dst="fd00::2")), [MULTICAST_SOURCE]),
+    "multicast destination of scope 0": (
+        build(IPv6(src="fd00::1", dst="ff00::1")),
+        ["IPv6 dst: a multicast address cannot have the reserved scope 0 (RFC 4291 section 2.7)"],
+    ),
+    "UDP without checksum": (
+        build(IP, UDP(1, 2, checksum=0)),
+        ["UDP checksum: 0 stands for no checksum, and IPv6 requires a checksum (RFC 8200 section 8.1)"],
+    ),
+    "routing header of type 0": (
+        build(IP, Routing(type=0, data=bytes(20)), UDP()),
+        ["Routing type: type 0 is deprecated and must not be used (RFC 5095)"],
+    ),
+    "routing header of type 2 with two segments left": (
+        build(IP, Routing(type=2, segments_left=2, data=bytes(20)), UDP()),
+        ["Routing segments left: a type 2 header has one address and one segment left (RFC 6275 section 6.4)"],
+    ),
+    "more segments left than addresses": (
+        build(IP, Routing(segments_left=2, data=bytes(20)), UDP()),
+        ["Routing segments left: 2 segments are left of 1 address (RFC 8754 section 4.3.1.1)"],
+    ),
+    "TCP header cut by the first fragment": (
+        build(IP, Fragment(next_header=6, more_fragments=1), bytes(8)),
+        [short("TCP", "header", CUT, 20, 8, BY_LENGTH)],
+    ),
     "unspecified destination": (build(IPv6(src="fd00::1", dst="::")), [UNSPECIFIED]),
     "extension past the end": (
         build(IP, HopByHop(next_header=6, length=1, options=bytes(6))),
@@ -287,9 +311,9 @@ ipv6_option_lists = st.lists(
 extensions = st.lists(
     st.one_of(
         st.builds(DestinationOptions, options=ipv6_option_lists),
-        st.builds(
-            Routing, type=numbers(8), segments_left=numbers(8), data=st.sampled_from([bytes(4), bytes(20), bytes(36)])
-        ),
+        st.builds(Routing, type=st.integers(5, 255), segments_left=numbers(8), data=st.sampled_from([b"", bytes(20)])),
+        st.builds(Routing, type=st.just(2), segments_left=st.just(1), data=st.just(bytes(20))),
+        st.builds(Routing, type=st.just(4), segments_left=st.integers(0, 2), data=st.just(b"\1\0\0\0" + bytes(32))),
         fields(Fragment, "identification"),
         fields(AH, "spi", "sequence_number", icv=st.binary(max_size=20)),
     ),
@@ -299,7 +323,7 @@ hop_by_hop = st.lists(st.builds(HopByHop, options=ipv6_option_lists), max_size=1
 echo = fields(ICMPv6Echo, "code", "identifier", "sequence_number", type=st.sampled_from([128, 129]))
 
 
-@given(ipv6, hop_by_hop, extensions, st.one_of(udp, tcp, echo), payloads)
+@given(ipv6, hop_by_hop, extensions, st.one_of(fields(UDP, "src_port", "dst_port"), tcp, echo), payloads)
 @sampled(200)
 def test_ipv6_obeys_the_three_laws(ip, hop_by_hop, extensions, transport, payload):
     packet = Packet.of(ip, *hop_by_hop, *extensions, transport, payload)

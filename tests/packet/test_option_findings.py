@@ -41,6 +41,8 @@ IP_FAULTS = [
     ("01 8304 0400 000000", 21, f"option 131 (LooseSourceRoute) has length 4; it needs {ROUTE}"),
     ("8902 0000", 20, f"option 137 (StrictSourceRoute) has length 2; it needs {ROUTE}"),
     ("4405 050000 000000", 20, f"option 68 (Timestamp) has length 5; it needs {WORDS}"),
+    ("8202 0000", 20, "option 130 (Security) has length 2; it needs 3 at least (RFC 1108 section 2)"),
+    ("8603 00 00", 20, "option 134 (CIPSO) has length 3; it needs 8 at least (FIPS 188)"),
     ("8803 00 00", 20, "option 136 (StreamIdentifier) has length 3; it needs 4 (RFC 791 section 3.1)"),
     ("9403 00 00", 20, "option 148 (RouterAlert) has length 3; it needs 4 (RFC 2113 section 2.1)"),
 ]  # fmt: skip

@@ -22,10 +22,13 @@ from tunlab.packet import (
     reply,
     summary,
     tcp_options,
+    to_dict,
 )
 
 POINTER = "IPv4 options: the pointer is "
 NOT_SYN = " may be sent in segments with SYN only (RFC 9293 section 3.7.1, RFC 7323, RFC 2018)"
+NOT_SENT = " must not be sent (RFC 1122 section 3.2.2)"
+QUOTE = "ICMP quoted packet: an error quotes the IP header and the 8 bytes behind it (RFC 792) "
 SOURCE = "IPv4 src: a multicast or broadcast address cannot be the source (RFC 1122 section 3.2.1.3)"
 
 
@@ -63,11 +66,11 @@ RULES = {
     ),
     "record route twice": (
         with_options("0707040a000001" * 2),
-        "IPv4 options: option 7 (RecordRoute) is the second record route; one is allowed (RFC 791)",
+        "IPv4 options: option 7 (RecordRoute) is the second record route; one is allowed (RFC 791 section 3.1)",
     ),
     "loose and strict source route": (
         with_options("830704c0000201 890704c0000201"),
-        "IPv4 options: option 137 (StrictSourceRoute) is the second source route; one is allowed (RFC 791)",
+        "IPv4 options: option 137 (StrictSourceRoute) is the second source route; one is allowed (RFC 791 section 3.1)",
     ),
     "IP options after the end": (
         with_options("00010203"),
@@ -92,26 +95,54 @@ RULES = {
     ),
     "ICMP error about an ICMP error": (
         build(down(), ICMP.unreachable(3), build(up(), ICMP.time_exceeded(), QUESTION)[:40]),
-        "ICMP type: an error about an ICMP error must not be sent (RFC 1122 section 3.2.2)",
+        "ICMP type: an error about an ICMP error" + NOT_SENT,
     ),
     "ICMP error about a multicast packet": (
         build(down(), ICMP.unreachable(3), build(IPv4(src="10.1.2.3", dst="224.0.0.1"), UDP(1, 2))),
-        (
-            "ICMP type: an error about a packet to a multicast or broadcast address must not be sent "
-            "(RFC 1122 section 3.2.2)"
-        ),
+        "ICMP type: an error about a packet to a multicast or broadcast address" + NOT_SENT,
     ),
     "ICMP error about a later fragment": (
         build(down(), ICMP.unreachable(3), build(up(protocol=17, fragment_offset=1), bytes(8))),
-        "ICMP type: an error about a fragment other than the first must not be sent (RFC 1122 section 3.2.2)",
+        "ICMP type: an error about a fragment other than the first" + NOT_SENT,
     ),
     "first fragment longer than its UDP length": (
         build(up(flags=IPFlag.MF, protocol=17), bytes.fromhex("0001000200140000"), bytes(48)),
-        "UDP length: 36 bytes follow the UDP datagram's end (needed 20, got 56, limited by IPv4.total_length)",
+        "UDP length: 36 bytes follow the end of the UDP datagram (needed 20, got 56, limited by IPv4.total_length)",
+    ),
+    "two signatures": (
+        segment(flags=16, options=[tcp_options.MD5(bytes(16)), tcp_options.AO(1, 1, bytes(12))]),
+        "TCP options: option 29 (AO) is the second signature; one is allowed (RFC 5925 section 2.2)",
+    ),
+    "security option twice": (
+        with_options("82040000" * 2),
+        "IPv4 options: option 130 (Security) is the second security option; one is allowed (RFC 1108 section 2)",
+    ),
+    "destination that begins with 0": (
+        build(IPv4(src="10.1.2.1", dst="0.1.2.3"), ICMP()),
+        "IPv4 dst: an address that begins with 0 cannot be the destination (RFC 1122 section 3.2.1.3)",
+    ),
+    "ICMP error about a packet without a source": (
+        build(down(), ICMP.unreachable(3), build(IPv4(src="0.0.0.0", dst="10.1.2.1"), UDP(1, 2))),
+        "ICMP type: an error about a packet whose source is not a single host" + NOT_SENT,
+    ),
+    "ICMP error with a quote of 27 bytes": (
+        build(down(), ICMP.unreachable(3), QUESTION[:27]),
+        QUOTE + "(needed 28, got 27, limited by IPv4.total_length)",
+    ),
+    "ICMP error without a quote": (
+        build(down(), ICMP.unreachable(3)),
+        QUOTE + "(needed 28, got 0, limited by IPv4.total_length)",
+    ),
+    "ICMP timestamp message without its timestamps": (
+        build(up(), ICMP.timestamp(), bytes(11)),
+        (
+            "ICMP timestamps: the message ends before the last of its three timestamps (RFC 792) "
+            "(needed 12, got 11, limited by IPv4.total_length)"
+        ),
     ),
     "UDP length below the payload": (
         build(up(), UDP(length=12), bytes(12)),
-        "UDP length: 8 bytes follow the UDP datagram's end (needed 12, got 20, limited by IPv4.total_length)",
+        "UDP length: 8 bytes follow the end of the UDP datagram (needed 12, got 20, limited by IPv4.total_length)",
     ),
 }
 
@@ -134,6 +165,10 @@ def test_broken_rule_has_one_finding(packet, sentence):
         segment(flags=TCPFlag.RST),
         build(down(), ICMP.unreachable(3), build(up(), ICMP.echo_request())),
         build(down(), ICMP.unreachable(3), QUESTION[:28]),
+        build(down(), ICMP.unreachable(2), build(up(protocol=253), b"short")),
+        build(down(), ICMP.unreachable(1), build(IPv4(src="10.1.2.3", dst="240.0.0.1"), UDP(1, 2))),
+        build(up(), ICMP.timestamp(), bytes(12)),
+        build(up(flags=IPFlag.MF, protocol=6), bytes(8)),
     ],
 )
 def test_near_miss_of_a_rule_has_no_findings(packet):
@@ -184,10 +219,37 @@ def test_padding_of_rfc_4884_is_not_part_of_the_quoted_packet():
             build(igmp("224.0.0.22"), IGMP.report_v3([GroupRecord(1, "224.1.1.1")] * 3)),
             ["  Reserved: 0", "  Record Count: 3"],
         ),
+        (build(up(), ICMP(99, identifier=1, sequence_number=2)), ["  Type: 99 (type 99 code 0)", "  Rest: 65538"]),
     ],
-    ids=["redirect", "RFC 4884 length", "timestamp with addresses", "version 3 report"],
+    ids=["redirect", "RFC 4884 length", "timestamp with addresses", "version 3 report", "unknown ICMP type"],
 )
 def test_verbose_listing_names_the_fields_of_the_message(packet, lines):
     shown = listing(packet, verbose=True).splitlines()
     assert [line for line in lines if line not in shown] == []
     assert not any("Identifier" in line or "Group: 0.0.0.3" in line for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("header", "payload", "wanted"),
+    [
+        (ICMP.redirect("10.1.2.254"), QUESTION, {"type": 5, "code": 1, "gateway": "10.1.2.254"}),
+        (ICMP.parameter_problem(20), QUESTION, {"type": 12, "code": 0, "pointer": 20, "length": 0}),
+        (ICMP.echo_request(1, 2), b"", {"type": 8, "code": 0, "identifier": 1, "sequence_number": 2}),
+        (
+            IGMP.report_v3([GroupRecord(1, "224.1.1.1")]),
+            b"",
+            {"type": 34, "record_count": 1, "rest": "01000000e0010101"},
+        ),
+    ],
+    ids=["redirect", "parameter problem", "echo request", "version 3 report"],
+)
+def test_to_dict_has_the_fields_of_the_message(header, payload, wanted):
+    values = to_dict(build(down(), header, payload))[header.layer_name.lower()]
+    assert {name: value for name, value in values.items() if name != "checksum"} == wanted
+
+
+@pytest.mark.parametrize("total_length", [28, 30, 39])
+def test_udp_length_and_checksum_fit_a_forced_total_length(total_length):
+    packet = build(up(total_length=total_length), UDP(1, 2), bytes(12))
+    assert [each.field for each in findings(packet)] == ["total_length"]
+    assert parse(packet).udp.length == total_length - 20

@@ -125,7 +125,7 @@ TCP:
             (up(options=[ip_options.RecordRoute(("10.0.0.1", "0.0.0.0"), 8)]), UDP()),
             ["  Option: RecordRoute addresses 10.0.0.1 0.0.0.0, pointer 8", "  Option: end of options"],
         ),
-        ((up(options=b"\x82\5abc"), UDP()), ["  Option: kind 130 61 62 63"]),
+        ((up(options=b"\x85\5abc"), UDP()), ["  Option: kind 133 61 62 63"]),
         ((up(), TCP(options=[tcp_options.SACK(((1, 2), (3, 4)))])), ["  Option: SACK blocks 1-2 3-4", "  Flags: none"]),
         ((up(), TCP(options=[tcp_options.FastOpen(b"cook")])), ["  Option: FastOpen cookie 636f6f6b"]),
         (
@@ -231,7 +231,13 @@ def test_summary_of_packets_without_findings(name, line):
             (up(), TruncatedHeader(TCP, b"\0\5\0\6\0")),
             f"IP {HOST}.5 > {ROUTER}.6: TCP, src_port 5, dst_port 6 [TCP header: the header is cut short]",
         ),
-        ((down(), ICMP.time_exceeded(), b"short"), FROM_ROUTER + "ICMP time to live exceeded in transit, length 13"),
+        (
+            (down(), ICMP.time_exceeded(), b"short"),
+            (
+                FROM_ROUTER + "ICMP time to live exceeded in transit, length 13"
+                " [ICMP quoted packet: an error quotes the IP header and the 8 bytes behind it (RFC 792)]"
+            ),
+        ),
         (
             (down(), ICMP.time_exceeded(), build(up(protocol=89))),
             FROM_ROUTER + "ICMP time to live exceeded in transit, for Other (89) to 10.1.2.1, length 28",
@@ -301,9 +307,12 @@ def test_to_dict_is_valid_json():
         "trailer": "706164",
         "checksums": {"ipv4": "good", "udp": "good"},
         "findings": [
-            "IPv4 total length: 3 bytes follow the packet's end (needed 35, got 38, limited by the end of the input)"
+            (
+                "IPv4 total length: 3 bytes follow the end of the packet "
+                "(needed 35, got 38, limited by the end of the input)"
+            )
         ],
-        "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3 [IPv4 total length: 3 bytes follow the packet's end]",
+        "summary": f"IP {HOST}.1 > {ROUTER}.2: UDP, length 3 [IPv4 total length: 3 bytes follow the end of the packet]",
     }
     assert "trailer" not in to_dict(data[:-3])
     assert to_dict(parse(data)) == values

@@ -36,9 +36,9 @@ class Field(NamedTuple):
         return self.name.replace("_", " ").title() if self.name.islower() else self.name
 
 
-def count(number: int, noun: str) -> str:
-    """Return "1 byte", "2 bytes"."""
-    return f"{number} {noun}{'s' * (number != 1)}"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """Return "1 byte", "2 bytes"; `plural` is given for other nouns than those that end in "s" then."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
 def flag_names(value: IntFlag) -> str:

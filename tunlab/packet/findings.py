@@ -6,8 +6,15 @@ from enum import StrEnum
 
 from msgspec import Struct
 
+from tunlab.packet.field import count
+
 INPUT = "input"
 """The value of `length_from` if the end of the input limited the length, not a length field."""
+
+
+def trailer_rule(number: int, what: str) -> str:
+    """Return the rule of a finding about a trailer: "1 byte follows the end of the packet"."""
+    return f"{count(number, 'byte')} follow{'s' * (number == 1)} the end of {what}"
 
 
 class FindingKind(StrEnum):

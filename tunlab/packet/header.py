@@ -236,7 +236,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as numbers and text for JSON, bytes in hexadecimal."""
-        return {field: _json_value(getattr(self, field)) for field in self.__struct_fields__}
+        return {field: json_value(getattr(self, field)) for field in self.__struct_fields__}
 
     @property
     def layer_name(self) -> str:
@@ -358,7 +358,8 @@ def layer_of(reader: Reader) -> type[Header]:
     return reader.__self__  # type: ignore[attr-defined, no-any-return]
 
 
-def _json_value(value: object) -> object:
+def json_value(value: object) -> object:
+    """Return a field's value for JSON: bytes in hexadecimal, flags as a number."""
     if isinstance(value, bytes):
         return value.hex()
     return int(value) if isinstance(value, int) else value

@@ -1,4 +1,4 @@
-"""The options of IPv4: RFC 791 section 3.1, and the router alert of RFC 2113.
+"""The options of IPv4: RFC 791 section 3.1, security of RFC 1108 and FIPS 188, router alert of RFC 2113.
 
 The kind is the whole byte: copied flag, class and number.
 """
@@ -143,6 +143,46 @@ class Timestamp(TypedOption, frozen=True, gc=False):
         return f"words {words}, pointer {self.pointer}, overflow {self.overflow}, flag {self.flag}"
 
 
+class Security(TypedOption, frozen=True, gc=False):
+    """The basic security option (RFC 1108 section 2): a classification level, and flags of protection authorities."""
+
+    KIND: ClassVar = 130
+    GROUP: ClassVar = "security option"
+    GROUP_SOURCE: ClassVar = "RFC 1108 section 2"
+    LENGTHS: ClassVar = range(1, 254)
+    FORM: ClassVar = "3 at least (RFC 1108 section 2)"
+
+    level: int
+    authorities: bytes = b""
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        return cls(data[0], data[1:])
+
+    def data(self) -> bytes:
+        return bytes((self.level,)) + self.authorities
+
+
+class CIPSO(TypedOption, frozen=True, gc=False):
+    """The commercial security option (FIPS 188): a domain of interpretation, and tags with categories."""
+
+    KIND: ClassVar = 134
+    GROUP: ClassVar = "CIPSO option"
+    GROUP_SOURCE: ClassVar = "FIPS 188"
+    LENGTHS: ClassVar = range(6, 254)
+    FORM: ClassVar = "8 at least (FIPS 188)"
+
+    domain: int
+    tags: bytes
+
+    @classmethod
+    def decode(cls, data: bytes) -> Self:
+        return cls(int.from_bytes(data[:4], "big"), data[4:])
+
+    def data(self) -> bytes:
+        return struct.pack("!I", self.domain) + self.tags
+
+
 class StreamIdentifier(TypedOption, frozen=True, gc=False):
     """The SATNET stream identifier, 16 bits."""
 
@@ -178,5 +218,5 @@ class RouterAlert(TypedOption, frozen=True, gc=False):
         return struct.pack("!H", self.value)
 
 
-_TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, StreamIdentifier, RouterAlert)
+_TYPES = (RecordRoute, LooseSourceRoute, StrictSourceRoute, Timestamp, Security, CIPSO, StreamIdentifier, RouterAlert)
 TYPES: Types = {each.KIND: each for each in _TYPES}

@@ -28,7 +28,13 @@ class Link(Header, frozen=True, gc=False):
 
 
 class Network(Header, frozen=True, gc=False):
-    """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries."""
+    """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries.
+
+    Class attributes of a protocol:
+        REQUIRES_CHECKSUM: The rule that requires a checksum of what it carries, with its source; empty if none does.
+    """
+
+    REQUIRES_CHECKSUM: ClassVar[str] = ""
 
     if TYPE_CHECKING:
 
@@ -58,6 +64,11 @@ class Network(Header, frozen=True, gc=False):
             inner: The extension headers between this header and the transport header.
         """
         raise NotImplementedError
+
+    @property
+    def is_fragment(self) -> bool:
+        """True if the packet is a part of a larger one and this header says so; IPv6 has a header for it."""
+        return False
 
     @property
     def payload_name(self) -> str:
@@ -154,6 +165,11 @@ def received_length(outer: Sequence[Header], size: int) -> int:
             size = max(header.content_length(between + size) - between, 0)
         between += header.header_length
     return size
+
+
+def innermost_network(outer: Sequence[Header]) -> Network | None:
+    """Return the innermost IP header of these headers; None if there is none."""
+    return next((header for header in reversed(outer) if isinstance(header, Network)), None)
 
 
 def pseudo_header(outer: Sequence[Header], header: Transport, length: int) -> bytes:

@@ -62,6 +62,7 @@ class TypedOption(Struct, frozen=True, gc=False):
     """A regular expression for data that breaks no rule; empty for any data."""
     GROUP: ClassVar[str] = ""
     """A header may have one option of a group only; empty if it may have any number."""
+    GROUP_SOURCE: ClassVar[str] = "RFC 791 section 3.1"
     SHORT_NAME: ClassVar[str] = ""
     """The name that tcpdump prints."""
     RAW: ClassVar[type[Option]] = Option
@@ -253,7 +254,8 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
                     else option.fault
                 )
             if known.GROUP in seen and not rule:
-                rule = f"option {kind} ({known.__name__}) is the second {known.GROUP}; one is allowed (RFC 791)"
+                rule = f"option {kind} ({known.__name__}) is the second {known.GROUP}; one is allowed"
+                rule += f" ({known.GROUP_SOURCE})"
             if known.GROUP:
                 seen.add(known.GROUP)
             if rule:

@@ -152,6 +152,8 @@ class MD5(TypedOption, frozen=True, gc=False):
     """The MD5 signature of 16 bytes (RFC 2385)."""
 
     KIND: ClassVar = 19
+    GROUP: ClassVar = "signature"
+    GROUP_SOURCE: ClassVar = "RFC 5925 section 2.2"
     LENGTHS: ClassVar = (16,)
     FORM: ClassVar = "18 (RFC 2385 section 3)"
 
@@ -169,6 +171,8 @@ class AO(TypedOption, frozen=True, gc=False):
     """The TCP authentication option (RFC 5925 section 2.2)."""
 
     KIND: ClassVar = 29
+    GROUP: ClassVar = "signature"
+    GROUP_SOURCE: ClassVar = "RFC 5925 section 2.2"
     LENGTHS: ClassVar = range(2, 254)
     FORM: ClassVar = "4 at least (RFC 5925 section 2.2)"
 
@@ -186,8 +190,8 @@ class AO(TypedOption, frozen=True, gc=False):
 
 _TYPES = (MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5, AO)
 TYPES: Types = {each.KIND: each for each in _TYPES}
-ORDINARY = ordinary_options((SACK, Timestamps, FastOpen, MD5))
-ORDINARY_SYN = ordinary_options((MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen, MD5))
+ORDINARY = ordinary_options((SACK, Timestamps, FastOpen))
+ORDINARY_SYN = ordinary_options((MSS, WindowScale, SACKPermitted, SACK, Timestamps, FastOpen))
 """The same for segments with SYN, which have more options."""
 SYN_ONLY = frozenset({MSS.KIND, WindowScale.KIND, SACKPermitted.KIND})
 """Options for SYN segments only (RFC 9293 section 3.7.1, RFC 7323 section 2.2, RFC 2018 section 2)."""

@@ -14,6 +14,7 @@ from tunlab.packet.checksum import Checksum
 from tunlab.packet.field import Field, count, number_fields
 from tunlab.packet.findings import Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.kinds import Network
 from tunlab.packet.values import is_packet_error, to_bytes
 
 __tracebackhide__ = is_packet_error
@@ -83,7 +84,13 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         return None
 
     def findings(self, layer: Layer) -> list[Finding]:
-        """Return the finding that the header is cut short, unless the capture cut it."""
+        """Return the finding that the header is cut short, unless the capture or an IPv4 router cut it.
+
+        The first IPv4 fragment may hold 8 bytes only (RFC 791 section 3.2). Of IPv6 it holds all headers (RFC 8200
+        section 4.5).
+        """
+        if self.data and layer.outer and isinstance(layer.outer[-1], Network) and layer.outer[-1].is_fragment:
+            return []
         least = sum(bits for _, bits in self.layer.LAYOUT) // 8
         if least <= layer.present + layer.cut:
             return []  # the sender sent it, and the capture left it out

@@ -16,7 +16,7 @@ from tunlab.packet.address import ADDRESS_TEXTS, AddressLike, ipv4_address, ipv4
 from tunlab.packet.cache import Cache
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
 from tunlab.packet.field import Field, flag_names
-from tunlab.packet.findings import INPUT, Finding, FindingKind
+from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Link, Network
 from tunlab.packet.options import (
@@ -58,7 +58,6 @@ MORE_FRAGMENTS = (False, True) * 4
 _HARMLESS = (FLAGS[0], IPFlag.DF)
 
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
-_PSEUDO = struct.Struct("!BBH")
 unpack_ipv4 = struct.Struct("!HHHHBBH8s").unpack_from
 """Unpacks the header into the parts below, fields of whole bytes, and both addresses as eight bytes."""
 FIRST_WORD = Cache[int, tuple[int, int, int]](
@@ -250,7 +249,7 @@ class IPv4(Network, frozen=True, gc=False):
         if length > 0xFFFF:
             raise _too_long(FIXED + len(self.options) + length)
         dst = self.final_destination if self.options else self.dst
-        return ipv4_bytes(self.src) + ipv4_bytes(dst) + _PSEUDO.pack(0, protocol, length)
+        return ipv4_bytes(self.src) + ipv4_bytes(dst) + bytes((0, protocol)) + length.to_bytes(2, "big")
 
     # ----- judgement
 
@@ -284,6 +283,9 @@ class IPv4(Network, frozen=True, gc=False):
         if 224 <= layer.data[layer.start + 12] < 240 or self.src == "255.255.255.255":
             rule = "a multicast or broadcast address cannot be the source (RFC 1122 section 3.2.1.3)"
             found.append(find("src", kind.ADDRESS, 12, rule))
+        if layer.data[layer.start + 16] == 0:
+            rule = "an address that begins with 0 cannot be the destination (RFC 1122 section 3.2.1.3)"
+            found.append(find("dst", kind.ADDRESS, 16, rule))
         if total == present + layer.cut and length == FIXED and self.flags in _HARMLESS and not self.fragment_offset:
             return found
         if length > present + layer.cut:
@@ -298,7 +300,7 @@ class IPv4(Network, frozen=True, gc=False):
             rule = "the packet is cut short"
             found.append(find("total_length", kind.TRUNCATED, 2, rule, total, present, layer.length_from))
         elif total < present and not (layer.outer and isinstance(layer.outer[-1], Link)):
-            rule = f"{present - total} bytes follow the packet's end"
+            rule = trailer_rule(present - total, "the packet")
             found.append(find("total_length", kind.TRAILER, 2, rule, total, present, layer.length_from))
         if self.flags > 3:  # RESERVED is set
             found.append(find("flags", kind.RESERVED, 6, "the first bit must be zero (RFC 791 section 3.1)"))

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from tunlab.errors import MalformedError, PacketError, TruncatedError
 from tunlab.packet.address import IPv6AddressLike, ipv6_address, ipv6_bytes, ipv6_text
-from tunlab.packet.findings import INPUT, Finding, FindingKind
+from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Extension, Link, Network
 from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, LINK_TYPES, next_header_name, next_header_of, next_reader
@@ -47,6 +47,7 @@ class IPv6(Network, frozen=True, gc=False):
     COERCE: ClassVar = {"src": ipv6_address, "dst": ipv6_address}
     VIEWS: ClassVar = {"traffic_class": ("dscp", "ecn")}
     LENGTH_FROM: ClassVar = "IPv6.payload_length"
+    REQUIRES_CHECKSUM: ClassVar = "IPv6 requires a checksum (RFC 8200 section 8.1)"
 
     version: int = 6
     dscp: int = 0
@@ -162,13 +163,16 @@ class IPv6(Network, frozen=True, gc=False):
             rule = "0, as segmentation offload leaves it in a capture"
             found.append(find("payload_length", kind.OFFLOAD, 4, rule))
         elif length < present and length and not (layer.outer and isinstance(layer.outer[-1], Link)):
-            rule = f"{present - length} bytes follow the packet's end"
+            rule = trailer_rule(present - length, "the packet")
             found.append(find("payload_length", kind.TRAILER, 4, rule, length, present, layer.length_from))
         if layer.data[layer.start + 8] == 0xFF:
             rule = "a multicast address cannot be the source (RFC 4291 section 2.7)"
             found.append(find("src", kind.ADDRESS, 8, rule))
         if self.dst == "::":
             rule = "the unspecified address cannot be the destination (RFC 4291 section 2.5.2)"
+            found.append(find("dst", kind.ADDRESS, 24, rule))
+        elif layer.data[layer.start + 24] == 0xFF and not layer.data[layer.start + 25] & 15:
+            rule = "a multicast address cannot have the reserved scope 0 (RFC 4291 section 2.7)"
             found.append(find("dst", kind.ADDRESS, 24, rule))
         return found
 

@@ -193,6 +193,22 @@ class Routing(LengthExtension, frozen=True, gc=False):
             return ""
         return addresses[0] if self.type == 4 else addresses[-1]
 
+    def findings(self, layer: Layer) -> list[Finding]:
+        found = super().findings(layer)
+        if found or (layer.cut and layer.body == layer.limit):
+            return found
+        left, addresses = self.segments_left, len(self.addresses)
+        if self.type == 0:
+            rule = "type 0 is deprecated and must not be used (RFC 5095)"
+            found.append(layer.finding("type", FindingKind.VALUE, 2, rule))
+        elif self.type == 2 and (left, addresses, self.length) != (1, 1, 2):
+            rule = "a type 2 header has one address and one segment left (RFC 6275 section 6.4)"
+            found.append(layer.finding("segments_left", FindingKind.VALUE, 3, rule))
+        elif self.type == 4 and left > addresses:
+            rule = f"{left} segments are left of {count(addresses, 'address', 'addresses')} (RFC 8754 section 4.3.1.1)"
+            found.append(layer.finding("segments_left", FindingKind.VALUE, 3, rule))
+        return found
+
 
 class Fragment(Extension, frozen=True, gc=False):
     """A fragment header (RFC 8200 section 4.5).

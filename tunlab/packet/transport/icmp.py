@@ -13,7 +13,7 @@ from tunlab.errors import PacketError, TruncatedError
 from tunlab.packet.address import AddressLike, ipv4_address, ipv4_bytes, ipv4_text
 from tunlab.packet.field import Field
 from tunlab.packet.findings import INPUT, Finding, FindingKind
-from tunlab.packet.header import Layer, Reading
+from tunlab.packet.header import Layer, Reading, json_value
 from tunlab.packet.kinds import Transport
 from tunlab.packet.layers import quote_text
 from tunlab.packet.tables import IP_PAYLOADS
@@ -29,7 +29,7 @@ _unpack = _PACKED.unpack_from
 
 
 class ICMPType(IntEnum):
-    """Message types (RFC 792; 9 and 10 are RFC 1256's)."""
+    """Message types (RFC 792; 9 and 10: RFC 1256; 17 and 18: RFC 950; 42 and 43: RFC 8335)."""
 
     ECHO_REPLY = 0
     DESTINATION_UNREACHABLE = 3
@@ -44,12 +44,16 @@ class ICMPType(IntEnum):
     TIMESTAMP_REPLY = 14
     INFORMATION_REQUEST = 15
     INFORMATION_REPLY = 16
+    ADDRESS_MASK_REQUEST = 17
+    ADDRESS_MASK_REPLY = 18
+    EXTENDED_ECHO_REQUEST = 42
+    EXTENDED_ECHO_REPLY = 43
 
 
 ERRORS = frozenset({3, 4, 5, 11, 12})
 """The error types, whose payload begins with the packet that caused the error."""
 
-HAVE_IDENTIFIER = frozenset({0, 8, 13, 14, 15, 16})
+HAVE_IDENTIFIER = frozenset({0, 8, 13, 14, 15, 16, 17, 18})
 """Types with an identifier and a sequence number."""
 
 CODES: dict[tuple[int, int], str] = {
@@ -80,6 +84,8 @@ CODES: dict[tuple[int, int], str] = {
     (12, 2): "parameter problem, bad length",
 }
 
+_TIMESTAMPS = frozenset({ICMPType.TIMESTAMP, ICMPType.TIMESTAMP_REPLY})
+
 _UNUSED, _LENGTH = ("unused", 8), ("length", 8)  # the length is RFC 4884's
 _REST: dict[int, tuple[tuple[str, int], ...]] = {
     3: (_UNUSED, _LENGTH, ("unused", 16)),
@@ -89,6 +95,8 @@ _REST: dict[int, tuple[tuple[str, int], ...]] = {
     10: (("reserved", 32),),
     11: (_UNUSED, _LENGTH, ("unused", 16)),
     12: (("pointer", 8), _LENGTH, ("unused", 16)),
+    42: (("identifier", 16), ("sequence_number", 8), ("flags", 8)),
+    43: (("identifier", 16), ("sequence_number", 8), ("flags", 8)),
 }
 """The fields in bytes 4 to 7 by type, for types without identifier and sequence number."""
 
@@ -233,25 +241,22 @@ class ICMP(Transport, frozen=True, gc=False):
     # ----- judgement
 
     def findings(self, layer: Layer) -> list[Finding]:
-        quoted = self._quoted_header(layer)
-        if quoted is None:
+        if self.type in _TIMESTAMPS and layer.size < 12:
+            rule = "the message ends before the last of its three timestamps (RFC 792)"
+            kind = FindingKind.TRUNCATED
+            return [layer.finding("timestamps", kind, LENGTH, rule, 12, layer.size, layer.length_from)]
+        if not self.is_error:
             return []
-        length = (quoted[0] & 15) * 4
-        if quoted[9] == self.PROTOCOL and quoted[length : length + 1] and quoted[length] in ERRORS:
-            rule = "an error about an ICMP error must not be sent (RFC 1122 section 3.2.2)"
-        elif quoted[16] >= 224:
-            rule = (
-                "an error about a packet to a multicast or broadcast address must not be sent (RFC 1122 section 3.2.2)"
-            )
-        elif int.from_bytes(quoted[6:8], "big") & 0x1FFF:
-            rule = "an error about a fragment other than the first must not be sent (RFC 1122 section 3.2.2)"
-        else:
-            return []
-        return [layer.finding("type", FindingKind.VALUE, 0, rule)]
-
-    def _quoted_header(self, layer: Layer) -> bytes | None:
-        data = layer.data[layer.body : layer.end]
-        return data if self.is_error and len(data) >= 20 and data[0] >> 4 == 4 else None
+        data = self.quoted(layer.data[layer.body : layer.end])
+        needed = (data[0] & 15) * 4 + 8 if data else 28
+        if len(data) >= 20:
+            needed = min(needed, int.from_bytes(data[2:4], "big"))  # a packet without 8 bytes is quoted whole
+        if layer.size < needed:
+            rule = "an error quotes the IP header and the 8 bytes behind it (RFC 792)"
+            kind = FindingKind.TRUNCATED
+            return [layer.finding("quoted packet", kind, LENGTH, rule, needed, layer.size, layer.length_from)]
+        rule = _quote_rule(data) if len(data) >= 20 else ""
+        return [layer.finding("type", FindingKind.VALUE, 0, rule)] if rule else []
 
     # ----- texts
 
@@ -261,9 +266,9 @@ class ICMP(Transport, frozen=True, gc=False):
 
     def fields(self) -> list[Field]:
         found = super().fields()
-        rest = _REST.get(self.type)
-        if rest is None:
+        if self.type in HAVE_IDENTIFIER:
             return found
+        rest = _REST.get(self.type, (("rest", 32),))
         number = self.identifier << 16 | self.sequence_number
         if self.mtu is not None:
             rest = (_UNUSED, _LENGTH, ("mtu", 16))
@@ -275,6 +280,10 @@ class ICMP(Transport, frozen=True, gc=False):
             found.append(Field(name, value, str(value), at, bits))
             at += bits
         return found
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields that this type of message has."""
+        return {field.name: json_value(field.value) for field in self.fields() if field.name != "unused"}
 
     def field_text(self, name: str, value: object) -> str:
         return f"{int(self.type)} ({self.name})" if name == "type" else super().field_text(name, value)
@@ -321,6 +330,22 @@ class ICMPTimestamps(Struct, frozen=True):
         return struct.pack(
             "!III", *(check_width("ICMP timestamps", field, getattr(self, field), 32) for field in fields)
         )
+
+
+def _quote_rule(data: bytes) -> str:
+    """Return the rule about the quoted packet that an error breaks (RFC 1122 section 3.2.2); empty if none."""
+    length = (data[0] & 15) * 4
+    if data[9] == ICMP.PROTOCOL and data[length : length + 1] and data[length] in ERRORS:
+        about = "an ICMP error"
+    elif 224 <= data[16] < 240 or data[16:20] == b"\xff\xff\xff\xff":
+        about = "a packet to a multicast or broadcast address"
+    elif data[12] >= 224 or data[12:16] == bytes(4):
+        about = "a packet whose source is not a single host"
+    elif int.from_bytes(data[6:8], "big") & 0x1FFF:
+        about = "a fragment other than the first"
+    else:
+        return ""
+    return f"an error about {about} must not be sent (RFC 1122 section 3.2.2)"
 
 
 _icmp = ICMP.unchecked()

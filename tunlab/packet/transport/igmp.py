@@ -268,6 +268,14 @@ class IGMP(Transport, frozen=True, gc=False):
         left = self.rest[at // 8 - LENGTH :]
         return [*found, Field("rest", left, count(len(left), "byte"), at, len(left) * 8)] if left else found
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields that this type of message has."""
+        found = super().to_dict()
+        if self.record_count is not None:
+            del found["max_response_code"], found["group"]
+            found["record_count"] = self.record_count
+        return found
+
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
         return f"igmp {self.name}" + (f" {self.group}" if self.record_count is None else "")
 

@@ -8,9 +8,9 @@ from typing import ClassVar, Self
 
 from msgspec.structs import replace
 
-from tunlab.packet.findings import Finding, FindingKind
+from tunlab.packet.findings import Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
-from tunlab.packet.kinds import Transport
+from tunlab.packet.kinds import Transport, innermost_network, received_length
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
 from tunlab.packet.values import is_packet_error
@@ -61,7 +61,10 @@ class UDP(Transport, frozen=True, gc=False):
 
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
         """Return this header with length and checksum computed if they are None."""
-        length = LENGTH + len(content) if self.length is None else self.length
+        length = self.length
+        if length is None:
+            # A forced length of an outer header ends the datagram earlier, so that one forced field is one fault.
+            length = max(received_length(outer, LENGTH + len(content)), LENGTH)
         header = self if self.length is not None else replace(self, length=length)
         if self.checksum is not None:
             return header
@@ -81,17 +84,23 @@ class UDP(Transport, frozen=True, gc=False):
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
+        found = list[Finding]()
         length, present = self.length or 0, layer.present
         if length < LENGTH:
             rule = "less than the header itself (RFC 768)"
-            return [layer.finding("length", FindingKind.LENGTH, 4, rule, LENGTH, length, "UDP.length")]
-        if length > present + layer.cut and not layer.incomplete:
+            found.append(layer.finding("length", FindingKind.LENGTH, 4, rule, LENGTH, length, "UDP.length"))
+        elif length > present + layer.cut and not layer.incomplete:
             rule = "the UDP datagram is cut short"
-            return [layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, present, layer.length_from)]
-        if length < present:
-            rule = f"{present - length} bytes follow the UDP datagram's end"
-            return [layer.finding("length", FindingKind.TRAILER, 4, rule, length, present, layer.length_from)]
-        return []
+            found.append(layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, present, layer.length_from))
+        elif length < present:
+            rule = trailer_rule(present - length, "the UDP datagram")
+            found.append(layer.finding("length", FindingKind.TRAILER, 4, rule, length, present, layer.length_from))
+        if self.checksum == 0:
+            network = innermost_network(layer.outer)
+            if network is not None and network.REQUIRES_CHECKSUM:
+                rule = f"0 stands for no checksum, and {network.REQUIRES_CHECKSUM}"
+                found.append(layer.finding("checksum", FindingKind.VALUE, 6, rule))
+        return found
 
     @property
     def title(self) -> str:
