@@ -20,7 +20,7 @@ TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 0x0001, 0x1000  # <linux/if_tun.h>
 
 
 def open_device(name: str) -> int:
-    """Return a descriptor of a TUN device, or of what `fd:N` names."""
+    """Return a file descriptor of the TUN device with this name, or the inherited descriptor N for `fd:N`."""
     if name.startswith("fd:"):
         return int(name[3:])
     descriptor = os.open("/dev/net/tun", os.O_RDWR)
@@ -29,7 +29,7 @@ def open_device(name: str) -> int:
 
 
 def run(stack: Stack, descriptor: int) -> None:
-    """Move datagrams between a device and a stack until the device is gone."""
+    """Pass packets between the TUN device and the stack until the device is gone."""
     os.set_blocking(descriptor, False)
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
@@ -50,7 +50,7 @@ def run(stack: Stack, descriptor: int) -> None:
 
 
 def main() -> None:
-    """Parse the command line and run."""
+    """Parse the command line, and run the stack on the device."""
     parser = argparse.ArgumentParser(prog="python -m examples.tcp", description=__doc__.splitlines()[0])
     parser.add_argument("device", help="name of a TUN device, or fd:N")
     parser.add_argument("address", nargs="+", help="an IPv4 address of the host in user space")

@@ -1,4 +1,4 @@
-"""One TCP connection: the states of RFC 9293, with the checks of RFC 5961. Times are in nanoseconds."""
+"""A TCP connection with the states of RFC 9293 and the checks of RFC 5961. Times are in nanoseconds."""
 
 from collections.abc import Callable
 from enum import Enum
@@ -27,7 +27,7 @@ CHALLENGES_PER_SECOND = 10
 
 
 class State(Enum):
-    """The states of RFC 9293 section 3.3.2, without LISTEN, which has no connection yet."""
+    """A state of RFC 9293 section 3.3.2. LISTEN is not a state here, because it has no connection yet."""
 
     SYN_SENT = "SYN-SENT"
     SYN_RECEIVED = "SYN-RECEIVED"
@@ -51,7 +51,7 @@ class Connection:
 
     Attributes:
         state: The state of RFC 9293.
-        error: Why the connection ended, if not by both sides' FIN.
+        error: Why the connection failed: "connection refused"; "" if it is open or was closed normally.
         local, remote: Address and port of each end.
     """
 
@@ -65,14 +65,14 @@ class Connection:
         default_segment_size: int,
         send: Callable[[TCP, bytes], None],
     ) -> None:
-        """Make a connection; `connect` or `answer` begins it.
+        """Make a connection. `connect` or `answer` starts its handshake.
 
         Args:
             local, remote: Address and port of each end.
             initial: Our initial sequence number.
-            segment_size: The most data bytes that we can receive in a segment; offered in our SYN.
-            default_segment_size: What a peer can receive that offers nothing.
-            send: Called with each segment that leaves.
+            segment_size: The MSS that our SYN offers.
+            default_segment_size: The MSS of a peer whose SYN offers none.
+            send: Function that sends a segment.
         """
         self.local, self.remote = local, remote
         self.state = State.SYN_SENT
@@ -92,32 +92,32 @@ class Connection:
 
     @property
     def room(self) -> int:
-        """Bytes that `send` takes now."""
+        """Number of bytes for which the send buffer has room."""
         return self._sender.room if self.state in OPEN and not self._sender.closing else 0
 
     @property
     def readable(self) -> int:
-        """Bytes that `read` returns now."""
+        """Number of received bytes that `read` can return."""
         return len(self._receiver.buffer)
 
     @property
     def peer_closed(self) -> bool:
-        """True if no byte will come after those that are readable."""
+        """True if the peer will not send more data than the readable bytes."""
         return self._receiver.finished or self.state is State.CLOSED
 
     def send(self, data: bytes) -> int:
-        """Queue data; return how many bytes there was room for."""
+        """Add data to the send buffer, as far as it has room. Return the number of bytes added."""
         return self._sender.write(data) if self.room else 0
 
     def read(self, count: int = CAPACITY) -> bytes:
-        """Return up to `count` bytes that arrived; b"" if there are none."""
+        """Return up to `count` received bytes; b"" if there are none."""
         data = self._receiver.read(count)
         if data and self.state in RECEIVES_DATA and self._receiver.can_offer_more(self._sender.segment_size):
             self._ack_due = True
         return data
 
     def close(self) -> None:
-        """Send a FIN after the data. Data of the peer can still be read."""
+        """Close our side: a FIN follows the data. The peer's data can still be read."""
         if self.state is State.SYN_SENT:
             self._end("")
         elif self.state in OPEN:
@@ -136,11 +136,11 @@ class Connection:
     # ---- opening
 
     def connect(self) -> None:
-        """Begin an active open: the SYN leaves with the next `poll`."""
+        """Start an active open. The next `poll` sends the SYN."""
         self._syn_due = True
 
     def answer(self, syn: TCP) -> None:
-        """Begin a passive open with the SYN of a peer."""
+        """Start a passive open with the SYN of a peer."""
         self.state, self._passive, self._syn_due = State.SYN_RECEIVED, True, True
         self._take_syn(syn)
         self._sender.first_window(syn.seq, self._initial, syn.window)
@@ -157,7 +157,7 @@ class Connection:
     # ---- segments that arrive (RFC 9293 section 3.10.7)
 
     def arrive(self, tcp: TCP, data: bytes, now: int) -> None:
-        """Process a segment whose checksum is right and whose ports and addresses are ours."""
+        """Process a segment of this connection. The caller has checked its checksum."""
         if self.state is State.SYN_SENT:
             self._arrive_in_syn_sent(tcp, now)
             return
@@ -165,7 +165,7 @@ class Connection:
         if not self._receiver.accepts(tcp.seq, len(data) + syn + fin):
             repeated = syn and not tcp.flags & ACK and add(tcp.seq, 1) == self._receiver.next
             if repeated and self.state is State.SYN_RECEIVED:
-                self._syn_due = True  # our SYN was lost
+                self._syn_due = True  # The peer repeats its SYN, so our SYN was lost.
             elif not tcp.flags & RST:
                 if self.state is State.TIME_WAIT and fin:
                     self._time_wait_ends = now + 2 * MAXIMUM_SEGMENT_LIFETIME
@@ -212,7 +212,7 @@ class Connection:
         self._unanswered_since = None
 
     def _process_acknowledgement(self, tcp: TCP, data: bytes, now: int) -> bool:
-        """Process the acknowledgement and the window; return False if the segment goes no further."""
+        """Process the acknowledgement and the window. Return False if the rest of the segment must be ignored."""
         sender = self._sender
         advance = distance(sender.unacknowledged, tcp.ack)
         window = tcp.window << sender.scale
@@ -223,7 +223,7 @@ class Connection:
             sender.first_window(tcp.seq, tcp.ack, window)
             self._establish(tcp.ack, now)
         elif advance > sender.outstanding or advance < -max(sender.largest_window, 1):
-            self._challenge(now)  # RFC 5961 section 5.2
+            self._challenge(now)  # RFC 5961 section 5.2 requires a challenge ACK.
             return False
         elif advance > 0:
             sender.update_window(tcp.seq, tcp.ack, window)
@@ -232,7 +232,7 @@ class Connection:
         elif advance == 0:
             changed = sender.update_window(tcp.seq, tcp.ack, window)
             if window == 0:
-                self._unanswered_since = None  # the peer answers probes (RFC 9293 section 3.8.6.1)
+                self._unanswered_since = None  # The peer answers window probes (RFC 9293 section 3.8.6.1).
             if sender.outstanding and not (data or changed or tcp.flags & FIN):
                 sender.duplicate()
         if sender.fin_acknowledged:
@@ -248,7 +248,7 @@ class Connection:
         if self._receiver.insert(number, data, fin):
             self._ack_due = True
         else:
-            self._acknowledge()  # at once, one for each: the peer counts them to find a loss
+            self._acknowledge()  # Each such segment is acknowledged at once: the peer counts duplicate ACKs.
         if self._receiver.finished:
             if self.state is State.ESTABLISHED:
                 self.state = State.CLOSE_WAIT
@@ -260,7 +260,7 @@ class Connection:
     # ---- time and segments that leave
 
     def next_deadline(self, now: int) -> int | None:
-        """Return when `poll` has something to do; `now` if it has already."""
+        """Return the time of the next `poll` that has something to do: `now` if there is work; None without a timer."""
         if self._syn_due or self._ack_due or (self.state in SENDS_DATA and self._sender.due() is not None):
             return now
         if self._time_wait_ends is not None:
@@ -268,7 +268,7 @@ class Connection:
         return self._sender.timer.deadline
 
     def poll(self, now: int) -> None:
-        """Send what is due."""
+        """Send the segments that are due now."""
         if self._time_wait_ends is not None and now >= self._time_wait_ends:
             self._end("")
             return
@@ -315,7 +315,7 @@ class Connection:
         self._emit(self._sender.highest, TCPFlag(0))
 
     def _challenge(self, now: int) -> None:
-        """Acknowledge a segment that may be forged (RFC 5961), some times a second at most."""
+        """Send a challenge ACK for a segment that may be forged (RFC 5961), at most ten times a second."""
         second, count = self._challenges
         count = count + 1 if now // SECOND == second else 1
         self._challenges = now // SECOND, count

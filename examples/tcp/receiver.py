@@ -1,16 +1,16 @@
-"""The receiving half of a connection: reassembly and the window that is offered."""
+"""The receiving half of a TCP connection: reassembly, and the window that is offered to the peer."""
 
 from examples.tcp.sequence import add, distance
 
 
 class Receiver:
-    """Bytes that arrived, in order for the application and early ones for later.
+    """A receive buffer that puts segments in order, and the window that it offers.
 
     Attributes:
-        next: The next sequence number expected (RCV.NXT).
-        scale: The shift of the windows that we offer (RFC 7323 section 2).
+        next: The next expected sequence number (RCV.NXT).
+        scale: Window scale of the windows that we offer (RFC 7323 section 2).
         buffer: Bytes in order that the application has not read.
-        finished: True once the peer's FIN has arrived and everything before it.
+        finished: True after the peer's FIN and all data before it have arrived.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -24,19 +24,19 @@ class Receiver:
         self._fin: int | None = None
 
     def begin(self, number: int) -> None:
-        """Expect `number` first: the peer's initial sequence number plus one for its SYN."""
+        """Set the first expected sequence number: the peer's initial sequence number plus one for its SYN."""
         self.next = self._edge = number
 
     @property
     def window(self) -> int:
-        """The bytes from `next` on that the peer may send (RCV.WND): what the last segment offered."""
+        """Number of bytes from `next` on that the peer may send (RCV.WND), as our last segment offered."""
         return max(0, distance(self.next, self._edge))
 
     def offer(self, segment_size: int, scaled: bool = True) -> int:
-        """Move the window's right edge if that helps, and return the header's window field.
+        """Return the window field for the next segment, and open the window if there is enough room.
 
-        The edge never moves left, and moves right by a full segment or half of the buffer at least, so that the peer is
-        not led to send tiny segments (RFC 9293 section 3.8.6.2.2).
+        The right edge of the window never moves left. It moves right by at least a full segment or half of the buffer,
+        so that the peer does not send tiny segments (RFC 9293 section 3.8.6.2.2).
         """
         scale = self.scale if scaled else 0
         free = self._capacity - len(self.buffer)
@@ -49,7 +49,7 @@ class Receiver:
         return field
 
     def can_offer_more(self, segment_size: int) -> bool:
-        """Return True if a window update is worth a segment."""
+        """Return True if the window can grow by enough to send a window update."""
         return self._capacity - len(self.buffer) - self.window >= min(segment_size, self._capacity // 2)
 
     def accepts(self, number: int, length: int) -> bool:
@@ -60,7 +60,7 @@ class Receiver:
         return 0 <= offset < window or 0 <= offset + length - 1 < window
 
     def insert(self, number: int, data: bytes, fin: bool) -> bool:
-        """Take the part of a segment that is inside the window; return True if it was the next one in order."""
+        """Store the part of a segment that is inside the window. Return True if it was the next segment in order."""
         offset = distance(self.next, number)
         if offset < 0:
             data, offset = data[-offset:], 0
@@ -83,7 +83,7 @@ class Receiver:
         return self.next != before
 
     def _store(self, start: int, data: bytes) -> None:
-        """Merge data with what arrived early. Where both have a byte, the first that arrived stays."""
+        """Add data that arrived early. Where it overlaps with earlier data, the earlier bytes stay."""
         apart = []
         for at, piece in self._early:
             if distance(at, start) > len(piece) or distance(start, at) > len(data):
@@ -99,7 +99,7 @@ class Receiver:
         self._early = sorted(apart, key=lambda each: distance(self.next, each[0]))
 
     def read(self, count: int) -> bytes:
-        """Return and remove up to `count` bytes in order."""
+        """Remove up to `count` bytes from the buffer, and return them."""
         data = bytes(self.buffer[:count])
         del self.buffer[:count]
         return data

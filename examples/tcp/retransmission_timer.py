@@ -7,7 +7,7 @@ AFTER_SYN_LOSS = 3 * SECOND
 
 
 class RetransmissionTimer:
-    """The timeout, estimated from round trips and doubled with each loss.
+    """A retransmission timer. Its timeout is estimated from round trips, and doubled when the timer expires.
 
     Attributes:
         timeout: The retransmission timeout (RTO).
@@ -23,26 +23,26 @@ class RetransmissionTimer:
         self._variation = 0
 
     def start(self, now: int) -> None:
-        """Run from now on, unless the timer runs already (section 5, rule 1)."""
+        """Start the timer, unless it runs already (section 5, rule 1)."""
         if self.deadline is None:
             self.deadline = now + self.timeout
 
     def restart(self, now: int) -> None:
-        """Run from now on: new data was acknowledged, and more is outstanding (rule 3)."""
+        """Restart the timer because new data was acknowledged and more is outstanding (section 5, rule 3)."""
         self.deadline = now + self.timeout
 
     def stop(self) -> None:
-        """Stop: everything is acknowledged (rule 2)."""
+        """Stop the timer because all data is acknowledged (section 5, rule 2)."""
         self.deadline = None
 
     def back_off(self, now: int) -> None:
-        """Double the timeout after an expiry, and run again (rules 5 and 6)."""
+        """Double the timeout after the timer expired, and restart the timer (section 5, rules 5 and 6)."""
         self.expiries += 1
         self.timeout = min(2 * self.timeout, MAXIMUM)
         self.restart(now)
 
     def measure(self, round_trip: int) -> None:
-        """Estimate the timeout from a round trip of a segment that was sent once (section 2, section 3)."""
+        """Update the timeout from the round trip of a segment that was sent only once (sections 2 and 3)."""
         if self._smoothed is None:
             self._smoothed, self._variation = round_trip, round_trip // 2
         else:
@@ -51,7 +51,7 @@ class RetransmissionTimer:
         self._estimate()
 
     def acknowledged(self) -> None:
-        """Undo the doubling: new data arrived at the peer, so the path works."""
+        """Reset a doubled timeout to its estimate, because new data was acknowledged."""
         self.expiries = 0
         if self._smoothed is not None:
             self._estimate()
@@ -62,7 +62,7 @@ class RetransmissionTimer:
         self.timeout = min(max(estimate, MINIMUM), MAXIMUM)
 
     def established(self) -> None:
-        """Forget the back-off of the handshake; if a SYN was lost, begin data with three seconds (rule 7)."""
+        """Reset the expiries of the handshake. If a SYN was lost, set the timeout to 3 s (section 5, rule 7)."""
         if self.expiries and self._smoothed is None:
             self.timeout = AFTER_SYN_LOSS
         self.expiries = 0

@@ -7,7 +7,7 @@ from examples.tcp.sequence import add, distance
 
 
 class Chunk(NamedTuple):
-    """A part of the stream to send as one segment."""
+    """A part of the byte stream that is sent as one segment."""
 
     number: int
     data: bytes
@@ -16,17 +16,17 @@ class Chunk(NamedTuple):
 
 
 class Sender:
-    """Bytes to send, and how many of them may be on their way.
+    """A send buffer with the peer's window, the congestion window and the retransmission timer.
 
     Attributes:
         unacknowledged: The oldest sequence number without an acknowledgement (SND.UNA).
-        next: The next sequence number to send; after a timeout it goes back to `unacknowledged`.
-        highest: The number after everything ever sent (SND.NXT).
+        next: The next sequence number to send. After a timeout it goes back to `unacknowledged`.
+        highest: The sequence number after the last byte ever sent (SND.NXT).
         window: The peer's window in bytes (SND.WND).
-        scale: The shift of the peer's windows.
-        segment_size: The most data bytes in a segment.
-        closing: True once a FIN is to follow the data.
-        timer: The retransmission timer; while the window is too small it times the probes.
+        scale: Window scale of the peer's windows.
+        segment_size: Maximum number of data bytes in a segment.
+        closing: True if a FIN follows the data.
+        timer: The retransmission timer, which also times window probes.
     """
 
     def __init__(self, initial: int, capacity: int) -> None:
@@ -38,8 +38,8 @@ class Sender:
         self.timer = RetransmissionTimer()
         self._capacity = capacity
         self._buffer = bytearray()
-        self._base = add(initial, 1)  # the sequence number of the buffer's first byte
-        self._window_from = (initial, initial)  # SND.WL1, SND.WL2
+        self._base = add(initial, 1)  # The sequence number of the first byte in the buffer.
+        self._window_from = (initial, initial)  # SND.WL1 and SND.WL2 of RFC 9293.
         self._congestion_window = self._threshold = 0
         self._duplicates = 0
         self._lost = False
@@ -47,12 +47,12 @@ class Sender:
 
     @property
     def room(self) -> int:
-        """Bytes that `write` takes now."""
+        """Number of bytes for which the buffer has room."""
         return self._capacity - len(self._buffer)
 
     @property
     def outstanding(self) -> int:
-        """Sequence numbers sent and not acknowledged."""
+        """Number of bytes (with SYN and FIN) that are sent but not acknowledged."""
         return distance(self.unacknowledged, self.highest)
 
     @property
@@ -66,7 +66,7 @@ class Sender:
         return self.closing and distance(add(self._base, len(self._buffer)), self.unacknowledged) > 0
 
     def write(self, data: bytes) -> int:
-        """Take as much of the data as there is room for; return how many bytes."""
+        """Add data to the buffer, as far as it has room. Return the number of bytes added."""
         taken = data[: self.room]
         self._buffer += taken
         return len(taken)
@@ -78,7 +78,7 @@ class Sender:
         self._threshold = 1 << 30
 
     def sent(self, number: int, length: int, now: int) -> None:
-        """Note that a segment leaves: time it if it is new, and start the timer."""
+        """Record that a segment is sent. Start the timer, and measure the round trip if the data is new."""
         end = add(number, length)
         self._lost = False
         if distance(self.highest, end) > 0:
@@ -91,7 +91,7 @@ class Sender:
             self.timer.start(now)
 
     def due(self) -> Chunk | None:
-        """Return the next part of the stream that may be sent; None if there is none. `sent` notes that it left."""
+        """Return the next part of the stream that may be sent now, or None. Call `sent` after sending it."""
         if self._lost:
             return self._chunk(self._base, min(len(self._buffer), self.segment_size))
         left = len(self._buffer) - distance(self._base, self.next)
@@ -100,7 +100,7 @@ class Sender:
         if size < 0 or (size == 0 and not (self.closing and left == 0 and usable > 0)):
             return None
         if size < left and size < self.segment_size and size < self.largest_window // 2:
-            return None  # silly window avoidance (RFC 9293 section 3.8.6.2.1)
+            return None  # The sender waits, to avoid tiny segments (RFC 9293 section 3.8.6.2.1).
         return self._chunk(self.next, size)
 
     def _chunk(self, number: int, size: int) -> Chunk:
@@ -109,7 +109,7 @@ class Sender:
         return Chunk(number, bytes(self._buffer[start : start + size]), self.closing and last, last)
 
     def acknowledge(self, number: int, now: int) -> None:
-        """Drop what an acceptable, new acknowledgement covers (RFC 5681 section 3, RFC 6298 section 5)."""
+        """Remove acknowledged bytes, and adapt congestion window and timer (RFC 5681 section 3, RFC 6298 section 5)."""
         acknowledged = distance(self.unacknowledged, number)
         self.unacknowledged = number
         if distance(self.next, number) > 0:
@@ -144,7 +144,7 @@ class Sender:
             self._congestion_window += self.segment_size
 
     def update_window(self, number: int, acknowledgement: int, window: int) -> bool:
-        """Take the window of a segment that is not older than the last one that did; return True if it changed."""
+        """Set the peer's window from a segment, unless the segment is old. Return True if the window changed."""
         last_number, last_acknowledgement = self._window_from
         if distance(last_number, number) < 0 or (
             number == last_number and distance(last_acknowledgement, acknowledgement) < 0
@@ -157,12 +157,12 @@ class Sender:
         return changed
 
     def first_window(self, number: int, acknowledgement: int, window: int) -> None:
-        """Take the window of the segment that completes the handshake."""
+        """Set the peer's window from a segment of the handshake."""
         self._window_from = number, acknowledgement
         self.window = self.largest_window = window
 
     def expire(self, now: int) -> Chunk | None:
-        """Go back to the oldest unacknowledged byte after a timeout; return a probe if the window is too small."""
+        """Handle a timeout: resend from the oldest unacknowledged byte, or return a probe if the window is small."""
         self._timed = None
         self._duplicates = 0
         self.timer.back_off(now)
@@ -175,6 +175,6 @@ class Sender:
         return None
 
     def probe_later(self, now: int) -> None:
-        """Start the timer if data waits for a larger window and no acknowledgement is on its way to open it."""
+        """Start the timer for a window probe if data waits for a larger window and nothing is outstanding."""
         if self.pending and not self.outstanding:
             self.timer.start(now)

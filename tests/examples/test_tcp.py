@@ -1,4 +1,4 @@
-"""The TCP of examples/tcp in virtual time: handshake, transfer, loss, closing, resets, windows."""
+"""Tests of the TCP stack of examples/tcp in virtual time: handshake, transfer, loss, closing, resets, windows."""
 
 import random
 
@@ -30,13 +30,13 @@ def established(**options):
 
 
 def answers(stack, *parts, now=0):
-    """Return what a stack sends at once after one datagram."""
+    """Return the packets that a stack sends at once when it receives a packet."""
     stack.receive(build(*parts), now)
     return [parse(each) for each in stack.poll(now)]
 
 
 def handshake(stack, port, *, seq=1000, window=65535, options=()):
-    """Complete a handshake by hand; return the stack's initial sequence number."""
+    """Complete a handshake as the stack's peer. Return the stack's initial sequence number."""
     ip = IPv4(src=CLIENT, dst=SERVER)
     ports = {"src_port": 40000, "dst_port": port}
     (syn_ack,) = answers(stack, ip, TCP(**ports, seq=seq, flags=SYN, window=window, options=list(options)))
@@ -52,7 +52,7 @@ def test_handshake_takes_three_segments():
     assert [finding for _, packet in network.packets for finding in findings(packet)] == []
 
 
-def test_syn_offers_segment_size_and_window_scale():
+def test_syn_has_options_mss_and_window_scale():
     _, _, network = established()
     options = network.packets[0][1].tcp.decoded_options
     assert MSS(1460) in options
@@ -84,7 +84,7 @@ def test_lost_syn_is_sent_again_after_one_second_then_two():
     assert [time for time, _ in network.packets] == [0, SECOND, 3 * SECOND]
 
 
-def test_unanswered_syn_ends_after_three_minutes():
+def test_unanswered_syn_times_out_after_three_minutes():
     client, _, network = pair(lost=lambda _: True)
     connection = client.connect(SERVER, 80)
     network.run()
@@ -116,7 +116,7 @@ def test_transfer_with_loss_is_complete(loss, seed):
     assert [finding for _, packet in network.packets for finding in findings(packet)] == []
 
 
-def test_same_seed_repeats_every_byte():
+def test_transfer_with_same_random_seed_sends_the_same_packets():
     def run():
         dice = random.Random(7)
         here, there, network = established(lost=lambda _: dice.random() < 0.1)
@@ -127,7 +127,7 @@ def test_same_seed_repeats_every_byte():
     assert run() == run()
 
 
-def test_third_duplicate_acknowledgement_resends_before_the_timeout():
+def test_third_duplicate_acknowledgement_retransmits_before_the_timeout():
     lost = []
 
     def drop_one(packet):
@@ -146,7 +146,7 @@ def test_third_duplicate_acknowledgement_resends_before_the_timeout():
     assert network.now - begin < 100 * MILLISECOND
 
 
-def test_close_on_one_side_then_the_other_walks_all_states():
+def test_close_on_one_side_then_the_other_passes_through_all_states():
     here, there, network = established()
     here.close()
     assert here.state is State.FIN_WAIT_1
@@ -164,7 +164,7 @@ def test_close_on_one_side_then_the_other_walks_all_states():
     assert network.now - end >= 59 * SECOND
 
 
-def test_close_on_both_sides_at_once_passes_closing():
+def test_close_on_both_sides_at_once_passes_through_closing():
     here, there, network = established()
     here.close()
     there.close()
@@ -181,7 +181,7 @@ def test_abort_resets_the_peer():
     assert there.error == "reset by the peer"
 
 
-def test_closed_window_is_probed_until_it_opens():
+def test_zero_window_is_probed_until_it_opens():
     here, there, network = established()
     here.send(bytes(256 * 1024))
     network.run(until=lambda: network.now > 30 * SECOND)
@@ -209,7 +209,7 @@ def test_small_writes_do_not_send_tiny_segments_into_a_small_window():
     assert answers(stack, ip, acknowledge) == []
 
 
-def test_early_segments_are_reassembled_and_acknowledged_at_once():
+def test_out_of_order_segments_are_reassembled_and_acknowledged_at_once():
     stack = Stack(SERVER)
     stack.listen(80)
     seq = handshake(stack, 80)
@@ -226,7 +226,7 @@ def test_early_segments_are_reassembled_and_acknowledged_at_once():
 @pytest.mark.parametrize(
     ("offset", "answer"), [(0, []), (1, [ACK]), (70_000_000, [])], ids=["next", "inside", "outside"]
 )
-def test_reset_counts_only_with_the_next_sequence_number(offset, answer):
+def test_reset_closes_connection_only_with_the_next_sequence_number(offset, answer):
     stack = Stack(SERVER)
     stack.listen(80)
     handshake(stack, 80)
@@ -236,7 +236,7 @@ def test_reset_counts_only_with_the_next_sequence_number(offset, answer):
     assert (connection.state is State.CLOSED) == (offset == 0)
 
 
-def test_syn_on_established_connection_is_challenged():
+def test_syn_on_established_connection_gets_challenge_ack():
     stack = Stack(SERVER)
     stack.listen(80)
     seq = handshake(stack, 80)
@@ -245,7 +245,7 @@ def test_syn_on_established_connection_is_challenged():
     assert (challenge.tcp.flags, challenge.tcp.seq, challenge.tcp.ack) == (ACK, seq + 1, 1001)
 
 
-def test_acknowledgement_of_unsent_data_is_challenged():
+def test_acknowledgement_of_unsent_data_gets_challenge_ack():
     stack = Stack(SERVER)
     stack.listen(80)
     seq = handshake(stack, 80)
@@ -255,7 +255,7 @@ def test_acknowledgement_of_unsent_data_is_challenged():
     assert challenge.tcp.ack == 1001
 
 
-def test_challenges_are_limited_to_ten_per_second():
+def test_challenge_acks_are_limited_to_ten_per_second():
     stack = Stack(SERVER)
     stack.listen(80)
     handshake(stack, 80)
@@ -263,19 +263,19 @@ def test_challenges_are_limited_to_ten_per_second():
     assert sum(len(answers(stack, IPv4(src=CLIENT, dst=SERVER), syn)) for _ in range(20)) == 10
 
 
-def test_bad_checksum_is_dropped():
+def test_segment_with_bad_checksum_is_dropped():
     stack = Stack(SERVER)
     stack.listen(80)
     syn = TCP(src_port=40000, dst_port=80, flags=SYN, checksum=1)
     assert answers(stack, IPv4(src=CLIENT, dst=SERVER), syn) == []
 
 
-def test_echo_request_is_answered():
+def test_icmp_echo_request_gets_reply():
     (reply,) = answers(Stack(SERVER), IPv4(src=CLIENT, dst=SERVER), ICMP(type=8, identifier=1), b"ping")
     assert (reply.icmp.type, reply.payload) == (0, b"ping")
 
 
-def test_udp_echo_answers_and_closed_port_is_unreachable():
+def test_udp_echo_port_replies_and_closed_port_is_unreachable():
     stack = Stack(SERVER)
     ip = IPv4(src=CLIENT, dst=SERVER)
     (echo,) = answers(stack, ip, UDP(src_port=5000, dst_port=7), b"hello")

@@ -1,4 +1,4 @@
-"""Two stacks of examples/tcp joined in memory, in virtual time."""
+"""A virtual network of two TCP stacks of examples/tcp, in memory and in virtual time."""
 
 import heapq
 from itertools import count
@@ -9,7 +9,10 @@ MILLISECOND = 1_000_000
 
 
 class VirtualNetwork:
-    """A wire of constant delay. `packets` are all that were sent, with their times; `lost` decides which get lost."""
+    """A link with constant delay between two stacks.
+
+    `packets` has each sent packet with its time. `lost` is a function that returns True for a packet to drop.
+    """
 
     def __init__(self, *stacks, delay=10 * MILLISECOND, lost=lambda _: False):
         self.stacks, self.delay, self.lost = stacks, delay, lost
@@ -19,7 +22,7 @@ class VirtualNetwork:
         self._order = count()
 
     def run(self, until=lambda: False, limit=20_000):
-        """Run until the condition holds, or until nothing is left to happen."""
+        """Run both stacks until `until()` is true, or until no packet and no timer is left."""
         for _ in range(limit):
             for stack in self.stacks:
                 for data in stack.poll(self.now):
@@ -40,10 +43,10 @@ class VirtualNetwork:
         raise AssertionError(f"still running after {limit} steps, at {self.now} ns")
 
     def send(self, sender, data):
-        """Put a datagram on its way to the other stack."""
+        """Send a packet to the other stack. It arrives after the delay."""
         (target,) = (stack for stack in self.stacks if stack is not sender)
         heapq.heappush(self._flying, (self.now + self.delay, next(self._order), target, data))
 
     def tcp(self, src):
-        """Return the time and the packet of each segment from this address."""
+        """Return the time and the packet of each TCP segment that this address sent."""
         return [(time, packet) for time, packet in self.packets if packet.ip.src == src and packet.transport]
