@@ -118,8 +118,10 @@ def test_gre_checksum_covers_header_and_content():
         "bytes behind the inner packet": (
             "00000800" + build(up(protocol=89)).hex() + "00",
             [
-                "IPv4 total length: 1 byte follows the end of the packet (needed 20, got 21, limited by"
-                " IPv4.total_length)"
+                (
+                    "IPv4 total length: 1 byte follows the end of the packet (needed 20, got 21, limited by"
+                    " IPv4.total_length)"
+                )
             ],
         ),
     }.values(),
