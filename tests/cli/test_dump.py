@@ -153,9 +153,9 @@ def test_dump_json_option_prints_fields_and_bytes(dump, send):
 
 def test_dump_of_non_ipv4_packets_prints_the_parse_error(dump, send):
     running = dump("--count", "2", "--all")
-    send(b"\x60" + bytes(39), b"\x45\x00")
+    send(b"\x60" + bytes(9), b"\x45\x00")
     out = running.end().out
-    assert "=== Not an IPv4 Packet ===\nIPv4.version at offset 0 is 6" in out
+    assert "=== Not an IPv4 Packet ===\nIPv6 header needs 40 bytes, got 10" in out
     assert "IPv4 header needs 20 bytes, got 2" in out
     assert out.count("=== Raw Packet Hexdump ===") == 2
 

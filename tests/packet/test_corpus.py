@@ -102,9 +102,11 @@ def parsed_records(corpus):
     for record in corpus:
         data = bytes.fromhex(record["hex"])
         try:
-            yield record, data, parse(data, wire_length=record["wire_len"])
+            packet = parse(data, wire_length=record["wire_len"])
         except (TruncatedError, MalformedError):
             continue
+        if isinstance(packet.headers[0], IPv4):
+            yield record, data, packet
 
 
 def kind_of(option):

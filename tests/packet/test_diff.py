@@ -1,6 +1,6 @@
 """The explanation of a failed `left == right`: each field that differs, with both values."""
 
-from tunlab.packet import ICMP, TCP, UDP, IPv4, Packet, TCPFlag, build, parse
+from tunlab.packet import ICMP, TCP, UDP, IPv4, IPv6, Packet, TCPFlag, build, parse
 from tunlab.packet.text.diff import diff, parse_pair
 
 IP = IPv4(src="10.1.2.3", dst="10.1.2.1")
@@ -56,4 +56,6 @@ def test_parse_pair_requires_total_length_of_one_side():
     assert parse_pair(data + b"x", data + b"y") is None
     assert parse_pair(b"Everybody is here today", b"Everybody was here today") is None
     assert parse_pair(data, b"short") is None
-    assert parse_pair(data, b"\x60" + data[1:]) is None
+    assert parse_pair(data, b"\x50" + data[1:]) is None
+    six = build(IPv6(src="fd00::1", dst="fd00::2"), UDP(src_port=1, dst_port=2))
+    assert parse_pair(six, six[:-1]) == (parse(six), parse(six[:-1]))

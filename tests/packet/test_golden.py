@@ -71,7 +71,7 @@ def test_flipped_header_bit_is_a_bad_checksum(data, layers):
         assert verdict.value == int.from_bytes(flipped[10:12], "big") != verdict.expected
 
 
-@pytest.mark.parametrize("version", [0, 3, 5, 6, 15])
+@pytest.mark.parametrize("version", [0, 3, 5, 7, 15])
 def test_parse_other_ip_version_raises(version):
     data = bytes.fromhex(GOLDEN["ping"][0])
     with pytest.raises(MalformedError, match=rf"^IPv4.version at offset 0 is {version}: .* \(RFC 791 section 3.1\)$"):

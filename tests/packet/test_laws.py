@@ -17,14 +17,19 @@ from tunlab.packet import IPv4, Packet, build, checksums, complete, findings, he
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 
 
-def has_ipv4_header(raw):
-    return len(raw) >= 20 and raw[0] >> 4 == 4 and raw[0] & 15 >= 5
+def version(raw):
+    return raw[0] >> 4 if raw else 4
+
+
+def has_ip_header(raw):
+    return len(raw) >= 40 if version(raw) == 6 else len(raw) >= 20 and version(raw) == 4 and raw[0] & 15 >= 5
 
 
 def assert_law_1(raw):
-    """Assert that `data` is rejected if it has no IPv4 header, and else parses, builds to the same bytes and prints."""
-    if not has_ipv4_header(raw):
-        wanted = TruncatedError if len(raw) < 20 and (not raw or raw[0] >> 4 == 4) else MalformedError
+    """Assert that `data` is rejected if it has no IP header, and else parses, builds to the same bytes and prints."""
+    if not has_ip_header(raw):
+        short = version(raw) == 6 or (version(raw) == 4 and len(raw) < 20)
+        wanted = TruncatedError if short else MalformedError
         with pytest.raises((TruncatedError, MalformedError)) as error_info:
             parse(raw)
         assert type(error_info.value) is wanted
@@ -42,7 +47,7 @@ def assert_law_1(raw):
     assert all(0 <= each.offset <= len(raw) for each in found)
     assert listing(packet) in listing(raw)
     assert listing(packet, verbose=True).startswith("=== Parsed IP Packet ===\n")
-    assert summary(packet).startswith(f"IP {packet.headers[0].src}")
+    assert summary(packet).startswith(f"IP{'6' if version(raw) == 6 else ''} {packet.headers[0].src}")
     assert json.loads(json.dumps(to_dict(packet)))["findings"] == [str(each) for each in found]
     dumped = [line for line in hexdump(raw).splitlines() if all(len(byte) == 2 for byte in line.split(" "))]
     assert bytes.fromhex("".join(dumped)) == raw
@@ -149,7 +154,7 @@ def test_law_3_packets_without_forced_fields_have_no_findings(packet):
 def test_findings_and_texts_of_packet_equal_those_of_its_bytes(ip, transport, payload):
     packet = Packet.of(ip, transport, payload)
     raw = build(packet)
-    if has_ipv4_header(raw):
+    if has_ip_header(raw) and version(raw) == 4:
         assert findings(packet) == findings(raw)
         assert checksums(packet) == checksums(raw)
         assert listing(packet, verbose=True) == listing(raw, verbose=True)

@@ -265,8 +265,8 @@ def test_summary_with_findings_and_rare_headers(layers, line):
     [
         (b"", "0 bytes, not an IP packet: IPv4 header needs 20 bytes, got 0 (input ended at offset 0)"),
         (b"\x45\0", "2 bytes, not an IP packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"),
-        (b"\x60" + bytes(39), "40 bytes, not an IP packet: IPv4.version at offset 0 is 6: "),
-        (b"garbage", "7 bytes, not an IP packet: IPv4.version at offset 0 is 6: "),
+        (b"\x50" + bytes(39), "40 bytes, not an IP packet: IPv4.version at offset 0 is 5: "),
+        (b"garbage", "7 bytes, not an IP packet: IPv6 header needs 40 bytes, got 7 (input ended at offset 7)"),
         (b"\x41" + bytes(19), "20 bytes, not an IP packet: IPv4.ihl at offset 0 is 1: "),
     ],
 )

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network
 
 from msgspec import Struct
 
-from tunlab.packet import UDP, Packet
+from tunlab.packet import UDP, IPv4, Packet
 from tunlab.packet.tables import IP_PAYLOADS, payload_name
 
 
@@ -36,7 +36,7 @@ class PacketFilter(Struct, frozen=True):
     def matches(self, packet: Packet | None) -> bool:
         """Return True if the packet passes the filter. `packet` is None if the bytes are not IPv4."""
         conditions = (self.protocol, self.address, self.src, self.dst, self.port)
-        if packet is None:
+        if packet is None or not isinstance(packet.ip, IPv4):
             return self.everything and conditions == (None,) * len(conditions)
         if self.protocol is not None:
             if packet.ip.protocol != self.protocol:

@@ -28,7 +28,8 @@ def layers_of(packet: PacketLike) -> Layers:
     if type(packet) is bytes:
         return read_layers(packet)
     if isinstance(packet, Packet):
-        return read_layers(build(packet), packet.headers[0].read, packet.missing)
+        first = packet.headers[0].read if packet.headers else None
+        return read_layers(build(packet), first, packet.missing)
     return read_layers(to_bytes(packet))
 
 

@@ -50,6 +50,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     """Headers, the outermost first, with payload and trailer.
 
     Attributes:
+        headers: Empty if the bytes are not a packet: `payload` then has all of them.
         payload: The bytes behind the last header, up to the end that the length fields give.
         trailer: The bytes behind that end, as the padding of short Ethernet frames.
         missing: The number of bytes that were on the wire, but that the capture or the ICMP error left out.
@@ -296,7 +297,8 @@ def complete(packet: Packet) -> Packet:
         MalformedError: If a field cannot be computed.
         PacketError: If the headers are not in the order of a packet.
     """
-    check_headers(packet.headers)
+    if packet.headers:
+        check_headers(packet.headers)
     return replace(packet, headers=_complete(packet)[0])
 
 
@@ -323,7 +325,8 @@ def build(*parts: PacketPart | Packet) -> bytes:
     """
     if len(parts) == 1 and isinstance(parts[0], Packet):
         packet = parts[0]
-        check_headers(packet.headers)
+        if packet.headers:
+            check_headers(packet.headers)
     else:
         packet = Packet.of(*parts)
     return _complete(packet)[1] + packet.trailer
@@ -331,4 +334,5 @@ def build(*parts: PacketPart | Packet) -> bytes:
 
 def link_type_of(packet: Packet) -> int | None:
     """Return the link type with which `parse` reads the bytes of this packet; None for IP."""
-    return next((number for number, each in LINK_TYPES.items() if each == packet.headers[0].read), None)
+    first = packet.headers[0].read if packet.headers else None
+    return next((number for number, each in LINK_TYPES.items() if each == first), None)

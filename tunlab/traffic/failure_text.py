@@ -16,11 +16,12 @@ from tunlab.traffic.trace import FieldDifference, TraceEntry
 
 _MAX_LISTED = 100  # An error lists at most this many packets.
 _MAX_EXPLAINED = 5  # The first packets of the list have a line per difference, the others one line in all.
+_UNREADABLE = "unwanted: it cannot be read, and may be one"
 _MAX_RANGES = 100  # The byte ranges of a packet must fit a pcapng option of 65,535 bytes.
 
 
 class Candidate(NamedTuple):
-    """A packet that was compared with an expectation. `differences` is None if the packet is not IPv4."""
+    """A packet that was compared with an expectation. `differences` is None if its bytes cannot be read."""
 
     entry: TraceEntry
     differences: list[Difference] | None
@@ -138,7 +139,10 @@ def unwanted_error(
     unwanted = {id(entry) for entry in found}
     for entry in found:
         entry.blame("unwanted")
-    texts = [f"{time_and_summary(entry, deadline.started_ns)}   <-- unwanted" for entry in found]
+    texts = [
+        f"{time_and_summary(entry, deadline.started_ns)}   <-- {_UNREADABLE if entry.packet is None else 'unwanted'}"
+        for entry in found
+    ]
     texts += [time_and_summary(entry, deadline.started_ns) for entry in unread if id(entry) not in unwanted]
     wanted = f"no {wanted.removeprefix('any ')}"
     return ExpectationError(

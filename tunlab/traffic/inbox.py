@@ -126,19 +126,16 @@ class Inbox:
         self._expectations += 1
         here, seen, deadline = caller_location(), list[Candidate](), Deadline(timeout)
         for entry in self._entries(deadline):
-            packet = entry.packet
-            differences = None if packet is None else expected.difference(packet)
-            if packet is not None and not differences:
+            packet = entry.to_packet()
+            differences = expected.difference(packet)
+            if not differences:
                 entry.consume(f"matched expectation {self._expectations} at {here}")
                 return packet
             entry.notes.append(f"skipped at {here}")
-            seen.append(Candidate(entry, differences))
+            seen.append(Candidate(entry, differences if packet.headers else None))
         error = timeout_error(expected, seen, deadline)
         self._watch_for_late_match(
-            error,
-            deadline,
-            lambda entry: entry.packet is not None and expected.matches(entry.packet),
-            expected.matches,
+            error, deadline, lambda entry: expected.matches(entry.to_packet()), expected.matches
         )
         raise error
 
@@ -148,19 +145,14 @@ class Inbox:
         here, deadline, assignment = caller_location(), Deadline(timeout), Assignment(len(wanted), ordered=ordered)
         first, seen = self._expectations + 1, list[tuple[TraceEntry, Packet]]()
         self._expectations += len(wanted)
-        not_ip = list[TraceEntry]()
 
-        def offer(entry: TraceEntry) -> bool:
-            packet = entry.packet
-            return packet is not None and assignment.offer([n for n, each in enumerate(wanted) if each.matches(packet)])
+        def offer(packet: Packet) -> bool:
+            return assignment.offer([n for n, each in enumerate(wanted) if each.matches(packet)])
 
         if not assignment.complete:
             for entry in self._entries(deadline):
-                if entry.packet is None:
-                    not_ip.append(entry)
-                    continue
-                seen.append((entry, entry.packet))
-                offer(entry)
+                seen.append((entry, entry.to_packet()))
+                offer(seen[-1][1])
                 if assignment.complete:
                     break
         matches = [None if number is None else seen[number] for number in assignment.packets]
@@ -168,7 +160,7 @@ class Inbox:
             if match is not None:
                 match[0].consume(f"matched expectation {first + number} at {here}")
         others = [each for number, each in enumerate(seen) if number not in assignment.packets]
-        for entry in (*not_ip, *(entry for entry, _ in others)):
+        for entry, _ in others:
             entry.notes.append(f"skipped at {here}")
         if assignment.complete:
             return [match[1] for match in matches if match is not None]
@@ -176,8 +168,7 @@ class Inbox:
         error = expect_all_error(
             wanted,
             [None if match is None else match[0] for match in matches],
-            [Candidate(entry, next_expected.difference(packet)) for entry, packet in others]
-            + [Candidate(entry, None) for entry in not_ip],
+            [Candidate(entry, next_expected.difference(packet) if packet.headers else None) for entry, packet in others],
             deadline,
             ordered=ordered,
             in_any_order=ordered and assignment.in_any_order().complete,
@@ -186,7 +177,7 @@ class Inbox:
         self._watch_for_late_match(
             error,
             deadline,
-            lambda entry: offer(entry) and assignment.complete,
+            lambda entry: offer(entry.to_packet()) and assignment.complete,
             lambda packet: any(each.matches(packet) for each in unmatched),
         )
         raise error
@@ -212,14 +203,13 @@ class Inbox:
             for entry in self._entries(deadline, extend=count is not None):
                 entry.consume(f"captured at {here}")
                 seen.append(entry)
-                if entry.packet is not None:
-                    found.append(entry.packet)
+                found.append(entry.to_packet())
                 if len(found) == count:
                     break
         if count is not None and len(found) < count:
             error = timeout_error(f"{count} packet{'' if count == 1 else 's'}", [], deadline)
             error.seen, error.count = tuple(time_and_summary(each, deadline.started_ns) for each in seen), len(seen)
-            self._watch_for_late_match(error, deadline, lambda entry: entry.packet is not None, lambda _: True)
+            self._watch_for_late_match(error, deadline, lambda _: True, lambda _: True)
             raise error
         return found
 
@@ -271,7 +261,7 @@ class Inbox:
         if late is not None:
             error.late_by = deadline.elapsed - deadline.timeout
             for entry in self._unread:
-                if entry is late or (entry.packet is not None and matches(entry.packet)):
+                if entry is late or matches(entry.to_packet()):
                     after = (entry.time_ns - ended_ns) / 1e6
                     entry.blame(f"matches, but arrived {after:.3g} ms after {here} timed out")
         error.late_packets = len(self._unread)
@@ -303,7 +293,7 @@ class Inbox:
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
                 raise fence.no_reply_error(data, timeout)
-        return [entry.packet for entry in self._unread if entry.packet is not None]
+        return [entry.to_packet() for entry in self._unread]
 
     def _is_answered(self, fence: Fence, payload: bytes) -> bool:
         self._fetch()

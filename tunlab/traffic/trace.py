@@ -65,6 +65,10 @@ class TraceEntry(Struct):
         except PacketError:
             return None
 
+    def to_packet(self) -> Packet:
+        """Return the packet, or a Packet without headers whose payload is the bytes that cannot be read."""
+        return self.packet or Packet((), self.data, time=self.time_ns, clock="realtime")
+
     @property
     def comment(self) -> str:
         """One line of notes and differences, the packet comment in Wireshark; "" for a packet not yet used."""

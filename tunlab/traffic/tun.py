@@ -224,7 +224,7 @@ class Tun(Closeable):
         self._check_open()
         self._inbox.expect_none(
             str(expected),
-            lambda each: each.packet is not None and expected.matches(each.packet),
+            lambda each: expected.may_match(each.to_packet()),
             None if timeout is None else check_timeout("timeout", timeout),
             self._fence,
         )

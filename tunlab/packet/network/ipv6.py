@@ -14,7 +14,15 @@ from tunlab.packet.address import IPv6AddressLike, ipv6_address, ipv6_bytes, ipv
 from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Extension, Link, Network
-from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, LINK_TYPES, next_header_name, next_header_of, next_reader
+from tunlab.packet.tables import (
+    ETHERTYPES,
+    IP_PAYLOADS,
+    IP_VERSIONS,
+    LINK_TYPES,
+    next_header_name,
+    next_header_of,
+    next_reader,
+)
 from tunlab.packet.truncated import TruncatedHeader
 from tunlab.packet.values import is_packet_error
 
@@ -241,6 +249,5 @@ def _hop_limit(inner: Header | None, following: int, content: bytes) -> int:
 
 
 _ipv6 = IPv6.unchecked()
-LINK_TYPES[LINKTYPE_IPV6] = IPv6.read
-ETHERTYPES[0x86DD] = IPv6.read
+IP_VERSIONS[6] = LINK_TYPES[LINKTYPE_IPV6] = ETHERTYPES[0x86DD] = IPv6.read
 IP_PAYLOADS[41] = IPv6.read
