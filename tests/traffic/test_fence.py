@@ -15,6 +15,7 @@ from tunlab.packet import ICMP, IGMP, TCP, UDP, IPFlag, IPv4, TCPFlag, build
 from tunlab.traffic import Tun
 
 PEER = "10.1.2.2"
+UNREADABLE = b"\x60 not IPv6 ."
 
 
 def echo(tun, number=1):
@@ -99,15 +100,36 @@ class TestExpectNone:
     def test_expect_silence_non_ip_packet_raises(self, tun):
         tun.expect_silence()
         tun.emit(b"\x60 not IPv4")
-        with pytest.raises(ExpectationError, match=r"wanted no packet, but 1 arrived:\n.*IPv4"):
+        with pytest.raises(ExpectationError, match=r"wanted no packet, but 1 arrived:\n.*not an IP packet"):
             tun.expect_silence()
 
-    def test_expect_none_without_conditions_ignores_non_ip_packet(self, tun):
-        tun.emit(b"\x60 not IPv4")
-        tun.expect_none()
-        tun.inject(*echo(tun))
-        with pytest.raises(ExpectationError, match="wanted no packet, but 1 arrived:"):
-            tun.expect_none()
+    @pytest.mark.parametrize(
+        "unwanted",
+        [(), (UDP,), (UDP, lambda packet: packet.udp.dst_port == 5), (lambda packet: packet.payload == UNREADABLE,)],
+        ids=["any", "header", "header and function", "function"],
+    )
+    def test_expect_none_bytes_that_cannot_be_read_raises(self, tun, unwanted):
+        tun.emit(UNREADABLE)
+        with pytest.raises(ExpectationError, match=r"but 1 arrived:\n.*12 bytes, not an IP packet.*may be one"):
+            tun.expect_none(*unwanted)
+
+    def test_expect_none_function_that_excludes_unreadable_bytes_passes(self, tun):
+        tun.emit(UNREADABLE)
+        tun.expect_none(UDP, lambda packet: packet.payload != UNREADABLE)
+
+    def test_expect_none_truncated_header_counts_as_its_class(self, tun):
+        tun.emit(build(IPv4(src=tun.address, dst=PEER, protocol=6), bytes(9)))
+        tun.expect_none(UDP)
+        with pytest.raises(ExpectationError, match="wanted no TCP"):
+            tun.expect_none(TCP.where(dst_port=80))
+
+    def test_expect_none_ipv6_packet_raises(self, make_tun):
+        tun = make_tun(("10.1.2.1/24", "fd00::1/64"))
+        tun.expect_none(UDP)
+        tun.bind(5).sendto(b"six", (tun.peer6, 9))
+        tun.expect_none(UDP, IPv4)
+        with pytest.raises(ExpectationError, match=r"wanted no UDP\(\), but 1 arrived:\n.*IP6 fd00::1\.5 > fd00::2\.9"):
+            tun.expect_none(UDP)
 
     def test_expect_none_ignores_consumed_packets(self, tun):
         tun.inject(*echo(tun))

@@ -1,16 +1,16 @@
 """Tests of `Tun`: packets that a test injects, and packets that the kernel sends."""
 
 import errno
-import socket
 
 import pytest
 
-from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError, PrivilegeError
+from tunlab.errors import ExpectationError, KernelError, MalformedError, PacketError
 from tunlab.kernel.network.rtnl import Rtnl
-from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, findings, parse, reply
+from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, findings, parse, reply, summary
 from tunlab.traffic import Tun
 
 PEER = "10.1.2.77"
+IPV4 = ("10.1.2.1", "10.1.2.0/24", "10.1.2.2")  # address, network, peer
 
 
 def echo(tun, number=1, payload=b"payload"):
@@ -25,13 +25,37 @@ class TestCreate:
         assert make_tun(address="10.1.2.1/24").peer == "10.1.2.2"
         assert make_tun(address="10.9.0.7/29").peer == "10.9.0.1"
 
-    def test_create_ipv6_main_address_raises_but_add_address_accepts_it(self, make_tun):
-        with pytest.raises(KernelError, match=r"must be IPv4 .EINVAL.; pass ipv6=True") as caught:
-            make_tun(address="fd00::1/64")
-        assert not isinstance(caught.value, PrivilegeError)
-        tun = make_tun(ipv6=True)
-        tun.device.add_address("fd00::1/64")
-        assert "fd00::1/64" in [address.cidr for address in tun.device.rtnl.addresses()]
+    @pytest.mark.parametrize(
+        ("address", "own", "own6"),
+        [
+            ("fd00::1/64", ("fd00::1", "fd00::/64", "fd00::2"), ("fd00::1", "fd00::/64", "fd00::2")),
+            ("fd00::2/127", ("fd00::2", "fd00::2/127", "fd00::3"), ("fd00::2", "fd00::2/127", "fd00::3")),
+            (["10.1.2.1/24", "fd00::7/120"], IPV4, ("fd00::7", "fd00::/120", "fd00::1")),
+            (("fd00::1/64", "10.1.2.1/24"), IPV4, ("fd00::1", "fd00::/64", "fd00::2")),
+        ],
+    )  # fmt: skip
+    def test_create_ipv6_address_enables_ipv6(self, make_tun, address, own, own6):
+        tun = make_tun(address)
+        assert (tun.address, str(tun.network), tun.peer) == own
+        assert (tun.address6, str(tun.network6), tun.peer6) == own6
+        given = [address] if isinstance(address, str) else list(address)
+        assert sorted(each.cidr for each in tun.device.addresses if each.scope == 0) == sorted(given)
+        assert " ".join(given) in repr(tun)
+
+    def test_create_ipv4_address_leaves_ipv6_off(self, tun):
+        assert tun.netns.sysctl("net.ipv6.conf.tun0.disable_ipv6") == "1"
+        assert [each.cidr for each in tun.device.addresses] == ["10.1.2.1/24"]
+        with pytest.raises(KernelError, match=r"get the IPv6 address of tun0: .* without one .*; give one: address="):
+            _ = tun.address6
+
+    def test_create_ipv6_address_in_namespace_without_ipv6_raises(self, make_tun, netns):
+        with pytest.raises(KernelError, match=r"IPv6 is disabled .*; create the namespace with ipv6=True"):
+            make_tun("fd00::1/64", netns=netns)
+
+    @pytest.mark.parametrize("address", [("10.1.2.1/24", 5), ("fd00::1",), "10.1.2.1/24 fd00::1/64"])
+    def test_create_invalid_addresses_raise(self, make_tun, address):
+        with pytest.raises(KernelError, match="; give"):
+            make_tun(address)
 
     def test_address_of_tun_without_one_raises(self, make_tun):
         tun = make_tun(address="")
@@ -286,14 +310,29 @@ class TestCapture:
         tun.device.up()
         assert tun.capture(timeout=0.05) == []
 
-    @pytest.mark.tun(ipv6=True)
-    def test_read_returns_ipv6_packet(self, tun):
-        tun.device.add_address("fd00::1/64")
-        tun.socket(socket.AF_INET6, socket.SOCK_DGRAM).sendto(b"six", ("fd00::2", 6))
-        assert tun.read()[0] >> 4 == 6
-        assert tun.record[-1].packet is None
-        assert "not an IP packet" in str(tun.record[-1])
+    @pytest.mark.tun(address=("10.1.2.1/24", "fd00::1/64"))
+    def test_read_returns_bytes_of_ipv6_packet(self, tun):
+        tun.bind(6).sendto(b"six", (tun.peer6, 6))
+        packet = parse(tun.read())
+        assert (packet.ip.src, packet.udp.dst_port, packet.payload) == ("fd00::1", 6, b"six")
+        assert packet == tun.record[-1].packet
         assert tun.capture() == []
+
+    def test_capture_returns_unreadable_bytes_without_headers(self, tun):
+        tun.emit(b"\x60 cut")
+        tun.inject(*echo(tun))
+        unreadable, reply = tun.capture(2)
+        assert (unreadable.headers, unreadable.payload, bytes(unreadable)) == ((), b"\x60 cut", b"\x60 cut")
+        assert UDP not in unreadable
+        with pytest.raises(PacketError, match="the packet has no TCP header; it has none"):
+            _ = unreadable.tcp
+        assert "IPv6 header needs 40 bytes, got 5" in summary(unreadable)
+        assert reply.icmp.type == 0
+        assert [entry.packet is None for entry in tun.record] == [False, True, False]
+
+    def test_expect_function_receives_unreadable_bytes(self, tun):
+        tun.emit(b"\x60 cut")
+        assert tun.expect(lambda packet: packet.payload == b"\x60 cut").headers == ()
 
 
 class TestPing:

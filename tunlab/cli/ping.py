@@ -48,15 +48,14 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
     Example: tunlab ping 10.1.2.2 --count 3
     """
     import json
-    import socket
     import time
     from contextlib import ExitStack
 
     from tunlab.cli.hex_input import parse_hex
-    from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
     from tunlab.lab import resolve
     from tunlab.lab.attachment import attach
     from tunlab.traffic import ECHO_PAYLOAD, Ping
+    from tunlab.traffic.sockets import SocketFactory
 
     data = ECHO_PAYLOAD if payload is None else parse_hex(payload, "--payload")
     lab, node = resolve(target, prefix="--lab")
@@ -67,10 +66,7 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
         # Open the TUN, because the kernel sends packets on it only while a program has it open.
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
-        sock = stack.enter_context(netns.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP))
-        with translate_os_errors(f"ping {address}", reasons=SOCKET_REASONS):
-            sock.bind(("", 0))
-        ping = Ping(sock, address)
+        ping = stack.enter_context(Ping(SocketFactory(netns), address))
         for _ in range(count):
             started = time.monotonic()
             sequence_number = ping.send(data)

@@ -188,8 +188,7 @@ class Node:
             if device is None:
                 problem = f"another program is attached to {ifname} of node {self.name}"
                 raise LabError(self._lab.name, problem, remedy="end that program, or use capture()")
-            address = next((each for each in interface.addresses if ":" not in each), "")
-            tun = Tun(self.netns, device, address)
+            tun = Tun(self.netns, device, interface.addresses)
             self._tuns[ifname] = self._resources.enter_context(tun)
         return self._tuns[ifname]
 

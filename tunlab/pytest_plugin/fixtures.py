@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tunlab.pytest_plugin.fixture_errors import fail_or_skip, make_or_fail
 from tunlab.pytest_plugin.packet_recorder import recorder_for
-from tunlab.pytest_plugin.settings import settings_of
+from tunlab.pytest_plugin.settings import has_ipv6, settings_of
 from tunlab.pytest_plugin.strict import enable_strict
 from tunlab.pytest_plugin.worker_process import die_with_controller
 
@@ -35,9 +35,10 @@ def make_netns(request: pytest.FixtureRequest) -> Iterator[Callable[..., Netns]]
     settings = settings_of(request)
     die_with_controller(request.config)
     recorder = recorder_for(request.node)
+    enable_ipv6 = settings["ipv6"] or has_ipv6(settings["address"])
     with ExitStack() as resources:
 
-        def make(*, ipv6: bool = settings["ipv6"], sysctls: Mapping[str, str] | None = None) -> Netns:
+        def make(*, ipv6: bool = enable_ipv6, sysctls: Mapping[str, str] | None = None) -> Netns:
             try:
                 made = recorder.create(ipv6=ipv6, sysctls={**settings["sysctls"], **(sysctls or {})})
                 netns = resources.enter_context(made)
@@ -58,7 +59,7 @@ def netns(make_netns: Callable[..., Netns]) -> Netns:
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Function that makes a TUN device: `make_tun(address=…, mtu=…, strict=…, netns=…, multi_queue=True, owner=…)`.
+    """Function that makes a TUN device: `make_tun("fd00::1/64", mtu=…, strict=…, netns=…, multi_queue=True, owner=…)`.
 
     Without `netns` each device gets a namespace of its own. The other arguments are those of `Tun.create`, with
     `packet_information`, `multi_queue`, `owner` and `group`. The devices are removed when the test ends.
@@ -71,14 +72,16 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
     defaults = settings_of(request)
     with ExitStack() as resources:
 
-        def make(*, netns: Netns | None = None, **settings: Any) -> Tun:
+        def make(
+            address: str | Sequence[str] = defaults["address"], *, netns: Netns | None = None, **settings: Any
+        ) -> Tun:
             if netns is None:
                 netns_settings = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
-                netns = make_netns(**netns_settings)
+                netns = make_netns(**{"ipv6": defaults["ipv6"] or has_ipv6(address), **netns_settings})
             strict = settings.pop("strict", defaults["strict"])
-            settings = {name: defaults[name] for name in ("address", "ifname", "mtu", "timeout")} | settings
+            settings = {name: defaults[name] for name in ("ifname", "mtu", "timeout")} | settings
             try:
-                tun = Tun.create(**settings, netns=netns)
+                tun = Tun.create(address, **settings, netns=netns)
                 recorder_for(request.node).add_tun(tun)
                 closing = request.node.stash.get(_closing_namespaces, set())
                 # A namespace that is closed at the end of the test takes its devices with it.

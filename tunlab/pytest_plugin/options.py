@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="Without root, run pytest-xdist's workers in user namespaces. Without -n this is automatic.",
     )
-    parser.addini("tunlab_address", "IPv4 address and prefix length of the tun fixture.", default="10.1.2.1/24")
+    parser.addini("tunlab_address", "Addresses of the tun fixture with prefix lengths.", default="10.1.2.1/24")
     parser.addini("tunlab_ifname", "Interface name of the tun fixture.", default="tun0")
     parser.addini("tunlab_mtu", "MTU of the tun fixture in bytes.", default="1500")
     parser.addini("tunlab_timeout", "Seconds that expect() waits for a packet.", default="2.0")

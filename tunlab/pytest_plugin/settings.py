@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,7 +16,7 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Return the settings for a test: the ini options, overridden by its `tun` markers, of which the closest wins."""
     config = request.config
     settings: dict[str, Any] = {
-        "address": config.getini("tunlab_address"),
+        "address": config.getini("tunlab_address").split(),
         "ifname": config.getini("tunlab_ifname"),
         "mtu": _number(config, "tunlab_mtu", int),
         "timeout": _number(config, "tunlab_timeout", float),
@@ -37,8 +37,13 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
     return settings
 
 
+def has_ipv6(address: str | Sequence[str]) -> bool:
+    """Return True if one of the addresses is IPv6."""
+    return any(":" in each for each in ([address] if isinstance(address, str) else address) if isinstance(each, str))
+
+
 _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "address": (str, "text, for example '10.1.2.1/24'"),
+    "address": ((str, list, tuple), "text, for example '10.1.2.1/24', or a list of texts"),
     "ifname": (str, "text, for example 'tun0'"),
     "mtu": (int, "a number of bytes, for example 1500"),
     "timeout": ((int, float), "a number of seconds, for example 2.0"),

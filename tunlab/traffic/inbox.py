@@ -15,6 +15,7 @@ from typing import Literal
 
 from tunlab.errors import ExpectationError, KernelError, UnmetExpectation
 from tunlab.kernel import capture_drain
+from tunlab.kernel.device.packet_socket import ETH_P_IP, ETH_P_IPV6
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet
@@ -31,7 +32,8 @@ from tunlab.traffic.failure_text import (
 from tunlab.traffic.fence import Fence
 from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
-PACKET_INFORMATION = struct.pack("!HH", 0, 0x0800)  # struct tun_pi of <linux/if_tun.h>: flags 0, protocol ETH_P_IP
+# Flags and EtherType: struct tun_pi of <linux/if_tun.h>.
+_PACKET_INFORMATION = {4: struct.pack("!HH", 0, ETH_P_IP), 6: struct.pack("!HH", 0, ETH_P_IPV6)}
 _DRAIN_INTERVAL = 16  # After this many packets the packet sockets that record traffic are read, so that none overflows.
 
 
@@ -40,7 +42,7 @@ class Inbox:
 
     Attributes:
         record: The latest packets in both directions, in order: at most 100,000 packets and 64 MiB.
-        prefix: Packet information (struct tun_pi) that precedes each packet; empty if the device has none.
+        packet_information: True if the device puts flags and protocol before each packet.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
@@ -48,7 +50,7 @@ class Inbox:
         self.record = PacketRecord()
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
-        self.prefix = b""
+        self.packet_information = False
         self._unread: deque[TraceEntry] = deque()
         # The queue has a limit because a packet that another program reads is never removed from it.
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
@@ -60,7 +62,9 @@ class Inbox:
 
     def write(self, data: bytes) -> None:
         """Write a packet to the device, with packet information before it if the device uses that."""
-        self._device.write(self.prefix + data)
+        if self.packet_information:
+            data = _PACKET_INFORMATION[6 if data and data[0] >> 4 == 6 else 4] + data
+        self._device.write(data)
 
     def add_injected(self, data: bytes) -> None:
         """Record a packet that the test has injected."""
@@ -77,8 +81,9 @@ class Inbox:
 
     def _fetch(self) -> None:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
-        for frame in self._device.read_all():
-            data = frame[len(self.prefix) :]
+        for data in self._device.read_all():
+            if self.packet_information:
+                data = data[4:]
             if self._fence is not None and self._fence.mark in data:
                 self._add("out", data, "fence").consumed = True
                 self._fence_packets.append(data)
@@ -134,9 +139,7 @@ class Inbox:
             entry.notes.append(f"skipped at {here}")
             seen.append(Candidate(entry, differences if packet.headers else None))
         error = timeout_error(expected, seen, deadline)
-        self._watch_for_late_match(
-            error, deadline, lambda entry: expected.matches(entry.to_packet()), expected.matches
-        )
+        self._watch_for_late_match(error, deadline, lambda entry: expected.matches(entry.to_packet()), expected.matches)
         raise error
 
     def expect_all(self, wanted: Sequence[CombinedExpectation], ordered: bool, timeout: float) -> list[Packet]:
@@ -168,7 +171,10 @@ class Inbox:
         error = expect_all_error(
             wanted,
             [None if match is None else match[0] for match in matches],
-            [Candidate(entry, next_expected.difference(packet) if packet.headers else None) for entry, packet in others],
+            [
+                Candidate(entry, next_expected.difference(packet) if packet.headers else None)
+                for entry, packet in others
+            ],
             deadline,
             ordered=ordered,
             in_any_order=ordered and assignment.in_any_order().complete,

@@ -12,11 +12,9 @@ from msgspec import Struct
 from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.kernel import capture_drain
 from tunlab.kernel.closeable import Closeable
-from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
-from tunlab.kernel.validation import parse_address
 from tunlab.packet.values import to_bytes
-from tunlab.traffic.sockets import open_ping_socket
+from tunlab.traffic.sockets import SocketFactory
 
 ECHO_PAYLOAD = bytes(range(56))
 """Default payload: 56 bytes as in ping(8). The value of each byte is its offset."""
@@ -51,16 +49,17 @@ class Ping(Closeable):
         sequence_numbers: Sequence numbers of the requests sent so far; the first is 1.
     """
 
-    def __init__(self, ping_socket: socket.socket, address: str) -> None:
-        self._socket = ping_socket
+    def __init__(self, sockets: SocketFactory, address: str, identifier: int = 0) -> None:
+        """Open a ping socket. Raises KernelError if the address or the identifier is invalid or in use."""
+        self._socket, self._destination = sockets.ping(address, identifier)
         self.address = address
-        self.identifier: int = ping_socket.getsockname()[1]
+        self.identifier: int = self._socket.getsockname()[1]
         self.sequence_numbers: list[int] = []
 
     @classmethod
     def start(
         cls,
-        netns: Netns,
+        sockets: SocketFactory,
         address: str,
         *,
         count: int = 1,
@@ -69,11 +68,10 @@ class Ping(Closeable):
     ) -> Self:
         """Open a ping socket and send `count` requests. Raises KernelError if the kernel cannot send one."""
         capture_drain.drain_all()
-        operation = f"ping {address}"
-        parse_address(address, operation)
         if count < 1:
-            raise KernelError(errno.EINVAL, operation, reason=f"count is {count}", remedy="send one or more requests")
-        ping = cls(open_ping_socket(netns, identifier), address)
+            reason, remedy = f"count is {count}", "send one or more requests"
+            raise KernelError(errno.EINVAL, f"ping {address}", reason=reason, remedy=remedy)
+        ping = cls(sockets, address, identifier)
         try:
             for _ in range(count):
                 ping.send(payload)
@@ -90,8 +88,9 @@ class Ping(Closeable):
             raise PacketError(f"the payload is not bytes: {error}") from None
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
         # The kernel replaces the two zeros by checksum and identifier (icmp(7)).
+        kind = 8 if self._socket.family == socket.AF_INET else 128
         with translate_os_errors(f"ping {self.address}", reasons=_REASONS):
-            self._socket.sendto(struct.pack("!BBHHH", 8, 0, 0, 0, number) + data, (self.address, 0))
+            self._socket.sendto(struct.pack("!BBHHH", kind, 0, 0, 0, number) + data, self._destination)
         self.sequence_numbers.append(number)
         return number
 
@@ -100,11 +99,11 @@ class Ping(Closeable):
         __tracebackhide__ = True
         self._socket.settimeout(timeout)
         try:
-            data, (address, _) = self._socket.recvfrom(65_535)
+            data, (address, *_) = self._socket.recvfrom(65_535)
         except TimeoutError:
             wanted = f"an echo reply from {self.address} (identifier {self.identifier})"
             raise ExpectationError(wanted=wanted, elapsed=timeout) from None
-        return EchoReply(address, int.from_bytes(data[6:8], "big"), data[8:])
+        return EchoReply(address.partition("%")[0], int.from_bytes(data[6:8], "big"), data[8:])
 
     def close(self) -> None:
         """Close the socket. The kernel drops later replies."""

@@ -7,36 +7,28 @@ packets that the test injects. No thread reads in the background: packets wait i
 from __future__ import annotations
 
 import errno
-import socket
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from ipaddress import IPv4Interface, IPv4Network
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
 
 from tunlab.errors import KernelError, PacketError
-from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
-from tunlab.kernel.network.counters import read_counters
-from tunlab.kernel.validation import parse_interface
 from tunlab.packet import Header, Packet, PacketPart, build
 from tunlab.packet.values import to_bytes
-from tunlab.traffic import sockets
-from tunlab.traffic.counter_expectation import CounterExpectation
 from tunlab.traffic.deadlines import check_timeout
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
-from tunlab.traffic.inbox import PACKET_INFORMATION, Inbox
-from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, Ping
+from tunlab.traffic.inbox import Inbox
+from tunlab.traffic.kernel_end import KernelEnd, parse_addresses
+from tunlab.traffic.ping import DEFAULT_TIMEOUT
 from tunlab.traffic.trace import TraceEntry
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
-Socket: TypeAlias = socket.socket
 
 
-class Tun(Closeable):
-    """A TUN device with an address in a network namespace, and the traffic over it.
+class Tun(KernelEnd):
+    """A TUN device with addresses in a network namespace, and the traffic over it.
 
     Attributes:
         netns: The namespace; `call`, `socket` and `set_sysctl` work inside it.
@@ -46,20 +38,24 @@ class Tun(Closeable):
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
-    def __init__(self, netns: Netns, device: TunDevice, address: str = "", *, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self.netns, self.device, self.timeout = netns, device, timeout
+    def __init__(
+        self,
+        netns: Netns,
+        device: TunDevice,
+        address: str | Sequence[str] = "",
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> None:
+        super().__init__(netns, device, parse_addresses(address, device.ifname), timeout)
         self._inbox = Inbox(netns, device)
         self.record, self.timeouts = self._inbox.record, self._inbox.timeouts
-        self._interface = IPv4Interface(address) if address else None
-        self._resources = ExitStack()
-        self._resources.callback(device.close)
         self._owns_netns = self._deletes_device = False
         self._emitter: PacketSocket | None = None
 
     @classmethod
     def create(
         cls,
-        address: str = DEFAULT_ADDRESS,
+        address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
         ifname: str = "tun0",
         mtu: int | None = None,
@@ -71,11 +67,12 @@ class Tun(Closeable):
         packet_information: bool = False,
         **device_options: Any,
     ) -> Self:
-        """Make a TUN with `address` ("10.1.2.1/24"; "" for none) in a new namespace, or in `netns`.
+        """Make a TUN in a new namespace, or in `netns`.
 
         Args:
+            address: "10.1.2.1/24", "fd00::1/64", or several of them in a list. "" is none.
             mtu: MTU in bytes; None keeps the kernel's default of 1,500.
-            ipv6: Enable IPv6 in the namespace.
+            ipv6: Enable IPv6 in the namespace; an IPv6 address does so, too.
             packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
             device_options: The options `multi_queue`, `owner` and `group` of `TunDevice.create`.
 
@@ -84,13 +81,11 @@ class Tun(Closeable):
         if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
             reason = f"a Tun reads IP packets and has no option {min(unsupported)}"
             raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy="use TunDevice.create")
-        operation = f"give {ifname} the address {address}"
-        if address and parse_interface(address, operation).version != 4:
-            remedy = "pass ipv6=True and an IPv4 address, then call tun.device.add_address with this one"
-            raise KernelError(errno.EINVAL, operation, reason="the main address of a Tun must be IPv4", remedy=remedy)
+        addresses = parse_addresses(address, ifname)
         with ExitStack() as undo:
             if netns is None:
-                namespace = undo.enter_context(Netns.create(ipv6=ipv6, sysctls=sysctls))
+                enable_ipv6 = ipv6 or any(each.version == 6 for each in addresses)
+                namespace = undo.enter_context(Netns.create(ipv6=enable_ipv6, sysctls=sysctls))
             elif ipv6:
                 reason = "IPv6 is enabled or disabled when a namespace is made"
                 raise KernelError(
@@ -104,47 +99,13 @@ class Tun(Closeable):
             device = undo.enter_context(TunDevice.create(namespace, ifname, **device_options))
             if netns is not None:
                 undo.callback(device.delete)  # A namespace made here needs no deletion: its end deletes its devices.
-            device.configure([address] if address else [], mtu=mtu, up=up)
+            device.configure([str(each) for each in addresses], mtu=mtu, up=up)
             tun = cls(namespace, device, address, timeout=timeout)
-            tun._inbox.prefix = PACKET_INFORMATION if packet_information else b""
+            tun._inbox.packet_information = packet_information
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
             undo.pop_all()
             return tun
-
-    @property
-    def ifname(self) -> str:
-        """Name of the device in its namespace: "tun0"."""
-        return self.device.ifname
-
-    @property
-    def address(self) -> str:
-        """IPv4 address of the device: "10.1.2.1". Raises KernelError if it has none."""
-        return str(self._own_interface().ip)
-
-    @property
-    def network(self) -> IPv4Network:
-        """Network of the address: IPv4Network("10.1.2.0/24")."""
-        return self._own_interface().network
-
-    @property
-    def peer(self) -> str:
-        """First address of the network that is not the device's own: a source address for injected packets.
-
-        Raises KernelError if the network has only one address.
-        """
-        own = self._own_interface().ip
-        other = next((host for host in self.network.hosts() if host != own), None)
-        if other is None:
-            reason, remedy = f"{self.network} has only one address", "give the Tun a larger network, as 10.1.2.1/31"
-            raise KernelError(errno.EADDRNOTAVAIL, "choose a peer", reason=reason, remedy=remedy)
-        return str(other)
-
-    def _own_interface(self) -> IPv4Interface:
-        if self._interface is None:
-            reason, remedy = "the Tun was made without an address", "give one: address='10.1.2.1/24'"
-            raise KernelError(errno.EADDRNOTAVAIL, f"get the address of {self.ifname}", reason=reason, remedy=remedy)
-        return self._interface
 
     def inject(self, *layers: PacketPart | Packet) -> bytes:
         """Send a packet into the namespace: its kernel receives it on the TUN. Return the bytes of the packet.
@@ -263,7 +224,9 @@ class Tun(Closeable):
         return self._inbox.fence(src, dst, self._seconds(timeout), settle)
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
-        """Return the unread IPv4 packets, and consume them: later calls do not return them again.
+        """Return the unread packets, and consume them: later calls do not return them again.
+
+        Bytes that are not a packet are returned as a Packet without headers, with the bytes as its payload.
 
         Args:
             count: Number of packets to wait for; later ones stay unread. None returns all unread packets.
@@ -303,64 +266,6 @@ class Tun(Closeable):
         __tracebackhide__ = True
         return check_timeout("timeout", self.timeout if timeout is None else timeout)
 
-    @property
-    def counters(self) -> dict[str, int]:
-        """Kernel counters of the namespace by name: "Ip.InHdrErrors", "Udp.NoPorts"."""
-        self._check_open()
-        return read_counters(self.netns)
-
-    def expect_counters(self, **wanted: int) -> CounterExpectation:
-        """Assert that kernel counters change by given amounts: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
-
-        0 means no change; counters that are not named may change. Raises CountError after the block, or KernelError
-        for an unknown name.
-        """
-        __tracebackhide__ = True
-        self._check_open()
-        return CounterExpectation(self.netns, wanted)
-
-    def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
-        """Send `count` echo requests from a ping socket of the namespace. `Ping.reply` waits for a reply.
-
-        `identifier` is the ICMP identifier; the kernel chooses one for 0. Raises KernelError if there is no route.
-        """
-        self._check_open()
-        ping = Ping.start(self.netns, address, count=count, payload=payload, identifier=identifier)
-        return self._resources.enter_context(ping)
-
-    def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
-        """Open a socket inside the namespace. `Tun.close` closes it."""
-        self._check_open()
-        return self._resources.enter_context(self.netns.socket(family, type, proto))
-
-    def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
-        """Open a TCP socket that listens inside the namespace; "" is every address. Its timeout is `self.timeout`."""
-        self._check_open()
-        return self._resources.enter_context(sockets.listen(self.netns, port, address, backlog, self.timeout))
-
-    def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
-        """Open a TCP socket inside the namespace and send its SYN, without waiting for the handshake.
-
-        The socket's timeout is `self.timeout`; the first send or receive also waits for the handshake.
-        """
-        self._check_open()
-        return self._resources.enter_context(sockets.connect(self.netns, address, port, src_port, self.timeout))
-
-    def bind(self, port: int, *, address: str = "") -> Socket:
-        """Open a UDP socket inside the namespace; "" is every address. Its timeout is `self.timeout`."""
-        self._check_open()
-        return self._resources.enter_context(sockets.bind(self.netns, port, address, self.timeout))
-
-    def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
-        """Start a program inside the namespace, as subprocess.Popen does. It is killed when the namespace is closed."""
-        self._check_open()
-        return self.netns.popen(args, **popen_kwargs)
-
-    def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
-        """Run a program inside the namespace, as subprocess.run does."""
-        self._check_open()
-        return self.netns.run(args, **run_kwargs)
-
     def close(self, *, keep_device: bool = False) -> None:
         """Close the sockets and remove the device. A namespace made by the Tun is closed and its programs are killed.
 
@@ -375,19 +280,9 @@ class Tun(Closeable):
             self.netns.kill_programs()
             self.netns.close()
 
-    @property
-    def closed(self) -> bool:
-        """True after `close`."""
-        return self.device.closed
-
-    def _check_open(self) -> None:
-        if self.closed:
-            remedy = "use it inside its with block, or in the test whose fixture made it"
-            raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)
-
     def __repr__(self) -> str:
-        address = f" {self._interface}" if self._interface else ""
-        return f"<Tun {self.ifname}{address} in {self.netns}{' closed' if self.closed else ''}>"
+        addresses = "".join(f" {each}" for each in self._interfaces)
+        return f"<Tun {self.ifname}{addresses} in {self.netns}{' closed' if self.closed else ''}>"
 
 
 def _to_bytes(layers: tuple[PacketPart | Packet, ...]) -> bytes:

@@ -1,0 +1,186 @@
+"""The kernel's end of a TUN: its addresses, sockets and programs in its namespace, and the counters."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+
+from tunlab.errors import KernelError
+from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.counters import read_counters
+from tunlab.kernel.network.request_attributes import address_family
+from tunlab.kernel.validation import InterfaceAddress, IPNetwork, parse_interface
+from tunlab.traffic.counter_expectation import CounterExpectation
+from tunlab.traffic.ping import ECHO_PAYLOAD, Ping
+from tunlab.traffic.sockets import SocketFactory
+
+Socket: TypeAlias = socket.socket
+
+
+class KernelEnd(Closeable):
+    """A device with addresses in a namespace, and sockets and programs there.
+
+    Attributes:
+        netns: The namespace; `call`, `socket` and `set_sysctl` work inside it.
+        device: The device; `mtu`, `set_carrier` and `rtnl` configure it.
+        timeout: Default timeout of sockets, in seconds.
+    """
+
+    def __init__(self, netns: Netns, device: TunDevice, addresses: Sequence[InterfaceAddress], timeout: float) -> None:
+        self.netns, self.device, self.timeout = netns, device, timeout
+        self._interfaces = tuple(addresses)
+        self._resources = ExitStack()
+        self._resources.callback(device.close)
+
+    @property
+    def ifname(self) -> str:
+        """Name of the device in its namespace: "tun0"."""
+        return self.device.ifname
+
+    @property
+    def address(self) -> str:
+        """IPv4 address of the device, "10.1.2.1", or its IPv6 address if it has no IPv4 address.
+
+        Raises KernelError if it has none.
+        """
+        return str(self._interface().ip)
+
+    @property
+    def network(self) -> IPNetwork:
+        """Network of `address`: IPv4Network("10.1.2.0/24")."""
+        return self._interface().network
+
+    @property
+    def peer(self) -> str:
+        """First address of the network that is not the device's own: a source address for injected packets.
+
+        Raises KernelError if the network has only one address.
+        """
+        return _peer(self._interface())
+
+    @property
+    def address6(self) -> str:
+        """IPv6 address of the device: "fd00::1". Raises KernelError if it has none."""
+        return str(self._interface(6).ip)
+
+    @property
+    def network6(self) -> IPNetwork:
+        """Network of `address6`: IPv6Network("fd00::/64")."""
+        return self._interface(6).network
+
+    @property
+    def peer6(self) -> str:
+        """First address of `network6` that is not the device's own. Raises KernelError if there is none."""
+        return _peer(self._interface(6))
+
+    def _interface(self, version: int = 0) -> InterfaceAddress:
+        """Return the address of an IP version; 0 prefers IPv4."""
+        for each in sorted(self._interfaces, key=lambda each: each.version):
+            if version in (0, each.version):
+                return each
+        name = f"IPv{version} address" if version else "address"
+        reason = f"the Tun was made without {'one' if version else 'an address'}"
+        remedy = f"give one: address={'fd00::1/64' if version else '10.1.2.1/24'!r}"
+        raise KernelError(errno.EADDRNOTAVAIL, f"get the {name} of {self.ifname}", reason=reason, remedy=remedy)
+
+    @property
+    def _sockets(self) -> SocketFactory:
+        families = frozenset(address_family(each.version) for each in self._interfaces)
+        return SocketFactory(self.netns, self.ifname, self.device.ifindex, families, self.timeout)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """Kernel counters of the namespace by name: "Ip.InHdrErrors", "Udp.NoPorts"."""
+        self._check_open()
+        return read_counters(self.netns)
+
+    def expect_counters(self, **wanted: int) -> CounterExpectation:
+        """Assert that kernel counters change by given amounts: `with tun.expect_counters(IpExt__InCsumErrors=1): …`.
+
+        0 means no change; counters that are not named may change. Raises CountError after the block, or KernelError
+        for an unknown name.
+        """
+        __tracebackhide__ = True
+        self._check_open()
+        return CounterExpectation(self.netns, wanted)
+
+    def ping(self, address: str, *, count: int = 1, payload: bytes = ECHO_PAYLOAD, identifier: int = 0) -> Ping:
+        """Send `count` echo requests from a ping socket of the namespace. `Ping.reply` waits for a reply.
+
+        `identifier` is the ICMP identifier; the kernel chooses one for 0. Raises KernelError if there is no route.
+        """
+        self._check_open()
+        ping = Ping.start(self._sockets, address, count=count, payload=payload, identifier=identifier)
+        return self._resources.enter_context(ping)
+
+    def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
+        """Open a socket inside the namespace. `Tun.close` closes it."""
+        self._check_open()
+        return self._resources.enter_context(self.netns.socket(family, type, proto))
+
+    def listen(self, port: int, *, address: str = "", backlog: int = 16) -> Socket:
+        """Open a TCP socket that listens inside the namespace; "" is every address.
+
+        On a Tun with IPv4 and IPv6 addresses, "" accepts both, and the socket shows IPv4 peers as ::ffff:10.1.2.2. Its
+        timeout is `self.timeout`.
+        """
+        self._check_open()
+        return self._resources.enter_context(self._sockets.listen(port, address, backlog))
+
+    def connect(self, address: str, port: int, *, src_port: int = 0) -> Socket:
+        """Open a TCP socket inside the namespace and send its SYN, without waiting for the handshake.
+
+        The socket's timeout is `self.timeout`; the first send or receive also waits for the handshake.
+        """
+        self._check_open()
+        return self._resources.enter_context(self._sockets.connect(address, port, src_port))
+
+    def bind(self, port: int, *, address: str = "") -> Socket:
+        """Open a UDP socket inside the namespace; "" is every address.
+
+        On a Tun with IPv4 and IPv6 addresses, "" accepts both, and the socket shows IPv4 peers as ::ffff:10.1.2.2. Its
+        timeout is `self.timeout`.
+        """
+        self._check_open()
+        return self._resources.enter_context(self._sockets.bind(port, address))
+
+    def popen(self, args: Sequence[str], **popen_kwargs: Any) -> subprocess.Popen[Any]:
+        """Start a program inside the namespace, as subprocess.Popen does. It is killed when the namespace is closed."""
+        self._check_open()
+        return self.netns.popen(args, **popen_kwargs)
+
+    def run(self, args: Sequence[str], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
+        """Run a program inside the namespace, as subprocess.run does."""
+        self._check_open()
+        return self.netns.run(args, **run_kwargs)
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self.device.closed
+
+    def _check_open(self) -> None:
+        if self.closed:
+            remedy = "use it inside its with block, or in the test whose fixture made it"
+            raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)
+
+
+def parse_addresses(address: str | Sequence[str], ifname: str) -> list[InterfaceAddress]:
+    """Return the addresses of a device, given as text or as several texts; "" is none. Raises KernelError (EINVAL)."""
+    given = address if isinstance(address, (list, tuple)) else [address] if address != "" else []
+    return [parse_interface(each, f"give {ifname} the address {each}") for each in given]
+
+
+def _peer(own: InterfaceAddress) -> str:
+    other = next((host for host in own.network.hosts() if host != own.ip), None)
+    if other is None:
+        reason = f"{own.network} has only one address"
+        remedy = f"give the Tun a larger network, as {'10.1.2.1/31' if own.version == 4 else 'fd00::1/127'}"
+        raise KernelError(errno.EADDRNOTAVAIL, "choose a peer", reason=reason, remedy=remedy)
+    return str(other)
