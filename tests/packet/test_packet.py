@@ -91,11 +91,21 @@ def test_build_of_misplaced_parts_raises(layers, sentence):
     assert str(error_info.value) == sentence
 
 
-@pytest.mark.parametrize("headers", [(), (TCP(),), (up(), UDP(), UDP())])
+@pytest.mark.parametrize("headers", [(TCP(),), (up(), UDP(), UDP())])
 def test_packet_of_misplaced_headers_raises_when_used(headers):
     for use in (build, complete, findings, checksums, bytes):
         with pytest.raises(PacketError, match=r"no header can follow UDP|begins with an IP"):
             use(Packet(headers))
+
+
+def test_packet_without_headers_builds_to_its_payload():
+    packet = Packet((), b"not a packet")
+    assert build(packet) == bytes(packet) == packet.payload
+    assert complete(packet) == packet
+    assert summary(packet).startswith("not an IP packet: ")
+    for use in (findings, checksums, reply):
+        with pytest.raises(PacketError, match="IPv6 header needs 40 bytes"):
+            use(packet)
 
 
 def test_inner_packet_of_a_tunnel_is_parsed():

@@ -66,7 +66,8 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
         # Open the TUN, because the kernel sends packets on it only while a program has it open.
         if (device := attach(netns, tun) if tun else None) is not None:
             stack.enter_context(device)
-        ping = stack.enter_context(Ping(SocketFactory(netns), address))
+        opened, destination = SocketFactory(netns).ping(address, 0)
+        ping = stack.enter_context(Ping(opened, address, destination))
         for _ in range(count):
             started = time.monotonic()
             sequence_number = ping.send(data)

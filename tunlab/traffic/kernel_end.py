@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from tunlab.errors import KernelError
+from tunlab.kernel import capture_drain
 from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
@@ -116,8 +117,15 @@ class KernelEnd(Closeable):
         `identifier` is the ICMP identifier; the kernel chooses one for 0. Raises KernelError if there is no route.
         """
         self._check_open()
-        ping = Ping.start(self._sockets, address, count=count, payload=payload, identifier=identifier)
-        return self._resources.enter_context(ping)
+        capture_drain.drain_all()
+        if count < 1:
+            reason, remedy = f"count is {count}", "send one or more requests"
+            raise KernelError(errno.EINVAL, f"ping {address}", reason=reason, remedy=remedy)
+        opened, destination = self._sockets.ping(address, identifier)
+        ping = self._resources.enter_context(Ping(opened, address, destination))
+        for _ in range(count):
+            ping.send(payload)
+        return ping
 
     def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> Socket:  # noqa: A002
         """Open a socket inside the namespace. `Tun.close` closes it."""
@@ -173,7 +181,7 @@ class KernelEnd(Closeable):
 
 def parse_addresses(address: str | Sequence[str], ifname: str) -> list[InterfaceAddress]:
     """Return the addresses of a device, given as text or as several texts; "" is none. Raises KernelError (EINVAL)."""
-    given = address if isinstance(address, (list, tuple)) else [address] if address != "" else []
+    given: Sequence[Any] = address if isinstance(address, (list, tuple)) else [address] if address != "" else []
     return [parse_interface(each, f"give {ifname} the address {each}") for each in given]
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from typing import Self
 
 from msgspec import Struct
 
-from tunlab.errors import ExpectationError, KernelError, PacketError
-from tunlab.kernel import capture_drain
+from tunlab.errors import ExpectationError, PacketError
 from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
 from tunlab.packet.values import to_bytes
-from tunlab.traffic.sockets import SocketFactory
+from tunlab.traffic.sockets import SocketAddress
 
 ECHO_PAYLOAD = bytes(range(56))
 """Default payload: 56 bytes as in ping(8). The value of each byte is its offset."""
@@ -49,36 +47,12 @@ class Ping(Closeable):
         sequence_numbers: Sequence numbers of the requests sent so far; the first is 1.
     """
 
-    def __init__(self, sockets: SocketFactory, address: str, identifier: int = 0) -> None:
-        """Open a ping socket. Raises KernelError if the address or the identifier is invalid or in use."""
-        self._socket, self._destination = sockets.ping(address, identifier)
+    def __init__(self, ping_socket: socket.socket, address: str, destination: SocketAddress) -> None:
+        """Use a socket and the destination's socket address from `SocketFactory.ping`."""
+        self._socket, self._destination = ping_socket, destination
         self.address = address
-        self.identifier: int = self._socket.getsockname()[1]
+        self.identifier: int = ping_socket.getsockname()[1]
         self.sequence_numbers: list[int] = []
-
-    @classmethod
-    def start(
-        cls,
-        sockets: SocketFactory,
-        address: str,
-        *,
-        count: int = 1,
-        payload: bytes = ECHO_PAYLOAD,
-        identifier: int = 0,
-    ) -> Self:
-        """Open a ping socket and send `count` requests. Raises KernelError if the kernel cannot send one."""
-        capture_drain.drain_all()
-        if count < 1:
-            reason, remedy = f"count is {count}", "send one or more requests"
-            raise KernelError(errno.EINVAL, f"ping {address}", reason=reason, remedy=remedy)
-        ping = cls(sockets, address, identifier)
-        try:
-            for _ in range(count):
-                ping.send(payload)
-        except BaseException:
-            ping.close()
-            raise
-        return ping
 
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
         """Send another request, and return its sequence number. Raises KernelError if there is no route."""
