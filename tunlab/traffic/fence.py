@@ -5,7 +5,8 @@ answers are therefore queued before the reply to a later echo request. A fence d
 sends by timer (delayed acknowledgements, retransmissions, expired reassembly), packets from programs, several queues,
 or a queueing discipline that reorders. For these, `Tun.fence(settle=…)` waits first.
 
-Source: RFC 1122 section 3.2.2.6 (every host answers an echo request); drivers/net/tun.c (first in, first out).
+Source: RFC 1122 section 3.2.2.6 and RFC 4443 section 4.2 (every host answers an echo request); drivers/net/tun.c (first
+in, first out).
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from tunlab.errors import KernelError
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import counter_changes, read_counters
-from tunlab.packet import ICMP, ICMPType, IPv4, build, parse, summary
+from tunlab.packet import ICMP, ICMPType, ICMPv6, ICMPv6Type, IPv4, IPv6, Packet, build, parse, summary
 
 _REMEDY = "avoid the fence by a timeout: timeout=0.1"
+_IGNORE_ECHO = {4: "net.ipv4.icmp_echo_ignore_all", 6: "net.ipv6.icmp.echo_ignore_all"}
+_ECHO_COUNTERS = {4: ("Icmp.InEchos", "Icmp.OutEchoReps"), 6: ("Icmp6.InEchos", "Icmp6.OutEchoReplies")}
 
 
 class Fence:
@@ -39,8 +42,10 @@ class Fence:
         """Return the bytes of a new echo request, and its payload. The reply has the same payload."""
         self._number += 1
         payload = self.mark + self._number.to_bytes(4, "big")
-        echo = ICMP.echo_request(self._number & 0xFFFF, self._number >> 16 & 0xFFFF)
-        return build(IPv4(src=src, dst=dst), echo, payload), payload
+        numbers = self._number & 0xFFFF, self._number >> 16 & 0xFFFF
+        if _version(dst) == 6:
+            return build(IPv6(src=src, dst=dst), ICMPv6.echo_request(*numbers), payload), payload
+        return build(IPv4(src=src, dst=dst), ICMP.echo_request(*numbers), payload), payload
 
     def error(self, reason: str, number: int = errno.EHOSTUNREACH, remedy: str = "") -> KernelError:
         """Return the error for a fence that gets no reply for `reason`. `number` is the errno."""
@@ -52,9 +57,9 @@ class Fence:
         """Raise KernelError if the link, the addresses or the sysctls rule out a reply."""
         if not self._device.link.carrier:
             raise self.error("the device has no carrier", errno.ENETDOWN, "call tun.device.set_carrier(True)")
-        if self._netns.sysctl("net.ipv4.icmp_echo_ignore_all").strip() != "0":
-            reason = "net.ipv4.icmp_echo_ignore_all is on, so that no echo request is answered"
-            raise self.error(reason, remedy="set it to 0")
+        sysctl = _IGNORE_ECHO[_version(address)]
+        if self._netns.sysctl(sysctl).strip() != "0":
+            raise self.error(f"{sysctl} is on, so that no echo request is answered", remedy="set it to 0")
         addresses = [each.address for each in self._device.addresses]
         if address not in addresses:
             has = ", ".join(addresses) or "none"
@@ -63,14 +68,15 @@ class Fence:
 
     def no_reply_error(self, data: bytes, waited: float) -> KernelError:
         """Send the request again, and return an error that names the cause of its loss, found by kernel counters."""
+        received, replied = _ECHO_COUNTERS[data[0] >> 4]
         before = read_counters(self._netns)
         self._write(data)
         changes = counter_changes(before, read_counters(self._netns))
         if "TcpExt.IPReversePathFilter" in changes:
             cause = "reverse path filtering (net.ipv4.conf.*.rp_filter) drops the echo request"
-        elif "Icmp.InEchos" not in changes:
+        elif received not in changes:
             cause = "the echo request does not reach ICMP; a firewall rule may drop it"
-        elif "Icmp.OutEchoReps" not in changes:
+        elif replied not in changes:
             cause = "the kernel receives the echo request but sends no reply; check firewall rules and routes"
         else:
             cause = "the kernel replies, but not on this device; check firewall rules, routes and queues"
@@ -79,13 +85,22 @@ class Fence:
     def is_reply(self, data: bytes, payload: bytes) -> bool:
         """Return True if the packet is the echo reply with this payload."""
         packet = parse(data)
-        icmp = packet.get(ICMP)
-        return icmp is not None and icmp.type == ICMPType.ECHO_REPLY and packet.payload == payload
+        icmp = _icmp(packet)
+        reply = ICMPv6Type.ECHO_REPLY if isinstance(icmp, ICMPv6) else ICMPType.ECHO_REPLY
+        return icmp is not None and icmp.type == reply and packet.payload == payload
 
     def icmp_error(self, data: bytes) -> KernelError | None:
         """Return a KernelError if the packet is an ICMP error about an echo request, else None."""
         packet = parse(data)
-        icmp = packet.get(ICMP)
-        if icmp is None or not icmp.is_error or icmp.type == ICMPType.REDIRECT:
+        icmp = _icmp(packet)
+        if icmp is None or not icmp.is_error or (isinstance(icmp, ICMP) and icmp.type == ICMPType.REDIRECT):
             return None
         return self.error(f"the echo request is rejected: {summary(packet)}")
+
+
+def _version(address: str) -> int:
+    return 6 if ":" in address else 4
+
+
+def _icmp(packet: Packet) -> ICMP | ICMPv6 | None:
+    return packet.get(ICMP) or packet.get(ICMPv6)

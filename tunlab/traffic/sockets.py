@@ -54,7 +54,7 @@ class SocketFactory(Struct, frozen=True):
         with translate_os_errors(operation, reasons=SOCKET_REASONS), _close_on_error(client):
             client.setblocking(False)
             if src_port:
-                client.bind(("", _check_port(src_port, operation)))
+                self._bind(client, ("", _check_port(src_port, operation)), both=False)
             result = client.connect_ex(where)
             if result not in (0, errno.EINPROGRESS):
                 raise OSError(result, os.strerror(result))

@@ -19,8 +19,8 @@ from typing import Literal, Self
 from tunlab.errors import KernelError
 from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.device.tun_ioctl import (
+    DELETED,
     IFF_TAP,
-    IFF_TUN,
     IFF_TUN_EXCL,
     IFF_VNET_HDR,
     TUNSETCARRIER,
@@ -33,8 +33,10 @@ from tunlab.kernel.device.tun_ioctl import (
     interface_flags,
     interface_index,
     open_tun_node,
+    packet_errors,
 )
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.address_events import wait_for_addresses
 from tunlab.kernel.network.models import Address, Link
 from tunlab.kernel.network.neighbours import reserve_neighbour
 from tunlab.kernel.network.rtnl import Rtnl
@@ -216,6 +218,8 @@ class TunDevice(Closeable):
         for cidr in addresses:
             self._rtnl.add_address(self.ifindex, cidr)
         self._rtnl.set_link(self.ifindex, mtu=mtu, txqueuelen=txqueuelen, up=up)
+        if up:
+            wait_for_addresses(self._rtnl, self.ifindex, addresses)
         if up and not self._flags & IFF_TAP:
             # Without a reserved neighbour entry, a full neighbour table would block the device.
             reserve_neighbour(self._rtnl, self.ifindex)
@@ -257,14 +261,17 @@ class TunDevice(Closeable):
     def add_address(self, cidr: str, *, peer: str = "") -> None:
         """Add an address, "10.1.2.1/24" or "fd00::1/64"."""
         self._rtnl.add_address(self.ifindex, cidr, peer=peer)
+        wait_for_addresses(self._rtnl, self.ifindex, [cidr])
 
     def set_address(self, cidr: str) -> None:
         """Make `cidr` the only address of its family: "10.1.2.1/24"."""
         self._rtnl.set_address(self.ifindex, cidr)
+        wait_for_addresses(self._rtnl, self.ifindex, [cidr])
 
     def up(self) -> None:
         """Set the device up."""
         self._rtnl.set_link(self.ifindex, up=True)
+        wait_for_addresses(self._rtnl, self.ifindex, [each.address for each in self.addresses])
 
     def down(self) -> None:
         """Set the device down, which discards its queue."""
@@ -308,7 +315,9 @@ class TunDevice(Closeable):
         self._ioctl("set the offload", TUNSETOFFLOAD, offload)
 
     def _ioctl(self, verb: str, request: int, argument: int | bytes) -> None:
-        with translate_os_errors(f"{verb} of {self.ifname}", needs="CAP_NET_ADMIN", reasons=_GONE, ifname=self.ifname):
+        with translate_os_errors(
+            f"{verb} of {self.ifname}", needs="CAP_NET_ADMIN", reasons=DELETED, ifname=self.ifname
+        ):
             fcntl.ioctl(self._file, request, argument)
 
     # ---- reading and writing packets --------------------------------------------------------------------------------
@@ -382,19 +391,5 @@ class TunDevice(Closeable):
             raise self._error(OSError(errno.EAGAIN, "its send buffer is full"), "write to")
 
     def _error(self, error: OSError, verb: str, size: int = -1) -> KernelError:
-        reasons = dict(_GONE)
-        reasons[errno.EIO] = ("the link is down", "set it up first")
-        if size == 0:
-            reasons[errno.EINVAL] = ("there are 0 bytes to write", "give a whole packet")
-        elif size > 0 and self._flags & IFF_TUN:
-            reasons[errno.EINVAL] = _NO_VERSION
-        elif size > 0:
-            reasons[errno.EINVAL] = (f"the frame has {size} bytes and needs an Ethernet header", "give a whole frame")
+        reasons = packet_errors(size, self._flags)
         return kernel_error(error, f"{verb} {self.ifname}", reasons=reasons, netns=str(self.netns), ifname=self.ifname)
-
-
-_GONE = {errno.EBADFD: ("the device or its namespace was deleted", "create it again")}
-_NO_VERSION = (
-    "the first nibble of the packet must be 4 or 6, after the virtio header and packet information if enabled",
-    "send other bytes to the device's reader with a PacketSocket",
-)

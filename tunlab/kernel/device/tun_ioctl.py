@@ -69,6 +69,24 @@ def attach_errors(ifname: str) -> Reasons:
     }
 
 
+DELETED: Reasons = {errno.EBADFD: ("the device or its namespace was deleted", "create it again")}
+
+
+def packet_errors(size: int, flags: int) -> Reasons:
+    """Return the explanations of errors of a read (`size` -1), or of the write of so many bytes to a device."""
+    reasons = {**DELETED, errno.EIO: ("the link is down", "set it up first")}
+    if size == 0:
+        reasons[errno.EINVAL] = ("there are 0 bytes to write", "give a whole packet")
+    elif size > 0 and flags & IFF_TUN:
+        reasons[errno.EINVAL] = (
+            "the first nibble of the packet must be 4 or 6, after the virtio header and packet information if enabled",
+            "send other bytes to the device's reader with a PacketSocket",
+        )
+    elif size > 0:
+        reasons[errno.EINVAL] = (f"the frame has {size} bytes and needs an Ethernet header", "give a whole frame")
+    return reasons
+
+
 def interface_index(any_socket: socket.socket, ifname: str) -> int:
     """Return the index of an interface in the socket's namespace. Raises OSError (ENODEV)."""
     request = bytearray(_IFREQ.pack(ifname.encode(), 0))

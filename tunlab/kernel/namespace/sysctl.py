@@ -53,6 +53,7 @@ WITH_IPV6 = (
     ("net.ipv6.conf.default.dad_transmits", "0"),
     # Disable the rate limits of ICMPv6 errors, like those of ICMP above.
     ("net.ipv6.icmp.ratelimit", "0"),
+    ("net.ipv6.icmp.ratemask", "255"),  # A type that is never sent: all others escape the host's icmp_msgs_per_sec.
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w%+@:-]*(?:[./][\w%+@:-]+)+", re.ASCII)

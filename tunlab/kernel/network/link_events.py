@@ -43,7 +43,7 @@ def wait_for_link(rtnl: Rtnl, ifindex: int, condition: Callable[[Link], bool], t
         while not condition(rtnl.link(ifindex)):
             if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 return condition(rtnl.link(ifindex))
-            _drain(events)
+            discard_events(events)
     return True
 
 
@@ -149,9 +149,8 @@ def _received(opened: socket.socket) -> Iterator[bytes]:
                 raise
 
 
-def _drain(events: socket.socket) -> None:
-    # The events' content is ignored, because the caller queries the link again. This also works if events were lost
-    # (ENOBUFS).
+def discard_events(events: socket.socket) -> None:
+    """Read and discard all events of a non-blocking socket, also if some were lost (ENOBUFS): the caller asks again."""
     while True:
         try:
             events.recv(1)

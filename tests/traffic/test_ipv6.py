@@ -1,0 +1,188 @@
+"""IPv6 on a TUN: what works over IPv4 works over IPv6, on a Tun with one family or both."""
+
+import errno
+from ipaddress import IPv6Network
+
+import pytest
+
+from tunlab.errors import ExpectationError, KernelError
+from tunlab.packet import ICMP, TCP, UDP, ICMPv6, ICMPv6Type, IPv4, IPv6, TCPFlag, findings, reply
+
+BOTH = ["10.1.2.1/24", "fd00::1/64"]
+SYN, SYN_ACK = TCPFlag.SYN, TCPFlag.SYN | TCPFlag.ACK
+
+
+@pytest.fixture(params=["10.1.2.1/24", "fd00::1/64", BOTH], ids=["IPv4", "IPv6", "both"])
+def tun(request, make_tun):
+    return make_tun(request.param)
+
+
+def ends(tun):
+    """Return the addresses of the test and of the kernel in each family that the Tun has."""
+    pairs = {(tun.peer, tun.address)}
+    if len(tun.device.addresses) > 1:
+        pairs.add((tun.peer6, tun.address6))
+    return sorted(pairs)
+
+
+def ip(src, dst):
+    return IPv6(src=src, dst=dst) if ":" in dst else IPv4(src=src, dst=dst)
+
+
+def echo_request(src, dst, number=1):
+    return ip(src, dst), (ICMPv6 if ":" in dst else ICMP).echo_request(7, number), b"hello"
+
+
+def test_injected_syn_is_answered_by_a_listener(tun):
+    listener = tun.listen(80)
+    for peer, own in ends(tun):
+        tun.inject(ip(peer, own), TCP(src_port=4000, dst_port=80, seq=100, flags=SYN))
+        syn_ack = tun.expect(TCP.where(flags=SYN_ACK, dst_port=4000), type(ip(peer, own)).where(src=own, dst=peer))
+        assert (syn_ack.tcp.ack, findings(syn_ack)) == (101, [])
+        tun.inject(*reply(syn_ack))
+        tun.inject(ip(peer, own), reply(syn_ack)[1].replace(flags=TCPFlag.PSH | TCPFlag.ACK), b"GET /")
+        accepted, address = listener.accept()
+        with accepted:
+            assert address[0].removeprefix("::ffff:") == peer
+            assert accepted.recv(100) == b"GET /"
+            accepted.sendall(b"200 OK")
+            assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
+
+
+def test_connect_sends_syn_to_a_peer(tun):
+    for peer, own in ends(tun):
+        client = tun.connect(peer, 80, src_port=5555)
+        syn = tun.expect(TCP.where(flags=SYN, src_port=5555, dst_port=80))
+        assert (syn.ip.src, syn.ip.dst) == (own, peer)
+        network, answer = reply(syn)
+        tun.inject(network, answer.replace(flags=SYN_ACK, seq=7))
+        assert tun.expect(TCP.where(flags=TCPFlag.ACK)).tcp.ack == 8
+        client.sendall(b"hello")
+        tun.expect(TCP.where(payload=b"hello"))
+
+
+def test_bound_socket_receives_udp(tun):
+    receiver = tun.bind(5000)
+    for peer, own in ends(tun):
+        tun.inject(ip(peer, own), UDP(src_port=9, dst_port=5000), b"hi")
+        data, address = receiver.recvfrom(10)
+        assert (data, address[0].removeprefix("::ffff:"), address[1]) == (b"hi", peer, 9)
+        receiver.sendto(b"yo", address)
+        assert tun.expect(UDP.where(payload=b"yo")).ip.dst == peer
+
+
+def test_wildcard_address_of_one_family_excludes_the_other(make_tun):
+    tun = make_tun(BOTH)
+    with tun.bind(5, address="::"), tun.bind(5, address="0.0.0.0"), pytest.raises(KernelError) as caught:
+        tun.bind(5)
+    assert caught.value.errno == errno.EADDRINUSE
+
+
+def test_ping_receives_injected_reply(tun):
+    for peer, _ in ends(tun):
+        ping = tun.ping(peer, payload=b"marco")
+        request = tun.expect(lambda packet: packet.payload == b"marco")
+        assert request.ip.dst == peer
+        assert ping.identifier == request.headers[-1].identifier
+        tun.inject(*reply(request), request.payload)
+        assert (ping.reply().address, ping.sequence_numbers) == (peer, [1])
+
+
+@pytest.mark.parametrize("scope", ["", "%tun0"])
+def test_link_local_destination_uses_the_device(make_tun, scope):
+    tun = make_tun("fd00::1/64")
+    ping = tun.ping(f"fe80::9{scope}")
+    request = tun.expect(ICMPv6.where(type=ICMPv6Type.ECHO_REQUEST), IPv6.where(dst="fe80::9"))
+    tun.inject(*reply(request), request.payload)
+    assert ping.reply().address == "fe80::9"
+    tun.connect(f"fe80::9{scope}", 80)
+    tun.expect(TCP.where(flags=SYN), IPv6.where(dst="fe80::9"))
+
+
+def test_scope_of_another_interface_raises(make_tun):
+    with pytest.raises(KernelError, match=r"the scope of fe80::9%eth0 is not tun0 .EINVAL.; give the address without"):
+        make_tun("fd00::1/64").ping("fe80::9%eth0")
+
+
+def test_ipv6_destination_on_ipv4_tun_raises(make_tun):
+    with pytest.raises(KernelError, match=r"ping fd00::9: .*; "):
+        make_tun().ping("fd00::9")
+
+
+def test_where_compares_ipv6_networks(make_tun):
+    tun = make_tun("fd00::1/64")
+    sender = tun.bind(5)
+    for dst in ("fd00::ff:1", "fd00::2"):
+        sender.sendto(b"", (dst, 9))
+    assert tun.expect(IPv6.where(src=tun.network, dst=tun.network6), timeout=0).ip.dst == "fd00::ff:1"
+    with pytest.raises(ExpectationError, match=r"IPv6\.dst: wanted 2001:db8::/32, got fd00::2"):
+        tun.expect(IPv6.where(dst=IPv6Network("2001:db8::/32")), timeout=0)
+
+
+class TestFence:
+    def test_fence_returns_answers_to_earlier_packets(self, tun):
+        for peer, own in ends(tun):
+            for number in (1, 2):
+                tun.inject(*echo_request(peer, own, number))
+        assert [packet.headers[-1].sequence_number for packet in tun.fence()] == [1, 2] * len(ends(tun))
+        assert len(tun.capture()) == 2 * len(ends(tun))
+        tun.expect_silence()
+        assert tun.unmatched() == []
+
+    def test_new_device_sends_nothing_by_itself(self, tun):
+        tun.fence()
+        tun.expect_silence(timeout=0.05)
+        assert [entry.comment for entry in tun.record] == ["fence", "fence"]
+
+    def test_fence_without_echo_replies_names_the_sysctl(self, make_tun):
+        tun = make_tun("fd00::1/64", timeout=0.05)
+        tun.netns.set_sysctl("net.ipv6.icmp.echo_ignore_all", 1)
+        with pytest.raises(KernelError, match=r"net\.ipv6\.icmp\.echo_ignore_all is on.*; set it to 0, or avoid"):
+            tun.fence()
+
+    def test_fence_after_removal_of_the_address_names_it(self, make_tun):
+        tun = make_tun("fd00::1/64", timeout=0.05)
+        tun.device.rtnl.delete_address(tun.device.ifindex, "fd00::1/64")
+        with pytest.raises(KernelError, match=r"fd00::1 was removed from tun0, which has fe80::"):
+            tun.fence()
+
+    def test_fence_with_one_address_names_a_larger_network(self, make_tun):
+        with pytest.raises(KernelError, match=r"fd00::1/128 has only one address .*; give the Tun a network of two"):
+            make_tun("fd00::1/128").fence()
+
+    def test_fence_does_not_return_its_own_reply_from_a_full_capture(self, make_tun):
+        tun = make_tun("fd00::1/64")
+        tun.inject(*echo_request(tun.peer, tun.address))
+        tun.expect_none(TCP)
+        with pytest.raises(ExpectationError, match=r"wanted no ICMPv6\(\), but 1 arrived:\n.*echo reply, id 7, seq 1"):
+            tun.expect_none(ICMPv6)
+
+
+class TestErrors:
+    def test_closed_port_answers_and_counts(self, make_tun):
+        tun = make_tun("fd00::1/64")
+        with tun.expect_counters(Udp6__NoPorts=1, Icmp6__OutDestUnreachs=1):
+            tun.inject(ip(tun.peer, tun.address), UDP(src_port=1, dst_port=9), b"x")
+        error = tun.expect(ICMPv6.where(type=ICMPv6Type.DESTINATION_UNREACHABLE, code=4))
+        assert error.quoted.udp.dst_port == 9
+
+    def test_many_icmpv6_errors_are_not_rate_limited(self, make_tun):
+        tun = make_tun("fd00::1/64")
+        for number in range(100):
+            tun.inject(ip(tun.peer, tun.address), UDP(src_port=1, dst_port=number + 1))
+        assert len(tun.fence()) == 100
+
+    def test_unmet_expectation_shows_the_fields(self, make_tun):
+        tun = make_tun("fd00::1/64")
+        tun.inject(*echo_request(tun.peer, tun.address))
+        with pytest.raises(ExpectationError) as caught:
+            tun.expect(ICMPv6.where(identifier=8), timeout=0)
+        text = str(caught.value)
+        assert "IP6 fd00::1 > fd00::2: ICMPv6 echo reply, id 7, seq 1" in text
+        assert "ICMPv6.identifier: wanted 8, got 7" in text
+
+    def test_packet_information_names_ipv6(self, make_tun):
+        tun = make_tun(BOTH, packet_information=True)
+        for peer, own in ends(tun):
+            tun.inject(*echo_request(peer, own))
+            tun.expect(type(ip(peer, own)).where(src=own))
