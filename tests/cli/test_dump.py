@@ -301,11 +301,11 @@ def test_dump_after_a_killed_dump_opens_the_tun_again(dump, start, tunlab, run_d
         (
             ("--protocol", "x"),
             (
-                "Error: Invalid value for '--protocol': 'x' is not a protocol; give icmp, igmp, ipv4, tcp, udp"
+                "Error: Invalid value for '--protocol': 'x' is not a protocol; give ah, gre, icmp, igmp, ipv4, ipv6, tcp, udp"
                 " or a number from 0 to 255"
             ),
         ),
-        (("--protocol", "256"), "Error: Invalid value for '--protocol': '256' is not a protocol; give icmp,"),
+        (("--protocol", "256"), "Error: Invalid value for '--protocol': '256' is not a protocol; give ah,"),
         (
             ("--address", "10.1.2"),
             (
