@@ -162,8 +162,9 @@ def test_error_quotes_the_packet_that_caused_it():
     packet = read(build(IP, ICMPv6.unreachable(4), QUESTION))
     assert packet.quoted == read(QUESTION)
     assert summary(packet) == "IP6 fd00::1 > fd00::2: ICMPv6 port unreachable, for UDP to fd00::9 port 53, length 64"
-    cut = read(build(IP, ICMPv6.packet_too_big(1280), QUESTION[:48]))
-    assert (cut.quoted.udp.dst_port, cut.quoted.missing) == (53, 8)
+    long = build(IPv6(src="fd00::2", dst="fd00::9"), UDP(1024, 53), bytes(1400))
+    cut = read(build(IP, ICMPv6.packet_too_big(1280), long[:1232]))
+    assert (cut.quoted.udp.dst_port, cut.quoted.missing) == (53, 216)
     assert findings(cut.quoted) == findings(cut) == []
 
 
@@ -213,6 +214,11 @@ ERROR_FAULTS = {
         ICMPv6.unreachable(4),
         b"",
         "ICMPv6 type: the error does not quote the IPv6 header of the packet that caused it (RFC 4443 section 2.4)",
+    ),
+    "of a packet of which more fits": (
+        ICMPv6.unreachable(4),
+        QUESTION[:48],
+        ("ICMPv6 payload: more of the quoted packet fits in 1280 bytes (RFC 4443 section 2.4) (needed 56, got 48)"),
     ),
     "of an MTU that is too small": (
         ICMPv6.packet_too_big(1279),

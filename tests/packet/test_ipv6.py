@@ -247,6 +247,40 @@ FAULTS = {
         [ODD],
     ),
     "fragment past 65535": (build(IP, Fragment(next_header=17, fragment_offset=8191), bytes(8)), [PAST]),
+    "fragment with reserved bits": (
+        build(IP, Fragment(reserved_bits=1), UDP(1, 2)),
+        ["Fragment reserved: must be zero (RFC 8200 section 4.5)"],
+    ),
+    "hop-by-hop header behind another": (
+        build(IP, DestinationOptions(), HopByHop(), UDP(1, 2)),
+        ["HopByHop next header: the header must follow the IPv6 header immediately (RFC 8200 section 4.1)"],
+    ),
+    "option past the end": (
+        build(IP, HopByHop(options=b"\x1e\5" + bytes(4)), UDP(1, 2)),
+        [short("HopByHop", "options", "option 30 overruns the header", 7, 6, "HopByHop.length")],
+    ),
+    "option without a length": (
+        build(IP, DestinationOptions(options=b"\x1e\3abc\x1e"), UDP(1, 2)),
+        [short("DestinationOptions", "options", "option 30 has no length byte", 2, 1, "DestinationOptions.length")],
+    ),
+    "padding that is not zero": (
+        build(IP, HopByHop(options=b"\1\4\0\0\0\1"), UDP(1, 2)),
+        ["HopByHop options: the bytes of padding must be zero (RFC 8200 section 4.2)"],
+    ),
+    "router alert of a wrong length": (
+        build(IP, HopByHop(options=b"\5\4\0\0\0\0"), UDP(1, 2)),
+        ["HopByHop options: option 5 (RouterAlert) has 6 bytes; it needs 4 (RFC 2711 section 2.1)"],
+    ),
+    "jumbo payload beside a payload length": (
+        build(IP, HopByHop(options=[ipv6_options.JumboPayload(65536)]), UDP(1, 2)),
+        [
+            "HopByHop options: the IPv6 payload length must be 0 beside a jumbo payload option (RFC 2675 section 3)",
+        ],
+    ),
+    "jumbo payload below 65536": (
+        build(IP.replace(payload_length=0), HopByHop(options=[ipv6_options.JumboPayload(65535)])),
+        ["HopByHop options: the jumbo payload length is below 65536 (RFC 2675 section 3)"],
+    ),
     "bad TCP checksum": (SYN[:-4] + bytes(4), ["TCP checksum 0x0000 is bad, should be 0x193e"]),
 }
 

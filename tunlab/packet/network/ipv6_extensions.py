@@ -13,7 +13,7 @@ from tunlab.packet.address import ipv6_text
 from tunlab.packet.field import Field, count
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.header import Header, Layer, Reading
-from tunlab.packet.ipv6_options import TYPES, IPv6Option, split_ipv6_options
+from tunlab.packet.ipv6_options import TYPES, IPv6Option, JumboPayload, split_ipv6_options
 from tunlab.packet.kinds import Extension, Network
 from tunlab.packet.option_lists import decode_option_list, option_list_field, option_list_findings
 from tunlab.packet.options import Option, TypedOption, options_to_bytes
@@ -151,6 +151,9 @@ class HopByHop(OptionsExtension, frozen=True, gc=False):
         if layer.outer and not isinstance(layer.outer[-1], Network):
             rule = "the header must follow the IPv6 header immediately (RFC 8200 section 4.1)"
             found.insert(0, layer.finding("next_header", FindingKind.VALUE, 0, rule))
+        for option in self.decoded_options:
+            if isinstance(option, JumboPayload):
+                found += _jumbo_findings(layer, option.length)
         return found
 
 
@@ -278,6 +281,8 @@ class Fragment(Extension, frozen=True, gc=False):
         if self.fragment_offset * 8 + size > 0xFFFF:
             rule = "the fragment ends past the largest packet of 65535 bytes (RFC 8200 section 4.5)"
             found.append(layer.finding("fragment_offset", FindingKind.FRAGMENT, 2, rule))
+        if self.reserved or self.reserved_bits:
+            found.append(layer.finding("reserved", FindingKind.RESERVED, 1, "must be zero (RFC 8200 section 4.5)"))
         return found
 
     def field_text(self, name: str, value: object) -> str:
@@ -304,6 +309,15 @@ def _field_text(name: str, value: object) -> str:
     if name == "length" and isinstance(value, int):
         return f"{value} ({value * 8 + 8} bytes)"
     return ""
+
+
+def _jumbo_findings(layer: Layer, length: int) -> list[Finding]:
+    rules = []
+    if length <= 0xFFFF:
+        rules.append("the jumbo payload length is below 65536 (RFC 2675 section 3)")
+    if any(getattr(header, "payload_length", 0) for header in layer.outer[-1:]):
+        rules.append("the IPv6 payload length must be 0 beside a jumbo payload option (RFC 2675 section 3)")
+    return [layer.finding("options", FindingKind.OPTION, 2, rule) for rule in rules]
 
 
 _fragment = Fragment.unchecked()

@@ -188,7 +188,8 @@ class ICMPv6(Transport, frozen=True, gc=False):
         if known is None:
             return []
         needed, present = fixed_length(layer_of(known)), layer.end - layer.start
-        if type(self) is not ICMPv6 or needed <= present + layer.cut:
+        # A fragment may end in the message.
+        if type(self) is not ICMPv6 or needed <= present + layer.cut or layer.incomplete:
             return []
         rule = "the message is cut short"
         return [layer.finding("type", FindingKind.TRUNCATED, 0, rule, needed, present, layer.length_from)]
@@ -277,6 +278,12 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
         rule = self._rule(layer)
         if rule:
             found.append(layer.finding("type", FindingKind.VALUE, 0, rule))
+        elif not layer.cut and not self.quoted_length and size < MINIMUM_MTU:
+            wanted, quoted = int.from_bytes(layer.data[layer.body + 4 : layer.body + 6], "big") + 40, layer.size
+            if quoted < wanted:
+                rule = f"more of the quoted packet fits in {MINIMUM_MTU} bytes (RFC 4443 section 2.4)"
+                wanted = min(wanted, quoted + MINIMUM_MTU - size)
+                found.append(layer.finding("payload", FindingKind.TRUNCATED, 8, rule, wanted, quoted))
         return found
 
     def _rule(self, layer: Layer) -> str:
