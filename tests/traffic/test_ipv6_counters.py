@@ -54,7 +54,8 @@ PROTOCOL, ICMP_ERROR, ICMP_CHECKSUM = "Ip6.InUnknownProtos", "Icmp6.InErrors", "
 UDP_ERROR, UDP_CHECKSUM = "Udp6.InErrors", "Udp6.InCsumErrors"
 TCP_ERROR, TCP_CHECKSUM = "Tcp.InErrs", "Tcp.InCsumErrors"
 ERRORS = (
-    HEADER, TRUNCATED, ADDRESS, ROUTE, PROTOCOL, ICMP_ERROR, ICMP_CHECKSUM, UDP_ERROR, UDP_CHECKSUM, TCP_ERROR, TCP_CHECKSUM,
+    HEADER, TRUNCATED, ADDRESS, ROUTE, PROTOCOL,
+    ICMP_ERROR, ICMP_CHECKSUM, UDP_ERROR, UDP_CHECKSUM, TCP_ERROR, TCP_CHECKSUM,
 )  # fmt: skip
 SILENT = frozenset[str]()
 QUOTE = 48
@@ -80,7 +81,7 @@ COUNTERS_OF_FINDINGS = {
     **{
         (layer, field, kind): {HEADER}
         for layer in ("HopByHop", "DestinationOptions", "Routing", "Fragment")
-        for field in ("header", "length", "options", "segments_left", "fragment_offset", "more_fragments")
+        for field in ("header", "length", "options", "fragment_offset", "more_fragments")
         for kind in (FindingKind.TRUNCATED, FindingKind.OPTION, FindingKind.VALUE, FindingKind.FRAGMENT)
     },
 }
