@@ -20,7 +20,9 @@ from tunlab.packet.judgement import PacketLike, checksums, findings, reply
 from tunlab.packet.kinds import Extension, Link, Network, Transport
 from tunlab.packet.link.arp import ARP, ARPOperation
 from tunlab.packet.link.ethernet import Ethernet
+from tunlab.packet.link.linux_cooked import SLL, SLL2
 from tunlab.packet.link.llc import LLC
+from tunlab.packet.link.loopback import Loopback
 from tunlab.packet.link.snap import SNAP
 from tunlab.packet.link.vlan import VLAN
 from tunlab.packet.match import Difference, Match, Matchable, has
@@ -68,6 +70,8 @@ __all__ = [
     "IGMP",
     "LLC",
     "MLD",
+    "SLL",
+    "SLL2",
     "SNAP",
     "TCP",
     "UDP",
@@ -103,6 +107,7 @@ __all__ = [
     "IPv6",
     "Layer",
     "Link",
+    "Loopback",
     "MLDMessage",
     "MLDv2Report",
     "Match",

@@ -9,7 +9,7 @@ from tunlab.packet.checksum import Checksum
 from tunlab.packet.findings import Finding
 from tunlab.packet.header import Header
 from tunlab.packet.kinds import Network
-from tunlab.packet.layers import Layers, read_layers
+from tunlab.packet.layers import Layers, first_header, read_layers
 from tunlab.packet.packet import Packet, build
 from tunlab.packet.values import is_packet_error, to_bytes
 
@@ -19,18 +19,22 @@ PacketLike: TypeAlias = Packet | bytes | bytearray | memoryview
 """A packet, or the bytes of one that begins with its IP header."""
 
 
-def layers_of(packet: PacketLike) -> Layers:
+def layers_of(packet: PacketLike, link_type: int | None = None) -> Layers:
     """Return the headers as a receiver reads them; a Packet is built first, so forced fields have their effect.
+
+    Args:
+        link_type: The link type of bytes, as for `parse`.
 
     Raises:
         PacketError: If it cannot be built, or its first header cannot be read.
     """
     if type(packet) is bytes:
-        return read_layers(packet)
+        return read_layers(packet, first_header(packet, link_type))
     if isinstance(packet, Packet):
         first = packet.headers[0].read if packet.headers else None
         return read_layers(build(packet), first, packet.missing)
-    return read_layers(to_bytes(packet))
+    data = to_bytes(packet)
+    return read_layers(data, first_header(data, link_type))
 
 
 def findings(packet: PacketLike) -> list[Finding]:

@@ -10,7 +10,7 @@ from tunlab.packet.header import Header, Reader, layer_of
 from tunlab.packet.kinds import Link
 from tunlab.packet.truncated import TruncatedHeader
 
-LINK_TYPES: dict[int, Reader | None] = {101: None}
+LINK_TYPES: dict[int, Reader | None] = {101: None, 12: None}
 """Readers of the first header by the link type of a capture (LINKTYPE_ numbers of tcpdump.org). None: IP."""
 
 IP_VERSIONS: dict[int, Reader] = {}

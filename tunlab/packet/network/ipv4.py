@@ -29,7 +29,7 @@ from tunlab.packet.options import (
     options_to_bytes,
     pad_options,
 )
-from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, IP_VERSIONS, number_of, payload_name
+from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, IP_VERSIONS, LINK_TYPES, number_of, payload_name
 from tunlab.packet.values import flag_converter, is_packet_error
 
 if TYPE_CHECKING:
@@ -397,4 +397,4 @@ def _too_long(total_length: int) -> MalformedError:
 
 new_ipv4 = IPv4.unchecked()
 IP_VERSIONS[4] = IPv4.read
-IP_PAYLOADS[4] = ETHERTYPES[0x0800] = IPv4.read
+IP_PAYLOADS[4] = ETHERTYPES[0x0800] = LINK_TYPES[228] = IPv4.read

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from tunlab.errors import PacketError
 from tunlab.packet.findings import Finding
 from tunlab.packet.judgement import PacketLike, layers_of
-from tunlab.packet.kinds import Network
+from tunlab.packet.kinds import Link, Network
 from tunlab.packet.layers import Layers
 from tunlab.packet.packet import Packet
+from tunlab.packet.tables import LINK_TYPES
 from tunlab.packet.values import is_packet_error, to_bytes
 
 __tracebackhide__ = is_packet_error
@@ -32,20 +33,31 @@ def listing(packet: PacketLike, *, verbose: bool = False) -> str:
     return "\n".join(lines)
 
 
-def hexdump(data: bytes | bytearray | memoryview) -> str:
-    """Return the bytes in hexadecimal, four a line (a row of RFC 791's diagrams), header and payload apart.
+def hexdump(data: bytes | bytearray | memoryview, *, link_type: int | None = None) -> str:
+    """Return the bytes in hexadecimal, four a line (a row of RFC 791's diagrams), headers and payload apart.
 
-    Bytes that are not an IP packet are dumped in one piece.
+    Bytes that are not a packet are dumped in one piece.
+
+    Args:
+        link_type: The link type of the bytes, as for `parse`; None for an IP packet.
     """
     data = to_bytes(data)
     lines = ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:"]
     try:
-        first = layers_of(data).layers[0]
+        layers = layers_of(data, link_type).layers
     except PacketError:
         return "\n".join([*lines, *_rows(data)])
-    payload = data[first.body :]
-    length = first.header.header_length
-    lines += [f"Header (IHL: {length} bytes):", *_rows(data[: first.body]), "", "Payload:", *_rows(payload)]
+    links = [layer for layer in layers if isinstance(layer.header, Link)]
+    start = links[-1].body if links else 0
+    if links:
+        lines[-1:] = ["Raw frame bytes:", f"Link headers ({start} bytes):", *_rows(data[:start])]
+    first = next((layer for layer in layers if layer.start == start and isinstance(layer.header, Network)), None)
+    if first is not None:
+        head = data[start : first.body]
+        lines += [f"Header (IHL: {first.header.header_length} bytes):", *_rows(head)]
+        start = first.body
+    payload = data[start:]
+    lines += ["", "Payload:", *_rows(payload)]
     return "\n".join(lines if payload else [*lines, "(empty)"])
 
 
@@ -53,18 +65,22 @@ def _rows(data: bytes) -> Iterator[str]:
     return (data[at : at + 4].hex(" ") for at in range(0, len(data), 4))
 
 
-def summary(packet: PacketLike) -> str:
+def summary(packet: PacketLike, *, link_type: int | None = None) -> str:
     """Return the packet in one line, as tcpdump prints it, with findings in square brackets.
 
-    Bytes that are not an IP packet are described; this does not raise.
+    Bytes that are not a packet are described; this does not raise.
+
+    Args:
+        link_type: The link type of bytes, as for `parse`; None for an IP packet.
     """
     if type(packet) is not bytes and not isinstance(packet, Packet):
         packet = to_bytes(packet)
     try:
-        layers = layers_of(packet)
+        layers = layers_of(packet, link_type)
     except PacketError as error:
         size = "" if isinstance(packet, Packet) else f"{len(packet)} bytes, "
-        return f"{size}not an IP packet: {error}"
+        kind = "an IP packet" if LINK_TYPES.get(101 if link_type is None else link_type) is None else "a frame"
+        return f"{size}not {kind}: {error}"
     return _summary(layers, layers.findings)
 
 
