@@ -18,7 +18,7 @@ def test_dump_with_a_command_shows_all_packets_of_the_command(command, need):
         "seq 1", "seq 2", "seq 3",
     ]  # fmt: skip
     assert "3 packets transmitted, 0 received" in result.out
-    assert result.err == "listening on tun0 in lab lab\n3 packets shown\n"
+    assert result.err == ("listening on tun0 in lab lab: IPv4 except UDP; --all shows every packet\n3 packets shown\n")
 
 
 @pytest.mark.usefixtures("lab")

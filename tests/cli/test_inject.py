@@ -78,7 +78,7 @@ def test_inject_of_a_recording_skips_non_ipv4_packets(tunlab, tmp_path):
     assert result == (
         0,
         INJECTED * 2 + ANSWERED * 2,
-        f"skipped 1 of 3 packets in {file}, which is not IPv4 (link type 1)\n",
+        f"skipped 1 of 3 packets in {file}, which is not IP (link type 1)\n",
     )
     assert file.read_bytes()
 
@@ -121,7 +121,7 @@ def test_inject_of_a_recording_reports_all_skipped_packets_in_one_line(tunlab, t
     assert result == (
         0,
         INJECTED + ANSWERED,
-        f"skipped 200 of 201 packets in {file}, which are not IPv4 (link type 1, 105)\n",
+        f"skipped 200 of 201 packets in {file}, which are not IP (link type 1, 105)\n",
     )
 
 
@@ -215,7 +215,7 @@ def test_inject_while_dump_runs_prints_the_kernels_error(dump, tunlab, lab):
         (
             "45 00",
             (
-                "the input is not an IPv4 packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"
+                "the input is not an IP packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"
                 "; give --as-is to inject it anyway"
             ),
         ),
@@ -245,7 +245,7 @@ def test_inject_as_is_option_accepts_a_truncated_header(tunlab):
 def test_inject_of_two_packets_with_one_invalid_injects_none(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4500\n")
     assert (result.status, result.out) == (65, "")
-    assert result.err.startswith("tunlab: packet 2 of 2 is not an IPv4 packet: ")
+    assert result.err.startswith("tunlab: packet 2 of 2 is not an IP packet: ")
 
 
 @pytest.mark.usefixtures("lab")
@@ -284,9 +284,9 @@ def test_inject_of_a_recording_without_ipv4_packets_exits_65(tunlab, tmp_path, c
             writer.write(wireless, bytes(40), time_ns=0)
     why = {
         0: f"{file} has no packets",
-        3: f"none of the 3 packets in {file} is IPv4 (link type 105)",
+        3: f"none of the 3 packets in {file} is IP (link type 105)",
     }
-    assert tunlab("inject", str(file)) == (65, "", f"tunlab: {why[count]}; give a recording with IPv4 packets\n")
+    assert tunlab("inject", str(file)) == (65, "", f"tunlab: {why[count]}; give a recording with IP packets\n")
 
 
 @pytest.mark.parametrize("arguments", [("inject", ECHO.hex()), ("ping", OWN)])

@@ -1,10 +1,15 @@
 """`tunlab report`: output files and errors."""
 
+import html
+import json
+import re
 import stat
 
 import pytest
 
 from tests.report.recordings import session
+from tunlab.packet import ARP, UDP, VLAN, Ethernet, ICMPv6, IPv4, IPv6, build
+from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter
 from tunlab.report.page import MARK
 
 
@@ -36,6 +41,47 @@ def test_report_output_option_with_dash_prints_the_page(tunlab, recording):
     result = tunlab("report", str(recording), "-o", "-")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("<!doctype html>")
+    assert not recording.with_suffix(".html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--protocol", "icmp6"], ["IP6 fd00::1 > fd00::2: ICMPv6"]),
+        (["--protocol", "arp"], ["ARP who has 10.1.2.3? tell 10.1.2.1"]),
+        (
+            ["--address", "fd00::1"],
+            ["IP6 fd00::1 > fd00::2: ICMPv6", "vlan 7, IP6 fd00::2.1 > fd00::1.2: UDP, length 0"],
+        ),
+    ],
+)
+def test_report_filter_options_keep_only_matching_packets(tunlab, tmp_path, options, shown):
+    file = tmp_path / "frames.pcapng"
+    link, six = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01"), IPv6(src="fd00::1", dst="fd00::2")
+    frames = [
+        build(link, six, ICMPv6.echo_request(1, 1)),
+        build(link, ARP(sender_protocol="10.1.2.1", target_protocol="10.1.2.3")),
+        build(link, VLAN(vid=7), six.replace(src="fd00::2", dst="fd00::1"), UDP(1, 2)),
+        build(link, IPv4(src="10.1.2.1", dst="10.1.2.3"), UDP(1, 2)),
+    ]
+    with PcapngWriter.create(file) as writer:
+        interface = writer.add_interface("eth0", linktype=LINKTYPE_ETHERNET)
+        for frame in frames:
+            writer.write(interface, frame, time_ns=1, direction="in", comment="kept")
+    assert tunlab("report", str(file), *options).status == 0
+    page = html.unescape(file.with_suffix(".html").read_text())
+    packets = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])[
+        "packets"
+    ]
+    assert len(packets) == len(shown)
+    for packet, text in zip(packets, shown, strict=True):
+        assert text in str(packet)
+
+
+def test_report_filter_without_a_match_exits_65(tunlab, recording):
+    result = tunlab("report", str(recording), "--protocol", "arp")
+    assert (result.status, result.out) == (65, "")
+    assert result.err.endswith("no packet matches --protocol and --address. Omit them to see all packets\n")
     assert not recording.with_suffix(".html").exists()
 
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tunlab.errors import MalformedError
+from tunlab.errors import MalformedError, PacketError
+from tunlab.packet import UDP, IPv6, build
 from tunlab.recorder import (
     LINKTYPE_ETHERNET,
     LINKTYPE_IPV4,
@@ -25,7 +26,9 @@ from tunlab.recorder import (
     PcapngWriter,
     RecordedInterface,
     RecordedPacket,
+    extract_ip,
     extract_ipv4,
+    parse_record,
     read_pcapng,
 )
 
@@ -296,7 +299,11 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
     with PcapngWriter.create(path := tmp_path / "a") as writer:
         writer.write(writer.add_interface("x", linktype=linktype), data, time_ns=0)
     assert tshark(path, "ip.src", "udp.dstport", "data.data") == [("10.0.0.1", "9", b"hello".hex())]
-    assert [extract_ipv4(record) for record in read_pcapng(path)] == [DATAGRAM]
+    (record,) = read_pcapng(path)
+    assert extract_ip(record) == extract_ipv4(record) == DATAGRAM
+    packet = parse_record(record)
+    assert (packet.ip.src, packet.udp.dst_port, packet.payload) == ("10.0.0.1", 9, b"hello")
+    assert (build(packet), packet.time) == (data, 0)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +315,7 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         # The first nibble is 5, because a test may send a wrong version.
         (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),
         (12, DATAGRAM, DATAGRAM),
-        (LINKTYPE_NULL, b"\x18\0\0\0" + DATAGRAM, None),
+        (LINKTYPE_NULL, b"\x63\0\0\0" + DATAGRAM, None),
         (LINKTYPE_NULL, b"\x02\0\0\0", None),
         (LINKTYPE_ETHERNET, MACS + b"\x08\x06" + DATAGRAM, None),
         (LINKTYPE_ETHERNET, MACS + b"\x08\x00", None),
@@ -323,3 +330,18 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
 )
 def test_extract_ipv4_returns_none_without_ipv4_and_keeps_malformed_packet(linktype, data, expected):
     assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, data, len(data))) == expected
+
+
+@pytest.mark.parametrize("linktype", [LINKTYPE_RAW, LINKTYPE_IPV6, LINKTYPE_ETHERNET, LINKTYPE_NULL])
+def test_extract_ip_returns_ipv6_packet(linktype):
+    packet = build(IPv6(src="fd00::1", dst="fd00::2"), UDP(1, 9), b"hello")
+    head = {LINKTYPE_ETHERNET: MACS + b"\x86\xdd", LINKTYPE_NULL: b"\x1e\0\0\0"}.get(linktype, b"")
+    record = RecordedPacket(RecordedInterface(0, "", linktype), None, head + packet, len(head + packet))
+    assert extract_ip(record) == packet
+    assert extract_ipv4(record) is None
+    assert (parse_record(record).ip.src, parse_record(record).time) == ("fd00::1", None)
+
+
+def test_parse_record_unknown_link_type_raises():
+    with pytest.raises(PacketError, match=r"^link type 147 is not known. Give one of 0, 1, 12, 101, "):
+        parse_record(RecordedPacket(RecordedInterface(0, "", 147), 0, DATAGRAM, len(DATAGRAM)))

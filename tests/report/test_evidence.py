@@ -118,7 +118,7 @@ class TestGatherEvidence:
         recorded_netns.netns.run(
             [need("ping"), "-c", "1", "-p", "deadbeef", "127.0.0.1"], check=True, capture_output=True
         )
-        assert any(bytes.fromhex("deadbeef") in each.data for each in gather_evidence([recorded_netns]).observations)
+        assert any(bytes.fromhex("deadbeef") in each.frame for each in gather_evidence([recorded_netns]).observations)
 
     @pytest.mark.slow
     def test_gather_evidence_packets_lost_at_the_end_are_noted(self, recorded_netns, recorded_tun):

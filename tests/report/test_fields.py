@@ -3,30 +3,28 @@
 import gzip
 import json
 import os
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 
 import pytest
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TruncatedHeader, build, findings, parse, tcp_options
-from tunlab.recorder import LINKTYPE_ETHERNET, RecordedInterface, RecordedPacket, locate_ipv4, read_pcapng
-from tunlab.report.page.fields import field_rows, link_summary
+from tunlab.packet import ICMP, TCP, UDP, HopByHop, IPv4, IPv6, TruncatedHeader, build, findings, summary, tcp_options
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedInterface, RecordedPacket, parse_record, read_pcapng
+from tunlab.report.page.data import decode_records
+from tunlab.report.page.fields import field_rows
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
 
 
 def rows_of(record):
-    position = locate_ipv4(record)
-    packet = None
-    if position is not None:
-        try:
-            packet = parse(record.data[position], wire_length=len(record.data[position]))
-        except PacketError:
-            packet = None
-    return field_rows(record, position, packet, findings(packet) if packet else []), packet
+    try:
+        packet = parse_record(record)
+    except PacketError:
+        packet = None
+    return field_rows(record, packet, findings(packet) if packet else []), packet
 
 
 def bits(data, row):
@@ -35,7 +33,9 @@ def bits(data, row):
 
 
 def number(value):
-    return int(IPv4Address(value)) if isinstance(value, str) else int(value)
+    if isinstance(value, str):
+        return int(value.replace(":", ""), 16) if value.count(":") == 5 else int(ip_address(value))
+    return int(value)
 
 
 def check_rows(record):
@@ -56,7 +56,7 @@ def check_rows(record):
     assert sum(row.bits for row in tops) == len(data) * 8
     if packet is None:
         return 0
-    checked, at = 0, locate_ipv4(record).start * 8
+    checked, at = 0, 0
     for header in packet.headers:
         name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
         position = next(
@@ -168,27 +168,48 @@ def test_field_rows_ethernet_frame_has_rows_for_vlan_tags_and_padding():
     (record,) = read_pcapng(framed(data, tags=bytes.fromhex("88a80005 8100e00a")))
     rows, _ = rows_of(record)
     tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
-    assert tops == [("Ethernet", 0, 22), ("IPv4", 22, 20), ("ICMP", 42, 8), ("padding", 50, 10)]
-    assert [row.value for row in rows if row.name == "vlan"] == [
-        "5 (0x88a8 (802.1ad), priority 0)",
-        "10 (0x8100 (802.1Q), priority 7)",
-    ]
-    check_rows(record)
+    assert tops == [
+        ("Ethernet", 0, 14), ("VLAN", 14, 4), ("VLAN", 18, 4), ("IPv4", 22, 20), ("ICMP", 42, 8), ("trailer", 50, 10),
+    ]  # fmt: skip
+    assert [row.value for row in rows if row.name == "type" and row.depth == 1][:3] == [
+        "VLAN (0x88a8)", "VLAN (0x8100)", "IPv4 (0x0800)",
+    ]  # fmt: skip
+    assert [row.value for row in rows if row.name == "VLAN"] == ["5, priority 0", "10, priority 7"]
+    assert rows[-1].value == "10 bytes, padding"
+    assert check_rows(record) == 29
+
+
+def test_field_rows_ipv6_in_vlan_has_rows_of_every_header():
+    data = build(IPv6(src="fd00::1", dst="fd00::2"), HopByHop(), UDP(1, 2), b"abc")
+    (record,) = read_pcapng(framed(data, tags=bytes.fromhex("81000007"), kind=b"\x86\xdd"))
+    rows, packet = rows_of(record)
+    names = [row.name for row in rows if row.depth == 0]
+    assert names == ["Ethernet", "VLAN", "IPv6", "HopByHop", "UDP", "payload"]
+    assert summary(packet) == "vlan 7, IP6 fd00::1.1 > fd00::2.2: UDP, length 3"
+    assert check_rows(record) >= 20
 
 
 @pytest.mark.parametrize(
-    ("kind", "summary"),
+    ("kind", "text"),
     [
-        (b"\x08\x06", "Ethernet ARP, length 60"),
-        (b"\x86\xdd", "Ethernet IPv6, length 60"),
-        (b"\x88\xcc", "Ethernet type 0x88cc, length 60"),
+        (b"\x08\x06", "ARP (0x0806), length 46 [ARP header: the header is cut short]"),
+        (b"\x86\xdd", "IPv6 (0x86dd), length 46 [IPv6 version: an IPv6 header begins with the version 6 (RFC 8200"),
+        (b"\x88\xcc", "0x88cc, length 46"),
     ],
 )
-def test_link_summary_frame_without_ipv4_names_the_ethertype(kind, summary):
+def test_summary_of_frame_with_unreadable_content_names_the_ethertype(kind, text):
     (record,) = read_pcapng(framed(b"payload", kind=kind))
-    assert link_summary(record) == summary
-    assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
+    rows, packet = rows_of(record)
+    assert summary(packet).startswith(f"{packet.ethernet.src} > {packet.ethernet.dst}, {text}")
+    assert [row.name for row in rows if row.depth == 0] == ["Ethernet", "payload"]
     check_rows(record)
+
+
+def test_summary_of_frame_without_a_whole_ethernet_header_says_why():
+    (record,) = read_pcapng(recorded([(None, bytes(13))], linktype=LINKTYPE_ETHERNET))
+    (decoded,) = decode_records([record]).records
+    assert decoded.summary == "13 bytes, not a frame: Ethernet header needs 14 bytes, got 13 (input ended at offset 13)"
+    assert [row[:3] for row in rows_of(record)[0]] == [(0, "bytes", "13 bytes")]
 
 
 ARP_REQUEST = bytes.fromhex("0001 0800 0604 0001 020000000101 0a000101 000000000000 0a000102")
@@ -196,19 +217,19 @@ ARP_REPLY = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 02000000010
 
 
 @pytest.mark.parametrize(
-    ("message", "summary"),
+    ("message", "text"),
     [
         (ARP_REQUEST, "ARP who has 10.0.1.2? tell 10.0.1.1"),
         (ARP_REPLY, "ARP 10.0.1.2 is at 02:00:00:00:01:02"),
-        (ARP_REQUEST[:7] + b"\3" + ARP_REQUEST[8:], "ARP"),
+        (ARP_REQUEST[:7] + b"\3" + ARP_REQUEST[8:], "ARP 3 (reverse request)"),
     ],
 )
-def test_field_rows_arp_message_has_rows_and_summary(message, summary):
+def test_field_rows_arp_message_has_rows_and_summary(message, text):
     (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
-    rows, _ = rows_of(record)
-    assert link_summary(record) == summary
+    rows, packet = rows_of(record)
+    assert summary(packet) == text
     tops = [(row.name, row.start // 8, row.bits // 8) for row in rows if row.depth == 0]
-    assert tops == [("Ethernet", 0, 14), ("ARP", 14, 28), ("padding", 42, 18)]
+    assert tops == [("Ethernet", 0, 14), ("ARP", 14, 28), ("trailer", 42, 18)]
     values = {row.name: (row.value, bits(record.data, row)) for row in rows if row.depth == 1}
     assert values["target_protocol"] == (f"10.0.1.{message[-1]}", int.from_bytes(message[-4:], "big"))
     assert values["sender_hardware"] == (message[8:14].hex(":"), int.from_bytes(message[8:14], "big"))
@@ -218,8 +239,11 @@ def test_field_rows_arp_message_has_rows_and_summary(message, summary):
 
 def test_field_rows_truncated_arp_message_is_shown_as_payload():
     (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ARP_REQUEST[:27])], linktype=LINKTYPE_ETHERNET))
-    assert link_summary(record) == "Ethernet ARP, length 41"
-    assert [row.name for row in rows_of(record)[0] if row.depth == 0] == ["Ethernet", "payload"]
+    rows, packet = rows_of(record)
+    assert summary(packet).endswith("ARP (0x0806), length 27 [ARP header: the header is cut short]")
+    assert [row.name for row in rows if row.depth == 0] == ["Ethernet", "payload"]
+    noted = [(row.name, row.note) for row in rows if row.note]
+    assert noted == [("payload", "the header is cut short (needed 28, got 27)")]
 
 
 def test_field_rows_truncated_record_has_row_for_missing_bytes():

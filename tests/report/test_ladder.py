@@ -21,20 +21,18 @@ def observation(
     node, direction, data, *, time=0, on_link=False, ifname="tun0", note="", decisive=False, several_nodes=False
 ):
     frame = bytes(12) + b"\x08\x00" + data if on_link and data is not ARP else data
-    packet = None if data is ARP else parse(data)
-    payload = data[14:] if data is ARP else data
+    linktype = 1 if on_link else 101
     device = f"{node}:{ifname}" if several_nodes else ifname
     return Observation(
         node,
         device,
         ifname,
         on_link,
-        1 if on_link else 101,
+        linktype,
         time,
         direction,
         frame,
-        payload,
-        packet,
+        parse(frame, link_type=linktype),
         Annotation(note, decisive),
     )
 

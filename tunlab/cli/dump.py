@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from ipaddress import IPv4Network
+from tunlab.cli.filter_options import address_option, network_option, protocol_option
 
+if TYPE_CHECKING:
     from tunlab.cli.exec import ChildProcess
+    from tunlab.cli.packet_filter import IPNetwork, Protocol
     from tunlab.cli.signals import SignalPipe
     from tunlab.cli.sniffer import Sniffer
     from tunlab.lab import PersistentLab
@@ -39,22 +40,6 @@ class _DumpCommand(click.Command):
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND…]"]
 
 
-def _parsed_by(parser: str) -> Callable[[click.Context, click.Parameter, str | None], Any]:
-    """Return an option callback that parses the value with a function of tunlab.cli.packet_filter."""
-
-    def parse(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
-        if value is None:
-            return None
-        from tunlab.cli import packet_filter
-
-        try:
-            return getattr(packet_filter, parser)(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error), ctx, parameter) from None
-
-    return parse
-
-
 @click.command("dump", cls=_DumpCommand, short_help="Show the packets on a lab's TUN or a link.")
 @click.argument("target", required=False, default="", metavar="[LAB|NODE|LAB/NODE]")
 @click.option(
@@ -67,18 +52,10 @@ def _parsed_by(parser: str) -> Callable[[click.Context, click.Parameter, str | N
 @click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="Stop after N packets.")
 @click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Include UDP and packets that are not IPv4.")
-@click.option(
-    "--protocol", callback=_parsed_by("parse_protocol"), metavar="PROTOCOL",
-    help="Only this IP protocol: a name like tcp, or a number.",
-)  # fmt: skip
-@click.option(
-    "--address", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]",
-    help="Only packets from or to this address or network.",
-)  # fmt: skip
-@click.option("--src", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]", help="Only from this source.")
-@click.option(
-    "--dst", callback=_parsed_by("parse_network"), metavar="ADDRESS[/LENGTH]", help="Only to this destination."
-)
+@protocol_option
+@address_option
+@network_option("--src", "Only from this source.")
+@network_option("--dst", "Only to this destination.")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="Only from or to this TCP or UDP port.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with all fields and the bytes.")
 @click.option("--oneline", is_flag=True, help="Print one line per packet, as tcpdump does.")
@@ -99,10 +76,10 @@ def dump_command(
     count: int | None,
     timeout: float | None,
     everything: bool,
-    protocol: int | None,
-    address: IPv4Network | None,
-    src: IPv4Network | None,
-    dst: IPv4Network | None,
+    protocol: Protocol | None,
+    address: IPNetwork | None,
+    src: IPNetwork | None,
+    dst: IPNetwork | None,
     port: int | None,
     as_json: bool,
     oneline: bool,
@@ -114,7 +91,8 @@ def dump_command(
     With COMMAND, run it in the node as soon as dump listens, show the packets until it ends, and exit with its exit
     code.
 
-    LAB may be omitted if only one lab is up. Without filters, dump shows IPv4 except UDP. If another program has the
+    LAB may be omitted if only one lab is up. Without filters, dump shows IPv4 except UDP; with an
+    address, port or protocol, IPv6 too. If another program has the
     TUN open, dump only observes; otherwise dump opens the TUN itself and does not answer packets. On other interfaces
     dump only observes, and "out" marks packets that the node sends.
 
@@ -135,7 +113,9 @@ def dump_command(
         signals, watcher = stack.enter_context(SignalPipe()), stack.enter_context(DownWatcher(lab))
         record = _open_recorder(stack, file, ifname or lab.ifname(node))
         source, description = _open_source(stack, lab, node, ifname)
-        click.echo(f"listening on {description}", err=True)  # scripts wait for this line; no later packet is missed
+        scope = ": IPv4 except UDP; --all shows every packet" if packet_filter.is_default else ""
+        # Scripts wait for this line; no later packet is missed.
+        click.echo(f"listening on {description}{scope}", err=True)
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
         def show(entry: TraceEntry) -> None:
@@ -179,11 +159,18 @@ def _open_source(stack: ExitStack, lab: PersistentLab, node: str, ifname: str | 
 def _open_recorder(stack: ExitStack, file: Path | None, ifname: str) -> Callable[[TraceEntry], None]:
     if file is None:
         return lambda _: None
-    from tunlab.recorder import PcapngWriter
+    from tunlab.recorder import LINKTYPE_RAW, PcapngWriter
 
     writer = stack.enter_context(PcapngWriter.create(file))
-    interface = writer.add_interface(ifname)
-    return lambda entry: writer.write(interface, entry.data, time_ns=entry.time_ns, direction=entry.direction)
+    interfaces = dict[int, int]()
+
+    def record(entry: TraceEntry) -> None:
+        linktype = LINKTYPE_RAW if entry.link_type is None else entry.link_type
+        if linktype not in interfaces:
+            interfaces[linktype] = writer.add_interface(ifname, linktype=linktype)
+        writer.write(interfaces[linktype], entry.data, time_ns=entry.time_ns, direction=entry.direction)
+
+    return record
 
 
 class _Loop:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     help="TUN of the node.  [default: the first]",
 )
 @click.option("--to-reader", is_flag=True, help="Send to the program that has the TUN open instead of to the kernel.")
-@click.option("--as-is", is_flag=True, help="Inject bytes that do not start with an IPv4 header, too.")
+@click.option("--as-is", is_flag=True, help="Inject bytes that do not start with an IP header, too.")
 def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is: bool) -> None:
     """Inject packets into a lab's TUN, so that its kernel receives them. Malformed packets are allowed.
 
@@ -49,7 +49,7 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
 
     packets, error_at_end = _read_input(source)
     if not as_is and not to_reader:
-        _check_ipv4(packets)
+        _check_ip(packets)
     lab, node = resolve(target, prefix="--lab")
     tuns = [each.ifname for each in lab.plan.node(node).interfaces if each.link < 0]
     if not tuns or ifname not in ("", *tuns):
@@ -66,8 +66,8 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
         raise error_at_end
 
 
-def _check_ipv4(packets: list[bytes]) -> None:
-    """Raise PacketError for bytes that do not start with an IPv4 header, because they are usually a mistake."""
+def _check_ip(packets: list[bytes]) -> None:
+    """Raise PacketError for bytes that do not start with an IP header, because they are usually a mistake."""
     from tunlab.errors import PacketError
     from tunlab.packet import parse
 
@@ -76,7 +76,7 @@ def _check_ipv4(packets: list[bytes]) -> None:
             parse(packet)
         except PacketError as error:
             name = f"packet {number} of {len(packets)}" if len(packets) > 1 else "the input"
-            raise PacketError(f"{name} is not an IPv4 packet: {error}; give --as-is to inject it anyway") from None
+            raise PacketError(f"{name} is not an IP packet: {error}; give --as-is to inject it anyway") from None
 
 
 def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
@@ -109,7 +109,7 @@ def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
 
 def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], PacketError | None]:
     from tunlab.errors import PacketError
-    from tunlab.recorder import RecordedPacket, extract_ipv4, read_pcapng
+    from tunlab.recorder import RecordedPacket, extract_ip, read_pcapng
 
     records, error_at_end = list[RecordedPacket](), None
     try:
@@ -118,7 +118,7 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
         error.file, error_at_end = file, error
     found, skipped = list[bytes](), list[int]()
     for number, record in enumerate(records, 1):
-        packet = extract_ipv4(record)
+        packet = extract_ip(record)
         if packet is None:
             skipped.append(record.interface.linktype)
         elif record.wire_length > len(record.data):
@@ -133,12 +133,12 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
         raise error_at_end
     if not found:
         problem = (
-            f"none of the {count} packets in {file} is IPv4 (link type {links})" if count else f"{file} has no packets"
+            f"none of the {count} packets in {file} is IP (link type {links})" if count else f"{file} has no packets"
         )
-        raise PacketError(f"{problem}; give a recording with IPv4 packets")
+        raise PacketError(f"{problem}; give a recording with IP packets")
     if skipped:
         verb = "is" if count == 1 else "are"
         click.echo(
-            f"skipped {count} of {len(records)} packets in {file}, which {verb} not IPv4 (link type {links})", err=True
+            f"skipped {count} of {len(records)} packets in {file}, which {verb} not IP (link type {links})", err=True
         )
     return found, error_at_end

@@ -12,12 +12,12 @@ from tunlab.traffic import TraceEntry
 
 
 def to_listing(entry: TraceEntry, *, verbose: bool = False) -> str:
-    """Return the listing and hex dump of a packet. If it is not IPv4, the parse error replaces the listing."""
+    """Return the listing and hex dump of a packet. If it cannot be read, the parse error replaces the listing."""
     if entry.packet is not None:
         head = listing(entry.packet, verbose=verbose)
     else:
-        head = f"=== Not an IPv4 Packet ===\n{_parse_error(entry.data)}"
-    return f"{head}\n\n{hexdump(entry.data)}\n"
+        head = f"=== Not a Packet ===\n{_parse_error(entry)}"
+    return f"{head}\n\n{hexdump(entry.data, link_type=entry.link_type)}\n"
 
 
 def to_line(entry: TraceEntry) -> str:
@@ -35,13 +35,13 @@ def to_json(entry: TraceEntry) -> bytes:
         "direction": entry.direction,
         "bytes": entry.data.hex(),
     }
-    result |= to_dict(entry.packet) if entry.packet is not None else {"error": _parse_error(entry.data)}
+    result |= to_dict(entry.packet) if entry.packet is not None else {"error": _parse_error(entry)}
     return msgspec.json.encode(result)
 
 
-def _parse_error(data: bytes) -> str:
+def _parse_error(entry: TraceEntry) -> str:
     try:
-        parse(data)
+        parse(entry.data, entry.link_type)
     except PacketError as error:
         return str(error)
     return ""

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from tunlab.cli.filter_options import address_option, protocol_option
+
+if TYPE_CHECKING:
+    from tunlab.cli.packet_filter import IPNetwork, Protocol
 
 _HEAD_SIZE = 400
 """Bytes at the start of a file that are searched for the mark of tunlab's pages."""
@@ -16,14 +22,25 @@ _HEAD_SIZE = 400
     "-o", "--output", type=click.Path(path_type=Path, allow_dash=True), metavar="HTML",
     help="Output file; - is standard output.  [default: FILE with suffix .html]",
 )  # fmt: skip
+@protocol_option
+@address_option
 @click.option("--title", metavar="TEXT", help="Title of the page.  [default: the file's name]")
 @click.option("--force", is_flag=True, help="Overwrite the output file even if it is not a page of tunlab.")
 @click.option("--open", "browse", is_flag=True, help="Open the page in your browser.")
-def report_command(file: Path, output: Path | None, title: str | None, force: bool, browse: bool) -> None:
+def report_command(
+    file: Path,
+    output: Path | None,
+    protocol: Protocol | None,
+    address: IPNetwork | None,
+    title: str | None,
+    force: bool,
+    browse: bool,
+) -> None:
     """Write a recording (pcapng or pcap) as one self-contained HTML file.
 
     The page shows the packets as a ladder diagram, with every field and byte, and contains the recording itself. An
-    existing page of tunlab is replaced; any other existing file is an error.
+    existing page of tunlab is replaced; any other existing file is an error. With --protocol or --address, the page has
+    only the packets that match.
 
     Example: tunlab report failure.pcapng --open
     """
@@ -40,7 +57,8 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
     if not to_stdout:
         _check_target(target, file, force)
     try:
-        page = render(recording, title=title or file.name)
+        selected = recording if protocol is None and address is None else _select(recording, protocol, address)
+        page = render(selected, title=title or file.name)
     except PacketError as error:
         error.file = str(file)
         raise
@@ -57,6 +75,50 @@ def report_command(file: Path, output: Path | None, title: str | None, force: bo
     except PacketError as error:  # the page was written with the packets before the error
         error.file = str(file)
         raise
+
+
+def _select(recording: bytes, protocol: Protocol | None, address: IPNetwork | None) -> bytes:
+    """Return a recording of the packets that match.
+
+    Raises:
+        PacketError: No packet matches.
+    """
+    from contextlib import suppress
+    from io import BytesIO
+
+    from tunlab.cli.packet_filter import PacketFilter
+    from tunlab.errors import PacketError
+    from tunlab.recorder import PcapngWriter, RecordedInterface, parse_record, read_pcapng
+
+    packet_filter = PacketFilter(everything=True, protocol=protocol, address=address)
+    interfaces, file = dict[RecordedInterface, int](), BytesIO()
+    writer = PcapngWriter(file)
+    with suppress(PacketError):  # the caller reports the damage of the file
+        for record in read_pcapng(recording):
+            try:
+                packet = parse_record(record)
+            except PacketError:
+                continue
+            if not packet_filter.matches(packet):
+                continue
+            interface = record.interface
+            if interface not in interfaces:
+                interfaces[interface] = writer.add_interface(
+                    interface.name, linktype=interface.linktype, snaplen=interface.snaplen
+                )
+            writer.write(
+                interfaces[interface],
+                record.data,
+                time_ns=record.time_ns or 0,
+                direction=record.direction,
+                comment=record.comment,
+                wire_length=record.wire_length,
+                dropped=record.dropped,
+                annotation=record.annotation,
+            )
+    if not interfaces:
+        raise PacketError("no packet matches --protocol and --address. Omit them to see all packets")
+    return file.getvalue()
 
 
 def _read(file: Path) -> bytes:

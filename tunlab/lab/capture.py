@@ -95,13 +95,16 @@ class Capture(Closeable):
         self._socket.close()
 
 
-def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
+def to_trace_entry(captured: ReceivedPacket, *, link_type: int | None = None) -> TraceEntry:
     """Return a captured packet as a TraceEntry, with its checksum filled in if the kernel left that to the device.
 
     On a veth pair there is no hardware that would fill it in.
+
+    Args:
+        link_type: The link type of the packet, as for `tunlab.packet.parse`; None without link header.
     """
     data = captured.data
     if not captured.checksum_ready:
         with suppress(PacketError):
-            data = complete_packet_checksum(parse(data))
-    return TraceEntry("out" if captured.outgoing else "in", captured.time, data)
+            data = complete_packet_checksum(parse(data, link_type))
+    return TraceEntry("out" if captured.outgoing else "in", captured.time, data, link_type=link_type)

@@ -16,13 +16,13 @@ from tunlab.recorder.formats import (
     RecordedInterface,
     RecordedPacket,
 )
-from tunlab.recorder.link_layer import extract_ipv4, locate_ipv4, skip_vlan_tags
+from tunlab.recorder.link_layer import extract_ip, extract_ipv4, parse_record
 from tunlab.recorder.pcapng_writer import PcapngWriter
 from tunlab.recorder.reader import read_pcapng
 
 __all__ = [
     "LINKTYPE_ETHERNET", "LINKTYPE_IPV4", "LINKTYPE_IPV6", "LINKTYPE_LINUX_SLL", "LINKTYPE_LINUX_SLL2",
     "LINKTYPE_LOOP", "LINKTYPE_NULL", "LINKTYPE_RAW", "MAX_BLOCK_SIZE", "MAX_PACKET_SIZE", "Buffer", "Direction",
-    "PcapngWriter", "RecordedInterface", "RecordedPacket", "extract_ipv4", "locate_ipv4", "read_pcapng",
-    "skip_vlan_tags",
+    "PcapngWriter", "RecordedInterface", "RecordedPacket", "extract_ip", "extract_ipv4", "parse_record",
+    "read_pcapng",
 ]  # fmt: skip

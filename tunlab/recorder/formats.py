@@ -19,6 +19,9 @@ Direction: TypeAlias = Literal["in", "out"]
 LINKTYPE_NULL, LINKTYPE_ETHERNET, LINKTYPE_RAW, LINKTYPE_LOOP = 0, 1, 101, 108
 LINKTYPE_LINUX_SLL, LINKTYPE_IPV4, LINKTYPE_IPV6, LINKTYPE_LINUX_SLL2 = 113, 228, 229, 276
 
+RAW_LINK_TYPES = frozenset({LINKTYPE_RAW, 12, LINKTYPE_IPV4, LINKTYPE_IPV6})
+"""Link types of packets that begin with an IP header. 12 is libpcap's internal LINKTYPE_RAW; some programs write it."""
+
 MAX_PACKET_SIZE = 262_144
 """Largest packet that is written, in bytes: Wireshark and tcpdump read no larger one."""
 

@@ -1,64 +1,55 @@
-"""The link layer of a recorded frame: VLAN tags, and the position of the IPv4 packet for each link type."""
+"""The packet in a record, whatever its link type, and the bytes of the IP packet alone."""
 
 from __future__ import annotations
 
-from tunlab.recorder.formats import (
-    LINKTYPE_ETHERNET,
-    LINKTYPE_IPV4,
-    LINKTYPE_LINUX_SLL,
-    LINKTYPE_LINUX_SLL2,
-    LINKTYPE_LOOP,
-    LINKTYPE_NULL,
-    LINKTYPE_RAW,
-    RecordedPacket,
-)
+from tunlab.errors import PacketError
+from tunlab.packet import Link, Network, Packet, parse
+from tunlab.packet.header import layer_of
+from tunlab.recorder.formats import LINKTYPE_ETHERNET, RAW_LINK_TYPES, RecordedPacket
 
-# EtherTypes of VLAN tags: 802.1Q, 802.1ad, and the one used before 802.1ad
-_VLAN_TYPES = (b"\x81\x00", b"\x88\xa8", b"\x91\x00")
-_IPV4_TYPES = (b"\x08\x00", b"\x02\0\0\0", b"\0\0\0\x02")  # IPv4 as an EtherType, and as AF_INET in either byte order
-_ETHERTYPE = 12  # the offset of the first EtherType in an Ethernet frame
-
-# The position of the payload's type in a link header, and the header's length in bytes.
-_TYPE_AND_LENGTH = {
-    LINKTYPE_ETHERNET: (slice(12, 14), 14), LINKTYPE_NULL: (slice(4), 4), LINKTYPE_LOOP: (slice(4), 4),
-    LINKTYPE_LINUX_SLL: (slice(14, 16), 16), LINKTYPE_LINUX_SLL2: (slice(2), 20),
-}  # fmt: skip
+_MAX_PADDED = 64
+"""Bytes of the longest frame with padding: 60, and a VLAN tag or the frame check sequence."""
 
 
-def skip_vlan_tags(frame: bytes, ethertype: int = _ETHERTYPE) -> int:
-    """Return the offset of the EtherType after all VLAN tags; `ethertype` is the offset of the first one."""
-    while frame[ethertype : ethertype + 2] in _VLAN_TYPES and ethertype + 6 <= len(frame):
-        ethertype += 4
-    return ethertype
+def parse_record(record: RecordedPacket) -> Packet:
+    """Return the packet of a record, with its link headers.
+
+    Raises:
+        PacketError: If its first header cannot be read, or the link type is not known.
+    """
+    return parse(
+        record.data,
+        link_type=record.interface.linktype,
+        wire_length=record.wire_length,
+        time=record.time_ns,
+        clock="realtime" if record.time_ns is not None else "",
+    )
+
+
+def extract_ip(record: RecordedPacket) -> bytes | None:
+    """Return the bytes of a record from the first IP header on; None if there is none.
+
+    They may be malformed or cut short. Only the padding of a short Ethernet frame is removed.
+    """
+    data, start = record.data, 0
+    try:
+        packet = parse_record(record)
+        following = None
+        for header in packet.headers:
+            if not isinstance(header, Link):
+                break
+            _, start, _, following = header.read(data, start, len(data))
+        carries_ip = following is not None and issubclass(layer_of(following), Network)
+        if start and not (carries_ip and start < len(data)):
+            return None
+    except PacketError:
+        # A packet without a link header is one of any IP version: a test may send a wrong one.
+        return data if data and record.interface.linktype in RAW_LINK_TYPES else None
+    padding = packet.trailer if record.interface.linktype == LINKTYPE_ETHERNET and len(data) <= _MAX_PADDED else b""
+    return data[start : len(data) - len(padding)]
 
 
 def extract_ipv4(record: RecordedPacket) -> bytes | None:
-    """Return the IPv4 packet of a recorded frame; None if there is none, or the link type is unknown.
-
-    The packet may be malformed or truncated. Only the padding of a short Ethernet frame is removed.
-    """
-    position = locate_ipv4(record)
-    return None if position is None else record.data[position]
-
-
-def locate_ipv4(record: RecordedPacket) -> slice | None:
-    """Return the position in `record.data` of the packet that `extract_ipv4` returns."""
-    data, linktype = record.data, record.interface.linktype
-    # 12 is libpcap's internal number of LINKTYPE_RAW, which some programs write.
-    if linktype in (LINKTYPE_RAW, 12, LINKTYPE_IPV4):
-        # LINKTYPE_RAW is IPv4 or IPv6. Only a first nibble of 6 means IPv6, because a test may send any other version.
-        is_ipv4 = data and (linktype == LINKTYPE_IPV4 or data[0] >> 4 != 6)
-        return slice(0, len(data)) if is_ipv4 else None
-    kind, length = _TYPE_AND_LENGTH.get(linktype, (slice(0), 0))
-    if data[kind] in _VLAN_TYPES:
-        # The link header ends with the type of the first VLAN tag. The tag's other two bytes follow, then the next
-        # type.
-        ethertype = skip_vlan_tags(data, length + 2)
-        kind, length = slice(ethertype, ethertype + 2), ethertype + 2
-    if data[kind] not in _IPV4_TYPES or len(data) <= length:
-        return None
-    total_length = int.from_bytes(data[length + 2 : length + 4], "big")
-    # Ethernet pads to 64 bytes, including a VLAN tag or check sequence. If the IPv4 length is below 20 bytes, it is
-    # invalid, and the padding's length is unknown.
-    padded = linktype == LINKTYPE_ETHERNET and len(data) <= 64 and total_length >= 20
-    return slice(length, min(len(data), length + total_length) if padded else len(data))
+    """Return the bytes that `extract_ip` returns; None also if they are IPv6."""
+    data = extract_ip(record)
+    return None if data is None or data[0] >> 4 == 6 else data

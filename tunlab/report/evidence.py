@@ -18,10 +18,10 @@ from tunlab.errors import PacketError, TunlabError
 from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, CapturedPacket, NetnsCapture
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter, skip_vlan_tags
+from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
 from tunlab.report.annotation import Annotation, from_entry
 from tunlab.traffic import TraceEntry, Tun
-from tunlab.traffic.checksum_offload import complete_checksum
+from tunlab.traffic.checksum_offload import complete_packet_checksum
 
 _DELETED = "deleted"
 
@@ -56,8 +56,7 @@ class Observation(Struct, frozen=True, eq=False):
         time: Nanoseconds since the epoch.
         direction: "out" if the kernel sent the packet, "in" if the kernel received it.
         frame: The bytes, with the link header.
-        data: The bytes after the link header.
-        packet: The parsed packet; None if it is not IPv4.
+        packet: The parsed packet, with its link headers; None if it cannot be read.
         annotation: What the test did with the packet.
         lost: Number of packets that the namespace's capture lost just before this one.
         recorded: True if the capture has the packet, False if only a Tun has seen it.
@@ -71,7 +70,6 @@ class Observation(Struct, frozen=True, eq=False):
     time: int
     direction: Direction
     frame: bytes
-    data: bytes
     packet: Packet | None
     annotation: Annotation = Annotation()
     lost: int = 0
@@ -172,31 +170,30 @@ def _device_name(namespace: RecordedNetns, ifname: str, several_nodes: bool) -> 
 
 
 def _from_capture(namespace: RecordedNetns, captured: CapturedPacket, several_nodes: bool) -> Observation:
-    packet, ethernet = captured.packet, captured.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
-    frame = packet.data
-    head = skip_vlan_tags(frame) + 2 if ethernet else 0
-    data = frame[head:]
-    if not packet.checksum_ready:
-        data = complete_checksum(data)
-        frame = frame[:head] + data
+    ethernet = captured.packet.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK)
+    linktype = LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW
+    frame = captured.packet.data
+    packet = _parse_or_none(frame, linktype)
+    if not captured.packet.checksum_ready and packet is not None:
+        frame = complete_packet_checksum(packet)
+        packet = _parse_or_none(frame, linktype)
     return Observation(
         node=namespace.name,
         device=_device_name(namespace, captured.ifname, several_nodes),
         ifname=captured.ifname,
-        on_link=captured.hardware_type != ARPHRD_NONE,
-        linktype=LINKTYPE_ETHERNET if ethernet else LINKTYPE_RAW,
-        time=packet.time,
-        direction="out" if packet.outgoing else "in",
+        on_link=captured.packet.hardware_type != ARPHRD_NONE,
+        linktype=linktype,
+        time=captured.packet.time,
+        direction="out" if captured.packet.outgoing else "in",
         frame=frame,
-        data=data,
-        packet=_parse_or_none(data),
+        packet=packet,
         lost=captured.lost,
     )
 
 
-def _parse_or_none(data: bytes) -> Packet | None:
+def _parse_or_none(frame: bytes, linktype: int) -> Packet | None:
     try:
-        return parse(data)
+        return parse(frame, link_type=linktype)
     except PacketError:
         return None
 
@@ -210,7 +207,7 @@ def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, sev
     for index, each in enumerate(found):
         # The capture has no name for a device that was deleted before the capture was read.
         if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
-            unmatched[each.direction, each.data].append(index)
+            unmatched[each.direction, each.frame].append(index)
     annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
     for entry in tun.record:
         annotation = from_entry(entry)
@@ -234,7 +231,6 @@ def _from_trace(
         time=entry.time_ns,
         direction=entry.direction,
         frame=entry.data,
-        data=entry.data,
         packet=entry.packet,
         annotation=annotation,
         recorded=False,

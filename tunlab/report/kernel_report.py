@@ -15,6 +15,7 @@ from tunlab.kernel.network.models import Link
 from tunlab.kernel.network.nftables_counters import read_rule_counters
 from tunlab.kernel.network.route_lookup import RouteLookup, lookup_route
 from tunlab.kernel.network.rtnl import Rtnl
+from tunlab.packet import Network
 from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import Evidence, RecordedNetns
 
@@ -137,13 +138,17 @@ def _route_lines(
 ) -> Iterator[tuple[str, bool]]:
     """Yield a line with the route of each packet that was not answered or forwarded, and True if the route is local."""
     names = {index: name for name, index in indexes.items()}
-    own = [each for each in evidence.observations if each.node == namespace.name and each.packet is not None]
-    sent = {(each.packet.ip.src, each.packet.ip.dst) for each in own if each.packet and each.direction == "out"}
+    own = [
+        (each, network)
+        for each in evidence.observations
+        if each.node == namespace.name and each.packet is not None and (network := each.packet.get(Network)) is not None
+    ]
+    sent = {(network.src, network.dst) for each, network in own if each.direction == "out"}
     lookups = dict[tuple[str, str, str], None]()
-    for each in own:
-        if each.packet is None or each.direction != "in" or each.ifname not in indexes or each.ifname == "lo":
+    for each, network in own:
+        if each.direction != "in" or each.ifname not in indexes or each.ifname == "lo":
             continue
-        src, dst = each.packet.ip.src, each.packet.ip.dst
+        src, dst = network.src, network.dst
         if (dst, src) not in sent and (src, dst) not in sent:
             lookups[src, dst, each.ifname] = None
     for src, dst, ifname in list(lookups)[:_MAX_LOOKUPS]:

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from tunlab.packet import summary
-from tunlab.report import arp
 from tunlab.report.evidence import Evidence, Note, Observation
 
 WIDTH = 100
@@ -94,14 +93,7 @@ def _is_sent_later(received: Observation, number: int, senders: Sequence[tuple[i
 
 def describe(observation: Observation) -> str:
     """Return a one-line summary of a packet."""
-    data = observation.data
-    if observation.packet is not None:
-        return summary(observation.packet)
-    if observation.on_link and observation.frame[12:14] == b"\x08\x06" and arp.is_ethernet_ipv4(data):
-        return arp.summarize(data)
-    if data and data[0] >> 4 == 6:
-        return f"IPv6, {len(data)} bytes"
-    return summary(data)
+    return summary(observation.packet or observation.frame, link_type=observation.linktype)
 
 
 def draw_ladder(evidence: Evidence, *, width: int = WIDTH, since: int = -1) -> list[str]:

@@ -6,17 +6,7 @@ would look like an error. Source: Documentation/networking/checksum-offloads.rst
 
 from __future__ import annotations
 
-from tunlab.errors import PacketError
-from tunlab.packet import TCP, UDP, Packet, build, parse
-
-
-def complete_checksum(data: bytes) -> bytes:
-    """Return the packet's bytes with the correct TCP or UDP checksum, or unchanged bytes if it is not IPv4."""
-    try:
-        packet = parse(data)
-    except PacketError:
-        return data
-    return complete_packet_checksum(packet)
+from tunlab.packet import TCP, UDP, Packet, build
 
 
 def complete_packet_checksum(packet: Packet) -> bytes:

@@ -43,6 +43,7 @@ class TraceEntry(Struct):
         direction: "in" if it was injected, "out" if the kernel sent it.
         time_ns: Nanoseconds since the epoch, taken when the packet was written or read.
         data: The bytes of the packet.
+        link_type: The link type of `data`, as for `parse`; None for an IP packet.
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
         consumed: True if it was injected, matched an expectation, or was captured or read.
         decisive: True if a test failed because of this packet.
@@ -56,12 +57,13 @@ class TraceEntry(Struct):
     consumed: bool = False
     decisive: bool = False
     differences: tuple[FieldDifference, ...] = ()
+    link_type: int | None = None
 
     @property
     def packet(self) -> Packet | None:
-        """The parsed packet with its time, or None if the bytes are not an IP packet. Each access parses again."""
+        """The parsed packet with its time, or None if the bytes are not a packet. Each access parses again."""
         try:
-            return parse(self.data, time=self.time_ns, clock="realtime")
+            return parse(self.data, self.link_type, time=self.time_ns, clock="realtime")
         except PacketError:
             return None
 
@@ -85,7 +87,7 @@ class TraceEntry(Struct):
         self.decisive, self.differences = True, differences
 
     def __str__(self) -> str:
-        return summary(self.data)
+        return summary(self.data, link_type=self.link_type)
 
 
 class PacketRecord(deque[TraceEntry]):

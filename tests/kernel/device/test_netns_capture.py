@@ -27,7 +27,7 @@ def test_capture_includes_both_directions_of_interface_created_later(capture, tu
     before = time.time_ns()
     tun.write(request)
     packets = capture.packets()
-    assert [(each.ifname, each.hardware_type, each.packet.outgoing) for each in packets] == [
+    assert [(each.ifname, each.packet.hardware_type, each.packet.outgoing) for each in packets] == [
         ("tun0", ARPHRD_NONE, False),
         ("tun0", ARPHRD_NONE, True),
     ]
@@ -51,7 +51,7 @@ def test_captured_packet_on_lo_appears_once(capture, netns):
         sender.sendto(b"hello", sender.getsockname())
         packets = capture.packets()
         assert sender.recv(10) == b"hello"
-    assert [(each.ifname, each.hardware_type, each.packet.data[-5:]) for each in packets] == [
+    assert [(each.ifname, each.packet.hardware_type, each.packet.data[-5:]) for each in packets] == [
         ("lo", ARPHRD_LOOPBACK, b"hello")
     ]
 
@@ -65,7 +65,10 @@ def test_capture_names_veth_ends_and_leaves_deleted_interface_unnamed(capture, n
         sender.connect(("10.7.7.2", 9))
         sender.send(b"who is it?")  # The kernel sends an ARP request first.
     packets = capture.packets()
-    assert [(each.ifname, each.hardware_type) for each in packets] == [("left", ARPHRD_ETHER), ("right", ARPHRD_ETHER)]
+    assert [(each.ifname, each.packet.hardware_type) for each in packets] == [
+        ("left", ARPHRD_ETHER),
+        ("right", ARPHRD_ETHER),
+    ]
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("10.7.7.3", 9))
         sender.send(b"and you?")

@@ -54,13 +54,11 @@ class CapturedPacket(msgspec.Struct, frozen=True):
     Attributes:
         packet: The packet.
         ifname: The interface's name at the time of reading; "" if it was deleted.
-        hardware_type: ARPHRD_*; a TUN has ARPHRD_NONE, and its packets start with the IP header.
         lost: How many packets of the namespace were lost between the previous packet and this one.
     """
 
     packet: ReceivedPacket
     ifname: str
-    hardware_type: int
     lost: int = 0
 
 
@@ -175,7 +173,7 @@ class NetnsCapture(Closeable):
                 dropped = _dropped_before(ancillary) or before
                 forgotten = self._forgotten if number == len(self._first) else 0
                 each = parse_received(data, ancillary, address, link_header=True)
-                found.append(CapturedPacket(each, str(address[0]), int(address[3]), dropped - before + forgotten))
+                found.append(CapturedPacket(each, str(address[0]), dropped - before + forgotten))
                 before = dropped
         return found
 

@@ -54,6 +54,7 @@ class ReceivedPacket(msgspec.Struct, frozen=True, kw_only=True):
         outgoing: True if the kernel sent the packet out of the interface (on a TUN, to the reader).
         packet_type: PACKET_HOST 0, _BROADCAST 1, _MULTICAST 2, _OTHERHOST 3, _OUTGOING 4.
         protocol: The kernel's EtherType for it, 0x0800 for IPv4, in host byte order.
+        hardware_type: ARPHRD_*; a TUN has ARPHRD_NONE, and its packets start with the IP header.
         checksum_ready: False if checksum offloading left the transport checksum incomplete.
     """
 
@@ -62,6 +63,7 @@ class ReceivedPacket(msgspec.Struct, frozen=True, kw_only=True):
     outgoing: bool
     packet_type: int
     protocol: int
+    hardware_type: int
     checksum_ready: bool
 
 
@@ -238,12 +240,13 @@ def parse_received(
                 # The kernel removes a VLAN tag (IEEE 802.1Q section 9) from the frame. Insert it again.
                 known = tag_type if status & _TP_STATUS_VLAN_TPID_VALID else _ETH_P_8021Q
                 data = data[:12] + struct.pack(">HH", known, tag) + data[12:]
-    _, protocol, packet_type, *_ = address
+    _, protocol, packet_type, hardware_type, *_ = address
     return ReceivedPacket(
         data=data,
         time=time,
         outgoing=packet_type == _PACKET_OUTGOING,
         packet_type=packet_type,
         protocol=protocol,
+        hardware_type=hardware_type,
         checksum_ready=not status & _TP_STATUS_CSUMNOTREADY,
     )

@@ -16,7 +16,18 @@ from datetime import UTC, datetime
 from importlib.resources import files
 
 from tunlab.errors import PacketError
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_IPV4, LINKTYPE_RAW, RecordedPacket, read_pcapng
+from tunlab.recorder import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_IPV4,
+    LINKTYPE_IPV6,
+    LINKTYPE_LINUX_SLL,
+    LINKTYPE_LINUX_SLL2,
+    LINKTYPE_LOOP,
+    LINKTYPE_NULL,
+    LINKTYPE_RAW,
+    RecordedPacket,
+    read_pcapng,
+)
 from tunlab.report.page.data import DecodedRecording, decode_records, page_data
 from tunlab.report.page.fields import pluralize
 
@@ -26,7 +37,11 @@ MARK = '<meta name="generator" content="tunlab report">'
 MAX_PLAIN_PACKETS = 200
 """Number of packets in the plain text that is shown without JavaScript."""
 
-_LINKS = {LINKTYPE_RAW: "raw IP", 12: "raw IP", LINKTYPE_IPV4: "raw IPv4", LINKTYPE_ETHERNET: "Ethernet"}
+_LINKS = {
+    LINKTYPE_RAW: "raw IP", 12: "raw IP", LINKTYPE_IPV4: "raw IPv4", LINKTYPE_IPV6: "raw IPv6",
+    LINKTYPE_ETHERNET: "Ethernet", LINKTYPE_LINUX_SLL: "Linux cooked", LINKTYPE_LINUX_SLL2: "Linux cooked",
+    LINKTYPE_NULL: "loopback", LINKTYPE_LOOP: "loopback",
+}  # fmt: skip
 _SCRIPTS = ("bytes.js", "fields.js", "packets.js", "page.js")
 
 

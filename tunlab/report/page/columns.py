@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from tunlab.packet import Packet
+from tunlab.packet import ARP, Network, Packet
 from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
 from tunlab.report.page.arrows import Arrow, Columns
 from tunlab.report.page.lab_columns import between_nodes, have_nodes
@@ -38,7 +38,7 @@ def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
 
 def _by_address(packets: Sequence[Packet | None]) -> Columns:
     """Return the diagram with a column for each of the most frequent IP addresses, in order of appearance."""
-    pairs = [None if packet is None else (packet.ip.src, packet.ip.dst) for packet in packets]
+    pairs = [None if packet is None else _addresses(packet) for packet in packets]
     counts = Counter(address for pair in pairs if pair for address in pair)
     frequent = {address for address, _ in counts.most_common(MAX_COLUMNS)}
     columns = [address for address in counts if address in frequent]
@@ -47,3 +47,12 @@ def _by_address(packets: Sequence[Packet | None]) -> Columns:
     titles = [(address, "") for address in columns]
     others = len(counts) - len(columns)
     return Columns([*titles, ("others", f"{others} more")] if others else titles, arrows)
+
+
+def _addresses(packet: Packet) -> tuple[str, str] | None:
+    """Return the addresses of the innermost IP header or of ARP; None without them."""
+    network = next((header for header in reversed(packet.headers) if isinstance(header, Network)), None)
+    if network is not None:
+        return network.src, network.dst
+    arp = packet.get(ARP)
+    return None if arp is None else (arp.sender_protocol, arp.target_protocol)

@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.packet import Finding, Packet, findings, parse, summary
-from tunlab.recorder import RecordedPacket, locate_ipv4
+from tunlab.packet import Finding, Packet, findings, summary
+from tunlab.recorder import RecordedPacket, parse_record
 from tunlab.report.annotation import Annotation, from_recording
 from tunlab.report.page.arrows import Columns
 from tunlab.report.page.columns import find_columns
 from tunlab.report.page.differences import locate_differences
-from tunlab.report.page.fields import field_rows, link_summary
+from tunlab.report.page.fields import field_rows
 
 
 class DecodedRecord(Struct, frozen=True):
@@ -21,7 +21,6 @@ class DecodedRecord(Struct, frozen=True):
 
     Attributes:
         record: The packet as read from the recording.
-        position: Position of the IPv4 packet in the record's bytes; None if there is none.
         packet: The parsed packet; None if it cannot be parsed.
         findings: Errors in the packet, such as a bad checksum.
         summary: The packet in one line.
@@ -29,7 +28,6 @@ class DecodedRecord(Struct, frozen=True):
     """
 
     record: RecordedPacket
-    position: slice | None
     packet: Packet | None
     findings: list[Finding]
     summary: str
@@ -63,16 +61,13 @@ def decode_records(records: Sequence[RecordedPacket]) -> DecodedRecording:
 
 
 def _decode(record: RecordedPacket) -> DecodedRecord:
-    position, annotation = locate_ipv4(record), from_recording(record)
-    if position is None:
-        return DecodedRecord(record, None, None, [], link_summary(record), annotation)
-    data = record.data[position]
-    missing = record.wire_length - len(record.data)
+    annotation = from_recording(record)
     try:
-        packet = parse(data, wire_length=len(data) + missing)
+        packet = parse_record(record)
     except PacketError:
-        return DecodedRecord(record, position, None, [], summary(data), annotation)
-    return DecodedRecord(record, position, packet, findings(packet), summary(packet), annotation)
+        text = summary(record.data, link_type=record.interface.linktype)
+        return DecodedRecord(record, None, [], text, annotation)
+    return DecodedRecord(record, packet, findings(packet), summary(packet), annotation)
 
 
 def initial_packet(decoded: DecodedRecording, outcome: str) -> int:
@@ -128,7 +123,7 @@ def page_data(recording: bytes, decoded: DecodedRecording, outcome: str) -> Mapp
         record, shown = packet.record, number in with_line
         # This may find the same bytes elsewhere in the file, before the record. The page shows the same then.
         at = recording.index(record.data, at)
-        rows = field_rows(record, packet.position, packet.packet, packet.findings) if shown else []
+        rows = field_rows(record, packet.packet, packet.findings) if shown else []
         tree, notes = list[int](), list[int]()
         for index, row in enumerate(rows):
             tree += (

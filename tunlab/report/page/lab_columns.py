@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tunlab.packet import Packet
-from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket, locate_ipv4
+from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
 from tunlab.report.evidence import Evidence, Observation
 from tunlab.report.ladder import TEST, LadderRow, ladder_rows
 from tunlab.report.page.arrows import Arrow, Columns
@@ -50,7 +50,6 @@ def between_nodes(records: Sequence[RecordedPacket], packets: Sequence[Packet | 
 
 def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
     node, _, ifname = record.interface.name.partition(":")
-    position = locate_ipv4(record)
     return Observation(
         node=node,
         device=record.interface.name,
@@ -60,7 +59,6 @@ def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
         time=record.time_ns or 0,
         direction=record.direction or "in",
         frame=record.data,
-        data=record.data if position is None else record.data[position],
         packet=packet,
     )
 
