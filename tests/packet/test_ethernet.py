@@ -266,3 +266,36 @@ def test_law_1_with_random_frames(data):
     packet = read(data)
     assert build(packet) == data
     assert summary(packet)
+
+
+@pytest.mark.slow
+@given(frames, st.data())
+@sampled(300)
+def test_law_1_with_flipped_bits_of_frames(packet, data):
+    raw = bytearray(build(packet))
+    for at in data.draw(st.lists(st.integers(0, min(len(raw), 40) * 8 - 1), min_size=1, max_size=4)):
+        raw[at // 8] ^= 1 << at % 8
+    mutant = read(bytes(raw))
+    assert build(mutant) == bytes(raw)
+    assert complete(mutant) == mutant
+    assert all(0 <= each.offset <= len(raw) for each in findings(mutant))
+    assert summary(mutant)
+    assert listing(mutant, verbose=True)
+    assert hexdump(bytes(raw), link_type=1).count("Link headers (") == 1
+
+
+def test_hexdump_of_a_frame_separates_link_header_ip_header_and_payload():
+    data = frame(up(), UDP(1, 2), b"abc")
+    assert hexdump(data, link_type=1).splitlines() == [
+        "=== Raw Packet Hexdump ===", "", "Raw frame bytes:", "Link headers (14 bytes):",
+        "02 00 00 00", "00 02 02 00", "00 00 00 01", "08 00", "Header (IHL: 20 bytes):",
+        *[data[at : at + 4].hex(" ") for at in range(14, 34, 4)], "", "Payload:",
+        *[data[at : at + 4].hex(" ") for at in range(34, 45, 4)],
+    ]  # fmt: skip
+    arp = frame(ARP(sender_protocol=HOST, target_protocol=ROUTER))
+    assert "08 06\n\nPayload:\n00 01 08 00\n" in hexdump(arp, link_type=1)
+
+
+def test_summary_of_bytes_takes_the_link_type():
+    assert summary(frame(up(), UDP(1, 2)), link_type=1) == f"IP {HOST}.1 > {ROUTER}.2: UDP, length 0"
+    assert summary(b"x", link_type=1).startswith("1 bytes, not a frame: Ethernet header needs 14 bytes, got 1 (input")
