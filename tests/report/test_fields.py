@@ -10,7 +10,7 @@ import pytest
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded, session
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, TCP, UDP, HopByHop, IPv4, IPv6, TruncatedHeader, build, findings, summary, tcp_options
+from tunlab.packet import ICMP, TCP, UDP, HopByHop, IPv4, IPv6, build, findings, summary, tcp_options
 from tunlab.recorder import LINKTYPE_ETHERNET, RecordedInterface, RecordedPacket, parse_record, read_pcapng
 from tunlab.report.page.data import decode_records
 from tunlab.report.page.fields import field_rows
@@ -33,9 +33,12 @@ def bits(data, row):
 
 
 def number(value):
-    if isinstance(value, str):
-        return int(value.replace(":", ""), 16) if value.count(":") == 5 else int(ip_address(value))
-    return int(value)
+    if not isinstance(value, str):
+        return int(value)
+    try:
+        return int(ip_address(value))
+    except ValueError:  # a MAC address
+        return int(value.replace(":", ""), 16)
 
 
 def check_rows(record):
@@ -58,7 +61,7 @@ def check_rows(record):
         return 0
     checked, at = 0, 0
     for header in packet.headers:
-        name = header.layer.__name__ if isinstance(header, TruncatedHeader) else type(header).__name__
+        name = header.layer_name
         position = next(
             index for index, row in enumerate(rows) if row.depth == 0 and row.name == name and row.start == at
         )
