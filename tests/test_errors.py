@@ -48,15 +48,15 @@ ERRORS = [
     (
         TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="input"),
         (
-            "the pcap file ends inside the packet at offset 40: it needs 76 bytes, got 20; the capture was interrupted"
-            " or the copy is incomplete, and everything before that offset is usable"
+            "the pcap file ends inside the packet at offset 40, which needs 76 bytes, got 20. Use the packets before"
+            " that offset, or record or copy the file again."
         ),
     ),
     (
         TruncatedRecordingError(
             layer="recording", field="file header", offset=0, needed=4, present=0, length_from="input"
         ),
-        "the recording is empty; give a pcapng or pcap file",
+        "the recording is empty. Give a pcapng or pcap file.",
     ),
     (
         MalformedError(layer="TCP", field="seq", value=-1, rule="the field has 32 bits"),
@@ -93,19 +93,19 @@ ERRORS = [
             netns="peer",
             ifname="tun0",
         ),
-        "open tun0: device in use (EBUSY); close the other descriptor",
+        "open tun0: device in use (EBUSY). Close the other descriptor.",
     ),
     (KernelError(9999, "call"), "call: 9999"),
     (
         PrivilegeError(errno.EPERM, "create a namespace", missing="CAP_SYS_ADMIN", remedy="run as root"),
-        "create a namespace: CAP_SYS_ADMIN is missing (EPERM); run as root",
+        "create a namespace: CAP_SYS_ADMIN is missing (EPERM). Run as root.",
     ),
     (
         PrivilegeError(errno.ENOENT, "open", missing="/dev/net/tun", reason="there is no /dev/net/tun"),
         "open: there is no /dev/net/tun (ENOENT)",
     ),
     (LabError("demo", "lab demo is already up"), "lab demo is already up"),
-    (LabError("demo", "lab demo is not up", remedy="run tunlab up demo"), "lab demo is not up; run tunlab up demo"),
+    (LabError("demo", "lab demo is not up", remedy="run tunlab up demo"), "lab demo is not up. Run tunlab up demo."),
     (
         ExpectationError(wanted="TCP(dst_port=80)", elapsed=1.5),
         "waited 1.500 s for TCP(dst_port=80)\nno packet arrived",
@@ -130,7 +130,7 @@ ERRORS = [
         EngineError(
             "container ended", engine="unix:///docker.sock", container="abc", log="last line", remedy="see its log"
         ),
-        "unix:///docker.sock: container ended; see its log\nlast line",
+        "unix:///docker.sock: container ended. See its log.\nlast line",
     ),
 ]
 each_error = pytest.mark.parametrize(("error", "message"), ERRORS, ids=lambda value: type(value).__name__)
@@ -139,6 +139,26 @@ each_error = pytest.mark.parametrize(("error", "message"), ERRORS, ids=lambda va
 @each_error
 def test_error_str_returns_the_message(error, message):
     assert str(error) == message
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy", "message"),
+    [
+        ("x is 20", "set 68", "x is 20. Set 68."),
+        ("x is 20", "", "x is 20"),
+        ("no node sever", "did you mean server?", "no node sever. Did you mean server?"),
+        ("it is gone.", "`tunlab ls` lists labs", "it is gone. `tunlab ls` lists labs."),
+        ("no carrier", "tun.device.up() starts it.", "no carrier. tun.device.up() starts it."),
+        ("it exited", "see its output\n  line 1\n  line 2", "it exited. See its output.\n  line 1\n  line 2"),
+    ],
+)
+def test_problem_and_remedy_are_two_sentences(problem, remedy, message):
+    assert str(LabError("lab", problem, remedy=remedy)) == message
+
+
+def test_kernel_reason_with_a_full_stop_has_one_sentence_end():
+    error = KernelError(errno.ENOENT, "add the qdisc", reason="Specified qdisc kind is unknown.", remedy="load it")
+    assert str(error) == "add the qdisc: Specified qdisc kind is unknown (ENOENT). Load it."
 
 
 def test_every_error_class_has_an_example_in_this_module():

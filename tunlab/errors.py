@@ -16,7 +16,7 @@
 The exit codes come from <sysexits.h>; they differ from pytest's (0 to 6) and Docker's (125 to 127).
 The second base class allows handlers such as `except OSError` or `except ValueError`.
 
-For contributors: pass data to a constructor, not a finished sentence. `str(error)` says what happened, then what to do.
+For contributors: pass data to a constructor, not a finished sentence. `str(error)` is two sentences.
 """
 
 from __future__ import annotations
@@ -42,6 +42,17 @@ def _unpickle(kind: type[TunlabError], args: tuple[object, ...], state: dict[str
         OSError.__init__(error, *args)
     error.__dict__.update(state)
     return error
+
+
+def sentences(problem: str, remedy: str) -> str:
+    """Return "problem. Remedy.", or the problem alone if there is no remedy. A name or code keeps its first letter."""
+    if not remedy:
+        return problem
+    advice, *output = remedy.split("\n", 1)  # a program's output may follow
+    if advice.split(maxsplit=1)[0].rstrip(",:").isalpha():
+        advice = advice[0].upper() + advice[1:]
+    first, second = (text if text.endswith((".", "?", "!")) else f"{text}." for text in (problem, advice))
+    return "\n".join([f"{first} {second}", *output])
 
 
 class PacketError(TunlabError, ValueError):
@@ -99,12 +110,11 @@ class TruncatedRecordingError(TruncatedError):
     def message(self) -> str:
         """The error text without the file's name."""
         if not self.offset and not self.present:
-            return "the recording is empty; give a pcapng or pcap file"
+            return "the recording is empty. Give a pcapng or pcap file."
         limit = f" (length from {self.length_from})" if "." in self.length_from else ""
         return (
-            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}: it needs {self.needed} bytes,"
-            f" got {self.present}{limit}; the capture was interrupted or the copy is incomplete,"
-            " and everything before that offset is usable"
+            f"the {self.layer} file ends inside the {self.field} at offset {self.offset}, which needs {self.needed}"
+            f" bytes, got {self.present}{limit}. Use the packets before that offset, or record or copy the file again."
         )
 
 
@@ -143,7 +153,7 @@ class Problem(NamedTuple):
     def __str__(self) -> str:
         key = ".".join(filter(None, (self.table, self.key)))
         text = f"`{key}` {self.problem}" if key else self.problem
-        return f"{self.file + ': ' if self.file else ''}{text}{'. ' + self.hint if self.hint else ''}"
+        return sentences(f"{self.file}: {text}" if self.file else text, self.hint)
 
 
 class TopologyError(TunlabError, ValueError):
@@ -181,8 +191,7 @@ class KernelError(TunlabError, OSError):
         errno: Error number.
         operation: The refused operation, for example "link set tun0 up".
         reason: The kernel's message (NLMSGERR_ATTR_MSG), or tunlab's own explanation of the error number.
-        remedy: How to solve the problem, or "".
-        netns, ifname: The namespace and the interface of the operation, or "".
+        remedy, netns, ifname: How to solve the problem, the namespace and the interface; each may be "".
     """
 
     exit_code = 71
@@ -192,13 +201,16 @@ class KernelError(TunlabError, OSError):
     ) -> None:
         # OSError fills errno and strerror from its first two arguments.
         super().__init__(errno, reason or errno_names.errorcode.get(errno, "unknown error"))
-        self.operation, self.reason, self.remedy = operation, reason, remedy
-        self.netns, self.ifname = netns, ifname
+        self.operation, self.reason, self.remedy, self.netns, self.ifname = operation, reason, remedy, netns, ifname
+
+    @property
+    def problem(self) -> str:
+        """The operation, the reason and the name of the error number, without advice."""
+        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
+        return f"{self.operation}: " + (f"{self.reason.removesuffix('.')} ({name})" if self.reason else name)
 
     def __str__(self) -> str:
-        name = errno_names.errorcode.get(self.errno or 0, str(self.errno))
-        reason = f"{self.reason} ({name})" if self.reason else name
-        return f"{self.operation}: {reason}{'; ' + self.remedy if self.remedy else ''}"
+        return sentences(self.problem, self.remedy)
 
 
 class PrivilegeError(KernelError):
@@ -210,19 +222,8 @@ class PrivilegeError(KernelError):
 
     exit_code = 77
 
-    def __init__(
-        self,
-        errno: int,
-        operation: str,
-        *,
-        missing: str,
-        reason: str = "",
-        remedy: str = "",
-        netns: str = "",
-        ifname: str = "",
-    ) -> None:
-        reason = reason or f"{missing} is missing"
-        super().__init__(errno, operation, reason=reason, remedy=remedy, netns=netns, ifname=ifname)
+    def __init__(self, errno: int, operation: str, *, missing: str, reason: str = "", **details: str) -> None:
+        super().__init__(errno, operation, reason=reason or f"{missing} is missing", **details)
         self.missing = missing
 
 
@@ -236,7 +237,7 @@ class LabError(TunlabError, RuntimeError):
         super().__init__(lab, problem, remedy)
 
     def __str__(self) -> str:
-        return f"{self.problem}{'; ' + self.remedy if self.remedy else ''}"
+        return sentences(self.problem, self.remedy)
 
 
 class UnmetExpectation(NamedTuple):
@@ -304,7 +305,7 @@ class ExpectationError(TunlabError, AssertionError):
         if self.late_by is not None:
             lines.append(
                 f"a matching packet arrived {_duration(self.late_by)} after the timeout of"
-                f" {_duration(self.timeout or 0.0)}; raise the timeout or find the delay"
+                f" {_duration(self.timeout or 0.0)}. Raise the timeout or find the delay."
             )
         lines += [f"  {line}" for text in self.progress for line in text.splitlines()]
         lines += self._arrivals()
@@ -382,10 +383,9 @@ class EngineError(TunlabError, RuntimeError):
     """A failure of a Docker Engine, an image or a container.
 
     Attributes:
-        problem: What happened.
+        problem, remedy: What happened, and advice or "".
         engine, container: Address of the engine and name of the container, or "".
         log: Last lines of the container's output, or "".
-        remedy: How to solve the problem, or "".
     """
 
     exit_code = 69
@@ -396,4 +396,4 @@ class EngineError(TunlabError, RuntimeError):
 
     def __str__(self) -> str:
         text = f"{self.engine}: {self.problem}" if self.engine else self.problem
-        return text + (f"; {self.remedy}" if self.remedy else "") + (f"\n{self.log}" if self.log else "")
+        return sentences(text, self.remedy) + (f"\n{self.log}" if self.log else "")

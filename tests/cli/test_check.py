@@ -68,8 +68,8 @@ def test_check_prints_all_300_mistakes_while_up_prints_the_first_20(tunlab, tmp_
 @pytest.mark.parametrize(
     ("node", "message"),
     [
-        ('image = "x"', "there is no engine: the socket /nonexistent.sock does not exist; start it, or give"),
-        ('container = "x"', "there is no engine: the socket /nonexistent.sock does not exist; start it, or give"),
+        ('image = "x"', "there is no engine: the socket /nonexistent.sock does not exist. Start it, or give"),
+        ('container = "x"', "there is no engine: the socket /nonexistent.sock does not exist. Start it, or give"),
     ],
 )
 def test_check_of_a_lab_with_containers_reports_a_missing_docker_engine(tunlab, tmp_path, monkeypatch, node, message):

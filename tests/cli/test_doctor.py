@@ -16,7 +16,7 @@ def test_doctor_without_dev_net_tun_prints_a_remedy(command, without_tun_node):
     result = command("doctor", prefix=without_tun_node)
     assert result.status == 77
     assert "MISSING  /dev/net/tun" in result.out
-    assert "→ load the driver (modprobe tun)" in result.out
+    assert "→ load the driver (`modprobe tun`)" in result.out
     assert result.err == "\ntunlab does not work on this machine; see MISSING above\n"
 
 

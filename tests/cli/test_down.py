@@ -36,7 +36,7 @@ def test_down_ends_a_running_dump_with_exit_code_73(tunlab, dump):
     result = running.end()
     assert (result.status, result.err) == (
         73,
-        "tunlab: tun0 in lab 'lab' was deleted or is down; `tunlab ls` lists the running labs\n",
+        "tunlab: tun0 in lab 'lab' was deleted or is down. `tunlab ls` lists the running labs.\n",
     )
 
 
@@ -44,9 +44,9 @@ def test_down_unknown_lab_exits_73(tunlab):
     result = tunlab("down", "nosuch")
     assert (result.status, result.err) == (
         73,
-        "tunlab: there is no lab 'nosuch'; `tunlab up --name nosuch` creates it\n",
+        "tunlab: there is no lab 'nosuch'. `tunlab up --name nosuch` creates it.\n",
     )
-    assert tunlab("down").err == "tunlab: no lab exists; there is nothing to remove\n"
+    assert tunlab("down").err == "tunlab: no lab exists, so there is nothing to remove\n"
 
 
 def test_down_without_name_and_with_two_labs_exits_73(tunlab, list_labs):
@@ -55,7 +55,7 @@ def test_down_without_name_and_with_two_labs_exits_73(tunlab, list_labs):
     result = tunlab("down")
     assert (result.status, result.err) == (
         73,
-        "tunlab: 2 labs exist: a, b; name one of them, for example tunlab down a, or give --all\n",
+        "tunlab: 2 labs exist: a, b. Name one of them, for example `tunlab down a`, or give --all.\n",
     )
     assert tunlab("down", "--all").out.count("is down: removed tun0") == 2
     assert (tunlab("down", "--all").status, list_labs()) == (0, {})
@@ -66,7 +66,7 @@ def test_down_from_inside_the_lab_exits_73(tunlab, start, list_labs):
     inside = start("exec", "lab", sys.executable, "-m", "tunlab", "down", "lab").end()
     assert (inside.status, inside.err) == (
         73,
-        "tunlab: this process is inside lab 'lab'; leave the lab (exit), then take it down\n",
+        "tunlab: this process is inside lab 'lab'. Leave the lab (exit), then take it down.\n",
     )
     assert list_labs()["lab"]["condition"] == "up"
 
@@ -77,8 +77,8 @@ def test_down_lab_without_namespaces_removes_its_directory(tunlab, run_directory
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
     assert tunlab("up").err == (
-        "tunlab: lab 'lab' was up, but its namespace no longer exists, as after a reboot;"
-        " `tunlab down lab` removes it\n"
+        "tunlab: lab 'lab' was up, but its namespace no longer exists, as after a reboot."
+        " `tunlab down lab` removes it.\n"
     )
     assert tunlab("exec", "lab", "true").err.startswith("tunlab: lab 'lab' was up, but its namespace no longer exists")
     result = tunlab("down")
@@ -107,8 +107,8 @@ def test_down_with_another_programs_file_in_the_lab_directory_exits_73(tunlab, r
     assert (result.status, result.err) == (
         73,
         (
-            f"tunlab: {run_directory / 'lab'} holds files that tunlab did not create: notes.txt;"
-            " move them away and try again\n"
+            f"tunlab: {run_directory / 'lab'} holds files that tunlab did not create: notes.txt."
+            " Move them away and try again.\n"
         ),
     )
     foreign.unlink()
@@ -122,7 +122,7 @@ def test_down_with_an_unrecorded_namespace_mount_suggests_umount(tunlab, run_dir
         other.pin(pinned)
     (run_directory / "lab" / "lab.json").write_text("not what was recorded")
     result = tunlab("down")
-    assert (result.status, f"; unmount them (umount {pinned}) and try again" in result.err) == (
+    assert (result.status, f". Unmount them (`umount {pinned}`) and try again" in result.err) == (
         73,
         True,
     )

@@ -78,7 +78,7 @@ def test_dump_of_a_veth_exits_73_when_the_lab_is_taken_down(tunlab, start, route
     result = dump.end()
     assert (result.status, result.err.splitlines()[-1]) == (
         73,
-        "tunlab: eth0 of lab router/client is down or was deleted; tunlab ls lists the labs that are up",
+        "tunlab: eth0 of lab router/client is down or was deleted. `tunlab ls` lists the labs that are up.",
     )
 
 
@@ -302,19 +302,19 @@ def test_dump_after_a_killed_dump_opens_the_tun_again(dump, start, tunlab, run_d
     [
         (
             ("--protocol", "x"),
-            "Error: Invalid value for '--protocol': 'x' is not a protocol; give ah, arp, destinationoptions, ethernet,",
+            "Error: Invalid value for '--protocol': 'x' is not a protocol. Give ah, arp, destinationoptions, ethernet,",
         ),
-        (("--protocol", "256"), "Error: Invalid value for '--protocol': '256' is not a protocol; give "),
+        (("--protocol", "256"), "Error: Invalid value for '--protocol': '256' is not a protocol. Give "),
         (
             ("--address", "10.1.2"),
             (
-                "Error: Invalid value for '--address': '10.1.2' is not an IP address or network; give one like"
+                "Error: Invalid value for '--address': '10.1.2' is not an IP address or network. Give one like"
                 " 10.1.2.3, 10.1.2.0/24 or fd00::1"
             ),
         ),
         (
             ("--src", "10.1.2.3/24"),
-            ("Error: Invalid value for '--src': '10.1.2.3/24' has host bits set; did you mean 10.1.2.0/24?"),
+            ("Error: Invalid value for '--src': '10.1.2.3/24' has host bits set. Did you mean 10.1.2.0/24?"),
         ),
         (("--port", "65536"), "Error: Invalid value for '--port': 65536 is not in the range 0<=x<=65535."),
         (("--count", "0"), "Error: Invalid value for '-c' / '--count': 0 is not in the range x>=1."),
@@ -331,14 +331,14 @@ def test_dump_json_with_oneline_option_exits_2(tunlab):
     for options in (("--json", "--oneline"), ("--oneline", "--json")):
         result = tunlab("dump", *options)
         assert (result.status, result.out) == (2, "")
-        assert "--json and --oneline exclude each other; give one of them" in result.err
+        assert "--json and --oneline exclude each other. Give one of them." in result.err
 
 
 def test_dump_with_no_lab_up_exits_73(tunlab):
-    assert tunlab("dump") == (73, "", "tunlab: no lab is up; `tunlab up` creates one\n")
+    assert tunlab("dump") == (73, "", "tunlab: no lab is up. `tunlab up` creates one.\n")
 
 
 def test_dump_without_name_and_with_two_labs_up_exits_73(tunlab):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
-    assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b; name one of them: tunlab dump a\n")
+    assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b. Name one of them: `tunlab dump a`.\n")

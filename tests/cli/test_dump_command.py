@@ -85,4 +85,4 @@ def test_dump_with_an_unknown_command_exits_127(command):
 def test_dump_with_double_dash_but_without_command_exits_2(tunlab):
     result = tunlab("dump", "lab", "--")
     assert (result.status, result.out) == (2, "")
-    assert "no command after --; write tunlab dump LAB -- COMMAND" in result.err
+    assert "no command after --. Write `tunlab dump LAB -- COMMAND`." in result.err

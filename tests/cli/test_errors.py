@@ -10,7 +10,7 @@ def test_lab_name_over_15_characters_exits_78(tunlab):
     assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: `--name` {problem}")
     assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: `name` {problem}")
     # `tunlab dump` also accepts the name of a node, which may be longer than the name of a lab.
-    sentence = "no running lab has a node 'sixteen-letters-'; `tunlab ls` lists the running labs\n"
+    sentence = "no running lab has a node 'sixteen-letters-'. `tunlab ls` lists the running labs.\n"
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 
 
@@ -81,7 +81,7 @@ def test_up_with_a_file_as_run_directory_exits_71(command, environment, tmp_path
 @pytest.mark.parametrize("arguments", [("ls",), ("up",), ("dump",)])
 def test_command_with_a_relative_run_directory_exits_73(command, environment, tmp_path, arguments):
     result = command(*arguments, env={**environment, "TUNLAB_RUN": "labs"})
-    assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is a relative path; give an absolute path\n")
+    assert (result.status, result.err) == (73, "tunlab: TUNLAB_RUN=labs is a relative path. Give an absolute path.\n")
 
 
 @pytest.mark.parametrize("stream", [0, 1, 2])
@@ -107,5 +107,5 @@ def test_ls_with_output_to_a_full_disk_exits_71(command, need):
 def test_command_without_capabilities_exits_77(command, without_capabilities, arguments):
     result = command(*arguments, prefix=without_capabilities)
     assert (result.status, result.out) == (77, "")
-    assert "CAP_SYS_ADMIN is missing (EPERM); run as root" in result.err
+    assert "CAP_SYS_ADMIN is missing (EPERM). Run as root" in result.err
     assert result.err.count("\n") == 1

@@ -38,7 +38,7 @@ def test_tunlab_command_inside_a_lab_uses_that_lab_by_default(command):
 @pytest.mark.usefixtures("lab")
 def test_exec_unknown_lab_exits_73(tunlab):
     result = tunlab("exec", "nosuch", "--", "true")
-    assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'; running labs: lab\n")
+    assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'. Running labs: lab.\n")
 
 
 @pytest.mark.usefixtures("lab")
@@ -47,8 +47,8 @@ def test_exec_unknown_program_exits_127(command):
     assert (result.status, result.err) == (
         127,
         (
-            "tunlab: run no-such-program: there is no program 'no-such-program' on this machine (ENOENT);"
-            " install it, or give its full path\n"
+            "tunlab: run no-such-program: there is no program 'no-such-program' on this machine (ENOENT)."
+            " Install it, or give its full path.\n"
         ),
     )
 
@@ -57,7 +57,7 @@ def test_exec_unknown_program_exits_127(command):
 def test_exec_non_executable_file_exits_126(command, tmp_path):
     (tmp_path / "program").write_text("")
     result = command("exec", "lab", "--", str(tmp_path / "program"))
-    assert (result.status, "is not executable (EACCES); give it the execute permission" in result.err) == (126, True)
+    assert (result.status, "is not executable (EACCES). Give it the execute permission" in result.err) == (126, True)
 
 
 @pytest.mark.parametrize("arguments", [("exec", "lab", "true"), ("dump", "lab"), ("down", "lab")])
@@ -65,7 +65,7 @@ def test_exec_non_executable_file_exits_126(command, tmp_path):
 def test_exec_dump_and_down_in_a_user_namespace_exit_77(command, arguments):
     result = command(*arguments, prefix=(sys.executable, "-m", "tunlab.kernel.namespace.userns"))
     assert (result.status, result.out) == (77, "")
-    assert "; run as root, or in a container with --cap-add NET_ADMIN" in result.err
+    assert ". Run as root, or in a container with --cap-add NET_ADMIN" in result.err
     assert "tunlab.kernel.namespace.userns" not in result.err
 
 
@@ -101,14 +101,14 @@ def test_exec_target_lab_with_two_nodes_without_tun_exits_73(tunlab):
     result = tunlab("exec", "two-hosts", "--", "true")
     assert (result.status, result.err) == (
         73,
-        "tunlab: lab 'two-hosts' has 2 nodes: a, b; name one of them: two-hosts/a\n",
+        "tunlab: lab 'two-hosts' has 2 nodes: a, b. Name one of them: two-hosts/a.\n",
     )
 
 
 @pytest.mark.usefixtures("router")
 def test_exec_unknown_node_suggests_a_similar_name(tunlab):
     assert tunlab("exec", "router/clinet", "--", "true").err == (
-        "tunlab: lab 'router' has no node 'clinet'; did you mean client?\n"
+        "tunlab: lab 'router' has no node 'clinet'. Did you mean client?\n"
     )
 
 
@@ -117,7 +117,7 @@ def test_exec_node_name_in_two_labs_exits_73(tunlab):
     tunlab("up", "bridge")
     result = tunlab("exec", "a", "--", "true")
     assert result.status == 73
-    assert result.err.startswith("tunlab: 2 labs have a node 'a': bridge, two-hosts; name the lab too: ")
+    assert result.err.startswith("tunlab: 2 labs have a node 'a': bridge, two-hosts. Name the lab too: ")
 
 
 @pytest.mark.usefixtures("router")

@@ -31,7 +31,7 @@ def test_graph_write_option_selects_the_format_by_file_suffix(tunlab, tmp_path):
 def test_graph_with_two_format_options_exits_2(tunlab):
     result = tunlab("graph", "router", "--svg", "--dot")
     assert (result.status, result.out) == (2, "")
-    assert "--dot and --svg exclude each other; give one of them" in result.err
+    assert "--dot and --svg exclude each other. Give one of them." in result.err
 
 
 def test_graph_write_option_with_missing_directory_exits_71(tunlab, tmp_path):

@@ -17,8 +17,8 @@ PEER, OWN = "10.1.2.3", "10.1.2.1"
 ECHO = build(IPv4(src=PEER, dst=OWN), ICMP.echo_request(7, 1), b"ping")
 ANSWERED = "answered: IP 10.1.2.1 > 10.1.2.3: ICMP echo reply, id 7, seq 1, length 12\n"
 INJECTED = "injected: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 7, seq 1, length 12\n"
-HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
-NOTHING = "give a packet in hexadecimal, a pcapng file, or - for standard input"
+HINT = "Give two hexadecimal digits per byte, for example 45 00 00 1c."
+NOTHING = "Give a packet in hexadecimal, a pcapng file, or - for standard input."
 
 
 def test_inject_into_second_tun_is_routed_to_the_first(tunlab, start):
@@ -37,10 +37,10 @@ def test_inject_into_second_tun_is_routed_to_the_first(tunlab, start):
 @pytest.mark.usefixtures("router")
 def test_inject_node_without_tun_exits_73(tunlab):
     assert tunlab("inject", "--lab", "router/client", "--as-is", "45").err == (
-        "tunlab: node client of lab 'router' has no TUN; choose a node with a TUN\n"
+        "tunlab: node client of lab 'router' has no TUN. Choose a node with a TUN.\n"
     )
     assert tunlab("inject", "--lab", "router", "--interface", "tun7", "--as-is", "45").err == (
-        "tunlab: node stack of lab 'router' has no TUN tun7; its TUNs are: tun0\n"
+        "tunlab: node stack of lab 'router' has no TUN tun7. Its TUNs are tun0.\n"
     )
 
 
@@ -164,8 +164,8 @@ def test_inject_while_another_program_has_the_tun_open_exits_73(tunlab):
         73,
         "",
         (
-            "tunlab: a program other than tunlab is attached to tun0 in lab 'lab'; end it, or send it the bytes as if"
-            " from the kernel: tunlab inject --to-reader\n"
+            "tunlab: a program other than tunlab is attached to tun0 in lab 'lab'. End it, or send it the bytes as if"
+            " from the kernel: `tunlab inject --to-reader`.\n"
         ),
     )
 
@@ -181,7 +181,7 @@ def test_inject_to_reader_option_with_no_program_on_the_tun_exits_73(tunlab):
     result = tunlab("inject", "--to-reader", ECHO.hex())
     assert (result.status, result.err) == (
         73,
-        "tunlab: no program reads tun0 in lab 'lab'; start the program under test, or run `tunlab dump lab`\n",
+        "tunlab: no program reads tun0 in lab 'lab'. Start the program under test, or run `tunlab dump lab`.\n",
     )
 
 
@@ -207,16 +207,16 @@ def test_inject_while_dump_runs_prints_the_kernels_error(dump, tunlab, lab):
 @pytest.mark.parametrize(
     ("source", "sentence"),
     [
-        ("450", f"'450' has an odd number of hexadecimal digits, 3; {HINT}"),
-        ("45 0", f"'45 0' has an odd number of hexadecimal digits, 3; {HINT}"),
-        ("zz", f"'zz' is not hexadecimal: 'z' is not a digit; {HINT}"),
-        ("", f"'' has no bytes; {NOTHING}"),
-        ("  ", f"'  ' has no bytes; {NOTHING}"),
+        ("450", f"'450' has an odd number of hexadecimal digits, 3. {HINT}"),
+        ("45 0", f"'45 0' has an odd number of hexadecimal digits, 3. {HINT}"),
+        ("zz", f"'zz' is not hexadecimal: 'z' is not a digit. {HINT}"),
+        ("", f"'' has no bytes. {NOTHING}"),
+        ("  ", f"'  ' has no bytes. {NOTHING}"),
         (
             "45 00",
             (
                 "the input is not an IP packet: IPv4 header needs 20 bytes, got 2 (input ended at offset 2)"
-                "; give --as-is to inject it anyway"
+                ". Give --as-is to inject it anyway."
             ),
         ),
         ("45" * 65_536, "IP.length is 65536: a datagram has at most 65535 bytes (RFC 791 section 3.1)"),
@@ -235,8 +235,8 @@ def test_inject_as_is_option_accepts_a_truncated_header(tunlab):
     assert result.out.startswith("injected: 2 bytes, not an IP packet: ")
     result = tunlab("inject", "--as-is", "05 00")
     sentence = (
-        "tunlab: IP.version at offset 0 is 0: the kernel accepts only 4 and 6 from a TUN; tunlab inject --to-reader"
-        " sends any bytes to the TUN's reader\n"
+        "tunlab: IP.version at offset 0 is 0: the kernel accepts only 4 and 6 from a TUN. `tunlab inject --to-reader`"
+        " sends any bytes to the TUN's reader.\n"
     )
     assert result == (65, "", sentence)
 
@@ -251,8 +251,8 @@ def test_inject_of_two_packets_with_one_invalid_injects_none(command):
 @pytest.mark.usefixtures("lab")
 def test_inject_invalid_stdin_error_names_the_line(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4\n")
-    assert result == (65, "", f"tunlab: line 2 has an odd number of hexadecimal digits, 1; {HINT}\n")
-    assert command("inject", "-").err == f"tunlab: standard input has no bytes; {NOTHING}\n"
+    assert result == (65, "", f"tunlab: line 2 has an odd number of hexadecimal digits, 1. {HINT}\n")
+    assert command("inject", "-").err == f"tunlab: standard input has no bytes. {NOTHING}\n"
 
 
 @pytest.mark.parametrize(
@@ -286,7 +286,7 @@ def test_inject_of_a_recording_without_ipv4_packets_exits_65(tunlab, tmp_path, c
         0: f"{file} has no packets",
         3: f"none of the 3 packets in {file} is IP (link type 105)",
     }
-    assert tunlab("inject", str(file)) == (65, "", f"tunlab: {why[count]}; give a recording with IP packets\n")
+    assert tunlab("inject", str(file)) == (65, "", f"tunlab: {why[count]}. Give a recording with IP packets.\n")
 
 
 @pytest.mark.parametrize("arguments", [("inject", ECHO.hex()), ("ping", OWN)])
@@ -294,7 +294,7 @@ def test_inject_and_ping_without_lab_option_and_with_two_labs_exit_73(tunlab, ar
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab(*arguments)
-    assert result == (73, "", "tunlab: 2 labs are up: a, b; name one of them: --lab a\n")
+    assert result == (73, "", "tunlab: 2 labs are up: a, b. Name one of them: `--lab a`.\n")
     assert tunlab(*arguments, "--lab", "a").status == 0
 
 

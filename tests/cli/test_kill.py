@@ -57,7 +57,7 @@ def test_up_killed_at_any_point_leaves_a_lab_that_down_removes(tunlab, killed_up
     assert tunlab("up") == (
         73,
         "",
-        "tunlab: lab 'lab' is broken: the process that built it was killed; `tunlab down lab` removes it\n",
+        "tunlab: lab 'lab' is broken: the process that built it was killed. `tunlab down lab` removes it.\n",
     )
     assert tunlab("exec", "lab", "true").status == 73
     assert tunlab("down", "lab").status == 0

@@ -9,7 +9,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 
 
 def test_ls_without_labs_prints_an_empty_list(tunlab):
-    assert tunlab("ls") == (0, "", "no lab is up; tunlab up creates one\n")
+    assert tunlab("ls") == (0, "", "no lab is up. `tunlab up` creates one.\n")
     assert tunlab("ls", "--json").out == "[]\n"
 
 

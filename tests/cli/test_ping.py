@@ -8,7 +8,7 @@ import pytest
 from tunlab.packet import build, parse, reply
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
-HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
+HINT = "Give two hexadecimal digits per byte, for example 45 00 00 1c."
 
 
 @pytest.mark.usefixtures("router")
@@ -16,7 +16,7 @@ def test_ping_lab_option_sends_from_the_given_node(tunlab):
     assert tunlab("ping", "--lab", "router/client", "10.0.2.2").status == 0
     result = tunlab("ping", "--lab", "client", "--timeout", "0.1", "10.0.2.99")
     assert result.status == 1
-    assert "tunlab dump router/client shows the requests" in result.err
+    assert "`tunlab dump router/client` shows the requests." in result.err
 
 
 @pytest.mark.usefixtures("lab")
@@ -47,7 +47,8 @@ def test_ping_with_no_program_on_the_tun_exits_1(tunlab):
     result = tunlab("ping", PEER, "--timeout", "0.02", "--count", "2")
     assert (result.status, result.out.count("no reply from 10.1.2.3 within 0.02 s: icmp_seq=")) == (1, 2)
     assert result.err == (
-        "tunlab: 0 of 2 echo requests were answered; no program has tun0 open; start the one that should answer\n"
+        "tunlab: 0 of 2 echo requests were answered."
+        " Start the program that should answer, because none has tun0 open.\n"
     )
 
 
@@ -55,7 +56,7 @@ def test_ping_with_no_program_on_the_tun_exits_1(tunlab):
 def test_ping_without_reply_from_the_program_on_the_tun_exits_1(tunlab):
     result = tunlab("ping", PEER, "--timeout", "0.02", "--json")
     assert (result.status, json.loads(result.out)["answered"]) == (1, False)
-    assert result.err == "tunlab: 0 of 1 echo requests were answered; tunlab dump lab shows the requests\n"
+    assert result.err == "tunlab: 0 of 1 echo requests were answered. `tunlab dump lab` shows the requests.\n"
 
 
 @pytest.mark.usefixtures("lab")
@@ -63,7 +64,7 @@ def test_ping_without_route_exits_71(tunlab):
     result = tunlab("ping", "192.0.2.1")
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(
-        "tunlab: ping 192.0.2.1: there is no route to the destination (ENETUNREACH); give an address in"
+        "tunlab: ping 192.0.2.1: there is no route to the destination (ENETUNREACH). Give an address in"
     )
 
 
@@ -71,7 +72,7 @@ def test_ping_without_route_exits_71(tunlab):
 def test_ping_invalid_address_exits_2(tunlab, address):
     result = tunlab("ping", address)
     assert result.status == 2
-    assert f"{address!r} is not an IPv4 address; give one like 10.1.2.2" in result.err
+    assert f"{address!r} is not an IPv4 address. Give one like 10.1.2.2" in result.err
 
 
 @pytest.mark.usefixtures("lab")
@@ -79,7 +80,7 @@ def test_ping_payload_with_an_odd_number_of_digits_exits_65(tunlab):
     assert tunlab("ping", OWN, "--payload", "abc") == (
         65,
         "",
-        f"tunlab: --payload has an odd number of hexadecimal digits, 3; {HINT}\n",
+        f"tunlab: --payload has an odd number of hexadecimal digits, 3. {HINT}\n",
     )
 
 

@@ -26,7 +26,9 @@ def test_ping_all_with_a_missing_reply_prints_lost_and_exits_1(tunlab, router):
     result = tunlab("ping-all", "router")
     assert result.status == 1
     assert result.out.count("LOST") == 2
-    assert result.err.startswith("tunlab: 2 of 12 results differ from the topology: client → server, server → client; ")
+    assert result.err.startswith(
+        "tunlab: 2 of 12 results differ from the topology: client → server, server → client. See "
+    )
     pairs = json.loads(tunlab("ping-all", "router", "--json").out)
     assert {"from": "client", "to": "server", "reached": False, "expected": True} in pairs
 

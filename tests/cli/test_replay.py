@@ -269,7 +269,7 @@ def test_replay_of_a_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
     result = tunlab("replay", str(file))
     assert (result.status, result.err) == (
         65,
-        (f"tunlab: {file}: packet 1 was truncated: 24 of its 32 bytes were recorded; record whole packets\n"),
+        (f"tunlab: {file}: packet 1 was truncated: 24 of its 32 bytes were recorded. Record whole packets.\n"),
     )
 
 
@@ -280,7 +280,7 @@ def test_replay_of_two_recorded_interfaces_needs_the_interface_option(tunlab, tm
             writer.write(writer.add_interface(name), build(*ECHO), time_ns=0, direction="in")
     result = tunlab("replay", str(file))
     assert result.status == 65
-    assert "several interfaces (tun0, tun1); choose one with --interface" in result.err
+    assert "several interfaces (tun0, tun1). Choose one with --interface" in result.err
     assert tunlab("replay", str(file), "-i", "tun1").out.count("injected") == 1
 
 

@@ -106,7 +106,7 @@ def test_report_of_an_html_page_exits_73(tunlab, recording):
     result = tunlab("report", str(page))
     assert result.status == 73
     assert result.err == (
-        f"tunlab: {page} is a page, not a recording; open it in a browser, or give its recording, failure.pcapng\n"
+        f"tunlab: {page} is a page, not a recording. Open it in a browser, or give its recording, failure.pcapng.\n"
     )
 
 
@@ -117,7 +117,7 @@ def test_report_without_force_option_keeps_a_file_of_another_program(tunlab, rec
     result = tunlab("report", str(recording))
     assert (result.status, page.read_text()) == (73, content)
     assert result.err == (
-        f"tunlab: {page} exists and is not a page of tunlab; give another file with -o, or replace it with --force\n"
+        f"tunlab: {page} exists and is not a page of tunlab. Give another file with -o, or replace it with --force.\n"
     )
     assert tunlab("report", str(recording), "--force").status == 0
     assert MARK in page.read_text()
@@ -126,7 +126,7 @@ def test_report_without_force_option_keeps_a_file_of_another_program(tunlab, rec
 def test_report_output_to_the_recording_itself_exits_73(tunlab, recording):
     result = tunlab("report", str(recording), "-o", str(recording), "--force")
     assert (result.status, recording.read_bytes()) == (73, session())
-    assert result.err == f"tunlab: {recording} is the recording itself; give another file with -o\n"
+    assert result.err == f"tunlab: {recording} is the recording itself. Give another file with -o.\n"
 
 
 def test_report_output_to_a_pipe_writes_the_whole_page(command, recording):
@@ -138,8 +138,8 @@ def test_report_output_to_a_pipe_writes_the_whole_page(command, recording):
 @pytest.mark.parametrize(
     ("name", "status", "sentence"),
     [
-        ("absent.pcapng", 71, "read {}: No such file or directory (ENOENT); check the path"),
-        (".", 71, "read {}: Is a directory (EISDIR); give a pcapng or pcap file"),
+        ("absent.pcapng", 71, "read {}: No such file or directory (ENOENT). Check the path."),
+        (".", 71, "read {}: Is a directory (EISDIR). Give a pcapng or pcap file."),
     ],
 )
 def test_report_of_an_unreadable_file_exits_71(tunlab, tmp_path, name, status, sentence):
@@ -159,7 +159,7 @@ def test_report_of_an_invalid_recording_exits_65(tunlab, tmp_path):
 def test_report_output_to_a_directory_exits_71(tunlab, recording, tmp_path):
     result = tunlab("report", str(recording), "-o", str(tmp_path))
     assert (result.status, result.err) == (
-        71, f"tunlab: write {tmp_path}: Is a directory (EISDIR); name a file, not a directory\n",
+        71, f"tunlab: write {tmp_path}: Is a directory (EISDIR). Name a file, not a directory.\n",
     )  # fmt: skip
 
 
@@ -186,7 +186,7 @@ def test_report_open_option_without_browser_prints_the_url(command, environment,
     nowhere = {**environment, "PATH": str(tmp_path), "BROWSER": "", "DISPLAY": ""}
     result = command("report", str(recording), "--open", env=nowhere)
     assert result.status == 1
-    assert f"no browser found; open this page: {recording.with_suffix('.html').as_uri()}" in result.err
+    assert f"no browser found. Open this page: {recording.with_suffix('.html').as_uri()}" in result.err
 
 
 def test_report_open_option_with_output_to_stdout_exits_2(tunlab, recording):

@@ -14,7 +14,7 @@ from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import PersistentLab
 
 NEEDS_ROOT = (
-    "run as root, or in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
+    "Run as root, or in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW"
     " --device /dev/net/tun: persistent labs need it (`tunlab demo` and pytest do not)"
 )
 
@@ -67,7 +67,7 @@ def test_up_existing_name_exits_73(tunlab, lab, list_labs):
     result = tunlab("up")
     since = lab.state.created
     assert result.status == 73
-    assert result.err == f"tunlab: lab 'lab' is already up (since {since}); `tunlab down lab` removes it\n"
+    assert result.err == f"tunlab: lab 'lab' is already up (since {since}). `tunlab down lab` removes it.\n"
     assert list_labs()["lab"]["condition"] == "up"
 
 
@@ -104,8 +104,8 @@ def test_up_without_dev_net_tun_exits_77_and_leaves_no_files(command, run_direct
     result = command("up", prefix=without_tun_node)
     assert (result.status, result.out) == (77, "")
     assert result.err == (
-        "tunlab: open /dev/net/tun: /dev/net/tun does not exist (ENOENT);"
-        " load the driver (modprobe tun), or pass --device /dev/net/tun to the container\n"
+        "tunlab: open /dev/net/tun: /dev/net/tun does not exist (ENOENT)."
+        " Load the driver (`modprobe tun`), or pass --device /dev/net/tun to the container.\n"
     )
     assert list(run_directory.iterdir()) == []
 
@@ -113,7 +113,7 @@ def test_up_without_dev_net_tun_exits_77_and_leaves_no_files(command, run_direct
 def test_up_without_capabilities_exits_77(command, run_directory, without_capabilities):
     result = command("up", prefix=without_capabilities)
     assert result.status == 77
-    assert result.err.startswith("tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM); run as root, or in a")
+    assert result.err.startswith("tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM). Run as root, or in a")
     assert result.err.count("\n") == 1
     assert not run_directory.exists()
 
@@ -122,7 +122,7 @@ def test_up_without_capabilities_exits_77(command, run_directory, without_capabi
 def test_up_as_unprivileged_user_exits_77_and_asks_for_root(command, as_nobody, environment, run):
     result = command("up", prefix=as_nobody(), env={**environment, "TUNLAB_RUN": run})
     assert (result.status, result.out) == (77, "")
-    assert result.err == f"tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM); {NEEDS_ROOT}\n"
+    assert result.err == f"tunlab: create lab 'lab': CAP_SYS_ADMIN is missing (EPERM). {NEEDS_ROOT}.\n"
 
 
 def test_up_in_a_user_namespace_exits_77(command, as_nobody, environment, run_directory):
@@ -131,14 +131,14 @@ def test_up_in_a_user_namespace_exits_77(command, as_nobody, environment, run_di
     assert (result.status, result.err) == (
         77,
         (
-            "tunlab: create /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES);"
-            f" {NEEDS_ROOT}\n"
+            "tunlab: create /run/tunlab-of-root/lab: user 65534 may not write to /run/tunlab-of-root (EACCES)."
+            f" {NEEDS_ROOT}.\n"
         ),
     )
     result = command("up", prefix=inside, env={**environment, "TUNLAB_RUN": "/mnt/work/run"})
     assert result.status == 77
     assert result.err.startswith("tunlab: pin net:[")
-    assert result.err.endswith(f"; {NEEDS_ROOT}\n")
+    assert result.err.endswith(f". {NEEDS_ROOT}.\n")
     assert list(run_directory.iterdir()) == []
 
 
@@ -196,7 +196,7 @@ def test_up_reports_a_program_that_exited_with_an_error(tunlab, tmp_path):
     assert (result.status, result.out.splitlines()[0]) == (0, "x is up: 2 nodes")
     *_, first, head, printed = result.err.splitlines()
     assert first.startswith("tunlab: 'sh -c exec 9> ")
-    assert first.endswith(" in node a exited with status 3; run it in the node to see why")
+    assert first.endswith(" in node a exited with status 3. Run it in the node to see why.")
     assert (head, printed) == ("the end of its output:", "  oops")
 
 

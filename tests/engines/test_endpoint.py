@@ -74,9 +74,9 @@ class TestContext:
 
     def test_unknown_docker_context_error_lists_contexts(self, context):
         context("builder", "unix:///run/x.sock")
-        with pytest.raises(EngineError, match=r"there is no Docker context 'bilder'; did you mean builder\?"):
+        with pytest.raises(EngineError, match=r"there is no Docker context 'bilder'\. Did you mean builder\?"):
             resolve_endpoint("ctx:bilder")
-        with pytest.raises(EngineError, match="no Docker context 'x'; existing contexts: builder"):
+        with pytest.raises(EngineError, match=r"no Docker context 'x'\. Existing contexts are builder"):
             resolve_endpoint("ctx:x")
 
     def test_unreadable_docker_context_is_ignored(self, context, docker_config):
@@ -89,9 +89,9 @@ class TestContext:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("loca", "'loca' does not name an engine; did you mean local? an engine is local, ctx:NAME"),
-        ("builder", "'builder' does not name an engine; did you mean ctx:builder?"),
-        ("unix:", "'unix:' does not name an engine; an engine is local"),
+        ("loca", "'loca' does not name an engine. Did you mean local?"),
+        ("builder", "'builder' does not name an engine. Did you mean ctx:builder?"),
+        ("unix:", "'unix:' does not name an engine. Give local"),
         ("ssh://", "'ssh://' does not name an engine"),
         ("ftp://example.net", "'ftp://example.net' does not name an engine"),
     ],
@@ -107,9 +107,9 @@ class TestConnect:
     @pytest.mark.parametrize(
         ("spec", "message"),
         [
-            ("unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock does not exist; start it"),
-            ("tcp://127.0.0.1:1", "there is no engine: nothing listens at tcp://127.0.0.1:1; start it"),
-            ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port; add it: tcp://host:port"),
+            ("unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock does not exist. Start it"),
+            ("tcp://127.0.0.1:1", "there is no engine: nothing listens at tcp://127.0.0.1:1. Start it"),
+            ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port. Add it, as tcp://host:port."),
         ],
     )
     def test_connect_without_engine_error_has_a_remedy(self, spec, message):

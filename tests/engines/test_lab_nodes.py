@@ -141,7 +141,7 @@ class TestLab:
                 )
                 done = tunlab("up", "x.toml", prefix=prefix)
         assert done.returncode == 69, done.stderr
-        assert "shares the machine's network namespace; start it without --network host" in done.stderr
+        assert "shares the machine's network namespace. Start it without --network host" in done.stderr
 
     def test_two_existing_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
         created = [
@@ -191,8 +191,8 @@ class TestLab:
     @pytest.mark.parametrize(
         ("link", "keys", "message"),
         [
-            ("b", "", r'already has an interface eth0; name the lab\'s interface: ends = \["…", "b:lab0"\]'),
-            ("b:lab0", "", r"already has a default route; give the node other routes: routes = \[{ to = "),
+            ("b", "", r'already has an interface eth0\. Name the lab\'s interface: ends = \["…", "b:lab0"\]'),
+            ("b:lab0", "", r"already has a default route\. Give the node other routes: routes = \[{ to = "),
             ("b:lab0", ', routes = [{ to = "10.0.0.0/16", via = "10.0.1.1" }]', None),
         ],
     )
@@ -302,7 +302,7 @@ class TestErrors:
             (
                 'container = "no-such-container"',
                 None,
-                "there is no container 'no-such-container'; running containers: ",
+                "there is no container 'no-such-container'. Running containers are ",
             ),
             ('image = "x"', "unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock"),
         ],
@@ -330,14 +330,14 @@ class TestErrors:
         finally:
             engine.api.remove_image(name)
         assert done.returncode == 69
-        assert 'the image has no default command: give the node one, such as run = ["sleep infinity"]' in done.stderr
+        assert 'Give the node a command, such as run = ["sleep infinity"]' in done.stderr
         assert PersistentLab.ls() == []
 
     def test_lab_on_engine_of_another_machine_raises_engine_error(self, engine, monkeypatch, tmp_path):
         planned = plan(parse_lab('[nodes]\na = { image = "x" }\n'))
         with forwarded(engine, tmp_path) as address:
             monkeypatch.setenv("DOCKER_HOST", address)
-            with pytest.raises(EngineError, match="is on another machine; name an engine of this machine"):
+            with pytest.raises(EngineError, match=r"is on another machine\. Name an engine of this machine"):
                 LabContainers(planned, persistent=False)
 
 

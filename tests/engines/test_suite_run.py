@@ -205,7 +205,7 @@ def test_capabilities(tun, make_netns):
         assert status == 69
         assert out.count("1 passed") == 1
         assert f"Python {version}: passed\nPython 3.99: exit code 69\n" in err
-        assert "localhost/tunlab-test-python-3.99:1 cannot be pulled: name another in TUNLAB_BASE_IMAGE" in err
+        assert "Name an image other than localhost/tunlab-test-python-3.99:1 in TUNLAB_BASE_IMAGE" in err
         assert junit(directory / f"junit-py{version}.xml")["tests"] == 1
 
     def test_run_starts_no_docker_client(self, start, project, need, tmp_path):
@@ -336,7 +336,7 @@ class TestErrors:
             env=child_environment, capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
         assert done.returncode == 69
-        assert f"user 65534 may not use the engine's socket {socket}; join the group that owns it" in done.stderr
+        assert f"user 65534 may not use the engine's socket {socket}. Join the group that owns it" in done.stderr
         assert done.stderr.count("\n") == 1
 
     def test_missing_image_exits_69(self, start, project):
@@ -347,7 +347,7 @@ class TestErrors:
         path = tmp_path / "typo"
         status, _, err = start(project(test_it="def test_it(): pass\n"), "--mount", f"{path}:/data").end()
         assert status == 69
-        assert f"bind source path does not exist: {path}; name a file or directory that exists on the engine's" in err
+        assert f"bind source path does not exist: {path}. Name a file or directory that exists on the engine's" in err
         assert not path.exists()
 
     def test_failed_image_build_shows_pip_output(self, start, project):
@@ -362,7 +362,7 @@ class TestErrors:
         created = Container.create(engine, image, ["true"], run=run_id, role="test")
         with created as container, pytest.raises(EngineError) as raised:
             container.start()
-        assert raised.value.remedy == "load the driver on the engine's machine: modprobe tun"
+        assert raised.value.remedy == "load the driver on the engine's machine: `modprobe tun`"
 
     def test_doctor_in_container_reports_missing_tun(self, engine, run_id):
         image = ensure_suite_image(engine)

@@ -32,7 +32,7 @@ def test_kernel_error_reason_replaces_system_text():
 
 def test_kernel_error_explained_errno_gives_reason_and_remedy():
     error = kernel_error(OSError(errno.EIO, ""), "write", reasons={errno.EIO: ("the link is down", "set it up first")})
-    assert str(error) == "write: the link is down (EIO); set it up first"
+    assert str(error) == "write: the link is down (EIO). Set it up first."
     assert error.remedy == "set it up first"
 
 
@@ -60,8 +60,8 @@ def test_kernel_error_dropped_capability_is_named(run_python):
         print(kernel_error(OSError(errno.EPERM, ""), "set tun0 up", needs="CAP_NET_ADMIN"))
     """
     output = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
-    remedy = "you are root without it; run in a container with --cap-add NET_ADMIN"
-    assert output.startswith(f"set tun0 up: CAP_NET_ADMIN is missing (EPERM); {remedy}")
+    remedy = "Run in a container with --cap-add NET_ADMIN"
+    assert output.startswith(f"set tun0 up: you are root, but CAP_NET_ADMIN is missing (EPERM). {remedy}")
 
 
 def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
@@ -72,7 +72,7 @@ def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
     """
     output = run_python(source, nobody=True)
     assert output.startswith(
-        "set tun0 up: CAP_NET_ADMIN is missing (EPERM); run as root, in a container with --cap-add"
+        "set tun0 up: CAP_NET_ADMIN is missing (EPERM). Run as root, in a container with --cap-add"
     )
 
 
@@ -120,7 +120,7 @@ def test_effective_capabilities_equal_status_file():
 def test_kernel_error_with_socket_reasons_has_reason_and_remedy(code):
     error = kernel_error(OSError(code, "system text"), "send", reasons=SOCKET_REASONS)
     reason, remedy = SOCKET_REASONS[code]
-    assert str(error) == f"send: {reason} ({errno.errorcode[code]}); {remedy}"
+    assert str(error) == f"send: {reason} ({errno.errorcode[code]}). {remedy[:1].upper()}{remedy[1:]}."
     assert reason
     assert remedy
 
@@ -170,7 +170,7 @@ def test_kernel_error_grant_argument_replaces_default_advice(run_python):
         import errno
         from tunlab.kernel.os_errors import ROOT_REMEDY, kernel_error
         error = kernel_error(OSError(errno.EPERM, ""), "pin", needs="CAP_SYS_ADMIN", grant=ROOT_REMEDY, ifname="x")
-        remedy = error.remedy.removeprefix("you are root without it; run ")
+        remedy = error.remedy.removeprefix("run ")
         print(remedy in ROOT_REMEDY, "userns" in str(error), error.ifname)
     """
     assert run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"]).split() == ["True", "False", "x"]

@@ -117,7 +117,7 @@ def test_check_mtu_accepts_valid_mtu(mtu):
 def test_check_mtu_invalid_mtu_error_gives_range(mtu):
     with pytest.raises(KernelError) as raised:
         check_mtu(mtu, "set the MTU of tun0", ifname="tun0")
-    assert str(raised.value) == (f"set the MTU of tun0: the MTU {mtu!r} is not valid (EINVAL); give 68 to 65535 bytes")
+    assert str(raised.value) == (f"set the MTU of tun0: the MTU {mtu!r} is not valid (EINVAL). Give 68 to 65535 bytes.")
     assert (raised.value.errno, raised.value.ifname) == (errno.EINVAL, "tun0")
 
 

@@ -76,7 +76,7 @@ class TestStart:
         assert list(router.nodes) == ["client", "router", "server"]
         assert [node.name for node in router] == ["client", "router", "server"]
         assert len(router) == 3
-        with pytest.raises(LabError, match="lab 'router' has no node 'sever'; its nodes are client, router, server"):
+        with pytest.raises(LabError, match=r"lab 'router' has no node 'sever'\. Its nodes are client, router, server"):
             router["sever"]
 
     def test_lab_invalid_definition_or_use_raises_an_error(self):
@@ -87,11 +87,11 @@ class TestStart:
         lab = Lab.from_text(ROUTER)
         with pytest.raises(LabError, match="is already defined and takes no more nodes"):
             lab.node("another")
-        with pytest.raises(LabError, match="is not running; use its nodes inside `with lab:`"):
+        with pytest.raises(LabError, match=r"is not running\. Use its nodes inside `with lab:`"):
             lab["client"]
         with lab, pytest.raises(LabError, match="is already running"), lab:
             pass
-        with pytest.raises(LabError, match="is closed; create a new Lab"), lab:
+        with pytest.raises(LabError, match=r"is closed\. Create a new Lab"), lab:
             pass
 
     def test_start_with_a_missing_file_raises_error_naming_node_and_path(self):
@@ -125,7 +125,7 @@ class TestStart:
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_now + 10, hard))
         try:
             with pytest.raises(
-                LabError, match=r"an open file for each of its 3 nodes; the limit is \d+; raise the limit"
+                LabError, match=r"an open file for each of its 3 nodes; the limit is \d+\. Raise the limit"
             ):
                 Lab.from_text(ROUTER).start()
         finally:
@@ -134,7 +134,7 @@ class TestStart:
     def test_start_with_a_1024_port_switch_raises_lab_error(self):
         interface = plan(parse_lab(ROUTER)).node("client").interfaces[0]
         switch = NodePlan(name="one", kind="switch", bridge="br0", interfaces=(interface,) * 1024)
-        with pytest.raises(LabError, match="switch one has 1024 ports; a bridge has at most 1023; split the switch"):
+        with pytest.raises(LabError, match=r"switch one has 1024 ports; a bridge has at most 1023\. Split the switch"):
             Lab.from_plan(LabPlan(name="x", nodes=(switch,))).start()
 
     def test_ten_labs_started_in_parallel_all_answer_pings(self):
@@ -289,7 +289,7 @@ class TestPackets:
                 _ = lab["b"].tun
 
     def test_capture_unknown_interface_raises_lab_error(self, router):
-        with pytest.raises(LabError, match="node router has no interface 'eth7'; its interfaces are eth0, lan0"):
+        with pytest.raises(LabError, match=r"node router has no interface 'eth7'\. Its interfaces are eth0, lan0"):
             router["router"].capture("eth7")
 
 

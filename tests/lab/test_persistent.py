@@ -140,7 +140,7 @@ class TestOneNode:
     def test_open_without_name_needs_a_single_running_lab_or_tunlab_lab(self, monkeypatch):
         assert PersistentLab.open().name == "lab"
         PersistentLab.up(LabSpec("other"))
-        with pytest.raises(LabError, match="2 labs are up: lab, other; name one of them"):
+        with pytest.raises(LabError, match=r"2 labs are up: lab, other\. Name one of them"):
             PersistentLab.open()
         monkeypatch.setenv("TUNLAB_LAB", "other")
         assert PersistentLab.open().name == "other"
@@ -169,12 +169,12 @@ class TestResolve:
     @pytest.mark.parametrize(
         ("target", "message"),
         [
-            ("one/clint", "lab 'one' has no node 'clint'; did you mean client?"),
-            ("client", "2 labs have a node 'client': one, two; name the lab too: one/client"),
-            ("one", "lab 'one' has 3 nodes: client, router, server; name one of them: one/client"),
-            ("three", "there is no lab 'three'; running labs: one, two"),
-            ("Three", "no running lab has a node 'Three'; `tunlab ls` lists the running labs"),
-            ("three/client", "there is no lab 'three'; running labs: one, two"),
+            ("one/clint", "lab 'one' has no node 'clint'. Did you mean client?"),
+            ("client", "2 labs have a node 'client': one, two. Name the lab too: one/client."),
+            ("one", "lab 'one' has 3 nodes: client, router, server. Name one of them: one/client."),
+            ("three", "there is no lab 'three'. Running labs: one, two."),
+            ("Three", "no running lab has a node 'Three'. `tunlab ls` lists the running labs."),
+            ("three/client", "there is no lab 'three'. Running labs: one, two."),
         ],
     )
     def test_resolve_unknown_or_ambiguous_target_raises_lab_error(self, target, message):

@@ -155,6 +155,6 @@ class TestImpairments:
             pass
         assert str(caught.value) == (
             "set delay and loss of the link a:eth0 - b:eth0 (a, and 1 more interfaces):"
-            " this kernel has no netem (ENOENT); load it with modprobe sch_netem, or use only rate, not delay,"
-            " jitter, loss, reorder or duplicate"
+            " this kernel has no netem (ENOENT). Load it with `modprobe sch_netem`, or use only rate, not delay,"
+            " jitter, loss, reorder or duplicate."
         )

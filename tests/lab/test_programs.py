@@ -56,8 +56,8 @@ class TestNotReady:
         with pytest.raises(LabError) as caught:
             lab_with("sh", "-c", "echo no such page; exit 3", ready_port=80)
         assert str(caught.value) == (
-            "'sh -c echo no such page; exit 3' in node server exited with status 3 before it was ready;"
-            " run it in the node to see why\n"
+            "'sh -c echo no such page; exit 3' in node server exited with status 3 before it was ready."
+            " Run it in the node to see why.\n"
             "the end of its output:\n"
             "  no such page"
         )
@@ -67,7 +67,7 @@ class TestNotReady:
             lab_with("sh", "-c", "kill -TERM $$", ready_line="ready")
 
     def test_program_not_ready_in_time_raises_error_naming_the_condition(self):
-        with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket listens on TCP port 80; raise its"):
+        with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket listens on TCP port 80. Raise its"):
             lab_with("sleep", "600", ready_port=80, timeout=0.05)
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no line of its output matches 'ready'"):
             lab_with("sleep", "600", ready_line="ready", timeout=0.05)

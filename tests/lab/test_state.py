@@ -62,7 +62,7 @@ class TestLocks:
             with pytest.raises(LabError) as caught:
                 PersistentLab.up(DEFAULT)
             assert str(caught.value) == (
-                f"lab 'lab' is coming up (process {os.getpid()}); wait for it, or choose another name"
+                f"lab 'lab' is coming up (process {os.getpid()}). Wait for it, or choose another name."
             )
             with pytest.raises(LabError, match="another process is creating or removing lab 'lab'"):
                 PersistentLab("lab").down()

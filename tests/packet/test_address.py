@@ -62,7 +62,7 @@ def test_malformed_address_text_error_shows_an_example(wrong):
             ipv4_address(wrong)
         text = str(error_info.value)
         assert text.startswith(f"address is {wrong!r}: not an IPv4 address (")
-        assert text.endswith("). Write four numbers from 0 to 255, as 10.1.2.1")
+        assert text.endswith("). Write four numbers from 0 to 255, as 10.1.2.1.")
         with pytest.raises(MalformedError, match=r"^IPv4\.dst is .*: not an IPv4 address \("):
             IPv4(src="10.1.2.1", dst=wrong)
 
@@ -71,7 +71,7 @@ def test_malformed_address_text_error_shows_an_example(wrong):
     "wrong", [None, 5, 0, True, b"\x0a\1\2\1", ["10.1.2.1"], IPv6Address("::1"), IPv4Network("10.0.0.0/8")]
 )
 def test_address_of_wrong_type_error_names_the_field(wrong):
-    sentence = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address"
+    sentence = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address."
     for make, name in (
         (ipv4_address, "address"),
         (lambda given_as: IPv4(src=given_as, dst="10.1.2.1"), "IPv4.src"),

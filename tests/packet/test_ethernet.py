@@ -80,13 +80,13 @@ def test_type_is_computed_from_the_next_header(inner, ethertype):
 
 
 def test_type_without_a_next_header_must_be_given():
-    with pytest.raises(MalformedError, match=r"^Ethernet.type is None: no header follows that implies it. Give type="):
+    with pytest.raises(MalformedError, match=r"^Ethernet.type is None: no header follows that implies it. Give `type`"):
         frame(b"payload")
 
 
 def test_missing_address_is_required():
     with pytest.raises(
-        MalformedError, match=r"^Ethernet.src is None: required. Give it as text, .*02:00:00:00:00:01'$"
+        MalformedError, match=r"^Ethernet.src is None: required. Give it as text, .*02:00:00:00:00:01'\.$"
     ):
         Ethernet(dst=FAR)
 

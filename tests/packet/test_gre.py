@@ -65,7 +65,7 @@ def test_optional_fields_are_built_and_parsed(header, data):
 )
 def test_protocol_type_is_computed_and_the_inner_packet_parsed(inner, protocol_type, kinds):
     if protocol_type is None:
-        with pytest.raises(MalformedError, match=r"^GRE.protocol_type is None: .* Give protocol_type=…$"):
+        with pytest.raises(MalformedError, match=r"^GRE.protocol_type is None: .* Give `protocol_type`\.$"):
             build(up(), GRE(), *inner)
         return
     packet = parse(build(up(), GRE(), *inner, b"data"))

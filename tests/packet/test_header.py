@@ -50,7 +50,7 @@ def test_value_that_does_not_fit_error_names_the_field(layer, field, bits, wrong
     with pytest.raises(MalformedError) as error_info:
         built(layer, **{"protocol": 253, field: value} if layer is IPv4 else {field: value})
     assert str(error_info.value) == (
-        f"{layer.__name__}.{field} is {value!r}: the field has {bits} bits. Give a number from 0 to {2**bits - 1}"
+        f"{layer.__name__}.{field} is {value!r}: the field has {bits} bits. Give a number from 0 to {2**bits - 1}."
     )
     assert (error_info.value.layer, error_info.value.field) == (layer.__name__, field)
 
@@ -91,7 +91,7 @@ def test_flags_accept_members_and_numbers(layer, kind, highest):
             header(layer, flags=wrong)
         assert str(error_info.value) == (
             f"{layer.__name__}.flags is {wrong!r}: "
-            f"not flags. Join members of {kind.__name__} by |, or give a number from 0 to {highest}"
+            f"not flags. Join members of {kind.__name__} by |, or give a number from 0 to {highest}."
         )
     with pytest.raises(MalformedError, match=rf"^{layer.__name__}.flags is .*{highest + 1}.*: not flags. Join members"):
         built(layer, **{"protocol": 253} if layer is IPv4 else {}, flags=kind(highest + 1))

@@ -121,7 +121,7 @@ def test_quoted_packet_excludes_padding_and_extensions():
 def test_quoted_of_other_messages_raises():
     with pytest.raises(PacketError) as error_info:
         Packet.of(up(), ICMP.echo_request()).quoted  # noqa: B018
-    assert str(error_info.value) == "an ICMP echo request quotes no packet; errors do (RFC 792)"
+    assert str(error_info.value) == "an ICMP echo request quotes no packet. Only ICMP errors do (RFC 792)."
     with pytest.raises(TruncatedError):
         Packet.of(up(), ICMP.unreachable(1), b"Eight...").quoted  # noqa: B018
 

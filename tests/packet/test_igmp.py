@@ -87,7 +87,7 @@ def test_rest_is_copied_from_bytearray():
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: IGMP(rest="text"), "IGMP.rest is 'text': not bytes. Give bytes, or an object that has __bytes__"),
+        (lambda: IGMP(rest="text"), "IGMP.rest is 'text': not bytes. Give bytes, or an object that has __bytes__."),
         (lambda: IGMP(rest=None), "IGMP.rest is None: not bytes"),
         (lambda: IGMP(rest=5), "IGMP.rest is 5: not bytes"),
         (lambda: IGMP.report("everyone"), "IGMP.group is 'everyone': not an IPv4 address ("),

@@ -114,7 +114,7 @@ def test_route_with_invalid_address_raises_at_construction(address):
         (RecordRoute(("10.0.0.1",), pointer=-1), r"bytes must be in range\(0, 256\)"),
         (
             Timestamp((1,), overflow=16),
-            "Timestamp.overflow is 16: the field has 4 bits. Give a number from 0 to 15",
+            "Timestamp.overflow is 16: the field has 4 bits. Give a number from 0 to 15.",
         ),
         (Timestamp((1,), flag=16), "Timestamp.flag is 16: the field has 4 bits"),
         (Timestamp((1,), flag=-1), "Timestamp.flag is -1: the field has 4 bits"),

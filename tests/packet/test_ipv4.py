@@ -58,7 +58,7 @@ def test_forced_protocol_does_not_change_the_next_header():
 def test_build_payload_without_protocol_raises():
     with pytest.raises(MalformedError) as error_info:
         build(up(), b"payload")
-    assert str(error_info.value) == "IPv4.protocol is None: no header follows that implies it. Give protocol=…"
+    assert str(error_info.value) == "IPv4.protocol is None: no header follows that implies it. Give `protocol`."
 
 
 @pytest.mark.parametrize("layers", [[TCP()], [ICMP()], []])
@@ -70,7 +70,7 @@ def test_build_over_65535_bytes_raises(layers):
         build(ip, *layers, bytes(room + 1))
     assert str(error_info.value) == (
         "IPv4.total_length is 65536: a packet has at most 65535 bytes (RFC 791 section 3.1). "
-        "Send fragments, or force lengths and checksums"
+        "Send fragments, or force lengths and checksums."
     )
 
 

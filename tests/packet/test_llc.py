@@ -80,7 +80,7 @@ def test_content_longer_than_1500_bytes_needs_a_type():
 
 
 def test_service_access_point_without_a_next_header_must_be_given():
-    with pytest.raises(MalformedError, match=r"^LLC.ssap is None: no header follows that implies it. Give ssap="):
+    with pytest.raises(MalformedError, match=r"^LLC.ssap is None: no header follows that implies it. Give `ssap`"):
         build(TO_FAR, LLC(dsap=0x42), b"bpdu")
 
 

@@ -138,18 +138,18 @@ def test_unbuilt_packet_matches_by_its_given_fields():
 @pytest.mark.parametrize(
     ("layer", "name", "hint"),
     [
-        (TCP, "dst_prot", "did you mean dst_port?"),
-        (TCP, "sport", "did you mean src_port?"),
-        (TCP, "Flags", "did you mean flags?"),
-        (IPv4, "tos", "it has version, ihl, dscp"),
-        (ICMP, "sequence", "did you mean sequence_number?"),
-        (UDP, "zzz", "it has src_port, dst_port, length, checksum, payload"),
+        (TCP, "dst_prot", "Did you mean dst_port?"),
+        (TCP, "sport", "Did you mean src_port?"),
+        (TCP, "Flags", "Did you mean flags?"),
+        (IPv4, "tos", "Its fields are version, ihl, dscp"),
+        (ICMP, "sequence", "Did you mean sequence_number?"),
+        (UDP, "zzz", "Its fields are src_port, dst_port, length, checksum, payload"),
     ],
 )
 def test_where_unknown_field_error_suggests_a_name(layer, name, hint):
     with pytest.raises(TypeError) as error_info:
         layer.where(**{name: 1})
-    assert str(error_info.value).startswith(f"{layer.__name__} has no field {name!r}; {hint}")
+    assert str(error_info.value).startswith(f"{layer.__name__} has no field {name!r}. {hint}")
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,13 @@ def test_parts_behind_the_headers_are_joined_as_payload(layers, payload):
 def test_payload_of_wrong_type_raises(wrong):
     with pytest.raises(PacketError) as error_info:
         build(up(), UDP(), wrong)
-    assert str(error_info.value) == "the payload is not bytes. Give bytes, or an object that has __bytes__"
+    assert str(error_info.value) == "the payload is not bytes. Give bytes, or an object that has __bytes__."
 
 
 @pytest.mark.parametrize("wrong", [5, 20, "text", None, [69, 0]])
 @pytest.mark.parametrize("use", [parse, findings, checksums, summary, listing, hexdump])
 def test_input_of_wrong_type_raises(use, wrong):
-    with pytest.raises(ValueError, match=r"^not bytes. Give bytes, or an object that has __bytes__$"):
+    with pytest.raises(ValueError, match=r"^not bytes\. Give bytes, or an object that has __bytes__\.$"):
         use(wrong)
 
 
@@ -66,9 +66,9 @@ def test_parse_accepts_objects_with_bytes():
     assert hexdump(packet) == hexdump(bytes(packet))
 
 
-NO_IP = "a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first"
-MIDDLE = "a header follows bytes. Give the headers first, then the payload"
-LAST = ": no header can follow TCP. Give what it carries as bytes"
+NO_IP = "a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first."
+MIDDLE = "a header follows bytes. Give the headers first, then the payload."
+LAST = ": no header can follow TCP. Give what it carries as bytes."
 
 
 @pytest.mark.parametrize(

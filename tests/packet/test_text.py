@@ -277,7 +277,7 @@ def test_summary_of_other_bytes_does_not_raise(data, line):
 
 def test_summary_of_packet_that_cannot_be_built_does_not_raise():
     assert summary(Packet.of(up(), b"payload")) == (
-        "not an IP packet: IPv4.protocol is None: no header follows that implies it. Give protocol=…"
+        "not an IP packet: IPv4.protocol is None: no header follows that implies it. Give `protocol`."
     )
 
 

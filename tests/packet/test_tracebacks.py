@@ -4,10 +4,10 @@ import pytest
 
 MISTAKES = {
     "TCP(dst_port=70000)": "MalformedError: TCP.dst_port is 70000",
-    "TCP(dport=80)": "TypeError: TCP has no field 'dport'; did you mean dst_port?",
+    "TCP(dport=80)": "TypeError: TCP has no field 'dport'. Did you mean dst_port?",
     "TCP().replace(seq=-1)": "MalformedError: TCP.seq is -1",
     "TCP.where(dst_port=70000)": "MalformedError: TCP.dst_port is 70000",
-    "TCP.where(dport=80)": "TypeError: TCP has no field 'dport'; did you mean dst_port?",
+    "TCP.where(dport=80)": "TypeError: TCP has no field 'dport'. Did you mean dst_port?",
     "TCP(options=[tcp_options.MSS(70000)])": "MalformedError: TCP.options is *",
     "IPv4(src='10.0.0.1', dst='10.0.0.300')": "MalformedError: IPv4.dst is '10.0.0.300'",
     "IGMP.query('224.1.1.1', sources=['nobody'])": "MalformedError: address is 'nobody'",

@@ -66,7 +66,7 @@ def test_truncated_header_of_wrong_class_raises(layer):
     with pytest.raises(MalformedError) as error_info:
         TruncatedHeader(layer, b"")
     assert str(error_info.value) == (
-        f"TruncatedHeader.layer is {layer!r}: not a header class. Give one with fixed fields, as TCP"
+        f"TruncatedHeader.layer is {layer!r}: not a header class. Give one with fixed fields, as TCP."
     )
 
 

@@ -63,7 +63,7 @@ def test_assert_headers_equal_explains_computed_fields(lines):
         ('assert b"short" == b"shirt"', "At index 2 diff"),
         ("assert [1, 2] == [1, 3]", "At index 1 diff"),
         ("assert IP == TCP()", "assert IPv4("),
-        ("assert parse(ONE) == ONE", "one side is a packet, the other is bytes; compare bytes(packet)"),
+        ("assert parse(ONE) == ONE", "one side is a packet, the other is bytes. Compare bytes(packet)."),
         ("assert parse(ONE) != parse(ONE)", "all fields are equal"),
         ("assert parse(ONE) in {1: 2}", "assert Packet("),
         ("assert 1 in [parse(ONE)]", "assert 1 in ["),
@@ -91,7 +91,7 @@ def test_assert_bytes_equal_does_not_import_tunlab_packet(lines):
 def test_assert_packet_equal_to_bytes_suggests_comparing_bytes(lines, statement):
     shown = lines(statement, "-vv")
     assert shown[0] == "assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
-    assert shown[1] == "one side is a packet, the other is bytes; compare bytes(packet)"
+    assert shown[1] == "one side is a packet, the other is bytes. Compare bytes(packet)."
     assert shown[2] == "TCP.flags: left ACK, right SYN"
 
 

@@ -144,7 +144,7 @@ FAILURES = {
     "no_quiet": ("ping(tun, 1, 2); tun.expect_silence()", ["wanted no packet, but 2 arrived:", "1. ", "2. "]),
     "no_fence": (
         "tun.device.down(); tun.expect_silence()",
-        ["fence tun0: the link is down (ENETDOWN); call tun.device.up(), or avoid the fence by a timeout: timeout=0.1"],
+        ["fence tun0: the link is down (ENETDOWN). Call tun.device.up(), or avoid the fence by a timeout: `timeout"],
     ),
     "too_few": ("ping(tun, 1); tun.capture(2)", ["s for 2 packets", "1 packet arrived:", "id 1, seq 1"]),
     "nothing_to_read": ("tun.read()", ["s for any packet", "no packet arrived"]),

@@ -65,7 +65,7 @@ class TestFixtures:
                 assert " user " in status and " group " in status
 
             def test_tap_is_refused(make_tun):
-                with pytest.raises(OSError, match="has no option mode .*; use TunDevice.create"):
+                with pytest.raises(OSError, match="has no option mode .* Use TunDevice.create"):
                     make_tun(mode="tap")
             """
         )
@@ -119,7 +119,7 @@ class TestFixtures:
     @pytest.mark.parametrize(
         ("marker", "sentence"),
         [
-            ("adress='10.1.2.1/24'", "*has no setting 'adress'; did you mean address[?]*"),
+            ("adress='10.1.2.1/24'", "*has no setting 'adress'. Did you mean address[?]*"),
             ("'10.1.2.1/24'", "*takes keyword arguments only*address=*"),
             ("address='10.1.2.256/24'", "*10.1.2.256/24*"),
             ("ifname='sixteen-letters-'", "*15*"),

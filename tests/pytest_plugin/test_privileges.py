@@ -11,7 +11,7 @@ class TestMissingPrivileges:
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\ndef test_z(): pass\n")
         result = run(*parallel, prefix=without_capabilities)
         result.assert_outcomes(passed=1, errors=2)
-        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests"])
+        result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests."])
         assert is_one_sentence(result, "tunlab: create a network namespace")
 
     def test_skip_unprivileged_option_skips_with_the_reason(self, pytester, run, without_capabilities):

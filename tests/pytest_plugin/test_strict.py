@@ -165,7 +165,7 @@ def test_strict_tun_with_deleted_device_fails_for_arrived_packets(run):
     [
         ("strict='yes'", "", "*strict='yes' is invalid. Give True or False.*"),
         ("", "tunlab_strict = perhaps", "*tunlab_strict in the pytest configuration is invalid. Give true or false.*"),
-        ("strikt=True", "", "*has no setting 'strikt'; did you mean strict[?]*"),
+        ("strikt=True", "", "*has no setting 'strikt'. Did you mean strict[?]*"),
     ],
 )
 def test_strict_invalid_setting_fails_with_one_sentence(run, marker, ini, sentence):

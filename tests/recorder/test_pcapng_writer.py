@@ -237,7 +237,7 @@ def test_undecodable_text_is_escaped():
         ({"time_ns": 0.5}, "time_ns", "an integer"),
         ({"wire_length": 32}, "original_packet_length", "from 33"),
         ({"wire_length": 1 << 32}, "original_packet_length", f"to {2**32 - 1}"),
-        ({"direction": "inbound"}, "direction", 'it must be "in", "out" or None'),
+        ({"direction": "inbound"}, "direction", 'not a direction. Give "in", "out" or None.'),
         ({"dropped": -1}, "dropped", "from 0"),
         ({"comment": "x" * 65_536}, "option_length", "to 65535. Shorten the text"),
         ({"data": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144. Set a snaplen"),
@@ -258,7 +258,7 @@ def test_write_before_add_interface_raises():
     writer = PcapngWriter(io.BytesIO())
     with pytest.raises(MalformedError) as caught:
         writer.write(0, DATAGRAM, time_ns=NOW)
-    assert "add an interface first" in str(caught.value)
+    assert "Call add_interface first." in str(caught.value)
 
 
 def test_largest_packet_is_read_by_tshark(tmp_path):

@@ -112,7 +112,7 @@ def test_graph_as_dot_is_accepted_by_graphviz(file):
 
 
 def test_graph_in_unknown_format_raises_value_error():
-    with pytest.raises(ValueError, match="'png' is not a drawing format; choose text, mermaid, dot or svg"):
+    with pytest.raises(ValueError, match=r"'png' is not a drawing format\. Choose text, mermaid, dot or svg"):
         graph(plan_of(CAMPUS), "png")
 
 

@@ -60,10 +60,10 @@ def test_expect_counters_exception_in_block_propagates(tun):
 @pytest.mark.parametrize(
     ("name", "suggestion"),
     [
-        ("IpExt__InCsumError", "did you mean IpExt__InCsumErrors"),
-        ("IpExt__InHdrErrors", "did you mean Ip__InHdrErrors"),
-        ("ip__inhdrerrors", "did you mean Ip__InHdrErrors"),
-        ("InEchos", "did you mean Icmp__InEchos"),
+        ("IpExt__InCsumError", "Did you mean IpExt__InCsumErrors"),
+        ("IpExt__InHdrErrors", "Did you mean Ip__InHdrErrors"),
+        ("ip__inhdrerrors", "Did you mean Ip__InHdrErrors"),
+        ("InEchos", "Did you mean Icmp__InEchos"),
         ("Qqq__Zzz", "write Ip__InHdrErrors"),
     ],
 )

@@ -133,8 +133,8 @@ class TestLatePacket:
         error = caught.value
         assert error.late_by > 0
         text = str(error)
-        assert f"\na matching packet arrived {error.late_by * 1000:.3g} ms after the timeout of 50 ms; " in text
-        assert "raise the timeout or find the delay" in text
+        assert f"\na matching packet arrived {error.late_by * 1000:.3g} ms after the timeout of 50 ms. " in text
+        assert "Raise the timeout or find the delay." in text
         assert error.seen == ()
 
     def test_expect_match_after_timeout_stays_unread(self, tun, too_late):
@@ -199,8 +199,8 @@ def test_expect_other_packet_after_timeout_is_counted_in_error(tun, too_late):
 )  # fmt: skip
 def test_tun_methods_invalid_timeout_raises(tun, wait):
     for wrong in (-1, float("nan"), float("inf"), -float("inf")):
-        with pytest.raises(ValueError, match=r"=-?(1|nan|inf) is not a finite time; give 0 or more seconds"):
+        with pytest.raises(ValueError, match=r"=-?(1|nan|inf) is not a finite time\. Give 0 or more seconds"):
             wait(tun, wrong)
     for wrong in ("1", True, b"1"):
-        with pytest.raises(TypeError, match="is not a number; give seconds, as "):
+        with pytest.raises(TypeError, match=r"is not a number\. Give seconds, as "):
             wait(tun, wrong)

@@ -100,12 +100,12 @@ def test_link_local_destination_uses_the_device(make_tun, scope):
 
 
 def test_scope_of_another_interface_raises(make_tun):
-    with pytest.raises(KernelError, match=r"the scope of fe80::9%eth0 is not tun0 .EINVAL.; give the address without"):
+    with pytest.raises(KernelError, match=r"the scope of fe80::9%eth0 is not tun0 .EINVAL.\. Give the address without"):
         make_tun("fd00::1/64").ping("fe80::9%eth0")
 
 
 def test_ipv6_destination_on_ipv4_tun_raises(make_tun):
-    with pytest.raises(KernelError, match=r"ping fd00::9: .*; "):
+    with pytest.raises(KernelError, match=r"ping fd00::9: .*\. "):
         make_tun().ping("fd00::9")
 
 
@@ -137,7 +137,7 @@ class TestFence:
     def test_fence_without_echo_replies_names_the_sysctl(self, make_tun):
         tun = make_tun("fd00::1/64", timeout=0.05)
         tun.netns.set_sysctl("net.ipv6.icmp.echo_ignore_all", 1)
-        with pytest.raises(KernelError, match=r"net\.ipv6\.icmp\.echo_ignore_all is on.*; set it to 0, or avoid"):
+        with pytest.raises(KernelError, match=r"net\.ipv6\.icmp\.echo_ignore_all is on.*\. Set it to 0, or avoid"):
             tun.fence()
 
     def test_fence_after_removal_of_the_address_names_it(self, make_tun):
@@ -147,7 +147,7 @@ class TestFence:
             tun.fence()
 
     def test_fence_with_one_address_names_a_larger_network(self, make_tun):
-        with pytest.raises(KernelError, match=r"fd00::1/128 has only one address .*; give the Tun a network of two"):
+        with pytest.raises(KernelError, match=r"fd00::1/128 has only one address .*\. Give the Tun a network of two"):
             make_tun("fd00::1/128").fence()
 
     def test_fence_does_not_return_its_own_reply_from_a_full_capture(self, make_tun):

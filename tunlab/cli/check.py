@@ -34,7 +34,7 @@ def check_command(files: tuple[str, ...], schema_only: bool) -> None:
         click.echo(schema_text(), nl=False)
         return
     if not files:
-        raise click.UsageError("no lab file given; write tunlab check FILE")
+        raise click.UsageError("no lab file given. Write `tunlab check FILE`.")
     problems: list[Problem] = []
     for name in files:
         try:

@@ -36,7 +36,7 @@ def demo_command() -> None:
         )
         received = _ping_by_program(tun) if shutil.which("ping") else _ping_by_socket(tun)
     if not received:
-        click.echo("tunlab: the reply did not arrive; run tunlab doctor to see what is missing", err=True)
+        click.echo("tunlab: the reply did not arrive. Run `tunlab doctor` to see what is missing.", err=True)
         raise click.exceptions.Exit(1)
     click.echo("\nNext: `tunlab up` for a lab to work in, or `def test_ping(tun):` in pytest.")
 

@@ -59,5 +59,5 @@ def _engine() -> Probe:
     except ImportError:
         return Probe(name, ok=False, detail="the Docker SDK is not installed", remedy="pip install docker")
     except EngineError as error:
-        remedy = f"{error.remedy}; only tunlab test, --tunlab-workers and labs with containers need it"
+        remedy = f"{error.remedy}. Only tunlab test, --tunlab-workers and labs with containers need it"
         return Probe(name, ok=False, detail=error.problem, remedy=remedy)

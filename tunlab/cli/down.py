@@ -28,7 +28,7 @@ def down_command(name: str | None, everything: bool) -> None:
     from tunlab.lab.persistent.lab import PersistentLab
 
     if everything and name:
-        raise click.UsageError("--all removes every lab; omit LAB")
+        raise click.UsageError("--all removes every lab. Omit LAB.")
     if name:
         labs = [PersistentLab(name)]
     else:
@@ -37,10 +37,10 @@ def down_command(name: str | None, everything: bool) -> None:
             if everything:
                 click.echo("no lab exists", err=True)
                 return
-            raise LabError("", "no lab exists; there is nothing to remove")
+            raise LabError("", "no lab exists, so there is nothing to remove")
         if len(labs) > 1 and not everything:
             names = ", ".join(lab.name for lab in labs)
-            remedy = f"name one of them, for example tunlab down {labs[0].name}, or give --all"
+            remedy = f"name one of them, for example `tunlab down {labs[0].name}`, or give --all"
             raise LabError("", f"{len(labs)} labs exist: {names}", remedy=remedy)
     failed: TunlabError | None = None
     for lab in labs:

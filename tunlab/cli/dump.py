@@ -33,7 +33,7 @@ class _DumpCommand(click.Command):
         separator = args.index("--") if "--" in args else len(args)
         ctx.obj = tuple(args[separator + 1 :])
         if separator == len(args) - 1:
-            raise click.UsageError("no command after --; write tunlab dump LAB -- COMMAND", ctx)
+            raise click.UsageError("no command after --. Write `tunlab dump LAB -- COMMAND`.", ctx)
         return super().parse_args(ctx, args[:separator])
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
@@ -106,7 +106,7 @@ def dump_command(
     from tunlab.lab.persistent.down_watcher import DownWatcher
 
     if as_json and oneline:
-        raise click.UsageError("--json and --oneline exclude each other; give one of them")
+        raise click.UsageError("--json and --oneline exclude each other. Give one of them.")
     packet_filter = PacketFilter(everything, protocol, address, src, dst, port)
     lab, node = resolve(target, prefix="tunlab dump")
     with ExitStack() as stack:

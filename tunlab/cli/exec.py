@@ -37,7 +37,7 @@ def exec_command(target: str, command: tuple[str, ...]) -> None:
     if command[0] == "--":
         command = command[1:]
     if not command:
-        raise click.UsageError("no command given; write tunlab exec LAB -- COMMAND")
+        raise click.UsageError("no command given. Write `tunlab exec LAB -- COMMAND`.")
     lab, node = resolve(target)
     replace_process(lab, node, command)
 

@@ -36,7 +36,7 @@ def graph_command(source: str, mermaid: bool, dot: bool, svg: bool, file: Path |
     given: dict[Form, bool] = {"mermaid": mermaid, "dot": dot, "svg": svg}
     forms = [form for form, chosen in given.items() if chosen]
     if len(forms) > 1:
-        raise click.UsageError(f"{' and '.join(f'--{each}' for each in forms)} exclude each other; give one of them")
+        raise click.UsageError(f"{' and '.join(f'--{each}' for each in forms)} exclude each other. Give one of them.")
     if forms:
         form = forms[0]
     else:

@@ -7,7 +7,7 @@ import re
 from tunlab.errors import PacketError
 
 _OFFSET = re.compile(r"(0x)?[0-9a-fA-F]+:")
-_HINT = "give two hexadecimal digits per byte, for example 45 00 00 1c"
+_HINT = "Give two hexadecimal digits per byte, for example 45 00 00 1c."
 
 
 def looks_hexadecimal(text: str) -> bool:
@@ -28,7 +28,7 @@ def parse_hex(text: str, source: str = "the text") -> bytes:
     digits = "".join(word.removeprefix("0x") for word in text.split() if not _OFFSET.fullmatch(word))
     wrong = re.search(r"[^0-9a-fA-F]", digits)
     if wrong:
-        raise PacketError(f"{source} is not hexadecimal: {wrong[0]!r} is not a digit; {_HINT}")
+        raise PacketError(f"{source} is not hexadecimal: {wrong[0]!r} is not a digit. {_HINT}")
     if len(digits) % 2:
-        raise PacketError(f"{source} has an odd number of hexadecimal digits, {len(digits)}; {_HINT}")
+        raise PacketError(f"{source} has an odd number of hexadecimal digits, {len(digits)}. {_HINT}")
     return bytes.fromhex(digits)

@@ -55,7 +55,7 @@ def inject_command(source: str, target: str, ifname: str, to_reader: bool, as_is
     if not tuns or ifname not in ("", *tuns):
         problem = f"node {node} of lab {lab.name!r} has no TUN {ifname}".rstrip()
         raise LabError(
-            lab.name, problem, remedy=f"its TUNs are: {', '.join(tuns)}" if tuns else "choose a node with a TUN"
+            lab.name, problem, remedy=f"its TUNs are {', '.join(tuns)}" if tuns else "choose a node with a TUN"
         )
     answers = inject(lab, packets, node=node, ifname=ifname, to_reader=to_reader)
     for packet in packets:
@@ -76,7 +76,7 @@ def _check_ip(packets: list[bytes]) -> None:
             parse(packet)
         except PacketError as error:
             name = f"packet {number} of {len(packets)}" if len(packets) > 1 else "the input"
-            raise PacketError(f"{name} is not an IP packet: {error}; give --as-is to inject it anyway") from None
+            raise PacketError(f"{name} is not an IP packet: {error}. Give --as-is to inject it anyway.") from None
 
 
 def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
@@ -103,7 +103,7 @@ def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:
         return _read_recording(source, source)
     if not all(packets) or not packets:
         name = "standard input" if source == "-" else repr(source)
-        raise PacketError(f"{name} has no bytes; give a packet in hexadecimal, a pcapng file, or - for standard input")
+        raise PacketError(f"{name} has no bytes. Give a packet in hexadecimal, a pcapng file, or - for standard input.")
     return packets, None
 
 
@@ -124,7 +124,7 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
         elif record.wire_length > len(record.data):
             raise PacketError(
                 f"packet {number} of {file} was truncated in the capture: the file has {len(record.data)} of its"
-                f" {record.wire_length} bytes; capture without a snapshot length"
+                f" {record.wire_length} bytes. Capture without a snapshot length."
             )
         else:
             found.append(packet)
@@ -135,7 +135,7 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
         problem = (
             f"none of the {count} packets in {file} is IP (link type {links})" if count else f"{file} has no packets"
         )
-        raise PacketError(f"{problem}; give a recording with IP packets")
+        raise PacketError(f"{problem}. Give a recording with IP packets.")
     if skipped:
         verb = "is" if count == 1 else "are"
         click.echo(

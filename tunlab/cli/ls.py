@@ -35,7 +35,7 @@ def ls_command(as_json: bool) -> None:
         click.echo(msgspec.json.encode(statuses))
         return
     if not statuses:
-        click.echo("no lab is up; tunlab up creates one", err=True)
+        click.echo("no lab is up. `tunlab up` creates one.", err=True)
         return
     rows = [("LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES"), *map(_row, statuses)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -125,7 +125,7 @@ def parse_protocol(text: str) -> Protocol:
     if text.isascii() and text.isdecimal() and int(text) < 256:
         return int(text)
     known = ", ".join(sorted(protocols))
-    raise ValueError(f"{text!r} is not a protocol; give {known} or a number from 0 to 255")
+    raise ValueError(f"{text!r} is not a protocol. Give {known} or a number from 0 to 255.")
 
 
 def parse_network(text: str) -> IPNetwork:
@@ -142,6 +142,6 @@ def parse_network(text: str) -> IPNetwork:
         network = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            f"{text!r} is not an IP address or network; give one like 10.1.2.3, 10.1.2.0/24 or fd00::1"
+            f"{text!r} is not an IP address or network. Give one like 10.1.2.3, 10.1.2.0/24 or fd00::1."
         ) from None
-    raise ValueError(f"{text!r} has host bits set; did you mean {network}?")
+    raise ValueError(f"{text!r} has host bits set. Did you mean {network}?")

@@ -15,7 +15,7 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
         return str(IPv4Address(value))
     except AddressValueError:
-        raise click.BadParameter(f"{value!r} is not an IPv4 address; give one like 10.1.2.2", ctx, parameter) from None
+        raise click.BadParameter(f"{value!r} is not an IPv4 address. Give one like 10.1.2.2.", ctx, parameter) from None
 
 
 @click.command("ping", short_help="Send ICMP echo requests from a lab.")
@@ -84,11 +84,11 @@ def ping_command(address: str, target: str, count: int, timeout: float, payload:
                 click.echo(f"no reply from {address} within {timeout:g} s: icmp_seq={sequence_number}")
     if answered < count:
         remedy = (
-            f"no program has {tun} open; start the one that should answer"
+            f"Start the program that should answer, because none has {tun} open."
             if device is not None
-            else f"tunlab dump {lab.name if tun else f'{lab.name}/{node}'} shows the requests"
+            else f"`tunlab dump {lab.name if tun else f'{lab.name}/{node}'}` shows the requests."
         )
-        click.echo(f"tunlab: {answered} of {count} echo requests were answered; {remedy}", err=True)
+        click.echo(f"tunlab: {answered} of {count} echo requests were answered. {remedy}", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -53,9 +53,9 @@ def ping_all_command(name: str | None, as_json: bool) -> None:
     wrong = [(a, b) for (a, b), wanted in expected.items() if bool(reached.get((a, b))) != wanted]
     if wrong:
         pairs_text = ", ".join(f"{a} → {b}" for a, b in wrong[:3]) + (" …" if len(wrong) > 3 else "")
-        remedy = f"see what arrives there: tunlab dump {lab.name}/{wrong[0][1]}"
+        remedy = f"See what arrives there: `tunlab dump {lab.name}/{wrong[0][1]}`."
         click.echo(
-            f"tunlab: {len(wrong)} of {len(expected)} results differ from the topology: {pairs_text}; {remedy}",
+            f"tunlab: {len(wrong)} of {len(expected)} results differ from the topology: {pairs_text}. {remedy}",
             err=True,
         )
         raise click.exceptions.Exit(1)

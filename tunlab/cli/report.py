@@ -50,7 +50,7 @@ def report_command(
 
     to_stdout = output is not None and str(output) == "-"
     if to_stdout and browse:
-        raise click.UsageError("--open needs a file; omit -o -")
+        raise click.UsageError("--open needs a file. Omit -o -.")
     recording = _read(file)
     _check_source(recording, file)
     target = output if output is not None else file.with_suffix(".html")
@@ -197,5 +197,5 @@ def _browse(target: Path) -> None:
 
     address = target.resolve().as_uri()
     if not webbrowser.open(address):
-        click.echo(f"tunlab: no browser found; open this page: {address}", err=True)
+        click.echo(f"tunlab: no browser found. Open this page: {address}", err=True)
         raise click.exceptions.Exit(1)

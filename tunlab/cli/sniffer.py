@@ -57,7 +57,7 @@ class Sniffer(Closeable):
     def gone_error(self) -> LabError:
         """Return the error for an interface that is down or was deleted."""
         problem = f"{self.ifname} of {self._node} is down or was deleted"
-        return LabError(self._node, problem, remedy="tunlab ls lists the labs that are up")
+        return LabError(self._node, problem, remedy="`tunlab ls` lists the labs that are up")
 
     def close(self) -> None:
         """Close the socket."""

@@ -139,7 +139,7 @@ class LabContainers:
         except NotFoundError:
             running = sorted(each["Names"][0].lstrip("/") for each in self._engine.api.containers())
             problem = f"there is no container {name!r}"
-            remedy = f"running containers: {', '.join(running) or 'none'}"
+            remedy = f"running containers are {', '.join(running) or 'none'}"
             raise EngineError(problem, engine=self._engine.name, remedy=remedy) from None
         return Container(self._engine, found["Id"], name)
 

@@ -20,7 +20,7 @@ CAPABILITIES = {"CAP_KILL": 5, "CAP_NET_ADMIN": 12, "CAP_NET_RAW": 13, "CAP_SYS_
 
 _AS_ROOT = "run as root, "
 _CONTAINER = f"in a container with --cap-add NET_ADMIN --cap-add SYS_ADMIN --cap-add NET_RAW --device {TUN_DEVICE_NODE}"
-PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: python -m tunlab.kernel.namespace.userns PROGRAM"
+PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: `python -m tunlab.kernel.namespace.userns PROGRAM`"
 ROOT_REMEDY = f"{_AS_ROOT}or {_CONTAINER}"
 """Advice for operations that a user namespace does not allow: entering and pinning namespaces of the machine itself."""
 
@@ -99,7 +99,8 @@ def kernel_error(
         else:
             reason = f"{needs} is missing"
             if os.geteuid() == 0:
-                grant = "you are root without it; run " + grant.removeprefix(_AS_ROOT).removeprefix("or ")
+                reason = f"you are root, but {needs} is missing"
+                grant = "run " + grant.removeprefix(_AS_ROOT).removeprefix("or ")
         return PrivilegeError(code, operation, missing=needs, reason=reason, remedy=grant, netns=netns, ifname=ifname)
     reason = reason or error.strerror or str(error)
     return KernelError(code, operation, reason=reason, netns=netns, ifname=ifname)

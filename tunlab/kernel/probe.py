@@ -168,10 +168,9 @@ def _attempt(name: str, attempt: Callable[[], object], *, needed: bool = False, 
 
 
 def _failure(name: str, error: TunlabError, *, needed: bool, module: str = "") -> Probe:
-    remedy = error.remedy if isinstance(error, KernelError) else ""
+    detail, remedy = (error.problem, error.remedy) if isinstance(error, KernelError) else (str(error), "")
     if not remedy and module:
-        remedy = f"load the kernel module: modprobe {module}"
-    detail = str(error).removesuffix(f"; {remedy}")
+        remedy = f"load the kernel module: `modprobe {module}`"
     return Probe(name, ok=False, detail=detail, remedy=remedy, needed=needed)
 
 

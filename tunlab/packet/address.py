@@ -76,10 +76,10 @@ def ipv4_address(address: object) -> str:
         try:
             IPv4Address(text)
         except AddressValueError as error:
-            rule = f"not an IPv4 address ({error}). Write four numbers from 0 to 255, as 10.1.2.1"
+            rule = f"not an IPv4 address ({error}). Write four numbers from 0 to 255, as 10.1.2.1."
             raise MalformedError(layer="address", field="", value=address, rule=rule) from None
         return text
-    rule = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address"
+    rule = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address."
     raise MalformedError(layer="address", field="", value=address, rule=rule)
 
 
@@ -117,11 +117,11 @@ def ipv6_address(address: object) -> str:
         try:
             given = IPv6Address(str.__str__(address)) if isinstance(address, str) else address
         except AddressValueError as error:
-            rule = f"not an IPv6 address ({error}). Write it as fd00::1"
+            rule = f"not an IPv6 address ({error}). Write it as fd00::1."
             raise MalformedError(layer="address", field="", value=address, rule=rule) from None
         if given.scope_id is None:
             return ipv6_text(given.packed)
-    rule = "not an IPv6 address. Give text as 'fd00::1' (without a scope) or an ipaddress.IPv6Address"
+    rule = "not an IPv6 address. Give text as 'fd00::1' (without a scope) or an ipaddress.IPv6Address."
     raise MalformedError(layer="address", field="", value=address, rule=rule)
 
 
@@ -153,5 +153,5 @@ def mac_address(address: object) -> str:
         found = _MAC.fullmatch(str.__str__(address))
         if found:
             return ":".join(part.lower().zfill(2) for part in found.groups())
-    rule = "not a MAC address. Give text as '02:00:00:00:00:01' or six bytes"
+    rule = "not a MAC address. Give text as '02:00:00:00:00:01' or six bytes."
     raise MalformedError(layer="address", field="", value=address, rule=rule)

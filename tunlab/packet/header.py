@@ -126,7 +126,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             if value is None and derived:
                 continue
             if value is UNSET:
-                rule = "required. Give it as text, as '10.1.2.1', 'fd00::1' or '02:00:00:00:00:01'"
+                rule = "required. Give it as text, as '10.1.2.1', 'fd00::1' or '02:00:00:00:00:01'."
                 raise MalformedError(layer=type(self).__name__, field=field, value=None, rule=rule)
             held = self.coerce(field, value)
             if held is not value:

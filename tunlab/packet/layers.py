@@ -90,7 +90,7 @@ def first_header(data: bytes, link_type: int | None = None) -> Reader:
             first = LINK_TYPES[link_type]
         except KeyError:
             known = ", ".join(map(str, sorted(LINK_TYPES)))
-            raise PacketError(f"link type {link_type} is not known. Give one of {known}") from None
+            raise PacketError(f"link type {link_type} is not known. Give one of {known}.") from None
         if first is not None:
             return first
     return IP_VERSIONS.get(data[0] >> 4 if data else 4, IP_VERSIONS[4])

@@ -63,7 +63,7 @@ def has(flags: IntFlag) -> Any:
     A plain `flags=TCPFlag.SYN` is an exact match.
     """
     if not isinstance(flags, IntFlag):
-        raise TypeError(f"has() takes flags, as has(TCPFlag.SYN); got {flags!r}")
+        raise TypeError(f"has() got {flags!r}, which is not flags. Give flags, as has(TCPFlag.SYN).")
     return Has(flags)
 
 
@@ -167,8 +167,8 @@ def unknown_field(layer: str, names: Iterable[str], known: Sequence[str]) -> Typ
     if name is None:
         return None
     close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-    return TypeError(f"{layer} has no field {name!r}; {hint}")
+    hint = f"Did you mean {close[0]}?" if close else f"Its fields are {', '.join(known)}."
+    return TypeError(f"{layer} has no field {name!r}. {hint}")
 
 
 def _wanted(layer: type[Any], name: str, value: object) -> object:

@@ -95,7 +95,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         """
         headers = tuple([part for part in parts if isinstance(part, Header)])
         if any(isinstance(part, Header) for part in parts[len(headers) :]):
-            raise PacketError("a header follows bytes. Give the headers first, then the payload")
+            raise PacketError("a header follows bytes. Give the headers first, then the payload.")
         check_headers(headers)
         try:
             return cls(headers, b"".join([to_bytes(part) for part in parts[len(headers) :]]))
@@ -215,12 +215,12 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
 def check_headers(headers: tuple[Header, ...]) -> None:
     """Raise PacketError if the headers are not in the order of a packet."""
     if not headers or not isinstance(headers[0], (Network, Link)):
-        raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first")
+        raise PacketError("a packet begins with an IP or link-layer header. Give IPv4(src=…, dst=…) first.")
     for header in headers[:-1]:
         if header.IS_LAST:
             names = ", ".join(type(each).__name__ for each in headers)
             name = type(header).__name__
-            raise PacketError(f"{names}: no header can follow {name}. Give what it carries as bytes")
+            raise PacketError(f"{names}: no header can follow {name}. Give what it carries as bytes.")
 
 
 def parse(

@@ -56,7 +56,7 @@ def next_header_of(layer: str, inner: Header | None, content: bytes) -> int:
         return NO_NEXT_HEADER
     number = number_of({**IP_PAYLOADS, **IPV6_EXTENSIONS}, inner)
     if number is None:
-        rule = "no header follows that implies it. Give next_header=…"
+        rule = "no header follows that implies it. Give `next_header`."
         raise MalformedError(layer=layer, field="next_header", value=None, rule=rule)
     return number
 
@@ -83,7 +83,7 @@ def ethertype_of(layer: str, inner: Header | None, content: bytes, field: str = 
     number = inner.ethertype(content) if isinstance(inner, Link) else None
     number = number_of(ETHERTYPES, inner) if number is None else number
     if number is None:
-        rule = f"no header follows that implies it. Give {field}=…"
+        rule = f"no header follows that implies it. Give `{field}`."
         raise MalformedError(layer=layer, field=field, value=None, rule=rule)
     return number
 

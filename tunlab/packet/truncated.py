@@ -36,7 +36,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     def _check(self) -> None:
         if not (isinstance(self.layer, type) and issubclass(self.layer, Header) and self.layer.LAYOUT):
-            rule = "not a header class. Give one with fixed fields, as TCP"
+            rule = "not a header class. Give one with fixed fields, as TCP."
             raise MalformedError(layer="TruncatedHeader", field="layer", value=self.layer, rule=rule)
         super()._check()
 

@@ -38,7 +38,7 @@ def check_width(layer: str, field: str, value: object, bits: int) -> int:
     """
     if isinstance(value, int) and 0 <= value < 1 << bits:
         return value
-    rule = f"the field has {bits} bits. Give a number from 0 to {(1 << bits) - 1}"
+    rule = f"the field has {bits} bits. Give a number from 0 to {(1 << bits) - 1}."
     raise MalformedError(layer=layer, field=field, value=value, rule=rule)
 
 
@@ -50,7 +50,7 @@ def to_bytes(value: object) -> bytes:
     """
     if isinstance(value, (bytes, bytearray, memoryview, SupportsBytes)):
         return bytes(value)
-    raise PacketError("not bytes. Give bytes, or an object that has __bytes__")
+    raise PacketError("not bytes. Give bytes, or an object that has __bytes__.")
 
 
 def flag_converter(kind: type[F]) -> Callable[[object], F]:
@@ -60,6 +60,6 @@ def flag_converter(kind: type[F]) -> Callable[[object], F]:
     def convert(value: object) -> F:
         if isinstance(value, int) and 0 <= value <= highest:
             return kind(value)
-        raise ValueError(f"not flags. Join members of {kind.__name__} by |, or give a number from 0 to {highest}")
+        raise ValueError(f"not flags. Join members of {kind.__name__} by |, or give a number from 0 to {highest}.")
 
     return convert

@@ -61,7 +61,7 @@ def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
             return diff_bytes(left, right, "payload", SIDES) if ours else None
         lines = diff(*both)
         if kinds == {True, False}:  # A packet and bytes are never equal, even if all fields are equal.
-            lines.insert(1, "one side is a packet, the other is bytes; compare bytes(packet)")
+            lines.insert(1, "one side is a packet, the other is bytes. Compare bytes(packet).")
         return lines
     if isinstance(left, packets.Header) and type(left) is type(right):
         return diff(left, right)

@@ -101,7 +101,7 @@ def check_worker_count_options(option: str) -> None:
 def check_incompatible_options(config: pytest.Config) -> None:
     """Raise UsageError if pytest-xdist is not loaded or --pdb is given."""
     if not config.pluginmanager.hasplugin("xdist"):
-        remedy = "Install it (pip install pytest-xdist), and remove -p no:xdist"
+        remedy = "Install it (pip install pytest-xdist), and remove -p no:xdist."
         raise pytest.UsageError(f"--tunlab-workers needs pytest-xdist. {remedy}")
     if config.getoption("usepdb", False):
-        raise pytest.UsageError("--pdb does not work in a container. Run the test here, without --tunlab-workers")
+        raise pytest.UsageError("--pdb does not work in a container. Run the test here, without --tunlab-workers.")

@@ -30,14 +30,14 @@ def usage_error(message: str) -> NoReturn:
 
 def fail_or_skip(config: pytest.Config, error: KernelError) -> NoReturn:
     """Fail the test because a privilege is missing, or skip it with --tunlab-skip-unprivileged."""
-    text = f"tunlab: {error}"
+    text = f"tunlab: {error}".removesuffix(".") + "."
     if reason := config.stash.get(no_user_namespace, ""):
-        text += f" (a user namespace is not available either: {reason})"
+        text += f" A user namespace is not available either: {reason.removesuffix('.')}."
     if hasattr(config, "workerinput") and not config.getoption("tunlab_rootless"):
-        text += " (or run pytest-xdist's workers in user namespaces: --tunlab-rootless)"
+        text += " Or run pytest-xdist's workers in user namespaces: --tunlab-rootless."
     if config.getoption("tunlab_skip_unprivileged"):
         raise pytest.skip.Exception(text) from None
-    fail_without_traceback(f"{text}; --tunlab-skip-unprivileged skips such tests")
+    fail_without_traceback(f"{text} --tunlab-skip-unprivileged skips such tests.")
 
 
 def make_or_fail(make: Callable[..., T], **arguments: object) -> T:

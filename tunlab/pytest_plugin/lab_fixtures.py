@@ -55,7 +55,7 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
     if len(marker.args) > 1 or not isinstance(source, str | os.PathLike | None) or not (marker.args or marker.kwargs):
         usage_error(f"@pytest.mark.lab takes one lab file, ready lab or TOML text: {LAB_MARKER}")
     if source is not None and (unknown := [key for key in marker.kwargs if key != "name"]):
-        usage_error(f"@pytest.mark.lab has no setting {unknown[0]!r} besides a lab file; it has name")
+        usage_error(f"@pytest.mark.lab has no setting {unknown[0]!r} besides a lab file. Its one setting is name.")
     return make_or_fail(make_lab, source=source, **marker.kwargs)
 
 

@@ -30,8 +30,8 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
         for name, value in marker.kwargs.items():
             if name not in settings:
                 close = get_close_matches(name, settings, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(settings)}"
-                usage_error(f"@pytest.mark.tun has no setting {name!r}; {hint}")
+                hint = f"Did you mean {close[0]}?" if close else f"Its settings are {', '.join(settings)}."
+                usage_error(f"@pytest.mark.tun has no setting {name!r}. {hint}")
             _check("@pytest.mark.tun", name, value)
             settings[name] = {**settings[name], **value} if name == "sysctls" else value
     return settings

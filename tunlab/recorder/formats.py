@@ -46,7 +46,7 @@ ENTERPRISE_NUMBER = 32473
 _REMEDIES = {
     errno.ENOENT: "check the path, and that its directory exists",
     errno.EISDIR: "give a file, not a directory",
-    errno.ENOSPC: "free disk space; the packets written before can be read",
+    errno.ENOSPC: "free disk space. The packets written before can be read",
 }
 
 

@@ -104,10 +104,10 @@ class PcapngWriter:
         head = self._head(interface, time_ns)
         if direction not in DIRECTIONS:
             raise MalformedError(
-                layer="pcapng", field="direction", value=direction, rule='it must be "in", "out" or None'
+                layer="pcapng", field="direction", value=direction, rule='not a direction. Give "in", "out" or None.'
             )
         kept = bytes(data[: self._snaplens[interface] or len(data)])
-        head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint=". Set a snaplen")
+        head += _number("captured_packet_length", len(kept), "I", most=MAX_PACKET_SIZE, hint=". Set a snaplen.")
         head += _number("original_packet_length", len(data) if wire_length is None else wire_length, "I", len(data))
         # pcapng option epb_flags
         options = b"" if direction is None else _option(2, struct.pack("<I", DIRECTIONS.index(direction)))
@@ -127,7 +127,7 @@ class PcapngWriter:
     def _head(self, interface: int, time_ns: int) -> bytes:
         # The upper half of a time stamp comes first in both byte orders (section 4.3).
         stamp = _number("time_ns", time_ns)
-        hint = ". Give a number returned by add_interface"
+        hint = ". Give a number returned by add_interface."
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]
 
     def _put(self, kind: int, body: bytes, options: bytes, comment: str = "") -> None:
@@ -147,13 +147,14 @@ def _option(code: int, value: bytes | str) -> bytes:
     if isinstance(value, str):
         # Python represents undecodable bytes, as in a file name, by lone surrogates, which are escaped here.
         value = value.encode("utf-8", "backslashreplace")
-    length = _number("option_length", len(value), "H", hint=". Shorten the text")
+    length = _number("option_length", len(value), "H", hint=". Shorten the text.")
     return struct.pack("<H", code) + length + value + bytes(-len(value) % 4)
 
 
 def _number(field: str, value: int, form: str = "Q", least: int = 0, most: int | None = None, hint: str = "") -> bytes:
     most = (1 << 8 * struct.calcsize("<" + form)) - 1 if most is None else most
     if not isinstance(value, int) or not least <= value <= most:
-        rule = f"it must be an integer from {least} to {most}{hint}" if least <= most else "add an interface first"
+        no_interface = "the file has no interface. Call add_interface first."
+        rule = f"it must be an integer from {least} to {most}{hint}" if least <= most else no_interface
         raise MalformedError(layer="pcapng", field=field, value=value, rule=rule)
     return struct.pack("<" + form, value)

@@ -41,7 +41,8 @@ _PCAP_MAGICS = {
 }  # fmt: skip
 # struct formats of numeric options, by block type and option code
 _PACKET_OPTIONS = {PACKET: {2: "I"}, ENHANCED_PACKET: {2: "I", 4: "Q"}}
-_DAMAGED, _CONVERT = "the file is damaged", "Wireshark's editcap converts most files: editcap FILE NEW.pcapng"
+_DAMAGED = "The file is damaged: record or copy it again."
+_CONVERT = "Convert it with Wireshark: `editcap FILE NEW.pcapng`."
 
 
 def read_pcapng(source: str | os.PathLike[str] | Buffer | BinaryIO) -> Iterator[RecordedPacket]:
@@ -113,7 +114,7 @@ class _Reader:
 
     def _malformed(self, field: str, value: object, at: int, rule: str, advice: str = _DAMAGED) -> MalformedError:
         offset = self._start + at
-        return MalformedError(layer=self._layer, field=field, value=value, rule=f"{rule}; {advice}", offset=offset)
+        return MalformedError(layer=self._layer, field=field, value=value, rule=f"{rule}. {advice}", offset=offset)
 
     def _pcap(self, order: str, ticks: int) -> Iterator[RecordedPacket]:
         self._layer = "pcap"

@@ -65,7 +65,7 @@ def _counter_name(name: str, known: Mapping[str, int]) -> str:
     remedy = (
         f"did you mean {suggestion}?"
         if close
-        else "tun.counters lists all counters; write Ip__InHdrErrors for Ip.InHdrErrors"
+        else "choose one of tun.counters, and write Ip__InHdrErrors for Ip.InHdrErrors"
     )
     raise KernelError(
         errno.ENOENT, f"expect counter {name}", reason="this kernel has no counter of that name", remedy=remedy

@@ -49,9 +49,9 @@ def check_timeout(name: str, value: object) -> float:
     """
     __tracebackhide__ = True
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{name}={value!r} is not a number; give seconds, as {name}=0.5")
+        raise TypeError(f"{name}={value!r} is not a number. Give seconds, as `{name}=0.5`.")
     if not 0 <= value < math.inf:
-        raise ValueError(f"{name}={value!r} is not a finite time; give 0 or more seconds")
+        raise ValueError(f"{name}={value!r} is not a finite time. Give 0 or more seconds.")
     return value
 
 

@@ -33,13 +33,13 @@ class CombinedExpectation(Struct, frozen=True):
                 match &= each.where()
             elif isinstance(each, Header):
                 raise TypeError(
-                    f"{type(each).__name__}(…) is a header, not a condition; expect {type(each).__name__}.where(…)"
+                    f"{type(each).__name__}(…) is a header, not a condition. Expect {type(each).__name__}.where(…)."
                 )
             elif callable(each):
                 tests.append(each)
             else:
                 raise TypeError(
-                    f"{each!r} is not an expectation; give TCP.where(…), a header class or a function of a packet"
+                    f"{each!r} is not an expectation. Give TCP.where(…), a header class or a function of a packet."
                 )
         return cls(match, tuple(tests))
 

@@ -21,7 +21,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import counter_changes, read_counters
 from tunlab.packet import ICMP, ICMPType, ICMPv6, ICMPv6Type, IPv4, IPv6, Packet, build, parse, summary
 
-_REMEDY = "avoid the fence by a timeout: timeout=0.1"
+_REMEDY = "avoid the fence by a timeout: `timeout=0.1`"
 _IGNORE_ECHO = {4: "net.ipv4.icmp_echo_ignore_all", 6: "net.ipv6.icmp.echo_ignore_all"}
 _ECHO_COUNTERS = {4: ("Icmp.InEchos", "Icmp.OutEchoReps"), 6: ("Icmp6.InEchos", "Icmp6.OutEchoReplies")}
 
@@ -73,14 +73,14 @@ class Fence:
         self._write(data)
         changes = counter_changes(before, read_counters(self._netns))
         if "TcpExt.IPReversePathFilter" in changes:
-            cause = "reverse path filtering (net.ipv4.conf.*.rp_filter) drops the echo request"
+            cause, remedy = "reverse path filtering drops the echo request", "set net.ipv4.conf.*.rp_filter to 0"
         elif received not in changes:
-            cause = "the echo request does not reach ICMP; a firewall rule may drop it"
+            cause, remedy = "the echo request does not reach ICMP", "check firewall rules"
         elif replied not in changes:
-            cause = "the kernel receives the echo request but sends no reply; check firewall rules and routes"
+            cause, remedy = "the kernel receives the echo request but sends no reply", "check firewall rules and routes"
         else:
-            cause = "the kernel replies, but not on this device; check firewall rules, routes and queues"
-        return self.error(f"no reply in {waited:.1f} s: {cause}", errno.ETIMEDOUT)
+            cause, remedy = "the kernel replies, but not on this device", "check firewall rules, routes and queues"
+        return self.error(f"no reply in {waited:.1f} s: {cause}", errno.ETIMEDOUT, remedy)
 
     def is_reply(self, data: bytes, payload: bytes) -> bool:
         """Return True if the packet is the echo reply with this payload."""

@@ -87,7 +87,7 @@ class KernelEnd(Closeable):
                 return each
         name = f"IPv{version} address" if version else "address"
         reason = f"the Tun was made without {'one' if version else 'an address'}"
-        remedy = f"give one: address={'fd00::1/64' if version else '10.1.2.1/24'!r}"
+        remedy = f"give one, as address={'fd00::1/64' if version else '10.1.2.1/24'!r}"
         raise KernelError(errno.EADDRNOTAVAIL, f"get the {name} of {self.ifname}", reason=reason, remedy=remedy)
 
     @property

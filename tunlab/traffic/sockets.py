@@ -121,5 +121,5 @@ class _close_on_error:  # noqa: N801  # named like contextlib.closing
 def _check_port(port: int, operation: str) -> int:
     if isinstance(port, int) and 0 <= port <= 0xFFFF:
         return port
-    remedy = "give one from 0 to 65535; 0 lets the kernel choose"
+    remedy = "give 1 to 65535, or 0 to let the kernel choose"
     raise KernelError(errno.EINVAL, operation, reason=f"{port!r} is not a 16-bit number", remedy=remedy)

@@ -216,7 +216,7 @@ class Tun(KernelEnd):
         try:
             src, dst = self.peer, self.address
         except KernelError as error:
-            remedy = "give the Tun a network of two or more addresses, or avoid the fence by a timeout: timeout=0.1"
+            remedy = "give the Tun a network of two or more addresses, or avoid the fence by a timeout: `timeout=0.1`"
             operation = f"fence {self.ifname}"
             raise KernelError(
                 errno.EADDRNOTAVAIL, operation, reason=error.reason, remedy=remedy, ifname=self.ifname

@@ -41,7 +41,7 @@ class TestParseWorkerSpecs:
     @pytest.mark.parametrize(
         ("values", "message"),
         [
-            (["local*0"], "'0' is not a number of workers; write 'local*2'"),
+            (["local*0"], "'0' is not a number of workers. Write 'local*2'"),
             (["local*many"], "'many' is not a number"),
             (["*2"], "does not name an engine"),
             ([""], "does not name an engine"),
@@ -66,7 +66,7 @@ class TestCompat:
         ("worker", "message"),
         [
             (environment(python="3.10.4"), "has Python 3.10.4; workers need 3.11 or later"),
-            (environment(pytest=""), "has no pytest; install pytest==9.2.0 in it"),
+            (environment(pytest=""), "has no pytest. Install pytest==9.2.0 in it"),
             (environment(pytest_xdist=""), "has no pytest-xdist"),
             (environment(tunlab=""), "has no tunlab"),
             (environment(pytest="8.4.2"), "has pytest 8.4.2, but this machine has 9.2.0"),
@@ -86,7 +86,7 @@ class TestCompat:
 
     def test_workers_with_different_pythons_raise_engine_error(self):
         check_same_python([("a", environment(python="3.11.2")), ("b", environment(python="3.11.9"))])
-        with pytest.raises(EngineError, match=r"a has Python 3\.11\.2; b has Python 3\.12\.1; .*--dist each"):
+        with pytest.raises(EngineError, match=r"a has Python 3\.11\.2; b has Python 3\.12\.1\. .*--dist each"):
             check_same_python([("a", environment(python="3.11.2")), ("b", environment(python="3.12.1"))])
 
     def test_differences_report_another_python_release(self):
@@ -117,8 +117,8 @@ class TestCompat:
             raise error
         except type(error):
             found = startup_error(traceback.format_exc(), (), engine="local", image="mine")
-        remedy = "install what the run needs in the image mine, or name another image in --tunlab-image"
-        assert str(found) == f"local: a worker does not start: {message}; {remedy}"
+        remedy = "Install what the run needs in the image mine, or name another image in --tunlab-image."
+        assert str(found) == f"local: a worker does not start: {message}. {remedy}"
 
     def test_local_environment_has_the_version_of_pytest(self):
         assert local_environment({}).versions["pytest"] == pytest.__version__
@@ -138,7 +138,7 @@ class TestFileErrors:
     def test_file_deleted_while_packing_raises_engine_error(self, tmp_path):
         with pytest.raises(EngineError) as raised, translate_file_errors():
             pack(tmp_path, ["gone"])
-        assert str(raised.value) == f"{tmp_path}/gone was deleted while the project's files were read; run it again"
+        assert str(raised.value) == f"{tmp_path}/gone was deleted while the project's files were read. Run it again."
 
 
 class TestStreamBroker:

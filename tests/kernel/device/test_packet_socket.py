@@ -231,7 +231,7 @@ def test_send_zero_bytes_raises_einval(packets, tun):
 
 def test_send_and_recv_on_down_link_raise_enetdown(packets, tun):
     tun.down()
-    with pytest.raises(KernelError, match=r"the link is down \(ENETDOWN\); set it up first"):
+    with pytest.raises(KernelError, match=r"the link is down \(ENETDOWN\)\. Set it up first"):
         packets.recv()
     with pytest.raises(KernelError, match="the link is down"):
         packets.send(b"\x50")
@@ -302,4 +302,4 @@ def test_open_without_capability_error_names_capability(run_python):
                 print(error.missing, error)
     """
     output = run_python(source, prefix=["setpriv", "--bounding-set=-net_raw"])
-    assert output.startswith("CAP_NET_RAW open a socket: CAP_NET_RAW is missing (EPERM); you are root without it")
+    assert output.startswith("CAP_NET_RAW open a socket: you are root, but CAP_NET_RAW is missing (EPERM). Run in")

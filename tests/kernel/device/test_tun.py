@@ -142,7 +142,7 @@ def test_create_without_capability_error_names_capability(run_python):
     """
     output = run_python(source)
     assert output.startswith(
-        "CAP_NET_ADMIN tun0 create the TUN tun0: CAP_NET_ADMIN is missing (EPERM); you are root without it"
+        "CAP_NET_ADMIN tun0 create the TUN tun0: you are root, but CAP_NET_ADMIN is missing (EPERM). Run in"
     )
 
 

@@ -149,11 +149,11 @@ def test_write_to_down_device_raises_eio(tun, echo_request):
     with pytest.raises(KernelError) as raised:
         tun.write(echo_request())
     assert raised.value.errno == errno.EIO
-    assert str(raised.value) == "write to tun0: the link is down (EIO); set it up first"
+    assert str(raised.value) == "write to tun0: the link is down (EIO). Set it up first."
 
 
 def test_write_zero_bytes_raises_einval(tun):
-    with pytest.raises(KernelError, match=r"there are 0 bytes to write \(EINVAL\); give a whole packet"):
+    with pytest.raises(KernelError, match=r"there are 0 bytes to write \(EINVAL\)\. Give a whole packet"):
         tun.write(b"")
 
 

@@ -123,7 +123,7 @@ def test_open_tun_node_with_access_for_all_users_works(run_python):
 def test_open_missing_tun_node_error_gives_reason(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
     output = run_python(OPEN, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
-    assert "/dev/net/tun does not exist (ENOENT); load the driver (modprobe tun), or pass --device" in output
+    assert "/dev/net/tun does not exist (ENOENT). Load the driver (`modprobe tun`), or pass --device" in output
 
 
 def test_open_tun_node_without_driver_error_gives_reason(run_python):

@@ -172,7 +172,7 @@ def test_create_without_capability_error_names_capability(run_python):
             print(error.missing, error.exit_code, error)
     """
     output = run_python(source, prefix=["setpriv", "--bounding-set=-sys_admin"])
-    sentence = "create a network namespace: CAP_SYS_ADMIN is missing (EPERM); you are root without it"
+    sentence = "create a network namespace: you are root, but CAP_SYS_ADMIN is missing (EPERM). Run in"
     assert output.startswith(f"CAP_SYS_ADMIN 77 {sentence}")
 
 
@@ -186,7 +186,7 @@ def test_create_without_net_admin_error_names_sysctl(run_python):
             print(error)
     """
     output = run_python(source, prefix=["setpriv", "--bounding-set=-net_admin"])
-    assert output.startswith("sysctl net.ipv4.ip_forward=0: CAP_NET_ADMIN is missing")
+    assert output.startswith("sysctl net.ipv4.ip_forward=0: you are root, but CAP_NET_ADMIN is missing")
 
 
 def test_enter_without_capability_raises(run_python, netns):
@@ -218,7 +218,7 @@ def test_create_at_namespace_limit_error_gives_reason(run_python, with_whole_pro
         except KernelError as error:
             print(error)
     """
-    assert "the maximum number of network namespaces (ENOSPC); close some" in run_python(source, prefix=with_whole_proc)
+    assert "the maximum number of network namespaces (ENOSPC). Close some" in run_python(source, prefix=with_whole_proc)
 
 
 # ---- use of namespaces

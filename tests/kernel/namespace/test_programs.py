@@ -55,8 +55,8 @@ def test_popen_missing_program_error_names_program(netns):
         netns.run(["no-such-program"])
     assert raised.value.errno == errno.ENOENT
     assert str(raised.value) == (
-        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT); "
-        "install it, or give its full path"
+        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT). "
+        "Install it, or give its full path."
     )
 
 

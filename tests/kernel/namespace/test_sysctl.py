@@ -127,7 +127,7 @@ def test_set_sysctl_with_locked_read_only_proc_error_gives_reason(run_python):
             print(error)
     """
     output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", READ_ONLY, "sh"])
-    assert "/proc/sys is read-only and cannot be remounted (EROFS); start the container with" in output
+    assert "/proc/sys is read-only and cannot be remounted (EROFS). Start the container with" in output
 
 
 def test_ping_group_range_in_user_namespace_is_mapped_group(run_python):

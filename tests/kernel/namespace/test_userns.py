@@ -75,7 +75,7 @@ def test_create_netns_without_root_error_names_userns_command(run_python):
     """
     output = run_python(source, nobody=True)
     assert output.startswith("CAP_SYS_ADMIN run as root")
-    assert output.strip().endswith("python -m tunlab.kernel.namespace.userns PROGRAM")
+    assert output.strip().endswith("`python -m tunlab.kernel.namespace.userns PROGRAM`")
 
 
 def test_programs_of_userns_command_keep_capabilities(run_python):
@@ -118,8 +118,8 @@ def test_enter_user_namespace_with_threads_raises(run_python):
     """
     output = run_python(source)
     assert output.strip() == (
-        "enter a user namespace: this process has 2 threads and must have one (EINVAL); "
-        "start it with: python -m tunlab.kernel.namespace.userns PROGRAM"
+        "enter a user namespace: this process has 2 threads and must have one (EINVAL). "
+        "Start it with `python -m tunlab.kernel.namespace.userns PROGRAM`."
     )
 
 
@@ -168,8 +168,8 @@ def test_userns_command_missing_program_prints_one_message(run_python):
     source = "import sys; from tunlab.kernel.namespace import userns; sys.exit(userns.main(['no-such-program']))"
     output = run_python(source, status=71)
     assert output.strip() == (
-        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT); "
-        "install it, or give its full path"
+        "run no-such-program: there is no program 'no-such-program' on this machine (ENOENT). "
+        "Install it, or give its full path."
     )
 
 
@@ -212,7 +212,7 @@ def test_enter_user_namespace_without_setfcap_raises_before_entering(run_python)
     output = run_python(REFUSED, prefix=["setpriv", "--bounding-set=-setfcap"])
     assert output.strip() == (
         "PrivilegeError|True|enter a user namespace: mapping user 0 needs CAP_SETFCAP (user_namespaces(7)), which is"
-        " missing (EPERM); run as another user, or in a container with --cap-add SETFCAP"
+        " missing (EPERM). Run as another user, or in a container with --cap-add SETFCAP."
     )
 
 

@@ -146,7 +146,7 @@ def test_set_link_netns_moves_link(rtnl, other_rtnl, other_netns):
 def test_set_link_invalid_mtu_error_gives_range_and_name(rtnl, bridge):
     with pytest.raises(KernelError) as raised:
         rtnl.set_link(bridge, up=True, mtu=1)
-    assert str(raised.value) == ("set br0 up=True mtu=1: the MTU 1 is not valid (EINVAL); give 68 to 65535 bytes")
+    assert str(raised.value) == ("set br0 up=True mtu=1: the MTU 1 is not valid (EINVAL). Give 68 to 65535 bytes.")
     assert raised.value.ifname == "br0"
     assert not rtnl.link(bridge).up
     rtnl.set_link(1, mtu=65_536)  # lo accepts a larger MTU than a TUN does.
@@ -227,7 +227,7 @@ def test_add_address_ipv6_is_usable_at_once():
 
 def test_add_address_with_ipv6_disabled_error_gives_reason(rtnl, bridge):
     with pytest.raises(
-        KernelError, match=r"IPv6 is disabled on this interface .EACCES.; create the namespace with"
+        KernelError, match=r"IPv6 is disabled on this interface .EACCES.\. Create the namespace with"
     ) as raised:
         rtnl.add_address(bridge, "fd00::1/64")
     assert not isinstance(raised.value, PrivilegeError)

@@ -48,13 +48,13 @@ def translate_api_errors(engine: str, action: str, *, container: str = "") -> It
 
 def _remedy(explanation: str) -> str:
     if _NO_TUN.search(explanation):
-        return "load the driver on the engine's machine: modprobe tun"
+        return "load the driver on the engine's machine: `modprobe tun`"
     if "bind source path does not exist" in explanation:
         return "name a file or directory that exists on the engine's machine"
     if "executable file not found" in explanation or "no such file or directory: unknown" in explanation:
         return "name a program that the image contains"
     if "no command specified" in explanation.lower():
-        return 'the image has no default command: give the node one, such as run = ["sleep infinity"]'
+        return 'give the node a command, such as run = ["sleep infinity"]'
     if "apparmor" in explanation.lower():
         return "try --privileged"
     return ""

@@ -19,7 +19,7 @@ from tunlab.errors import EngineError
 
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 _SCHEMES = ("unix", "ssh", "tcp", "http", "https")
-_FORMS = "an engine is local, ctx:NAME, unix:///path, ssh://user@host or tcp://host:port"
+_FORMS = "give local, ctx:NAME, unix:///path, ssh://user@host or tcp://host:port"
 
 
 class Endpoint(NamedTuple):
@@ -65,7 +65,7 @@ def resolve_endpoint(spec: str = "local") -> Endpoint:
     if address.scheme not in _SCHEMES or not (address.path if address.scheme == "unix" else address.hostname):
         names = ("local", *(f"ctx:{name}" for name in _read_contexts()))
         close = get_close_matches(spec, names, n=1) or [f"ctx:{spec}" for name in _read_contexts() if name == spec]
-        remedy = f"did you mean {close[0]}? {_FORMS}" if close else _FORMS
+        remedy = f"did you mean {close[0]}?" if close else _FORMS
         raise EngineError(f"{spec!r} does not name an engine", remedy=remedy)
     return Endpoint(spec, spec)
 
@@ -88,7 +88,7 @@ def _context_endpoint(name: str, spec: str) -> Endpoint:
     if name not in known:
         close = get_close_matches(name, known, n=1)
         existing = ", ".join(sorted(known)) or f"none in {_config_directory() / 'contexts'}"
-        remedy = f"did you mean {close[0]}?" if close else f"existing contexts: {existing}"
+        remedy = f"did you mean {close[0]}?" if close else f"existing contexts are {existing}"
         raise EngineError(f"there is no Docker context {name!r}", remedy=remedy)
     engine = known[name]
     digest = sha256(name.encode()).hexdigest()

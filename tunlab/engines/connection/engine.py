@@ -91,7 +91,7 @@ def _ssh_client_class(spec: str) -> type[APIClient]:
     try:
         from tunlab.engines.connection.ssh_client import SSHAPIClient
     except ImportError:  # The SDK's ssh module imports paramiko, although it only runs the program `ssh`.
-        raise EngineError("engines over ssh need paramiko", engine=spec, remedy="pip install paramiko") from None
+        raise EngineError("engines over ssh need paramiko", engine=spec, remedy="run `pip install paramiko`") from None
     return SSHAPIClient
 
 
@@ -122,7 +122,7 @@ def _check_reachable(target: Endpoint) -> None:
         elif address.hostname and address.port:
             socket.create_connection((address.hostname, address.port), _CONNECT_TIMEOUT).close()
         else:
-            raise EngineError(f"{target.url!r} has no port", engine=target.spec, remedy="add it: tcp://host:port")
+            raise EngineError(f"{target.url!r} has no port", engine=target.spec, remedy="add it, as tcp://host:port")
     except OSError as error:
         _raise_unreachable(target, error)
 
@@ -133,7 +133,7 @@ def _raise_unreachable(target: Endpoint, error: OSError) -> NoReturn:
     if error.errno in (errno.EACCES, errno.EPERM) and target.socket is not None:
         problem = f"user {os.geteuid()} may not use the engine's socket {address}"
         group = _owning_group(address)
-        remedy = f"join the group that owns it (sudo usermod -aG {group} $USER, then log in again), or use sudo"
+        remedy = f"join the group that owns it (`sudo usermod -aG {group} $USER`, then log in again), or use sudo"
     elif error.errno == errno.ENOENT:
         problem = f"there is no engine: the socket {address} does not exist"
     elif error.errno == errno.ECONNREFUSED:

@@ -133,7 +133,7 @@ def _remedy(line: str, arguments: Mapping[str, str], output: deque[str]) -> str:
     pull = ("pull access denied", "manifest", "no such host", "registry", "dial tcp", "Client.Timeout", "x509")
     if text.lstrip().startswith(("Get ", "pull", "manifest", "error pulling")) or any(word in line for word in pull):
         base = arguments.get("BASE_IMAGE", "the base image")
-        return f"{base} cannot be pulled: name another in TUNLAB_BASE_IMAGE, with Python 3.11 or later, venv and pip"
+        return f"name an image other than {base} in TUNLAB_BASE_IMAGE, with Python 3.11 or later, venv and pip"
     return ""
 
 

@@ -81,7 +81,6 @@ def setting_error(root: Path, key: str, problem: str, hint: str) -> TopologyErro
 
 def _key_error(root: Path, table: str, key: str, problem: str, hint: str) -> TopologyError:
     """Return the error for an invalid value in pyproject.toml, with `hint` as its second sentence."""
-    hint = f"{hint[:1].upper()}{hint[1:]}{'' if hint.endswith(('?', '.')) else '.'}" if hint else ""
     return TopologyError(f"is invalid: {problem}", file=str(root / FILE), table=table, key=key, hint=hint)
 
 
@@ -114,5 +113,5 @@ def _read_pyproject(root: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        remedy = "fix it: tunlab reads the suite's settings from it"
+        remedy = "correct the file, because tunlab reads the suite's settings from it"
         raise EngineError(f"{file}: {error}", remedy=remedy) from error

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tunlab.engines.project import discovery
+from tunlab.errors import sentences
 
 
 class InvalidValue(NamedTuple):
@@ -18,7 +19,7 @@ class InvalidValue(NamedTuple):
     hint: str
 
     def __str__(self) -> str:
-        return f"{self.problem}: {self.hint}"
+        return sentences(self.problem, self.hint)
 
 
 def read_settings(root: Path) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def read_settings(root: Path) -> dict[str, Any]:
 def _check_setting(key: str, value: object) -> InvalidValue | None:
     if key not in _KINDS:
         close = get_close_matches(key, _KINDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"its keys are: {', '.join(_KINDS)}"
+        hint = f"did you mean {close[0]}?" if close else f"its keys are {', '.join(_KINDS)}"
         return InvalidValue("unknown key", hint)
     if _KINDS[key] is str:
         return None if isinstance(value, str) else InvalidValue(f"{value!r} is not a string", 'write "…"')

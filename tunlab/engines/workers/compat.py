@@ -95,7 +95,7 @@ def startup_error(traceback: str, missing: Sequence[str], *, engine: str, image:
     remedy = ""
     if missing:
         options = " ".join(f"-p no:{name}" for name in _entry_points(missing))
-        remedy = f"it lacks {', '.join(missing)}: install them in the image {image}, or disable them here: {options}"
+        remedy = f"install {', '.join(missing)} in the image {image}, or disable them here: {options}"
     elif image:
         remedy = f"install what the run needs in the image {image}, or name another image in --tunlab-image"
     return EngineError(f"a worker does not start: {_last_error(traceback)}", engine=engine, remedy=remedy)

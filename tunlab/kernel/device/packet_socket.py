@@ -185,7 +185,7 @@ class PacketSocket(Closeable):
         The result is also True if an error is pending, which `recv` then raises.
         """
         if self.closed:
-            raise ValueError("the packet socket is closed; use it inside its with block")
+            raise ValueError("the packet socket is closed. Use it inside its with block.")
         return bool(self._poll.poll(None if timeout is None else timeout * 1000))
 
     @property

@@ -30,7 +30,7 @@ _IFREQ = struct.Struct("16sH22x")
 _OVERFLOW_UID = 65_534  # the user id that the kernel shows for an unmapped user (user_namespaces(7))
 
 
-_LOAD_DRIVER = f"load the driver (modprobe tun), or pass --device {TUN_DEVICE_NODE} to the container"
+_LOAD_DRIVER = f"load the driver (`modprobe tun`), or pass --device {TUN_DEVICE_NODE} to the container"
 
 
 def open_tun_node() -> io.FileIO:
@@ -134,7 +134,7 @@ def tun_node_error(error: OSError) -> KernelError:
             if node.st_uid == _OVERFLOW_UID:  # The kernel shows uid 65534 if the user namespace does not map the owner.
                 owner = "an owner outside this user namespace"
             reason = f"{TUN_DEVICE_NODE} has mode {mode:04o}, {owner}, and you are uid {os.geteuid()}"
-            remedy = f"run as root, or run as root once: chmod 0666 {TUN_DEVICE_NODE} (CAP_NET_ADMIN is still needed)"
+            remedy = f"run as root, or run `chmod 0666 {TUN_DEVICE_NODE}` as root once (CAP_NET_ADMIN is still needed)"
     else:
         return KernelError(code, operation, reason=error.strerror or "")
     return PrivilegeError(code, operation, missing=TUN_DEVICE_NODE, reason=reason, remedy=remedy)

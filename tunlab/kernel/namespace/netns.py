@@ -53,8 +53,8 @@ class Netns(NetnsHandle):
         """
         if isinstance(args, str | bytes) or not args or popen_kwargs.get("shell"):
             raise TypeError(
-                f"the program {args!r} is not a list, or shell=True is set;"
-                ' give a list without a shell, as ["ping", "-c1", "10.1.2.2"]'
+                f"the program {args!r} is not a list, or shell=True is set."
+                ' Give a list without a shell, as ["ping", "-c1", "10.1.2.2"].'
             )
         capture_drain.drain_all(expect_many=True)
         name = os.fspath(args[0])

@@ -46,7 +46,7 @@ _NETEM_LIMIT = 10_000  # maximum number of delayed packets; netem's default of 1
 
 _QUEUE_SECONDS = 0.05
 _NO_NETEM = "this kernel has no netem"
-_REMEDY = "load it with modprobe sch_netem, or use only rate, not delay, jitter, loss, reorder or duplicate"
+_REMEDY = "load it with `modprobe sch_netem`, or use only rate, not delay, jitter, loss, reorder or duplicate"
 
 
 def impair(

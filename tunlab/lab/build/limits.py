@@ -28,7 +28,7 @@ def check_limits(plan: LabPlan, containers: Containers | None) -> None:
     open_now = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
     if open_now + len(plan.nodes) + _OPEN_FILES > limit:
         problem = f"the lab needs an open file for each of its {len(plan.nodes)} nodes; the limit is {limit}"
-        raise LabError(plan.name, problem, remedy=f"raise the limit: ulimit -n {2 * (open_now + len(plan.nodes))}")
+        raise LabError(plan.name, problem, remedy=f"raise the limit: `ulimit -n {2 * (open_now + len(plan.nodes))}`")
     check_netem(plan)
 
 
@@ -75,7 +75,7 @@ def check_container(lab: str, node: NodePlan, rtnl: Rtnl) -> None:
     for interface in node.interfaces:
         if interface.ifindex in indexes:
             problem = f"{container} is already in another lab"
-            raise LabError(lab, problem, remedy="take that lab down first; `tunlab ls` lists the running labs")
+            raise LabError(lab, problem, remedy="take that lab down first. `tunlab ls` lists the running labs")
         if interface.ifname in names:
             problem = f"{container} already has an interface {interface.ifname}"
             ends = f'ends = ["…", "{node.name}:lab0"]' if interface.link >= 0 else 'ifname = "tun1"'

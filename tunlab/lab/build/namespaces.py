@@ -178,8 +178,7 @@ def _set_sysctls(node: NodePlan) -> None:
             if error.errno not in _LAB_FILE_ERRORS:
                 raise
             problem = f"cannot be {value!r}: {error.reason}"
-            hint = f"{error.remedy[:1].upper()}{error.remedy[1:]}." if error.remedy else ""
-            raise TopologyError(problem, table=f"nodes.{node.name}.sysctls", key=name, hint=hint) from error
+            raise TopologyError(problem, table=f"nodes.{node.name}.sysctls", key=name, hint=error.remedy) from error
 
 
 def _add_tun(netns: Netns, interface: InterfacePlan) -> None:

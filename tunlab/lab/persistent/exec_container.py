@@ -70,7 +70,7 @@ def _find_process(node: str, netns: Netns) -> int:
                 return pid
         except OSError:  # the process with this PID has exited meanwhile
             continue
-    reason, remedy = "the container has exited", "see the cause in the container's log; `tunlab down` removes the lab"
+    reason, remedy = "the container has exited", "see its log, and remove the lab with `tunlab down`"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)
 
 

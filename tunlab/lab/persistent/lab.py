@@ -109,7 +109,7 @@ class PersistentLab:
         if not running:
             raise LabError("", "no lab is up", remedy="`tunlab up` creates one")
         if len(running) > 1:
-            remedy = f"name one of them: {prefix} {running[0]}" if prefix else "name one of them"
+            remedy = f"name one of them: `{prefix} {running[0]}`" if prefix else "name one of them"
             raise LabError("", f"{len(running)} labs are up: {', '.join(running)}", remedy=remedy)
         return cls(running[0])
 

@@ -261,7 +261,7 @@ def remove(directory: Path) -> None:
     if foreign:
         problem = f"{directory} holds files that tunlab did not create: {', '.join(foreign)}"
         mounts = [str(directory / each) for each in foreign if os.path.ismount(directory / each)]
-        action = f"unmount them (umount {' '.join(mounts)})" if mounts else "move them away"
+        action = f"unmount them (`umount {' '.join(mounts)}`)" if mounts else "move them away"
         raise LabError(directory.name, problem, remedy=f"{action} and try again")
     (directory / _FILE).unlink(missing_ok=True)
     directory.rmdir()

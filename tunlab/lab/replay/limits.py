@@ -59,6 +59,6 @@ def _keys(packet: Packet, ttl: int) -> list[Hashable]:
 
 def _error(reason: str) -> PacketError:
     return PacketError(
-        f"{reason}: the recorded kernel was a router or firewall, and a recording does not contain its configuration;"
-        " build a lab with the same configuration and replay to it: tunlab replay FILE LAB"
+        f"{reason}: the recorded kernel was a router or firewall, and a recording does not contain its configuration."
+        " Build a lab with the same configuration and replay to it: `tunlab replay FILE LAB`."
     )

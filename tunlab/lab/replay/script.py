@@ -71,8 +71,8 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
     if not any(step.direction == "in" for step in steps):
         suffix = f" on interface {ifname!r}" if ifname else ""
         raise PacketError(
-            f'no packet{suffix} has the direction "in", so there is none to inject;'
-            " if the file has no directions, give the kernel's address with --address"
+            f'no packet{suffix} has the direction "in", so there is none to inject.'
+            " If the file has no directions, give the kernel's address with --address."
         )
     packets = [(step.direction, packet) for step in steps if (packet := parse_or_none(step.data)) is not None]
     sources = {packet.ip.src for direction, packet in packets if direction == "out"}
@@ -99,7 +99,7 @@ def find_ifname(records: Sequence[RecordedPacket], address: str = "") -> str:
     if not names and address:
         names = list(dict.fromkeys(each.interface.name for each in records))
     if len(names) > 1:
-        raise PacketError(f"packets arrived on several interfaces ({', '.join(names)}); choose one with --interface")
+        raise PacketError(f"packets arrived on several interfaces ({', '.join(names)}). Choose one with --interface.")
     return names[0] if names else ""
 
 
@@ -117,8 +117,8 @@ def _steps(records: Sequence[RecordedPacket], ifname: str, host: str) -> list[St
             direction = "in" if packet.ip.dst == host else "out"
         if direction == "in" and record.wire_length > len(record.data):
             raise PacketError(
-                f"packet {number} was truncated: {len(record.data)} of its {record.wire_length} bytes were recorded;"
-                " record whole packets"
+                f"packet {number} was truncated: {len(record.data)} of its {record.wire_length} bytes were recorded."
+                " Record whole packets."
             )
         steps.append(Step(number, direction, data, record.time_ns or 0))
     return steps
@@ -131,7 +131,7 @@ def _kernel_address(address: str, destinations: Counter[str], sources: set[str])
         replied = [each for each in most_common if each in sources]
         address = next(iter(replied or most_common), "")
         if not address:
-            raise PacketError("no packet has a usable destination address; give the kernel's address with --address")
+            raise PacketError("no packet has a usable destination address. Give the kernel's address with --address.")
     return str(parse_interface(address if "/" in address else f"{address}/24", "replay a recording"))
 
 

@@ -15,7 +15,7 @@ from tunlab.lab.persistent.lab import PersistentLab
 from tunlab.lab.tun.inject_server import request_inject
 
 _LARGEST = 65_535
-_TO_READER = "tunlab inject --to-reader"
+_TO_READER = "`tunlab inject --to-reader`"
 
 
 def check(datagram: bytes) -> None:
@@ -24,7 +24,7 @@ def check(datagram: bytes) -> None:
         rule = f"a datagram has at most {_LARGEST} bytes (RFC 791 section 3.1)"
         raise MalformedError(layer="IP", field="length", value=len(datagram), rule=rule)
     if not datagram or datagram[0] >> 4 not in (4, 6):
-        rule = f"the kernel accepts only 4 and 6 from a TUN; {_TO_READER} sends any bytes to the TUN's reader"
+        rule = f"the kernel accepts only 4 and 6 from a TUN. {_TO_READER} sends any bytes to the TUN's reader."
         value = datagram[0] >> 4 if datagram else None
         raise MalformedError(layer="IP", field="version", value=value, rule=rule, offset=0)
 

@@ -57,7 +57,7 @@ def hardware_address(address: object) -> str:
             return bytes([int(part, 16) for part in parts]).hex(":") if address else ""
         except ValueError:
             pass
-    raise ValueError("not a hardware address. Give text as '02:00:00:00:00:01' or bytes")
+    raise ValueError("not a hardware address. Give text as '02:00:00:00:00:01' or bytes.")
 
 
 def protocol_address(address: object) -> str:
@@ -172,7 +172,7 @@ class ARP(Header, frozen=True, gc=False):
         if sender is None:
             sender = next((each.src for each in reversed(outer) if isinstance(each, Ethernet)), None)
             if sender is None:
-                rule = "no Ethernet header is before it. Give sender_hardware=…"
+                rule = "no Ethernet header is before it. Give `sender_hardware`."
                 raise MalformedError(layer="ARP", field="sender_hardware", value=None, rule=rule)
         lengths = [len(_address_bytes(each)) for each in (sender, self.sender_protocol)]
         return replace(

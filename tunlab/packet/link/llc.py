@@ -26,7 +26,9 @@ _COMMANDS = {UNNUMBERED_INFORMATION: "UI", 0xAF: "XID", 0xE3: "TEST"}
 def _control(value: object) -> int:
     control = check_width("LLC", "control", value, 16)
     if control & 3 == 3 and control > 0xFF:
-        raise ValueError("an unnumbered format, which has 8 bits. Give a number up to 0xff, or one that ends otherwise")
+        raise ValueError(
+            "an unnumbered format, which has 8 bits. Give a number up to 0xff, or one that ends otherwise."
+        )
     return control
 
 
@@ -80,7 +82,7 @@ class LLC(Link, frozen=True, gc=False):
         points = {name: number for name in ("dsap", "ssap") if getattr(self, name) is None}
         for name in points:
             if number is None:
-                rule = f"no header follows that implies it. Give {name}=…"
+                rule = f"no header follows that implies it. Give `{name}`."
                 raise MalformedError(layer="LLC", field=name, value=None, rule=rule)
         return replace(self, **points)
 
@@ -91,7 +93,7 @@ class LLC(Link, frozen=True, gc=False):
             MalformedError: If it is not a length.
         """
         if len(content) > MAX_LENGTH:
-            rule = "a frame of IEEE 802.3 carries at most 1500 bytes. Give type=…"
+            rule = "a frame of IEEE 802.3 carries at most 1500 bytes. Give `type`."
             raise MalformedError(layer="LLC", field="length", value=len(content), rule=rule)
         return len(content)
 

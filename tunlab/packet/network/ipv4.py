@@ -210,7 +210,7 @@ class IPv4(Network, frozen=True, gc=False):
             return self
         protocol = number_of(IP_PAYLOADS, inner) if self.protocol is None else self.protocol
         if protocol is None:
-            rule = "no header follows that implies it. Give protocol=…"
+            rule = "no header follows that implies it. Give `protocol`."
             raise MalformedError(layer="IPv4", field="protocol", value=None, rule=rule)
         options = self.options if self.ihl is not None else check_options("IPv4", self.options, "RFC 791 section 3.1")
         total_length = self.total_length
@@ -391,7 +391,7 @@ def header_error(data: bytes, start: int, end: int) -> TruncatedError | Malforme
 
 
 def _too_long(total_length: int) -> MalformedError:
-    rule = "a packet has at most 65535 bytes (RFC 791 section 3.1). Send fragments, or force lengths and checksums"
+    rule = "a packet has at most 65535 bytes (RFC 791 section 3.1). Send fragments, or force lengths and checksums."
     return MalformedError(layer="IPv4", field="total_length", value=total_length, rule=rule)
 
 

@@ -232,7 +232,7 @@ def _header_error(data: bytes, start: int, end: int) -> TruncatedError | Malform
 
 
 def _too_long(length: int) -> MalformedError:
-    rule = "a packet has at most 65535 bytes behind the IPv6 header (RFC 8200 section 3). Send fragments or force it"
+    rule = "a packet has at most 65535 bytes behind the IPv6 header (RFC 8200 section 3). Send fragments or force it."
     return MalformedError(layer="IPv6", field="payload_length", value=length, rule=rule)
 
 

@@ -219,7 +219,7 @@ class ICMP(Transport, frozen=True, gc=False):
             PacketError: If the message is not an error.
         """
         if not self.is_error:
-            raise PacketError(f"an ICMP {self.name} quotes no packet; errors do (RFC 792)")
+            raise PacketError(f"an ICMP {self.name} quotes no packet. Only ICMP errors do (RFC 792).")
         data = payload[: self.quoted_length]
         # RFC 4884 section 4.1: the quoted packet is padded with zeros to 128 bytes.
         return data[: max(int.from_bytes(data[2:4], "big"), 20)] if self.quoted_length else data

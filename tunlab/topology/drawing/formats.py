@@ -25,7 +25,7 @@ def graph(plan: LabPlan, form: Form = "text") -> str:
             return dot(plan)
         case "svg":
             return svg(plan)
-    raise ValueError(f"{form!r} is not a drawing format; choose text, mermaid, dot or svg")
+    raise ValueError(f"{form!r} is not a drawing format. Choose text, mermaid, dot or svg.")
 
 
 # ---- text ------------------------------------------------------------------------------------------------------------

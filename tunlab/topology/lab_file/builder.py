@@ -29,7 +29,7 @@ class Topology:
     def node(self, name: str, **keys: object) -> str:
         """Add a node with the keys of its table; return its name for use in `link`. Raises ValueError if it exists."""
         if name in self._document["nodes"]:
-            raise ValueError(f"there is a node {name!r} already; choose another name")
+            raise ValueError(f"there is a node {name!r} already. Choose another name.")
         self._document["nodes"][name] = tuples_to_lists(keys)
         return name
 
