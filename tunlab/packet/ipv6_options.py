@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import ClassVar, Self
 
 from tunlab.errors import MalformedError
 from tunlab.packet.option_lists import OptionItem, OptionStop
 from tunlab.packet.options import Option, TypedOption, Types
-from tunlab.packet.values import check_width, is_packet_error
+from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
 
@@ -71,7 +72,7 @@ class RouterAlert(TypedIPv6Option, frozen=True, gc=False):
         return cls(int.from_bytes(data, "big"))
 
     def data(self) -> bytes:
-        return check_width("RouterAlert", "value", self.value, 16).to_bytes(2, "big")
+        return struct.pack("!H", self.value)
 
 
 class JumboPayload(TypedIPv6Option, frozen=True, gc=False):
@@ -88,7 +89,7 @@ class JumboPayload(TypedIPv6Option, frozen=True, gc=False):
         return cls(int.from_bytes(data, "big"))
 
     def data(self) -> bytes:
-        return check_width("JumboPayload", "length", self.length, 32).to_bytes(4, "big")
+        return struct.pack("!I", self.length)
 
 
 TYPES: Types = {each.KIND: each for each in (PadN, RouterAlert, JumboPayload)}

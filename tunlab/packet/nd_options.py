@@ -15,7 +15,7 @@ from tunlab.errors import MalformedError
 from tunlab.packet.address import IPv6AddressLike, MACAddressLike, ipv6_address, ipv6_bytes, ipv6_text, mac_address
 from tunlab.packet.option_lists import OptionItem, OptionStop
 from tunlab.packet.options import Option, TypedOption, Types
-from tunlab.packet.values import check_width, is_packet_error, to_bytes
+from tunlab.packet.values import is_packet_error, to_bytes
 
 __tracebackhide__ = is_packet_error
 
@@ -210,8 +210,7 @@ class RecursiveDNSServer(TypedNDOption, frozen=True, gc=False):
         return cls(addresses, int.from_bytes(data[2:6], "big"))
 
     def data(self) -> bytes:
-        lifetime = check_width("RecursiveDNSServer", "lifetime", self.lifetime, 32)
-        return struct.pack("!HI", 0, lifetime) + b"".join(map(ipv6_bytes, self.addresses))
+        return struct.pack("!HI", 0, self.lifetime) + b"".join(map(ipv6_bytes, self.addresses))
 
 
 TYPES: Types = {
