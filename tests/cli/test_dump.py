@@ -11,7 +11,7 @@ import pytest
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.lab import PersistentLab
 from tunlab.lab.tun.inject import inject
-from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, build, parse
+from tunlab.packet import ICMP, IGMP, TCP, UDP, ICMPv6, IPv4, IPv6, TCPFlag, build, parse
 from tunlab.recorder import read_pcapng
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
@@ -30,7 +30,11 @@ TCP_ = build(IPv4(src=OWN, dst="192.0.2.7"), TCP(src_port=40000, dst_port=80, fl
 UDP_ = build(IPv4(src=OWN, dst=PEER), UDP(src_port=5353, dst_port=53), b"query")
 OSPF = build(IPv4(src=OWN, dst="224.0.0.5", protocol=89), b"hello")
 IPV6 = b"\x60" + bytes(39)
-SENT = {"icmp": ICMP_, "igmp": IGMP_, "tcp": TCP_, "udp": UDP_, "ospf": OSPF, "ipv6": IPV6}
+TCP6 = build(IPv6(src="fd00::1", dst="fd00::2"), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
+ECHO6 = build(IPv6(src="fd00::1", dst="fd00::2"), ICMPv6.echo_request(7, 1))
+SENT = {
+    "icmp": ICMP_, "igmp": IGMP_, "tcp": TCP_, "udp": UDP_, "ospf": OSPF, "ipv6": IPV6, "tcp6": TCP6, "icmp6": ECHO6,
+}  # fmt: skip
 
 
 def test_dump_of_a_veth_shows_good_tcp_checksums(command, start, router, need):
@@ -53,6 +57,32 @@ def test_dump_interface_option_shows_packets_of_that_interface(start, router, co
     lines = dump.end().out.splitlines()
     assert "10.0.1.1 > 10.0.2.2: ICMP echo request" in lines[0]
     assert "10.0.2.2 > 10.0.1.1: ICMP echo reply" in lines[1]
+
+
+@pytest.mark.parametrize("options", [["--protocol", "arp"], ["--all", "--address", "10.0.1.2"]])
+def test_dump_of_a_veth_shows_arp_on_request(start, router, command, need, tmp_path, options):
+    file = tmp_path / "arp.pcapng"
+    dump = start("dump", "router/client", *options, "--count", "2", "--oneline", "--write", str(file))
+    assert dump.wait_for("listening") == "listening on eth0 in node client of lab router\n"
+    command("exec", "client", "--", need("ping"), "-c", "1", "server")
+    shown = dump.end().out.splitlines()
+    assert len(shown) == 2
+    assert " ARP who has 10.0.1.2? tell 10.0.1.1" in shown[0]
+    assert " ARP 10.0.1.2 is at " in shown[1]
+    fields = ["-T", "fields", "-e", "arp.opcode"]
+    seen = subprocess.run([need("tshark"), "-r", file, *fields], capture_output=True, text=True, check=True)
+    assert seen.stdout.split() == ["1", "2"]
+
+
+def test_dump_of_a_veth_prints_the_link_header_of_a_frame(start, router, command, need):
+    dump = start("dump", "router/client", "--protocol", "icmp", "--count", "1", "--verbose")
+    dump.wait_for("listening")
+    command("exec", "client", "--", need("ping"), "-c", "1", "server")
+    out = dump.end().out
+    assert out.startswith("=== Parsed IP Packet ===\nEthernet:\n  Dst: ")
+    assert "  Type: IPv4 (0x0800)\nIP Packet:\n" in out
+    assert "Raw frame bytes:\nLink headers (14 bytes):\n" in out
+    assert "08 00\nHeader (IHL: 20 bytes):\n45 00 00 54\n" in out
 
 
 @pytest.mark.usefixtures("router")
@@ -172,13 +202,13 @@ def test_dump_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send)
     ("options", "shown"),
     [
         ((), "icmp igmp tcp ospf"),
-        (("--all",), "icmp igmp tcp udp ospf ipv6"),
+        (("--all",), "icmp igmp tcp udp ospf ipv6 tcp6 icmp6"),
         (("--protocol", "icmp"), "icmp"),
         (("--protocol", "IGMP"), "igmp"),
-        (("--protocol", "tcp"), "tcp"),
+        (("--protocol", "tcp"), "tcp tcp6"),
         (("--protocol", "udp"), "udp"),
         (("--protocol", "89"), "ospf"),
-        (("--all", "--protocol", "tcp"), "tcp"),
+        (("--all", "--protocol", "tcp"), "tcp tcp6"),
         (("--address", PEER), "icmp"),
         (("--all", "--address", PEER), "icmp udp"),
         (("--address", "192.0.2.0/28"), "tcp"),
@@ -187,7 +217,9 @@ def test_dump_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send)
         (("--src", PEER, "--dst", OWN), "icmp"),
         (("--src", OWN, "--dst", OWN), ""),
         (("--port", "53"), "udp"),
-        (("--port", "40000"), "tcp"),
+        (("--port", "40000"), "tcp tcp6"),
+        (("--protocol", "icmp6"), "icmp6"),
+        (("--address", "fd00::1"), "tcp6 icmp6"),
         (("--protocol", "tcp", "--port", "53"), ""),
     ],
 )

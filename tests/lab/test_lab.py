@@ -20,7 +20,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.link_events import wait_for_link
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
-from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, findings
+from tunlab.packet import ARP, ICMP, TCP, Ethernet, ICMPv6, IPv4, TCPFlag, findings
 from tunlab.topology import parse_lab, plan
 from tunlab.topology.plan import LabPlan, NodePlan
 
@@ -269,6 +269,24 @@ class TestPackets:
             assert (syn.ip.src, syn.ip.dst, findings(syn)) == ("10.0.1.1", "10.0.2.2", [])
             capture.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, src_port=80))
             assert [entry.direction for entry in capture.record if entry.packet][:2] == ["out", "in"]
+
+    def test_capture_sees_arp_and_the_link_header_of_every_packet(self, router):
+        client, server = router["client"], router["server"]
+        with client.capture() as capture:
+            client.run(["ping", "-c", "1", server.address], check=True, capture_output=True)
+            request = capture.expect(ARP.where(operation=1, sender_protocol="10.0.1.1"))
+            answer = capture.expect(ARP.where(operation=2, target_protocol="10.0.1.1"))
+            echo = capture.expect(Ethernet.where(dst=answer.arp.sender_hardware) & ICMP.where(type=8))
+            assert echo.ethernet.src == request.arp.sender_hardware
+            assert findings(request) == findings(answer) == findings(echo) == []
+
+    def test_capture_expects_ipv6_packet_on_a_veth(self):
+        with Lab.from_text('ip = "both"\n[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\n') as lab:
+            address = next(each for each in lab["b"].addresses if ":" in each)
+            with lab["b"].capture() as capture:
+                lab["a"].run(["ping", "-6", "-c", "1", address], check=True, capture_output=True)
+                echo = capture.expect(ICMPv6.where(type=128))
+                assert (echo.ip.dst, findings(echo)) == (address, [])
 
     def test_node_tun_injects_an_echo_request_and_receives_the_reply(self):
         text = ROUTER.replace("server = {}", 'server = { tun = "10.9.0.1/24" }')

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from tunlab.errors import KernelError, LabError
 from tunlab.kernel.closeable import Closeable
-from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.lab.capture import to_trace_entry
-from tunlab.recorder import LINKTYPE_ETHERNET
 from tunlab.traffic import TraceEntry
 
 _BATCH_SIZE = 64
-_WITH_ETHERNET_HEADER = (ARPHRD_ETHER, ARPHRD_LOOPBACK)
 
 
 class Sniffer(Closeable):
@@ -49,10 +46,7 @@ class Sniffer(Closeable):
             captured = self._socket.recv_all(_BATCH_SIZE)
         except KernelError as error:
             raise self.gone_error() from error
-        return [
-            to_trace_entry(each, link_type=LINKTYPE_ETHERNET if each.hardware_type in _WITH_ETHERNET_HEADER else None)
-            for each in captured
-        ]
+        return list(map(to_trace_entry, captured))
 
     def gone_error(self) -> LabError:
         """Return the error for an interface that is down or was deleted."""

@@ -10,9 +10,11 @@ from contextlib import suppress
 
 from tunlab.errors import PacketError
 from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK
 from tunlab.kernel.device.packet_socket import PacketSocket, ReceivedPacket
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
+from tunlab.recorder import LINKTYPE_ETHERNET
 from tunlab.traffic import DEFAULT_TIMEOUT, Expectation, TraceEntry
 from tunlab.traffic.checksum_offload import complete_packet_checksum
 from tunlab.traffic.deadlines import Deadline
@@ -25,14 +27,14 @@ class Capture(Closeable):
 
     Attributes:
         timeout: seconds that `expect` waits by default.
-        record: all packets read so far, in order, without the link header. For ARP and IPv6, `packet` is None.
+        record: all packets read so far, in order, with their link headers. `packet` is None if one cannot be read.
     """
 
     def __init__(self, netns: Netns, ifname: str, *, timeout: float = DEFAULT_TIMEOUT) -> None:
         """Start to capture. Raises PrivilegeError without CAP_NET_RAW, KernelError (ENODEV) without the interface."""
         self.timeout = timeout
         self.record: list[TraceEntry] = []
-        self._socket = PacketSocket(netns, ifname, link_header=False)
+        self._socket = PacketSocket(netns, ifname)
         self._next = 0
 
     @property
@@ -57,7 +59,7 @@ class Capture(Closeable):
         return new
 
     def packets(self) -> list[Packet]:
-        """Return new IPv4 packets without waiting."""
+        """Return new packets without waiting, ARP and IPv6 included."""
         return [entry.packet for entry in self.take() if entry.packet is not None]
 
     def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
@@ -95,14 +97,12 @@ class Capture(Closeable):
         self._socket.close()
 
 
-def to_trace_entry(captured: ReceivedPacket, *, link_type: int | None = None) -> TraceEntry:
+def to_trace_entry(captured: ReceivedPacket) -> TraceEntry:
     """Return a captured packet as a TraceEntry, with its checksum filled in if the kernel left that to the device.
 
     On a veth pair there is no hardware that would fill it in.
-
-    Args:
-        link_type: The link type of the packet, as for `tunlab.packet.parse`; None without link header.
     """
+    link_type = LINKTYPE_ETHERNET if captured.hardware_type in (ARPHRD_ETHER, ARPHRD_LOOPBACK) else None
     data = captured.data
     if not captured.checksum_ready:
         with suppress(PacketError):
