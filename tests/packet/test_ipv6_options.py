@@ -5,6 +5,7 @@ import pytest
 from tunlab.errors import MalformedError
 from tunlab.packet import UDP, DestinationOptions, HopByHop, IPv6, Packet, build, findings, ipv6_options, listing, parse
 
+IP = IPv6(src="fd00::1", dst="fd00::2")
 OPTIONS = {
     "Pad1": (ipv6_options.IPv6Option(0), "00"),
     "PadN": (ipv6_options.PadN(bytes(3)), "0103000000"),
@@ -23,9 +24,7 @@ def test_option_has_the_bytes_of_the_rfc(option, raw):
 
 
 def test_padding_fills_the_header_by_an_option():
-    data = build(
-        IPv6(src="fd00::1", dst="fd00::2"), DestinationOptions(options=[ipv6_options.RouterAlert()]), UDP(1, 2)
-    )
+    data = build(IP, DestinationOptions(options=[ipv6_options.RouterAlert()]), UDP(1, 2))
     header = parse(data)[DestinationOptions]
     assert header.decoded_options == (ipv6_options.RouterAlert(), ipv6_options.PadN())
     assert (header.length, header.has_option(ipv6_options.RouterAlert)) == (0, True)
@@ -35,15 +34,25 @@ def test_padding_fills_the_header_by_an_option():
 
 def test_options_are_listed():
     header = HopByHop(options=[ipv6_options.RouterAlert(1), ipv6_options.IPv6Option(0x1E, b"ab")])
-    lines = listing(Packet.of(IPv6(src="fd00::1", dst="fd00::2"), header), verbose=True).splitlines()
-    assert lines[-3:] == []
+    lines = listing(Packet.of(IP, header), verbose=True).splitlines()
+    assert lines[-3:] == [
+        "  Option: RouterAlert value 1",
+        "  Option: kind 30 61 62",
+        "  Option: PadN padding 00000000",
+    ]
 
 
 @pytest.mark.parametrize(
     ("option", "sentence"),
     [
-        (ipv6_options.RouterAlert(1 << 16), "RouterAlert.value is 65536: the field has 16 bits"),
-        (ipv6_options.JumboPayload(-1), "JumboPayload.length is -1: the field has 32 bits"),
+        (
+            ipv6_options.RouterAlert(1 << 16),
+            "RouterAlert is RouterAlert(value=65536): RouterAlert has",
+        ),
+        (
+            ipv6_options.JumboPayload(-1),
+            "JumboPayload is JumboPayload(length=-1): JumboPayload has",
+        ),
         (ipv6_options.IPv6Option(5, bytes(256)), "IPv6Option is IPv6Option("),
     ],
 )
