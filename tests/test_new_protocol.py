@@ -111,7 +111,7 @@ def test_new_protocol_is_shown_in_terminal_and_html_reports():
 
 def test_new_protocol_name_is_accepted_by_dump_filter():
     assert parse_protocol("udplite") == 136
-    with pytest.raises(ValueError, match=r"give .*, udplite, vlan or a number from 0 to 255"):
+    with pytest.raises(ValueError, match=r"Give .*, udplite, vlan or a number from 0 to 255"):
         parse_protocol("x")
 
 

@@ -83,8 +83,8 @@ def test_arp_for_another_protocol_has_no_matching_address():
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("fd00::1/64", "'fd00::1/64' has host bits set; did you mean fd00::/64?"),
-        ("fd00::x", "'fd00::x' is not an IP address or network; give one like 10.1.2.3, 10.1.2.0/24 or fd00::1"),
+        ("fd00::1/64", "'fd00::1/64' has host bits set. Did you mean fd00::/64?"),
+        ("fd00::x", "'fd00::x' is not an IP address or network. Give one like 10.1.2.3, 10.1.2.0/24 or fd00::1."),
     ],
 )
 def test_parse_network_invalid_text_says_what_to_give(text, sentence):
