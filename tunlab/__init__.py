@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tunlab.recorder import PcapngWriter, RecordedInterface, RecordedPacket, read_pcapng
     from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan, LinkPlan, NodePlan, RoutePlan
     from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
-    from tunlab.traffic import EchoReply, Ping, TraceEntry, Tun
+    from tunlab.traffic import EchoReply, Ping, Tap, TraceEntry, Tun
     from tunlab.traffic.counter_expectation import CounterExpectation
     from tunlab.traffic.trace import FieldDifference
 
@@ -104,6 +104,7 @@ __all__ = [
     "Rtnl",
     "Rule",
     "Status",
+    "Tap",
     "TopologyError",
     "TraceEntry",
     "TruncatedError",
@@ -193,6 +194,7 @@ _NAMES_OF = {
         "EchoReply",
         "Ping",
         "TraceEntry",
+        "Tap",
         "Tun",
     ),
     "tunlab.traffic.counter_expectation": ("CounterExpectation",),

@@ -64,16 +64,44 @@ class TestFixtures:
                 status = tun.run(["ip", "-d", "link", "show", "tun0"], capture_output=True, text=True).stdout
                 assert " user " in status and " group " in status
 
-            def test_tap_is_refused(make_tun):
-                with pytest.raises(OSError, match="has no option mode .* Use TunDevice.create"):
-                    make_tun(mode="tap")
+            def test_tap(make_tun):
+                tap = make_tun("fd00::1/64", mode="tap", address_resolution=False)
+                assert (type(tap).__name__, tap.ifname, tap.address) == ("Tap", "tap0", "fd00::1")
             """
         )
         run().assert_outcomes(passed=4)
 
+    def test_tap_fixture_shares_settings_and_namespace(self, pytester, run):
+        pytester.makeini("[pytest]\ntunlab_address = 10.1.2.1/24 fd00::1/64\ntunlab_strict = true\n")
+        pytester.makepyfile(
+            """
+            import pytest
+            from tunlab.packet import ICMP, ICMPv6, IPv4, IPv6
+
+            def test_both_families(tap, netns):
+                assert (tap.ifname, tap.netns, tap.address, tap.address6) == ("tap0", netns, "10.1.2.1", "fd00::1")
+                tap.inject(IPv4(src=tap.peer, dst=tap.address), ICMP.echo_request(1, 1))
+                tap.inject(IPv6(src=tap.peer6, dst=tap.address6), ICMPv6.echo_request(1, 1))
+                tap.expect(ICMP)
+                tap.expect(ICMPv6)
+
+            @pytest.mark.tun(address="fd00::9/64", ifname="wire", strict=False)
+            def test_marker(tap):
+                assert (tap.ifname, tap.address) == ("wire", "fd00::9")
+
+            def test_unexpected_frame(tap):
+                tap.inject(IPv6(src=tap.peer6, dst=tap.address6), ICMPv6.echo_request(1, 1))
+            """
+        )
+        result = run()
+        result.assert_outcomes(passed=2, failed=1)
+        result.stdout.fnmatch_lines(["*strict: the test did not expect, capture or read 1 packet from tap0*"])
+        result.stdout.fnmatch_lines(["*IP6 fd00::1 > fd00::2: ICMPv6 echo reply*<-- never read*"])
+        result.stdout.no_fnmatch_line("*not received*")
+
     def test_fixture_of_project_with_same_name_replaces_tunlabs_fixture(self, pytester, run, without_capabilities):
         """Run without capabilities: tunlab's fixtures would fail, so only the project's own fixtures run."""
-        names = ("tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")
+        names = ("tun", "tap", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")
         fixtures = "".join(f"@pytest.fixture\ndef {name}(): return 'own {name}'\n" for name in names)
         tests = "".join(f"def test_{name}({name}): assert {name} == 'own {name}'\n" for name in names)
         pytester.makeconftest(f"import pytest\n{fixtures}")
@@ -152,7 +180,9 @@ class TestFixtures:
 
     def test_fixtures_and_tun_marker_are_listed_by_pytest(self, run):
         shown = run("--fixtures").stdout.str()
-        assert all(f"{name} --" in shown for name in ("tun", "make_tun", "netns", "make_netns", "ping", "inject"))
+        assert all(
+            f"{name} --" in shown for name in ("tun", "tap", "make_tun", "netns", "make_netns", "ping", "inject")
+        )
         run("--markers").stdout.fnmatch_lines(["@pytest.mark.tun(address=*"])
 
     def test_command_line_options_are_in_pytest_help(self, run):

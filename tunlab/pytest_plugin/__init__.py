@@ -4,10 +4,11 @@
         tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1), b"payload")
         assert tun.expect(ICMP.where(type=0)).payload == b"payload"
 
-Fixtures: `tun`, `netns`, `ping` and `inject` give each test its own namespace and TUN device; `make_tun` and
-`make_netns` make more of them. `lab` starts the lab that `@pytest.mark.lab(…)` names; `make_lab` starts others.
-Settings come from ini options and `@pytest.mark.tun(…)`. Everything is removed when the test ends. Namespaces have no
-names, so parallel tests cannot collide. A fixture of the same name in your project replaces tunlab's.
+Fixtures: `tun`, `netns`, `ping` and `inject` give each test its own namespace and TUN device, `tap` a TAP device.
+`make_tun` and `make_netns` make more of them. `lab` starts the lab that `@pytest.mark.lab(…)` names; `make_lab`
+starts others. Settings come from ini options and `@pytest.mark.tun(…)`. Everything is removed when the test ends.
+Namespaces have no names, so parallel tests cannot collide. A fixture of the same name in your project replaces
+tunlab's.
 
 For contributors: every pytest run on a user's machine imports these modules, even if it does not use tunlab.
 Import the rest of tunlab inside functions.

@@ -16,7 +16,7 @@ from tunlab.pytest_plugin.worker_process import die_with_controller
 if TYPE_CHECKING:
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.packet import Packet, PacketPart
-    from tunlab.traffic import Ping, Tun
+    from tunlab.traffic import Ping, Tap, Tun
 
 _closing_namespaces = pytest.StashKey[set[tuple[int, int]]]()
 """Identities of the namespaces that are closed when the test ends."""
@@ -59,29 +59,38 @@ def netns(make_netns: Callable[..., Netns]) -> Netns:
 
 @pytest.fixture
 def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -> Iterator[Callable[..., Tun]]:
-    """Function that makes a TUN device: `make_tun("fd00::1/64", mtu=…, strict=…, netns=…, multi_queue=True, owner=…)`.
+    """Function that makes a TUN or TAP: `make_tun("fd00::1/64", mode="tap", mtu=…, strict=…, netns=…, owner=…)`.
 
     Without `netns` each device gets a namespace of its own. The other arguments are those of `Tun.create`, with
-    `packet_information`, `multi_queue`, `owner` and `group`. The devices are removed when the test ends.
+    `packet_information`, `multi_queue`, `owner` and `group`; for a TAP also `address_resolution`. The devices are
+    removed when the test ends.
     """
     from contextlib import ExitStack
 
     from tunlab.errors import PrivilegeError
-    from tunlab.traffic import Tun
+    from tunlab.traffic import Tap, Tun
 
     defaults = settings_of(request)
     with ExitStack() as resources:
 
         def make(
-            address: str | Sequence[str] = defaults["address"], *, netns: Netns | None = None, **settings: Any
+            address: str | Sequence[str] = defaults["address"],
+            *,
+            mode: str = "tun",
+            netns: Netns | None = None,
+            **settings: Any,
         ) -> Tun:
+            if mode not in ("tun", "tap"):
+                raise ValueError(f'mode={mode!r} does not exist. Give "tun" or "tap".')
             if netns is None:
                 netns_settings = {name: settings.pop(name) for name in ("ipv6", "sysctls") if name in settings}
                 netns = make_netns(**{"ipv6": defaults["ipv6"] or has_ipv6(address), **netns_settings})
             strict = settings.pop("strict", defaults["strict"])
             settings = {name: defaults[name] for name in ("ifname", "mtu", "timeout")} | settings
+            if mode == "tap" and settings["ifname"] == "tun0":
+                settings["ifname"] = "tap0"
             try:
-                tun = Tun.create(address, **settings, netns=netns)
+                tun = (Tap if mode == "tap" else Tun).create(address, **settings, netns=netns)
                 recorder_for(request.node).add_tun(tun)
                 closing = request.node.stash.get(_closing_namespaces, set())
                 # A namespace that is closed at the end of the test takes its devices with it.
@@ -99,6 +108,12 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
 def tun(make_tun: Callable[..., Tun], netns: Netns) -> Tun:
     """A TUN device in the test's network namespace, up and with an address. The test is the other end of the link."""
     return make_or_fail(make_tun, netns=netns)
+
+
+@pytest.fixture
+def tap(make_tun: Callable[..., Tap], netns: Netns) -> Tap:
+    """A TAP device in this test's namespace, up and with an address: like `tun`, but with Ethernet frames."""
+    return make_or_fail(make_tun, netns=netns, mode="tap")
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Observation(Struct, frozen=True, eq=False):
         node: Name of the namespace.
         device: Name of the device in the recording: "tun0", or "client:eth0" if there are several namespaces.
         ifname: Name of the device in its namespace.
-        on_link: True for a device that is connected to another device, False for a TUN that a program reads.
+        on_link: True for a device that is connected to another device, False for a TUN or TAP that a program reads.
         linktype: LINKTYPE_* of `frame`.
         time: Nanoseconds since the epoch.
         direction: "out" if the kernel sent the packet, "in" if the kernel received it.
@@ -98,6 +98,7 @@ class Evidence(Struct):
         lost: Number of packets by namespace that were not captured because the buffer was full.
         tuns: Names of all TUN devices, even without packets.
         notes: Timeouts and losses, in order of time.
+        taps: Those of `tuns` that are TAP devices.
     """
 
     observations: list[Observation]
@@ -106,17 +107,21 @@ class Evidence(Struct):
     lost: dict[str, int]
     tuns: list[str]
     notes: list[Note] = []
+    taps: list[str] = []
 
 
 def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
     """Return the packets that the captures and TUN devices of these namespaces have seen so far."""
     several_nodes = len(namespaces) > 1
-    observations, lost, tuns, notes = list[Observation](), dict[str, int](), list[str](), list[Note]()
+    observations, lost, notes = list[Observation](), dict[str, int](), list[Note]()
+    tuns, taps = list[str](), list[str]()
     for namespace in namespaces:
         captured = namespace.record.packets() if namespace.record is not None else []
         found = [_from_capture(namespace, each, several_nodes) for each in captured]
         for tun in namespace.tuns:
             tuns.append(_device_name(namespace, tun.ifname, several_nodes))
+            if tun.MODE == "tap":
+                taps.append(tuns[-1])
             found = _add_notes(found, namespace, tun, several_nodes)
             notes += [Note(time, text) for time, text in tun.timeouts]
         if namespace.record is not None and namespace.record.dropped:
@@ -131,7 +136,7 @@ def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
     observations.sort(key=lambda each: each.time)
     notes.sort(key=lambda each: each.time)
     endpoints = [namespace.name for namespace in namespaces if namespace.is_endpoint]
-    return Evidence(observations, endpoints, any(namespace.tuns for namespace in namespaces), lost, tuns, notes)
+    return Evidence(observations, endpoints, any(namespace.tuns for namespace in namespaces), lost, tuns, notes, taps)
 
 
 def _count_gaps(found: list[Observation], known: int, dropped: int) -> tuple[list[Observation], int, int]:
@@ -204,16 +209,21 @@ def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, sev
         with suppress(TunlabError):  # The device may be gone.
             tun.unread()
     unmatched: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
+    annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
+    is_tap = tun.MODE == "tap"
     for index, each in enumerate(found):
         # The capture has no name for a device that was deleted before the capture was read.
-        if each.ifname == tun.ifname or (tun.closed and not each.ifname and not each.on_link):
+        if each.ifname == tun.ifname or (tun.closed and not each.ifname and each.on_link == is_tap):
             unmatched[each.direction, each.frame].append(index)
-    annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
+            if is_tap and each.ifname:
+                annotated[index] = replace(each, on_link=False)
     for entry in tun.record:
         annotation = from_entry(entry)
         if indexes := unmatched[entry.direction, entry.data]:
             index = indexes.popleft()
-            annotated[index] = replace(annotated[index], annotation=annotation, device=device, ifname=tun.ifname)
+            annotated[index] = replace(
+                annotated[index], annotation=annotation, device=device, ifname=tun.ifname, on_link=False
+            )
         else:
             annotated.append(_from_trace(namespace, tun, entry, annotation, several_nodes))
     return annotated
@@ -227,7 +237,7 @@ def _from_trace(
         device=_device_name(namespace, tun.ifname, several_nodes),
         ifname=tun.ifname,
         on_link=False,
-        linktype=LINKTYPE_RAW,
+        linktype=LINKTYPE_RAW if entry.link_type is None else entry.link_type,
         time=entry.time_ns,
         direction=entry.direction,
         frame=entry.data,
@@ -271,7 +281,8 @@ def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
 
 def _interfaces(evidence: Evidence) -> list[tuple[str, int]]:
     """Return each device with its link type, in the order of the namespaces in `evidence.endpoints`."""
-    devices = [(device, LINKTYPE_RAW) for device in evidence.tuns]
+    devices = [(device, LINKTYPE_RAW) for device in evidence.tuns if device not in evidence.taps]
+    devices += [(device, LINKTYPE_ETHERNET) for device in evidence.taps]
     devices += [(each.device, each.linktype) for each in evidence.observations]
     order = {name: index for index, name in enumerate(evidence.endpoints)}
     return sorted(dict.fromkeys(devices), key=lambda each: order.get(each[0].partition(":")[0], len(order)))

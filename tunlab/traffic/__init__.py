@@ -2,6 +2,7 @@
 
 from tunlab.traffic.expectation import Expectation
 from tunlab.traffic.ping import DEFAULT_TIMEOUT, ECHO_PAYLOAD, EchoReply, Ping
+from tunlab.traffic.tap import Tap
 from tunlab.traffic.trace import TraceEntry
 from tunlab.traffic.tun import DEFAULT_ADDRESS, Tun
 
@@ -12,6 +13,7 @@ __all__ = [
     "EchoReply",
     "Expectation",
     "Ping",
+    "Tap",
     "TraceEntry",
     "Tun",
 ]

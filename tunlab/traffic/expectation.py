@@ -8,8 +8,9 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.packet import Difference, Header, Match, Packet, TruncatedHeader
+from tunlab.packet import ARP, Difference, Header, ICMPv6, Match, NDMessage, Packet, TruncatedHeader
 from tunlab.packet.match import ABSENT
+from tunlab.packet.transport.mld import MLDMessage
 from tunlab.traffic.function_names import function_name
 
 Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
@@ -42,6 +43,14 @@ class CombinedExpectation(Struct, frozen=True):
                     f"{each!r} is not an expectation. Give TCP.where(…), a header class or a function of a packet."
                 )
         return cls(match, tuple(tests))
+
+    @property
+    def names_routine(self) -> bool:
+        """True if it names what a TAP's routine packets are: ARP, a message of ND or MLD, or a type of ICMPv6."""
+        return any(
+            issubclass(layer, (ARP, NDMessage, MLDMessage)) or (layer is ICMPv6 and "type" in dict(wanted))
+            for layer, wanted in self.match.conditions
+        )
 
     def difference(self, packet: Packet) -> list[Difference]:
         """Return the fields that differ; if none does, the first function that returns false; [] for a match.

@@ -47,6 +47,10 @@ class Fence:
             return build(IPv6(src=src, dst=dst), ICMPv6.echo_request(*numbers), payload), payload
         return build(IPv4(src=src, dst=dst), ICMP.echo_request(*numbers), payload), payload
 
+    def owns(self, data: bytes) -> bool:
+        """Return True if the packet is a request of this fence, or an answer to one."""
+        return self.mark in data
+
     def error(self, reason: str, number: int = errno.EHOSTUNREACH, remedy: str = "") -> KernelError:
         """Return the error for a fence that gets no reply for `reason`. `number` is the errno."""
         remedy = f"{remedy}, or {_REMEDY}" if remedy else _REMEDY
@@ -57,14 +61,17 @@ class Fence:
         """Raise KernelError if the link, the addresses or the sysctls rule out a reply."""
         if not self._device.link.carrier:
             raise self.error("the device has no carrier", errno.ENETDOWN, "call tun.device.set_carrier(True)")
-        sysctl = _IGNORE_ECHO[_version(address)]
-        if self._netns.sysctl(sysctl).strip() != "0":
-            raise self.error(f"{sysctl} is on, so that no echo request is answered", remedy="set it to 0")
+        self._check_sysctls(address)
         addresses = [each.address for each in self._device.addresses]
         if address not in addresses:
             has = ", ".join(addresses) or "none"
             reason = f"{address} was removed from {self._device.ifname}, which has {has}"
             raise self.error(reason, errno.EADDRNOTAVAIL)
+
+    def _check_sysctls(self, address: str) -> None:
+        sysctl = _IGNORE_ECHO[_version(address)]
+        if self._netns.sysctl(sysctl).strip() != "0":
+            raise self.error(f"{sysctl} is on, so that no echo request is answered", remedy="set it to 0")
 
     def no_reply_error(self, data: bytes, waited: float) -> KernelError:
         """Send the request again, and return an error that names the cause of its loss, found by kernel counters."""

@@ -21,6 +21,8 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
+from tunlab.traffic.ethernet_fence import EthernetFence
+from tunlab.traffic.ethernet_peer import EthernetPeer
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import (
     Candidate,
@@ -34,6 +36,7 @@ from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
 # Flags and EtherType: struct tun_pi of <linux/if_tun.h>.
 _PACKET_INFORMATION = {4: struct.pack("!HH", 0, ETH_P_IP), 6: struct.pack("!HH", 0, ETH_P_IPV6)}
+LINKTYPE_ETHERNET = 1
 _DRAIN_INTERVAL = 16  # After this many packets the packet sockets that record traffic are read, so that none overflows.
 
 
@@ -46,11 +49,13 @@ class Inbox:
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
-    def __init__(self, netns: Netns, device: TunDevice) -> None:
+    def __init__(self, netns: Netns, device: TunDevice, ethernet: EthernetPeer | None = None) -> None:
+        """Read `device`; `ethernet` is the test's end of a TAP."""
         self.record = PacketRecord()
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
         self._netns, self._device = netns, device
         self.packet_information = False
+        self._ethernet = ethernet
         self._unread: deque[TraceEntry] = deque()
         # The queue has a limit because a packet that another program reads is never removed from it.
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
@@ -77,21 +82,41 @@ class Inbox:
     def unread(self) -> list[TraceEntry]:
         """Return unread packets in arrival order, without consuming them."""
         self._fetch()
-        return list(self._unread)
+        return [entry for entry in self._unread if not entry.routine]
 
     def _fetch(self) -> None:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
+        while answers := self._read_queue():
+            for answer in answers:  # the kernel then sends what waited for the address
+                self.write(answer)
+                self._add("in", answer, "address resolution")
+
+    def _read_queue(self) -> list[bytes]:
+        """Move the packets in the kernel's queue, and return the answers to those that ask for a MAC address."""
+        answers = list[bytes]()
         for data in self._device.read_all():
             if self.packet_information:
                 data = data[4:]
-            if self._fence is not None and self._fence.mark in data:
+            if self._fence is not None and self._fence.owns(data):
                 self._add("out", data, "fence").consumed = True
                 self._fence_packets.append(data)
                 continue
             entry = self._add("out", data)
             if self._emitted:
                 self._note_emitted(entry)
+            if self._ethernet is not None and not entry.consumed:
+                answers += self._note_routine(entry, self._ethernet)
             self._unread.append(entry)
+        return answers
+
+    def _note_routine(self, entry: TraceEntry, ethernet: EthernetPeer) -> list[bytes]:
+        """Mark a frame that the test need not expect, and return the answer to it, if it needs one."""
+        packet = entry.to_packet()
+        answer = ethernet.answer(packet)
+        entry.routine = answer is not None or ethernet.is_routine(packet)
+        if entry.routine:
+            entry.consume("unsolicited" if answer is None else "answered by the Tap")
+        return [] if answer is None else [answer]
 
     def _note_emitted(self, entry: TraceEntry) -> None:
         """Mark the packet if the test emitted it (`Tun.emit`), and forget it and all packets emitted before it."""
@@ -104,6 +129,8 @@ class Inbox:
 
     def _add(self, direction: Literal["in", "out"], data: bytes, *notes: str) -> TraceEntry:
         entry = TraceEntry(direction, time.time_ns(), data, list(notes), direction == "in")
+        if self._ethernet is not None:
+            entry.link_type = LINKTYPE_ETHERNET
         self.record.append(entry)
         self._recorded += 1
         if not self._recorded % _DRAIN_INTERVAL:
@@ -131,6 +158,8 @@ class Inbox:
         self._expectations += 1
         here, seen, deadline = caller_location(), list[Candidate](), Deadline(timeout)
         for entry in self._entries(deadline):
+            if entry.routine and not expected.names_routine:
+                continue
             packet = entry.to_packet()
             differences = expected.difference(packet)
             if not differences:
@@ -139,7 +168,7 @@ class Inbox:
             entry.notes.append(f"skipped at {here}")
             seen.append(Candidate(entry, differences if packet.headers else None))
         error = timeout_error(expected, seen, deadline)
-        self._watch_for_late_match(error, deadline, lambda entry: expected.matches(entry.to_packet()), expected.matches)
+        self._watch_for_late_match(error, deadline, lambda entry: _matches(expected, entry), expected.matches)
         raise error
 
     def expect_all(self, wanted: Sequence[CombinedExpectation], ordered: bool, timeout: float) -> list[Packet]:
@@ -149,13 +178,13 @@ class Inbox:
         first, seen = self._expectations + 1, list[tuple[TraceEntry, Packet]]()
         self._expectations += len(wanted)
 
-        def offer(packet: Packet) -> bool:
-            return assignment.offer([n for n, each in enumerate(wanted) if each.matches(packet)])
+        def offer(entry: TraceEntry) -> bool:
+            return assignment.offer([n for n, each in enumerate(wanted) if _matches(each, entry)])
 
         if not assignment.complete:
             for entry in self._entries(deadline):
                 seen.append((entry, entry.to_packet()))
-                offer(seen[-1][1])
+                offer(entry)
                 if assignment.complete:
                     break
         matches = [None if number is None else seen[number] for number in assignment.packets]
@@ -183,7 +212,7 @@ class Inbox:
         self._watch_for_late_match(
             error,
             deadline,
-            lambda entry: offer(entry.to_packet()) and assignment.complete,
+            lambda entry: offer(entry) and assignment.complete,
             lambda packet: any(each.matches(packet) for each in unmatched),
         )
         raise error
@@ -207,6 +236,8 @@ class Inbox:
         seen = list[TraceEntry]()
         if count != 0:
             for entry in self._entries(deadline, extend=count is not None):
+                if entry.routine:
+                    continue
                 entry.consume(f"captured at {here}")
                 seen.append(entry)
                 found.append(entry.to_packet())
@@ -215,7 +246,7 @@ class Inbox:
         if count is not None and len(found) < count:
             error = timeout_error(f"{count} packet{'' if count == 1 else 's'}", [], deadline)
             error.seen, error.count = tuple(time_and_summary(each, deadline.started_ns) for each in seen), len(seen)
-            self._watch_for_late_match(error, deadline, lambda _: True, lambda _: True)
+            self._watch_for_late_match(error, deadline, lambda entry: not entry.routine, lambda _: True)
             raise error
         return found
 
@@ -224,10 +255,12 @@ class Inbox:
         __tracebackhide__ = True
         deadline = Deadline(timeout)
         for entry in self._entries(deadline):
+            if entry.routine:
+                continue
             entry.consume(f"read at {caller_location()}")
             return entry.data
         error = timeout_error("any packet", [], deadline)
-        self._watch_for_late_match(error, deadline, lambda _: True, lambda _: True)
+        self._watch_for_late_match(error, deadline, lambda entry: not entry.routine, lambda _: True)
         raise error
 
     def _wait(self, deadline: Deadline, is_wanted: Callable[[TraceEntry], bool]) -> TraceEntry | None:
@@ -270,7 +303,7 @@ class Inbox:
                 if entry is late or matches(entry.to_packet()):
                     after = (entry.time_ns - ended_ns) / 1e6
                     entry.blame(f"matches, but arrived {after:.3g} ms after {here} timed out")
-        error.late_packets = len(self._unread)
+        error.late_packets = len([entry for entry in self._unread if not entry.routine])
         if error.late_by is None:
             error.unmet = UnmetExpectation(matches, self._netns.identity, self._device.ifname, time.time_ns())
 
@@ -281,7 +314,10 @@ class Inbox:
         if settle:
             self._wait(Deadline(settle), lambda _: False)
         if self._fence is None:
-            self._fence = Fence(self._netns, self._device, self.write)
+            if self._ethernet is None:
+                self._fence = Fence(self._netns, self._device, self.write)
+            else:
+                self._fence = EthernetFence(self._netns, self._device, self.write, self._ethernet.kernel_address)
         fence = self._fence
         data, payload = fence.next_request(src, dst)
         try:
@@ -299,7 +335,7 @@ class Inbox:
             remaining = deadline.remaining()
             if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
                 raise fence.no_reply_error(data, timeout)
-        return [entry.to_packet() for entry in self._unread]
+        return [entry.to_packet() for entry in self._unread if not entry.routine]
 
     def _is_answered(self, fence: Fence, payload: bytes) -> bool:
         self._fetch()
@@ -310,3 +346,7 @@ class Inbox:
             if (error := fence.icmp_error(data)) is not None:
                 raise error
         return False
+
+
+def _matches(expected: CombinedExpectation, entry: TraceEntry) -> bool:
+    return (not entry.routine or expected.names_routine) and expected.matches(entry.to_packet())

@@ -47,6 +47,7 @@ class TraceEntry(Struct):
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
         consumed: True if it was injected, matched an expectation, or was captured or read.
         decisive: True if a test failed because of this packet.
+        routine: True if a TAP's kernel sent the packet by itself, or the Tap answered it (`Tap`).
         differences: Fields that differ from the expectation; set on the closest match of a failed expectation.
     """
 
@@ -58,6 +59,7 @@ class TraceEntry(Struct):
     decisive: bool = False
     differences: tuple[FieldDifference, ...] = ()
     link_type: int | None = None
+    routine: bool = False
 
     @property
     def packet(self) -> Packet | None:

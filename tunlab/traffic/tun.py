@@ -9,15 +9,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from tunlab.errors import KernelError, PacketError
 from tunlab.kernel.device.packet_socket import PacketSocket
-from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.device.tun import Mode, TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Header, Packet, PacketPart, build
 from tunlab.packet.values import to_bytes
 from tunlab.traffic.deadlines import check_timeout
+from tunlab.traffic.ethernet_peer import EthernetPeer
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
 from tunlab.traffic.inbox import Inbox
 from tunlab.traffic.kernel_end import KernelEnd, parse_addresses
@@ -38,6 +39,11 @@ class Tun(KernelEnd):
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
+    MODE: ClassVar[Mode] = "tun"
+    IFNAME: ClassVar = "tun0"
+    OPTIONS: ClassVar = frozenset[str]()
+    _ethernet: EthernetPeer | None = None
+
     def __init__(
         self,
         netns: Netns,
@@ -46,8 +52,9 @@ class Tun(KernelEnd):
         *,
         timeout: float = DEFAULT_TIMEOUT,
     ) -> None:
+        """Use a device that is attached, and has the given addresses."""
         super().__init__(netns, device, parse_addresses(address, device.ifname), timeout)
-        self._inbox = Inbox(netns, device)
+        self._inbox = Inbox(netns, device, self._ethernet)
         self.record, self.timeouts = self._inbox.record, self._inbox.timeouts
         self._owns_netns = self._deletes_device = False
         self._emitter: PacketSocket | None = None
@@ -57,7 +64,7 @@ class Tun(KernelEnd):
         cls,
         address: str | Sequence[str] = DEFAULT_ADDRESS,
         *,
-        ifname: str = "tun0",
+        ifname: str = "",
         mtu: int | None = None,
         up: bool = True,
         ipv6: bool = False,
@@ -70,17 +77,23 @@ class Tun(KernelEnd):
         """Make a TUN in a new namespace, or in `netns`.
 
         Args:
+            ifname: Name of the device; by default "tun0", or "tap0" for a `Tap`.
             address: "10.1.2.1/24", "fd00::1/64", or several of them in a list. "" is none.
             mtu: MTU in bytes; None keeps the kernel's default of 1,500.
             ipv6: Enable IPv6 in the namespace; an IPv6 address does so, too.
             packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
-            device_options: The options `multi_queue`, `owner` and `group` of `TunDevice.create`.
+            device_options: The options `multi_queue`, `owner` and `group` of `TunDevice.create`; for a `Tap` also
+                `address_resolution`, False to leave ARP and neighbor solicitations to the test.
 
         Raises PrivilegeError if a capability or /dev/net/tun is missing, KernelError if the kernel refuses a setting.
         """
+        ifname = ifname or cls.IFNAME
+        options = {name: device_options.pop(name) for name in cls.OPTIONS & device_options.keys()}
         if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
-            reason = f"a Tun reads IP packets and has no option {min(unsupported)}"
-            raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy="use TunDevice.create")
+            reason, remedy = f"a {cls.__name__} has no option {min(unsupported)}", "use TunDevice.create"
+            if "mode" in unsupported:
+                remedy = "use Tap.create, or make_tun(mode='tap') in a test"
+            raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy=remedy)
         addresses = parse_addresses(address, ifname)
         with ExitStack() as undo:
             if netns is None:
@@ -96,16 +109,21 @@ class Tun(KernelEnd):
                 for name, value in (sysctls or {}).items():
                     netns.set_sysctl(name, value)
             device_options |= {"packet_information": packet_information, "exclusive": True}
-            device = undo.enter_context(TunDevice.create(namespace, ifname, **device_options))
+            device = undo.enter_context(TunDevice.create(namespace, ifname, mode=cls.MODE, **device_options))
             if netns is not None:
                 undo.callback(device.delete)  # A namespace made here needs no deletion: its end deletes its devices.
+            cls._prepare(device)
             device.configure([str(each) for each in addresses], mtu=mtu, up=up)
-            tun = cls(namespace, device, address, timeout=timeout)
+            tun = cls(namespace, device, address, timeout=timeout, **options)
             tun._inbox.packet_information = packet_information
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
             undo.pop_all()
             return tun
+
+    @classmethod
+    def _prepare(cls, device: TunDevice) -> None:
+        """Configure a new device before it is set up."""
 
     def inject(self, *layers: PacketPart | Packet) -> bytes:
         """Send a packet into the namespace: its kernel receives it on the TUN. Return the bytes of the packet.
@@ -116,7 +134,7 @@ class Tun(KernelEnd):
         Raises PacketError if the layers are not a packet, KernelError if the kernel refuses it.
         """
         __tracebackhide__ = True
-        data = _to_bytes(layers)
+        data = self._to_bytes(layers)
         self._check_open()
         self._inbox.write(data)
         self._inbox.add_injected(data)
@@ -129,7 +147,7 @@ class Tun(KernelEnd):
         CAP_NET_RAW.
         """
         __tracebackhide__ = True
-        data = _to_bytes(layers)
+        data = self._to_bytes(layers, from_kernel=True)
         self._check_open()
         if self._emitter is None:
             self._emitter = self._resources.enter_context(PacketSocket(self.netns, self.ifname))
@@ -185,7 +203,7 @@ class Tun(KernelEnd):
         self._check_open()
         self._inbox.expect_none(
             str(expected),
-            lambda each: expected.may_match(each.to_packet()),
+            lambda each: (not each.routine or expected.names_routine) and expected.may_match(each.to_packet()),
             None if timeout is None else check_timeout("timeout", timeout),
             self._fence,
         )
@@ -195,7 +213,7 @@ class Tun(KernelEnd):
         __tracebackhide__ = True
         self._check_open()
         seconds = None if timeout is None else check_timeout("timeout", timeout)
-        self._inbox.expect_none("any packet", lambda _: True, seconds, self._fence)
+        self._inbox.expect_none("any packet", lambda each: not each.routine, seconds, self._fence)
 
     def fence(self, *, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         """Wait until the kernel has answered every packet injected so far, and return the unread packets.
@@ -214,7 +232,7 @@ class Tun(KernelEnd):
 
     def _fence(self, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         try:
-            src, dst = self.peer, self.address
+            src, dst = self._fence_ends()
         except KernelError as error:
             remedy = "give the Tun a network of two or more addresses, or avoid the fence by a timeout: `timeout=0.1`"
             operation = f"fence {self.ifname}"
@@ -222,6 +240,9 @@ class Tun(KernelEnd):
                 errno.EADDRNOTAVAIL, operation, reason=error.reason, remedy=remedy, ifname=self.ifname
             ) from None
         return self._inbox.fence(src, dst, self._seconds(timeout), settle)
+
+    def _fence_ends(self) -> tuple[str, str]:
+        return self.peer, self.address
 
     def capture(self, count: int | None = None, *, timeout: float | None = None) -> list[Packet]:
         """Return the unread packets, and consume them: later calls do not return them again.
@@ -266,6 +287,10 @@ class Tun(KernelEnd):
         __tracebackhide__ = True
         return check_timeout("timeout", self.timeout if timeout is None else timeout)
 
+    def _to_bytes(self, layers: tuple[PacketPart | Packet, ...], *, from_kernel: bool = False) -> bytes:  # noqa: ARG002
+        __tracebackhide__ = True
+        return to_bytes_of_packet(layers)
+
     def close(self, *, keep_device: bool = False) -> None:
         """Close the sockets and remove the device. A namespace made by the Tun is closed and its programs are killed.
 
@@ -282,10 +307,11 @@ class Tun(KernelEnd):
 
     def __repr__(self) -> str:
         addresses = "".join(f" {each}" for each in self._interfaces)
-        return f"<Tun {self.ifname}{addresses} in {self.netns}{' closed' if self.closed else ''}>"
+        return f"<{type(self).__name__} {self.ifname}{addresses} in {self.netns}{' closed' if self.closed else ''}>"
 
 
-def _to_bytes(layers: tuple[PacketPart | Packet, ...]) -> bytes:
+def to_bytes_of_packet(layers: tuple[PacketPart | Packet, ...]) -> bytes:
+    """Return the bytes of a packet, given as headers and payload, as a Packet, or as bytes. Raises PacketError."""
     __tracebackhide__ = True
     if len(layers) == 1 and not isinstance(layers[0], Header):
         try:
