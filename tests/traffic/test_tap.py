@@ -73,7 +73,7 @@ class TestCreate:
             Tap.create(vnet_hdr=True)
 
     def test_unknown_mode_raises(self, make_tun):
-        with pytest.raises(ValueError, match='mode=\'bridge\' does not exist. Give "tun" or "tap".'):
+        with pytest.raises(ValueError, match=r'mode=\'bridge\' does not exist. Give "tun" or "tap".'):
             make_tun(mode="bridge")
 
 
