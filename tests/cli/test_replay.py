@@ -8,8 +8,8 @@ from tests.report.recordings import KERNEL, PEER, framed, recorded
 from tunlab.kernel.device.netns_capture import NetnsCapture
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, reply, tcp_options
-from tunlab.recorder import PcapngWriter, read_pcapng
+from tunlab.packet import ARP, ICMP, TCP, UDP, VLAN, Ethernet, ICMPv6, IPv4, IPv6, TCPFlag, build, reply, tcp_options
+from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter, read_pcapng
 from tunlab.report.evidence import RecordedNetns, gather_evidence, to_pcapng
 from tunlab.traffic import Tun
 
@@ -114,6 +114,31 @@ def test_replay_to_the_same_kernel_reports_the_same_answers(tunlab, saved_record
         "replaying to a new namespace with address 10.1.2.1/24, listening on TCP 80, UDP 53",
         f"{len(records)} packets replayed: the answers are the same",
     ]
+
+
+def test_replay_names_the_packets_that_it_skips(tunlab, tmp_path):
+    link = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
+    six = IPv6(src="fd00::1", dst="fd00::2")
+    frames = [
+        ("in", build(link, ARP(sender_protocol=PEER, target_protocol=KERNEL))),
+        ("in", build(link, VLAN(vid=7), *ECHO)),
+        ("out", build(link, VLAN(vid=7), six, ICMPv6.echo_request(1, 1))),
+        ("out", build(link, *reply_of(ECHO))),
+        *[("in", b"short")] * 20,
+    ]
+    with PcapngWriter.create(file := tmp_path / "frames.pcapng") as writer:
+        interface = writer.add_interface("eth0", linktype=LINKTYPE_ETHERNET)
+        for number, (direction, frame) in enumerate(frames):
+            writer.write(interface, frame, time_ns=number, direction=direction)
+    result = tunlab("replay", str(file))
+    assert result.status == 0
+    assert [line.split()[:2] for line in result.out.splitlines()] == [["2", "in"], ["4", "out"]]
+    assert result.err.splitlines()[:3] == [
+        f"    1 in    skipped: ARP who has {KERNEL}? tell {PEER}",
+        "    3 out   skipped: vlan 7, IP6 fd00::1 > fd00::2: ICMPv6 echo request, id 1, seq 1, length 8",
+        "    5 in    skipped: 5 bytes, not a frame: Ethernet header needs 14 bytes, got 5 (input ended at offset 5)",
+    ]
+    assert result.err.splitlines()[20] == "            skipped: 2 more packets"
 
 
 @pytest.mark.slow

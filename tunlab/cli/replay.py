@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from tunlab.recorder import RecordedPacket
     from tunlab.traffic import Tun
 
+_MAX_SKIPPED = 20
+
 
 @click.command("replay", short_help="Replay a recording and compare the kernel's answers.")
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
@@ -75,6 +77,8 @@ def replay_command(
     except PacketError as error:
         error.file = str(file)
         raise
+    for line in _skipped(records, played, ifname or find_ifname(records, address)):
+        click.echo(line, err=True)
     different = received = 0
     with _open_tun(target, played) as tun:
         replay = Replay(tun, played, exact=exact, pace=pace, timeout=timeout, act=not target)
@@ -103,6 +107,28 @@ def _read_recording(file: Path) -> tuple[list[RecordedPacket], PacketError | Non
             raise
         return records, error
     return records, None
+
+
+def _skipped(records: list[RecordedPacket], played: Script, ifname: str) -> Iterator[str]:
+    """Yield a line for each packet of the interface that is not replayed, at most 20, and the number of the others."""
+    from tunlab.errors import PacketError
+    from tunlab.packet import summary
+    from tunlab.recorder import parse_record
+
+    steps = {step.number for step in played.steps}
+    skipped = [
+        (number, record)
+        for number, record in enumerate(records, 1)
+        if number not in steps and record.interface.name == ifname
+    ]
+    for number, record in skipped[:_MAX_SKIPPED]:
+        try:
+            text = summary(parse_record(record))
+        except PacketError:
+            text = summary(record.data, link_type=record.interface.linktype)
+        yield f"{number:>5} {record.direction or '':<3}   skipped: {text}"
+    if len(skipped) > _MAX_SKIPPED:
+        yield f"{'':9}   skipped: {len(skipped) - _MAX_SKIPPED} more packets"
 
 
 @contextmanager
