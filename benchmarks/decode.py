@@ -35,16 +35,17 @@ from benchmarks.measure import (
     Row,
     Skipped,
     at_least,
+    at_most,
     format_medians,
     measure_in_turns,
     ratio,
     repeat,
 )
 from tunlab.errors import PacketError
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, parse, tcp_options
+from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build, ip_options, parse, summary, tcp_options
 
 NAME = "decode"
-FASTEST, NEW_ADDRESSES, SCAPY = at_least(3.0), at_least(2.0), at_least(85)
+FASTEST, NEW_ADDRESSES, SCAPY, SUMMARY = at_least(3.0), at_least(2.0), at_least(85), at_most(8.0)
 CORPUS_SIZE = 1000
 """The number of packets that are drawn from the corpus."""
 NO_APPLICATION = (40000).to_bytes(2, "big") + (40001).to_bytes(2, "big")
@@ -153,6 +154,7 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
 SHARE = {
     "tunlab": 1.0,
     "tunlab, parse": 1.0,
+    "tunlab, summary": 0.2,
     "scapy, parse": 0.02,
     "tunlab, options as objects": 0.9,
     "dpkt": 0.5,
@@ -208,6 +210,11 @@ def run(*, rounds: int = 61, repeats: int = 2000) -> list[Outcome]:
             if captured:
                 text = "  the same, with ports that scapy does not know"
                 rows += _against(turn, packets, "scapy, parse", text, rounds, "tunlab, parse")
+        decoders |= {"tunlab, parse": (parse, _no_values), "tunlab, summary": (summary, _no_values)}
+        names = ("tunlab, parse", "tunlab, summary")
+        summed = measure_in_turns({name: turn(name, captured or packets) for name in names}, rounds)
+        text = "time of a summary with its verdicts / of parsing"
+        rows.append(_row(summed, "tunlab, summary", text, SUMMARY, "tunlab, parse"))
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)
         text = "  tunlab with options as objects"
         rows += _against(turn, packets, "tunlab, options as objects", text, rounds)

@@ -199,6 +199,16 @@ def decode_options(data: bytes, types: Types) -> tuple[Option | TypedOption, ...
     return tuple(found)
 
 
+def option_summary(data: bytes, types: Types) -> str:
+    """Return the options as tcpdump prints them: "mss 1460,nop,wscale 7"."""
+    texts: list[str] = []
+    for kind, body in split_options(data)[0]:
+        known = types.get(kind)
+        option = known.read(body) if known is not None else None
+        texts.append(SHORT_NAMES.get(kind) or (f"kind {kind}" if option is None else str(option)))
+    return ",".join(texts)
+
+
 def options_to_bytes(options: object) -> bytes:
     """Return options given as bytes (kept as they are) or as option objects.
 
@@ -238,7 +248,7 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
         at: The offset of the options in the header.
         length_from: The field that gives their end.
     """
-    found = list[Finding]()
+    found: list[Finding] = []
     pairs, fault = split_options(data)
     seen = set[str]()
     offset = 0
@@ -276,7 +286,8 @@ def option_findings(layer: Layer, data: bytes, at: int, length_from: str, types:
 def options_field(data: bytes, start: int, types: Types) -> Field:
     """Return the options as a field, each option a child with its kind, length and data."""
     pairs, fault = split_options(data)
-    children, at = list[Field](), start
+    children: list[Field] = []
+    at = start
     for kind, body in pairs:
         if kind in NAMES:
             children.append(Field(NAMES[kind], kind, "", at, 8))

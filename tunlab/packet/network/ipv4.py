@@ -14,7 +14,7 @@ from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import ip_options
 from tunlab.packet.address import ADDRESS_TEXTS, AddressLike, ipv4_address, ipv4_bytes
 from tunlab.packet.cache import Cache
-from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
+from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
 from tunlab.packet.field import Field, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
@@ -58,6 +58,7 @@ MORE_FRAGMENTS = (False, True) * 4
 _HARMLESS = (FLAGS[0], IPFlag.DF)
 
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
+_pack_pseudo = struct.Struct("!4s4sxBH").pack
 unpack_ipv4 = struct.Struct("!HHHHBBH8s").unpack_from
 """Unpacks the header into the parts below, fields of whole bytes, and both addresses as eight bytes."""
 FIRST_WORD = Cache[int, tuple[int, int, int]](
@@ -249,7 +250,7 @@ class IPv4(Network, frozen=True, gc=False):
         if length > 0xFFFF:
             raise _too_long(FIXED + len(self.options) + length)
         dst = self.final_destination if self.options else self.dst
-        return ipv4_bytes(self.src) + ipv4_bytes(dst) + bytes((0, protocol)) + length.to_bytes(2, "big")
+        return _pack_pseudo(ipv4_bytes(self.src), ipv4_bytes(dst), protocol, length)
 
     # ----- judgement
 
@@ -257,10 +258,8 @@ class IPv4(Network, frozen=True, gc=False):
         data, value = layer.data[layer.start : layer.body], self.checksum or 0
         if len(data) < (self.ihl or 5) * 4:
             return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
-        error = word_sum(data) % 65535
-        if error:
-            return Checksum("IPv4", Verdict.BAD, value, (value - error) % 65535)
-        return Checksum("IPv4", Verdict.GOOD, value, value)
+        error = int.from_bytes(data, "big") % 65535
+        return Checksum("IPv4", Verdict.BAD if error else Verdict.GOOD, value, (value - error) % 65535 if error else value)
 
     def incomplete(self, layer: Layer) -> str:
         total = self.total_length or 0

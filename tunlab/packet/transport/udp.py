@@ -84,7 +84,7 @@ class UDP(Transport, frozen=True, gc=False):
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
-        found = list[Finding]()
+        found: list[Finding] = []
         length, present = self.length or 0, layer.present
         if length < LENGTH:
             rule = "less than the header itself (RFC 768)"
