@@ -81,29 +81,37 @@ def datagrams() -> dict[str, bytes]:
     }
 
 
+def all_corpus_packets() -> list[bytes]:
+    """Return all packets of the corpus that begin with an IPv4 header, in random order; empty without a corpus."""
+    folder = os.environ.get("TUNLAB_CORPUS")
+    if not folder:
+        return []
+    with gzip.open(Path(folder, "ipv4.jsonl.gz"), "rt") as lines:
+        found = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
+    random.Random(1).shuffle(found)
+    return [data for data in found if _begins_with_ipv4(data)]
+
+
+def _begins_with_ipv4(data: bytes) -> bool:
+    try:
+        return IPv4 in parse(data)
+    except PacketError:
+        return False
+
+
 def corpus_packets(decoders: dict[str, Decoder]) -> tuple[list[bytes], list[bytes]]:
     """Return two lists of the same random corpus packets, which all libraries decode equally.
 
     In the first list the ports are replaced, so that no library parses the payload. The second list has the original
     ports. Without TUNLAB_CORPUS both lists are empty.
     """
-    folder = os.environ.get("TUNLAB_CORPUS")
-    if not folder:
-        return [], []
-    with gzip.open(Path(folder, "ipv4.jsonl.gz"), "rt") as lines:
-        found = [bytes.fromhex(json.loads(line)["hex"]) for line in lines]
-    generator = random.Random(1)
-    generator.shuffle(found)
     packets: list[bytes] = []
     captured: list[bytes] = []
-    for original in found:
+    for original in all_corpus_packets():
         data = original
         if len(packets) == CORPUS_SIZE:
             break
-        try:
-            packet = parse(data)
-        except PacketError:
-            continue
+        packet = parse(data)
         if not isinstance(packet.transport, TCP | UDP | ICMP):
             continue
         if ICMP in packet and packet.icmp.is_error:  # Only some libraries decode the packet quoted in an ICMP error.
@@ -212,7 +220,8 @@ def run(*, rounds: int = 61, repeats: int = 2000) -> list[Outcome]:
                 rows += _against(turn, packets, "scapy, parse", text, rounds, "tunlab, parse")
         decoders |= {"tunlab, parse": (parse, _no_values), "tunlab, summary": (summary, _no_values)}
         names = ("tunlab, parse", "tunlab, summary")
-        summed = measure_in_turns({name: turn(name, captured or packets) for name in names}, rounds)
+        every = all_corpus_packets() or packets
+        summed = measure_in_turns({name: turn(name, every) for name in names}, rounds)
         text = "time of a summary with its verdicts / of parsing"
         rows.append(_row(summed, "tunlab, summary", text, SUMMARY, "tunlab, parse"))
         decoders["tunlab, options as objects"] = tunlab_reader(typed=True)

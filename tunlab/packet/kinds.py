@@ -138,7 +138,11 @@ class Transport(Header, frozen=True, gc=False):
 
     def covered(self, outer: Sequence[Header], data: bytes) -> bytes:
         """Return the bytes that the checksum covers: `data` (this header and its content), and a pseudo-header."""
-        return pseudo_header(outer, self, len(data)) + data if self.PSEUDO_HEADER else data
+        if not self.PSEUDO_HEADER:
+            return data
+        if outer and isinstance(outer[-1], Network):
+            return outer[-1].pseudo_header(self.PROTOCOL, len(data)) + data
+        return pseudo_header(outer, self, len(data)) + data
 
     def quoted(self, payload: bytes) -> bytes:  # noqa: ARG002
         """Return the bytes of the packet that an error with this payload quotes.
@@ -174,8 +178,6 @@ def innermost_network(outer: Sequence[Header]) -> Network | None:
 
 def pseudo_header(outer: Sequence[Header], header: Transport, length: int) -> bytes:
     """Return the pseudo-header of the innermost IP header of `outer` for `header`, a transport header."""
-    if outer and isinstance(outer[-1], Network):
-        return outer[-1].pseudo_header(header.PROTOCOL, length)
     for at in range(len(outer) - 1, -1, -1):
         network = outer[at]
         if isinstance(network, Network):

@@ -225,7 +225,7 @@ class TCP(Transport, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
-        kind, find, flags = FindingKind, layer.finding, int(self.flags)
+        kind, find, flags = FindingKind, layer.finding, self.flags + 0  # a plain number: its operators are faster
         length = (self.data_offset or 0) * 4
         if length < FIXED:
             rule = "less than the fixed fields"
@@ -270,7 +270,7 @@ class TCP(Transport, frozen=True, gc=False):
         return super().field_text(name, value)
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
-        flags, size, seq = int(self.flags), layer.size, self.seq
+        flags, size, seq = self.flags + 0, layer.size, self.seq
         data = f":{(seq + size) % 2**32}" if size else ""
         ack = f", ack {self.ack}" if flags & _ACK else ""
         text = f"Flags [{FLAG_LETTERS[flags]}], seq {seq}{data}{ack}, win {self.window}"
