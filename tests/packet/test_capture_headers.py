@@ -72,7 +72,7 @@ def test_loopback_family_of_each_bsd_is_read():
 
 @pytest.mark.parametrize(("header", "field"), [(SLL(), "protocol"), (SLL2(), "protocol"), (Loopback(), "family")])
 def test_capture_header_without_a_next_header_needs_its_field(header, field):
-    with pytest.raises(MalformedError, match=f"{field} is None: no header follows that implies it. Give {field}="):
+    with pytest.raises(MalformedError, match=f"{field} is None: no header follows that implies it. Give `{field}`."):
         build(header, b"abc")
 
 

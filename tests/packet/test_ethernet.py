@@ -21,11 +21,18 @@ from tests.packet.strategies import (
 from tunlab.errors import MalformedError, PacketError, TruncatedError
 from tunlab.packet import (
     ARP,
+    GRE,
+    LLC,
+    SLL,
+    SLL2,
+    SNAP,
     UDP,
     VLAN,
     Ethernet,
+    GREFlag,
     IPv4,
     IPv6,
+    Loopback,
     Packet,
     build,
     checksums,
@@ -39,6 +46,7 @@ from tunlab.packet import (
 )
 from tunlab.packet.address import mac_text
 from tunlab.packet.text.diagram import header_diagram
+from tunlab.packet.text.diff import diff
 
 NEAR, FAR = "02:00:00:00:00:01", "02:00:00:00:00:02"
 HEAD = bytes.fromhex("020000000002 020000000001")
@@ -196,6 +204,39 @@ def test_ethernet_diagram_has_addresses_and_type():
     assert FAR in drawing
     assert NEAR in drawing
     assert "^^^" in drawing
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        TO_FAR,
+        VLAN(vid=7),
+        LLC(),
+        LLC(dsap=0x42, ssap=0x42, control=0x305),
+        SNAP(),
+        ARP(sender_protocol=HOST, target_protocol=ROUTER),
+        GRE(flags=GREFlag.CHECKSUM, key=5),
+        SLL(),
+        SLL2(),
+        Loopback(),
+    ],
+    ids=lambda header: type(header).__name__,
+)
+def test_incomplete_header_is_drawn_and_compared(header):
+    drawing = header_diagram(header, {"type"})
+    assert drawing[3].strip()
+    assert header.title is not None
+    packet = Packet.of(TO_FAR, header) if header is not TO_FAR else Packet.of(header)
+    lines = diff(packet, Packet.of(TO_FAR.replace(dst=NEAR)))
+    assert any(line.startswith("Ethernet.dst: left ") for line in lines)
+
+
+def test_gre_diagram_has_optional_fields_and_marks_them():
+    drawing = "\n".join(header_diagram(GRE(protocol_type=0x800, flags=10, checksum=7, key=0xBEEF), {"key"}))
+    assert [row[:4].strip() for row in drawing.splitlines() if "|" in row and row[:4].strip()] == ["0", "4", "8"]
+    assert "checksum" in drawing
+    assert "48879" in drawing
+    assert drawing.splitlines()[-1].strip() == "+" + "^" * 63 + "+"
 
 
 def test_frames_are_matched_by_address_and_vlan():

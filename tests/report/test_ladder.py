@@ -1,8 +1,9 @@
 """The ladder, a sequence diagram in text: its arrows, omitted rows and width."""
 
 import pytest
+from msgspec.structs import replace
 
-from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build, parse
+from tunlab.packet import ICMP, TCP, VLAN, Ethernet, ICMPv6, IPv4, IPv6, TCPFlag, build, parse
 from tunlab.report.annotation import Annotation
 from tunlab.report.evidence import Evidence, Note, Observation
 from tunlab.report.ladder import WIDTH, draw_ladder, ladder_rows
@@ -107,6 +108,20 @@ class TestBetweenNodes:
 
     def test_ladder_packet_from_unknown_sender_has_arrow_head_only(self):
         assert "▶  IP 10.0.1.1" in self.draw(self.observe("server", "in"))[1]
+
+    def test_ladder_ipv6_packet_in_a_vlan_has_a_summary(self):
+        frame = build(
+            Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01"),
+            VLAN(vid=7),
+            IPv6(src="fd00::1", dst="fd00::2"),
+            ICMPv6.echo_request(1, 2),
+        )
+        seen = replace(self.observe("client", "out", ARP), frame=frame, packet=parse(frame, link_type=1))
+        assert "vlan 7, IP6 fd00::1 > fd00::2: ICMPv6 echo request, id 1, seq 2" in "\n".join(self.draw(seen))
+
+    def test_ladder_frame_that_cannot_be_read_says_why(self):
+        seen = replace(self.observe("client", "out", ARP), frame=b"short", packet=None)
+        assert "5 bytes, not a frame: Ethernet header needs 14 bytes" in " ".join(self.draw(seen))
 
     def test_ladder_arp_request_has_a_summary(self):
         assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.observe("client", "out", ARP)))

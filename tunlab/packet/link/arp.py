@@ -214,7 +214,7 @@ class ARP(Header, frozen=True, gc=False):
     def fields(self) -> list[Field]:
         found, at = super().fields(), FIXED * 8
         for index in range(-4, 0):
-            bits = len(_address_bytes(found[index].text)) * 8
+            bits = len(_address_bytes(getattr(self, found[index].name) or "")) * 8
             found[index] = found[index]._replace(start=at, bits=bits)
             at += bits
         return found

@@ -28,7 +28,7 @@ _PACKET_TYPES = ("to us", "broadcast", "multicast", "to somebody else", "sent by
 def _address(value: object) -> str:
     data = value if isinstance(value, bytes) else bytes.fromhex(str(value).replace(":", ""))
     if len(data) != 8:
-        raise ValueError(f"{len(data)} bytes. Give eight bytes, or their numbers as '02:00:00:00:00:01:00:00'")
+        raise ValueError(f"{len(data)} bytes. Give eight bytes, or their numbers as '02:00:00:00:00:01:00:00'.")
     return data.hex(":")
 
 

@@ -67,11 +67,13 @@ class Loopback(Link, frozen=True, gc=False):
         kind = number_of(ETHERTYPES, inner)
         family = next((number for number, each in _FAMILIES.items() if _ETHERTYPES[each] == kind), None)
         if family is None:
-            rule = "no header follows that implies it. Give family=…"
+            rule = "no header follows that implies it. Give `family`."
             raise MalformedError(layer="Loopback", field="family", value=None, rule=rule)
         return replace(self, family=family)
 
-    def field_text(self, name: str, value: object) -> str:  # noqa: ARG002
+    def field_text(self, name: str, value: object) -> str:
+        if not isinstance(value, int):
+            return super().field_text(name, value)
         return f"{value:#010x}" + (f" (IPv{self.version})" if self.version else "")
 
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002

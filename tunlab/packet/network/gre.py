@@ -161,7 +161,7 @@ class GRE(Header, frozen=True, gc=False):
 
     @property
     def title(self) -> str:
-        return ethertype_name(self.protocol_type)
+        return self.field_text("protocol_type", self.protocol_type)
 
     def fields(self) -> list[Field]:
         found, at = super().fields(), LENGTH * 8

@@ -60,7 +60,8 @@ def _rows(header: Header, marked: Collection[str]) -> Iterator[list[_Cell]]:
     row: list[_Cell] = []
     room = _ROW
     layout = header.layer.LAYOUT if isinstance(header, TruncatedHeader) else header.LAYOUT
-    fixed = sum(bits for _, bits in layout)
+    # Optional fields, as of GRE, are drawn; options and other bytes behind the fixed fields are not.
+    fixed = sum(bits for _, bits in layout) if header.TAIL else header.header_length * 8
     for field in header.fields():
         if field.start >= fixed or (isinstance(header, TruncatedHeader) and field.name == "rest"):
             break

@@ -39,7 +39,7 @@ def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
     offset = 0
     for header in left.headers if isinstance(left, Packet) else (left,):
         layer = type(header).__name__
-        drawn = {name for name, _ in header.LAYOUT} | {header.TAIL}
+        drawn = {field.name for field in header.fields()} | {header.TAIL}
         marked = {each.field.partition(".")[2] for each in differences if each.field.startswith(f"{layer}.")} & drawn
         if marked:
             lines += [f"{layer}, left:", *header_diagram(header, marked, offset=offset)]
