@@ -115,13 +115,11 @@ class Transport(Header, frozen=True, gc=False):
     Class attributes of a protocol:
         PROTOCOL: Its number in the IP header.
         PSEUDO_HEADER: True if its checksum covers the pseudo-header of the IP header too.
-        QUOTED_LINK_TYPE: The link type with which `parse` reads the packet that its errors quote.
     """
 
     PROTOCOL: ClassVar[int]
     PSEUDO_HEADER: ClassVar[bool] = False
     IS_LAST: ClassVar = True
-    QUOTED_LINK_TYPE: ClassVar[int | None] = None
     DERIVED: ClassVar = frozenset({"checksum"})
 
     if TYPE_CHECKING:

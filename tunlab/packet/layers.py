@@ -156,10 +156,10 @@ def _unread(error: PacketError, start: int, length_from: str) -> Finding:
     return Finding("packet", "header", FindingKind.VALUE, start, str(error))
 
 
-def quote_text(data: bytes, first: Reader | None = None) -> str:
+def quote_text(data: bytes) -> str:
     """Describe the packet that an ICMP error quotes: ", for UDP to 192.0.2.9 port 53"; empty if it cannot be read."""
     try:
-        layers = read_layers(data, first, 0xFFFF).layers
+        layers = read_layers(data, missing=0xFFFF).layers
     except PacketError:
         return ""
     header = layers[-1].header

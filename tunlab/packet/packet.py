@@ -200,7 +200,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         if not isinstance(header, Transport):
             raise self._no_header("ICMP")
         data = header.quoted(self.payload)
-        packet = parse(data, link_type=header.QUOTED_LINK_TYPE)
+        packet = parse(data)
         missing = packet.headers[0].content_end(0, len(data)) - len(data)
         return packet.replace(missing=missing) if missing > 0 else packet
 

@@ -6,15 +6,15 @@ The other messages register themselves in `ICMPV6_MESSAGES`: neighbor discovery 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tunlab.errors import PacketError
-from tunlab.packet.address import ipv6_bytes, ipv6_text
 from tunlab.packet.findings import Finding, FindingKind
-from tunlab.packet.header import Header, Layer, Reading, layer_of
+from tunlab.packet.fixed_fields import fixed_length, read_fields, write_fields
+from tunlab.packet.header import Layer, Reading, layer_of
 from tunlab.packet.kinds import Network, Transport
 from tunlab.packet.layers import quote_text, read_layers
-from tunlab.packet.network.ipv6 import LINKTYPE_IPV6, MINIMUM_MTU, IPv6
+from tunlab.packet.network.ipv6 import MINIMUM_MTU, IPv6
 from tunlab.packet.tables import ICMPV6_MESSAGES, IPV6_EXTENSIONS
 from tunlab.packet.transport.icmpv6_types import CODES, ICMPv6Type
 from tunlab.packet.truncated import TruncatedHeader, truncated
@@ -24,11 +24,6 @@ __tracebackhide__ = is_packet_error
 
 COMMON: tuple[tuple[str, int], ...] = (("type", 8), ("code", 8), ("checksum", 16))
 """The fields that all messages have."""
-
-
-def fixed_length(layer: type[Header]) -> int:
-    """Return the bytes of the fixed fields of a header class."""
-    return sum(bits for _, bits in layer.LAYOUT) // 8
 
 
 class ICMPv6(Transport, frozen=True, gc=False):
@@ -52,7 +47,6 @@ class ICMPv6(Transport, frozen=True, gc=False):
     }
     CHECKSUM_OFFSET: ClassVar = 2
     PSEUDO_HEADER: ClassVar = True
-    QUOTED_LINK_TYPE: ClassVar = LINKTYPE_IPV6
 
     type: int = ICMPv6Type.ECHO_REQUEST
     code: int = 0
@@ -146,34 +140,14 @@ class ICMPv6(Transport, frozen=True, gc=False):
             cls, length = ICMPv6, fixed_length(ICMPv6)  # of a message cut short, the rest is payload
             if start + length > end:
                 return truncated(cls, data, start, end)
-        body = start + length
-        number, left = int.from_bytes(data[start:body], "big"), length * 8
-        values = list[Any]()
-        for name, bits in cls.LAYOUT:
-            left -= bits
-            value = number >> left & (1 << bits) - 1
-            if name in cls.COERCE:  # addresses, flags
-                values.append(ipv6_text(value.to_bytes(16, "big")) if bits == 128 else cls.COERCE[name](value))
-            else:
-                values.append(value)
+        values, body = read_fields(cls, data, start), start + length
         if cls.TAIL:
             return cls.unchecked()(*values, data[body:end]), end, end, None
         return cls.unchecked()(*values), body, end, None
 
     def to_bytes(self) -> bytes:
-        number = length = 0
-        try:
-            for name, bits in self.LAYOUT:
-                value = getattr(self, name)
-                if bits == 128:
-                    value = int.from_bytes(ipv6_bytes(value), "big")
-                if value >> bits:
-                    raise self.field_error()
-                number = number << bits | value
-                length += bits
-        except TypeError:
-            raise self.field_error() from None
-        return number.to_bytes(length // 8, "big") + (getattr(self, self.TAIL) if self.TAIL else b"")
+        fixed = write_fields(self)
+        return fixed + getattr(self, self.TAIL) if self.TAIL else fixed
 
     @property
     def header_length(self) -> int:
@@ -310,7 +284,7 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
         """Return the MTU or the pointer, and the destination of the quoted packet."""
         about = f", mtu {self.mtu}" if self.mtu is not None else ""
         about += f", pointer {self.pointer}" if self.pointer is not None else ""
-        return about + quote_text(self.quoted(layer.data[layer.body : layer.end]), IPv6.read)
+        return about + quote_text(self.quoted(layer.data[layer.body : layer.end]))
 
 
 class ICMPv6Unreachable(ICMPv6ErrorMessage, frozen=True, gc=False):
