@@ -123,9 +123,8 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
             following = None
             break
         own_end = header.content_end(start, -1)
-        if own_end >= 0:
-            if length_from == INPUT or own_end < declared:
-                declared = own_end
+        if own_end >= 0 and (length_from == INPUT or own_end < declared):
+            declared = own_end
         layer = Layer(
             header, outer, data, start, body, content_end, end, wire - end,
             length_from, declared - body if declared > body else 0, incomplete,

@@ -259,7 +259,8 @@ class IPv4(Network, frozen=True, gc=False):
         if len(data) < (self.ihl or 5) * 4:
             return Checksum("IPv4", Verdict.UNVERIFIABLE, value, None, "the header is cut short")
         error = int.from_bytes(data, "big") % 65535
-        return Checksum("IPv4", Verdict.BAD if error else Verdict.GOOD, value, (value - error) % 65535 if error else value)
+        expected = (value - error) % 65535 if error else value
+        return Checksum("IPv4", Verdict.BAD if error else Verdict.GOOD, value, expected)
 
     def incomplete(self, layer: Layer) -> str:
         total = self.total_length or 0
