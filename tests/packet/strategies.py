@@ -15,8 +15,10 @@ from tunlab.packet import (
     VLAN,
     Ethernet,
     GroupRecord,
+    ICMPv6Echo,
     IPFlag,
     IPv4,
+    IPv6,
     Packet,
     TCPFlag,
     ip_options,
@@ -179,6 +181,14 @@ first_fragments = st.builds(
     headers,
     st.one_of(icmp, udp),
     st.integers(0, 8),
+)
+addresses6 = st.ip_addresses(v=6).filter(lambda address: not address.is_multicast and int(address)).map(str)
+headers6 = fields(IPv6, "dscp", "ecn", "flow_label", "hop_limit", src=addresses6, dst=addresses6)
+transported6 = st.builds(
+    Packet.of,
+    headers6,
+    st.one_of(fields(UDP, "src_port", "dst_port"), tcp, fields(ICMPv6Echo, "identifier", "sequence_number")),
+    payloads,
 )
 healthy = st.one_of(transported, raw, later_fragments, first_fragments)
 """Packets without a forced field and without findings."""

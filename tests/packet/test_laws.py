@@ -10,9 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import asdict
 
-from tests.packet.strategies import forced, forced_transports, healthy, ill, payloads, sampled
+from tests.packet.strategies import (
+    forced,
+    forced_transports,
+    headers,
+    headers6,
+    healthy,
+    ill,
+    payloads,
+    sampled,
+    transported,
+    transported6,
+)
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import IPv4, Packet, build, checksums, complete, findings, hexdump, listing, parse, summary, to_dict
+from tunlab.packet.packet import link_type_of
+from tunlab.packet.tables import IP_PAYLOADS
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
 
@@ -146,6 +159,70 @@ def test_law_3_packets_without_forced_fields_have_no_findings(packet):
     assert findings(raw) == []
     assert findings(packet) == []
     assert "[" not in summary(raw).replace("Flags [", "").replace("options [", "")
+
+
+tunnels = st.builds(
+    lambda outer, middle, packet: Packet.of(*outer, *middle, *packet.headers, packet.payload),
+    st.one_of(st.builds(lambda ip: (ip,), headers), st.builds(lambda ip: (ip,), headers6)),
+    st.lists(st.one_of(headers, headers6), max_size=1),
+    st.one_of(transported, transported6),
+)
+
+
+@pytest.mark.slow
+@given(st.one_of(transported6, tunnels))
+@sampled(300)
+def test_laws_with_ipv6_and_tunnels(packet):
+    raw = build(packet)
+    read = parse(raw, link_type_of(packet))
+    assert build(read) == raw
+    assert read == complete(packet)
+    assert findings(packet) == findings(read) == []
+
+
+@pytest.mark.slow
+@given(st.one_of(transported6, tunnels), st.data())
+@sampled(300)
+def test_law_1_with_flipped_bits_of_ipv6_and_tunnels(packet, data):
+    raw = bytearray(build(packet))
+    for at in data.draw(st.lists(st.integers(8, len(raw) * 8 - 1), min_size=1, max_size=4)):
+        raw[at // 8] ^= 1 << at % 8
+    raw = bytes(raw[: data.draw(st.integers(0, len(raw)))])
+    try:
+        read = parse(raw, link_type_of(packet))
+    except (TruncatedError, MalformedError):
+        return  # the first header cannot be read
+    assert build(read) == raw
+    assert complete(read) == read
+    found = findings(read)
+    assert [each.offset for each in found] == sorted(each.offset for each in found)
+    assert json.loads(json.dumps(to_dict(read)))["findings"] == [str(each) for each in found]
+    assert summary(read)
+    assert listing(read, verbose=True)
+
+
+@pytest.mark.slow
+@given(headers, st.sampled_from(sorted(IP_PAYLOADS)), st.binary(max_size=80))
+@sampled(300)
+def test_law_2_payload_that_is_the_body_of_a_protocol_builds_to_the_same_bytes(ip, protocol, payload):
+    packet = Packet.of(ip.replace(protocol=protocol), payload)
+    raw = build(packet)
+    assert build(parse(raw)) == raw
+    if len(parse(raw).headers) == 1:
+        assert parse(raw) == complete(packet)
+
+
+@given(healthy, st.integers(0, 2**64), st.sampled_from(["realtime", "monotonic"]))
+@sampled(50)
+def test_time_of_receipt_takes_no_part_in_the_laws(packet, time, clock):
+    raw = build(packet)
+    received = parse(raw, time=time, clock=clock)
+    assert (received.time, received.clock) == (time, clock)
+    assert received == parse(raw)
+    assert hash(received) == hash(parse(raw))
+    assert build(received) == raw
+    assert complete(received).time == time
+    assert findings(received) == findings(raw)
 
 
 @pytest.mark.slow
