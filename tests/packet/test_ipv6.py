@@ -1,13 +1,10 @@
-"""IPv6 and its extension headers: fields, computed values, findings, texts, and the three laws."""
+"""IPv6 and its extension headers: fields, computed values, findings and texts."""
 
 from ipaddress import IPv6Address
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.packet.golden import down
-from tests.packet.strategies import fields, forced_transports, numbers, payloads, sampled, tcp, unknown_protocols
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import (
     AH,
@@ -16,8 +13,6 @@ from tunlab.packet import (
     DestinationOptions,
     Fragment,
     HopByHop,
-    ICMPv6,
-    ICMPv6Echo,
     IPv6,
     Packet,
     Routing,
@@ -35,7 +30,6 @@ from tunlab.packet import (
     to_dict,
 )
 from tunlab.packet.network.ipv6 import LINKTYPE_IPV6
-from tunlab.packet.tables import ICMPV6_MESSAGES
 
 SYN = bytes.fromhex(
     "60012345 00140640 fd000000 00000000 00000000 00000001 fd000000 00000000 00000000 00000002"
@@ -329,79 +323,3 @@ def test_tunnel_parses_the_inner_packet(outer, inner):
     assert (packet.ip.dst, packet.payload) == (inner.dst, b"data")
     assert findings(packet) == []
     assert all(each.verdict is Verdict.GOOD for each in checksums(packet))
-
-
-addresses = st.ip_addresses(v=6).filter(lambda address: not address.is_multicast and int(address)).map(str)
-ipv6 = fields(IPv6, "dscp", "ecn", "flow_label", "hop_limit", src=addresses, dst=addresses)
-ipv6_option_lists = st.lists(
-    st.one_of(
-        st.builds(ipv6_options.IPv6Option, st.sampled_from([0x1E, 0xC3]), st.binary(max_size=8)),
-        st.builds(ipv6_options.PadN, st.integers(0, 5).map(bytes)),
-        st.builds(ipv6_options.RouterAlert, numbers(16)),
-        st.just(ipv6_options.IPv6Option(0)),
-    ),
-    max_size=4,
-)
-extensions = st.lists(
-    st.one_of(
-        st.builds(DestinationOptions, options=ipv6_option_lists),
-        st.builds(Routing, type=st.integers(5, 255), segments_left=numbers(8), data=st.sampled_from([b"", bytes(20)])),
-        st.builds(Routing, type=st.just(2), segments_left=st.just(1), data=st.just(bytes(20))),
-        st.builds(Routing, type=st.just(4), segments_left=st.integers(0, 2), data=st.just(b"\1\0\0\0" + bytes(32))),
-        fields(Fragment, "identification"),
-        fields(AH, "spi", "sequence_number", icv=st.binary(max_size=20)),
-    ),
-    max_size=3,
-)
-hop_by_hop = st.lists(st.builds(HopByHop, options=ipv6_option_lists), max_size=1)
-echo = fields(ICMPv6Echo, "code", "identifier", "sequence_number", type=st.sampled_from([128, 129]))
-
-
-@given(ipv6, hop_by_hop, extensions, st.one_of(fields(UDP, "src_port", "dst_port"), tcp, echo), payloads)
-@sampled(200)
-def test_ipv6_obeys_the_three_laws(ip, hop_by_hop, extensions, transport, payload):
-    packet = Packet.of(ip, *hop_by_hop, *extensions, transport, payload)
-    data = build(packet)
-    assert build(read(data)) == data
-    assert read(data) == complete(packet)
-    assert findings(packet) == []
-
-
-forced_ipv6 = fields(
-    IPv6, "version", "dscp", "ecn", "flow_label", "payload_length", "hop_limit",
-    src=addresses, dst=addresses,
-    next_header=st.one_of(st.sampled_from([0, 4, 6, 17, 41, 43, 44, 51, 58, 59, 60]), unknown_protocols),
-)  # fmt: skip
-forced_extensions = st.lists(
-    st.one_of(
-        fields(HopByHop, "next_header", "length", options=st.binary(max_size=20)),
-        fields(Routing, "next_header", "length", "type", "segments_left", data=st.binary(max_size=40)),
-        fields(Fragment, *dict(Fragment.LAYOUT)),
-        fields(AH, *dict(AH.LAYOUT), icv=st.binary(max_size=20)),
-    ),
-    max_size=2,
-)
-
-
-# Messages of ICMPv6 with any body, of all types that have a class of their own.
-forced_messages = fields(ICMPv6, "type", "code", "checksum") | st.builds(
-    ICMPv6, type=st.sampled_from(list(ICMPV6_MESSAGES))
-)
-
-
-@given(forced_ipv6, forced_extensions, forced_transports | forced_messages, payloads, st.integers(0, 200))
-@sampled(500)
-def test_law_1_with_forced_ipv6_packets_cut_at_any_length(ip, extensions, transport, payload, size):
-    data = build(Packet.of(ip, *extensions, transport, payload))[:size]
-    if len(data) < 40 or data[0] >> 4 != 6:
-        with pytest.raises((TruncatedError, MalformedError)):
-            read(data)
-        return
-    packet = read(data)
-    assert build(packet) == data
-    assert complete(packet) == packet
-    found = findings(packet)
-    assert [each.offset for each in found] == sorted(each.offset for each in found)
-    assert summary(packet).startswith("IP6 ")
-    assert listing(packet, verbose=True)
-    assert to_dict(packet)["findings"] == list(map(str, found))
