@@ -112,7 +112,7 @@ def test_options_are_copied_from_bytearray():
 
 @pytest.mark.parametrize("wrong", ["text", 5, None, [1, 2], ["text"], [None], object(), 3.5, True])
 @pytest.mark.parametrize("layer", ["IPv4", "TCP"])
-def test_options_of_wrong_type_raise(layer, wrong):
+def test_options_of_wrong_type_raises(layer, wrong):
     with pytest.raises(MalformedError, match=rf"^{layer}\.options is .*: not bytes. Give bytes, or an object"):
         up(options=wrong) if layer == "IPv4" else TCP(options=wrong)
     with pytest.raises(ValueError, match="not bytes"):

@@ -126,6 +126,6 @@ def test_option_field_that_does_not_fit_raises(option):
 
 
 @pytest.mark.parametrize("option", [FastOpen("cookie"), MD5(None)])
-def test_option_data_of_wrong_type_raise(option):
+def test_option_data_of_wrong_type_raises(option):
     with pytest.raises(MalformedError, match=r"bytes of data$"):
         bytes(option)

@@ -1,4 +1,4 @@
-"""Conversions of addresses: bytes on the wire, text in headers, `ipaddress` objects from users."""
+"""Conversions of IPv4, IPv6 and MAC addresses between bytes, text and `ipaddress` objects."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ _ZEROS = re.compile(r"(?:^|:)0(?::0)+(?=:|$)")
 
 
 def ipv4_text(data: bytes) -> str:
-    """Return the dotted text of four bytes (RFC 791 section 3.2)."""
+    """Return four bytes as an IPv4 address in text, as "10.1.2.1" (RFC 791 section 3.2)."""
     text = OCTET_TEXT
     a, b, c, d = data
     return f"{text[a]}.{text[b]}.{text[c]}.{text[d]}"
 
 
 class AddressTexts(dict[bytes, tuple[str, str]]):
-    """A cache of the dotted texts of source and destination, by their eight bytes; emptied at `LIMIT` keys.
+    """A cache of IPv4 addresses as text: source and destination, by the eight bytes of both in a header.
 
-    Packets of a flow share addresses, and looking them up takes a third of the time of formatting them.
+    It is emptied when it has `LIMIT` keys. A lookup takes a third of the time of formatting both addresses.
     """
 
     __slots__ = ()
@@ -59,12 +59,12 @@ ADDRESS_TEXTS = AddressTexts()
 
 @lru_cache(4096)
 def ipv4_bytes(text: str) -> bytes:
-    """Return the four bytes of a dotted text that `ipv4_address` has checked."""
+    """Return the four bytes of a valid IPv4 address in text."""
     return bytes(map(int, text.split(".")))
 
 
 def ipv4_address(address: object) -> str:
-    """Return the dotted text of an address given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
+    """Return an IPv4 address as text, given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
 
     Raises:
         MalformedError: If it is not an IPv4 address.
@@ -72,7 +72,7 @@ def ipv4_address(address: object) -> str:
     if isinstance(address, IPv4Address):
         return ipv4_text(address.packed)
     if isinstance(address, str):
-        text = str.__str__(address)  # str() of a member of `class Name(str, Enum)` is its name
+        text = str.__str__(address)  # str() of a member of `class Name(str, Enum)` is its name, not its value
         try:
             IPv4Address(text)
         except AddressValueError as error:
@@ -85,7 +85,7 @@ def ipv4_address(address: object) -> str:
 
 @lru_cache(4096)
 def ipv6_text(data: bytes) -> str:
-    """Return the text of sixteen bytes in the canonical form of RFC 5952."""
+    """Return sixteen bytes as an IPv6 address in the canonical text form of RFC 5952."""
     words = _WORDS.unpack(data)
     if words[:6] == (0, 0, 0, 0, 0, 0xFFFF):
         return f"::ffff:{ipv4_text(data[12:])}"  # section 5: an IPv4-mapped address
@@ -108,7 +108,7 @@ def ipv6_bytes(text: str) -> bytes:
 
 
 def ipv6_address(address: object) -> str:
-    """Return the canonical text of an address given as text or as an `ipaddress.IPv6Address` (or `IPv6Interface`).
+    """Return an IPv6 address as canonical text, given as text or as an `ipaddress.IPv6Address` (or `IPv6Interface`).
 
     Raises:
         MalformedError: If it is not an IPv6 address, or has a scope ("%eth0"), which no header carries.
@@ -132,12 +132,12 @@ def is_link_local(address: str) -> bool:
 
 
 def mac_text(data: bytes) -> str:
-    """Return six bytes as "02:00:00:00:00:01"."""
+    """Return six bytes as a MAC address in text, as "02:00:00:00:00:01"."""
     return data.hex(":")
 
 
 def mac_bytes(text: str) -> bytes:
-    """Return the six bytes of a text that `mac_address` has checked."""
+    """Return the six bytes of a MAC address in the form that `mac_address` returns."""
     return bytes.fromhex(text.replace(":", ""))
 
 

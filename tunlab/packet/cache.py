@@ -1,4 +1,4 @@
-"""A cache for values that many packets share, as a pair of fields in one byte."""
+"""A cache of values that are computed from a few bits of a header, as DSCP and ECN from one byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V = TypeVar("V")
 
 
 class Cache(dict[K, V]):
-    """A dictionary that computes the value of a missing key, and is emptied at `LIMIT` keys.
+    """A dictionary that computes the value of a missing key. It is emptied when it has `LIMIT` keys.
 
     Looking up a key takes half as long as a call of a function with `functools.lru_cache`.
     """

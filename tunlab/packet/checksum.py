@@ -48,12 +48,12 @@ def internet_checksum(data: bytes) -> int:
 
 
 def word_sum(data: bytes) -> int:
-    """Return a number that is congruent to the sum of the 16-bit words of `data` modulo 65535."""
+    """Return a number with the same remainder modulo 65535 as the sum of the 16-bit words of `data`."""
     return int.from_bytes(data, "big") << (8 if len(data) & 1 else 0)
 
 
 def checksum_ok(data: bytes) -> bool:
     """Return True if `data`, its checksum field included, sums to 0xffff, as an undamaged header does (RFC 1071)."""
     number = word_sum(data)
-    # All zero leaves no remainder either, but its sum is 0, not 0xffff.
+    # Data that is all zero leaves no remainder either, but its sum is 0, not 0xffff.
     return number != 0 and number % 65535 == 0

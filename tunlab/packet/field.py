@@ -30,14 +30,14 @@ class Field(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The name in words: "Src Port"."""
+        """The field's name in words, as "Src Port" for `src_port`."""
         if self.name in _ABBREVIATIONS:
             return self.name.upper()
         return self.name.replace("_", " ").title() if self.name.islower() else self.name
 
 
 def count(number: int, noun: str, plural: str = "") -> str:
-    """Return "1 byte", "2 bytes"; `plural` is given for other nouns than those that end in "s" then."""
+    """Return a number with its noun: "1 byte", "2 bytes". Give `plural` if it is not the noun with an "s"."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
 
 
@@ -47,7 +47,7 @@ def flag_names(value: IntFlag) -> str:
 
 
 def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
-    """Return a field of one bit for each flag of a flags field."""
+    """Return each flag of a flags field as a `Field` of one bit."""
     last = start + bits - 1  # the lowest flag is at the last bit
     return tuple(
         Field(flag.name or "", int(flag in value), str(int(flag in value)), last - (flag.bit_length() - 1), 1)
@@ -56,7 +56,11 @@ def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
 
 
 def number_fields(names: Iterable[tuple[str, int]], data: bytes, start: int) -> list[Field]:
-    """Return the fields of a fixed layout in `data`, which begins at bit `start` of the header."""
+    """Read the numbers of a fixed layout, given as names and widths in bits, and return them as fields.
+
+    Args:
+        start: The offset of `data` in the header, in bits.
+    """
     found, number, left = list[Field](), int.from_bytes(data, "big"), len(data) * 8
     for name, bits in names:
         left -= bits

@@ -1,4 +1,4 @@
-"""Findings: faults of a packet as data, each something that no correct sender sends."""
+"""Findings: the faults of a packet, as data. A correct sender sends no packet with findings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ INPUT = "input"
 
 
 def trailer_rule(number: int, what: str) -> str:
-    """Return the rule of a finding about a trailer: "1 byte follows the end of the packet"."""
+    """Return the sentence about bytes behind the end of a packet: "1 byte follows the end of the packet"."""
     return f"{count(number, 'byte')} follow{'s' * (number == 1)} the end of {what}"
 
 
 class FindingKind(StrEnum):
-    """The kind of fault."""
+    """The kind of a finding."""
 
     TRUNCATED = "truncated"  # bytes are missing
     LENGTH = "length"  # a length field contradicts another one, or is below its minimum

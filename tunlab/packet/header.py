@@ -30,7 +30,7 @@ H = TypeVar("H", bound="Header")
 class HeaderMeta(StructMeta):
     """The metaclass of headers: it checks the fields of a header that a user constructs.
 
-    The check is here and not in `__post_init__`, so that readers can skip it (see `Header.unchecked`).
+    The check is here and not in `__post_init__`, so that parsing can skip it (see `Header.unchecked`).
     """
 
     def __call__(cls, *args: Any, **fields: Any) -> Any:  # noqa: N805
@@ -51,14 +51,14 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     Class attributes of a protocol:
         LAYOUT: The fixed fields in the order of the wire, each with its width in bits.
         TAIL: The field with the bytes behind the fixed fields, as "options".
-        DERIVED: The fields that may be None, which means that they are computed on building.
-        VIEWS: Properties that `where` accepts like fields, each with the fields that hold its value.
+        DERIVED: The fields that may be None: `build` then computes them.
+        VIEWS: Properties that `where` accepts like fields, each with the fields that it is computed from.
         COERCE: Fields that accept several kinds of value, each with the function that converts it.
         LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
         IS_LAST: True if no header can follow.
         HOP_LIMIT: The hop limit of an IPv6 header before it, unless one is given.
-        ZERO_CHECKSUM: The number sent for a computed checksum of 0: 0xffff if 0 means that there is none.
+        ZERO_CHECKSUM: The number sent if the computed checksum is 0: 0xffff for UDP, where 0 means "no checksum".
     """
 
     LAYOUT: ClassVar[tuple[tuple[str, int], ...]] = ()
@@ -97,7 +97,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @classmethod
     def coerce(cls, field: str, value: object) -> object:
-        """Return `value` in the form that the field holds.
+        """Return `value` converted to the type of this field.
 
         Raises:
             MalformedError: If the field cannot hold it.
@@ -118,7 +118,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return StructMeta.__call__.__get__(cls)  # type: ignore[no-any-return]
 
     def _check(self) -> None:
-        """Check every field, and bring it into the form that the field holds."""
+        """Check the value of every field, and convert it to the field's type."""
         for field, most, derived, plain in _checked_fields(type(self)):
             value = getattr(self, field)
             if plain and type(value) is int and 0 <= value <= most:
@@ -133,7 +133,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
                 force_setattr(self, field, held)
 
     def field_error(self) -> MalformedError:
-        """Return the error that names the field that does not fit. `to_bytes` raises it if packing failed."""
+        """Return the error about the first field whose value does not fit; `to_bytes` raises it if packing fails."""
         for field, _ in self.LAYOUT:
             value = getattr(self, field)
             if value is None and field in self.DERIVED:
@@ -168,7 +168,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the header."""
+        """The header's length in bytes."""
         return sum(bits for _, bits in self.LAYOUT) // 8
 
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
@@ -182,7 +182,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return self
 
     def content_end(self, start: int, limit: int) -> int:  # noqa: ARG002
-        """Return the end of the content by the header's own length field; `limit` without a usable length field.
+        """Return the offset at which the header's content ends by its length field, or `limit` without a usable one.
 
         Args:
             start: The offset of the header in the packet.
@@ -197,11 +197,11 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return data
 
     def checksum_of(self, outer: Sequence[Header], data: bytes) -> int:
-        """Return the checksum for `data`: this header, with a checksum of zero, and its content."""
+        """Return the checksum computed over `data`: this header with its checksum set to 0, and its content."""
         return internet_checksum(self.covered(outer, data)) or self.ZERO_CHECKSUM
 
     def unverifiable(self, layer: Layer) -> str:  # noqa: ARG002
-        """Return why the checksum cannot be verified; empty if it can."""
+        """Return the reason why the header's checksum cannot be verified; empty if it can."""
         return ""
 
     def checksum_verdict(self, layer: Layer) -> Checksum | None:
@@ -233,7 +233,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return []
 
     def incomplete(self, layer: Layer) -> str:  # noqa: ARG002
-        """Return why a checksum behind this header cannot be verified, as for a fragment; empty if it can."""
+        """Return the reason why checksums of inner headers cannot be verified, as for a fragment; else empty."""
         return ""
 
     # ----- texts
@@ -244,7 +244,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @property
     def layer_name(self) -> str:
-        """The protocol: "TCP"."""
+        """The name of the protocol, as "TCP"."""
         return type(self).__name__
 
     @property
@@ -254,7 +254,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     @property
     def ports(self) -> tuple[int, int] | None:
-        """Source and destination port, if the protocol has them."""
+        """Source and destination port; None if the protocol has no ports."""
         return None
 
     def fields(self) -> list[Field]:
@@ -269,7 +269,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return found
 
     def field_text(self, name: str, value: object) -> str:
-        """Return a field's value as text."""
+        """Return the value of the field `name` as text, with its unit or its meaning."""
         if isinstance(value, IntFlag):
             return flag_names(value)
         if name == "checksum" and isinstance(value, int):
@@ -359,7 +359,7 @@ Reading: TypeAlias = tuple[Header, int, int, Reader | None]
 
 
 def layer_of(reader: Reader) -> type[Header]:
-    """Return the header class of a reader."""
+    """Return the header class whose method `read` is this reader."""
     return reader.__self__  # type: ignore[attr-defined, no-any-return]
 
 

@@ -85,7 +85,7 @@ class StrictSourceRoute(SourceRoute, frozen=True, gc=False):
 
 
 class Timestamp(TypedOption, frozen=True, gc=False):
-    """Internet timestamps.
+    """The Internet timestamp option.
 
     Attributes:
         words: 32-bit numbers: milliseconds since midnight UT, with `flag` 1 and 3 after the address of each router.
@@ -135,7 +135,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The values, each after its name; if there are addresses, each before its timestamp."""
+        """The option's values, each after the name of its field; each address is before its timestamp."""
         if not self.flag:
             return super().text
         pairs = zip(self.words[::2], (*self.words[1::2], ""), strict=False)

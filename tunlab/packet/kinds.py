@@ -19,7 +19,7 @@ class Link(Header, frozen=True, gc=False):
     """A header of the link layer. Bytes behind the packet in it are padding of a short frame, not a fault."""
 
     def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
-        """Return the number for the type field before this header; None: that under which it is registered.
+        """Return the EtherType that announces this header; None for the number under which its class is registered.
 
         Args:
             content: The bytes of this header and of what follows it.
@@ -31,7 +31,7 @@ class Network(Header, frozen=True, gc=False):
     """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries.
 
     Class attributes of a protocol:
-        REQUIRES_CHECKSUM: The rule that requires a checksum of what it carries, with its source; empty if none does.
+        REQUIRES_CHECKSUM: The rule that transport headers in it need a checksum, with its source; empty without one.
     """
 
     REQUIRES_CHECKSUM: ClassVar[str] = ""
@@ -153,7 +153,7 @@ class Transport(Header, frozen=True, gc=False):
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
         data = header.to_bytes() + content
-        # The receiver ends the packet at a forced length of an outer header. The checksum covers no more than that, so
+        # A receiver ends the packet where a forced length of an outer header says. The checksum covers no more than that, so
         # that one forced field is one fault.
         data = data[: received_length(outer, len(data))]
         return replace(header, checksum=self.checksum_of(outer, data))

@@ -28,7 +28,7 @@ FunctionNamer: TypeAlias = Callable[[Callable[..., object]], str]
 
 
 def function_name(function: Callable[..., object]) -> str:
-    """Return the function's own name."""
+    """Return the name of a function, or its repr if it has none."""
     return getattr(function, "__name__", repr(function))
 
 
@@ -39,7 +39,7 @@ _FAR = 1000
 
 
 class Matchable(Protocol):
-    """An object that a match can examine: iterable over headers, with a payload."""
+    """An object that can be matched: iterable over headers, with a payload."""
 
     @property
     def payload(self) -> bytes:
@@ -92,7 +92,7 @@ class Matcher(Protocol):
     """Anything that can be compared with a packet."""
 
     def difference(self, packet: Any) -> list[Difference]:
-        """Return the fields that differ, as `Match.difference` does."""
+        """Return the fields that differ from the wanted values; an empty list is a match."""
 
 
 class Match(Struct, frozen=True):
@@ -172,7 +172,7 @@ def unknown_field(layer: str, names: Iterable[str], known: Sequence[str]) -> Typ
 
 
 def _wanted(layer: type[Any], name: str, value: object) -> object:
-    """Return `value` in the form that the field holds, so that plain equality compares it."""
+    """Return a wanted value converted to the field's type, so that it can be compared with ==."""
     if callable(value) or (value is None and name in layer.VIEWS):
         return value
     if isinstance(value, (set, frozenset)):

@@ -70,16 +70,16 @@ class TypedOption(Struct, frozen=True, gc=False):
 
     @classmethod
     def read(cls, data: bytes) -> Self | None:
-        """Return the option with this data; None if the data has a wrong length."""
+        """Return the option with these data bytes; None if an option of this kind cannot have so many."""
         return cls.decode(data) if len(data) in cls.LENGTHS else None
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
-        """Return the option with this data, whose length is right."""
+        """Return the option with these data bytes, whose number is right."""
         raise NotImplementedError
 
     def data(self) -> bytes:
-        """Return the bytes behind kind and length."""
+        """Return the option's data: its bytes behind kind and length."""
         raise NotImplementedError
 
     @property
@@ -102,7 +102,7 @@ class TypedOption(Struct, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The values, each after its name."""
+        """The option's values, each after the name of its field."""
         fields = self.__struct_fields__
         return ", ".join(f"{field.replace('_', ' ')} {value_text(getattr(self, field))}" for field in fields)
 
@@ -115,7 +115,7 @@ def value_text(value: object) -> str:
 
 
 def ordinary_options(types: Iterable[type[TypedOption]]) -> re.Pattern[bytes]:
-    """Return the pattern of option lists that have no findings: of options of these types, no-operations and an end.
+    """Return a regular expression for option lists without faults: of these types, no-operations and an end.
 
     A match is ten times as fast as reading the options. Types with a rule need a DATA_PATTERN.
     """
@@ -143,7 +143,7 @@ class OptionFault(Struct, frozen=True):
 
     @property
     def rule(self) -> str:
-        """The fault as a sentence."""
+        """The rule that the option breaks, as a sentence."""
         if self.length is None:
             return f"option {self.kind} has no length byte"
         if self.length < 2:
@@ -226,7 +226,7 @@ def pad_options(data: bytes) -> bytes:
 
 
 def check_options(layer: str, data: bytes, source: str) -> bytes:
-    """Return the options padded.
+    """Return options padded to a multiple of four bytes.
 
     Raises:
         MalformedError: If they are longer than 40 bytes.

@@ -242,7 +242,7 @@ def parse(
             if `data` is not bytes.
     """
     if type(data) is not bytes:
-        data = to_bytes(data)  # not bytes(), which makes so many zeros of a number
+        data = to_bytes(data)  # not bytes(): bytes(3) is three zeros
     present = end = len(data)
     headers: tuple[Header, ...]
     # A call costs as much as all fields of a UDP header, so the header that most packets begin with is read here. It is
@@ -291,7 +291,7 @@ def parse(
 
 
 def complete(packet: Packet) -> Packet:
-    """Return the packet with every derived field that is None computed; forced fields stay.
+    """Return a copy of the packet with every field computed that is None; given values stay.
 
     Raises:
         MalformedError: If a field cannot be computed.
@@ -333,6 +333,6 @@ def build(*parts: PacketPart | Packet) -> bytes:
 
 
 def link_type_of(packet: Packet) -> int | None:
-    """Return the link type with which `parse` reads the bytes of this packet; None for IP."""
+    """Return the link type to pass to `parse` with the bytes of this packet; None for an IP packet."""
     first = packet.headers[0].read if packet.headers else None
     return next((number for number, each in LINK_TYPES.items() if each == first), None)

@@ -42,7 +42,7 @@ NO_NEXT_HEADER = 59
 
 
 def next_reader(number: int) -> Reader | None:
-    """Return the reader for a next header field of IPv6."""
+    """Return the reader for the number in a next header field of IPv6; None if none is registered."""
     return IP_PAYLOADS.get(number) or IPV6_EXTENSIONS.get(number)
 
 
@@ -97,7 +97,7 @@ def ethertype_name(number: int | None) -> str:
 
 
 def number_of(table: dict[int, Reader], header: Header | None) -> int | None:
-    """Return the number under which the class of `header` is registered; None if it is not."""
+    """Return the number under which `table` has the class of `header`; None if it does not have it."""
     kind = header.layer if isinstance(header, TruncatedHeader) else type(header)
     return next((number for number, each in table.items() if issubclass(kind, layer_of(each))), None)
 

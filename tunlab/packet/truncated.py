@@ -42,7 +42,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def values(self) -> dict[str, int]:
-        """The fields that are completely present, by name."""
+        """The values of the fields that are completely present, by field name."""
         return {field.name: field.value for field in number_fields(self.layer.LAYOUT, self.data, 0)}  # type: ignore[misc]
 
     @property
@@ -52,22 +52,22 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def dst_port(self) -> int | None:
-        """The destination port."""
+        """The destination port; None if it is missing or the protocol has no ports."""
         return self.values.get("dst_port")
 
     @property
     def seq(self) -> int | None:
-        """The sequence number of TCP."""
+        """The sequence number of TCP; None if it is missing or the protocol is another one."""
         return self.values.get("seq")
 
     @property
     def type(self) -> int | None:
-        """The message type of ICMP or IGMP."""
+        """The message type of ICMP or IGMP; None if it is missing or the protocol is another one."""
         return self.values.get("type")
 
     @property
     def code(self) -> int | None:
-        """The code of ICMP."""
+        """The code of ICMP; None if it is missing or the protocol is another one."""
         return self.values.get("code")
 
     def to_bytes(self) -> bytes:
@@ -76,7 +76,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes that are present."""
+        """The number of bytes that are present."""
         return len(self.data)
 
     def checksum_verdict(self, layer: Layer) -> Checksum | None:  # noqa: ARG002
@@ -99,12 +99,12 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def layer_name(self) -> str:
-        """The protocol of the complete header."""
+        """The name of the protocol, as "TCP"."""
         return self.layer.__name__
 
     @property
     def title(self) -> str:
-        """The number of bytes present."""
+        """The header in a few words: "truncated, 5 bytes"."""
         return f"truncated, {count(len(self.data), 'byte')}"
 
     @property
@@ -118,7 +118,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         return {**self.values, "truncated": self.data.hex()}
 
     def fields(self) -> list[Field]:
-        """Return the complete fields, then the bits of the next one."""
+        """Return the complete fields, then the part of the next field that is present."""
         found = number_fields(self.layer.LAYOUT, self.data, 0)
         for at, field in enumerate(found):
             if field.name == "checksum":
@@ -144,5 +144,5 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
 
 def truncated(layer: type[Header], data: bytes, start: int, end: int) -> Reading:
-    """Return the result of `read` for a header of `layer` that is cut short."""
+    """Return a header of `layer` that is cut short, in the form in which `Header.read` returns headers."""
     return TruncatedHeader.unchecked()(layer, data[start:end]), end, end, None

@@ -20,7 +20,7 @@ class RaisedError(Protocol):
 
 
 def is_packet_error(error: RaisedError) -> bool:
-    """Return True if the error is about what the user gave.
+    """Return True if the error is a PacketError, which is about a value that the user gave.
 
     The modules of this package have it as `__tracebackhide__`: pytest then ends the traceback at the user's line.
     """
@@ -54,7 +54,7 @@ def to_bytes(value: object) -> bytes:
 
 
 def flag_converter(kind: type[F]) -> Callable[[object], F]:
-    """Return a function for COERCE that converts numbers to flags of `kind` and rejects numbers that do not fit."""
+    """Return a function that converts a number to flags of the class `kind`, for `Header.COERCE`."""
     highest = sum(kind)
 
     def convert(value: object) -> F:

@@ -47,7 +47,7 @@ class LengthExtension(Extension, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the header by `length`; as they are if `length` is None."""
+        """The header's length in bytes, from `length`; if that is None, from the fields."""
         length: int | None = self.length  # type: ignore[attr-defined]
         return sum(bits for _, bits in self.LAYOUT) // 8 + len(self.tail) if length is None else length * 8 + 8
 
@@ -86,7 +86,7 @@ class LengthExtension(Extension, frozen=True, gc=False):
         return replace(self, next_header=following, length=length, **{self.TAIL: tail})
 
     def padding(self, size: int) -> bytes:
-        """Return `size` bytes that fill the header up to a multiple of 8."""
+        """Return `size` bytes of padding, which fill the header up to a multiple of 8 bytes."""
         return bytes(size)
 
     def findings(self, layer: Layer) -> list[Finding]:
@@ -190,7 +190,7 @@ class Routing(LengthExtension, frozen=True, gc=False):
 
     @property
     def final_destination(self) -> str:
-        """The last address of the route if segments are left, which transport checksums cover; else empty."""
+        """The last address of the route if segments are left, else empty. Transport checksums cover this address."""
         addresses = self.addresses
         if not self.segments_left or not addresses:
             return ""
@@ -303,7 +303,7 @@ def _too_short(layer: str, start: int, end: int) -> TruncatedError:
 
 
 def _field_text(name: str, value: object) -> str:
-    """Return the text of the fields that all extension headers have; empty for others."""
+    """Return the value of `next_header` or `length` as text; empty for other fields."""
     if name == "next_header" and isinstance(value, int):
         return f"{value} ({next_header_name(value)})"
     if name == "length" and isinstance(value, int):

@@ -107,7 +107,10 @@ def _border(row: Iterable[_Cell]) -> str:
 
 
 def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[type[Header], set[str]]:
-    """Return the fields to underline by header class; for a view also the fields that hold its value."""
+    """Return the names of the fields to underline, by header class.
+
+    A difference in a view, as `TCP.mss`, underlines the fields that the view is computed from.
+    """
     found: dict[type[Header], set[str]] = {}
     layers = {base.__name__: type(header) for header in packet.headers for base in reversed(type(header).__mro__)}
     for difference in differences:
@@ -119,7 +122,7 @@ def differing_fields(differences: Iterable[Difference], packet: Packet) -> dict[
 
 
 def explain(packet: Packet, differences: Sequence[Difference], name: FunctionNamer = function_name) -> list[str]:
-    """Return the lines about the differences of a packet: each difference, then diagrams of the headers that differ.
+    """Return the lines that explain why a packet does not match: each difference, then diagrams of the headers.
 
     Args:
         name: Returns the text for a function.

@@ -29,7 +29,7 @@ def parse_pair(left: bytes, right: bytes) -> tuple[Packet, Packet] | None:
 
 
 def diff(left: Packet | Header, right: Packet | Header) -> list[str]:
-    """Return the lines of a failed `left == right`: each field that differs with both values, then the left diagram."""
+    """Return the lines that explain a failed `left == right`: each field that differs, then diagrams of `left`."""
     # Checksums come last: they differ because another field does.
     differences = sorted(_differences(left, right), key=lambda each: each.field.endswith(".checksum"))
     lines = [f"{_name(left)} == {_name(right)}, but for {', '.join(each.field for each in differences) or 'nothing'}"]

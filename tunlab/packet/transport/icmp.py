@@ -250,7 +250,7 @@ class ICMP(Transport, frozen=True, gc=False):
         data = self.quoted(layer.data[layer.body : layer.end])
         needed = (data[0] & 15) * 4 + 8 if data else 28
         if len(data) >= 20:
-            needed = min(needed, int.from_bytes(data[2:4], "big"))  # a packet without 8 bytes is quoted whole
+            needed = min(needed, int.from_bytes(data[2:4], "big"))  # a shorter packet is quoted whole
         if layer.size < needed:
             rule = "an error quotes the IP header and the 8 bytes behind it (RFC 792)"
             kind = FindingKind.TRUNCATED
@@ -282,7 +282,7 @@ class ICMP(Transport, frozen=True, gc=False):
         return found
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields that this type of message has."""
+        """Return the fields that this type of message has, as numbers and text for JSON."""
         return {field.name: json_value(field.value) for field in self.fields() if field.name != "unused"}
 
     def field_text(self, name: str, value: object) -> str:
@@ -333,7 +333,7 @@ class ICMPTimestamps(Struct, frozen=True):
 
 
 def _quote_rule(data: bytes) -> str:
-    """Return the rule about the quoted packet that an error breaks (RFC 1122 section 3.2.2); empty if none."""
+    """Return the rule of RFC 1122 section 3.2.2 that forbids an error about this packet; empty if none does."""
     length = (data[0] & 15) * 4
     if data[9] == ICMP.PROTOCOL and data[length : length + 1] and data[length] in ERRORS:
         about = "an ICMP error"

@@ -32,7 +32,7 @@ _unpack = _PACKED.unpack_from
 
 
 class IGMPType(IntEnum):
-    """Message types."""
+    """IGMP message types."""
 
     MEMBERSHIP_QUERY = 0x11
     V1_MEMBERSHIP_REPORT = 0x12
@@ -118,7 +118,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the message."""
+        """The message's length in bytes."""
         return LENGTH + len(self.rest)
 
     @classmethod
@@ -158,7 +158,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def version(self) -> int | None:
-        """1, 2 or 3 by type and length (RFC 3376 section 7.1); None for others."""
+        """The IGMP version, from type and length of the message (RFC 3376 section 7.1); None for unknown messages."""
         if self.type == IGMPType.MEMBERSHIP_QUERY:
             if 0 < len(self.rest) < 4:
                 return None
@@ -185,7 +185,7 @@ class IGMP(Transport, frozen=True, gc=False):
 
     @property
     def record_count(self) -> int | None:
-        """The number of group records by the header of a version 3 report; None for other messages."""
+        """The number of group records that a version 3 report announces; None for other messages."""
         return int.from_bytes(ipv4_bytes(self.group)[2:], "big") if self.type == IGMPType.V3_MEMBERSHIP_REPORT else None
 
     @property
@@ -269,7 +269,7 @@ class IGMP(Transport, frozen=True, gc=False):
         return [*found, Field("rest", left, count(len(left), "byte"), at, len(left) * 8)] if left else found
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields that this type of message has."""
+        """Return the fields that this type of message has, as numbers and text for JSON."""
         found = super().to_dict()
         if self.record_count is not None:
             del found["max_response_code"], found["group"]

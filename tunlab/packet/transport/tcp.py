@@ -131,7 +131,7 @@ class TCP(Transport, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the header by `data_offset`; with the options as they are if that is None."""
+        """The header's length in bytes, from `data_offset`; if that is None, from the options."""
         return self.data_offset * 4 if self.data_offset is not None else FIXED + len(pad_options(self.options))
 
     @property
@@ -153,7 +153,7 @@ class TCP(Transport, frozen=True, gc=False):
 
     @property
     def sack_permitted(self) -> bool:
-        """True if the option is present."""
+        """True if the option "SACK permitted" is present."""
         return self._option(tcp_options.SACKPermitted) is not None
 
     @property
@@ -288,7 +288,7 @@ class TCP(Transport, frozen=True, gc=False):
 
 
 def _flags_rule(flags: int) -> str:
-    """Return the rule that the combination of flags breaks (RFC 9293 section 3.10.7); empty if it breaks none."""
+    """Return the rule of RFC 9293 that this combination of flags breaks; empty if it breaks none."""
     if not flags & (_SYN | _RST | _ACK):
         return "without ACK, SYN or RST a receiver drops the segment (RFC 9293 section 3.10.7.4)"
     if flags & _SYN and flags & _RST:
