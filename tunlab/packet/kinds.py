@@ -153,8 +153,8 @@ class Transport(Header, frozen=True, gc=False):
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
         data = header.to_bytes() + content
-        # A receiver ends the packet where a forced length of an outer header says. The checksum covers no more than that, so
-        # that one forced field is one fault.
+        # A receiver ends the packet where a forced length of an outer header says. The checksum covers no more than
+        # that, so that one forced field is one fault.
         data = data[: received_length(outer, len(data))]
         return replace(header, checksum=self.checksum_of(outer, data))
 
