@@ -6,7 +6,7 @@ from ipaddress import IPv6Network
 import pytest
 
 from tunlab.errors import ExpectationError, KernelError
-from tunlab.packet import ICMP, TCP, UDP, ICMPv6, ICMPv6Type, IPv4, IPv6, TCPFlag, findings, reply
+from tunlab.packet import ICMP, TCP, UDP, ICMPv6, ICMPv6Type, IPv4, IPv6, MLDv2Report, TCPFlag, findings, reply
 
 BOTH = ["10.1.2.1/24", "fd00::1/64"]
 SYN, SYN_ACK = TCPFlag.SYN, TCPFlag.SYN | TCPFlag.ACK
@@ -156,6 +156,24 @@ class TestFence:
         tun.expect_none(TCP)
         with pytest.raises(ExpectationError, match=r"wanted no ICMPv6\(\), but 1 arrived:\n.*echo reply, id 7, seq 1"):
             tun.expect_none(ICMPv6)
+
+
+class TestForwarding:
+    @pytest.fixture
+    def router(self, make_tun):
+        return make_tun("fd00::1/64", sysctls={"net.ipv6.conf.all.forwarding": 1})
+
+    def test_listener_reports_of_a_router_do_not_count(self, router):
+        report = router.expect(MLDv2Report)
+        assert [record.multicast_address for record in report[MLDv2Report].records] == ["ff02::2"]
+        router.inject(*echo_request(router.peer, router.address))
+        assert len(router.fence()) == 1
+        router.expect_none(IPv6.where(dst="ff02::16"))
+        assert [entry.packet.payload for entry in router.unmatched()] == [b"hello"]
+
+    def test_expired_hop_limit_is_answered(self, router):
+        router.inject(IPv6(src=router.peer, dst="fd00::9", hop_limit=1), UDP(src_port=1, dst_port=2))
+        assert router.expect(ICMPv6.where(type=ICMPv6Type.TIME_EXCEEDED)).quoted.ip.dst == "fd00::9"
 
 
 class TestErrors:

@@ -96,10 +96,24 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("TcpExt.TCPSynRetrans", "Tcp.RetransSegs"), "retransmitted {n}: a SYN without an answer"),
     (("Tcp.RetransSegs",), "retransmitted {n}: not acknowledged in time"),
     (("TcpExt.TCPTimeouts",), "got no acknowledgement for {n}: a TCP timer expired"),
+    (("Icmp6.OutTimeExcds", "Ip6.InHdrErrors"), "dropped {n} with IPv6: hop limit expired; answered with ICMPv6 3/0"),
+    (("Icmp6.OutParmProblems", "Ip6.InHdrErrors"), "dropped {n} with IPv6: unknown option; answered with ICMPv6 4/2"),
+    (
+        ("Icmp6.OutParmProblems", "Ip6.InUnknownProtos"),
+        "dropped {n} with IPv6: unknown next header; answered with ICMPv6 4/1",
+    ),
+    (
+        ("Icmp6.OutDestUnreachs", "Ip6.InNoRoutes"),
+        "dropped {n} with IPv6: no route to the destination; answered with ICMPv6 1/0",
+    ),
+    (
+        ("Icmp6.OutDestUnreachs", "Udp6.NoPorts"),
+        "dropped {n} with IPv6: no socket on the UDP port; answered with ICMPv6 1/4",
+    ),
     (("Ip6.InTooBigErrors",), "dropped {n} with IPv6: larger than the next MTU; answered with packet too big"),
     (("Ip6.InHdrErrors",), "dropped {n} with IPv6: invalid header, or hop limit expired"),
     (("Ip6.InNoRoutes",), "dropped {n} with IPv6: no route to the destination"),
-    (("Ip6.InAddrErrors",), "dropped {n} with IPv6: destination is not a local address"),
+    (("Ip6.InAddrErrors",), "dropped {n} with IPv6: destination is not local and forwarding is off, or it is invalid"),
     (("Ip6.InUnknownProtos",), "dropped {n} with IPv6: unknown next header"),
     (("Ip6.InTruncatedPkts",), "dropped {n} with IPv6: shorter than its payload length"),
     (("Ip6.InDiscards",), "dropped {n} with IPv6 on receipt: no memory, or a firewall"),
@@ -111,7 +125,17 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Icmp6.InErrors",), "dropped {n}: invalid ICMPv6 message"),
     (("Udp6.InCsumErrors", "Udp6.InErrors"), "dropped {n} with IPv6: bad UDP checksum"),
     (("Udp6.RcvbufErrors", "Udp6.InErrors"), "dropped {n} with IPv6: the UDP socket's receive buffer is full"),
+    (("Udp6.InErrors",), "dropped {n} with IPv6: invalid UDP length or zero checksum, or the socket refused it"),
     (("Udp6.NoPorts",), "dropped {n} with IPv6: no socket on the UDP port"),
+    (("Icmp6.OutRateLimitHost",), "sent no ICMPv6 answer to {n}: limit per host (net.ipv6.icmp.ratelimit) reached"),
+    (("Icmp6.OutDestUnreachs",), "answered {n} with ICMPv6 destination unreachable"),
+    (("Icmp6.OutPktTooBigs",), "answered {n} with ICMPv6 packet too big"),
+    (("Icmp6.OutTimeExcds",), "answered {n} with ICMPv6 time exceeded"),
+    (("Icmp6.OutParmProblems",), "answered {n} with ICMPv6 parameter problem"),
+    (("Icmp6.OutRedirects",), "answered {n} with ICMPv6 redirect"),
+    (("Icmp6.InDestUnreachs",), "received ICMPv6 destination unreachable for {n}"),
+    (("Icmp6.InPktTooBigs",), "received ICMPv6 packet too big for {n}"),
+    (("Icmp6.InTimeExcds",), "received ICMPv6 time exceeded for {n}"),
 )  # fmt: skip
 
 # The kernel counts a fragment when it arrives. Fragments are known to wait if no reassembly has succeeded or failed.

@@ -30,7 +30,7 @@ _REFUSALS = {
     "EINVAL": "refused: invalid source or destination address (martian)",
     "ENETUNREACH": "refused: no route to the destination",
     "EHOSTUNREACH": "refused: the destination is not a local address, and there is no route or forwarding is off"
-    " (net.ipv4.ip_forward = {forward})",
+    " ({forwarding})",
     "EACCES": "refused: the route is of type prohibit",
 }
 _MAX_LOOKUPS = 5  # Maximum number of route lookups in one namespace.
@@ -160,9 +160,13 @@ def _route_lines(
 def _route_text(route: RouteLookup, netns: Netns, src: str, ifname: str, names: dict[int, str]) -> str:
     if route.error in ("EXDEV", "EINVAL") and (why := _explain_rp_filter(netns, src, ifname, names)):
         return why
-    if route.error:
-        text = _REFUSALS.get(route.error, f"refused: {route.error}")
-        return text.format(forward=_sysctl(netns, "net.ipv4.ip_forward"))
+    sysctl = "net.ipv6.conf.all.forwarding" if ":" in src else "net.ipv4.ip_forward"
+    forwarding = _sysctl(netns, sysctl)
+    # A lookup in the IPv6 table finds a route also if forwarding is off.
+    error = "EHOSTUNREACH" if ":" in src and route.type == "unicast" and forwarding == "0" else route.error
+    if error:
+        text = _REFUSALS.get(error, f"refused: {error}")
+        return text.format(forwarding=f"{sysctl} = {forwarding}")
     if route.type == "local":
         return "delivered locally"
     out = f" on {_device_name(route.ifindex, names)}" if route.ifindex else ""

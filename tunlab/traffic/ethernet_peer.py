@@ -57,11 +57,6 @@ class EthernetPeer(Struct):
         src, dst = reversed(ends) if from_kernel else ends
         return packet.replace(headers=(Ethernet(dst=_group(first) or dst, src=src), *packet.headers))
 
-    def is_routine(self, packet: Packet) -> bool:
-        """Return True for a packet that the kernel sends by itself when an address is added: an MLD report."""
-        icmp = packet.get(ICMPv6)
-        return icmp is not None and icmp.type in _LISTENER_REPORTS
-
     def answer(self, packet: Packet) -> bytes | None:
         """Return the answer to an ARP request or a neighbor solicitation, else None.
 
@@ -96,6 +91,12 @@ class EthernetPeer(Struct):
             IPv6(src=solicitation.target, dst=ip.src, hop_limit=255),
             advertisement,
         )
+
+
+def is_listener_report(packet: Packet) -> bool:
+    """Return True for an MLD report, which the kernel sends unasked for the groups of its addresses."""
+    icmp = packet.get(ICMPv6)
+    return icmp is not None and icmp.type in _LISTENER_REPORTS
 
 
 def _group(header: Header) -> str:

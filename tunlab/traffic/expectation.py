@@ -46,7 +46,7 @@ class CombinedExpectation(Struct, frozen=True):
 
     @property
     def names_routine(self) -> bool:
-        """True if it names what a TAP's routine packets are: ARP, a message of ND or MLD, or a type of ICMPv6."""
+        """True if it names what routine packets are: ARP, a message of ND or MLD, or a type of ICMPv6."""
         return any(
             issubclass(layer, (ARP, NDMessage, MLDMessage)) or (layer is ICMPv6 and "type" in dict(wanted))
             for layer, wanted in self.match.conditions

@@ -22,7 +22,7 @@ from tunlab.packet import Packet
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.ethernet_fence import EthernetFence
-from tunlab.traffic.ethernet_peer import EthernetPeer
+from tunlab.traffic.ethernet_peer import EthernetPeer, is_listener_report
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import (
     Candidate,
@@ -104,16 +104,16 @@ class Inbox:
             entry = self._add("out", data)
             if self._emitted:
                 self._note_emitted(entry)
-            if self._ethernet is not None and not entry.consumed:
-                answers += self._note_routine(entry, self._ethernet)
+            if not entry.consumed and (self._ethernet is not None or _is_multicast_with_options(data)):
+                answers += self._note_routine(entry)
             self._unread.append(entry)
         return answers
 
-    def _note_routine(self, entry: TraceEntry, ethernet: EthernetPeer) -> list[bytes]:
-        """Mark a frame that the test need not expect, and return the answer to it, if it needs one."""
+    def _note_routine(self, entry: TraceEntry) -> list[bytes]:
+        """Mark a packet that the test need not expect, and return the answer to it, if it needs one."""
         packet = entry.to_packet()
-        answer = ethernet.answer(packet)
-        entry.routine = answer is not None or ethernet.is_routine(packet)
+        answer = None if self._ethernet is None else self._ethernet.answer(packet)
+        entry.routine = answer is not None or is_listener_report(packet)
         if entry.routine:
             entry.consume("unsolicited" if answer is None else "answered by the Tap")
         return [] if answer is None else [answer]
@@ -350,3 +350,8 @@ class Inbox:
 
 def _matches(expected: CombinedExpectation, entry: TraceEntry) -> bool:
     return (not entry.routine or expected.names_routine) and expected.matches(entry.to_packet())
+
+
+def _is_multicast_with_options(data: bytes) -> bool:
+    """Return True for an IPv6 packet to a link-local group with hop-by-hop options, as an MLD report has."""
+    return data[24:26] == b"\xff\x02" and data[6:7] == b"\0" and data[0] >> 4 == 6

@@ -47,7 +47,8 @@ class TraceEntry(Struct):
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
         consumed: True if it was injected, matched an expectation, or was captured or read.
         decisive: True if a test failed because of this packet.
-        routine: True if a TAP's kernel sent the packet by itself, or the Tap answered it (`Tap`).
+        routine: True for an MLD report, and for a question that a `Tap` answered. Only expectations that name them see
+            them.
         differences: Fields that differ from the expectation; set on the closest match of a failed expectation.
     """
 
