@@ -120,7 +120,7 @@ FAILURES = {
             "timer = threading.Timer(0.375, tun.device.write, [build(to(tun), ICMP.echo_request(1, 1))])\n"
             "timer.start()\ntry:\n    tun.expect(ICMP, timeout=0.25)\nfinally:\n    timer.join()"
         ),
-        ["after the timeout of 250 ms", "a matching packet arrived ", "raise the timeout or find the delay",
+        ["after the timeout of 250 ms", "a matching packet arrived ", "Raise the timeout or find the delay",
          "· matches, but arrived ", " timed out", " ms for ICMP()"],
     ),
     "much_too_late": (
