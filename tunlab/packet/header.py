@@ -215,8 +215,13 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
         # Summing the packet as it is costs half as much as with a checksum of zero, but cannot tell 0 from 0xffff.
-        if 0 < value < 0xFFFF and word_sum(self.covered(layer.outer, data)) % 65535 == 0:
-            return Checksum(name, Verdict.GOOD, value, value)
+        if 0 < value < 0xFFFF:
+            covered = self.covered(layer.outer, data)
+            error = word_sum(covered) % 65535
+            if not error:
+                return Checksum(name, Verdict.GOOD, value, value)
+            if error != value and covered.endswith(data):  # the bytes covered include the checksum
+                return Checksum(name, Verdict.BAD, value, (value - error) % 65535)
         expected = self.checksum_of(layer.outer, data[:at] + b"\0\0" + data[at + 2 :])
         # A sender may write the checksum 0 as 0xffff, which sums to the same (RFC 1071 section 1).
         good = value == expected or (value == 0xFFFF and expected == 0)
