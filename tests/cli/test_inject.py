@@ -10,7 +10,7 @@ import pytest
 
 from tunlab.cli.inject import _read_input
 from tunlab.errors import TruncatedRecordingError
-from tunlab.packet import ICMP, TCP, IPv4, TCPFlag, build
+from tunlab.packet import ICMP, TCP, UDP, IPv4, IPv6, TCPFlag, build
 from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter
 
 PEER, OWN = "10.1.2.3", "10.1.2.1"
@@ -66,19 +66,21 @@ def test_inject_from_stdin_injects_one_packet_per_line(command):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_of_a_recording_skips_non_ipv4_packets(tunlab, tmp_path):
+def test_inject_of_a_recording_injects_ipv6_and_skips_arp(tunlab, tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         raw = writer.add_interface("tun0")
         ethernet = writer.add_interface("eth0", linktype=LINKTYPE_ETHERNET)
         writer.write(raw, ECHO, time_ns=0)
         writer.write(ethernet, bytes(12) + b"\x08\x00" + ECHO, time_ns=0)
+        six = build(IPv6(src="fd00::1", dst="fd00::2"), UDP(1, 2))
+        writer.write(ethernet, bytes(12) + b"\x81\0\0\x07\x86\xdd" + six, time_ns=0)
         writer.write(ethernet, bytes(12) + b"\x08\x06" + bytes(28), time_ns=0)
     result = tunlab("inject", str(file))
     assert result == (
         0,
-        INJECTED * 2 + ANSWERED * 2,
-        f"skipped 1 of 3 packets in {file}, which is not IP (link type 1)\n",
+        INJECTED * 2 + "injected: IP6 fd00::1.1 > fd00::2.2: UDP, length 0\n" + ANSWERED * 2,
+        f"skipped 1 of 4 packets in {file}, which is not IP (link type 1)\n",
     )
     assert file.read_bytes()
 

@@ -1,7 +1,7 @@
 """Columns and arrows of the sequence diagram in the HTML report."""
 
 from tests.report.recordings import KERNEL, PEER, SESSION, framed, recorded
-from tunlab.packet import UDP, IPv4, build, parse
+from tunlab.packet import ARP, UDP, VLAN, Ethernet, IPv4, IPv6, Packet, build, parse
 from tunlab.recorder import read_pcapng
 from tunlab.report.page.arrows import Arrow
 from tunlab.report.page.columns import MAX_COLUMNS, find_columns
@@ -34,6 +34,16 @@ def test_find_columns_ethernet_returns_ip_addresses_and_no_arrow_for_non_ip():
     records = list(read_pcapng(framed(b"a", b"b")))
     ladder = find_columns(records, [*packets_between((PEER, KERNEL)), None])
     assert ladder == ([(PEER, ""), (KERNEL, "")], [Arrow(0, (1,)), None])
+
+
+def test_find_columns_ethernet_draws_arp_between_ip_addresses_and_other_frames_without_an_arrow():
+    link = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
+    arp = Packet.of(link, ARP(sender_protocol=PEER, target_protocol=KERNEL))
+    six = Packet.of(link, VLAN(vid=7), IPv6(src="fd00::1", dst="fd00::2"), UDP())
+    unknown = Packet.of(link.replace(type=0x88B5), b"payload")
+    ladder = find_columns(list(read_pcapng(framed(b"a", b"b", b"c"))), [arp, six, unknown])
+    assert ladder.columns == [(PEER, ""), (KERNEL, ""), ("fd00::1", ""), ("fd00::2", "")]
+    assert ladder.arrows == [Arrow(0, (1,)), Arrow(2, (3,)), None]
 
 
 def test_find_columns_many_addresses_returns_most_frequent_and_others():
