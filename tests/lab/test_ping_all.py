@@ -1,4 +1,4 @@
-"""`Lab.ping_all` with routers, bridges, NAT and both IP versions, compared with `reachable`; rate limits, netem."""
+"""Tests of `Lab.ping_all`: routers, bridges, NAT, both IP versions, rate limits and netem, compared with `reachable`."""
 
 import pytest
 from hypothesis import given

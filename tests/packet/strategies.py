@@ -102,7 +102,7 @@ TCP_OPTIONS = {
 unknown_options = st.builds(Option, st.sampled_from([30, 94, 133, 222, 254]), st.binary(max_size=8))
 nops = st.just(ip_options.NOP)
 
-# Source routes change the final destination, which checksums cover, so most packets have options.
+# Most generated packets have options, to test source routes often: they change the destination that checksums cover.
 headers = fields(
     IPv4,
     "dscp",

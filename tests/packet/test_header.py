@@ -45,7 +45,7 @@ def test_layout_lists_the_fixed_fields_in_wire_order(layer):
 
 @each_field
 @pytest.mark.parametrize("wrong", ["too large", -1, "x", 1.0, b"\1", (), ...], ids=str)
-def test_value_that_does_not_fit_error_names_the_field(layer, field, bits, wrong):
+def test_error_for_oversized_value_names_the_field(layer, field, bits, wrong):
     value = 1 << bits if wrong == "too large" else wrong
     with pytest.raises(MalformedError) as error_info:
         built(layer, **{"protocol": 253, field: value} if layer is IPv4 else {field: value})

@@ -124,7 +124,7 @@ def test_icmpv6_matches_every_message():
     assert "     +^^^^^^^^^^^^^^^+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+-+" in lines
 
 
-def test_field_that_does_not_fit_error_names_it():
+def test_error_for_oversized_field_names_the_field():
     with pytest.raises(MalformedError, match=r"^ICMPv6PacketTooBig.mtu is 4294967296: the field has 32 bits"):
         ICMPv6.packet_too_big(1 << 32)
 

@@ -125,7 +125,7 @@ def test_route_with_invalid_address_raises_at_construction(address):
         (RecordRoute(("10.0.0.1",) * 64), "253 bytes"),
     ],
 )
-def test_option_field_that_does_not_fit_raises(option, about):
+def test_oversized_option_field_raises(option, about):
     with pytest.raises(MalformedError, match=about):
         bytes(option)
     with pytest.raises(MalformedError, match=rf"^IPv4\.options is \[.*({about})"):

@@ -77,7 +77,7 @@ def test_ipv6_address_is_stored_in_canonical_form():
     assert IPv6(src="fd00::1", dst="::ffff:a00:1").dst == "::ffff:10.0.0.1"
 
 
-def test_ipv6_flow_label_that_does_not_fit_error_names_the_field():
+def test_error_for_oversized_ipv6_flow_label_names_the_field():
     with pytest.raises(MalformedError, match=r"^IPv6.flow_label is 1048576: the field has 20 bits"):
         IPv6(src="fd00::1", dst="fd00::2", flow_label=1 << 20)
 

@@ -56,7 +56,7 @@ def test_options_are_listed():
         (ipv6_options.IPv6Option(5, bytes(256)), "IPv6Option is IPv6Option("),
     ],
 )
-def test_value_that_does_not_fit_error_names_the_field(option, sentence):
+def test_error_for_oversized_value_names_the_field(option, sentence):
     with pytest.raises(MalformedError) as error_info:
         bytes(option)
     assert str(error_info.value).startswith(sentence)

@@ -183,7 +183,7 @@ def test_where_unknown_field_error_suggests_a_name(layer, name, hint):
         (IGMP, "rest", "x"),
     ],
 )
-def test_where_value_that_does_not_fit_error_names_the_field(layer, field, value):
+def test_where_error_for_oversized_value_names_the_field(layer, field, value):
     with pytest.raises(MalformedError) as error_info:
         layer.where(**{field: value})
     assert str(error_info.value).startswith(f"{layer.__name__}.{field} is ")

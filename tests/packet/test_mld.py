@@ -84,7 +84,7 @@ def test_records_of_report():
         (lambda: bytes(MulticastAddressRecord(1, GROUP, (), b"odd")), "MulticastAddressRecord.auxiliary is"),
     ],
 )
-def test_value_that_does_not_fit_error_names_the_field(make, sentence):
+def test_error_for_oversized_value_names_the_field(make, sentence):
     with pytest.raises(MalformedError) as error_info:
         make()
     assert str(error_info.value).startswith(sentence)

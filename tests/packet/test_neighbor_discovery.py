@@ -139,7 +139,7 @@ def test_option_has_the_bytes_of_the_rfc(option, raw):
         (lambda: bytes(nd_options.NDOption(1, bytes(2039))), "NDOption is NDOption("),
     ],
 )
-def test_value_that_does_not_fit_error_names_the_field(make, sentence):
+def test_error_for_oversized_value_names_the_field(make, sentence):
     with pytest.raises(MalformedError) as error_info:
         make()
     assert str(error_info.value).startswith(sentence)

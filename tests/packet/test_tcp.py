@@ -59,7 +59,7 @@ def test_reply_acknowledges_payload_syn_and_fin(flags, payload, counted):
     assert tcp == TCP(src_port=2, dst_port=1, seq=7, ack=(0xFFFFFFFF + counted) % 2**32, flags=TCPFlag.ACK)
 
 
-def test_tcp_positional_value_that_does_not_fit_raises():
+def test_tcp_oversized_positional_value_raises():
     with pytest.raises(MalformedError):
         build(up(), TCP(1, 2, 3, 4, 5, 6, 7, 1 << 16))
     assert UDP(1, 2).dst_port == 2

@@ -117,7 +117,7 @@ def test_sack_blocks_lists_become_tuples():
         AO(0, 0, "mac"),
     ],
 )
-def test_option_field_that_does_not_fit_raises(option):
+def test_oversized_option_field_raises(option):
     name = type(option).__name__
     with pytest.raises(MalformedError, match=rf"^{name} is .*: {name} has a field that does not fit its bytes \("):
         bytes(option)

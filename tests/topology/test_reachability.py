@@ -95,7 +95,7 @@ def test_ping_target_is_the_first_address_that_replies():
     planned = plan(parse_lab(text))
     assert ping_target(planned, "pc", "n") == "10.0.1.1"
     assert ping_target(planned, "web", "n") == "10.0.2.1"
-    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # no address of pc replies, so this is the first
+    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # no address of pc replies, so ping_target returns its first
     assert ping_targets(planned)["pc", "web"] == "10.0.2.2"
     with pytest.raises(KeyError):
         ping_target(planned, "web", "nobody")

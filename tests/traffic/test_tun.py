@@ -192,7 +192,7 @@ class TestInject:
         assert first.payload + rest.payload == payload
         assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
 
-    def test_inject_bytes_that_the_kernel_rejects_error_suggests_packet_socket(self, tun):
+    def test_error_for_rejected_injection_suggests_packet_socket(self, tun):
         with pytest.raises(KernelError, match="PacketSocket") as caught:
             tun.inject(b"\x55" * 20)
         assert caught.value.errno == errno.EINVAL

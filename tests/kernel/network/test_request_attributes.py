@@ -17,7 +17,7 @@ def test_link_attributes_contains_only_given_values():
     assert link_attributes("set", ifname="tun0", txqueuelen=5) == [("IFLA_IFNAME", "tun0"), ("IFLA_TXQLEN", 5)]
 
 
-def test_link_attributes_invalid_name_or_address_raises():
+def test_link_attributes_with_invalid_name_or_address_raises():
     with pytest.raises(KernelError):
         link_attributes("set", ifname="x" * 16)
     with pytest.raises(KernelError):

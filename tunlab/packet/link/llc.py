@@ -26,7 +26,7 @@ _COMMANDS = {UNNUMBERED_INFORMATION: "UI", 0xAF: "XID", 0xE3: "TEST"}
 def _control(value: object) -> int:
     control = check_width("LLC", "control", value, 16)
     if control & 3 == 3 and control > 0xFF:
-        raise ValueError("an unnumbered format (its last two bits are set), which has 8 bits. Give at most 0xff.")
+        raise ValueError("too wide: its last two bits are set, and such a control field has 8 bits. Give at most 0xff.")
     return control
 
 
