@@ -1,4 +1,4 @@
-"""Tests of `Lab.ping_all`: routers, bridges, NAT, both IP versions, rate limits and netem, compared with `reachable`."""
+"""Tests of `Lab.ping_all` with routers, bridges, NAT, both IP versions, rate limits and netem, against `reachable`."""
 
 import pytest
 from hypothesis import given
