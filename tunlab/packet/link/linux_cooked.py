@@ -38,7 +38,7 @@ class _Cooked(Link, frozen=True, gc=False):
     Attributes:
         protocol: The EtherType of the next header; None: computed.
         packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
-        arphrd_type: The kernel's type of the interface (ARPHRD_…).
+        arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
     """
@@ -101,7 +101,7 @@ class SLL(_Cooked, frozen=True, gc=False):
 
     Attributes:
         packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
-        arphrd_type: The kernel's type of the interface (ARPHRD_…).
+        arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
         protocol: The EtherType of the next header; None: computed.
@@ -125,7 +125,7 @@ class SLL2(_Cooked, frozen=True, gc=False):
     Attributes:
         protocol: The EtherType of the next header; None: computed.
         ifindex: The number of the interface.
-        arphrd_type: The kernel's type of the interface (ARPHRD_…).
+        arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
         packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
