@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tunlab.recorder import PcapngWriter, RecordedInterface, RecordedPacket, read_pcapng
     from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan, LinkPlan, NodePlan, RoutePlan
     from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
-    from tunlab.traffic import EchoReply, Ping, Tap, TraceEntry, Tun
+    from tunlab.traffic import EchoReply, PacketPort, Ping, Tap, TCPPeer, TraceEntry, Tun, UDPPeer
     from tunlab.traffic.counter_expectation import CounterExpectation
     from tunlab.traffic.trace import FieldDifference
 
@@ -88,6 +88,7 @@ __all__ = [
     "NodePlan",
     "NodeSpec",
     "PacketError",
+    "PacketPort",
     "PacketSocket",
     "PcapngWriter",
     "PersistentLab",
@@ -104,6 +105,7 @@ __all__ = [
     "Rtnl",
     "Rule",
     "Status",
+    "TCPPeer",
     "Tap",
     "TopologyError",
     "TraceEntry",
@@ -112,6 +114,7 @@ __all__ = [
     "Tun",
     "TunDevice",
     "TunlabError",
+    "UDPPeer",
     "UnmetExpectation",
     "read_counters",
     "read_pcapng",
@@ -192,10 +195,13 @@ _NAMES_OF = {
     ),
     "tunlab.traffic": (
         "EchoReply",
+        "PacketPort",
         "Ping",
-        "TraceEntry",
+        "TCPPeer",
         "Tap",
+        "TraceEntry",
         "Tun",
+        "UDPPeer",
     ),
     "tunlab.traffic.counter_expectation": ("CounterExpectation",),
     "tunlab.traffic.trace": ("FieldDifference",),

@@ -25,7 +25,7 @@ from tunlab.packet.link.llc import LLC
 from tunlab.packet.link.loopback import Loopback
 from tunlab.packet.link.snap import SNAP
 from tunlab.packet.link.vlan import VLAN
-from tunlab.packet.match import Difference, Match, Matchable, has
+from tunlab.packet.match import Difference, Match, Matchable, Matcher, has
 from tunlab.packet.network.ah import AH
 from tunlab.packet.network.gre import GRE, GREFlag
 from tunlab.packet.network.ipv4 import IPFlag, IPv4
@@ -112,6 +112,7 @@ __all__ = [
     "MLDv2Report",
     "Match",
     "Matchable",
+    "Matcher",
     "MulticastAddressRecord",
     "NDMessage",
     "NeighborAdvertisement",

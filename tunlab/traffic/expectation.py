@@ -8,25 +8,25 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.packet import ARP, Difference, Header, ICMPv6, Match, NDMessage, Packet, TruncatedHeader
+from tunlab.packet import ARP, Difference, Header, ICMPv6, Match, Matcher, NDMessage, Packet, TruncatedHeader
 from tunlab.packet.match import ABSENT
 from tunlab.packet.transport.mld import MLDMessage
 from tunlab.traffic.function_names import function_name
 
-Expectation: TypeAlias = Match | type[Header] | Callable[[Packet], object]
-"""A condition on a packet: `TCP.where(…)`, a header class, or a function that returns a true value."""
+Expectation: TypeAlias = Match | type[Header] | Matcher | Callable[[Packet], object]
+"""A condition on a packet: `TCP.where(…)`, a header class, a `Matcher`, or a function that returns a true value."""
 
 
 class CombinedExpectation(Struct, frozen=True):
-    """Several expectations that one packet must meet: `match` is checked first, then the functions in `tests`."""
+    """Several expectations that one packet must meet: `match` is checked first, then the matchers and functions."""
 
     match: Match
-    tests: tuple[Callable[[Packet], object], ...]
+    tests: tuple[Matcher | Callable[[Packet], object], ...]
 
     @classmethod
     def of(cls, wanted: tuple[Expectation, ...]) -> CombinedExpectation:
         """Combine expectations. Raises TypeError for a value that is not an expectation."""
-        match, tests = Match(()), list[Callable[[Packet], object]]()
+        match, tests = Match(()), list[Matcher | Callable[[Packet], object]]()
         for each in wanted:
             if isinstance(each, Match):
                 match &= each
@@ -36,7 +36,7 @@ class CombinedExpectation(Struct, frozen=True):
                 raise TypeError(
                     f"{type(each).__name__}(…) is a header, not a condition. Expect {type(each).__name__}.where(…)."
                 )
-            elif callable(each):
+            elif callable(each) or hasattr(each, "difference"):
                 tests.append(each)
             else:
                 raise TypeError(
@@ -53,13 +53,17 @@ class CombinedExpectation(Struct, frozen=True):
         )
 
     def difference(self, packet: Packet) -> list[Difference]:
-        """Return the fields that differ; if none does, the first function that returns false; [] for a match.
+        """Return the fields that differ; if none does, those of the first matcher or function that objects.
 
         A function that raises PacketError, for example because the packet lacks a header, counts as false.
         """
         rows = self.match.difference(packet)
         if not rows:
             for test in self.tests:
+                if not callable(test):
+                    if rows := test.difference(packet):
+                        return rows
+                    continue
                 try:
                     if test(packet):
                         continue
@@ -79,7 +83,9 @@ class CombinedExpectation(Struct, frozen=True):
         return all(row.wanted is ABSENT and row.field == hidden for row in rows)
 
     @staticmethod
-    def _excludes(test: Callable[[Packet], object], packet: Packet) -> bool:
+    def _excludes(test: Matcher | Callable[[Packet], object], packet: Packet) -> bool:
+        if not callable(test):
+            return False
         try:
             return not test(packet)
         except PacketError:  # the function needs a header
@@ -91,5 +97,5 @@ class CombinedExpectation(Struct, frozen=True):
 
     def __str__(self) -> str:
         names = [self.match.text(function_name)] if self.match.conditions else []
-        names += [function_name(test) for test in self.tests]
+        names += [function_name(test) if callable(test) else str(test) for test in self.tests]
         return " & ".join(names) or "any packet"

@@ -152,21 +152,30 @@ class Inbox:
 
     # ---- expectations ----------------------------------------------------------------------------------------------
 
-    def expect(self, expected: CombinedExpectation, timeout: float) -> Packet:
+    def expect(
+        self, expected: CombinedExpectation, timeout: float, among: Callable[[Packet], bool] | None = None
+    ) -> Packet:
         """Wait for a packet that meets the expectation, and return it, as `Tun.expect` does."""
         __tracebackhide__ = True
         self._expectations += 1
         here, seen, deadline = caller_location(), list[Candidate](), Deadline(timeout)
-        for entry in self._entries(deadline):
-            if entry.routine and not expected.names_routine:
-                continue
-            packet = entry.to_packet()
-            differences = expected.difference(packet)
-            if not differences:
-                entry.consume(f"matched expectation {self._expectations} at {here}")
-                return packet
-            entry.notes.append(f"skipped at {here}")
-            seen.append(Candidate(entry, differences if packet.headers else None))
+        others = list[TraceEntry]()
+        try:
+            for entry in self._entries(deadline):
+                if entry.routine and not expected.names_routine:
+                    continue
+                packet = entry.to_packet()
+                differences = expected.difference(packet)
+                if among is not None and not among(packet):
+                    others.append(entry)
+                elif differences:
+                    entry.notes.append(f"skipped at {here}")
+                else:
+                    entry.consume(f"matched expectation {self._expectations} at {here}")
+                    return packet
+                seen.append(Candidate(entry, differences if packet.headers else None))
+        finally:
+            self._unread.extendleft(reversed(others))
         error = timeout_error(expected, seen, deadline)
         self._watch_for_late_match(error, deadline, lambda entry: _matches(expected, entry), expected.matches)
         raise error

@@ -7,7 +7,7 @@ packets that the test injects. No thread reads in the background: packets wait i
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, Self
 
@@ -22,13 +22,14 @@ from tunlab.traffic.ethernet_peer import EthernetPeer
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
 from tunlab.traffic.inbox import Inbox
 from tunlab.traffic.kernel_end import KernelEnd, parse_addresses
+from tunlab.traffic.peer_factory import PeerFactory
 from tunlab.traffic.ping import DEFAULT_TIMEOUT
 from tunlab.traffic.trace import TraceEntry
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
 
 
-class Tun(KernelEnd):
+class Tun(KernelEnd, PeerFactory):
     """A TUN device with addresses in a network namespace, and the traffic over it.
 
     Attributes:
@@ -155,7 +156,9 @@ class Tun(KernelEnd):
         self._inbox.add_emitted(data)
         return data
 
-    def expect(self, *wanted: Expectation, timeout: float | None = None) -> Packet:
+    def expect(
+        self, *wanted: Expectation, timeout: float | None = None, among: Callable[[Packet], bool] | None = None
+    ) -> Packet:
         """Wait for the next packet from the kernel that meets every condition, and return it.
 
         Packets before it are skipped: later calls do not see them. `flags=has(TCPFlag.SYN)` allows further flags.
@@ -163,13 +166,14 @@ class Tun(KernelEnd):
         Args:
             wanted: Conditions: `TCP.where(…)`, a header class, or a function that gets the packet.
             timeout: Seconds; None for `self.timeout`. The margin of `tunlab.traffic.deadlines` is added.
+            among: Function of a packet. Packets for which it returns False are not matched, and stay unread.
 
         Raises ExpectationError at the timeout. It lists every packet that arrived, with its differences.
         """
         __tracebackhide__ = True
         expected = CombinedExpectation.of(wanted)
         self._check_open()
-        return self._inbox.expect(expected, self._seconds(timeout))
+        return self._inbox.expect(expected, self._seconds(timeout), among)
 
     def expect_all(
         self,

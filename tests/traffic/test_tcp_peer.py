@@ -1,0 +1,385 @@
+"""TCPPeer: what it counts, what it sends by itself, and the texts of its failures."""
+
+import pytest
+
+from tests.traffic.memory_port import MemoryPort
+from tunlab.errors import ExpectationError, MalformedError
+from tunlab.packet import TCP, IPv4, Match, Matcher, TCPFlag, findings, has
+from tunlab.packet.tcp_options import MSS, SACK
+from tunlab.traffic import PacketPort, Tap, TCPPeer, Tun
+
+ACK, FIN, PSH, RST, SYN = TCPFlag.ACK, TCPFlag.FIN, TCPFlag.PSH, TCPFlag.RST, TCPFlag.SYN
+SECOND = 1_000_000_000
+
+
+def connected(**options):
+    """Return a port in memory and its peer after the handshake; the device has the initial sequence number 5000."""
+    port = MemoryPort()
+    peer = TCPPeer(port, 80, **options)
+    port.arrive(flags=SYN | ACK, options=peer.segment(flags=SYN)[1].options, window=1000)
+    peer.handshake()
+    port.injected.clear()
+    return port, peer
+
+
+def failure(function, *args, **kwargs):
+    """Return the text of the ExpectationError that a call raises."""
+    with pytest.raises(ExpectationError) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)
+
+
+class TestSegments:
+    def test_handshake_sends_syn_and_ack_with_computed_numbers(self):
+        port = MemoryPort()
+        peer = TCPPeer(port, 80, iss=1000)
+        port.arrive(flags=SYN | ACK, ack=1 - 999_000)
+        assert peer.handshake() is peer
+        syn, ack = (packet.tcp for packet in port.injected)
+        assert (syn.flags, syn.seq, syn.ack, syn.mss) == (SYN, 1000, 0, 1460)
+        assert (ack.flags, ack.seq, ack.ack, ack.options) == (ACK, 1001, 5001, b"")
+        assert (peer.snd_nxt, peer.rcv_nxt, peer.snd_una, peer.irs) == (1, 1, 1, 5000)
+
+    def test_send_longer_than_mss_is_split_and_pushes_the_last_segment(self):
+        port, peer = connected(mss=100, timestamps=7)
+        peer.send(bytes(200), flags=PSH | ACK | FIN)
+        sent = [(packet.tcp.seq - peer.iss, len(packet.payload), packet.tcp.flags) for packet in port.injected]
+        assert sent == [(1, 88, ACK), (89, 88, ACK), (177, 24, PSH | ACK | FIN)]
+        assert peer.snd_nxt == 202
+        assert [packet.tcp.timestamps for packet in port.injected] == [(9, 7), (10, 7), (11, 7)]
+
+    def test_send_ahead_counts_when_the_gap_is_filled(self):
+        _, peer = connected()
+        peer.send(b"world", seq=6)
+        assert peer.snd_nxt == 1
+        peer.send(b"hello")
+        assert peer.snd_nxt == 11
+        peer.send(b"hello", seq=1)
+        assert peer.snd_nxt == 11
+
+    def test_inject_and_segment_do_not_count(self):
+        port, peer = connected()
+        peer.inject(b"x", checksum=1, seq=-1, ack=3, window=9, urgent_pointer=4, flags=FIN)
+        (packet,) = port.injected
+        assert (packet.tcp.seq, packet.tcp.ack, packet.tcp.window) == (999_999, 5003, 9)
+        assert (packet.tcp.checksum, packet.tcp.urgent_pointer, packet.tcp.flags) == (1, 4, FIN)
+        assert peer.segment()[1].seq == 1_000_001
+
+    def test_ip_header_of_sent_packets_can_be_replaced(self):
+        port, peer = connected()
+        peer.ip = peer.ip.replace(ttl=1)
+        peer.send(b"x")
+        assert port.injected[0][IPv4].ttl == 1
+
+    def test_options_can_be_left_out_given_and_replaced(self):
+        _, peer = connected(timestamps=True, sack=True)
+        assert peer.segment(timestamps=None)[1].options == b""
+        assert peer.segment(timestamps=(5, 6))[1].timestamps == (5, 6)
+        assert peer.segment(sack=[(3, 5)])[1].sack == ((5003, 5005),)
+        assert peer.segment(options=[MSS(9)])[1].options == bytes(MSS(9))
+        assert peer.segment(flags=SYN, mss=None, sack_permitted=False, timestamps=None)[1].options == b""
+
+    @pytest.mark.parametrize("option", ["window_scale", "sack", "timestamps"])
+    def test_option_that_the_device_does_not_offer_is_not_used(self, option):
+        port = MemoryPort()
+        peer = TCPPeer(port, 80, window=100_000, **{option: 4})
+        port.arrive(flags=SYN | ACK)
+        peer.handshake()
+        port.arrive(b"world", seq=6)
+        peer.expect(seq=6)
+        segment = peer.segment()[1]
+        assert (segment.options, segment.window) == (b"", 65_535)
+
+    def test_answer_has_only_options_that_the_device_offers(self):
+        port = MemoryPort(port=999, peer_port=443)
+        peer = TCPPeer(port, listen=443, window_scale=2, sack=True, timestamps=True)
+        port.arrive(flags=SYN, options=TCPPeer(port, 1, sack=True).segment(flags=SYN)[1].options)
+        peer.expect(flags=SYN)
+        answer = peer.segment(flags=SYN | ACK)[1]
+        assert (answer.sack_permitted, answer.window_scale, answer.timestamps) == (True, None, None)
+
+    def test_windows_are_scaled_if_both_offer_it(self):
+        port, peer = connected(window=200_000, window_scale=2)
+        assert (peer.segment()[1].window, peer.segment(flags=SYN)[1].window) == (50_000, 65_535)
+        assert peer.snd_wnd == 1000
+        port.arrive(seq=1, window=1000)
+        peer.expect()
+        assert peer.snd_wnd == 4000
+
+    def test_ack_reports_gaps_latest_first(self):
+        port, peer = connected(sack=True)
+        for seq in (11, 21, 16):
+            port.arrive(b"12345", seq=seq)
+            peer.expect(seq=seq)
+            peer.ack()
+        assert [packet.tcp.sack for packet in port.injected] == [
+            ((5011, 5016),),
+            ((5021, 5026), (5011, 5016)),
+            ((5011, 5026),),
+        ]
+
+    def test_segments_have_no_findings(self):
+        port, peer = connected(window_scale=2, sack=True, timestamps=True)
+        port.arrive(b"x", seq=5)
+        peer.expect(seq=5)
+        peer.send(b"hello")
+        peer.send(flags=SYN)
+        peer.reset()
+        assert [findings(packet) for packet in port.injected] == [[], [], []]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [({}, "neither port nor listen"), ({"port": 1, "listen": 2}, "both port=1 and listen=2")],
+    )
+    def test_peer_needs_port_or_listen(self, arguments, message):
+        with pytest.raises(TypeError, match=message):
+            TCPPeer(MemoryPort(), **arguments)
+
+    def test_impossible_values_are_refused_where_they_are_given(self):
+        with pytest.raises(MalformedError, match="dst_port"):
+            TCPPeer(MemoryPort(), 70_000)
+        _, peer = connected()
+        with pytest.raises(TypeError, match=r"no field 'flag'. Did you mean flags"):
+            peer.expect(flag=SYN)
+        with pytest.raises(TypeError, match="flag"):
+            peer.send(flag=SYN)
+
+    def test_listening_peer_cannot_send_before_it_receives(self):
+        with pytest.raises(ValueError, match=r"received nothing.* Let the device send to 10.1.2.2 port 443"):
+            TCPPeer(MemoryPort(), listen=443).send(b"x")
+
+
+class TestExpectations:
+    def test_off_by_one_is_a_difference_with_relative_and_absolute_numbers(self):
+        port, peer = connected()
+        peer.send(b"hello")
+        port.arrive(seq=2, ack=5)
+        text = failure(peer.expect)
+        assert "TCP.seq: wanted 1 (5001), got 2 (5002), 1 more than wanted" in text
+        assert "TCP.ack: wanted 6 (1000006), got 5 (1000005), 1 less than wanted" in text
+
+    def test_range_set_and_function_get_relative_numbers(self):
+        port, peer = connected()
+        for wanted in (range(1, 4), {2, 3}, lambda ack: ack == 3):
+            port.arrive(seq=1, ack=3)
+            peer.expect(ack=wanted)
+        port.arrive(seq=1, ack=7)
+        assert "TCP.ack: wanted range(1, 4), got 7 (1000007)" in failure(peer.expect, ack=range(1, 4))
+
+    def test_difference_across_the_wrap_is_small(self):
+        port = MemoryPort(iss=2**32 - 1)
+        peer = TCPPeer(port, 80)
+        port.arrive(flags=SYN | ACK)
+        peer.handshake()
+        port.arrive(seq=0)
+        assert "TCP.seq: wanted 1 (0), got 0 (4294967295), 1 less than wanted" in failure(peer.expect)
+        port.arrive(seq=-1)
+        assert "got -1 (4294967294), 1 less than wanted" in failure(peer.expect, seq=0)
+
+    def test_number_of_none_matches_any(self):
+        port, peer = connected()
+        port.arrive(seq=100, ack=900)
+        peer.expect(seq=None, ack=None)
+
+    def test_numbers_that_a_segment_does_not_have_are_not_compared(self):
+        port = MemoryPort()
+        peer = TCPPeer(port, 80)
+        peer.send(flags=SYN)
+        port.arrive(flags=RST, ack=77)
+        peer.expect(flags=RST)
+
+    def test_sack_blocks_are_relative(self):
+        port, peer = connected(sack=True)
+        port.arrive(seq=1, options=[SACK([(1_000_006, 1_000_011)])])
+        assert peer.relative(peer.expect(sack=((6, 11),))).tcp.sack == ((6, 11),)
+
+    def test_further_conditions_see_the_packet_as_it_is(self):
+        port, peer = connected()
+        port.arrive(seq=1)
+        packet = peer.expect(TCP.where(seq=5001), IPv4, lambda packet: packet.tcp.ack == 1_000_001, flags=ACK)
+        assert (packet.tcp.seq, peer.relative(packet).tcp.seq) == (5001, 1)
+
+    def test_skipped_segments_count_as_received(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(flags=FIN | ACK, seq=6)
+        peer.expect(flags=has(FIN))
+        assert (peer.rcv_nxt, peer.unread, peer.fin_received) == (7, b"hello", True)
+
+    def test_text_of_a_timeout_names_fields_and_connection(self):
+        _, peer = connected()
+        text = failure(peer.expect, flags=has(FIN))
+        assert "TCP(flags=has(FIN)) of IPv4(src=10.1.2.1, dst=10.1.2.2) & TCP(dst_port=40000, src_port=80)" in text
+        assert "any segment of IPv4" in failure(peer.expect)
+
+    def test_other_connections_stay_unread(self):
+        port, peer = connected()
+        other = TCPPeer(port, 80, src_port=40_001)
+        port.arrive(seq=0, flags=SYN | ACK, dst_port=40_001)
+        port.arrive(b"hello", seq=1)
+        peer.expect_data(b"hello")
+        other.handshake()
+        port.arrive(seq=1, dst_port=40_001)
+        assert "TCP.dst_port: wanted 40000, got 40001" in failure(peer.expect)
+        peer.expect_none()
+        other.expect()
+
+    def test_expect_none_names_the_segment_and_counts_nothing(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        peer.expect_none(flags=has(RST))
+        peer.expect_none(seq=2)
+        assert "no TCP(seq=1)" in failure(peer.expect_none, seq=1)
+        assert peer.rcv_nxt == 1
+        peer.expect(payload=b"hello")
+
+    def test_segment_beyond_the_own_window_does_not_count(self):
+        port, peer = connected()
+        peer.window = 3
+        peer.ack()
+        port.arrive(b"hello", seq=1, flags=FIN | ACK)
+        peer.expect()
+        assert (peer.unread, peer.rcv_nxt, peer.fin_received) == (b"hel", 4, False)
+        assert "2 bytes beyond the window were dropped" in failure(peer.expect_data, b"hello")
+
+    def test_timestamps_echo_the_latest_of_the_segments_in_order(self):
+        port, peer = connected(timestamps=True)
+        stamp = [peer.segment(timestamps=(value, 0))[1].options for value in (50, 60)]
+        port.arrive(b"x", seq=1, options=stamp[0])
+        port.arrive(b"z", seq=3, options=stamp[1])
+        peer.expect(seq=3)
+        assert peer.segment()[1].timestamps == (peer.timestamp, 50)
+
+    def test_close_and_handshake_do_not_take_a_reset_for_an_ack(self):
+        port, peer = connected()
+        port.arrive(flags=RST | ACK, seq=1, ack=2)
+        assert "TCP.flags: wanted ack_without_rst, got RST|ACK" in failure(peer.close)
+
+
+class TestData:
+    def test_segments_in_any_order_are_acknowledged_and_joined(self):
+        port, peer = connected()
+        port.arrive(b"world", seq=6)
+        port.arrive(b"hello", seq=1)
+        peer.expect_data(b"helloworld")
+        assert [packet.tcp.ack - 5000 for packet in port.injected] == [1, 11]
+
+    def test_data_behind_the_wanted_bytes_stays(self):
+        port, peer = connected()
+        port.arrive(b"helloworld", seq=1)
+        peer.expect_data(b"hello")
+        peer.expect_data(b"wor", ack=False)
+        assert peer.read(2) == b"ld"
+        assert len(port.injected) == 1
+
+    def test_retransmissions_are_tolerated(self):
+        port, peer = connected()
+        for start in (1, 1, 3):
+            port.arrive(b"helloworld"[start - 1 : start + 4], seq=start)
+        peer.expect_data(b"hellowo")
+        assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 6, 8]
+
+    def test_retransmission_with_other_data_fails(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(b"hexxoworld", seq=1)
+        text = failure(peer.expect_data, b"helloworld")
+        assert "sequence number 3 (5003) came again with another value: first 0x6c, then 0x78" in text
+
+    def test_first_differing_byte_is_named(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(b"wXrld", seq=6)
+        text = failure(peer.expect_data, b"helloworld!")
+        assert text.startswith("byte 6 of the data differs, sequence number 7 (5007)\n")
+        assert "0  68 65 6c 6c 6f 77 58 72 6c 64" in text
+
+    def test_timeout_says_how_much_came(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        assert "10 bytes of data, of which 5 came (next is sequence number 6 (5006))" in failure(
+            peer.expect_data, b"helloworld"
+        )
+
+    @pytest.mark.parametrize("flag", [FIN, RST])
+    def test_end_before_the_data_fails(self, flag):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(flags=ACK | flag, seq=6)
+        assert f"{flag.name} came before the end of 10 bytes of data, of which 5 came" in failure(peer.read, 10)
+
+    def test_read_without_count_returns_all_up_to_fin(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(b"world", seq=6, flags=FIN | ACK)
+        assert peer.read() == b"helloworld"
+        peer.expect_fin()
+        assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 12, 12]
+
+    def test_payload_that_an_expectation_names_is_not_read_again(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.arrive(b"world", seq=6)
+        peer.expect(payload=b"hello")
+        peer.expect_data(b"world")
+
+    def test_device_that_only_repeats_itself_is_a_timeout_by_the_times_of_its_segments(self):
+        port, peer = connected()
+        for _ in range(10):
+            port.arrive(b"hello", seq=1, after=SECOND)
+        text = failure(peer.expect_data, b"helloworld", timeout=3)
+        assert "for 3 s no segment brought more of 10 bytes of data, of which 5 came" in text
+        assert len(port.unread) == 4
+
+    def test_failed_expect_sees_late_segments_again_with_the_same_numbers(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1)
+        port.late, port.unread = port.unread, port.late
+        failure(peer.expect)
+        peer.expect(seq=1)
+        port.arrive(b"world", seq=6)
+        port.late, port.unread = port.unread, port.late
+        failure(peer.expect, flags=RST)
+        peer.expect()
+        peer.expect_data(b"helloworld")
+
+
+class TestKernel:
+    def test_peers_of_a_tun_have_ports_of_their_own(self, tun):
+        listener = tun.listen(80)
+        peers = [tun.tcp(80).handshake() for _ in range(3)]
+        assert [peer.local for peer in peers] == [("10.1.2.2", port) for port in (40_000, 40_001, 40_002)]
+        for number in range(3):
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(b"%d" % number)
+        for number, peer in reversed(list(enumerate(peers))):
+            peer.expect_data(b"%d" % number)
+            peer.expect_fin()
+
+    def test_addresses_choose_the_family(self, make_tun):
+        tun = make_tun(["10.1.2.1/24", "fd00::1/64"])
+        tun.listen(80)
+        for address in (tun.address, tun.address6):
+            assert tun.tcp(80, dst=address).handshake().remote == (address, 80)
+        assert tun.tcp(80, src="fd00::77").handshake().local == ("fd00::77", 40_002)
+        assert tun.tcp(80, src="10.1.2.77").handshake().remote == ("10.1.2.1", 80)
+
+    def test_peer_over_a_tap(self):
+        with Tap.create() as tap:
+            tap.listen(80)
+            tap.tcp(80).handshake().close()
+
+    def test_failure_in_a_test_shows_relative_numbers(self, tun):
+        tun.listen(80)
+        peer = tun.tcp(80).handshake()
+        peer.send(b"hello")
+        text = failure(peer.expect, ack=5, timeout=0.01)
+        assert "TCP.ack: wanted 5 (1000005), got 6 (1000006), 1 more than wanted" in text
+        assert "|                            1000006                            |" in text
+
+    def test_tun_is_a_packet_port_and_match_a_matcher(self):
+        tun: type[PacketPort] = Tun
+        assert tun.expect is Tun.expect
+        matcher: type[Matcher] = Match
+        assert matcher.difference is Match.difference
