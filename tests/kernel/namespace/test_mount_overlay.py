@@ -101,5 +101,5 @@ def test_overlay_is_invisible_to_other_processes(netns):
     )
     program.stdout.readline()
     assert Path("/proc/self/mountinfo").read_text() == before
-    assert "/etc/hosts" in Path(f"/proc/{program.pid}/mountinfo").read_text()
+    assert " /etc rw,relatime - overlay " in Path(f"/proc/{program.pid}/mountinfo").read_text()
     netns.kill_programs()

@@ -3,14 +3,14 @@
 A program in a namespace is started by a short-lived thread, so PR_SET_PDEATHSIG would kill it too early, and a
 namespace exists while a program is in it. The guardian holds a descriptor of each namespace with programs. When the
 tunlab process ends, however it ends, the guardian sends SIGKILL to every process in these namespaces and exits.
+It also forks the init of each node (`node_init`), because only a process with one thread can create a PID namespace.
 
 Source: pidfd_open(2), unix(7) for SCM_RIGHTS, namespaces(7) for the identity of a namespace (device and inode of nsfs).
-The guardian runs this file with `python -I -S`, so it may import only the standard library.
+The guardian runs this file with `python -I -S`, so it may import only the standard library and `node_init`.
 """
 
 from __future__ import annotations
 
-import _thread
 import atexit
 import contextlib
 import os
@@ -21,11 +21,15 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Identity = tuple[int, int]
 
-_OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED = b"t", b"w", b"f", b"c", b"d"
+_OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED, _INIT = b"t", b"w", b"f", b"c", b"d", b"i"
 _IDENTITY = struct.Struct("=QQ")
 _BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian process
 
@@ -54,41 +58,93 @@ def find_processes(identities: Collection[Identity]) -> list[int]:
 def kill_processes(identities: Collection[Identity], *, spare: Collection[int] = ()) -> tuple[set[int], set[int]]:
     """Send SIGKILL to every process in the namespaces, new ones included, and wait until they end.
 
+    If the init of a PID namespace is among them, every process of that namespace ends too.
+
     Args:
         identities: The namespaces.
         spare: Processes not to kill.
 
     Returns:
-        The ids of the killed processes, and of those that the kernel did not allow us to kill.
+        The ids of the killed processes without inits, and of those that the kernel did not allow us to kill.
     """
     killed: set[int] = set()
     refused: set[int] = set()
-    while victims := set(find_processes(identities)) - set(spare) - refused:
-        with contextlib.ExitStack() as stack:
-            dying: list[int] = []
-            for pid in victims:
-                try:
-                    handle = os.pidfd_open(pid)
-                except ProcessLookupError:
-                    continue
-                stack.callback(os.close, handle)
-                # The pid may have been reused before pidfd_open, so check the namespace again.
-                if process_netns(pid) not in identities:
-                    continue
-                try:
-                    signal.pidfd_send_signal(handle, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-                except PermissionError:
-                    refused.add(pid)
-                    continue
-                killed.add(pid)
-                dying.append(handle)
-            for handle in dying:
-                poll = select.poll()
-                poll.register(handle, select.POLLIN)
-                poll.poll()
+    with contextlib.ExitStack() as outer:
+        inits: list[tuple[int, int]] = []
+        while victims := set(find_processes(identities)) - set(spare) - refused:
+            with contextlib.ExitStack() as stack:
+                dying: list[int] = []
+                for pid in victims:
+                    try:
+                        handle = os.pidfd_open(pid)
+                    except ProcessLookupError:
+                        continue
+                    stack.callback(os.close, handle)
+                    # The pid may have been reused before pidfd_open, so check the namespace again.
+                    if process_netns(pid) not in identities:
+                        continue
+                    pid_namespace = _init_namespace(pid)
+                    try:
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                    except ProcessLookupError:
+                        continue
+                    except PermissionError:
+                        refused.add(pid)
+                        continue
+                    if pid_namespace:
+                        inits.append((os.dup(handle), pid_namespace))
+                        outer.callback(os.close, inits[-1][0])
+                        continue
+                    killed.add(pid)
+                    dying.append(handle)
+                for handle in dying:
+                    has_ended(handle, timeout=None)
+        for handle, pid_namespace in inits:
+            wait_for_init(handle, pid_namespace)
     return killed, refused
+
+
+def wait_for_init(handle: int, pid_namespace: int) -> None:
+    """Wait until a killed init has ended, and with it every process of its PID namespace.
+
+    An init does not end before each of these has been waited for, and a parent outside the namespace may never do
+    that. So the wait ends too when all of them are zombies.
+    """
+    while not has_ended(handle) and _has_running_process(pid_namespace):
+        has_ended(handle, timeout=5)
+
+
+def has_ended(handle: int, *, timeout: int | None = 0) -> bool:
+    """Wait up to `timeout` milliseconds for the end of a pidfd's process; return True if it has ended."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(timeout))
+
+
+def _init_namespace(pid: int) -> int:
+    """Return the inode of the PID namespace of which a process is the init; 0 if it is not an init."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
+            ids = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
+        return os.stat(f"/proc/{pid}/ns/pid").st_ino if len(ids) > 1 and ids[-1] == "1" else 0  # noqa: PTH116
+    except OSError:  # The process has ended.
+        return 0
+
+
+def _has_running_process(pid_namespace: int) -> bool:
+    for name in os.listdir("/proc"):  # noqa: PTH208
+        if not name.isdigit():
+            continue
+        try:
+            if os.stat(f"/proc/{name}/ns/pid").st_ino != pid_namespace:  # noqa: PTH116
+                continue
+            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123
+                fields = stat.read().rpartition(")")[2].split()
+        except OSError:  # The process has ended, or may not be inspected.
+            continue
+        if fields[0] not in "ZX" and _init_namespace(int(name)) != pid_namespace:
+            return True
+    return False
 
 
 # ---- functions of the tunlab process ----------------------------------------------------------------------------
@@ -118,15 +174,33 @@ def watch(fd: int) -> None:
         identity = namespace_identity(fd)
         if identity in _state.watched:
             return
-        if _state.connection is None:
-            _start()
-        try:
-            socket.send_fds(_connection(), [_WATCH], [fd])
-        except (BrokenPipeError, ConnectionResetError):  # The guardian process was killed.
-            _end()
-            _start()
-            socket.send_fds(_connection(), [_WATCH], [fd])
+        _send(_WATCH, [fd])
         _state.watched.add(identity)
+
+
+def start_init(control: int, namespaces: Sequence[int]) -> None:
+    """Have the guardian fork the init of a node, which then answers on the socket of `control`.
+
+    Args:
+        control: The init's end of a SOCK_SEQPACKET socket pair.
+        namespaces: Descriptors of the network, UTS and mount namespace.
+
+    Raises:
+        OSError: The guardian cannot be started.
+    """
+    with _state.lock:
+        _send(_INIT, [control, *namespaces])
+
+
+def _send(message: bytes, fds: list[int]) -> None:
+    if _state.connection is None:
+        _start()
+    try:
+        socket.send_fds(_connection(), [message], fds)
+    except (BrokenPipeError, ConnectionResetError):  # The guardian process was killed.
+        _end()
+        _start()
+        socket.send_fds(_connection(), [message], fds)
 
 
 def forget(identity: Identity) -> None:
@@ -243,10 +317,11 @@ atexit.register(stop)
 # ---- functions of the guardian process --------------------------------------------------------------------------
 
 
-def _serve(link: socket.socket) -> dict[Identity, int]:
+def _serve(link: socket.socket, limits: tuple[int, int]) -> dict[Identity, int]:
     """Handle messages until the tunlab process ends; return the descriptors of the watched namespaces."""
     watched: dict[Identity, int] = {}
     closing: list[int] = []
+    owner = -1
     poll = select.poll()
     poll.register(link, select.POLLIN)
     while True:
@@ -258,14 +333,17 @@ def _serve(link: socket.socket) -> dict[Identity, int]:
         except ConnectionResetError:
             return watched
         if message == _OWNER:
-            poll.register(fds[0], select.POLLIN)
+            owner = fds[0]
+            poll.register(owner, select.POLLIN)
         elif message == _WATCH:
             watched[namespace_identity(fds[0])] = fds[0]
         elif message == _CLOSE:
             closing += fds
         elif message == _CLOSED:
-            _thread.start_new_thread(_close, (closing,))
+            _close(closing)
             closing = []
+        elif message == _INIT:
+            _node_init().fork_init(fds, owner, limits)
         elif message.startswith(_FORGET):
             fd = watched.pop(_IDENTITY.unpack_from(message, 1), None)
             if fd is not None:
@@ -275,8 +353,26 @@ def _serve(link: socket.socket) -> dict[Identity, int]:
 
 
 def _close(fds: list[int]) -> None:
+    """Close descriptors in a child process: a second thread would forbid the guardian to create PID namespaces."""
+    if not os.fork():
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            if int(name) not in fds:  # Namespaces are closed before the sockets, for which the kernel takes long.
+                with contextlib.suppress(OSError):
+                    os.close(int(name))
+        os._exit(0)
     for fd in fds:
         os.close(fd)
+
+
+def _node_init() -> ModuleType:
+    """Return the module `node_init`, which is imported for the first node only."""
+    from importlib import import_module
+    from pathlib import Path
+
+    root = str(Path(__file__).parents[3])
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    return import_module("tunlab.kernel.namespace.node_init")
 
 
 def main() -> None:
@@ -286,9 +382,11 @@ def main() -> None:
             with contextlib.suppress(OSError):
                 # The descriptor with which listdir read the directory is closed already.
                 os.close(int(name))
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # The guardian holds one descriptor per watched namespace.
-    watched = _serve(socket.socket(fileno=0))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # The guardian holds one descriptor per watched namespace.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # The kernel then reaps the child processes.
+    watched = _serve(socket.socket(fileno=0), limits)
     if watched:
         kill_processes(watched.keys(), spare=(os.getpid(),))
     os._exit(0)

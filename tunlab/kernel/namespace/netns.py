@@ -61,7 +61,7 @@ class Netns(NetnsHandle):
         if self._creator == os.getpid():
             with translate_os_errors("start the guardian process", netns=str(self)):
                 guardian.watch(self.fd)
-        reasons = _start_errors(name, popen_kwargs.get("cwd"))
+        reasons = start_errors(name, popen_kwargs.get("cwd"))
 
         def start() -> subprocess.Popen[Any]:
             if prepare is not None:
@@ -171,7 +171,7 @@ def kill_programs_in(namespaces: Collection[Netns]) -> list[int]:
     return killed
 
 
-def _start_errors(name: str, directory: str | os.PathLike[str] | None) -> Reasons:
+def start_errors(name: str, directory: str | os.PathLike[str] | None) -> Reasons:
     """Return a reason and advice for each error number with which starting a program may fail."""
     absent = f"there is no program {name!r} on this machine", "install it, or give its full path"
     if directory is not None and not Path(directory).is_dir():
