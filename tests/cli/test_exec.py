@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.usefixtures("lab")
 def test_exec_exits_with_the_exit_code_or_signal_of_the_command(command, need):
     assert command("exec", "lab", "--", need("sh"), "-c", "exit 42").status == 42
-    assert command("exec", "lab", need("sh"), "-c", "kill -TERM $$").status == -signal.SIGTERM
+    assert command("exec", "lab", need("sh"), "-c", "kill -TERM $$").status == 128 + signal.SIGTERM
 
 
 @pytest.mark.usefixtures("lab")

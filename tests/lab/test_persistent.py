@@ -13,6 +13,7 @@ import pytest
 from tests.lab.labs import ROUTER
 from tunlab.errors import KernelError, LabError, TopologyError
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.processes import has_ended
 from tunlab.kernel.network.link_events import wait_for_link
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import PersistentLab, resolve
@@ -202,16 +203,16 @@ class TestGc:
         broken = up(name="broken")
         state.write(broken.directory, msgspec.structs.replace(broken.state, phase="coming up", owner=1))
         gone = up(name="gone")
-        # Without the bind mounts, gc cannot find the lab's programs, so the test kills them.
-        programs = gone.status().processes
+        programs = [os.pidfd_open(pid) for pid in gone.status().processes]
+        assert programs
         subprocess.run(["umount", *(run_directory / "gone" / "nodes").glob("*/net")], check=True)
         assert gone.status().condition == "gone"
         removed = {each.name: each.nodes for each in PersistentLab.gc()}
         assert removed == {"broken": ["client", "router", "server", "stack"], "gone": []}
         assert [lab.name for lab in PersistentLab.ls()] == ["whole"]
-        for pid in programs:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+        for program in programs:
+            assert has_ended(program)
+            os.close(program)
 
 
 MOUNT = "{run}/router/nodes/{node}/net"

@@ -40,15 +40,15 @@ class TestReady:
     def test_lab_start_sees_the_ready_line_of_a_python_program_at_once(self):
         script = "print('ready'); import signal; signal.pause()"
         with lab_with("python3", "-c", script, ready_line="ready") as lab:
-            assert lab["server"].programs[0].process.poll() is None
+            assert lab["server"].programs[0].poll() is None
 
     def test_program_that_exits_after_its_ready_line_counts_as_ready(self):
         with lab_with("echo", "ready", ready_line="ready") as lab:
-            assert lab["server"].programs[0].process.wait() == 0
+            assert lab["server"].programs[0].wait() == 0
 
     def test_lab_start_does_not_wait_for_a_program_without_ready_condition(self):
         with lab_with("sleep", "600") as lab:
-            assert lab["server"].programs[0].process.poll() is None
+            assert lab["server"].programs[0].poll() is None
 
 
 class TestNotReady:

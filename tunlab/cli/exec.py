@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 @click.argument("target", metavar="LAB|NODE|LAB/NODE")
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="[--] COMMAND…")
 def exec_command(target: str, command: tuple[str, ...]) -> None:
-    """Run a command inside a node of a lab and exit with the command's exit code: 127 if the program does not exist,
-    126 if it cannot be executed.
+    """Run a command inside a node of a lab and exit with the command's exit code: 128 + N if signal N ended it, 127 if
+    the program does not exist, 126 if it cannot be executed.
 
     LAB is enough if the lab has one node, or one node with a TUN. NODE is enough if only one lab has a node of that
     name. The command finds the nodes' names in /etc/hosts, and its lab and node in $TUNLAB_LAB and $TUNLAB_NODE.
@@ -39,7 +38,7 @@ def exec_command(target: str, command: tuple[str, ...]) -> None:
     if not command:
         raise click.UsageError("no command given. Write `tunlab exec LAB -- COMMAND`.")
     lab, node = resolve(target)
-    replace_process(lab, node, command)
+    lab.exec(command, node)
 
 
 @click.command("shell", short_help="Start your shell inside a lab.")
@@ -57,25 +56,7 @@ def shell_command(target: str) -> None:
     lab, node = resolve(target, prefix="tunlab shell")
     where = f"node {node} of lab {lab.name}" if len(lab.plan.nodes) > 1 else f"lab {lab.name}"
     click.echo(f"shell in {where}; type exit to leave", err=True)
-    replace_process(lab, node, [os.environ.get("SHELL") or "/bin/sh"])
-
-
-def replace_process(lab: PersistentLab, node: str, command: Sequence[str]) -> NoReturn:
-    """Execute the command in the node in place of this process.
-
-    Raises:
-        click.exceptions.Exit: The program cannot be executed; the exit codes are the shell's (sh(1), EXIT STATUS).
-        TunlabError: The node cannot be entered.
-    """
-    from tunlab.errors import KernelError
-
-    try:
-        lab.exec(command, node)
-    except KernelError as error:
-        if error.operation != f"run {command[0]}":
-            raise
-        click.echo(f"tunlab: {error}", err=True)
-        raise click.exceptions.Exit(127 if error.errno == errno.ENOENT else 126) from None
+    lab.exec([os.environ.get("SHELL") or "/bin/sh"], node)
 
 
 class ChildProcess:
@@ -127,9 +108,7 @@ def _execute_after_fork(lab: PersistentLab, node: str, command: Sequence[str]) -
 
     code = 70  # EX_SOFTWARE in <sysexits.h>, for an unexpected exception
     try:
-        replace_process(lab, node, command)
-    except click.exceptions.Exit as error:
-        code = error.exit_code
+        lab.exec(command, node)
     except TunlabError as error:
         click.echo(f"tunlab: {error}", err=True)
         code = error.exit_code

@@ -160,7 +160,7 @@ class Lab(Closeable):
         if self._is_started:
             raise self._reuse_error()
         planned = resolve_files(self.plan, self._base)
-        self._attach(planned, build(planned, containers=containers, on_namespaces=on_namespaces))
+        self._attach(planned, build(planned, containers=containers, on_namespaces=on_namespaces), {})
         try:
             for node in self._all.values():
                 node.start()
@@ -173,17 +173,23 @@ class Lab(Closeable):
         return self
 
     @classmethod
-    def attach(cls, plan: LabPlan, namespaces: Namespaces) -> Self:
-        """Return a `Lab` for a lab that already runs in these namespaces; closing it leaves the lab running."""
+    def attach(cls, plan: LabPlan, namespaces: Namespaces, paths: Mapping[str, Path] | None = None) -> Self:
+        """Return a `Lab` for a lab that already runs in these namespaces; closing it leaves the lab running.
+
+        Args:
+            plan: the lab's plan.
+            namespaces: the network namespace of each node.
+            paths: the socket of each node's init.
+        """
         lab = cls.from_plan(plan)
         lab._owns_namespaces = False
-        lab._attach(plan, namespaces)
+        lab._attach(plan, namespaces, paths or {})
         return lab
 
-    def _attach(self, plan: LabPlan, namespaces: Namespaces) -> None:
+    def _attach(self, plan: LabPlan, namespaces: Namespaces, paths: Mapping[str, Path]) -> None:
         self._plan, self._namespaces, self._is_started = plan, namespaces, True
         for node in plan.nodes:
-            self._all[node.name] = Node(plan, node, namespaces[node.name], self._all)
+            self._all[node.name] = Node(plan, node, namespaces[node.name], self._all, paths.get(node.name))
 
     def __enter__(self) -> Self:
         if self._is_entered or self._is_closed:
@@ -221,6 +227,8 @@ class Lab(Closeable):
             for node in self._all.values():
                 stack.callback(node.close)
             if self._owns_namespaces:
+                for node in self._all.values():
+                    stack.callback(node.machine.kill)
                 containers = {node.name for node in planned.nodes if node.kind == "container"}
                 for name in containers:  # the container engine kills the container's own processes
                     stack.callback(self._namespaces[name].kill_children)

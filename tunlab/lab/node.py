@@ -5,26 +5,28 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import zip_longest
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from tunlab.errors import LabError
 from tunlab.kernel import libc
+from tunlab.kernel.namespace.machine import Machine
 from tunlab.kernel.namespace.mount_overlay import MountOverlay
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.lab.build.links import set_impairment, set_up
+from tunlab.lab.persistent.state import run_directory
 from tunlab.lab.programs import Program
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tunlab.lab.capture import Capture
     from tunlab.traffic import Tun
     from tunlab.traffic.counter_expectation import CounterExpectation
@@ -45,7 +47,23 @@ def mount_overlay(plan: LabPlan, node: NodePlan) -> MountOverlay:
     # Leave out the host's name servers: a node cannot reach them, so a lookup of an unknown name would time out.
     texts = {"/etc/hosts": "\n".join(lines) + "\n", "/etc/resolv.conf": "search lab\n"}
     given = dict(node.files)
-    return MountOverlay(hostname=node.name, texts={k: v for k, v in texts.items() if k not in given}, files=node.files)
+    return MountOverlay(
+        hostname=node.name,
+        texts={path: text for path, text in texts.items() if path not in given},
+        files=node.files,
+        private=("/run", "/var/run"),
+        visible=_visible(),
+    )
+
+
+def _visible() -> tuple[str, ...]:
+    """Return the directories that a private directory must not hide: tunlab's own, Python's, the working directory."""
+    package = Path(__file__).parents[2]
+    own = (str(run_directory()), sys.prefix, sys.base_prefix, str(package))
+    try:
+        return (*own, str(Path.cwd()))
+    except FileNotFoundError:  # The working directory was removed.
+        return own
 
 
 class Node:
@@ -54,6 +72,7 @@ class Node:
     Attributes:
         plan: the node's interfaces, addresses and routes.
         netns: its network namespace.
+        machine: its mount, UTS and PID namespace, created for its first program.
         programs: the programs that `run` in the lab file starts.
     """
 
@@ -63,9 +82,19 @@ class Node:
         plan: NodePlan,
         netns: Netns,
         nodes: Mapping[str, Node],
+        path: Path | None = None,
     ) -> None:
-        """Create the object of a node; use `lab["client"]` instead. `nodes` are all nodes of the lab by name."""
+        """Create the object of a node; use `lab["client"]` instead.
+
+        Args:
+            lab: the plan of the lab.
+            plan: the plan of the node.
+            netns: its network namespace.
+            nodes: all nodes of the lab by name.
+            path: the socket of its init, in a persistent lab.
+        """
         self.plan, self.netns = plan, netns
+        self.machine = Machine(netns, lambda: self.overlay, path=path)
         self.programs: list[Program] = []
         self._lab, self._nodes = lab, nodes
         self._resources = ExitStack()
@@ -128,12 +157,12 @@ class Node:
             KernelError: if it cannot be started.
         """
         popen_kwargs.setdefault("env", self.environment())
-        return self.netns.popen(args, prepare=self.overlay.enter, **popen_kwargs)
+        return self.machine.popen(args, **popen_kwargs)
 
     def run(self, args: Sequence[str | os.PathLike[str]], **run_kwargs: Any) -> subprocess.CompletedProcess[Any]:
         """Run a program in the node and wait for it, like subprocess.run. Raises KernelError if it cannot start."""
         run_kwargs.setdefault("env", self.environment())
-        return self.netns.run(args, prepare=self.overlay.enter, **run_kwargs)
+        return self.machine.run(args, **run_kwargs)
 
     def environment(self) -> dict[str, str]:
         """Return this process's environment with TUNLAB_NODE set to the node's name."""
@@ -143,12 +172,11 @@ class Node:
         """Start the node's programs (`run` in the lab file); `logs` are their output files. Raises KernelError."""
         if self.plan.kind == "container":  # the container engine has started the container's program
             return
-        for command, log in zip_longest(self.plan.run, logs):
-            # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
-            environment = {"PYTHONUNBUFFERED": "1", **self.environment()}
-            prepare = self.overlay.enter
+        # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
+        environment = {"PYTHONUNBUFFERED": "1", **self.environment()}
+        for number, (command, log) in enumerate(zip_longest(self.plan.run, logs)):
             program = Program.start(
-                self._lab.name, self.name, self.netns, command, prepare=prepare, environment=environment, log=log
+                self._lab.name, self.name, self.machine, command, number=number, environment=environment, log=log
             )
             self.programs.append(program)
             self._resources.callback(program.close)
@@ -298,3 +326,4 @@ class Node:
         self._tuns.clear()
         self._rtnl = None
         self._resources.close()
+        self.machine.close()

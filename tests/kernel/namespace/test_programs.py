@@ -143,8 +143,8 @@ def test_kill_processes_other_user_error_names_process(run_python):
         with Netns.create() as netns, netns.popen(["sleep", "1000"]) as sleeper:
             libc = __import__("ctypes").CDLL(None)
             os.setresuid(65534, 65534, 0)
-            from tunlab.kernel.namespace import guardian
-            killed = guardian.kill_processes({netns.identity}, spare=(sleeper.pid,))
+            from tunlab.kernel.namespace import processes
+            killed = processes.kill_processes({netns.identity}, spare=(sleeper.pid,))
             assert killed == (set(), set())
             os.setresuid(0, 0, 0)
             assert netns.kill_processes() == [sleeper.pid]

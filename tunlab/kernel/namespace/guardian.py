@@ -5,8 +5,8 @@ namespace exists while a program is in it. The guardian holds a descriptor of ea
 tunlab process ends, however it ends, the guardian sends SIGKILL to every process in these namespaces and exits.
 It also forks the init of each node (`node_init`), because only a process with one thread can create a PID namespace.
 
-Source: pidfd_open(2), unix(7) for SCM_RIGHTS, namespaces(7) for the identity of a namespace (device and inode of nsfs).
-The guardian runs this file with `python -I -S`, so it may import only the standard library and `node_init`.
+Source: pidfd_open(2), unix(7) for SCM_RIGHTS.
+The guardian runs this file with `python -I -S`, so it may import only modules that import the standard library only.
 """
 
 from __future__ import annotations
@@ -21,130 +21,18 @@ import socket
 import struct
 import sys
 import threading
-from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-Identity = tuple[int, int]
+from tunlab.kernel.namespace.processes import Identity, kill_processes, namespace_identity
 
 _OWNER, _WATCH, _FORGET, _CLOSE, _CLOSED, _INIT = b"t", b"w", b"f", b"c", b"d", b"i"
 _IDENTITY = struct.Struct("=QQ")
+_PROGRAM = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r});"
+    " from tunlab.kernel.namespace.guardian import main; main()"
+)
 _BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian process
-
-
-def namespace_identity(fd: int) -> Identity:
-    """Return the identity of a descriptor's namespace: (st_dev, st_ino) of nsfs."""
-    status = os.fstat(fd)
-    return status.st_dev, status.st_ino
-
-
-def process_netns(process: str | int) -> Identity | None:
-    """Return the identity of a process's network namespace; None if the process ended or may not be inspected."""
-    try:
-        status = os.stat(f"/proc/{process}/ns/net")  # noqa: PTH116
-    except OSError:  # The process has ended, is a zombie (which has no namespaces), or may not be inspected.
-        return None
-    return status.st_dev, status.st_ino
-
-
-def find_processes(identities: Collection[Identity]) -> list[int]:
-    """Return the ids of the processes whose network namespace is one of `identities`, ascending."""
-    names = [name for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
-    return sorted(int(name) for name in names if process_netns(name) in identities)
-
-
-def kill_processes(identities: Collection[Identity], *, spare: Collection[int] = ()) -> tuple[set[int], set[int]]:
-    """Send SIGKILL to every process in the namespaces, new ones included, and wait until they end.
-
-    If the init of a PID namespace is among them, every process of that namespace ends too.
-
-    Args:
-        identities: The namespaces.
-        spare: Processes not to kill.
-
-    Returns:
-        The ids of the killed processes without inits, and of those that the kernel did not allow us to kill.
-    """
-    killed: set[int] = set()
-    refused: set[int] = set()
-    with contextlib.ExitStack() as outer:
-        inits: list[tuple[int, int]] = []
-        while victims := set(find_processes(identities)) - set(spare) - refused:
-            with contextlib.ExitStack() as stack:
-                dying: list[int] = []
-                for pid in victims:
-                    try:
-                        handle = os.pidfd_open(pid)
-                    except ProcessLookupError:
-                        continue
-                    stack.callback(os.close, handle)
-                    # The pid may have been reused before pidfd_open, so check the namespace again.
-                    if process_netns(pid) not in identities:
-                        continue
-                    pid_namespace = _init_namespace(pid)
-                    try:
-                        signal.pidfd_send_signal(handle, signal.SIGKILL)
-                    except ProcessLookupError:
-                        continue
-                    except PermissionError:
-                        refused.add(pid)
-                        continue
-                    if pid_namespace:
-                        inits.append((os.dup(handle), pid_namespace))
-                        outer.callback(os.close, inits[-1][0])
-                        continue
-                    killed.add(pid)
-                    dying.append(handle)
-                for handle in dying:
-                    has_ended(handle, timeout=None)
-        for handle, pid_namespace in inits:
-            wait_for_init(handle, pid_namespace)
-    return killed, refused
-
-
-def wait_for_init(handle: int, pid_namespace: int) -> None:
-    """Wait until a killed init has ended, and with it every process of its PID namespace.
-
-    An init does not end before each of these has been waited for, and a parent outside the namespace may never do
-    that. So the wait ends too when all of them are zombies.
-    """
-    while not has_ended(handle) and _has_running_process(pid_namespace):
-        has_ended(handle, timeout=5)
-
-
-def has_ended(handle: int, *, timeout: int | None = 0) -> bool:
-    """Wait up to `timeout` milliseconds for the end of a pidfd's process; return True if it has ended."""
-    poll = select.poll()
-    poll.register(handle, select.POLLIN)
-    return bool(poll.poll(timeout))
-
-
-def _init_namespace(pid: int) -> int:
-    """Return the inode of the PID namespace of which a process is the init; 0 if it is not an init."""
-    try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as status:  # noqa: PTH123
-            ids = next((line.split()[1:] for line in status if line.startswith("NSpid:")), [])
-        return os.stat(f"/proc/{pid}/ns/pid").st_ino if len(ids) > 1 and ids[-1] == "1" else 0  # noqa: PTH116
-    except OSError:  # The process has ended.
-        return 0
-
-
-def _has_running_process(pid_namespace: int) -> bool:
-    for name in os.listdir("/proc"):  # noqa: PTH208
-        if not name.isdigit():
-            continue
-        try:
-            if os.stat(f"/proc/{name}/ns/pid").st_ino != pid_namespace:  # noqa: PTH116
-                continue
-            with open(f"/proc/{name}/stat", encoding="ascii", errors="replace") as stat:  # noqa: PTH123
-                fields = stat.read().rpartition(")")[2].split()
-        except OSError:  # The process has ended, or may not be inspected.
-            continue
-        if fields[0] not in "ZX" and _init_namespace(int(name)) != pid_namespace:
-            return True
-    return False
 
 
 # ---- functions of the tunlab process ----------------------------------------------------------------------------
@@ -275,7 +163,7 @@ def _start() -> None:
         # terminal's foreground process group and must not end the guardian process first.
         _state.pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-I", "-S", __file__],
+            [sys.executable, "-I", "-S", "-c", _PROGRAM],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), 0),
@@ -343,7 +231,10 @@ def _serve(link: socket.socket, limits: tuple[int, int]) -> dict[Identity, int]:
             _close(closing)
             closing = []
         elif message == _INIT:
-            _node_init().fork_init(fds, owner, limits)
+            # Only labs need it, and it takes a while to load.
+            from tunlab.kernel.namespace.node_init import fork_init
+
+            fork_init(fds, owner, limits)
         elif message.startswith(_FORGET):
             fd = watched.pop(_IDENTITY.unpack_from(message, 1), None)
             if fd is not None:
@@ -364,17 +255,6 @@ def _close(fds: list[int]) -> None:
         os.close(fd)
 
 
-def _node_init() -> ModuleType:
-    """Return the module `node_init`, which is imported for the first node only."""
-    from importlib import import_module
-    from pathlib import Path
-
-    root = str(Path(__file__).parents[3])
-    if root not in sys.path:
-        sys.path.insert(0, root)
-    return import_module("tunlab.kernel.namespace.node_init")
-
-
 def main() -> None:
     """Run the guardian process, whose standard input is the socket to the tunlab process."""
     for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
@@ -390,7 +270,3 @@ def main() -> None:
     if watched:
         kill_processes(watched.keys(), spare=(os.getpid(),))
     os._exit(0)
-
-
-if __name__ == "__main__":
-    main()

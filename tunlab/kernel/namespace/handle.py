@@ -20,7 +20,7 @@ from typing import ParamSpec, Self, TypeVar
 from tunlab.errors import KernelError
 from tunlab.kernel import libc
 from tunlab.kernel.closeable import Closeable
-from tunlab.kernel.namespace import guardian, sysctl
+from tunlab.kernel.namespace import guardian, processes, sysctl
 from tunlab.kernel.namespace.neighbour_table import wait_for_free_entries
 from tunlab.kernel.namespace.netns_thread import run_in_thread
 from tunlab.kernel.os_errors import PRIVILEGE_REMEDY, ROOT_REMEDY, translate_os_errors
@@ -46,7 +46,7 @@ class NetnsHandle(Closeable):
         """Wrap an open nsfs file. `creator` is the pid that created the namespace; 0 if another program did."""
         self._file = file
         self._creator = creator
-        self.identity = guardian.namespace_identity(file.fileno())
+        self.identity = processes.namespace_identity(file.fileno())
 
     @classmethod
     def create(

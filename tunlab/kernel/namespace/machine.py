@@ -26,11 +26,13 @@ from typing import Any
 from tunlab.errors import KernelError
 from tunlab.kernel import libc
 from tunlab.kernel.closeable import Closeable
-from tunlab.kernel.namespace import guardian
+from tunlab.kernel.namespace import guardian, processes
 from tunlab.kernel.namespace.mount_overlay import MountOverlay
 from tunlab.kernel.namespace.netns import Netns, start_errors
 from tunlab.kernel.namespace.node_init import MESSAGE_SIZE, NAMESPACES
 from tunlab.kernel.os_errors import translate_os_errors
+
+_INIT_TIMEOUT = 1000  # milliseconds
 
 
 class Machine(Closeable):
@@ -59,7 +61,12 @@ class Machine(Closeable):
     def is_running(self) -> bool:
         """True if the node has an init."""
         with self._lock:
-            return self._init >= 0 and not guardian.has_ended(self._init)
+            if self._init < 0 or processes.has_ended(self._init):
+                return False
+            # A killed init has no namespaces any more, and its PID namespace takes no process (pid_namespaces(7)).
+            pid = processes.pid_of(self._init)
+            is_ending = pid > 0 and processes.process_netns(pid) is None
+            return not (is_ending and processes.has_ended(self._init, timeout=_INIT_TIMEOUT))
 
     def start(self) -> None:
         """Create or join the namespaces, if this has not been done. Raises KernelError."""
@@ -246,6 +253,7 @@ class Machine(Closeable):
                 path.chmod(stat.S_IRUSR | stat.S_IWUSR)
                 listener.listen()
             self._request({"do": "detach"}, [listener.fileno()])
+        guardian.forget(self.netns.identity)
 
     def kill(self) -> None:
         """Kill every process of the node, and wait for their ends. Files that only they saw are gone."""
@@ -256,7 +264,7 @@ class Machine(Closeable):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
             self.netns.kill_children()  # The init waits until their parent, this process, has waited for them.
-            guardian.wait_for_init(self._init, inode)
+            processes.wait_for_init(self._init, inode)
 
     def close(self) -> None:
         """Close the descriptors. Unless it is detached, the machine ends."""
@@ -308,6 +316,13 @@ def _working_directory() -> str:
         return str(Path.cwd())
     except FileNotFoundError:  # It was removed.
         return "/"
+
+
+def kill_machine(path: Path) -> None:
+    """Kill every process of the detached machine that listens on the socket, if there is one. Raises KernelError."""
+    with Netns.current() as unused, Machine(unused, MountOverlay, path=path) as machine:
+        if machine.join():
+            machine.kill()
 
 
 @contextmanager

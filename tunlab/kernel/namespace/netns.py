@@ -12,7 +12,7 @@ from typing import Any
 
 from tunlab.errors import KernelError
 from tunlab.kernel import capture_drain
-from tunlab.kernel.namespace import guardian
+from tunlab.kernel.namespace import guardian, processes
 from tunlab.kernel.namespace.handle import NetnsHandle
 from tunlab.kernel.os_errors import Reasons, translate_os_errors
 from tunlab.kernel.process import ancestors
@@ -113,8 +113,8 @@ class Netns(NetnsHandle):
         return completed
 
     def processes(self) -> list[int]:
-        """Return the ids of the processes in the namespace that this user may inspect, ascending."""
-        return guardian.find_processes((self.identity,))
+        """Return the ids of the processes in the namespace that this user may inspect, ascending, without inits."""
+        return [pid for pid in processes.find_processes((self.identity,)) if not processes.is_node_init(pid)]
 
     def kill_processes(self) -> list[int]:
         """Kill every process in the namespace except this one and its ancestors; return their ids after they ended.
@@ -146,11 +146,11 @@ def kill_processes_in(namespaces: Collection[Netns]) -> list[int]:
     identities = {netns.identity for netns in namespaces}
     spared = ancestors()
     # Find the namespace of process 1, or of the oldest ancestor that this user may inspect.
-    oldest = next(filter(None, map(guardian.process_netns, reversed(spared))), None)
+    oldest = next(filter(None, map(processes.process_netns, reversed(spared))), None)
     if oldest in identities:
         reason, remedy = "this is the machine's own network namespace", "give a namespace that tunlab created"
         raise KernelError(errno.EBUSY, operation, reason=reason, remedy=remedy)
-    killed, refused = guardian.kill_processes(identities, spare=spared)
+    killed, refused = processes.kill_processes(identities, spare=spared)
     if refused:
         with translate_os_errors(operation, needs="CAP_KILL", netns=names):
             raise PermissionError(errno.EPERM, f"the processes {sorted(refused)} belong to another user")

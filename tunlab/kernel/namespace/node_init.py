@@ -73,17 +73,18 @@ def _run(control: int, namespaces: list[int], owner: int, limits: Limits) -> NoR
         link = socket.socket(fileno=control)
         try:
             namespaces.append(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
-            for kind, fd in zip(NAMESPACES[:3], namespaces[:3], strict=True):
-                libc.setns(fd, kind)
             for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
                 if int(name) not in (1, 2, control, owner, *namespaces):
                     with contextlib.suppress(OSError):  # The descriptor with which listdir read the directory.
                         os.close(int(name))
             os.open(os.devnull, os.O_RDONLY)  # It becomes descriptor 0.
             os.setsid()
-            os.chdir("/")
             with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
                 comm.write(PROCESS_NAME)
+            # Last, because the node's /proc may be that of an init that has ended.
+            for kind, fd in zip(NAMESPACES[:3], namespaces[:3], strict=True):
+                libc.setns(fd, kind)
+            os.chdir("/")
         except OSError as error:
             _reply(link, {"errno": error.errno, "operation": "enter the namespaces of the node"})
             os._exit(1)

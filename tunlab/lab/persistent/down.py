@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 
 from tunlab.errors import LabError
+from tunlab.kernel.namespace.machine import kill_machine
 from tunlab.kernel.namespace.netns import Netns, kill_processes_in
 from tunlab.lab.build.cleanup import delete_links, delete_tuns
 from tunlab.lab.build.containers import RemoveContainers, no_engine_error
 from tunlab.lab.persistent import state as states
-from tunlab.lab.persistent.lookup import condition_of, lab_names, not_up_error, open_namespaces, pin_path
+from tunlab.lab.persistent.lookup import condition_of, init_path, lab_names, not_up_error, open_namespaces, pin_path
 from tunlab.lab.persistent.privilege import check_privilege
 from tunlab.lab.persistent.status import Removed
-from tunlab.lab.programs import reap
 
 
 def take_down(name: str, remove_containers: RemoveContainers | None = None) -> Removed:
@@ -55,13 +55,16 @@ def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed
     namespaces = open_namespaces(state)
     kinds = {node.name: node.kind for node in state.plan.nodes}
     try:
+        # Programs may run although the bind mounts are gone, and may have left the network namespaces.
+        for node in state.plan.nodes:
+            if node.name not in namespaces:
+                kill_machine(init_path(state, node.name))
         with Netns.current() as current:
             if current.identity in [netns.identity for netns in namespaces.values()]:
                 problem = f"this process is inside lab {name!r}"
                 raise LabError(name, problem, remedy="leave the lab (exit), then take it down")
         # Do not kill processes in containers: the engine ends those that it started, and existing ones keep running.
         killed = kill_processes_in([netns for node, netns in namespaces.items() if kinds[node] != "container"])
-        reap()
         tuns = [ifname for node in state.plan.nodes for ifname in delete_tuns(node, namespaces.get(node.name))]
         for node in (each for each in state.plan.nodes if each.container):
             delete_links(node, namespaces.get(node.name))

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from tunlab.errors import KernelError
 from tunlab.kernel import libc
-from tunlab.kernel.namespace.guardian import find_processes
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.processes import find_processes
 from tunlab.kernel.os_errors import translate_os_errors
+from tunlab.lab.persistent.exec_child import run_as_child
 
 _NAMESPACES = libc.CLONE_NEWNS | libc.CLONE_NEWUTS | libc.CLONE_NEWIPC | libc.CLONE_NEWPID | libc.CLONE_NEWNET
 _INHERITED = ("TERM", "LANG", "LC_ALL", "COLUMNS", "LINES")
@@ -50,15 +50,7 @@ def exec_in_container(command: Sequence[str], node: str, netns: Netns, variables
         os.fsdecode(name): os.fsdecode(value) for name, _, value in (each.partition(b"=") for each in own) if name
     }
     environment |= {name: os.environ[name] for name in _INHERITED if name in os.environ} | dict(variables)
-    child = os.fork()
-    if not child:
-        _exec(command, directory, environment)
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)  # on Ctrl-C, the terminal also signals the child, which handles it
-    signal.signal(signal.SIGTERM, lambda number, _: os.kill(child, number))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    os._exit(code if code >= 0 else 128 - code)
+    run_as_child(command, lambda: None, environment, directory=directory)
 
 
 def _find_process(node: str, netns: Netns) -> int:
@@ -72,18 +64,3 @@ def _find_process(node: str, netns: Netns) -> int:
             continue
     reason, remedy = "the container has exited", "see its log, and remove the lab with `tunlab down`"
     raise KernelError(errno.ESRCH, f"enter the container of node {node}", reason=reason, remedy=remedy)
-
-
-def _exec(command: Sequence[str], directory: str, environment: Mapping[str, str]) -> NoReturn:
-    """Execute the command in the forked child; on an error, print it and exit with 126 or 127."""
-    status = 127
-    try:
-        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        os.chdir(directory)
-        os.execvpe(command[0], list(command), environment)
-    except OSError as error:
-        status = 126 if error.errno == errno.EACCES else 127
-        os.write(2, f"tunlab: cannot run {command[0]!r} in the container: {error.strerror}\n".encode())
-    finally:
-        os._exit(status)

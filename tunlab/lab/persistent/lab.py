@@ -193,10 +193,11 @@ class PersistentLab:
             LabError: if the lab is not up.
         """
         state = lookup.read_running(self.name)
-        return Lab.attach(state.plan, lookup.open_namespaces(state))
+        paths = {node.name: lookup.init_path(state, node.name) for node in state.plan.nodes}
+        return Lab.attach(state.plan, lookup.open_namespaces(state), paths)
 
     def exec(self, command: Sequence[str], node: str = "") -> NoReturn:
-        """Replace this process by `command`, run inside a node. Raises LabError, KernelError."""
+        """Run `command` in a node, and exit with its exit code. Raises LabError, KernelError."""
         node = self.node_name(node)
         with self.netns(node) as netns:
-            exec_in_node(command, self.plan, node, netns)
+            exec_in_node(command, self.plan, node, netns, self.node_directory(node) / states.INIT)

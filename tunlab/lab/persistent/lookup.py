@@ -10,20 +10,18 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
-from tunlab.kernel.namespace.guardian import find_processes
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.processes import find_processes, is_node_init
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab.build.namespaces import Namespaces
 from tunlab.lab.persistent import state as states
-from tunlab.lab.persistent.state import NET, LabState
+from tunlab.lab.persistent.state import INIT, NET, LabState
 from tunlab.lab.persistent.status import Condition, Status
-from tunlab.lab.programs import reap
 from tunlab.topology import LabPlan, check_lab_name
 
 
 def lab_names() -> list[str]:
     """Return the names of all labs with a directory below /run/tunlab, up or not, sorted."""
-    reap()
     try:
         names = sorted(entry.name for entry in states.run_directory().iterdir() if entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
@@ -86,6 +84,11 @@ def pin_path(state: LabState, node: str) -> Path:
     return states.node_directory(states.lab_directory(state.name), state.plan, node) / NET
 
 
+def init_path(state: LabState, node: str) -> Path:
+    """Return the path of the socket of a node's init."""
+    return pin_path(state, node).with_name(INIT)
+
+
 def open_namespace(state: LabState, node: str) -> Netns | None:
     """Open a node's bind-mounted namespace; return None if it is missing or differs from the recorded one."""
     try:
@@ -119,7 +122,8 @@ def status_of(name: str) -> Status:
     nodes, links = [node.name for node in state.plan.nodes if not node.implicit], len(state.plan.links)
     status = replace(status, since=state.created, nodes=nodes, links=links)
     if state.namespaces and condition != "gone":
-        status = replace(status, processes=list(find_processes(set(state.namespaces.values()))))
+        found = find_processes(set(state.namespaces.values()))
+        status = replace(status, processes=[pid for pid in found if not is_node_init(pid)])
     tun_node = next((node for node in state.plan.nodes if node.tun), None)
     if tun_node is None:
         return status

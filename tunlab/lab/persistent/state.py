@@ -3,9 +3,10 @@
     /run/tunlab/NAME/lab.json       the record: what was built so far, and by which process
     /run/tunlab/NAME/net            bind mount of the node's namespace
     /run/tunlab/NAME/tun0.inject    the socket of `tunlab dump`, while it reads the TUN
+    /run/tunlab/NAME/init.socket    the socket of the node's init, once a program was started in the node
     /run/tunlab/NAME/program1.log   the output of the node's first program
 
-The last three belong to a node. In a lab of several nodes, each has its own directory: /run/tunlab/NAME/nodes/NODE/net.
+The last four belong to a node. In a lab of several nodes, each has its own directory: /run/tunlab/NAME/nodes/NODE/net.
 
 Source: rename(2), mkdir(2) and flock(2), which are atomic. An update replaces lab.json by rename(2).
 """
@@ -24,8 +25,8 @@ from typing import Literal, Self
 import msgspec
 
 from tunlab.errors import KernelError, LabError, PrivilegeError
-from tunlab.kernel.namespace.guardian import Identity
 from tunlab.kernel.namespace.handle import unpin
+from tunlab.kernel.namespace.processes import Identity
 from tunlab.kernel.process import process_start_time
 from tunlab.lab.build.containers import ContainersRecord, EngineRecord
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
@@ -36,7 +37,7 @@ RUN_VARIABLE = "TUNLAB_RUN"
 """The environment variable that replaces /run/tunlab."""
 
 _FILE, _NEW_FILE = "lab.json", "lab.json.new"
-NET, _NODES = "net", "nodes"
+NET, INIT, _NODES = "net", "init.socket", "nodes"
 
 
 class LabState(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,7 +251,7 @@ def remove(directory: Path) -> None:
     """Delete a lab's directory, the last step of its removal. Raises LabError if it has files of other programs."""
     nodes = directory / _NODES
     for each in (*nodes.glob("*"), directory):
-        for file in (*each.glob("*.inject"), *each.glob("program*.log")):
+        for file in (*each.glob("*.inject"), *each.glob("program*.log"), each / INIT):
             file.unlink(missing_ok=True)
     (directory / _NEW_FILE).unlink(missing_ok=True)
     for each in (*nodes.glob("*"), nodes):

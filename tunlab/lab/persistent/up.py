@@ -16,7 +16,7 @@ from tunlab.lab.build.namespaces import Namespaces, build
 from tunlab.lab.lab import Lab
 from tunlab.lab.persistent import state as states
 from tunlab.lab.persistent.down import remove_lab
-from tunlab.lab.persistent.lookup import exists_error, pin_path
+from tunlab.lab.persistent.lookup import exists_error, init_path, pin_path
 from tunlab.lab.persistent.privilege import NEEDS_ROOT, check_privilege
 from tunlab.lab.persistent.state import LabState
 from tunlab.topology import LabPlan
@@ -63,7 +63,7 @@ def _build(plan: LabPlan, containers: Containers | None) -> list[LabError]:
                 error.remedy = NEEDS_ROOT
                 raise
 
-    failures = []
+    failures: list[LabError] = []
     with Lab.attach(plan, build(plan, on_namespaces=pin, containers=containers)) as lab:
         for node in lab:
             logs = states.node_directory(directory, plan, node.name)
@@ -72,9 +72,7 @@ def _build(plan: LabPlan, containers: Containers | None) -> list[LabError]:
         if containers is not None:
             wait_ready(containers, plan, {node.name: node.netns for node in lab})
         for node in lab:
-            for program in node.programs:
-                if failure := program.failure():
-                    failures.append(failure)
-                program.detach()
+            failures += [failure for program in node.programs if (failure := program.failure())]
+            node.machine.detach(init_path(state, node.name))
     states.write(directory, replace(state, phase="up"))
     return failures
