@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from tunlab.kernel.device.packet_socket import PacketSocket, ReceivedPacket
     from tunlab.kernel.device.tun import TunDevice
+    from tunlab.kernel.namespace.machine import Machine
     from tunlab.kernel.namespace.mount_overlay import MountOverlay
     from tunlab.kernel.namespace.netns import Netns
     from tunlab.kernel.network.counters import read_counters
@@ -80,6 +81,8 @@ __all__ = [
     "LinkEvents",
     "LinkPlan",
     "LinkSpec",
+    "Machine",
+    "Machine",
     "MalformedError",
     "MountOverlay",
     "Neighbour",
@@ -142,6 +145,7 @@ _NAMES_OF = {
         "ReceivedPacket",
     ),
     "tunlab.kernel.device.tun": ("TunDevice",),
+    "tunlab.kernel.namespace.machine": ("Machine",),
     "tunlab.kernel.namespace.mount_overlay": ("MountOverlay",),
     "tunlab.kernel.namespace.netns": ("Netns",),
     "tunlab.kernel.network.counters": ("read_counters",),

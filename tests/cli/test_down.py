@@ -26,7 +26,7 @@ def test_down_kills_processes_in_the_lab(tunlab, start, need, list_labs):
     inside = start("exec", "lab", "--", need("sh"), "-c", "echo ready >&2; exec sleep 600")
     inside.wait_for("ready")
     (pid,) = list_labs()["lab"]["processes"]
-    assert Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
+    assert b"ready" in Path(f"/proc/{pid}/cmdline").read_bytes() or Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
     result = tunlab("down")
     assert result.out == f"lab is down: removed tun0, its namespace, 1 process ({pid})\n"
     assert inside.end().status == 128 + signal.SIGKILL

@@ -13,6 +13,7 @@ from tests.lab.labs import DEFAULT
 from tunlab.errors import LabError
 from tunlab.lab import PersistentLab
 from tunlab.lab.persistent import state
+from tunlab.lab.run_directory import run_directory
 from tunlab.topology import LabPlan, plan
 
 
@@ -51,7 +52,7 @@ class TestRecord:
 
     def test_run_directory_without_tunlab_run_variable_is_run_tunlab(self, monkeypatch):
         monkeypatch.delenv("TUNLAB_RUN")
-        assert state.run_directory() == Path("/run/tunlab")
+        assert run_directory() == Path("/run/tunlab")
 
 
 class TestLocks:

@@ -22,8 +22,8 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.lab.build.links import set_impairment, set_up
-from tunlab.lab.persistent.state import run_directory
 from tunlab.lab.programs import Program
+from tunlab.lab.run_directory import run_directory
 from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
 
 if TYPE_CHECKING:

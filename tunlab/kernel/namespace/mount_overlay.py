@@ -42,7 +42,7 @@ class MountOverlay(Struct, frozen=True):
         owners: Owner and mode by path of `texts` and `files`, as {"/etc/frr": ("frr:frr", 0o750)}; "" and 0 keep those
             of the file. A path of `files` that is in here is a copy.
         private: Directories hidden by a tmpfs that has the machine's directories, but not its files and sockets.
-        directories: More directories to create in the private ones.
+        directories: More directories to create in the private ones: path, owner and mode.
         visible: Files and directories that stay visible and writable although they are in a private directory.
     """
 

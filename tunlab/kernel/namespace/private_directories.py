@@ -10,8 +10,7 @@ import pwd
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from msgspec import Struct
+from typing import TypeAlias
 
 from tunlab.kernel import libc
 
@@ -19,18 +18,8 @@ _DEPTH = 2
 """Levels of the machine's directories that a private directory starts with, as /run/lock/lvm."""
 
 
-class Directory(Struct, frozen=True):
-    """A directory that a node gets besides those of the machine.
-
-    Attributes:
-        path: its absolute path.
-        owner: a user, or user and group as "frr:frr"; "" for root.
-        mode: its permission bits.
-    """
-
-    path: str
-    owner: str = ""
-    mode: int = 0o755
+Directory: TypeAlias = tuple[str, str, int]
+"""A directory that a node gets besides those of the machine: its path, owner ("frr:frr", or "" for root) and mode."""
 
 
 def user_and_group(owner: str) -> tuple[int, int]:
@@ -69,11 +58,11 @@ def hide(paths: Sequence[str], *, directories: Iterable[Directory] = (), visible
             hidden = any(Path(path).is_relative_to(each) for each in covered)
             opened += [(path, os.open(path, os.O_PATH | os.O_CLOEXEC))] if hidden and Path(path).exists() else []
         devices = {_mount_tmpfs(path) for path in sorted(covered)}
-        for each in directories:
-            made = Path(each.path)
+        for name, owner, mode in directories:
+            made = Path(name)
             made.mkdir(parents=True, exist_ok=True)
-            made.chmod(each.mode)
-            change_owner(made, each.owner)
+            made.chmod(mode)
+            change_owner(made, owner)
         # A directory is mounted before what is in it.
         for path, fd in sorted(opened):
             _show(path, fd)

@@ -17,13 +17,14 @@ from tunlab.lab.build.namespaces import Namespaces
 from tunlab.lab.persistent import state as states
 from tunlab.lab.persistent.state import INIT, NET, LabState
 from tunlab.lab.persistent.status import Condition, Status
+from tunlab.lab.run_directory import run_directory
 from tunlab.topology import LabPlan, check_lab_name
 
 
 def lab_names() -> list[str]:
     """Return the names of all labs with a directory below /run/tunlab, up or not, sorted."""
     try:
-        names = sorted(entry.name for entry in states.run_directory().iterdir() if entry.is_dir())
+        names = sorted(entry.name for entry in run_directory().iterdir() if entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     valid = []

@@ -30,11 +30,8 @@ from tunlab.kernel.namespace.processes import Identity
 from tunlab.kernel.process import process_start_time
 from tunlab.lab.build.containers import ContainersRecord, EngineRecord
 from tunlab.lab.persistent.privilege import NEEDS_ROOT
+from tunlab.lab.run_directory import RUN_VARIABLE, run_directory
 from tunlab.topology import LabPlan, LabSpec, plan
-
-RUN = "/run/tunlab"
-RUN_VARIABLE = "TUNLAB_RUN"
-"""The environment variable that replaces /run/tunlab."""
 
 _FILE, _NEW_FILE = "lab.json", "lab.json.new"
 NET, INIT, _NODES = "net", "init.socket", "nodes"
@@ -87,14 +84,6 @@ class LabState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # ---- paths -----------------------------------------------------------------------------------------------------------
-
-
-def run_directory() -> Path:
-    """Return the directory that holds the directories of all labs: $TUNLAB_RUN, by default /run/tunlab."""
-    directory = Path(os.environ.get(RUN_VARIABLE) or RUN)
-    if not directory.is_absolute():  # a relative path means another directory for each process
-        raise LabError("", f"{RUN_VARIABLE}={directory} is a relative path", remedy="give an absolute path")
-    return directory
 
 
 def lab_directory(name: str) -> Path:
