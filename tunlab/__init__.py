@@ -82,7 +82,6 @@ __all__ = [
     "LinkPlan",
     "LinkSpec",
     "Machine",
-    "Machine",
     "MalformedError",
     "MountOverlay",
     "Neighbour",
