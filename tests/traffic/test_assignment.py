@@ -22,7 +22,7 @@ def max_matching(count, choices):
 
 
 @given(offers)
-def test_assignment_any_order_meets_as_many_expectations_as_possible(offer):
+def test_assignment_in_any_order_meets_as_many_expectations_as_possible(offer):
     count, choices = offer
     assignment = Assignment(count)
     for each in choices:
@@ -34,7 +34,7 @@ def test_assignment_any_order_meets_as_many_expectations_as_possible(offer):
 
 
 @given(offers)
-def test_assignment_ordered_meets_the_longest_prefix_of_expectations(offer):
+def test_assignment_in_given_order_meets_the_longest_prefix_of_expectations(offer):
     count, choices = offer
     assignment = Assignment(count, ordered=True)
     for each in choices:
@@ -53,7 +53,7 @@ def test_assignment_ordered_meets_the_longest_prefix_of_expectations(offer):
     assert assignment.in_any_order().complete == free.complete
 
 
-def test_assignment_packet_matching_two_expectations_moves_to_the_other():
+def test_assignment_moves_a_packet_that_matches_two_expectations_to_the_other_one():
     assignment = Assignment(2)
     assert assignment.offer([0, 1])
     assert assignment.packets == [0, None]

@@ -10,7 +10,7 @@ def bad_checksum(tun):
     return IPv4(src=tun.peer, dst=tun.address, checksum=1), ICMP.echo_request(1, 1)
 
 
-def test_counters_packet_with_bad_checksum_is_counted(tun):
+def test_counters_include_a_packet_with_bad_checksum(tun):
     assert tun.counters["IpExt.InCsumErrors"] == 0
     tun.inject(*bad_checksum(tun))
     assert tun.counters["IpExt.InCsumErrors"] == 1
@@ -24,7 +24,7 @@ def test_expect_counters_returns_every_changed_counter(tun):
     assert "Icmp.InEchos" not in changes
 
 
-def test_expect_counters_error_lists_wanted_and_other_changes(tun):
+def test_error_of_expect_counters_lists_wanted_and_other_changes(tun):
     with pytest.raises(CountError) as caught, tun.expect_counters(Icmp__InEchos=1, IpExt__InCsumErrors=1):
         tun.inject(*bad_checksum(tun))
     assert isinstance(caught.value, ExpectationError)
@@ -39,12 +39,12 @@ def test_expect_counters_error_lists_wanted_and_other_changes(tun):
     assert lines[3].startswith("other counters that changed: Ip.InReceives 1, Ip.InHdrErrors 1")
 
 
-def test_expect_counters_error_says_that_no_other_counter_changed(tun):
+def test_error_of_expect_counters_says_that_no_other_counter_changed(tun):
     with pytest.raises(CountError, match="no other counter changed"), tun.expect_counters(Icmp__InEchos=1):
         pass
 
 
-def test_expect_counters_zero_fails_if_counter_changes(tun):
+def test_expect_counters_with_zero_fails_if_the_counter_changes(tun):
     with (
         pytest.raises(CountError, match=r"IpExt\.InCsumErrors: wanted 0, got 1"),
         tun.expect_counters(IpExt__InCsumErrors=0),
@@ -52,7 +52,7 @@ def test_expect_counters_zero_fails_if_counter_changes(tun):
         tun.inject(*bad_checksum(tun))
 
 
-def test_expect_counters_exception_in_block_propagates(tun):
+def test_exception_in_the_block_of_expect_counters_propagates(tun):
     with pytest.raises(ZeroDivisionError), tun.expect_counters(Icmp__InEchos=1):
         _ = 1 / 0
 
@@ -67,12 +67,12 @@ def test_expect_counters_exception_in_block_propagates(tun):
         ("Qqq__Zzz", "write Ip__InHdrErrors"),
     ],
 )
-def test_expect_counters_unknown_name_error_suggests_a_counter(tun, name, suggestion):
+def test_error_of_expect_counters_with_unknown_name_suggests_a_counter(tun, name, suggestion):
     with pytest.raises(KernelError, match=suggestion):
         tun.expect_counters(**{name: 1})
 
 
-def test_expect_counters_closed_tun_raises(make_tun):
+def test_expect_counters_of_closed_tun_raises(make_tun):
     tun = make_tun()
     tun.close()
     with pytest.raises(KernelError, match="closed"):
@@ -82,7 +82,7 @@ def test_expect_counters_closed_tun_raises(make_tun):
 
 
 @pytest.mark.lab("two-hosts")
-def test_expect_counters_lab_node_counts_ping(lab):
+def test_expect_counters_of_a_lab_node_includes_its_ping_replies(lab):
     one, other = list(lab)[:2]
     with other.expect_counters(Icmp__InEchos=1, Icmp__OutEchoReps=1):
         one.run(["ping", "-c", "1", other.name], check=True, capture_output=True)

@@ -46,7 +46,7 @@ def echo(tun, number=1):
     return IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(7, number), b"hello"
 
 
-def test_jitter_is_measured_once():
+def test_jitter_of_wake_ups_is_measured_once():
     jitter.cache_clear()
     before = time.process_time()
     measured = jitter()
@@ -56,14 +56,14 @@ def test_jitter_is_measured_once():
     assert jitter.cache_info().misses == 1
 
 
-def test_margin_is_four_times_jitter_and_at_most_100_ms(monkeypatch):
+def test_timeout_margin_is_four_times_jitter_and_at_most_100_ms(monkeypatch):
     for measured, wanted in ((0.0, 0.0), (0.001, 0.004), (9.0, 0.1)):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         assert margin(1) == pytest.approx(wanted)
         assert margin(0) == 0
 
 
-def test_deadline_extends_once_and_not_for_zero_timeout(monkeypatch):
+def test_deadline_is_extended_once_but_not_with_zero_timeout(monkeypatch):
     for measured in (0.0, 0.005):
         monkeypatch.setattr(deadlines, "jitter", lambda measured=measured: measured)
         deadline = Deadline(10)
@@ -75,7 +75,7 @@ def test_deadline_extends_once_and_not_for_zero_timeout(monkeypatch):
     assert not Deadline(0).extend()
 
 
-def test_deadline_for_late_packets_is_at_most_250_ms():
+def test_wait_for_late_packets_takes_at_most_250_ms():
     assert Deadline(60).grace().timeout == MAX_GRACE
     assert Deadline(0.01).grace().timeout == 0.01
     assert Deadline(0).grace().timeout == 0
@@ -93,7 +93,7 @@ def test_expect_without_packet_waits_at_least_the_timeout(tun, seconds):
 
 
 @pytest.mark.parametrize(("margin", "is_shown"), [(0.002, False), (0.0123, True)])
-def test_expect_error_shows_timeout_margin_only_if_large(tun, monkeypatch, margin, is_shown):
+def test_error_of_expect_shows_timeout_margin_only_if_large(tun, monkeypatch, margin, is_shown):
     monkeypatch.setattr(deadlines, "margin", lambda _: margin)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.05)
@@ -101,14 +101,14 @@ def test_expect_error_shows_timeout_margin_only_if_large(tun, monkeypatch, margi
     assert (line in str(caught.value)) == is_shown
 
 
-def test_expect_zero_timeout_does_not_wait(tun):
+def test_expect_with_zero_timeout_does_not_wait(tun):
     tun.inject(*echo(tun))
     assert tun.expect(ICMP, timeout=0)
     with pytest.raises(ExpectationError, match=r"^waited \d+\.\d+ s for ICMP\(\)\nno packet arrived$"):
         tun.expect(ICMP, timeout=0)
 
 
-def test_expect_packet_within_margin_after_timeout_matches(tun, later, monkeypatch):
+def test_expect_returns_packet_that_arrives_within_margin_after_timeout(tun, later, monkeypatch):
     monkeypatch.setattr(deadlines, "margin", lambda _: 60.0)
     later(0.03, *echo(tun))
     assert tun.expect(ICMP, timeout=0.001)
@@ -126,7 +126,7 @@ class TestLatePacket:
     def margin(self, monkeypatch):
         monkeypatch.setattr(deadlines, "margin", lambda _: 0.001)
 
-    def test_expect_match_after_timeout_error_tells_the_delay(self, tun, too_late):
+    def test_error_of_expect_tells_how_late_a_match_after_timeout_was(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError) as caught:
             tun.expect(ICMP.where(type=0), timeout=0.05)
@@ -137,13 +137,13 @@ class TestLatePacket:
         assert "Raise the timeout or find the delay." in text
         assert error.seen == ()
 
-    def test_expect_match_after_timeout_stays_unread(self, tun, too_late):
+    def test_match_after_timeout_of_expect_stays_unread(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
         assert tun.expect(ICMP, timeout=0)
 
-    def test_expect_match_after_timeout_is_noted_in_record_and_timeouts(self, tun, too_late):
+    def test_match_after_timeout_of_expect_is_noted_in_record_and_timeouts(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect(ICMP, timeout=0.02)
@@ -155,7 +155,7 @@ class TestLatePacket:
         assert re.fullmatch(r"test_deadlines.py:\d+ waited \S+ ms for ICMP\(\)", text)
         assert ended_ns < tun.record[-1].time_ns
 
-    def test_expect_all_matches_after_timeout_are_all_marked(self, tun, too_late):
+    def test_matches_after_timeout_of_expect_all_are_all_marked(self, tun, too_late):
         too_late(*echo(tun, 1), then=[echo(tun, 7), echo(tun, 2)])
         with pytest.raises(ExpectationError, match="a matching packet arrived"):
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
@@ -163,14 +163,14 @@ class TestLatePacket:
             "matches, but arrived", "", "matches, but arrived",
         ]  # fmt: skip
 
-    def test_expect_all_match_after_timeout_error_reports_it(self, tun, too_late):
+    def test_error_of_expect_all_reports_a_match_after_timeout(self, tun, too_late):
         tun.inject(*echo(tun, 1))
         too_late(*echo(tun, 2))
         with pytest.raises(ExpectationError, match="a matching packet arrived") as caught:
             tun.expect_all([ICMP.where(sequence_number=1), ICMP.where(sequence_number=2)], timeout=0.02)
         assert "1 arrived, 1 did not" in str(caught.value)
 
-    def test_read_and_capture_packet_after_timeout_error_reports_it(self, tun, too_late):
+    def test_errors_of_read_and_capture_report_a_packet_after_timeout(self, tun, too_late):
         too_late(*echo(tun))
         with pytest.raises(ExpectationError, match=r"waited .* for any packet.*\n.*a matching packet arrived"):
             tun.read(timeout=0.02)
@@ -180,7 +180,7 @@ class TestLatePacket:
             tun.capture(1, timeout=0.02)
 
 
-def test_expect_other_packet_after_timeout_is_counted_in_error(tun, too_late):
+def test_error_of_expect_counts_other_packets_after_timeout(tun, too_late):
     too_late(*echo(tun), grace_seconds=0.5)
     with pytest.raises(ExpectationError) as caught:
         tun.expect(TCP, timeout=0.01)
@@ -197,7 +197,7 @@ def test_expect_other_packet_after_timeout_is_counted_in_error(tun, too_late):
         lambda tun, time: tun.read(timeout=time),
     ],
 )  # fmt: skip
-def test_tun_methods_invalid_timeout_raises(tun, wait):
+def test_tun_methods_with_invalid_timeout_raise(tun, wait):
     for wrong in (-1, float("nan"), float("inf"), -float("inf")):
         with pytest.raises(ValueError, match=r"=-?(1|nan|inf) is not a finite time\. Give 0 or more seconds"):
             wait(tun, wrong)

@@ -24,7 +24,7 @@ def fail(expect, *wanted, **settings):
 
 
 class TestExpect:
-    def test_expect_condition_with_value_of_earlier_packet_matches(self, tun):
+    def test_expect_accepts_a_condition_with_a_value_of_an_earlier_packet(self, tun):
         tun.listen(80)
         tun.inject(*syn(tun, seq=1000))
         reply = tun.expect(TCP.where(src_port=80, flags=TCPFlag.SYN | TCPFlag.ACK))
@@ -34,7 +34,7 @@ class TestExpect:
         answer = tun.expect(TCP.where(seq=isn + 1 & 0xFFFFFFFF, ack=lambda number: number == 1001 + len(b"data")))
         assert answer.tcp.flags == TCPFlag.ACK
 
-    def test_expect_error_marks_wrong_flag_in_header_diagram(self, tun):
+    def test_error_of_expect_marks_wrong_flag_in_header_diagram(self, tun):
         tun.inject(*syn(tun))
         error, text = fail(tun.expect, TCP.where(src_port=80, flags=TCPFlag.SYN | TCPFlag.ACK))
         lines = text.splitlines()
@@ -53,7 +53,7 @@ class TestExpect:
         assert text.count("^^") == text.count("^" * 17) * 8
         assert len(error.seen) == error.count == 1
 
-    def test_expect_error_compares_payload_bytes(self, tun):
+    def test_error_of_expect_compares_payload_bytes(self, tun):
         tun.inject(*echo(tun, payload=bytes(range(40))))
         wanted = bytes(range(20)) + b"\xff" + bytes(range(21, 40))
         _, text = fail(tun.expect, ICMP.where(payload=wanted))
@@ -66,13 +66,13 @@ class TestExpect:
             "^^",
         ]
 
-    def test_expect_error_names_protocol_of_other_packet(self, tun):
+    def test_error_of_expect_names_protocol_of_other_packet(self, tun):
         tun.inject(IPv4(src=tun.peer, dst=tun.address), UDP(src_port=5, dst_port=7), b"x")
         _, text = fail(tun.expect, UDP.where(src_port=7))
         assert "ICMP port unreachable, for UDP to 10.1.2.1 port 7" in text
         assert text.endswith("UDP: wanted present, got IPv4/ICMP")
 
-    def test_expect_error_sorts_packets_by_similarity_and_explains_five(self, tun):
+    def test_error_of_expect_sorts_packets_by_similarity_and_explains_five(self, tun):
         for number in range(8):
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
@@ -88,7 +88,7 @@ class TestExpect:
         assert text.count("0 1 2 3 4 5 6 7 8 9") == 3
         assert error.count == 9
 
-    def test_expect_error_lists_at_most_100_packets(self, tun):
+    def test_error_of_expect_lists_at_most_100_packets(self, tun):
         for number in range(130):
             tun.inject(*echo(tun, number))
         error, text = fail(tun.expect, ICMP.where(sequence_number=999))
@@ -98,7 +98,7 @@ class TestExpect:
         assert "\n  101. +" not in text
         assert text.endswith("\n  and 30 more")
 
-    def test_expect_error_shows_lambda_source(self, tun):
+    def test_error_of_expect_shows_source_code_of_a_lambda(self, tun):
         tun.inject(*echo(tun))
         _, text = fail(tun.expect, ICMP.where(sequence_number=lambda n: n > 5), lambda packet: packet.ip.ttl < 10)
         assert "for ICMP(sequence_number=lambda n: n > 5) & lambda packet: packet.ip.ttl < 10\n" in text
@@ -109,7 +109,7 @@ class TestExpect:
             "packet: wanted lambda packet: packet.ip.ttl < 10, got a packet for which it returns false"
         )
 
-    def test_expect_function_accessing_missing_header_counts_as_false(self, tun):
+    def test_expectation_function_that_accesses_a_missing_header_counts_as_false(self, tun):
         tun.inject(*echo(tun))
         _, text = fail(tun.expect, lambda packet: packet.tcp.seq == 1)
         assert text.endswith(
@@ -119,12 +119,12 @@ class TestExpect:
         tun.inject(*syn(tun))
         assert tun.expect(lambda packet: packet.tcp.ack == 1)
 
-    def test_expect_exception_in_function_propagates(self, tun):
+    def test_exception_in_an_expectation_function_propagates(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(ZeroDivisionError):
             tun.expect(lambda packet: packet.ip.ttl // 0)
 
-    def test_expect_error_wrong_mss_marks_tcp_options_in_diagram(self, tun):
+    def test_error_of_expect_with_wrong_mss_marks_tcp_options_in_diagram(self, tun):
         tun.listen(80)
         tun.inject(*syn(tun, options=[MSS(500)]))
         _, text = fail(tun.expect, TCP.where(mss=500))
@@ -132,19 +132,19 @@ class TestExpect:
         assert "\n     TCP.mss: wanted 500, got 1460\n     TCP as received:\n" in text
         assert "+" + "^" * 63 + "+" in text
 
-    def test_expect_error_lists_non_ip_packet_last(self, tun):
+    def test_error_of_expect_lists_non_ip_packet_last(self, tun):
         tun.emit(b"\x60 not IPv4")
         tun.inject(*echo(tun))
         _, text = fail(tun.expect, TCP)
         assert text.index("ICMP echo reply") < text.index("bytes, not an IP packet")
 
-    def test_expect_error_with_recording_names_its_path(self, tun):
+    def test_error_of_expect_names_the_path_of_the_recording(self, tun):
         error, text = fail(tun.expect, TCP)
         assert "recorded" not in text
         error.recording = "/x/a.pcapng"
         assert str(error).endswith("\nrecorded in /x/a.pcapng")
 
-    def test_expect_calls_function_once_per_packet(self, tun):
+    def test_expect_calls_an_expectation_function_once_per_packet(self, tun):
         checked = []
         for number in (1, 2):
             tun.inject(*echo(tun, number))
@@ -160,14 +160,14 @@ class TestExpectAll:
         assert [packet.icmp.sequence_number for packet in tun.expect_all(wanted)] == [1, 2, 3]
         tun.expect_silence()
 
-    def test_expect_all_packet_matching_two_expectations_is_reassigned(self, tun):
+    def test_expect_all_reassigns_a_packet_that_matches_two_expectations(self, tun):
         """Without reassignment, the first packet stays with `ICMP`, and the second expectation gets none."""
         for number in (2, 1):
             tun.inject(*echo(tun, number))
         any_one, second = tun.expect_all([ICMP, ICMP.where(sequence_number=2)])
         assert (any_one.icmp.sequence_number, second.icmp.sequence_number) == (1, 2)
 
-    def test_expect_all_tuple_combines_conditions(self, tun):
+    def test_expect_all_with_a_tuple_combines_its_conditions(self, tun):
         for number in (1, 2):
             tun.inject(*echo(tun, number))
         (packet,) = tun.expect_all([(IPv4.where(ttl=64), lambda packet: packet.icmp.sequence_number == 2)])
@@ -184,12 +184,12 @@ class TestExpectAll:
         tun.expect(ICMP)
         assert tun.record[-1].comment.startswith("matched expectation 3 at test_expectations.py:")
 
-    def test_expect_all_empty_list_consumes_no_packet(self, tun):
+    def test_expect_all_with_an_empty_list_consumes_no_packet(self, tun):
         tun.inject(*echo(tun))
         assert tun.expect_all([]) == []
         assert len(tun.capture()) == 1
 
-    def test_expect_all_error_lists_arrived_missing_and_other_packets(self, tun):
+    def test_error_of_expect_all_lists_arrived_missing_and_other_packets(self, tun):
         for number in (1, 2):
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
@@ -208,7 +208,7 @@ class TestExpectAll:
         assert "bytes, not an IP packet" in lines[-1]
         assert len(error.progress) == 3
 
-    def test_expect_all_error_without_packets_lists_each_as_missing(self, tun):
+    def test_error_of_expect_all_without_packets_lists_each_expectation_as_missing(self, tun):
         _, text = fail(tun.expect_all, [TCP, UDP])
         assert text.splitlines()[1:] == [
             "  1. missing      TCP()",
@@ -216,13 +216,13 @@ class TestExpectAll:
             "no other packet arrived",
         ]
 
-    def test_expect_all_ordered_ignores_other_packets_between(self, tun):
+    def test_expect_all_in_order_ignores_other_packets_in_between(self, tun):
         for number in (1, 9, 2):
             tun.inject(*echo(tun, number))
         wanted = [ICMP.where(sequence_number=number) for number in (1, 2)]
         assert len(tun.expect_all(wanted, ordered=True)) == 2
 
-    def test_expect_all_ordered_error_says_if_packets_arrived_in_another_order(self, tun):
+    def test_error_of_expect_all_in_order_says_if_packets_arrived_in_another_order(self, tun):
         for number in (2, 1):
             tun.inject(*echo(tun, number))
         wanted = [ICMP.where(sequence_number=number) for number in (1, 2, 1)]
@@ -234,14 +234,14 @@ class TestExpectAll:
         assert "another order" not in text
         assert [line.split()[1] for line in text.splitlines()[1:5]] == ["missing", "not", "not", "not"]
 
-    def test_expect_all_invalid_expectation_raises_and_consumes_no_packet(self, tun):
+    def test_expect_all_with_invalid_expectation_raises_and_consumes_no_packet(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(TypeError, match="is not an expectation"):
             tun.expect_all([ICMP, 5])
         assert len(tun.capture()) == 1
 
 
-def test_expect_function_raising_packet_error_counts_as_false(tun):
+def test_expectation_function_that_raises_packet_error_counts_as_false(tun):
     """Expect a packet by a function that parses the payload, which raises PacketError."""
     tun.inject(*echo(tun))
     _, text = fail(tun.expect, lambda packet: parse(packet.payload))
@@ -255,7 +255,7 @@ class TestDecisivePacket:
         """Return the last part of the comment of each packet that the kernel sent."""
         return [each.comment.rpartition("; ")[2] for each in tun.record if each.direction == "out"]
 
-    def test_expect_failed_marks_closest_match_with_differences(self, tun):
+    def test_failed_expect_marks_the_closest_match_with_its_differences(self, tun):
         for number in (1, 5, 2):
             tun.inject(*echo(tun, number))
         tun.inject(*syn(tun))
@@ -264,7 +264,7 @@ class TestDecisivePacket:
         assert ["; closest match; " in each for each in sent] == [False, False, True, False]
         assert self.comments(tun)[2] == "ICMP.sequence_number: wanted lambda n: n == 77, got 2"
 
-    def test_expect_none_failed_marks_unwanted_packet(self, tun):
+    def test_failed_expect_none_marks_the_unwanted_packet(self, tun):
         tun.inject(*echo(tun, 1))
         tun.inject(*syn(tun))
         with pytest.raises(ExpectationError):

@@ -59,7 +59,7 @@ class TestFence:
         with pytest.raises(KernelError, match="icmp_echo_ignore_all is on"):
             tun.fence()
 
-    def test_fence_settle_waits_for_packet_sent_by_timer(self, tun):
+    def test_fence_with_settle_argument_waits_for_packet_sent_by_timer(self, tun):
         timer = threading.Timer(0.02, tun.device.write, [build(*echo(tun))])
         timer.start()
         try:
@@ -67,7 +67,7 @@ class TestFence:
         finally:
             timer.join()
 
-    def test_fence_two_tuns_returns_packets_of_its_own_device(self, make_tun, netns):
+    def test_fence_with_two_tuns_returns_packets_of_its_own_device(self, make_tun, netns):
         first = make_tun(netns=netns, address="10.1.2.1/24")
         second = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.ip_forward", 1)
@@ -77,7 +77,7 @@ class TestFence:
 
 
 class TestExpectNone:
-    def test_expect_none_matching_packet_raises_and_keeps_it_unread(self, tun):
+    def test_expect_none_raises_for_a_match_and_leaves_it_unread(self, tun):
         tun.inject(*echo(tun))
         tun.expect_none(TCP)
         with pytest.raises(ExpectationError) as caught:
@@ -87,7 +87,7 @@ class TestExpectNone:
         assert lines[1].endswith("ICMP echo reply, id 7, seq 1, length 13   <-- unwanted")
         assert tun.expect(ICMP)
 
-    def test_expect_none_error_lists_unwanted_packets_first(self, tun):
+    def test_error_of_expect_none_lists_unwanted_packets_first(self, tun):
         tun.inject(*echo(tun))
         tun.inject(IPv4(src=PEER, dst=tun.address), TCP(src_port=5, dst_port=6, flags=TCPFlag.SYN))
         with pytest.raises(ExpectationError) as caught:
@@ -97,7 +97,7 @@ class TestExpectNone:
         assert first.endswith("<-- unwanted")
         assert second.endswith("ICMP echo reply, id 7, seq 1, length 13")
 
-    def test_expect_silence_non_ip_packet_raises(self, tun):
+    def test_expect_silence_raises_for_non_ip_packet(self, tun):
         tun.expect_silence()
         tun.emit(b"\x60 not IPv4")
         with pytest.raises(ExpectationError, match=r"wanted no packet, but 1 arrived:\n.*not an IP packet"):
@@ -108,22 +108,22 @@ class TestExpectNone:
         [(), (UDP,), (UDP, lambda packet: packet.udp.dst_port == 5), (lambda packet: packet.payload == UNREADABLE,)],
         ids=["any", "header", "header and function", "function"],
     )
-    def test_expect_none_bytes_that_cannot_be_read_raises(self, tun, unwanted):
+    def test_expect_none_raises_for_bytes_that_cannot_be_parsed(self, tun, unwanted):
         tun.emit(UNREADABLE)
         with pytest.raises(ExpectationError, match=r"but 1 arrived:\n.*12 bytes, not an IP packet.*may be one"):
             tun.expect_none(*unwanted)
 
-    def test_expect_none_function_that_excludes_unreadable_bytes_passes(self, tun):
+    def test_expect_none_passes_if_its_function_excludes_unreadable_bytes(self, tun):
         tun.emit(UNREADABLE)
         tun.expect_none(UDP, lambda packet: packet.payload != UNREADABLE)
 
-    def test_expect_none_truncated_header_counts_as_its_class(self, tun):
+    def test_expect_none_of_a_header_class_raises_for_a_truncated_header(self, tun):
         tun.emit(build(IPv4(src=tun.address, dst=PEER, protocol=6), bytes(9)))
         tun.expect_none(UDP)
         with pytest.raises(ExpectationError, match="wanted no TCP"):
             tun.expect_none(TCP.where(dst_port=80))
 
-    def test_expect_none_ipv6_packet_raises(self, make_tun):
+    def test_expect_none_raises_for_ipv6_packet(self, make_tun):
         tun = make_tun(("10.1.2.1/24", "fd00::1/64"))
         tun.expect_none(UDP)
         tun.bind(5).sendto(b"six", (tun.peer6, 9))
@@ -166,19 +166,19 @@ class TestExpectNone:
 
 class TestFenceError:
     @pytest.mark.parametrize("use_fence", [Tun.fence, Tun.expect_silence, Tun.expect_none])
-    def test_fence_tun_without_address_error_names_the_remedy(self, make_tun, use_fence):
+    def test_error_of_fence_on_tun_without_address_names_the_remedy(self, make_tun, use_fence):
         with pytest.raises(
             KernelError, match=r"fence tun0: the Tun was made without an address .*\. Give the Tun .*`timeout=0\.1`"
         ):
             use_fence(make_tun(address=""))
 
-    def test_fence_single_address_network_raises(self, make_tun):
+    def test_fence_in_a_network_of_one_address_raises(self, make_tun):
         with pytest.raises(
             KernelError, match=r"has only one address .*\. Give the Tun a network of two or more addresses"
         ):
             make_tun(address="10.1.2.1/32").expect_silence()
 
-    def test_fence_link_down_raises_enetdown(self, tun):
+    def test_fence_with_link_down_raises_enetdown(self, tun):
         tun.device.down()
         with pytest.raises(
             KernelError,
@@ -187,7 +187,7 @@ class TestFenceError:
             tun.fence()
         assert caught.value.errno == errno.ENETDOWN
 
-    def test_fence_without_carrier_error_suggests_set_carrier(self, tun):
+    def test_error_of_fence_without_carrier_suggests_set_carrier(self, tun):
         tun.device.set_carrier(False)
         for _ in range(500):  # The kernel reports a change of the carrier up to one second late (linkwatch).
             if tun.device.link.operstate == "down":
@@ -196,12 +196,12 @@ class TestFenceError:
         with pytest.raises(KernelError, match=r"no carrier .*\. Call tun\.device\.set_carrier\(True\), or avoid"):
             tun.fence()
 
-    def test_fence_icmp_echo_ignore_all_error_names_the_sysctl(self, tun):
+    def test_error_of_fence_with_icmp_echo_ignore_all_names_the_sysctl(self, tun):
         tun.netns.set_sysctl("net.ipv4.icmp_echo_ignore_all", 1)
         with pytest.raises(KernelError, match=r"icmp_echo_ignore_all is on, .*\. Set it to 0, or avoid the fence"):
             tun.fence()
 
-    def test_fence_removed_address_error_names_current_address(self, tun):
+    def test_error_of_fence_after_address_change_names_current_address(self, tun):
         tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
         tun.device.set_address("10.1.2.9/24")
         with pytest.raises(KernelError, match=r"10\.1\.2\.1 was removed from tun0, which has 10\.1\.2\.9"):
@@ -210,7 +210,7 @@ class TestFenceError:
         assert len(tun.record) > 1
         assert all(each.comment == "fence" for each in tun.record)
 
-    def test_fence_rejected_by_icmp_error_raises_with_its_summary(self, tun):
+    def test_fence_rejected_by_an_icmp_error_raises_with_summary_of_that_error(self, tun):
         tun.netns.set_sysctl("net.ipv4.ip_forward", 1)
         tun.device.set_address("10.9.9.9/24")
         tun.device.rtnl.add_route("10.1.2.0/24", ifindex=tun.device.ifindex)
@@ -219,7 +219,7 @@ class TestFenceError:
             tun.fence()
 
     @pytest.mark.tun(timeout=0.05)
-    def test_fence_reply_routed_to_other_device_times_out(self, tun, make_tun, netns):
+    def test_fence_whose_reply_is_routed_to_another_device_times_out(self, tun, make_tun, netns):
         other = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.conf.all.rp_filter", 0)
         netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 0)
@@ -231,7 +231,7 @@ class TestFenceError:
         assert caught.value.errno == errno.ETIMEDOUT
 
     @pytest.mark.tun(timeout=0.05)
-    def test_fence_dropped_by_rp_filter_error_names_the_sysctl(self, tun, make_tun, netns):
+    def test_error_of_fence_dropped_by_rp_filter_names_the_sysctl(self, tun, make_tun, netns):
         other = make_tun(netns=netns, ifname="tun1", address="10.1.3.1/24")
         netns.set_sysctl("net.ipv4.conf.all.rp_filter", 1)
         other.device.rtnl.add_route("10.1.2.2/32", ifindex=other.device.ifindex)
@@ -239,12 +239,12 @@ class TestFenceError:
             tun.fence()
 
     @pytest.mark.tun(timeout=0.05)
-    def test_fence_dropped_by_firewall_error_names_the_firewall(self, tun, netns):
+    def test_error_of_fence_dropped_by_firewall_names_the_firewall(self, tun, netns):
         drop_input(netns)
         with pytest.raises(KernelError, match=r"does not reach ICMP .*\. Check firewall rules"):
             tun.fence()
 
-    def test_fence_reply_without_route_error_names_routes(self, tun, netns):
+    def test_error_of_fence_without_route_for_the_reply_names_routes(self, tun, netns):
         tun.device.rtnl.add_route("10.1.2.2/32", type="unreachable")
         netns.set_sysctl("net.ipv4.conf.all.rp_filter", 0)
         netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 0)
@@ -254,7 +254,7 @@ class TestFenceError:
         ):
             tun.fence()
 
-    def test_fence_closed_tun_raises(self):
+    def test_fence_of_closed_tun_raises(self):
         with Tun.create() as tun:
             pass
         with pytest.raises(KernelError, match="this Tun is closed"):
@@ -345,7 +345,7 @@ NO_TIMERS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
-def test_fence_after_random_packet_no_answer_arrives_later(seed):
+def test_no_answer_to_a_random_packet_arrives_after_the_fence(seed):
     """Inject 80 random packets, each on its own TUN, and check that no packet arrives after the fence."""
     rng = random.Random(seed)
     tuns, answered, poll = [], 0, select.poll()
@@ -370,7 +370,7 @@ def test_fence_after_random_packet_no_answer_arrives_later(seed):
 
 
 @pytest.mark.slow
-def test_fence_after_ten_random_packets_no_answer_arrives_later():
+def test_no_answer_to_ten_random_packets_arrives_after_the_fence():
     """Inject 400 random packets with a fence after every ten, and check that no packet arrives after a fence."""
     rng = random.Random(42)
     with Tun.create(sysctls=NO_TIMERS) as tun:
@@ -387,7 +387,7 @@ def test_fence_after_ten_random_packets_no_answer_arrives_later():
         assert answered > 120
 
 
-def test_fence_after_each_golden_packet_no_answer_arrives_later(tun):
+def test_no_answer_to_any_golden_packet_arrives_after_the_fence(tun):
     for data, *_ in GOLDEN.values():
         tun.inject(bytes.fromhex(data))
         tun.fence()

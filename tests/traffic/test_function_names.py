@@ -22,26 +22,26 @@ def over_lines():
     )  # fmt: skip
 
 
-def test_function_name_named_function_is_its_name():
+def test_function_name_of_a_named_function_is_that_name():
     assert function_name(even) == "even"
     assert function_name(int) == "int"
     assert function_name(functools.partial(even, 2)).startswith("functools.partial(<function even")
 
 
-def test_function_name_lambda_is_its_source_code():
+def test_function_name_of_a_lambda_is_its_source_code():
     assert function_name(ONE) == "lambda packet: packet.ip.ttl > 1"
     assert function_name(over_lines()) == "lambda packet: packet.identification == 1111111111 and packet.is_fragment"
     assert function_name(NESTED) == "lambda packets: any(each > 3 for each in packets)"
 
 
-def test_function_name_two_lambdas_on_one_line_are_told_apart():
+def test_function_names_of_two_lambdas_on_one_line_are_different():
     assert {side: function_name(function) for side, function in SEVERAL.items()} == {
         "left": "lambda n: n > 1",
         "right": "lambda n: n > 2",
     }
 
 
-def test_function_name_identical_or_nested_lambda_is_its_source_code():
+def test_function_name_of_identical_or_nested_lambda_is_its_source_code():
     first, second = lambda n: n, lambda n: n
     outer = lambda n: lambda m: m + n  # noqa: E731
     assert function_name(first) == function_name(second) == "lambda n: n"
@@ -49,13 +49,13 @@ def test_function_name_identical_or_nested_lambda_is_its_source_code():
     assert function_name(outer(1)) == "lambda m: m + n"
 
 
-def test_function_name_long_lambda_is_shortened():
+def test_function_name_of_a_long_lambda_is_shortened():
     long = lambda n: n + 1111111111 + 2222222222 + 3333333333 + 4444444444 + 5555555555 + 6666666666 + 77777  # noqa: E731
     assert function_name(long).endswith("…")
     assert len(function_name(long)) == MAX_LENGTH
 
 
-def test_function_name_lambda_without_source_is_lambda_in_brackets():
+def test_function_name_of_a_lambda_without_source_is_lambda_in_angle_brackets():
     assert function_name(eval("lambda n: n")) == "<lambda>"
     linecache.cache["gone.py"] = (1, None, ["lambda (\n"], "gone.py")
     try:

@@ -71,7 +71,7 @@ def test_bound_socket_receives_udp(tun):
         assert tun.expect(UDP.where(payload=b"yo")).ip.dst == peer
 
 
-def test_wildcard_address_of_one_family_excludes_the_other(make_tun):
+def test_bind_to_a_port_in_use_on_both_wildcard_addresses_raises(make_tun):
     tun = make_tun(BOTH)
     with tun.bind(5, address="::"), tun.bind(5, address="0.0.0.0"), pytest.raises(KernelError) as caught:
         tun.bind(5)
@@ -89,7 +89,7 @@ def test_ping_receives_injected_reply(tun):
 
 
 @pytest.mark.parametrize("scope", ["", "%tun0"])
-def test_link_local_destination_uses_the_device(make_tun, scope):
+def test_link_local_destination_is_reached_through_the_device_of_the_tun(make_tun, scope):
     tun = make_tun("fd00::1/64")
     ping = tun.ping(f"fe80::9{scope}")
     request = tun.expect(ICMPv6.where(type=ICMPv6Type.ECHO_REQUEST), IPv6.where(dst="fe80::9"))
@@ -99,7 +99,7 @@ def test_link_local_destination_uses_the_device(make_tun, scope):
     tun.expect(TCP.where(flags=SYN), IPv6.where(dst="fe80::9"))
 
 
-def test_scope_of_another_interface_raises(make_tun):
+def test_address_with_scope_of_another_interface_raises(make_tun):
     with pytest.raises(KernelError, match=r"the scope of fe80::9%eth0 is not tun0 .EINVAL.\. Give the address without"):
         make_tun("fd00::1/64").ping("fe80::9%eth0")
 
@@ -109,7 +109,7 @@ def test_ipv6_destination_on_ipv4_tun_raises(make_tun):
         make_tun().ping("fd00::9")
 
 
-def test_where_compares_ipv6_networks(make_tun):
+def test_where_condition_compares_ipv6_networks(make_tun):
     tun = make_tun("fd00::1/64")
     sender = tun.bind(5)
     for dst in ("fd00::ff:1", "fd00::2"):
@@ -134,19 +134,19 @@ class TestFence:
         tun.expect_silence(timeout=0.05)
         assert [entry.comment for entry in tun.record] == ["fence", "fence"]
 
-    def test_fence_without_echo_replies_names_the_sysctl(self, make_tun):
+    def test_error_of_fence_without_echo_replies_names_the_sysctl(self, make_tun):
         tun = make_tun("fd00::1/64", timeout=0.05)
         tun.netns.set_sysctl("net.ipv6.icmp.echo_ignore_all", 1)
         with pytest.raises(KernelError, match=r"net\.ipv6\.icmp\.echo_ignore_all is on.*\. Set it to 0, or avoid"):
             tun.fence()
 
-    def test_fence_after_removal_of_the_address_names_it(self, make_tun):
+    def test_error_of_fence_after_address_removal_names_the_address(self, make_tun):
         tun = make_tun("fd00::1/64", timeout=0.05)
         tun.device.rtnl.delete_address(tun.device.ifindex, "fd00::1/64")
         with pytest.raises(KernelError, match=r"fd00::1 was removed from tun0, which has fe80::"):
             tun.fence()
 
-    def test_fence_with_one_address_names_a_larger_network(self, make_tun):
+    def test_error_of_fence_in_a_network_of_one_address_suggests_two(self, make_tun):
         with pytest.raises(KernelError, match=r"fd00::1/128 has only one address .*\. Give the Tun a network of two"):
             make_tun("fd00::1/128").fence()
 
@@ -163,7 +163,7 @@ class TestForwarding:
     def router(self, make_tun):
         return make_tun("fd00::1/64", sysctls={"net.ipv6.conf.all.forwarding": 1})
 
-    def test_listener_reports_of_a_router_do_not_count(self, router):
+    def test_multicast_listener_reports_of_a_router_are_ignored(self, router):
         report = router.expect(MLDv2Report)
         assert [record.multicast_address for record in report[MLDv2Report].records] == ["ff02::2"]
         router.inject(*echo_request(router.peer, router.address))
@@ -177,7 +177,7 @@ class TestForwarding:
 
 
 class TestErrors:
-    def test_closed_port_answers_and_counts(self, make_tun):
+    def test_closed_port_sends_an_icmpv6_error_and_changes_counters(self, make_tun):
         tun = make_tun("fd00::1/64")
         with tun.expect_counters(Udp6__NoPorts=1, Icmp6__OutDestUnreachs=1):
             tun.inject(ip(tun.peer, tun.address), UDP(src_port=1, dst_port=9), b"x")
@@ -190,7 +190,7 @@ class TestErrors:
             tun.inject(ip(tun.peer, tun.address), UDP(src_port=1, dst_port=number + 1))
         assert len(tun.fence()) == 100
 
-    def test_unmet_expectation_shows_the_fields(self, make_tun):
+    def test_error_of_unmet_expectation_shows_the_fields(self, make_tun):
         tun = make_tun("fd00::1/64")
         tun.inject(*echo_request(tun.peer, tun.address))
         with pytest.raises(ExpectationError) as caught:
@@ -199,7 +199,7 @@ class TestErrors:
         assert "IP6 fd00::1 > fd00::2: ICMPv6 echo reply, id 7, seq 1" in text
         assert "ICMPv6.identifier: wanted 8, got 7" in text
 
-    def test_packet_information_names_ipv6(self, make_tun):
+    def test_injected_ipv6_packet_with_packet_information_is_answered(self, make_tun):
         tun = make_tun(BOTH, packet_information=True)
         for peer, own in ends(tun):
             tun.inject(*echo_request(peer, own))

@@ -43,7 +43,7 @@ def answer(tun, *parts, wanted=ICMPv6):
     return packet
 
 
-def test_echo_reply_returns_identifier_number_and_payload(tun):
+def test_echo_reply_has_identifier_number_and_payload_of_the_request(tun):
     packet = answer(tun, IP, HopByHop(options=[ipv6_options.RouterAlert()]), PING, b"payload", wanted=ICMPv6Echo)
     assert (packet.icmpv6, packet.payload) == (
         ICMPv6.echo_reply(7, 9).replace(checksum=packet.icmpv6.checksum),

@@ -358,7 +358,7 @@ def test_findings_of_crafted_ipv6_packet_predict_counters(tun, name):
 
 
 @pytest.mark.parametrize("name", SOLICITATIONS)
-def test_neighbor_solicitation_is_answered_unless_it_has_findings(tun, name):
+def test_neighbor_solicitation_is_answered_only_without_findings(tun, name):
     data = build(*SOLICITATIONS[name])
     moved = moved_counters(tun, data)
     assert moved["Icmp6.OutNeighborAdvertisements"] == (findings(parse(data, link_type=LINKTYPE_IPV6)) == [])

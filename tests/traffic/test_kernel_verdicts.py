@@ -68,7 +68,7 @@ ACCEPTED_OPTIONS = [
 
 
 @pytest.mark.parametrize("options", REJECTED_OPTIONS)
-def test_options_that_the_kernel_rejects_have_a_finding_there(tun, options):
+def test_options_that_the_kernel_rejects_have_a_finding_at_the_same_place(tun, options):
     packet = tun.inject(up(options=bytes.fromhex(options)), PING)
     pointer = tun.expect(ICMP.where(type=12)).icmp.pointer
     (found,) = findings(packet)
@@ -125,14 +125,14 @@ def test_segment_that_a_listening_socket_drops_has_a_finding(tun, segment):
 
 
 @pytest.mark.parametrize("source", ["224.0.0.1", "255.255.255.255"])
-def test_source_that_the_kernel_drops_has_a_finding(tun, source):
+def test_source_address_that_the_kernel_drops_has_a_finding(tun, source):
     packet = tun.inject(up(src=source), PING)
     tun.expect_none(ICMP)
     assert [each.field for each in findings(packet)] == ["src"]
 
 
 @pytest.mark.parametrize("total_length", [28, 30])
-def test_datagram_with_forced_total_length_is_delivered(tun, total_length):
+def test_datagram_with_wrong_total_length_is_delivered(tun, total_length):
     bound = tun.bind(99)
     tun.inject(up(total_length=total_length), UDP(4000, 99), bytes(range(12)))
     assert bound.recv(100) == bytes(range(12))[: total_length - 28]

@@ -62,17 +62,17 @@ class TestCreate:
             assert (tap.hardware_address, tap.peer_hardware_address) == ("02:00:00:00:02:01", "02:00:00:00:02:02")
             assert tap.device.hardware_address == tap.hardware_address
 
-    def test_settings_reach_the_device(self, make_tun):
+    def test_settings_of_make_tun_are_applied_to_the_tap(self, make_tun):
         tap = make_tun(BOTH, mode="tap", ifname="wire", mtu=9000, timeout=3)
         assert (tap.ifname, tap.device.mtu, tap.timeout, tap.address6) == ("wire", 9000, 3, "fd00::1")
 
-    def test_mode_of_tun_create_raises_and_names_the_class(self):
+    def test_error_of_tun_create_with_mode_names_tap_create(self):
         with pytest.raises(KernelError, match=r"a Tun has no option mode .EINVAL.. Use Tap\.create, or make_tun"):
             Tun.create(mode="tap")
         with pytest.raises(KernelError, match="a Tap has no option vnet_hdr"):
             Tap.create(vnet_hdr=True)
 
-    def test_unknown_mode_raises(self, make_tun):
+    def test_make_tun_with_unknown_mode_raises(self, make_tun):
         with pytest.raises(ValueError, match=r'mode=\'bridge\' does not exist. Give "tun" or "tap".'):
             make_tun(mode="bridge")
 
@@ -93,7 +93,7 @@ class TestFrames:
         assert tap.inject(*layers) == tap.inject(Packet.of(*layers)) == tap.inject(build(*layers)) == build(*layers)
         assert len(tap.fence()) == 3
 
-    def test_inject_packet_without_link_header_adds_one(self, tap):
+    def test_inject_adds_an_ethernet_header_to_a_packet_object(self, tap):
         assert tap.inject(Packet.of(*echo_request(tap))) == tap.inject(*echo_request(tap))
 
     @pytest.mark.parametrize(
@@ -107,37 +107,37 @@ class TestFrames:
         ],
         ids=str,
     )
-    def test_inject_chooses_the_destination_by_the_packet(self, make_tun, header, dst):
+    def test_inject_derives_the_ethernet_destination_from_the_packet(self, make_tun, header, dst):
         tap = make_tun(BOTH, mode="tap")
         payload = () if isinstance(header, ARP) else (UDP(src_port=1, dst_port=2),)
         sent = parse(tap.inject(header, *payload), link_type=1)
         assert sent[Ethernet].dst == dst
 
-    def test_inject_frame_of_another_vlan_is_not_answered(self, make_tun):
+    def test_injected_frame_of_another_vlan_is_not_answered(self, make_tun):
         tap = make_tun(mode="tap")
         ethernet = Ethernet(dst=tap.hardware_address, src=tap.peer_hardware_address)
         tap.inject(ethernet, VLAN(vid=7), *echo_request(tap))
         tap.expect_silence()
 
-    def test_inject_transport_header_alone_raises(self, tap):
+    def test_inject_of_a_transport_header_alone_raises(self, tap):
         with pytest.raises(PacketError, match="a packet begins with an IP or link-layer header"):
             tap.inject(TCP(src_port=1, dst_port=2))
 
-    def test_inject_short_frame_raises(self, tap):
+    def test_inject_of_a_short_frame_raises(self, tap):
         with pytest.raises(KernelError, match="the frame has 3 bytes and needs an Ethernet header"):
             tap.inject(b"abc")
 
-    def test_emit_adds_an_ethernet_header_from_the_kernel(self, tap):
+    def test_emit_adds_an_ethernet_header_with_the_source_of_the_kernel(self, tap):
         tap.emit(ip(tap.address, tap.peer), UDP(src_port=1, dst_port=2), b"forged")
         packet = tap.expect(UDP.where(payload=b"forged"), timeout=0)
         assert (packet[Ethernet].src, packet[Ethernet].dst) == (tap.hardware_address, tap.peer_hardware_address)
 
-    def test_packet_information_is_removed_from_frames(self, make_tun):
+    def test_tap_with_packet_information_injects_and_receives_frames(self, make_tun):
         tap = make_tun(BOTH, mode="tap", packet_information=True)
         tap.inject(*echo_request(tap))
         assert tap.expect(ICMP)[Ethernet].dst == tap.peer_hardware_address
 
-    def test_handshake_over_frames(self, tap):
+    def test_tcp_handshake_over_a_tap_completes(self, tap):
         listener = tap.listen(80)
         tap.inject(ip(tap.peer, tap.address), TCP(src_port=4000, dst_port=80, seq=100, flags=SYN))
         tap.inject(*reply(tap.expect(TCP.where(flags=SYN_ACK, ack=101))))
@@ -155,7 +155,7 @@ class TestAddressResolution:
         client.sendall(b"hello")
         tap.expect(TCP.where(payload=b"hello"))
 
-    def test_answered_question_is_in_the_record_and_seen_by_name_only(self, tap):
+    def test_answered_arp_request_is_in_the_record_but_matches_only_its_own_class(self, tap):
         tap.ping(other_host(tap))
         tap.expect_none(TCP)
         answered = [entry for entry in tap.record if "answered by the Tap" in entry.notes]
@@ -166,7 +166,7 @@ class TestAddressResolution:
         assert len(tap.capture()) == 1  # the echo request
         assert tap.unmatched() == []
 
-    def test_switched_off_leaves_questions_to_the_test(self, make_tun):
+    def test_tap_without_address_resolution_leaves_arp_requests_to_the_test(self, make_tun):
         tap = make_tun(mode="tap", address_resolution=False)
         tap.ping(tap.peer)
         request = tap.expect(ARP.where(operation=ARPOperation.REQUEST, target_protocol=tap.peer))
@@ -181,7 +181,7 @@ class TestAddressResolution:
         tap.inject(answer)
         assert tap.expect(ICMP)[Ethernet].dst == "02:aa:00:00:00:07"
 
-    def test_switched_off_later_makes_questions_unexpected(self, tap):
+    def test_arp_request_after_address_resolution_is_turned_off_is_unexpected(self, tap):
         tap.fence()
         tap.address_resolution = False
         tap.ping(other_host(tap))
@@ -189,7 +189,7 @@ class TestAddressResolution:
             tap.expect_silence()
         assert [entry.to_packet().get(question(tap)) is None for entry in tap.unmatched()] == [False]
 
-    def test_unanswered_question_counts_as_unreachable(self, tap):
+    def test_unanswered_address_resolution_leaves_the_datagram_unsent(self, tap):
         tap.address_resolution = False
         name = "Icmp6" if ":" in tap.address else "Icmp"
         assert f"{name}.OutDestUnreachs" in tap.counters
@@ -198,7 +198,7 @@ class TestAddressResolution:
         assert tap.expect(question(tap), timeout=1)
         tap.expect_none(UDP)
 
-    def test_neighbour_entry_has_the_address_of_the_peers(self, tap):
+    def test_neighbour_entry_has_the_hardware_address_of_the_peer(self, tap):
         tap.ping(other_host(tap))
         tap.fence()
         entries = {each.address: each.hardware_address for each in tap.device.rtnl.neighbours(tap.device.ifindex)}
@@ -206,7 +206,7 @@ class TestAddressResolution:
 
 
 class TestRoutine:
-    def test_listener_reports_do_not_count(self, make_tun):
+    def test_multicast_listener_reports_of_the_kernel_are_ignored(self, make_tun):
         tap = make_tun("fd00::1/64", mode="tap")
         report = tap.expect(MLDv2Report)
         assert (report.ip.dst, findings(report)) == ("ff02::16", [])
@@ -215,7 +215,7 @@ class TestRoutine:
         assert tap.capture() == tap.fence() == tap.unread() == []
         assert tap.unmatched() == []
 
-    def test_header_class_of_all_packets_does_not_match_a_report(self, make_tun):
+    def test_general_expectation_does_not_match_a_multicast_listener_report(self, make_tun):
         tap = make_tun("fd00::1/64", mode="tap")
         tap.expect(MLDv2Report)
         tap.inject(*echo_request(tap))
@@ -234,14 +234,14 @@ class TestRoutine:
 
 
 class TestFence:
-    def test_fence_returns_answers_that_waited_for_an_address(self, tap):
+    def test_fence_returns_answers_that_waited_for_address_resolution(self, tap):
         for number in (1, 2, 3):
             tap.inject(*echo_request(tap, number))
         assert [packet.headers[-1].sequence_number for packet in tap.fence()] == [1, 2, 3]
         assert len(tap.capture()) == 3
         tap.expect_silence()
 
-    def test_fence_asks_nothing_of_the_peers(self, tap):
+    def test_fence_needs_no_address_resolution(self, tap):
         tap.address_resolution = False
         for _ in range(3):
             assert tap.fence() == []
@@ -249,16 +249,16 @@ class TestFence:
         assert tap.unmatched() == []
 
     @pytest.mark.parametrize("address", ["10.1.2.1/32", "fd00::1/128"])
-    def test_fence_works_with_a_single_address(self, make_tun, address):
+    def test_fence_in_a_network_of_one_address_works(self, make_tun, address):
         assert make_tun(address, mode="tap").fence() == []
 
-    def test_fence_without_carrier_or_address_names_it(self, tap):
+    def test_error_of_fence_without_address_names_the_address_or_carrier(self, tap):
         tap.timeout = 0.05
         tap.device.rtnl.delete_address(tap.device.ifindex, str(tap.device.addresses[0].cidr))
         with pytest.raises(KernelError, match=r"was removed from tap0|has no carrier"):
             tap.fence()
 
-    def test_fence_with_arp_ignored_names_the_sysctl(self, make_tun):
+    def test_error_of_fence_with_arp_ignore_names_the_sysctl(self, make_tun):
         tap = make_tun(mode="tap", timeout=0.05, sysctls={"net.ipv4.conf.all.arp_ignore": 8})
         with pytest.raises(KernelError, match=r"arp_ignore is 8.*. Set it to 0, or avoid the fence") as caught:
             tap.fence()
@@ -266,7 +266,7 @@ class TestFence:
 
 
 class TestStrict:
-    def test_unmatched_frame_has_its_summary(self, tap):
+    def test_unmatched_frame_is_shown_as_a_packet_summary(self, tap):
         tap.inject(*echo_request(tap))
         assert [str(entry).partition(", ")[0] for entry in tap.unmatched()] == [
             f"IP6 {tap.address} > {tap.peer}: ICMPv6 echo reply"
@@ -274,7 +274,7 @@ class TestStrict:
             else f"IP {tap.address} > {tap.peer}: ICMP echo reply"
         ]
 
-    def test_expectation_error_explains_fields_of_frames(self, tap):
+    def test_error_of_expect_explains_ethernet_fields(self, tap):
         tap.inject(*echo_request(tap))
         with pytest.raises(ExpectationError, match=r"Ethernet\.dst: wanted 02:00:00:00:00:99, got 02:00:00:00:02:02"):
             tap.expect(Ethernet.where(dst="02:00:00:00:00:99"), timeout=0)

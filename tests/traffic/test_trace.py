@@ -40,7 +40,7 @@ def test_packet_comments_number_the_expectations(tun):
     assert all(each.consumed for each in tun.record)
 
 
-def test_packet_comments_tell_skipped_captured_read_and_unread_apart(tun):
+def test_packet_comments_distinguish_skipped_captured_read_and_unread(tun):
     for number in range(1, 6):
         tun.inject(*echo(tun, number))
     tun.expect(ICMP.where(sequence_number=2))
@@ -57,7 +57,7 @@ def test_packet_comments_tell_skipped_captured_read_and_unread_apart(tun):
     assert [each.consumed for each in replies] == [False, True, True, True, False]
 
 
-def test_expect_failed_marks_the_closest_match_in_its_comment(tun):
+def test_failed_expect_marks_the_closest_match_in_the_comment_of_the_packet(tun):
     tun.inject(*echo(tun))
     with pytest.raises(ExpectationError):
         tun.expect(ICMP.where(type=3), timeout=0.0)
@@ -65,7 +65,7 @@ def test_expect_failed_marks_the_closest_match_in_its_comment(tun):
     assert tun.record[-1].comment == f"{skipped}; closest match; ICMP.type: wanted 3, got 0"
 
 
-def test_emitted_packet_comment_names_line_of_emit_and_read(tun):
+def test_comment_of_emitted_packet_names_line_of_emit_and_read(tun):
     tun.inject(*echo(tun))
     tun.emit(b"\x55 not a packet")
     emitted = here(-1)
@@ -74,7 +74,7 @@ def test_emitted_packet_comment_names_line_of_emit_and_read(tun):
     assert tun.record[-1].comment == f"emitted at {emitted}; read at {here(-1)}"
 
 
-def test_inject_fixture_packet_comment_names_the_line_in_the_test(tun, inject):
+def test_comment_of_packet_from_inject_fixture_names_the_line_in_the_test(tun, inject):
     def send():
         inject(*echo(tun))
 
@@ -82,7 +82,7 @@ def test_inject_fixture_packet_comment_names_the_line_in_the_test(tun, inject):
     assert tun.record[0].comment == f"injected at {here(-3)}"
 
 
-def test_unread_keeps_packets_for_later_expect(tun):
+def test_unread_returns_packets_and_leaves_them_for_a_later_expect(tun):
     tun.inject(*echo(tun))
     assert len(tun.record) == 1
     (waiting,) = tun.unread()
@@ -91,7 +91,7 @@ def test_unread_keeps_packets_for_later_expect(tun):
     assert tun.unread() == []
 
 
-def test_expect_packet_has_the_time_of_its_record_entry(tun):
+def test_packet_from_expect_has_the_time_of_its_record_entry(tun):
     tun.inject(*echo(tun))
     packet = tun.expect(ICMP)
     assert (packet.time, packet.clock) == (tun.record[-1].time_ns, "realtime")

@@ -34,7 +34,7 @@ class TestCreate:
             (("fd00::1/64", "10.1.2.1/24"), IPV4, ("fd00::1", "fd00::/64", "fd00::2")),
         ],
     )  # fmt: skip
-    def test_create_ipv6_address_enables_ipv6(self, make_tun, address, own, own6):
+    def test_create_with_ipv6_address_enables_ipv6(self, make_tun, address, own, own6):
         tun = make_tun(address)
         assert (tun.address, str(tun.network), tun.peer) == own
         assert (tun.address6, str(tun.network6), tun.peer6) == own6
@@ -42,27 +42,27 @@ class TestCreate:
         assert sorted(each.cidr for each in tun.device.addresses if each.scope == 0) == sorted(given)
         assert " ".join(given) in repr(tun)
 
-    def test_create_ipv4_address_leaves_ipv6_off(self, tun):
+    def test_create_with_ipv4_address_leaves_ipv6_off(self, tun):
         assert tun.netns.sysctl("net.ipv6.conf.tun0.disable_ipv6") == "1"
         assert [each.cidr for each in tun.device.addresses] == ["10.1.2.1/24"]
         with pytest.raises(KernelError, match=r"get the IPv6 address of tun0: .* without one .*\. Give one"):
             _ = tun.address6
 
-    def test_create_ipv6_address_in_namespace_without_ipv6_raises(self, make_tun, netns):
+    def test_create_with_ipv6_address_in_namespace_without_ipv6_raises(self, make_tun, netns):
         with pytest.raises(KernelError, match=r"IPv6 is disabled .*\. Create the namespace with ipv6=True"):
             make_tun("fd00::1/64", netns=netns)
 
     @pytest.mark.parametrize("address", [("10.1.2.1/24", 5), ("fd00::1",), "10.1.2.1/24 fd00::1/64"])
-    def test_create_invalid_addresses_raise(self, make_tun, address):
+    def test_create_with_invalid_address_raises(self, make_tun, address):
         with pytest.raises(KernelError, match=r"\. Give "):
             make_tun(address)
 
-    def test_address_of_tun_without_one_raises(self, make_tun):
+    def test_address_of_tun_without_address_raises(self, make_tun):
         tun = make_tun(address="")
         with pytest.raises(KernelError, match="Give one, as address="):
             _ = tun.address
 
-    def test_create_settings_are_applied_to_the_device(self, make_tun):
+    def test_settings_of_create_are_applied_to_the_device(self, make_tun):
         tun = make_tun(address="192.0.2.9/31", ifname="wire", mtu=9000)
         assert (tun.ifname, tun.address, tun.device.mtu, tun.device.link.up) == ("wire", "192.0.2.9", 9000, True)
 
@@ -83,13 +83,13 @@ class TestCreate:
             ({"ifname": "two words"}, "two words"),
         ],
     )
-    def test_create_invalid_setting_raises_einval(self, make_tun, settings, sentence):
+    def test_create_with_invalid_setting_raises_einval(self, make_tun, settings, sentence):
         with pytest.raises(KernelError) as caught:
             make_tun(**settings)
         assert sentence in str(caught.value)
         assert caught.value.errno == errno.EINVAL
 
-    def test_peer_single_address_network_raises(self, make_tun):
+    def test_peer_in_a_network_of_one_address_raises(self, make_tun):
         with pytest.raises(KernelError, match="has only one address"):
             _ = make_tun(address="255.255.255.255/32").peer
 
@@ -119,13 +119,13 @@ class TestCreate:
         with Tun.create("192.0.2.1/24", netns=netns) as again:
             assert [address.cidr for address in again.device.addresses] == ["192.0.2.1/24"]
 
-    def test_create_existing_device_raises_ebusy(self, tun, netns):
+    def test_create_with_name_of_existing_device_raises_ebusy(self, tun, netns):
         with pytest.raises(KernelError) as caught:
             Tun.create("192.0.2.1/24", netns=netns)
         assert caught.value.errno == errno.EBUSY
         assert [address.cidr for address in tun.device.addresses] == ["10.1.2.1/24"]
 
-    def test_create_failed_leaves_no_device(self, netns):
+    def test_failed_create_leaves_no_device(self, netns):
         with pytest.raises(KernelError):
             Tun.create(netns=netns, mtu=3)
         with Rtnl(netns) as rtnl:
@@ -136,11 +136,11 @@ class TestCreate:
         [{"address": 5}, {"ifname": 7}, {"sysctls": {"net.ipv4.ip_forward": None}}, {"sysctls": {1: "1"}}],
         ids=str,
     )
-    def test_create_setting_of_wrong_type_raises(self, settings):
+    def test_create_with_setting_of_wrong_type_raises(self, settings):
         with pytest.raises(KernelError, match=r"\. Give "):
             Tun.create(**settings)
 
-    def test_create_sysctl_accepts_a_number(self, make_tun):
+    def test_create_accepts_a_number_as_sysctl_value(self, make_tun):
         assert make_tun(sysctls={"net.ipv4.ip_forward": 1}).netns.sysctl("net.ipv4.ip_forward") == "1"
 
     def test_close_twice_is_allowed(self):
@@ -162,7 +162,7 @@ class TestInject:
         answers = tun.capture(len(forms))
         assert {answer.payload for answer in answers} == {b"payload"}
 
-    def test_inject_echo_request_gets_matching_reply(self, tun):
+    def test_injected_echo_request_gets_matching_reply(self, tun):
         sent = parse(tun.inject(*echo(tun, 42, b"x" * 1000)))
         answer = tun.expect(ICMP.where(type=0))
         assert (answer.ip.src, answer.ip.dst) == (sent.ip.dst, sent.ip.src)
@@ -170,18 +170,18 @@ class TestInject:
         assert answer.payload == sent.payload
         assert findings(answer) == []
 
-    def test_inject_bad_checksum_is_dropped(self, tun):
+    def test_injected_packet_with_bad_checksum_is_dropped(self, tun):
         tun.inject(IPv4(src=PEER, dst=tun.address, checksum=0xBAD), ICMP.echo_request(1, 1))
         tun.inject(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(1, 2))
         assert tun.expect(ICMP).icmp.sequence_number == 2
 
-    def test_inject_to_closed_udp_port_gets_icmp_error_quoting_the_packet(self, tun):
+    def test_datagram_to_closed_udp_port_gets_icmp_error_that_quotes_it(self, tun):
         sent = tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1000, dst_port=2000), b"anybody?")
         error = tun.expect(ICMP.where(type=3, code=3))
         assert bytes(error.quoted) == sent
         assert error.quoted.ports == (1000, 2000)
 
-    def test_inject_fragments_are_reassembled(self, tun):
+    def test_injected_fragments_are_reassembled(self, tun):
         payload = bytes(range(200)) * 8
         message = build(IPv4(src=PEER, dst=tun.address), ICMP.echo_request(3, 4), payload)[20:]
         cut = 800
@@ -192,7 +192,7 @@ class TestInject:
         assert first.payload + rest.payload == payload
         assert rest.ip.fragment_offset * 8 == first.ip.total_length - 20
 
-    def test_error_for_rejected_injection_suggests_packet_socket(self, tun):
+    def test_error_of_rejected_injection_suggests_packet_socket(self, tun):
         with pytest.raises(KernelError, match="PacketSocket") as caught:
             tun.inject(b"\x55" * 20)
         assert caught.value.errno == errno.EINVAL
@@ -200,14 +200,14 @@ class TestInject:
             tun.inject(b"")
 
     @pytest.mark.parametrize("value", [5, "hello", None, ["bytes"]])
-    def test_inject_value_without_bytes_method_raises(self, tun, value):
+    def test_inject_of_value_without_bytes_method_raises(self, tun, value):
         """A number must raise, because bytes(5) would send five zero bytes."""
         for send in (tun.inject, tun.emit):
             with pytest.raises(PacketError, match="Give bytes, or an object that has __bytes__"):
                 send(value)
         assert not tun.record
 
-    def test_inject_invalid_layers_raises(self, tun):
+    def test_inject_of_invalid_layers_raises(self, tun):
         with pytest.raises(PacketError, match="begins with an IP"):
             tun.inject(TCP(src_port=1, dst_port=2), b"")
         with pytest.raises(MalformedError, match=r"IPv4\.ttl"):
@@ -223,11 +223,11 @@ class TestInject:
 
 class TestEmit:
     @pytest.mark.parametrize("data", [b"\x55", b"\x45", b"\x00" * 20, b"\xff" * 1500, bytes(range(256))])
-    def test_emit_bytes_are_read_unchanged(self, tun, data):
+    def test_emitted_bytes_are_read_unchanged(self, tun, data):
         assert tun.emit(data) == data
         assert tun.read() == data
 
-    def test_emit_headers_are_read_unchanged(self, tun):
+    def test_emitted_headers_are_read_unchanged(self, tun):
         data = tun.emit(IPv4(src="192.0.2.1", dst="192.0.2.2", checksum=1, total_length=5), TCP(), b"x")
         assert tun.read() == data
 
@@ -245,7 +245,7 @@ class TestExpect:
         packet = tun.expect(IPv4.where(dst=PEER), ICMP, lambda packet: packet.icmp.sequence_number > 1)
         assert packet.icmp.sequence_number == 2
 
-    def test_expect_error_lists_packets_closest_match_first(self, tun):
+    def test_error_of_expect_lists_the_closest_match_first(self, tun):
         tun.inject(IPv4(src=PEER, dst=tun.address), UDP(src_port=1, dst_port=2))
         tun.inject(*echo(tun, 5))
         with pytest.raises(ExpectationError) as caught:
@@ -257,20 +257,20 @@ class TestExpect:
         assert len(caught.value.seen) == 2
         assert caught.value.elapsed >= 0.05
 
-    def test_expect_without_packets_error_says_no_packet_arrived(self, tun):
+    def test_error_of_expect_without_packets_says_no_packet_arrived(self, tun):
         with pytest.raises(ExpectationError, match="no packet arrived"):
             tun.expect(timeout=0.0)
 
-    def test_expect_misspelled_field_error_suggests_a_field(self, tun):
+    def test_error_of_expect_with_misspelled_field_suggests_a_field(self, tun):
         with pytest.raises(TypeError, match="Did you mean dst_port"):
             tun.expect(TCP.where(dst_prot=80))
 
     @pytest.mark.parametrize("value", [TCP(src_port=1), "TCP", 5])
-    def test_expect_invalid_expectation_raises(self, tun, value):
+    def test_expect_with_invalid_expectation_raises(self, tun, value):
         with pytest.raises(TypeError, match=r"Expect TCP\.where|is not an expectation"):
             tun.expect(value)
 
-    def test_expect_constant_traffic_ends_at_timeout(self, tun):
+    def test_expect_during_constant_traffic_ends_at_timeout(self, tun):
         """Expect with a function that injects a packet at each call, so that only the timeout ends the wait."""
 
         def never(packet):
@@ -297,12 +297,12 @@ class TestCapture:
         assert [packet.icmp.sequence_number for packet in tun.capture(1)] == [3]
         assert tun.capture(0) == []
 
-    def test_capture_too_few_packets_raises(self, tun):
+    def test_capture_of_too_few_packets_raises(self, tun):
         tun.inject(*echo(tun))
         with pytest.raises(ExpectationError, match="2 packets"):
             tun.capture(2, timeout=0.05)
 
-    def test_sockets_and_link_changes_send_no_packet(self, tun):
+    def test_sockets_and_link_changes_cause_no_packet(self, tun):
         """Open sockets and set the link down and up: the kernel sends no packet."""
         tun.listen(80)
         tun.bind(5000)
@@ -330,7 +330,7 @@ class TestCapture:
         assert reply.icmp.type == 0
         assert [entry.packet is None for entry in tun.record] == [False, True, False]
 
-    def test_expect_function_receives_unreadable_bytes(self, tun):
+    def test_expectation_function_receives_unreadable_bytes(self, tun):
         tun.emit(b"\x60 cut")
         assert tun.expect(lambda packet: packet.payload == b"\x60 cut").headers == ()
 
@@ -345,7 +345,7 @@ class TestPing:
             answer = ping.reply()
             assert (answer.address, answer.sequence_number, answer.payload) == ("10.1.2.3", number, b"marco")
 
-    def test_ping_own_address_gets_a_reply(self, tun):
+    def test_ping_to_own_address_gets_a_reply(self, tun):
         assert tun.ping(tun.address).reply().address == tun.address
 
     def test_ping_without_reply_raises(self, tun):
@@ -367,12 +367,12 @@ class TestPing:
             ({"address": "10.1.2.255"}, "EACCES"),
         ],
     )
-    def test_ping_invalid_argument_error_names_the_remedy(self, tun, arguments, sentence):
+    def test_error_of_ping_with_invalid_argument_names_the_remedy(self, tun, arguments, sentence):
         with pytest.raises(KernelError, match=sentence) as caught:
             tun.ping(**arguments)
         assert str(caught.value).endswith(".")  # A remedy follows the reason.
 
-    def test_ping_large_payload_is_fragmented(self, tun):
+    def test_ping_with_large_payload_is_fragmented(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))
         first, second, third = tun.capture(3)
         assert [packet.ip.fragment_offset for packet in (first, second, third)] == [0, 185, 370]

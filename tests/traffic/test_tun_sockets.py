@@ -46,7 +46,7 @@ class TestSockets:
         receiver.sendto(b"yo", (PEER, 9))
         assert tun.expect(UDP).payload == b"yo"
 
-    def test_bind_multicast_group_sends_igmp_report(self, tun):
+    def test_bind_to_multicast_group_sends_igmp_report(self, tun):
         receiver = tun.bind(5000)
         group = socket.inet_aton("239.1.2.3") + socket.inet_aton(tun.address)
         receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, group)
@@ -55,7 +55,7 @@ class TestSockets:
         assert [record.group for record in report.igmp.records] == ["239.1.2.3"]
         assert findings(report) == []
 
-    def test_bind_port_in_use_raises(self, tun):
+    def test_bind_to_port_in_use_raises(self, tun):
         tun.bind(5000)
         with pytest.raises(KernelError, match="bind to port 5000") as caught:
             tun.bind(5000)
@@ -74,7 +74,7 @@ class TestSockets:
             (lambda tun: tun.emit(b""), r"there are 0 bytes to send \(EINVAL\)\. Send at least one byte."),
         ],
     )
-    def test_socket_methods_invalid_argument_error_names_the_remedy(self, tun, attempt, message):
+    def test_error_of_socket_method_with_invalid_argument_names_the_remedy(self, tun, attempt, message):
         with pytest.raises(KernelError, match=message) as caught:
             attempt(tun)
         assert str(caught.value).endswith(".")  # a remedy follows
@@ -98,7 +98,7 @@ class TestPrograms:
         shown = tun.run(["cat", "/proc/self/net/dev"], capture_output=True, text=True, check=True).stdout
         assert [line.split(":")[0].strip() for line in shown.splitlines()[2:]] == ["lo", "tun0"]
 
-    def test_run_missing_program_error_names_it(self, tun):
+    def test_error_of_run_names_the_missing_program(self, tun):
         with pytest.raises(KernelError, match="no program 'no-such-program'"):
             tun.run(["no-such-program"])
 
