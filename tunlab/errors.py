@@ -245,13 +245,13 @@ class UnmetExpectation(NamedTuple):
 
     Attributes:
         matches: Function that returns True if a packet meets the expectation.
-        netns: Identity of the namespace (device and inode).
+        netns: Identity of the namespace (device and inode); None for a port without one.
         ifname: The device that was watched.
-        ended_ns: Time of the timeout, in nanoseconds since the epoch.
+        ended_ns: Time of the timeout, in nanoseconds of the port's clock.
     """
 
     matches: Callable[[Any], bool]
-    netns: tuple[int, int]
+    netns: tuple[int, int] | None
     ifname: str
     ended_ns: int
 

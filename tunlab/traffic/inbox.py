@@ -1,4 +1,4 @@
-"""The reader of a TUN: it records the packets that the kernel sends, and waits for expected packets.
+"""The reader of a port: it records the packets that cross it, and waits for expected packets.
 
 No thread reads in the background: packets stay in the kernel's queue until the test asks for them.
 """
@@ -6,8 +6,6 @@ No thread reads in the background: packets stay in the kernel's queue until the 
 from __future__ import annotations
 
 import errno
-import struct
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -15,13 +13,9 @@ from typing import Literal
 
 from tunlab.errors import ExpectationError, KernelError, UnmetExpectation
 from tunlab.kernel import capture_drain
-from tunlab.kernel.device.packet_socket import ETH_P_IP, ETH_P_IPV6
-from tunlab.kernel.device.tun import TunDevice
-from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet
 from tunlab.traffic.assignment import Assignment
 from tunlab.traffic.deadlines import Deadline
-from tunlab.traffic.ethernet_fence import EthernetFence
 from tunlab.traffic.ethernet_peer import EthernetPeer, is_listener_report
 from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import (
@@ -32,29 +26,25 @@ from tunlab.traffic.failure_text import (
     unwanted_error,
 )
 from tunlab.traffic.fence import Fence
+from tunlab.traffic.ports.port import Port
 from tunlab.traffic.trace import PacketRecord, TraceEntry, caller_location
 
-# Flags and EtherType: struct tun_pi of <linux/if_tun.h>.
-_PACKET_INFORMATION = {4: struct.pack("!HH", 0, ETH_P_IP), 6: struct.pack("!HH", 0, ETH_P_IPV6)}
-LINKTYPE_ETHERNET = 1
 _DRAIN_INTERVAL = 16  # After this many packets the packet sockets that record traffic are read, so that none overflows.
 
 
 class Inbox:
-    """The reader of one TUN device.
+    """The reader of one port.
 
     Attributes:
         record: The latest packets in both directions, in order: at most 100,000 packets and 64 MiB.
-        packet_information: True if the device puts flags and protocol before each packet.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
-    def __init__(self, netns: Netns, device: TunDevice, ethernet: EthernetPeer | None = None) -> None:
-        """Read `device`; `ethernet` is the test's end of a TAP."""
+    def __init__(self, port: Port, ethernet: EthernetPeer | None = None) -> None:
+        """Read `port`; `ethernet` is the test's end of a port with Ethernet frames."""
         self.record = PacketRecord()
         self.timeouts: deque[tuple[int, str]] = deque(maxlen=100)
-        self._netns, self._device = netns, device
-        self.packet_information = False
+        self._port = port
         self._ethernet = ethernet
         self._unread: deque[TraceEntry] = deque()
         # The queue has a limit because a packet that another program reads is never removed from it.
@@ -65,18 +55,14 @@ class Inbox:
 
     # ---- recording -------------------------------------------------------------------------------------------------
 
-    def write(self, data: bytes) -> None:
-        """Write a packet to the device, with packet information before it if the device uses that."""
-        if self.packet_information:
-            data = _PACKET_INFORMATION[6 if data and data[0] >> 4 == 6 else 4] + data
-        self._device.write(data)
-
-    def add_injected(self, data: bytes) -> None:
-        """Record a packet that the test has injected."""
-        self._add("in", data, f"injected at {caller_location()}")
+    def inject(self, data: bytes, note: str = "") -> None:
+        """Send a packet, and record it with the time at which it was sent. `note` is its origin."""
+        time_ns = self._port.clock.time_ns()
+        self._port.write(data)
+        self._add("in", time_ns, data, note or f"injected at {caller_location()}")
 
     def add_emitted(self, data: bytes) -> None:
-        """Remember a packet that `Tun.emit` has sent, so that it is recognized when it is read."""
+        """Remember a packet that `Endpoint.emit` has sent, so that it is recognized when it is read."""
         self._emitted.append((data, f"emitted at {caller_location()}"))
 
     def unread(self) -> list[TraceEntry]:
@@ -88,20 +74,17 @@ class Inbox:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
         while answers := self._read_queue():
             for answer in answers:  # the kernel then sends what waited for the address
-                self.write(answer)
-                self._add("in", answer, "address resolution")
+                self.inject(answer, "address resolution")
 
     def _read_queue(self) -> list[bytes]:
         """Move the packets in the kernel's queue, and return the answers to those that ask for a MAC address."""
         answers = list[bytes]()
-        for data in self._device.read_all():
-            if self.packet_information:
-                data = data[4:]
+        for time_ns, data in self._port.read():
             if self._fence is not None and self._fence.owns(data):
-                self._add("out", data, "fence").consumed = True
+                self._add("out", time_ns, data, "fence").consumed = True
                 self._fence_packets.append(data)
                 continue
-            entry = self._add("out", data)
+            entry = self._add("out", time_ns, data)
             if self._emitted:
                 self._note_emitted(entry)
             if not entry.consumed and (self._ethernet is not None or _is_multicast_with_options(data)):
@@ -119,7 +102,7 @@ class Inbox:
         return [] if answer is None else [answer]
 
     def _note_emitted(self, entry: TraceEntry) -> None:
-        """Mark the packet if the test emitted it (`Tun.emit`), and forget it and all packets emitted before it."""
+        """Mark the packet if the test emitted it (`Endpoint.emit`), and forget it and all packets emitted before it."""
         for number, (data, note) in enumerate(self._emitted):
             if data == entry.data:
                 entry.consume(note)
@@ -127,10 +110,9 @@ class Inbox:
                     self._emitted.popleft()
                 return
 
-    def _add(self, direction: Literal["in", "out"], data: bytes, *notes: str) -> TraceEntry:
-        entry = TraceEntry(direction, time.time_ns(), data, list(notes), direction == "in")
-        if self._ethernet is not None:
-            entry.link_type = LINKTYPE_ETHERNET
+    def _add(self, direction: Literal["in", "out"], time_ns: int, data: bytes, *notes: str) -> TraceEntry:
+        entry = TraceEntry(direction, time_ns, data, list(notes), direction == "in", link_type=self._port.link_type)
+        entry.clock = self._port.clock.name
         self.record.append(entry)
         self._recorded += 1
         if not self._recorded % _DRAIN_INTERVAL:
@@ -146,19 +128,24 @@ class Inbox:
                 yield self._unread.popleft()
             capture_drain.drain_all()
             # The deadline is checked after reading: a packet in time counts even if this process wakes late.
-            remaining = deadline.remaining()
-            if (remaining <= 0 or not self._device.wait(remaining)) and not (extend and deadline.extend()):
+            if not self._wait_until(deadline) and not (extend and deadline.extend()):
                 return
+
+    def _deadline(self, timeout: float) -> Deadline:
+        return Deadline(timeout, self._port.clock)
+
+    def _wait_until(self, deadline: Deadline) -> bool:
+        return deadline.remaining() > 0 and self._port.wait(deadline.instant)
 
     # ---- expectations ----------------------------------------------------------------------------------------------
 
     def expect(
         self, expected: CombinedExpectation, timeout: float, among: Callable[[Packet], bool] | None = None
     ) -> Packet:
-        """Wait for a packet that meets the expectation, and return it, as `Tun.expect` does."""
+        """Wait for a packet that meets the expectation, and return it, as `Endpoint.expect` does."""
         __tracebackhide__ = True
         self._expectations += 1
-        here, seen, deadline = caller_location(), list[Candidate](), Deadline(timeout)
+        here, seen, deadline = caller_location(), list[Candidate](), self._deadline(timeout)
         others = list[TraceEntry]()
         try:
             for entry in self._entries(deadline):
@@ -181,9 +168,13 @@ class Inbox:
         raise error
 
     def expect_all(self, wanted: Sequence[CombinedExpectation], ordered: bool, timeout: float) -> list[Packet]:
-        """Wait for one packet per expectation, and return the packets, as `Tun.expect_all` does."""
+        """Wait for one packet per expectation, and return the packets, as `Endpoint.expect_all` does."""
         __tracebackhide__ = True
-        here, deadline, assignment = caller_location(), Deadline(timeout), Assignment(len(wanted), ordered=ordered)
+        here, deadline, assignment = (
+            caller_location(),
+            self._deadline(timeout),
+            Assignment(len(wanted), ordered=ordered),
+        )
         first, seen = self._expectations + 1, list[tuple[TraceEntry, Packet]]()
         self._expectations += len(wanted)
 
@@ -229,9 +220,9 @@ class Inbox:
     def expect_none(
         self, wanted: str, is_unwanted: Callable[[TraceEntry], bool], timeout: float | None, fence: Callable[[], object]
     ) -> None:
-        """Assert that no unread packet is unwanted, as `Tun.expect_none` does. Call `fence` if `timeout` is None."""
+        """Assert that no unread packet is unwanted, as `Endpoint.expect_none` does. Without `timeout` call `fence`."""
         __tracebackhide__ = True
-        deadline = Deadline(timeout or 0.0)
+        deadline = self._deadline(timeout or 0.0)
         if self._wait(deadline, is_unwanted) is None and timeout is None:
             fence()
         found = [entry for entry in self._unread if is_unwanted(entry)]
@@ -239,9 +230,9 @@ class Inbox:
             raise unwanted_error(wanted, found, list(self._unread), deadline)
 
     def capture(self, count: int | None, timeout: float) -> list[Packet]:
-        """Return the unread packets and consume them, as `Tun.capture` does."""
+        """Return the unread packets and consume them, as `Endpoint.capture` does."""
         __tracebackhide__ = True
-        found, here, deadline = list[Packet](), caller_location(), Deadline(timeout)
+        found, here, deadline = list[Packet](), caller_location(), self._deadline(timeout)
         seen = list[TraceEntry]()
         if count != 0:
             for entry in self._entries(deadline, extend=count is not None):
@@ -260,9 +251,9 @@ class Inbox:
         return found
 
     def read(self, timeout: float) -> bytes:
-        """Return the bytes of the next packet, as `Tun.read` does."""
+        """Return the bytes of the next packet, as `Endpoint.read` does."""
         __tracebackhide__ = True
-        deadline = Deadline(timeout)
+        deadline = self._deadline(timeout)
         for entry in self._entries(deadline):
             if entry.routine:
                 continue
@@ -282,8 +273,7 @@ class Inbox:
                 if is_wanted(entry):
                     return entry
             checked = len(self._unread)
-            remaining = deadline.remaining()
-            if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
+            if not self._wait_until(deadline) and not deadline.extend():
                 return None
 
     def _watch_for_late_match(
@@ -303,7 +293,7 @@ class Inbox:
             is_wanted: Returns True for the packet that ends this second wait.
             matches: Returns True for a packet that meets an expectation which no packet has met.
         """
-        ended_ns, here = time.time_ns(), caller_location()
+        ended_ns, here = self._port.clock.time_ns(), caller_location()
         self.timeouts.append((ended_ns, f"{here} waited {deadline.elapsed * 1000:.3g} ms for {error.wanted}"))
         late = self._wait(deadline.grace(), is_wanted)
         if late is not None:
@@ -314,36 +304,37 @@ class Inbox:
                     entry.blame(f"matches, but arrived {after:.3g} ms after {here} timed out")
         error.late_packets = len([entry for entry in self._unread if not entry.routine])
         if error.late_by is None:
-            error.unmet = UnmetExpectation(matches, self._netns.identity, self._device.ifname, time.time_ns())
+            error.unmet = UnmetExpectation(matches, self._port.netns, self._port.name, self._port.clock.time_ns())
 
     # ---- the fence -------------------------------------------------------------------------------------------------
 
-    def fence(self, src: str, dst: str, timeout: float, settle: float = 0.0) -> list[Packet]:
-        """Wait for the kernel's answers to all injected packets, and return the unread packets, as `Tun.fence` does."""
+    def fence(self, fence: Fence, src: str, dst: str, timeout: float, settle: float = 0.0) -> list[Packet]:
+        """Wait for the answers to all injected packets, and return the unread packets, as `Endpoint.fence` does."""
         if settle:
-            self._wait(Deadline(settle), lambda _: False)
-        if self._fence is None:
-            if self._ethernet is None:
-                self._fence = Fence(self._netns, self._device, self.write)
-            else:
-                self._fence = EthernetFence(self._netns, self._device, self.write, self._ethernet.kernel_address)
-        fence = self._fence
+            self.settle(settle)
+        self._fence = fence
         data, payload = fence.next_request(src, dst)
         try:
-            self.write(data)
+            self.inject(data, "fence")
         except KernelError as error:
             if error.errno != errno.EIO:
                 raise
             raise fence.error("the link is down", errno.ENETDOWN, "call tun.device.up()") from None
-        self._add("in", data, "fence")
-        deadline, checked = Deadline(timeout), False
+        deadline, checked = self._deadline(timeout), False
         while not self._is_answered(fence, payload):
             if not checked:
                 fence.check_preconditions(dst)
                 checked = True
-            remaining = deadline.remaining()
-            if (remaining <= 0 or not self._device.wait(remaining)) and not deadline.extend():
+            if not self._wait_until(deadline) and not deadline.extend():
                 raise fence.no_reply_error(data, timeout)
+        return self.unread_packets()
+
+    def settle(self, seconds: float) -> None:
+        """Wait for `seconds`, whatever arrives."""
+        self._wait(self._deadline(seconds), lambda _: False)
+
+    def unread_packets(self) -> list[Packet]:
+        """Return the packets that have been read from the port, without consuming them."""
         return [entry.to_packet() for entry in self._unread if not entry.routine]
 
     def _is_answered(self, fence: Fence, payload: bytes) -> bool:

@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 from tunlab.kernel.device.tun import Mode, TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Header, Packet, PacketPart, build
+from tunlab.traffic.endpoint import to_bytes_of_packet
+from tunlab.traffic.ethernet_fence import EthernetFence
 from tunlab.traffic.ethernet_peer import EthernetPeer
-from tunlab.traffic.tun import Tun, to_bytes_of_packet
+from tunlab.traffic.tun import Tun
 
 
 class Tap(Tun):
@@ -81,6 +83,9 @@ class Tap(Tun):
             framed = self._ethernet.frame(Packet((layers[0],)), from_kernel=from_kernel)
             return build(*framed.headers, *layers[1:])
         return to_bytes_of_packet(layers)
+
+    def _make_fences(self) -> EthernetFence:
+        return EthernetFence(self.netns, self.device, self.port.write, self._ethernet.kernel_address)
 
     def _fence_ends(self) -> tuple[str, str]:
         return "", self.address

@@ -41,7 +41,7 @@ class TraceEntry(Struct):
 
     Attributes:
         direction: "in" if it was injected, "out" if the kernel sent it.
-        time_ns: Nanoseconds since the epoch, taken when the packet was written or read.
+        time_ns: Nanoseconds of `clock`, taken when the packet was written or read.
         data: The bytes of the packet.
         link_type: The link type of `data`, as for `parse`; None for an IP packet.
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".
@@ -49,6 +49,7 @@ class TraceEntry(Struct):
         decisive: True if a test failed because of this packet.
         routine: True for an MLD report, and for a question that a `Tap` answered. Only expectations that name them see
             them.
+        clock: Name of the clock: "realtime" (since the epoch) or "virtual".
         differences: Fields that differ from the expectation; set on the closest match of a failed expectation.
     """
 
@@ -61,18 +62,19 @@ class TraceEntry(Struct):
     differences: tuple[FieldDifference, ...] = ()
     link_type: int | None = None
     routine: bool = False
+    clock: str = "realtime"
 
     @property
     def packet(self) -> Packet | None:
         """The parsed packet with its time, or None if the bytes are not a packet. Each access parses again."""
         try:
-            return parse(self.data, self.link_type, time=self.time_ns, clock="realtime")
+            return parse(self.data, self.link_type, time=self.time_ns, clock=self.clock)
         except PacketError:
             return None
 
     def to_packet(self) -> Packet:
         """Return the packet, or a Packet without headers whose payload is the bytes that cannot be read."""
-        return self.packet or Packet((), self.data, time=self.time_ns, clock="realtime")
+        return self.packet or Packet((), self.data, time=self.time_ns, clock=self.clock)
 
     @property
     def comment(self) -> str:

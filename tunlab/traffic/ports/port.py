@@ -1,0 +1,46 @@
+"""The interface of a port: it sends bytes, and yields received bytes with their time."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from tunlab.traffic.deadlines import Clock
+
+
+class TimedBytes(NamedTuple):
+    """Received bytes: `time_ns` is in nanoseconds of `Port.clock.time_ns`."""
+
+    time_ns: int
+    data: bytes
+
+
+class Port(Protocol):
+    """A place where packets are sent and received, one packet per call.
+
+    Attributes:
+        name: Name in reports: the interface's name, or that of a device under test.
+        link_type: Link type of the packets, as for `parse`; None for IP packets.
+        clock: The clock of deadlines and packets.
+        netns: Identity of the network namespace that `name` belongs to; None for a port without one.
+    """
+
+    name: str
+    link_type: int | None
+    clock: Clock
+    netns: tuple[int, int] | None
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+
+    def write(self, data: bytes) -> None:
+        """Send a packet to the other side. Raises KernelError if that is impossible."""
+
+    def read(self) -> list[TimedBytes]:
+        """Return the packets that have arrived, in order, without waiting."""
+
+    def wait(self, deadline: int) -> bool:
+        """Wait for a packet until an instant of `clock.monotonic_ns`. Return False if none has arrived by then."""
+
+    def close(self) -> None:
+        """Release the port. May be called again."""

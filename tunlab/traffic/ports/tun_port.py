@@ -1,0 +1,55 @@
+"""A port on a TUN or TAP device whose other side is the kernel: the kernel receives what is written."""
+
+from __future__ import annotations
+
+import struct
+
+from tunlab.kernel.device.packet_socket import ETH_P_IP, ETH_P_IPV6
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.traffic.deadlines import MACHINE_CLOCK
+from tunlab.traffic.ports.port import TimedBytes
+
+LINKTYPE_ETHERNET = 1
+# Flags and EtherType: struct tun_pi of <linux/if_tun.h>.
+_PACKET_INFORMATION = {4: struct.pack("!HH", 0, ETH_P_IP), 6: struct.pack("!HH", 0, ETH_P_IPV6)}
+
+
+class TunPort:
+    """A port that reads and writes a TUN or TAP device.
+
+    Attributes:
+        packet_information: True if the device puts flags and protocol before each packet.
+    """
+
+    clock = MACHINE_CLOCK
+    netns: tuple[int, int] | None
+
+    def __init__(self, device: TunDevice, *, link_type: int | None = None, packet_information: bool = False) -> None:
+        self.name, self.link_type, self.netns = device.ifname, link_type, device.netns.identity
+        self.packet_information = packet_information
+        self._device = device
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._device.closed
+
+    def write(self, data: bytes) -> None:
+        """Write a packet to the device, with packet information before it if the device uses that."""
+        if self.packet_information:
+            data = _PACKET_INFORMATION[6 if data and data[0] >> 4 == 6 else 4] + data
+        self._device.write(data)
+
+    def read(self) -> list[TimedBytes]:
+        """Return the packets in the kernel's queue."""
+        skipped = 4 if self.packet_information else 0
+        return [TimedBytes(self.clock.time_ns(), data[skipped:]) for data in self._device.read_all()]
+
+    def wait(self, deadline: int) -> bool:
+        """Wait for a packet until a monotonic instant."""
+        remaining = deadline - self.clock.monotonic_ns()
+        return self._device.wait(max(0, remaining) / 1e9)
+
+    def close(self) -> None:
+        """Close the device's descriptor."""
+        self._device.close()
