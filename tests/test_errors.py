@@ -9,6 +9,7 @@ import pytest
 from tunlab import errors
 from tunlab.errors import (
     CountError,
+    DeviceError,
     EngineError,
     ExpectationError,
     KernelError,
@@ -35,6 +36,7 @@ TREE = {
     LabError: (73, RuntimeError),
     ExpectationError: (1, AssertionError),
     CountError: (1, ExpectationError),
+    DeviceError: (76, RuntimeError),
     EngineError: (69, RuntimeError),
 }
 
@@ -124,6 +126,11 @@ ERRORS = [
             "kernel counters changed by other amounts than expected:\n  Ip.InHdrErrors: wanted 1, got 0  <<<"
             "\nother counters that changed: Ip.InReceives 2"
         ),
+    ),
+    (DeviceError("./stack tun0", "exited with status 1"), "./stack tun0 exited with status 1"),
+    (
+        DeviceError("./stack tun0", "exited with status 1", remedy="run it by hand", output="one\ntwo"),
+        "./stack tun0 exited with status 1. Run it by hand.\nthe end of its output:\n  one\n  two",
     ),
     (EngineError("no answer"), "no answer"),
     (

@@ -16,7 +16,11 @@ import tunlab.pytest_plugin
 
 PACKAGE = Path(tunlab.__file__).parent
 PUBLIC = {id(getattr(module, name)) for module in (tunlab, tunlab.packet) for name in module.__all__}
-FIXTURE_MODULES = ("tunlab.pytest_plugin.fixtures", "tunlab.pytest_plugin.lab_fixtures")
+FIXTURE_MODULES = (
+    "tunlab.pytest_plugin.fixtures",
+    "tunlab.pytest_plugin.lab_fixtures",
+    "tunlab.pytest_plugin.dut_fixtures",
+)
 
 
 @cache

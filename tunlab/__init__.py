@@ -15,8 +15,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from tunlab.dut import Dut, DutSettings, Services, Target, open_dut
     from tunlab.errors import (
         CountError,
+        DeviceError,
         EngineError,
         ExpectationError,
         KernelError,
@@ -50,6 +52,10 @@ if TYPE_CHECKING:
     from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
     from tunlab.traffic import EchoReply, PacketPort, Ping, Tap, TCPPeer, TraceEntry, Tun, UDPPeer
     from tunlab.traffic.counter_expectation import CounterExpectation
+    from tunlab.traffic.deadlines import Clock, VirtualClock
+    from tunlab.traffic.endpoint import Endpoint
+    from tunlab.traffic.ports.object_port import Stack
+    from tunlab.traffic.ports.port import Port, TimedBytes
     from tunlab.traffic.trace import FieldDifference
 
 __version__ = "0.1.0"
@@ -57,13 +63,18 @@ __version__ = "0.1.0"
 __all__ = [
     "Address",
     "Capture",
+    "Clock",
     "CommandPlan",
     "Containers",
     "ContainersRecord",
     "CountError",
     "CounterExpectation",
+    "DeviceError",
+    "Dut",
+    "DutSettings",
     "EchoReply",
     "EndSpec",
+    "Endpoint",
     "EngineError",
     "EngineRecord",
     "ExpectationError",
@@ -95,6 +106,7 @@ __all__ = [
     "PcapngWriter",
     "PersistentLab",
     "Ping",
+    "Port",
     "PrivilegeError",
     "Problem",
     "Program",
@@ -106,9 +118,13 @@ __all__ = [
     "RoutePlan",
     "Rtnl",
     "Rule",
+    "Services",
+    "Stack",
     "Status",
     "TCPPeer",
     "Tap",
+    "Target",
+    "TimedBytes",
     "TopologyError",
     "TraceEntry",
     "TruncatedError",
@@ -118,13 +134,23 @@ __all__ = [
     "TunlabError",
     "UDPPeer",
     "UnmetExpectation",
+    "VirtualClock",
+    "open_dut",
     "read_counters",
     "read_pcapng",
 ]
 
 _NAMES_OF = {
+    "tunlab.dut": (
+        "Dut",
+        "DutSettings",
+        "Services",
+        "Target",
+        "open_dut",
+    ),
     "tunlab.errors": (
         "CountError",
+        "DeviceError",
         "EngineError",
         "ExpectationError",
         "KernelError",
@@ -207,6 +233,16 @@ _NAMES_OF = {
         "UDPPeer",
     ),
     "tunlab.traffic.counter_expectation": ("CounterExpectation",),
+    "tunlab.traffic.deadlines": (
+        "Clock",
+        "VirtualClock",
+    ),
+    "tunlab.traffic.endpoint": ("Endpoint",),
+    "tunlab.traffic.ports.object_port": ("Stack",),
+    "tunlab.traffic.ports.port": (
+        "Port",
+        "TimedBytes",
+    ),
     "tunlab.traffic.trace": ("FieldDifference",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_OF.items() for name in names}

@@ -21,7 +21,7 @@ LOADED = [
     CLICK,
     CLICK.with_name("core.py"),
     ROOT / "tunlab/cli/group.py",
-    ROOT / "tunlab/errors.py",
+    ROOT / "tunlab/errors/__init__.py",
     ROOT / "tunlab/cli/ls.py",
     ROOT / "tunlab/lab/lab.py",
 ]

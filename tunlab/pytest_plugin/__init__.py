@@ -22,6 +22,8 @@ pytest_plugins = tuple(
         "engine_options",
         "fixtures",
         "lab_fixtures",
+        "dut_settings",
+        "dut_fixtures",
         "strict",
         "comparison",
         "recording_files",

@@ -91,7 +91,7 @@ def make_tun(request: pytest.FixtureRequest, make_netns: Callable[..., Netns]) -
                 settings["ifname"] = "tap0"
             try:
                 tun = (Tap if mode == "tap" else Tun).create(address, **settings, netns=netns)
-                recorder_for(request.node).add_tun(tun)
+                recorder_for(request.node).add_endpoint(tun)
                 closing = request.node.stash.get(_closing_namespaces, set())
                 # A namespace that is closed at the end of the test takes its devices with it.
                 resources.callback(tun.close, keep_device=netns.identity in closing)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tunlab.lab.lab import Lab
     from tunlab.report.evidence import Evidence, RecordedNetns
     from tunlab.topology.plan import LabPlan
-    from tunlab.traffic import Tun
+    from tunlab.traffic.endpoint import Endpoint
 
 recorder_key = pytest.StashKey["TestRecorder"]()
 
@@ -55,7 +55,8 @@ class TestRecorder:
         self._recorded = recorded
         # Each tuple is (name, namespace, capture, is_endpoint), as in RecordedNetns.
         self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []
-        self._tuns: dict[tuple[int, int], list[Tun]] = {}  # The key is the identity of the namespace.
+        self._tuns: dict[tuple[int, int], list[Endpoint]] = {}  # The key is the identity of the namespace.
+        self._devices: list[Endpoint] = []  # Devices under test whose namespaces are not recorded.
         self._drop_reasons: list[str] = []
         _Session.recorders.add(self)
         if (drops := _drop_watch()) is not None:
@@ -78,9 +79,13 @@ class TestRecorder:
         self._namespaces.append(("kernel", netns, record, True))
         return netns
 
-    def add_tun(self, tun: Tun) -> None:
-        """Add a Tun of the test, so that reports show how the test used each packet."""
-        self._tuns.setdefault(tun.netns.identity, []).append(tun)
+    def add_endpoint(self, endpoint: Endpoint) -> None:
+        """Add a Tun or a device under test, so that reports show how the test used each packet."""
+        netns = endpoint.port.netns
+        if netns is not None and any(recorded.identity == netns for _, recorded, _, _ in self._namespaces):
+            self._tuns.setdefault(netns, []).append(endpoint)
+        else:
+            self._devices.append(endpoint)
 
     def add_lab(self, plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
         """Start to capture the packets in a lab's namespaces, before they have any devices."""
@@ -96,7 +101,7 @@ class TestRecorder:
 
     def has_recorded_payload(self, payload: bytes) -> bool:
         """Return True if a packet with exactly this payload crossed one of the test's TUN devices."""
-        tuns = [tun for same_netns in self._tuns.values() for tun in same_netns]
+        tuns = [*self._devices, *(tun for same_netns in self._tuns.values() for tun in same_netns)]
         tuns += [tun for lab in self.labs for node in lab for tun in node.attached]
         entries = chain.from_iterable(tun.record for tun in tuns)
         return any(entry.packet is not None and entry.packet.payload == payload for entry in entries)
@@ -118,10 +123,15 @@ class TestRecorder:
         self.collect_lab_tuns()
         count: dict[str, int] = {}
         namespaces = []
-        for name, netns, record, is_endpoint in self._namespaces:
-            count[name] = count.get(name, 0) + 1
-            unique = name if count[name] == 1 else f"{name}{count[name]}"
-            namespaces.append(RecordedNetns(unique, netns, record, self._tuns.get(netns.identity, []), is_endpoint))
+        found = [
+            RecordedNetns(name, netns, record, self._tuns.get(netns.identity, []), is_endpoint)
+            for name, netns, record, is_endpoint in self._namespaces
+        ]
+        for each in [*found, *(RecordedNetns(device.node, None, None, [device]) for device in self._devices)]:
+            count[each.name] = count.get(each.name, 0) + 1
+            if count[each.name] > 1:
+                each.name += str(count[each.name])
+            namespaces.append(each)
         return namespaces
 
     def gather(self) -> Evidence:
@@ -147,6 +157,7 @@ class TestRecorder:
                 record.close()
         self._namespaces.clear()
         self._tuns.clear()
+        self._devices.clear()
 
 
 def recorder_for(item: pytest.Item) -> TestRecorder:

@@ -78,7 +78,9 @@ def pause(item: pytest.Item, report: pytest.TestReport, namespaces: Sequence[Rec
 
 def _enter_commands(recorded: RecordedNetns, resources: ExitStack) -> list[str]:
     """Return the shell commands by which a user enters the namespace in another terminal."""
-    netns: Netns = recorded.netns
+    netns: Netns | None = recorded.netns
+    if netns is None:
+        return []
     if netns.closed:  # The fixtures' teardown has closed the namespace, but the packet capture keeps it alive.
         if recorded.record is None:
             return []
@@ -87,7 +89,7 @@ def _enter_commands(recorded: RecordedNetns, resources: ExitStack) -> list[str]:
     enter = f"nsenter --net=/proc/{pid}/fd/{netns.fd}"
     if Path("/proc/self/uid_map").read_text(encoding="ascii").split() != _INITIAL_UID_MAP.split():
         enter = f"nsenter --user=/proc/{pid}/ns/user --preserve-credentials --net=/proc/{pid}/fd/{netns.fd}"
-    ifname = recorded.tuns[0].ifname if recorded.tuns else "any"
+    ifname = recorded.tuns[0].name if recorded.tuns else "any"
     lines = [f"{recorded.name}:", f"  {enter} bash", f"  {enter} tcpdump -ni {shlex.quote(ifname)}"]
     if recorded.tuns:
         with suppress(OSError):  # The Tun may have no address.

@@ -32,7 +32,7 @@ def settings_of(request: pytest.FixtureRequest) -> dict[str, Any]:
                 close = get_close_matches(name, settings, n=1)
                 hint = f"Did you mean {close[0]}?" if close else f"Its settings are {', '.join(settings)}."
                 usage_error(f"@pytest.mark.tun has no setting {name!r}. {hint}")
-            _check("@pytest.mark.tun", name, value)
+            check_setting("@pytest.mark.tun", name, value)
             settings[name] = {**settings[name], **value} if name == "sysctls" else value
     return settings
 
@@ -53,7 +53,7 @@ _TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
 }
 
 
-def _check(source: str, name: str, value: object) -> None:
+def check_setting(source: str, name: str, value: object) -> None:
     expected, form = _TYPES[name]
     if not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool):
         usage_error(f"{source}: {name}={value!r} is invalid. Give {form}.")
@@ -67,7 +67,7 @@ def _number(config: pytest.Config, name: str, convert: Callable[[str], Any]) -> 
         value = convert(text)
     except ValueError:
         usage_error(f"{name} is {text!r} in the pytest configuration. Give a number.")
-    _check("the pytest configuration", name.removeprefix("tunlab_"), value)
+    check_setting("the pytest configuration", name.removeprefix("tunlab_"), value)
     return value
 
 

@@ -10,13 +10,13 @@ import pytest
 from tunlab.pytest_plugin.fixture_errors import fail_without_traceback
 
 if TYPE_CHECKING:
-    from tunlab.traffic import Tun
+    from tunlab.traffic.endpoint import Endpoint
 
-_strict_tuns = pytest.StashKey[list["Tun"]]()
+_strict_tuns = pytest.StashKey[list["Endpoint"]]()
 
 
-def enable_strict(item: pytest.Item, tun: Tun) -> None:
-    """Make the test strict: it fails at its end if it did not expect, capture or read every packet of this Tun."""
+def enable_strict(item: pytest.Item, tun: Endpoint) -> None:
+    """Make the test strict: it fails if it did not expect, capture or read every packet from this endpoint."""
     item.stash.setdefault(_strict_tuns, []).append(tun)
 
 
@@ -29,6 +29,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
         if unmatched := tun.unmatched():
             from tunlab.traffic.failure_text import strict_error
 
-            error = strict_error(unmatched, tun.ifname)
+            error = strict_error(unmatched, tun.name)
             fail_without_traceback(f"{type(error).__name__}: {error}")
     return result

@@ -12,6 +12,7 @@ import pytest
 
 # All fixtures of tunlab that need privileges depend on one of these. A user's own fixture named `lab` does not.
 FIXTURES = frozenset({"make_netns", "make_lab"})
+DUT_FIXTURES = frozenset({"dut", "make_dut"})
 no_user_namespace = pytest.StashKey[str]()
 """The reason why a run without root could not enter a user namespace."""
 
@@ -37,7 +38,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     if config.getoption("numprocesses", None) or config.getoption("tx", None):
         return  # This process is pytest-xdist's controller, which does not run tests.
-    if not any(FIXTURES.intersection(getattr(item, "fixturenames", ())) for item in session.items):
+    if not any(_needs_privileges(item) for item in session.items):
         return
     from tunlab.errors import KernelError
     from tunlab.kernel.namespace.userns import enter_user_namespace
@@ -55,6 +56,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         enter_user_namespace()
     except KernelError as error:
         config.stash[no_user_namespace] = str(error)
+
+
+def _needs_privileges(item: pytest.Item) -> bool:
+    """Return True if a fixture of the test needs a network namespace. Some devices under test do."""
+    names = getattr(item, "fixturenames", ())
+    if FIXTURES.intersection(names) or not DUT_FIXTURES.intersection(names):
+        return bool(FIXTURES.intersection(names))
+    targets = [*item.config.getoption("tunlab_dut"), item.config.getini("tunlab_dut")]
+    targets += [argument for marker in item.iter_markers("dut") for argument in marker.args]
+    targets += getattr(getattr(item, "callspec", None), "params", {}).values()
+    return any(isinstance(each, str) and (each == "kernel" or "{ifname}" in each) for each in targets)
 
 
 def die_with_controller(config: pytest.Config) -> None:

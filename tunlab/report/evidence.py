@@ -20,27 +20,28 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
 from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
 from tunlab.report.annotation import Annotation, from_entry
-from tunlab.traffic import TraceEntry, Tun
+from tunlab.traffic import TraceEntry
 from tunlab.traffic.checksum_offload import complete_packet_checksum
+from tunlab.traffic.endpoint import Endpoint
 
 _DELETED = "deleted"
 
 
 class RecordedNetns(Struct, eq=False):
-    """A network namespace whose packets are recorded.
+    """A network namespace or a device under test whose packets are recorded.
 
     Attributes:
-        name: Name of the lab's node; "kernel" without a lab.
-        netns: The namespace.
+        name: Name of the lab's node; "kernel" without a lab, "dut" for a device under test.
+        netns: The namespace; None for a device under test, of which only its port is recorded.
         record: The capture of all its devices; None if recording is off or not permitted.
-        tuns: The TUN devices that the test reads and writes.
+        tuns: The TUN devices and ports that the test reads and writes.
         is_endpoint: True for a host or router, False for a bridge.
     """
 
     name: str
-    netns: Netns
+    netns: Netns | None
     record: NetnsCapture | None = None
-    tuns: list[Tun] = field(default_factory=list)
+    tuns: list[Endpoint] = field(default_factory=list)
     is_endpoint: bool = True
 
 
@@ -119,8 +120,8 @@ def gather_evidence(namespaces: Sequence[RecordedNetns]) -> Evidence:
         captured = namespace.record.packets() if namespace.record is not None else []
         found = [_from_capture(namespace, each, several_nodes) for each in captured]
         for tun in namespace.tuns:
-            tuns.append(_device_name(namespace, tun.ifname, several_nodes))
-            if tun.MODE == "tap":
+            tuns.append(_device_name(namespace, tun.name, several_nodes))
+            if tun.port.link_type == LINKTYPE_ETHERNET:
                 taps.append(tuns[-1])
             found = _add_notes(found, namespace, tun, several_nodes)
             notes += [Note(time, text) for time, text in tun.timeouts]
@@ -203,17 +204,19 @@ def _parse_or_none(frame: bytes, linktype: int) -> Packet | None:
         return None
 
 
-def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, several_nodes: bool) -> list[Observation]:
+def _add_notes(
+    found: list[Observation], namespace: RecordedNetns, tun: Endpoint, several_nodes: bool
+) -> list[Observation]:
     """Return the packets with the annotations of a Tun, and with the packets that only the Tun has seen."""
     if not tun.closed:
         with suppress(TunlabError):  # The device may be gone.
             tun.unread()
     unmatched: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
-    annotated, device = list(found), _device_name(namespace, tun.ifname, several_nodes)
-    is_tap = tun.MODE == "tap"
+    annotated, device = list(found), _device_name(namespace, tun.name, several_nodes)
+    is_tap = tun.port.link_type == LINKTYPE_ETHERNET
     for index, each in enumerate(found):
         # The capture has no name for a device that was deleted before the capture was read.
-        if each.ifname == tun.ifname or (tun.closed and not each.ifname and each.on_link == is_tap):
+        if each.ifname == tun.name or (tun.closed and not each.ifname and each.on_link == is_tap):
             unmatched[each.direction, each.frame].append(index)
             if is_tap and each.ifname:
                 annotated[index] = replace(each, on_link=False)
@@ -222,7 +225,7 @@ def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, sev
         if indexes := unmatched[entry.direction, entry.data]:
             index = indexes.popleft()
             annotated[index] = replace(
-                annotated[index], annotation=annotation, device=device, ifname=tun.ifname, on_link=False
+                annotated[index], annotation=annotation, device=device, ifname=tun.name, on_link=False
             )
         else:
             annotated.append(_from_trace(namespace, tun, entry, annotation, several_nodes))
@@ -230,12 +233,12 @@ def _add_notes(found: list[Observation], namespace: RecordedNetns, tun: Tun, sev
 
 
 def _from_trace(
-    namespace: RecordedNetns, tun: Tun, entry: TraceEntry, annotation: Annotation, several_nodes: bool
+    namespace: RecordedNetns, tun: Endpoint, entry: TraceEntry, annotation: Annotation, several_nodes: bool
 ) -> Observation:
     return Observation(
         node=namespace.name,
-        device=_device_name(namespace, tun.ifname, several_nodes),
-        ifname=tun.ifname,
+        device=_device_name(namespace, tun.name, several_nodes),
+        ifname=tun.name,
         on_link=False,
         linktype=LINKTYPE_RAW if entry.link_type is None else entry.link_type,
         time=entry.time_ns,

@@ -45,6 +45,7 @@ def kernel_report(namespaces: Sequence[RecordedNetns], evidence: Evidence, reaso
         reasons: The kernel's reason for each dropped packet (tunlab.kernel.network.drop_monitor).
     """
     lines = list[str]()
+    namespaces = [each for each in namespaces if each.netns is not None]
     for namespace in namespaces:
         own_lines = list(_namespace_lines(namespace, evidence))
         if own_lines and len(namespaces) > 1:
@@ -74,7 +75,7 @@ def _namespace_lines(namespace: RecordedNetns, evidence: Evidence) -> Iterator[s
     opened = None
     netns = namespace.netns
     try:
-        if netns.closed:
+        if netns is None or netns.closed:
             if namespace.record is None:
                 return
             netns = opened = namespace.record.open_netns()

@@ -16,9 +16,10 @@ def matches_on_other_devices(
 ) -> Iterator[str]:
     """Yield a sentence for each device with a packet that matches the expectation that timed out with `error`."""
     unmet = error.unmet if isinstance(error, ExpectationError) else None
-    if unmet is None:
+    if unmet is None or unmet.netns is None:
         return
-    node = next((each.name for each in namespaces if each.netns.identity == unmet.netns), None)
+    recorded = [(each.name, each.netns) for each in namespaces if each.netns is not None]
+    node = next((name for name, netns in recorded if netns.identity == unmet.netns), None)
     reported = set[str]()
     for number, each in enumerate(evidence.observations, 1):
         if each.node != node or each.direction != "out" or each.ifname in reported or each.annotation.consumed:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import ClassVar
 
 from tunlab.errors import KernelError, PacketError
 from tunlab.kernel.closeable import Closeable
 from tunlab.packet import Header, Packet, PacketPart, build
 from tunlab.packet.values import to_bytes
+from tunlab.traffic.addresses import Addressed
 from tunlab.traffic.deadlines import check_timeout
 from tunlab.traffic.ethernet_peer import EthernetPeer
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
@@ -23,7 +25,7 @@ from tunlab.traffic.ports.port import Port
 from tunlab.traffic.trace import TraceEntry
 
 
-class Endpoint(PeerFactory, Closeable):
+class Endpoint(Addressed, PeerFactory, Closeable):
     """The test's end of a port.
 
     Attributes:
@@ -33,10 +35,15 @@ class Endpoint(PeerFactory, Closeable):
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
     """
 
-    def __init__(self, port: Port, timeout: float, ethernet: EthernetPeer | None = None) -> None:
-        """Use a port. `ethernet` is the test's end of a port with Ethernet frames."""
+    node: ClassVar[str] = "kernel"
+    """Name of the other side in reports."""
+
+    _ethernet: EthernetPeer | None = None
+
+    def __init__(self, port: Port, timeout: float) -> None:
+        """Use a port. A subclass sets `_ethernet` before, the test's end of a port with Ethernet frames."""
         self.port, self.timeout = port, timeout
-        self._inbox = Inbox(port, ethernet)
+        self._inbox = Inbox(port, self._ethernet)
         self.record, self.timeouts = self._inbox.record, self._inbox.timeouts
 
     def inject(self, *layers: PacketPart | Packet) -> bytes:
@@ -177,6 +184,11 @@ class Endpoint(PeerFactory, Closeable):
     def _to_bytes(self, layers: tuple[PacketPart | Packet, ...], *, from_kernel: bool = False) -> bytes:  # noqa: ARG002
         __tracebackhide__ = True
         return to_bytes_of_packet(layers)
+
+    @property
+    def name(self) -> str:
+        """Name of the port in reports."""
+        return self.port.name
 
     @property
     def closed(self) -> bool:

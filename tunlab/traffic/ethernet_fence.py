@@ -17,12 +17,12 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import ARP, Ethernet, IPv6, NeighborSolicitation, build
 from tunlab.packet.nd_options import SourceLinkLayerAddress
-from tunlab.traffic.fence import Fence
+from tunlab.traffic.fence import KernelFence
 
 _ARP_IGNORE = "net.ipv4.conf.all.arp_ignore"
 
 
-class EthernetFence(Fence):
+class EthernetFence(KernelFence):
     """A source of fences for one TAP device.
 
     Attributes:

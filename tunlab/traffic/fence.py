@@ -27,15 +27,16 @@ _ECHO_COUNTERS = {4: ("Icmp.InEchos", "Icmp.OutEchoReps"), 6: ("Icmp6.InEchos", 
 
 
 class Fence:
-    """A source of fences (echo requests) for one TUN device, with the errors for a missing reply.
+    """A source of fences (echo requests) for one port, with the errors for a missing reply.
 
     Attributes:
         mark: First bytes of the payload of each request and reply. They are random, so no packet of a test has them.
     """
 
-    def __init__(self, netns: Netns, device: TunDevice, write: Callable[[bytes], None]) -> None:
+    def __init__(self, name: str, write: Callable[[bytes], None]) -> None:
+        """Make fences for the port `name`; `write` sends bytes there."""
         self.mark = b"tunlab fence " + os.urandom(12)
-        self._netns, self._device, self._write = netns, device, write
+        self._name, self._write = name, write
         self._number = 0
 
     def next_request(self, src: str, dst: str) -> tuple[bytes, bytes]:
@@ -54,8 +55,37 @@ class Fence:
     def error(self, reason: str, number: int = errno.EHOSTUNREACH, remedy: str = "") -> KernelError:
         """Return the error for a fence that gets no reply for `reason`. `number` is the errno."""
         remedy = f"{remedy}, or {_REMEDY}" if remedy else _REMEDY
-        operation = f"fence {self._device.ifname}"
-        return KernelError(number, operation, reason=reason, remedy=remedy, ifname=self._device.ifname)
+        return KernelError(number, f"fence {self._name}", reason=reason, remedy=remedy, ifname=self._name)
+
+    def check_preconditions(self, address: str) -> None:
+        """Raise KernelError if a reply from `address` is impossible. Called when there is no reply at once."""
+
+    def no_reply_error(self, data: bytes, waited: float) -> KernelError:  # noqa: ARG002
+        """Return the error for the request `data` without a reply."""
+        return self.error(f"{self._name} did not answer an echo request in {waited:.1f} s", errno.ETIMEDOUT)
+
+    def is_reply(self, data: bytes, payload: bytes) -> bool:
+        """Return True if the packet is the echo reply with this payload."""
+        packet = parse(data)
+        icmp = _icmp(packet)
+        reply = ICMPv6Type.ECHO_REPLY if isinstance(icmp, ICMPv6) else ICMPType.ECHO_REPLY
+        return icmp is not None and icmp.type == reply and packet.payload == payload
+
+    def icmp_error(self, data: bytes) -> KernelError | None:
+        """Return a KernelError if the packet is an ICMP error about an echo request, else None."""
+        packet = parse(data)
+        icmp = _icmp(packet)
+        if icmp is None or not icmp.is_error or (isinstance(icmp, ICMP) and icmp.type == ICMPType.REDIRECT):
+            return None
+        return self.error(f"the echo request is rejected: {summary(packet)}")
+
+
+class KernelFence(Fence):
+    """A source of fences for a TUN device whose other side is the kernel. It finds out why a reply is missing."""
+
+    def __init__(self, netns: Netns, device: TunDevice, write: Callable[[bytes], None]) -> None:
+        super().__init__(device.ifname, write)
+        self._netns, self._device = netns, device
 
     def check_preconditions(self, address: str) -> None:
         """Raise KernelError if the link, the addresses or the sysctls rule out a reply."""
@@ -88,21 +118,6 @@ class Fence:
         else:
             cause, remedy = "the kernel replies, but not on this device", "check firewall rules, routes and queues"
         return self.error(f"no reply in {waited:.1f} s: {cause}", errno.ETIMEDOUT, remedy)
-
-    def is_reply(self, data: bytes, payload: bytes) -> bool:
-        """Return True if the packet is the echo reply with this payload."""
-        packet = parse(data)
-        icmp = _icmp(packet)
-        reply = ICMPv6Type.ECHO_REPLY if isinstance(icmp, ICMPv6) else ICMPType.ECHO_REPLY
-        return icmp is not None and icmp.type == reply and packet.payload == payload
-
-    def icmp_error(self, data: bytes) -> KernelError | None:
-        """Return a KernelError if the packet is an ICMP error about an echo request, else None."""
-        packet = parse(data)
-        icmp = _icmp(packet)
-        if icmp is None or not icmp.is_error or (isinstance(icmp, ICMP) and icmp.type == ICMPType.REDIRECT):
-            return None
-        return self.error(f"the echo request is rejected: {summary(packet)}")
 
 
 def _version(address: str) -> int:

@@ -16,7 +16,8 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import read_counters
 from tunlab.kernel.network.request_attributes import address_family
-from tunlab.kernel.validation import InterfaceAddress, IPNetwork, parse_interface
+from tunlab.kernel.validation import InterfaceAddress
+from tunlab.traffic.addresses import Addressed
 from tunlab.traffic.counter_expectation import CounterExpectation
 from tunlab.traffic.ping import ECHO_PAYLOAD, Ping
 from tunlab.traffic.sockets import SocketFactory
@@ -24,7 +25,7 @@ from tunlab.traffic.sockets import SocketFactory
 Socket: TypeAlias = socket.socket
 
 
-class KernelEnd(Closeable):
+class KernelEnd(Addressed, Closeable):
     """A device with addresses in a namespace, and sockets and programs there.
 
     Attributes:
@@ -35,7 +36,7 @@ class KernelEnd(Closeable):
 
     def __init__(self, netns: Netns, device: TunDevice, addresses: Sequence[InterfaceAddress], timeout: float) -> None:
         self.netns, self.device, self.timeout = netns, device, timeout
-        self._interfaces = tuple(addresses)
+        self._interfaces, self._name = tuple(addresses), device.ifname
         self._resources = ExitStack()
         self._resources.callback(device.close)
 
@@ -43,52 +44,6 @@ class KernelEnd(Closeable):
     def ifname(self) -> str:
         """Name of the device in its namespace: "tun0"."""
         return self.device.ifname
-
-    @property
-    def address(self) -> str:
-        """IPv4 address of the device, "10.1.2.1", or its IPv6 address if it has no IPv4 address.
-
-        Raises KernelError if it has none.
-        """
-        return str(self._interface().ip)
-
-    @property
-    def network(self) -> IPNetwork:
-        """Network of `address`: IPv4Network("10.1.2.0/24")."""
-        return self._interface().network
-
-    @property
-    def peer(self) -> str:
-        """First address of the network that is not the device's own: a source address for injected packets.
-
-        Raises KernelError if the network has only one address.
-        """
-        return _peer(self._interface())
-
-    @property
-    def address6(self) -> str:
-        """IPv6 address of the device: "fd00::1". Raises KernelError if it has none."""
-        return str(self._interface(6).ip)
-
-    @property
-    def network6(self) -> IPNetwork:
-        """Network of `address6`: IPv6Network("fd00::/64")."""
-        return self._interface(6).network
-
-    @property
-    def peer6(self) -> str:
-        """First address of `network6` that is not the device's own. Raises KernelError if there is none."""
-        return _peer(self._interface(6))
-
-    def _interface(self, version: int = 0) -> InterfaceAddress:
-        """Return the address of an IP version; 0 prefers IPv4."""
-        for each in sorted(self._interfaces, key=lambda each: each.version):
-            if version in (0, each.version):
-                return each
-        name = f"IPv{version} address" if version else "address"
-        reason = f"the Tun was made without {'one' if version else 'an address'}"
-        remedy = f"give one, as address={'fd00::1/64' if version else '10.1.2.1/24'!r}"
-        raise KernelError(errno.EADDRNOTAVAIL, f"get the {name} of {self.ifname}", reason=reason, remedy=remedy)
 
     @property
     def _sockets(self) -> SocketFactory:
@@ -177,18 +132,3 @@ class KernelEnd(Closeable):
         if self.closed:
             remedy = "use it inside its with block, or in the test whose fixture made it"
             raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)
-
-
-def parse_addresses(address: str | Sequence[str], ifname: str) -> list[InterfaceAddress]:
-    """Return the addresses of a device, given as text or as several texts; "" is none. Raises KernelError (EINVAL)."""
-    given: Sequence[Any] = address if isinstance(address, (list, tuple)) else [address] if address != "" else []
-    return [parse_interface(each, f"give {ifname} the address {each}") for each in given]
-
-
-def _peer(own: InterfaceAddress) -> str:
-    other = next((host for host in own.network.hosts() if host != own.ip), None)
-    if other is None:
-        reason = f"{own.network} has only one address"
-        remedy = f"give the Tun a larger network, as {'10.1.2.1/31' if own.version == 4 else 'fd00::1/127'}"
-        raise KernelError(errno.EADDRNOTAVAIL, "choose a peer", reason=reason, remedy=remedy)
-    return str(other)

@@ -16,10 +16,10 @@ from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import Mode, TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, PacketPart
+from tunlab.traffic.addresses import parse_addresses
 from tunlab.traffic.endpoint import Endpoint
-from tunlab.traffic.ethernet_peer import EthernetPeer
-from tunlab.traffic.fence import Fence
-from tunlab.traffic.kernel_end import KernelEnd, parse_addresses
+from tunlab.traffic.fence import Fence, KernelFence
+from tunlab.traffic.kernel_end import KernelEnd
 from tunlab.traffic.ping import DEFAULT_TIMEOUT
 from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET, TunPort
 
@@ -40,7 +40,6 @@ class Tun(KernelEnd, Endpoint):
     MODE: ClassVar[Mode] = "tun"
     IFNAME: ClassVar = "tun0"
     OPTIONS: ClassVar = frozenset[str]()
-    _ethernet: EthernetPeer | None = None
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Tun(KernelEnd, Endpoint):
         link_type = LINKTYPE_ETHERNET if self._ethernet is not None else None
         port = TunPort(device, link_type=link_type, packet_information=packet_information)
         KernelEnd.__init__(self, netns, device, parse_addresses(address, device.ifname), timeout)
-        Endpoint.__init__(self, port, timeout, self._ethernet)
+        Endpoint.__init__(self, port, timeout)
         self._fences: Fence | None = None
         self._owns_netns = self._deletes_device = False
         self._emitter: PacketSocket | None = None
@@ -155,7 +154,7 @@ class Tun(KernelEnd, Endpoint):
         return self._inbox.fence(self._fences, src, dst, self._seconds(timeout), settle)
 
     def _make_fences(self) -> Fence:
-        return Fence(self.netns, self.device, self.port.write)
+        return KernelFence(self.netns, self.device, self.port.write)
 
     def _fence_ends(self) -> tuple[str, str]:
         return self.peer, self.address

@@ -36,7 +36,7 @@ _AUXDATA = struct.Struct("=IIIHHHH")
 _ETH_P_8021Q = 0x8100
 
 # From <asm-generic/socket.h>. The numbers differ on alpha, mips, parisc and sparc, which tunlab does not support.
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
+_SO_RCVBUFFORCE, SO_TIMESTAMPNS, _SO_MARK = 33, 35, 36
 _TIMESPEC = struct.Struct("@ll")
 
 # The maximum size of a read is larger than any packet with its headers, including BIG TCP segments of 192 KiB.
@@ -78,7 +78,9 @@ class PacketSocket(Closeable):
     ifname: str
     netns: Netns
 
-    def __init__(self, netns: Netns, ifname: str, *, link_header: bool = True, receive: bool = True) -> None:
+    def __init__(
+        self, netns: Netns, ifname: str, *, link_header: bool = True, receive: bool = True, mark: int = 0
+    ) -> None:
         """Open a packet socket on an interface.
 
         Args:
@@ -87,6 +89,7 @@ class PacketSocket(Closeable):
             link_header: Include link headers (SOCK_RAW), as the Ethernet header of a TAP or veth. With False
                 (SOCK_DGRAM) the kernel removes and adds them. A TUN has no link header in either case.
             receive: Receive packets; False for a socket that only sends.
+            mark: Mark of the packets that it sends, for firewall rules (SO_MARK).
 
         Raises:
             PrivilegeError: CAP_NET_RAW is missing.
@@ -103,6 +106,8 @@ class PacketSocket(Closeable):
             ):
                 opened.setblocking(False)
                 enable_timestamps(opened)
+                if mark:
+                    opened.setsockopt(socket.SOL_SOCKET, _SO_MARK, mark)
                 if receive:
                     enlarge_receive_buffer(opened)
                 opened.bind((ifname, ETH_P_ALL if receive else 0))
@@ -207,7 +212,7 @@ class PacketSocket(Closeable):
 
 def enable_timestamps(opened: socket.socket) -> None:
     """Enable time stamps and checksum status (PACKET_AUXDATA) on a packet socket."""
-    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    opened.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
 
 
@@ -225,16 +230,22 @@ def read_drops(opened: socket.socket) -> int:
     return int.from_bytes(answer[4:8], sys.byteorder)  # Reading PACKET_STATISTICS resets the counter.
 
 
+def receive_time(ancillary: Iterable[tuple[int, int, bytes]]) -> int:
+    """Return the time stamp of a packet (SO_TIMESTAMPNS), in nanoseconds since the epoch; 0 if it has none."""
+    for level, kind, value in ancillary:
+        if level == socket.SOL_SOCKET and kind == SO_TIMESTAMPNS:
+            seconds, nanoseconds = _TIMESPEC.unpack(value)
+            return int(seconds * 1_000_000_000 + nanoseconds)
+    return 0
+
+
 def parse_received(
     data: bytes, ancillary: Iterable[tuple[int, int, bytes]], address: tuple[Any, ...], *, link_header: bool
 ) -> ReceivedPacket:
     """Decode the results of recvmsg(2); `address` is the sockaddr_ll."""
-    time, status = 0, 0
+    status = 0
     for level, kind, value in ancillary:
-        if level == socket.SOL_SOCKET and kind == _SO_TIMESTAMPNS:
-            seconds, nanoseconds = _TIMESPEC.unpack(value)
-            time = seconds * 1_000_000_000 + nanoseconds
-        elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+        if level == _SOL_PACKET and kind == _PACKET_AUXDATA:
             status, *_, tag, tag_type = _AUXDATA.unpack(value)
             if status & _TP_STATUS_VLAN_VALID and link_header:
                 # The kernel removes a VLAN tag (IEEE 802.1Q section 9) from the frame. Insert it again.
@@ -243,7 +254,7 @@ def parse_received(
     _, protocol, packet_type, hardware_type, *_ = address
     return ReceivedPacket(
         data=data,
-        time=time,
+        time=receive_time(ancillary),
         outgoing=packet_type == _PACKET_OUTGOING,
         packet_type=packet_type,
         protocol=protocol,

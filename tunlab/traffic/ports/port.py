@@ -15,19 +15,23 @@ class TimedBytes(NamedTuple):
 
 
 class Port(Protocol):
-    """A place where packets are sent and received, one packet per call.
+    """A place where packets are sent and received, one packet per call."""
 
-    Attributes:
-        name: Name in reports: the interface's name, or that of a device under test.
-        link_type: Link type of the packets, as for `parse`; None for IP packets.
-        clock: The clock of deadlines and packets.
-        netns: Identity of the network namespace that `name` belongs to; None for a port without one.
-    """
+    @property
+    def name(self) -> str:
+        """Name in reports: the interface's name, or that of a device under test."""
 
-    name: str
-    link_type: int | None
-    clock: Clock
-    netns: tuple[int, int] | None
+    @property
+    def link_type(self) -> int | None:
+        """Link type of the packets, as for `parse`; None for IP packets."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of deadlines and packets."""
+
+    @property
+    def netns(self) -> tuple[int, int] | None:
+        """Identity of the network namespace that `name` belongs to; None for a port without one."""
 
     @property
     def closed(self) -> bool:

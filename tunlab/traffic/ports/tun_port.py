@@ -22,7 +22,6 @@ class TunPort:
     """
 
     clock = MACHINE_CLOCK
-    netns: tuple[int, int] | None
 
     def __init__(self, device: TunDevice, *, link_type: int | None = None, packet_information: bool = False) -> None:
         self.name, self.link_type, self.netns = device.ifname, link_type, device.netns.identity

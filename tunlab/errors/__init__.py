@@ -11,6 +11,7 @@
     ├─ LabError(RuntimeError)                      73  EX_CANTCREAT
     ├─ ExpectationError(AssertionError)             1
     │   └─ CountError                                  kernel counters changed by other amounts than expected
+    ├─ DeviceError(RuntimeError)                   76  EX_PROTOCOL
     └─ EngineError(RuntimeError)                   69  EX_UNAVAILABLE
 
 The exit codes come from <sysexits.h>; they differ from pytest's (0 to 6) and Docker's (125 to 127).
@@ -22,8 +23,12 @@ For contributors: pass data to a constructor, not a finished sentence. `str(erro
 from __future__ import annotations
 
 import errno as errno_names
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from tunlab.errors.details import Problem, UnmetExpectation, sentences
+
+__all__ = ["Problem", "UnmetExpectation", "sentences"]
 
 
 class TunlabError(Exception):
@@ -42,17 +47,6 @@ def _unpickle(kind: type[TunlabError], args: tuple[object, ...], state: dict[str
         OSError.__init__(error, *args)
     error.__dict__.update(state)
     return error
-
-
-def sentences(problem: str, remedy: str) -> str:
-    """Return "problem. Remedy.", or the problem alone if there is no remedy. A name or code keeps its first letter."""
-    if not remedy:
-        return problem
-    advice, *output = remedy.split("\n", 1)  # a program's output may follow
-    if advice.split(maxsplit=1)[0].rstrip(",:").isalpha():
-        advice = advice[0].upper() + advice[1:]
-    first, second = (text if text.endswith((".", "?", "!")) else f"{text}." for text in (problem, advice))
-    return "\n".join([f"{first} {second}", *output])
 
 
 class PacketError(TunlabError, ValueError):
@@ -141,21 +135,6 @@ class MalformedError(PacketError):
         return f"{name}{where} is {self.value!r}: {self.rule}"
 
 
-class Problem(NamedTuple):
-    """One mistake in a lab file: its file, table ("nodes.server") and key, and a hint such as "did you mean mtu?"."""
-
-    problem: str
-    file: str = ""
-    table: str = ""
-    key: str = ""
-    hint: str = ""
-
-    def __str__(self) -> str:
-        key = ".".join(filter(None, (self.table, self.key)))
-        text = f"`{key}` {self.problem}" if key else self.problem
-        return sentences(f"{self.file}: {text}" if self.file else text, self.hint)
-
-
 class TopologyError(TunlabError, ValueError):
     """An invalid lab file. The message has one line per mistake.
 
@@ -238,22 +217,6 @@ class LabError(TunlabError, RuntimeError):
 
     def __str__(self) -> str:
         return sentences(self.problem, self.remedy)
-
-
-class UnmetExpectation(NamedTuple):
-    """An expectation that timed out. The failure report uses it to search other devices for a matching packet.
-
-    Attributes:
-        matches: Function that returns True if a packet meets the expectation.
-        netns: Identity of the namespace (device and inode); None for a port without one.
-        ifname: The device that was watched.
-        ended_ns: Time of the timeout, in nanoseconds of the port's clock.
-    """
-
-    matches: Callable[[Any], bool]
-    netns: tuple[int, int] | None
-    ifname: str
-    ended_ns: int
 
 
 class ExpectationError(TunlabError, AssertionError):
@@ -377,6 +340,26 @@ class CountError(ExpectationError):
         """One line for pytest's short test summary. It has each counter with a wrong change."""
         wrong = {name: count for name, count in self.counters.items() if self.changes.get(name, 0) != count}
         return "; ".join(f"wanted {name} {count}, got {self.changes.get(name, 0)}" for name, count in wrong.items())
+
+
+class DeviceError(TunlabError, RuntimeError):
+    """A device under test that did not start, ended, hangs or breaks the rules of its interface.
+
+    Attributes:
+        device: The device under test, as it was given: "./my_stack tun0 10.1.2.1".
+        problem, remedy: What happened, and advice or "".
+        output: Last lines of its output, or "".
+    """
+
+    exit_code = 76
+
+    def __init__(self, device: str, problem: str, *, remedy: str = "", output: str = "") -> None:
+        self.device, self.problem, self.remedy, self.output = device, problem, remedy, output
+        super().__init__(device, problem, remedy, output)
+
+    def __str__(self) -> str:
+        printed = "the end of its output:" + "".join(f"\n  {line}" for line in self.output.splitlines())
+        return sentences(f"{self.device} {self.problem}", f"{self.remedy}\n{printed}" if self.output else self.remedy)
 
 
 class EngineError(TunlabError, RuntimeError):

@@ -1,0 +1,112 @@
+"""Starting a device under test of each kind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import ExitStack
+
+from tunlab.dut.device import Dut
+from tunlab.dut.process import DeviceProcess
+from tunlab.dut.settings import DutSettings
+from tunlab.dut.target import Target
+from tunlab.errors import DeviceError
+from tunlab.kernel.device.tun import TunDevice
+from tunlab.kernel.namespace.netns import Netns
+from tunlab.traffic.fence import KernelFence
+from tunlab.traffic.ports.object_port import ObjectPort
+from tunlab.traffic.ports.pair_port import PairPort
+from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET, TunPort
+
+_METHODS = ("receive", "poll", "next_deadline")
+
+
+def open_dut(target: Target, settings: DutSettings, *, netns: Netns | None = None) -> Dut:
+    """Start a device under test, and wait until it is ready. The kernel runs in `netns`, or in a new namespace.
+
+    Raises DeviceError if it does not start, PrivilegeError if it needs a privilege that is missing.
+    """
+    if target.kind == "object":
+        return _open_object(target, settings)
+    if target.kind == "kernel":
+        return _open_kernel(target, settings, netns)
+    return _open_on_descriptor(target, settings)
+
+
+def _open_kernel(target: Target, settings: DutSettings, netns: Netns | None) -> Dut:
+    with ExitStack() as undo:
+        if netns is None:
+            netns = undo.enter_context(Netns.create(ipv6=any(each.version == 6 for each in settings.addresses)))
+        device = undo.enter_context(TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True))
+        device.configure([str(each) for each in settings.addresses], mtu=settings.mtu)
+        port = TunPort(device, link_type=_link_type(settings))
+        dut = Dut("kernel", target.text, settings, port)
+        dut._fences = KernelFence(netns, device, port.write)
+        dut._resources = undo.pop_all()
+        return dut
+
+
+def _open_object(target: Target, settings: DutSettings) -> Dut:
+    stack = target.load()(*(str(each.ip) for each in settings.addresses))
+    if missing := [name for name in _METHODS if not callable(getattr(stack, name, None))]:
+        remedy = "write receive(data, now), poll(now) and next_deadline()"
+        raise DeviceError(target.text, f"has no method {missing[0]}()", remedy=remedy)
+    return Dut("object", target.text, settings, ObjectPort(stack, target.text, _link_type(settings)))
+
+
+def _open_on_descriptor(target: Target, settings: DutSettings) -> Dut:
+    with ExitStack() as undo:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        undo.callback(ours.close)
+        with theirs:
+            values = _values(settings) | {"fd": theirs.fileno()}
+            if target.kind == "fd":
+                runner = [sys.executable, "-m", "tunlab.dut.callable_runner", target.reference, str(theirs.fileno())]
+                arguments = runner + [f"{name}={value}" for name, value in values.items() if name != "fd"]
+                environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            else:
+                arguments, environment = target.arguments(values), {}
+            process = undo.enter_context(
+                DeviceProcess.start(
+                    arguments,
+                    name=target.text if target.kind == "fd" else "",
+                    descriptors=[theirs.fileno()],
+                    environment=environment,
+                )
+            )
+        port = PairPort(ours, process.name, process, _link_type(settings))
+        dut = Dut(target.kind, process.name, settings, port)
+        dut._attach(process)
+        wait_until_ready(dut, process, settings)
+        undo.pop_all()
+        return dut
+
+
+def wait_until_ready(dut: Dut, process: DeviceProcess, settings: DutSettings) -> None:
+    """Wait for the line or packet that shows that a program is ready. Raises DeviceError if it does not come."""
+    ready = settings.ready or ""
+    if ready.startswith("line "):
+        process.wait_for_line(ready[5:], settings.start_timeout)
+    elif ready == "packet":
+        if not dut.port.wait(dut.port.clock.monotonic_ns() + round(settings.start_timeout * 1e9)):
+            problem = f"was not ready after {settings.start_timeout:g} s: it has sent no packet"
+            raise process.error(problem, "check `ready`, or raise `start_timeout`")
+    elif ready not in ("", "device"):
+        remedy = 'write "device", "packet" or "line PATTERN"'
+        raise DeviceError(f"ready={ready!r}", "is not a condition", remedy=remedy)
+
+
+def _link_type(settings: DutSettings) -> int | None:
+    return LINKTYPE_ETHERNET if settings.mode == "tap" else None
+
+
+def _values(settings: DutSettings) -> dict[str, object]:
+    own = settings.addresses[0]
+    return {
+        "address": own.ip,
+        "prefix_length": own.network.prefixlen,
+        "ifname": settings.ifname,
+        "mtu": settings.mtu,
+        **{name: getattr(settings.services, name) for name in settings.services.__struct_fields__},
+    }
