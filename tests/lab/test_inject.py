@@ -23,7 +23,7 @@ class TestInject:
         (reply,) = inject(persistent_lab, [ECHO_REQUEST])
         assert parse(reply).icmp.type == 0
 
-    def test_inject_with_one_non_ip_datagram_injects_none(self, persistent_lab):
+    def test_inject_of_several_datagrams_with_one_non_ip_injects_none(self, persistent_lab):
         with Reader(persistent_lab) as reader:
             with pytest.raises(MalformedError):
                 inject(persistent_lab, [ECHO_REQUEST, b"\x00"])

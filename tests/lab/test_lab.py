@@ -72,14 +72,14 @@ class TestStart:
             assert run(lab["a"], "cat", "/etc/motd") == "hello from the lab\n"
             assert lab.name == "two"
 
-    def test_lab_lists_its_nodes_and_raises_lab_error_for_an_unknown_name(self, router):
+    def test_lab_lists_its_nodes_and_raises_lab_error_for_unknown_node_name(self, router):
         assert list(router.nodes) == ["client", "router", "server"]
         assert [node.name for node in router] == ["client", "router", "server"]
         assert len(router) == 3
         with pytest.raises(LabError, match=r"lab 'router' has no node 'sever'\. Its nodes are client, router, server"):
             router["sever"]
 
-    def test_lab_invalid_definition_or_use_raises_an_error(self):
+    def test_lab_with_invalid_definition_or_use_raises_an_error(self):
         with pytest.raises(TopologyError, match="clint"):
             Lab.from_text('[nodes]\nclient = {}\nb = {}\n[[links]]\nends = ["clint", "b"]\n')
         with pytest.raises(LabError, match="lab 'empty' has no nodes"), Lab("empty"):
@@ -145,14 +145,14 @@ class TestStart:
         with ThreadPoolExecutor(10) as pool:
             assert list(pool.map(start_and_ping, range(10))) == [True] * 10
 
-    def test_lab_close_can_be_repeated(self):
+    def test_lab_may_be_closed_twice(self):
         lab = Lab.from_text(ROUTER).start()
         assert not lab.closed
         lab.close()
         lab.close()
         assert lab.closed
 
-    def test_lab_close_frees_a_namespace_in_which_a_program_still_runs(self):
+    def test_lab_close_deletes_a_namespace_in_which_a_program_still_runs(self):
         """The namespace is gone when a veth pair that connects it with another namespace disappears."""
         with Netns.create() as outside, Rtnl(outside) as rtnl:
             with Lab.from_text(ROUTER) as lab:
@@ -280,7 +280,7 @@ class TestPackets:
             assert echo.ethernet.src == request.arp.sender_hardware
             assert findings(request) == findings(answer) == findings(echo) == []
 
-    def test_capture_expects_ipv6_packet_on_a_veth(self):
+    def test_capture_on_a_veth_returns_expected_ipv6_packet(self):
         with Lab.from_text('ip = "both"\n[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\n') as lab:
             address = next(each for each in lab["b"].addresses if ":" in each)
             with lab["b"].capture() as capture:
@@ -306,13 +306,13 @@ class TestPackets:
             with pytest.raises(LabError, match="node b has no TUN"):
                 _ = lab["b"].tun
 
-    def test_capture_unknown_interface_raises_lab_error(self, router):
+    def test_capture_on_unknown_interface_raises_lab_error(self, router):
         with pytest.raises(LabError, match=r"node router has no interface 'eth7'\. Its interfaces are eth0, lan0"):
             router["router"].capture("eth7")
 
 
 class TestLinks:
-    def test_set_link_down_and_up_again_restores_routes(self, router):
+    def test_link_that_is_set_down_and_up_again_has_its_routes(self, router):
         client = router["client"]
         client.set_link("eth0", up=False)
         assert not any(reached for pair, reached in router.ping_all(timeout=0.2).items() if "client" in pair)
@@ -353,7 +353,7 @@ class TestLinks:
             assert {("server", "new0", "deleted"), ("server", "new1", "deleted")} <= seen
 
 
-def test_lab_of_an_unprivileged_user_runs_in_a_user_namespace(as_nobody, need):
+def test_lab_without_root_runs_in_a_user_namespace(as_nobody, need):
     script = f"""
 from tunlab.lab import Lab
 with Lab.from_text({ROUTER!r}) as lab:

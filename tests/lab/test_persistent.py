@@ -37,7 +37,7 @@ def tunlab(*arguments, prefix=()):
 
 
 class TestUp:
-    def test_up_writes_record_namespace_mounts_and_logs_to_the_run_directory(self, run_directory):
+    def test_up_writes_lab_record_namespace_mounts_and_logs_to_the_run_directory(self, run_directory):
         lab = up()
         directory = run_directory / "router"
         assert sorted(path.name for path in directory.iterdir()) == ["lab.json", "nodes"]
@@ -102,7 +102,7 @@ class TestDown:
                 with program:
                     assert program.wait() == -signal.SIGKILL
 
-    def test_down_with_another_programs_file_in_the_lab_directory_raises_lab_error(self, run_directory):
+    def test_down_with_a_file_of_another_program_in_the_lab_directory_raises_lab_error(self, run_directory):
         lab = up()
         foreign = run_directory / "router" / "nodes" / "client" / "notes.txt"
         foreign.write_text("mine")
@@ -130,7 +130,7 @@ class TestOneNode:
         with pytest.raises(LabError, match="there is no lab 'lab'"):
             persistent_lab.down()
 
-    def test_tun_deleted_by_a_program_is_missing_in_status_and_down_result(self, persistent_lab):
+    def test_tun_deleted_by_a_program_is_missing_in_results_of_status_and_down(self, persistent_lab):
         with persistent_lab.netns() as netns, Rtnl(netns) as rtnl:
             rtnl.delete_link(rtnl.link_index("tun0"))
         status = persistent_lab.status()
@@ -138,7 +138,7 @@ class TestOneNode:
         assert persistent_lab.down().ifname == ""
 
     @pytest.mark.usefixtures("persistent_lab")
-    def test_open_without_name_needs_a_single_running_lab_or_tunlab_lab(self, monkeypatch):
+    def test_open_without_name_needs_a_single_running_lab_or_tunlab_lab_variable(self, monkeypatch):
         assert PersistentLab.open().name == "lab"
         PersistentLab.up(LabSpec("other"))
         with pytest.raises(LabError, match=r"2 labs are up: lab, other\. Name one of them"):
@@ -154,7 +154,7 @@ class TestOneNode:
 
 
 class TestResolve:
-    def test_resolve_target_lab_or_node_or_lab_slash_node_returns_lab_and_node(self):
+    def test_resolve_of_lab_name_or_node_name_or_lab_slash_node_returns_lab_and_node(self):
         up(name="one")
         up('name = "two"\n[nodes]\nalone = {}\n')
         for target, found in {
@@ -178,14 +178,14 @@ class TestResolve:
             ("three/client", "there is no lab 'three'. Running labs: one, two."),
         ],
     )
-    def test_resolve_unknown_or_ambiguous_target_raises_lab_error(self, target, message):
+    def test_resolve_of_unknown_or_ambiguous_target_raises_lab_error(self, target, message):
         up(ROUTER, name="one")
         up(ROUTER, name="two")
         with pytest.raises(LabError) as caught:
             resolve(target)
         assert str(caught.value) == message
 
-    def test_resolve_node_of_two_labs_prefers_the_lab_in_tunlab_lab(self, monkeypatch):
+    def test_resolve_of_a_node_name_in_two_labs_prefers_the_lab_in_tunlab_lab_variable(self, monkeypatch):
         up(ROUTER, name="one")
         up(ROUTER, name="two")
         monkeypatch.setenv("TUNLAB_LAB", "two")

@@ -121,7 +121,7 @@ class TestPingAll:
 
 
 class TestImpairments:
-    def test_rate_limit_drops_packets_of_a_burst_until_it_is_removed(self):
+    def test_rate_limit_drops_packets_of_a_burst_until_the_limit_is_removed(self):
         """Send a burst of 200 packets: only those that fit in the token bucket and its queue pass."""
         lab = Lab("slow")
         lab.node("a")

@@ -37,7 +37,7 @@ class TestReady:
         with lab_with("sh", "-c", script, ready_line="^now ready$") as lab:
             assert lab["server"].programs[0].output == "starting\nnow ready\n"
 
-    def test_lab_start_sees_the_ready_line_of_a_python_program_at_once(self):
+    def test_lab_start_receives_the_ready_line_of_a_python_program_at_once(self):
         script = "print('ready'); import signal; signal.pause()"
         with lab_with("python3", "-c", script, ready_line="ready") as lab:
             assert lab["server"].programs[0].poll() is None
@@ -52,7 +52,7 @@ class TestReady:
 
 
 class TestNotReady:
-    def test_program_exit_before_ready_raises_error_with_status_and_output(self):
+    def test_program_that_exits_before_ready_raises_error_with_status_and_output(self):
         with pytest.raises(LabError) as caught:
             lab_with("sh", "-c", "echo no such page; exit 3", ready_port=80)
         assert str(caught.value) == (

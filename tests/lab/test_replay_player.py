@@ -15,7 +15,7 @@ from tunlab.packet import TCP, tcp_options
         (tcp_options.MSS(1460), tcp_options.MSS(1460)),
     ],
 )
-def test_shifted_tcp_options_add_offsets_to_sack_and_timestamps(option, shifted):
+def test_shifted_tcp_options_have_offsets_added_to_sack_and_timestamps(option, shifted):
     padding = b"\1\1"
     assert _shifted(TCP(options=padding + bytes(option)), 10, 100, 1000) == padding + bytes(shifted)
 

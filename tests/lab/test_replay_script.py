@@ -17,25 +17,25 @@ def datagram(src, dst, *layers):
     return (IPv4(src=src, dst=dst), *(layers or (UDP(src_port=1, dst_port=2),)))
 
 
-def test_replay_script_steps_keep_the_recorded_order():
+def test_replay_script_keeps_the_recorded_order_of_packets():
     result = script_of(*SESSION[:3])
     assert [(step.number, step.direction) for step in result.steps] == [(1, "in"), (2, "out"), (3, "in")]
     assert [step.data for step in result.steps] == [build(*layers) for _, *layers in SESSION[:3]]
 
 
-def test_replay_script_address_is_the_destination_that_replies():
+def test_address_of_replay_script_is_the_destination_that_replies():
     result = script_of(
         *[("in", *datagram(PEER, "192.0.2.7"))] * 3, ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER))
     )
     assert result.address == "10.1.2.1/24"
 
 
-def test_replay_script_address_without_replies_is_the_most_common_destination():
+def test_address_of_replay_script_without_replies_is_the_most_common_destination():
     result = script_of(("in", *datagram(PEER, "192.0.2.7")), *[("in", *datagram(PEER, KERNEL))] * 2)
     assert (result.address, result.extra_addresses) == ("10.1.2.1/24", ())
 
 
-def test_replay_script_address_is_never_multicast_or_broadcast():
+def test_address_of_replay_script_is_never_multicast_or_broadcast():
     result = script_of(
         *[("in", *datagram(PEER, "224.0.0.1"))] * 2, *[("in", *datagram(PEER, "255.255.255.255"))] * 2,
         ("in", *datagram(PEER, KERNEL)),
@@ -45,7 +45,7 @@ def test_replay_script_address_is_never_multicast_or_broadcast():
         script_of(("in", *datagram(PEER, "224.0.0.1")))
 
 
-def test_replay_script_extra_addresses_are_other_addresses_that_reply():
+def test_extra_addresses_of_replay_script_are_other_addresses_that_reply():
     result = script_of(
         ("in", *datagram(PEER, KERNEL)), ("out", *datagram(KERNEL, PEER)),
         ("in", *datagram(PEER, "192.0.2.1")), ("out", *datagram("192.0.2.1", PEER)),
@@ -53,7 +53,7 @@ def test_replay_script_extra_addresses_are_other_addresses_that_reply():
     assert (result.address, result.extra_addresses) == ("10.1.2.1/24", ("192.0.2.1/32",))
 
 
-def test_replay_script_routes_lead_only_to_destinations_of_sent_packets():
+def test_routes_of_replay_script_lead_only_to_destinations_of_sent_packets():
     """The recorded kernel may have had no route to a host to which it sent nothing, so the replay adds none."""
     result = script_of(
         ("in", *datagram("192.0.2.1", KERNEL)), ("out", *datagram(KERNEL, "192.0.2.1")),

@@ -50,7 +50,7 @@ class TestRecord:
         state.write(directory, msgspec.structs.replace(record, owner=1))
         assert PersistentLab("lab").status().condition == "broken"
 
-    def test_run_directory_without_tunlab_run_variable_is_run_tunlab(self, monkeypatch):
+    def test_run_directory_defaults_to_run_tunlab(self, monkeypatch):
         monkeypatch.delenv("TUNLAB_RUN")
         assert run_directory() == Path("/run/tunlab")
 

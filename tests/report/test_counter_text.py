@@ -15,16 +15,16 @@ MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotF
                  "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
 
 
-def test_counter_sentences_use_counters_that_the_kernel_has(recorded_tun):
+def test_counters_named_in_sentences_exist_in_the_kernel(recorded_tun):
     named = {name for names, _ in counter_text._EVENTS for name in names}
     assert named - set(read_counters(recorded_tun.netns)) - MAY_BE_ABSENT == set()
 
 
-def test_drop_reason_texts_use_reasons_that_the_kernel_has():
+def test_drop_reasons_with_a_text_exist_in_the_kernel():
     assert set(counter_text.REASONS) - set(read_drop_tracepoint().reasons.values()) == set()
 
 
-def test_describe_counters_two_counters_of_one_event_give_one_sentence():
+def test_describe_counters_returns_one_sentence_for_two_counters_of_one_event():
     sentences, rest = describe_counters(
         {"Udp.InCsumErrors": 2, "Udp.InErrors": 3, "Ip.InReceives": 9, "Ip.DefaultTTL": 64}
     )
@@ -42,7 +42,7 @@ def test_describe_counters_says_fragments_wait_only_if_none_was_reassembled():
     assert "Ip.ReasmReqds" in describe_counters({"Ip.ReasmReqds": 2, "Ip.ReasmFails": 1})[1]
 
 
-def test_describe_counters_byte_counts_and_settings_are_omitted():
+def test_describe_counters_omits_byte_counts_and_settings():
     assert describe_counters(
         {"IpExt.InOctets": 500, "IcmpMsg.InType8": 1, "Tcp.RtoMin": 200, "IpExt.InNoECTPkts": 4}
     ) == (
@@ -52,7 +52,7 @@ def test_describe_counters_byte_counts_and_settings_are_omitted():
 
 
 @pytest.mark.parametrize("names", [names for names, _ in counter_text._EVENTS], ids=lambda names: names[0])
-def test_describe_counters_each_event_gives_its_sentence(names):
+def test_describe_counters_returns_one_sentence_for_each_event(names):
     sentences, rest = describe_counters(dict.fromkeys(names, 1))
     assert len(sentences) == 1
     assert sentences[0].endswith(f"({', '.join(names)})")
@@ -74,7 +74,7 @@ def test_kernel_report_omits_drop_reason_with_more_drops_than_packets(recorded_n
     assert "CPU_BACKLOG, 2 times" in report(*["CPU_BACKLOG"] * 2)
 
 
-def test_describe_drop_reasons_unknown_reason_is_shown_by_its_name():
+def test_describe_drop_reasons_shows_unknown_reason_by_its_name():
     assert describe_drop_reasons({"IP_CSUM": 1, "NEW_ONE": 3}) == [
         "bad IP header checksum (IP_CSUM)",
         "NEW_ONE (NEW_ONE, 3 times)",

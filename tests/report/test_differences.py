@@ -56,16 +56,16 @@ def locate(match, data=SYN):
     ],
     ids=lambda value: str(value) if isinstance(value, list) else None,
 )
-def test_locate_differences_one_field_returns_its_rows_and_bits(match, names, bits):
+def test_locate_differences_in_one_field_returns_its_rows_and_bits(match, names, bits):
     assert locate(match) == [(names, bits)]
 
 
-def test_locate_differences_several_fields_returns_them_in_packet_order():
+def test_locate_differences_in_several_fields_returns_them_in_packet_order():
     found = locate(IPv4.where(ttl=1, dst=PEER) & TCP.where(dst_port=3))
     assert [names for names, _ in found] == [["ttl"], ["dst"], ["dst_port"]]
 
 
-def test_locate_differences_icmp_error_uses_the_outer_ip_header():
+def test_locate_differences_in_icmp_error_uses_the_outer_ip_header():
     data = build(IPv4(src=KERNEL, dst=PEER), ICMP.unreachable(3), SYN)
     assert locate(IPv4.where(dst=KERNEL), data) == [(["dst"], [(16 * 8, 32)])]
 
@@ -75,13 +75,13 @@ def test_locate_differences_without_packet_returns_empty_list():
 
 
 @pytest.mark.parametrize("text", ["", "not JSON", "{}x", '{"note": 5}', "[]"])
-def test_annotation_from_recording_invalid_or_missing_uses_packet_comment(text):
+def test_invalid_or_missing_annotation_in_recording_is_replaced_by_packet_comment(text):
     interface = RecordedInterface(0, "tun0", LINKTYPE_RAW)
     record = RecordedPacket(interface, 0, SYN, len(SYN), "out", "a comment", annotation=text)
     assert from_recording(record) == Annotation("a comment")
 
 
-def test_annotation_many_differing_bytes_keeps_100_ranges(recorded_netns, recorded_tun):
+def test_annotation_with_many_differing_bytes_keeps_100_byte_ranges(recorded_netns, recorded_tun):
     wanted, got = b"ab" * 700, b"aB" * 700
     recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), ICMP.echo_request(1, 1), got)
     with pytest.raises(ExpectationError):
@@ -113,7 +113,7 @@ def test_annotation_in_pcapng_survives_copying_by_tshark(need, tmp_path):
     [struct.pack("<I", 32473) + b"other:{}", struct.pack("<I", 1) + b'tunlab:{"decisive":true}', b"\1"],
     ids=["other prefix", "other number", "too short"],
 )
-def test_annotation_custom_option_of_other_program_is_ignored(option):
+def test_pcapng_custom_option_of_another_program_is_ignored(option):
     recording = recorded([("out", SYN)], annotations={1: Annotation("x" * 20)})
     own = struct.pack("<I", 32473) + b'tunlab:{"note":"' + b"x" * 20 + b'"}'
     head = struct.pack("<HH", 2988, len(own)) + own

@@ -40,14 +40,14 @@ class TestGatherEvidence:
         assert "test_evidence.py:" in evidence.observations[0].comment
         assert [each.time for each in evidence.observations] == sorted(each.time for each in evidence.observations)
 
-    def test_gather_evidence_identical_packets_keep_comments_in_order(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_with_identical_packets_keeps_their_comments_in_order(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.inject(*echo(recorded_tun))
         lines = [each.comment for each in gather_evidence([recorded_netns]).observations if each.direction == "in"]
         assert lines == sorted(lines, key=lambda line: int(line.rpartition(":")[2]))
         assert len(set(lines)) == 2
 
-    def test_gather_evidence_has_packet_written_directly_to_the_device(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_includes_packet_written_directly_to_the_device(self, recorded_netns, recorded_tun):
         recorded_tun.device.write(b"\x45" + bytes(19))
         assert [
             (each.direction, each.packet is not None) for each in gather_evidence([recorded_netns]).observations
@@ -62,7 +62,7 @@ class TestGatherEvidence:
         ]
 
     @pytest.mark.slow
-    def test_gather_evidence_full_capture_buffer_takes_packets_from_tun(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_with_full_capture_buffer_takes_packets_from_tun(self, recorded_netns, recorded_tun):
         payload = b"x" * 1400
         for number in range(15_000):
             recorded_tun.inject(
@@ -76,7 +76,7 @@ class TestGatherEvidence:
         assert (evidence.lost, evidence.notes) == ({}, [])
 
     @pytest.mark.slow
-    def test_gather_evidence_lost_packets_are_counted_and_noted(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_counts_and_marks_lost_packets(self, recorded_netns, recorded_tun):
         first, last = IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), echo(recorded_tun)
         recorded_tun.inject(first, b"first")
         data = build(first, bytes(60_000))
@@ -101,7 +101,7 @@ class TestGatherEvidence:
         assert sentence.encode() in data
         assert [each.dropped for each in read_pcapng(data) if each.dropped is not None] == [lost]
 
-    def test_gather_evidence_small_capture_buffer_loses_no_packet(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_with_small_capture_buffer_loses_no_packet(self, recorded_netns, recorded_tun):
         """Send more packets than fit the capture buffer that an unprivileged user gets: none is lost."""
         recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(600):
@@ -111,7 +111,7 @@ class TestGatherEvidence:
         assert recorded_netns.record.dropped == 0
         assert [each.recorded for each in evidence.observations] == [True] * 1200
 
-    def test_gather_evidence_capture_buffer_is_emptied_before_a_program_runs(self, recorded_netns, recorded_tun, need):
+    def test_capture_buffer_is_emptied_before_a_program_runs(self, recorded_netns, recorded_tun, need):
         recorded_netns.record._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 106_496)
         for number in range(300):
             recorded_tun.device.write(build(*echo(recorded_tun, number)))
@@ -121,7 +121,7 @@ class TestGatherEvidence:
         assert any(bytes.fromhex("deadbeef") in each.frame for each in gather_evidence([recorded_netns]).observations)
 
     @pytest.mark.slow
-    def test_gather_evidence_packets_lost_at_the_end_are_noted(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_adds_a_note_for_packets_lost_at_the_end(self, recorded_netns, recorded_tun):
         data = build(IPv4(src=recorded_tun.peer, dst="10.9.9.9", protocol=253), bytes(60_000))
         for _ in range(600):
             recorded_tun.device.write(data)
@@ -134,7 +134,7 @@ class TestGatherEvidence:
         assert note.time > evidence.observations[-3].time
         assert note.text == f"kernel: {evidence.lost['kernel']} packets are missing from here on"
 
-    def test_gather_evidence_closed_tun_returns_each_packet_once(self, recorded_netns, recorded_tun):
+    def test_gather_evidence_of_closed_tun_returns_each_packet_once(self, recorded_netns, recorded_tun):
         with Tun.create("192.0.2.1/24", netns=recorded_netns.netns, ifname="tun1") as other:
             other.inject(*echo(other))
             other.expect(ICMP)
@@ -144,7 +144,7 @@ class TestGatherEvidence:
             ("tun1", "out", "matched expectation 1"),
         ]
 
-    def test_gather_evidence_called_again_adds_new_packets(self, recorded_netns, recorded_tun):
+    def test_second_call_of_gather_evidence_adds_new_packets(self, recorded_netns, recorded_tun):
         recorded_tun.inject(*echo(recorded_tun))
         assert seen(gather_evidence([recorded_netns])) == [
             ("tun0", "in", "injected"),
@@ -156,14 +156,14 @@ class TestGatherEvidence:
             "injected", "matched expectation 1", "injected", "not read by the test",
         ]  # fmt: skip
 
-    def test_gather_evidence_has_packets_on_loopback_device(self, recorded_netns):
+    def test_gather_evidence_includes_packets_on_loopback_device(self, recorded_netns):
         recorded_netns.netns.run(["ping", "-c", "1", "127.0.0.1"], check=True, capture_output=True)
         assert [(each.device, each.on_link) for each in gather_evidence([recorded_netns]).observations] == [
             ("lo", True),
             ("lo", True),
         ]
 
-    def test_gather_evidence_offloaded_checksum_is_completed(self):
+    def test_gather_evidence_completes_offloaded_checksum(self):
         with (
             Netns.create() as one, Netns.create() as other,
             NetnsCapture.open(one) as here, NetnsCapture.open(other) as there,
@@ -192,7 +192,7 @@ class TestToPcapng:
         assert [r.comment for r in records] == [each.comment for each in evidence.observations]
         assert [r.direction for r in records[:2]] == ["in", "out"]
 
-    def test_to_pcapng_file_is_decoded_equally_by_tshark(self, recorded_netns, recorded_tun, need, tmp_path):
+    def test_file_of_to_pcapng_is_decoded_equally_by_tshark(self, recorded_netns, recorded_tun, need, tmp_path):
         recorded_tun.inject(*echo(recorded_tun))
         recorded_tun.expect(ICMP)
         recorded_tun.inject(IPv4(src=recorded_tun.peer, dst=recorded_tun.address), UDP(src_port=7, dst_port=9), b"x")
@@ -214,7 +214,7 @@ class TestToPcapng:
         assert "tests/test_x.py::test_y: failed" in info
         assert "nanosecond" in info
 
-    def test_to_pcapng_interfaces_are_in_order_of_endpoints(self):
+    def test_interfaces_in_file_of_to_pcapng_are_in_order_of_endpoints(self):
         sent = [
             observation(node, "out", PING, on_link=True, ifname=ifname, several_nodes=True)
             for node, ifname in (("switch", "eth0"), ("server", "eth0"), ("router", "lan0"), ("router", "eth0"))
@@ -223,7 +223,7 @@ class TestToPcapng:
         numbers = {record.interface.index: record.interface.name for record in read_pcapng(data)}
         assert numbers == {0: "router:lan0", 1: "router:eth0", 2: "server:eth0", 4: "switch:eth0"}
 
-    def test_to_pcapng_tun_without_packets_is_listed_as_interface(self, recorded_netns):
+    def test_to_pcapng_lists_tun_without_packets_as_interface(self, recorded_netns):
         data = to_pcapng(gather_evidence([recorded_netns]), comment="no packets")
         assert list(read_pcapng(data)) == []
         assert b"tun0" in data

@@ -21,7 +21,7 @@ LAB = [
 ]  # fmt: skip
 
 
-def test_page_lab_has_one_arrow_per_packet_and_link(show):
+def test_page_of_a_lab_has_one_arrow_per_packet_and_link(show):
     page = show(between(*LAB))
     assert page.run("[...document.querySelectorAll('#head svg text')].map((each) => each.textContent)") == [
         "client", "router", "server",
@@ -70,7 +70,7 @@ DIFFERING = Annotation(CLOSEST, decisive=True, differences=DIFFERENCES)
 FRAMED = "[...document.querySelectorAll('#bytes .x.differs')].map((each) => each.dataset.at)"
 
 
-def test_page_closest_match_highlights_differing_fields(show):
+def test_page_highlights_differing_fields_of_the_closest_match(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}), outcome="failed")
     assert page.run(CHOSEN) == "2"
     assert page.run(LIT_FIELDS) == ["ttl", "flags"]
@@ -96,7 +96,7 @@ def test_page_closest_match_highlights_differing_fields(show):
     assert page.run(FRAMED) == []
 
 
-def test_page_payload_difference_highlights_only_differing_bytes(show):
+def test_page_highlights_only_the_differing_bytes_of_a_payload(show):
     difference = FieldDifference("TCP.payload", "50 at 0 and 0a at 6", "47 at 0 and 0d at 5–6", ((0, 0), (5, 6)))
     annotation = Annotation(CLOSEST, decisive=True, differences=(difference,))
     page = show(recorded(SESSION, annotations={3: annotation}))
@@ -106,7 +106,7 @@ def test_page_payload_difference_highlights_only_differing_bytes(show):
     assert page.run(LIT_BYTES) == ["40hl", "45hl", "46hl"]
 
 
-def test_page_key_d_moves_to_next_differing_field(show):
+def test_key_d_in_page_moves_to_next_differing_field(show):
     page = show(recorded(SESSION, annotations={2: DIFFERING}))
     page.press("d")
     assert (page.run(FOCUSED), page.run(LIT_FIELDS)) == ("tree", ["flags"])
@@ -116,7 +116,7 @@ def test_page_key_d_moves_to_next_differing_field(show):
     assert page.run(CHOSEN) == "1"
 
 
-def test_page_initially_shows_packet_that_made_the_test_fail(show):
+def test_page_first_shows_the_packet_that_made_the_test_fail(show):
     browser = show(recorded(SESSION, annotations={5: Annotation(CLOSEST, decisive=True)}))
     assert browser.run(CHOSEN) == "5"
     assert browser.run("document.querySelector('#about strong').textContent") == "Packet 5"

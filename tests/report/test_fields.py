@@ -76,14 +76,14 @@ def check_rows(record):
 
 
 @pytest.mark.parametrize("index", range(len(SESSION)))
-def test_field_rows_bits_have_the_value_of_the_field(index):
+def test_bits_of_field_row_have_the_value_of_the_field(index):
     record = list(read_pcapng(session()))[index]
     assert check_rows(record) >= (0 if index == len(SESSION) - 1 else 17)
 
 
 @needs_corpus
 @pytest.mark.slow
-def test_field_rows_corpus_packets_bits_have_the_value_of_the_field():
+def test_bits_of_field_row_of_corpus_packet_have_the_value_of_the_field():
     interface = RecordedInterface(0, "corpus", 101)
     checked = 0
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
@@ -94,7 +94,7 @@ def test_field_rows_corpus_packets_bits_have_the_value_of_the_field():
     assert checked > 100_000
 
 
-def test_field_rows_each_flag_covers_one_bit():
+def test_field_row_of_each_flag_covers_one_bit():
     (record,) = read_pcapng(recorded([SESSION[1]]))
     rows, _ = rows_of(record)
     flags = {row.name: row for row in rows if row.depth == 2 and row.bits == 1}
@@ -105,7 +105,7 @@ def test_field_rows_each_flag_covers_one_bit():
     assert (flags["CWR"].start, flags["FIN"].start) == (33 * 8, 33 * 8 + 7)
 
 
-def test_field_rows_each_tcp_option_covers_its_bytes():
+def test_field_row_of_each_tcp_option_covers_its_bytes():
     (record,) = read_pcapng(recorded([SESSION[0]]))
     rows, _ = rows_of(record)
     options = [row for row in rows if row.depth == 2 and row.start >= 40 * 8 and row.bits >= 8]
@@ -118,7 +118,7 @@ def test_field_rows_each_tcp_option_covers_its_bytes():
     ]
 
 
-def test_field_rows_packet_quoted_in_icmp_error_is_decoded():
+def test_field_rows_of_icmp_error_include_fields_of_the_quoted_packet():
     (record,) = read_pcapng(recorded([SESSION[4]]))
     rows, _ = rows_of(record)
     quoted = next(row for row in rows if row.name == "IPv4" and row.depth == 1)
@@ -127,7 +127,7 @@ def test_field_rows_packet_quoted_in_icmp_error_is_decoded():
     assert (port.value, bits(record.data, port)) == ("9", 9)
 
 
-def test_field_rows_each_igmp_source_covers_its_bytes():
+def test_field_row_of_each_igmp_source_covers_its_bytes():
     (record,) = read_pcapng(recorded([SESSION[6]]))
     rows, _ = rows_of(record)
     sources = [row for row in rows if row.name == "source"]
@@ -148,7 +148,7 @@ def test_field_rows_each_igmp_source_covers_its_bytes():
         ((TCP(flags=2, data_offset=4),), "data_offset", "less than the fixed fields"),
     ],
 )
-def test_field_rows_error_in_packet_is_noted_at_its_field(layers, noted, note):
+def test_field_row_of_faulty_field_has_a_note(layers, noted, note):
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), *layers)]))
     rows, _ = rows_of(record)
     found = [(row.name, row.note) for row in rows if row.note]
@@ -156,7 +156,7 @@ def test_field_rows_error_in_packet_is_noted_at_its_field(layers, noted, note):
     assert note in found[0][1]
 
 
-def test_field_rows_truncated_header_shows_present_fields():
+def test_field_rows_of_truncated_header_show_its_present_fields():
     data = build(IPv4(src=PEER, dst=KERNEL, protocol=6), b"\0\x50\x1f\x90\0\0")
     (record,) = read_pcapng(recorded([("in", data)]))
     rows, _ = rows_of(record)
@@ -166,7 +166,7 @@ def test_field_rows_truncated_header_shows_present_fields():
     check_rows(record)
 
 
-def test_field_rows_ethernet_frame_has_rows_for_vlan_tags_and_padding():
+def test_field_rows_of_ethernet_frame_include_vlan_tags_and_padding():
     data = build(IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(1, 1))
     (record,) = read_pcapng(framed(data, tags=bytes.fromhex("88a80005 8100e00a")))
     rows, _ = rows_of(record)
@@ -182,7 +182,7 @@ def test_field_rows_ethernet_frame_has_rows_for_vlan_tags_and_padding():
     assert check_rows(record) == 29
 
 
-def test_field_rows_ipv6_in_vlan_has_rows_of_every_header():
+def test_field_rows_of_ipv6_packet_in_vlan_include_every_header():
     data = build(IPv6(src="fd00::1", dst="fd00::2"), HopByHop(), UDP(1, 2), b"abc")
     (record,) = read_pcapng(framed(data, tags=bytes.fromhex("81000007"), kind=b"\x86\xdd"))
     rows, packet = rows_of(record)
@@ -227,7 +227,7 @@ ARP_REPLY = bytes.fromhex("0001 0800 0604 0002 020000000102 0a000102 02000000010
         (ARP_REQUEST[:7] + b"\3" + ARP_REQUEST[8:], "ARP 3 (reverse request)"),
     ],
 )
-def test_field_rows_arp_message_has_rows_and_summary(message, text):
+def test_arp_message_has_field_rows_and_summary(message, text):
     (record,) = read_pcapng(framed(message, kind=b"\x08\x06"))
     rows, packet = rows_of(record)
     assert summary(packet) == text
@@ -240,7 +240,7 @@ def test_field_rows_arp_message_has_rows_and_summary(message, text):
     check_rows(record)
 
 
-def test_field_rows_truncated_arp_message_is_shown_as_payload():
+def test_field_rows_show_truncated_arp_message_as_payload():
     (record,) = read_pcapng(recorded([(None, bytes(12) + b"\x08\x06" + ARP_REQUEST[:27])], linktype=LINKTYPE_ETHERNET))
     rows, packet = rows_of(record)
     assert summary(packet).endswith("ARP (0x0806), length 27 [ARP header: the header is cut short]")
@@ -249,7 +249,7 @@ def test_field_rows_truncated_arp_message_is_shown_as_payload():
     assert noted == [("payload", "the header is cut short (needed 28, got 27)")]
 
 
-def test_field_rows_truncated_record_has_row_for_missing_bytes():
+def test_field_rows_of_partly_recorded_packet_include_the_missing_bytes():
     record = RecordedPacket(
         RecordedInterface(0, "x", 101), 0, build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(100))[:40], 128
     )
@@ -257,7 +257,7 @@ def test_field_rows_truncated_record_has_row_for_missing_bytes():
     assert rows[-1][1:3] == ("missing", "88 bytes on the wire were not recorded")
 
 
-def test_field_rows_tcp_option_of_wrong_length_is_shown_as_bytes():
+def test_field_rows_show_tcp_option_of_wrong_length_as_bytes():
     assert tcp_options.MSS.read(b"\4") is None
     (record,) = read_pcapng(recorded([("in", IPv4(src=PEER, dst=KERNEL), TCP(options=b"\2\3\4\0"))]))
     assert ("kind 2", "04") in [(row.name, row.value) for row in rows_of(record)[0]]

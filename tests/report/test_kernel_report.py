@@ -81,7 +81,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("data", "counters", "parts"), [row[1:] for row in CASES], ids=[row[0] for row in CASES])
-def test_kernel_report_faulty_packet_explains_the_drop(recorded_netns, recorded_tun, drops, data, counters, parts):
+def test_kernel_report_of_faulty_packet_explains_the_drop(recorded_netns, recorded_tun, drops, data, counters, parts):
     before = read_counters(recorded_netns.netns)
     drops.clear()
     recorded_tun.inject(data)
@@ -94,7 +94,7 @@ def test_kernel_report_faulty_packet_explains_the_drop(recorded_netns, recorded_
 
 
 @pytest.mark.parametrize("data", [b"", build(ip(version=5), *ECHO)], ids=["empty", "version 5"])
-def test_kernel_report_write_rejected_by_tun_is_counted_as_drop_of_the_device(recorded_netns, recorded_tun, data):
+def test_kernel_report_shows_rejected_write_to_tun_as_drop_by_the_device(recorded_netns, recorded_tun, data):
     with pytest.raises(KernelError):
         recorded_tun.device.write(data)
     report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
@@ -102,14 +102,14 @@ def test_kernel_report_write_rejected_by_tun_is_counted_as_drop_of_the_device(re
 
 
 class TestKernelSettings:
-    def test_kernel_report_ttl_expired_at_router_names_icmp_answer(self, recorded_netns, recorded_tun, drops):
+    def test_kernel_report_of_ttl_expired_at_router_names_the_icmp_error(self, recorded_netns, recorded_tun, drops):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         drops.clear()
         recorded_tun.inject(ip(dst="10.1.2.9", ttl=1), *ECHO)
         report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), drops.read()))
         assert "TTL expired; answered with ICMP 11/0 (Icmp.OutTimeExcds, Ip.InHdrErrors)" in report
 
-    def test_kernel_report_forwarded_packet_has_no_route_line(self, recorded_netns, recorded_tun):
+    def test_kernel_report_omits_route_of_forwarded_packet(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.ip_forward", 1)
         recorded_tun.inject(ip(dst="10.9.9.9"), *ECHO)
         assert "route of 10.1.2.2 > 10.9.9.9 received on tun0: refused" in "\n".join(
@@ -122,7 +122,7 @@ class TestKernelSettings:
         ), "the packet was forwarded"
 
     @pytest.mark.parametrize("mode", [1, 2])
-    def test_kernel_report_drop_by_rp_filter_shows_its_settings(self, recorded_netns, recorded_tun, drops, mode):
+    def test_kernel_report_of_drop_by_rp_filter_shows_the_settings(self, recorded_netns, recorded_tun, drops, mode):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.all.rp_filter", mode)
         drops.clear()
         recorded_tun.inject(ip(src="203.0.113.5"), *ECHO)
@@ -131,7 +131,7 @@ class TestKernelSettings:
         assert f"net.ipv4.conf.all.rp_filter = {mode}, net.ipv4.conf.tun0.rp_filter = 0" in report
         assert "IP_RPFILTER" in report
 
-    def test_kernel_report_drop_by_rp_filter_names_device_of_the_route(self, recorded_netns, recorded_tun):
+    def test_kernel_report_of_drop_by_rp_filter_names_device_of_the_route(self, recorded_netns, recorded_tun):
         recorded_netns.netns.set_sysctl("net.ipv4.conf.tun0.rp_filter", 1)
         with recorded_netns.netns.socket() as other:
             other.close()
@@ -141,7 +141,7 @@ class TestKernelSettings:
             report = "\n".join(kernel_report([recorded_netns], gather_evidence([recorded_netns]), []))
         assert "refused by rp_filter: the route to 10.5.0.7 uses tun1" in report
 
-    def test_kernel_report_full_receive_buffer_names_the_udp_socket(self, recorded_netns, recorded_tun):
+    def test_kernel_report_of_full_receive_buffer_names_the_udp_socket(self, recorded_netns, recorded_tun):
         with recorded_tun.bind(53) as sink:
             sink.setsockopt(1, 8, 2304)  # SO_RCVBUF of SOL_SOCKET: 2304 bytes, the minimum
             for _ in range(20):

@@ -77,7 +77,7 @@ def recorded():
 
 
 @pytest.mark.parametrize(("data", "parts"), CASES.values(), ids=CASES)
-def test_kernel_report_ipv6_packet_explains_the_drop(recorded, drops, data, parts):
+def test_kernel_report_of_ipv6_packet_explains_the_drop(recorded, drops, data, parts):
     drops.clear()
     recorded.tuns[0].inject(data)
     report = "\n".join(kernel_report([recorded], gather_evidence([recorded]), drops.read()))
@@ -86,7 +86,7 @@ def test_kernel_report_ipv6_packet_explains_the_drop(recorded, drops, data, part
         assert "dropped" not in report
 
 
-def test_kernel_report_expired_hop_limit_names_the_answer(recorded, drops):
+def test_kernel_report_of_expired_hop_limit_names_the_icmpv6_error(recorded, drops):
     recorded.netns.set_sysctl("net.ipv6.conf.all.forwarding", 1)
     recorded.tuns[0].inject(ip(dst="fd00::9", hop_limit=1), PORTS)
     report = "\n".join(kernel_report([recorded], gather_evidence([recorded]), drops.read()))

@@ -40,14 +40,14 @@ def decode(*observations, interfaces=()):
     return [title for title, _ in decoded.ladder.columns], decoded.ladder.arrows, decoded.rows
 
 
-def test_lab_diagram_packet_dropped_by_router_has_arrow_to_router():
+def test_lab_diagram_of_packet_dropped_by_router_has_arrow_to_router():
     columns, arrows, rows = decode(("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER))
     assert columns == ["client", "router"]
     assert arrows == [Arrow(0, (1,), (1,)), None]
     assert rows == [0]
 
 
-def test_lab_diagram_routed_packet_has_one_arrow_per_link():
+def test_lab_diagram_of_routed_packet_has_one_arrow_per_link():
     columns, arrows, rows = decode(
         ("client:eth0", "out", TO_ROUTER), ("router:eth0", "in", TO_ROUTER),
         ("router:lan0", "out", TO_SERVER), ("server:eth0", "in", TO_SERVER),
@@ -56,7 +56,7 @@ def test_lab_diagram_routed_packet_has_one_arrow_per_link():
     assert [arrows[row] for row in rows] == [Arrow(0, (1,), (1,)), Arrow(1, (2,), (3,))]
 
 
-def test_lab_diagram_switch_has_no_column():
+def test_lab_diagram_has_no_column_for_a_switch():
     columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("b:eth0", "in", ARP),
         ("switch:eth2", "out", ARP), ("c:eth0", "in", ARP),
@@ -66,7 +66,7 @@ def test_lab_diagram_switch_has_no_column():
     assert rows == [0]
 
 
-def test_lab_diagram_packet_sent_by_switch_has_row_without_arrow():
+def test_lab_diagram_of_packet_sent_by_switch_has_row_without_arrow():
     own = bytes(12) + b"\x08\x00" + PING
     columns, arrows, rows = decode(
         ("a:eth0", "out", ARP), ("switch:eth0", "in", ARP), ("switch:eth1", "out", ARP), ("switch:eth1", "out", own)
@@ -87,22 +87,22 @@ def test_lab_diagram_packet_sent_by_switch_has_row_without_arrow():
     ],
     ids=["not received", "unknown sender", "over lo", "injected", "to the test"],
 )
-def test_lab_diagram_packet_recorded_once_has_arrow_by_device_and_direction(observation, columns, arrow):
+def test_lab_diagram_of_packet_recorded_once_takes_arrow_from_device_and_direction(observation, columns, arrow):
     assert decode(observation) == (columns, [arrow], [0])
 
 
-def test_lab_diagram_packet_sent_twice_has_two_arrows():
+def test_lab_diagram_of_packet_sent_twice_has_two_arrows():
     twice = [("client:eth0", "out", ARP), ("router:eth0", "in", ARP)] * 2
     assert decode(*twice)[1:] == ([Arrow(0, (1,), (1,)), None, Arrow(0, (1,), (3,)), None], [0, 2])
 
 
-def test_lab_diagram_columns_follow_interface_order_without_idle_nodes():
+def test_lab_diagram_columns_are_in_interface_order_without_idle_nodes():
     named = ("client:eth0", "router:eth0", "server:eth0", "idle:eth0")
     observation = ("server:eth0", "out", TO_SERVER), ("client:eth0", "in", TO_SERVER)
     assert decode(*observation, interfaces=named)[0] == ["client", "server"]
 
 
-def test_lab_diagram_many_nodes_has_columns_for_most_frequent_and_others():
+def test_lab_diagram_of_many_nodes_has_columns_for_the_busiest_and_for_others():
     busy = [(f"n{number}:eth0", "out", TO_SERVER) for number in range(MAX_COLUMNS)] * 2
     columns, arrows, _ = decode(*[(f"idle{number}:eth0", "out", ARP) for number in range(3)], *busy)
     assert columns == [*(f"n{number}" for number in range(MAX_COLUMNS)), "others"]
@@ -112,15 +112,15 @@ def test_lab_diagram_many_nodes_has_columns_for_most_frequent_and_others():
 @pytest.mark.parametrize(
     ("name", "direction"), [("tun0", "in"), ("a:eth0", None), (r"C:\Device one", "in"), ("", "in")]
 )
-def test_have_nodes_interface_without_node_or_direction_is_false(name, direction):
+def test_have_nodes_is_false_for_interface_without_node_or_direction(name, direction):
     assert not have_nodes(list(read_pcapng(between((name, direction, TO_SERVER)))))
 
 
-def test_have_nodes_empty_recording_is_false():
+def test_have_nodes_is_false_for_empty_recording():
     assert not have_nodes([])
 
 
-def test_lab_diagram_has_the_same_arrows_in_page_and_terminal():
+def test_lab_diagram_has_the_same_arrows_in_html_page_and_terminal():
     passed = [
         ("client", "eth0", "out"), ("link1", "port0", "in"), ("link1", "port1", "out"), ("router", "eth0", "in"),
         ("router", "lan0", "out"), ("server", "eth0", "in"), ("server", "lo", "in"), ("stack", "tun0", "in"),

@@ -42,7 +42,7 @@ def evidence(*observations, endpoints=("kernel",), test_is_endpoint=True):
     return Evidence(list(observations), list(endpoints), test_is_endpoint, {}, [])
 
 
-def test_ladder_tun_packets_have_arrows_between_test_and_kernel():
+def test_ladder_of_a_tun_has_arrows_between_test_and_kernel():
     lines = draw_ladder(
         evidence(
             observation("kernel", "in", SYN, note="injected at test_x.py:5"),
@@ -70,12 +70,12 @@ class TestBetweenNodes:
     def observe(self, node, direction, data=PING, time=0):
         return observation(node, direction, data, time=time, on_link=True, ifname="eth0", several_nodes=True)
 
-    def test_ladder_packet_sent_and_received_has_one_arrow(self):
+    def test_ladder_of_packet_sent_and_received_has_one_arrow(self):
         lines = self.draw(self.observe("client", "out"), self.observe("router", "in", time=1000))
         assert len(lines) == 2
         assert "├────────▶│" in lines[1]
 
-    def test_ladder_packet_through_switch_has_arrow_from_sender_to_receiver(self):
+    def test_ladder_of_packet_through_switch_has_arrow_from_sender_to_receiver(self):
         observations = (
             self.observe("client", "out"), self.observe("link1", "in", time=1), self.observe("link1", "out", time=2),
             self.observe("server", "in", time=3),
@@ -83,7 +83,7 @@ class TestBetweenNodes:
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.number, row.origin, row.target) for row in found] == [(1, "client", "server")]
 
-    def test_ladder_broadcast_packet_has_one_arrow_per_receiver(self):
+    def test_ladder_of_broadcast_packet_has_one_arrow_per_receiver(self):
         observations = (
             self.observe("client", "out", ARP),
             self.observe("router", "in", ARP, 1),
@@ -92,7 +92,7 @@ class TestBetweenNodes:
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
         assert [(row.origin, row.target) for row in found] == [("client", "router"), ("client", "server")]
 
-    def test_ladder_packet_sent_twice_has_two_arrows(self):
+    def test_ladder_of_packet_sent_twice_has_two_arrows(self):
         twice = [("client", "out"), ("router", "in")] * 2
         observations = [self.observe(node, direction, time=time) for time, (node, direction) in enumerate(twice)]
         found = ladder_rows(evidence(*observations, endpoints=self.endpoints, test_is_endpoint=False))
@@ -101,15 +101,15 @@ class TestBetweenNodes:
             (3, "client", "router"),
         ]
 
-    def test_ladder_packet_not_received_is_marked(self):
+    def test_ladder_marks_packet_that_was_not_received(self):
         lines = self.draw(self.observe("router", "out"))
         assert "├───✗" in lines[1]
         assert "not received" in " ".join(" ".join(lines).replace("│", " ").split())
 
-    def test_ladder_packet_from_unknown_sender_has_arrow_head_only(self):
+    def test_ladder_of_packet_from_unknown_sender_has_arrow_head_only(self):
         assert "▶  IP 10.0.1.1" in self.draw(self.observe("server", "in"))[1]
 
-    def test_ladder_ipv6_packet_in_a_vlan_has_a_summary(self):
+    def test_ladder_has_summary_of_ipv6_packet_in_a_vlan(self):
         frame = build(
             Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01"),
             VLAN(vid=7),
@@ -119,20 +119,20 @@ class TestBetweenNodes:
         seen = replace(self.observe("client", "out", ARP), frame=frame, packet=parse(frame, link_type=1))
         assert "vlan 7, IP6 fd00::1 > fd00::2: ICMPv6 echo request, id 1, seq 2" in "\n".join(self.draw(seen))
 
-    def test_ladder_frame_that_cannot_be_read_says_why(self):
+    def test_ladder_says_why_a_frame_cannot_be_parsed(self):
         seen = replace(self.observe("client", "out", ARP), frame=b"short", packet=None)
         assert "5 bytes, not a frame: Ethernet header needs 14 bytes" in " ".join(self.draw(seen))
 
-    def test_ladder_arp_request_has_a_summary(self):
+    def test_ladder_has_summary_of_arp_request(self):
         assert "ARP who has 10.0.1.2? tell 10.0.1.1" in "\n".join(self.draw(self.observe("client", "out", ARP)))
 
 
-def test_ladder_packet_on_loopback_is_drawn_as_circle():
+def test_ladder_shows_packet_on_loopback_as_circle():
     lines = draw_ladder(evidence(observation("kernel", "in", PING, on_link=True, ifname="lo"), test_is_endpoint=False))
     assert "↻" in lines[1]
 
 
-def test_ladder_two_tuns_names_the_device_of_each_packet():
+def test_ladder_of_two_tuns_names_the_device_of_each_packet():
     first, second = (observation("kernel", "out", PING, ifname=name) for name in ("tun0", "tun1"))
     text = "\n".join(draw_ladder(evidence(first, second)))
     assert "tun0: IP" in text
@@ -150,7 +150,7 @@ def test_ladder_lines_are_at_most_100_columns(count):
     assert max(map(len, lines)) <= WIDTH
 
 
-def test_ladder_100_packets_omits_the_middle():
+def test_ladder_of_100_packets_omits_rows_in_the_middle():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(100))))
     assert [line for line in lines if "…" in line] == ["      … 40 more packets in the recording …"]
     assert len(lines) == 1 + 20 + 1 + 40
@@ -166,7 +166,7 @@ class TestLongLadder:
     def numbers(lines):
         return [int(line.split()[0]) for line in lines[1:] if line.split()[0].isdigit()]
 
-    def test_ladder_many_packets_keeps_rows_around_packet_that_failed_the_test(self):
+    def test_ladder_of_many_packets_keeps_rows_around_packet_that_failed_the_test(self):
         lines = self.drawn({100})
         assert self.numbers(lines) == [*range(1, 21), *range(98, 105), *range(161, 201)]
         assert [line for line in lines if "…" in line] == [
@@ -174,14 +174,14 @@ class TestLongLadder:
             "      … 56 more packets in the recording …",
         ]
 
-    def test_ladder_many_packets_that_failed_the_test_keeps_rows_around_first_and_last(self):
+    def test_ladder_of_many_packets_that_failed_the_test_keeps_rows_around_first_and_last(self):
         lines = self.drawn(range(50, 150))
         assert self.numbers(lines) == [*range(1, 21), *range(48, 56), *range(147, 154), *range(161, 201)]
 
-    def test_ladder_one_omitted_packet_is_counted_in_singular(self):
+    def test_ladder_with_one_omitted_packet_uses_the_singular(self):
         assert "      … 1 more packet in the recording …" in self.drawn((), count=61)
 
-    def test_ladder_since_omits_packets_up_to_that_time(self):
+    def test_ladder_with_since_argument_omits_packets_up_to_that_time(self):
         lines = self.drawn((), count=30, since=27)
         assert lines[1] == "      … 28 packets shown above …"
         assert self.numbers(lines) == [29, 30]
@@ -205,7 +205,7 @@ class TestNotes:
         recorded.notes = [Note(5, "timed out")]
         assert draw_ladder(recorded)[-1].strip() == "– timed out"
 
-    def test_ladder_since_omits_earlier_notes(self):
+    def test_ladder_with_since_argument_omits_earlier_notes(self):
         recorded = evidence(*self.packets)
         recorded.notes = [Note(500_000, "one"), Note(1_500_000, "two")]
         assert [line for line in draw_ladder(recorded, since=1_000_000) if "–" in line] == [
@@ -222,7 +222,7 @@ def test_ladder_in_narrow_terminal_fits_its_width(count):
     assert max(map(len, draw_ladder(recorded, width=80))) <= 80
 
 
-def test_ladder_10000_packets_widens_the_number_column():
+def test_ladder_of_10000_packets_has_a_wider_number_column():
     lines = draw_ladder(evidence(*(observation("kernel", "in", PING, time=number) for number in range(10_000))))
     assert lines[-1].startswith("10000     0.010  ├────────▶│  IP")
     assert lines[1].startswith("    1     0.000  ├────────▶│  IP")

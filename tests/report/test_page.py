@@ -84,7 +84,7 @@ def test_page_references_no_other_file():
         assert not [name for name in attributes if name.startswith("on")]
 
 
-def test_page_policy_allows_only_own_script_and_style():
+def test_page_content_security_policy_allows_only_own_script_and_style():
     page = render(session(), title="x")
     policy = next(each["content"] for tag, each in Parsed(page).elements if each.get("http-equiv"))
     assert policy.startswith("default-src 'none'; ")
@@ -96,7 +96,7 @@ def test_page_policy_allows_only_own_script_and_style():
 
 
 @pytest.mark.parametrize("where", ["title", "outcome", "text", "comment", "payload", "interface"])
-def test_page_markup_in_packet_or_text_is_escaped(where):
+def test_page_escapes_markup_in_packets_and_texts(where):
     def page(text):
         packets = [(*SESSION[2][:2], UDP(), text.encode())] if where == "payload" else SESSION[:1]
         name, comments = text if where == "interface" else "tun0", {1: text if where == "comment" else "a comment"}
@@ -113,7 +113,7 @@ def test_page_markup_in_packet_or_text_is_escaped(where):
         assert MARKUP in (data["packets"][0][9], *data["texts"])
 
 
-def test_page_lists_number_of_packets_time_and_interfaces():
+def test_page_shows_number_of_packets_duration_and_interfaces():
     page = render(session(), title="test_x", outcome="failed", text="E   AssertionError: no\n")
     parsed = Parsed(page)
     facts = parsed.texts["li"]
@@ -132,7 +132,7 @@ def test_page_lists_number_of_packets_time_and_interfaces():
     assert "details" not in {tag for tag, _ in Parsed(render(session(), title="x")).elements}
 
 
-def test_page_data_has_every_packet():
+def test_data_in_page_has_every_packet():
     data = check_data(session(), render(session(), title="x"))
     first = data["packets"][0]
     assert data["columns"] == [["test", ""], ["kernel", "tun0"]]
@@ -191,7 +191,7 @@ def test_page_of_recording_without_packets_shows_0_packets():
     assert "0 packets" in page
 
 
-def test_page_truncated_recording_shows_packets_and_error():
+def test_page_of_truncated_recording_shows_packets_and_error():
     recording = session()[:-20]
     page = render(recording, title="x")
     assert len(data_of(page)[0]["packets"]) == len(SESSION) - 1
@@ -199,13 +199,13 @@ def test_page_truncated_recording_shows_packets_and_error():
 
 
 @pytest.mark.parametrize(("recording", "error"), [(b"", TruncatedRecordingError), (b"no recording", MalformedError)])
-def test_page_invalid_recording_raises(recording, error):
+def test_page_of_invalid_recording_raises(recording, error):
     with pytest.raises(error):
         render(recording, title="x")
 
 
 @pytest.mark.slow
-def test_page_embedded_recording_is_read_by_tshark(need, tmp_path):
+def test_recording_embedded_in_page_is_read_by_tshark(need, tmp_path):
     file, embedded = tmp_path / "a.pcapng", tmp_path / "b.pcapng"
     file.write_bytes(session())
     embedded.write_bytes(data_of(render(session(), title="x"))[1])
@@ -226,15 +226,15 @@ class TestInitialPacket:
         recording = recorded(packets, comments=comments, annotations=annotations)
         return data_of(render(recording, title="x", outcome=outcome))[0]["chosen"]
 
-    def test_initial_packet_is_last_one_that_made_the_test_fail(self):
+    def test_initially_selected_packet_is_the_last_one_that_made_the_test_fail(self):
         assert self.chosen(SESSION, 1, comments={2: "skipped at x.py:1"}) == 0
         assert self.chosen(SESSION, 1, 4) == 3
         assert self.chosen(SESSION, 1, 5, outcome="") == 4
 
-    def test_initial_packet_without_failed_match_is_first_with_an_error(self):
+    def test_initially_selected_packet_without_failed_match_is_the_first_with_an_error(self):
         assert self.chosen(SESSION, comments={2: "unwanted"}) == 2
 
-    def test_initial_packet_of_failed_test_without_suspicious_packet_is_last(self):
+    def test_initially_selected_packet_without_failed_match_or_error_is_the_last(self):
         good = [SESSION[number] for number in (0, 1, 3, 4)]
         assert self.chosen(good) == 3
         assert self.chosen(good, outcome="") == 0

@@ -46,7 +46,7 @@ def test_page_arrows_lead_from_sender_to_receiver(show):
     ) == ["3"]
 
 
-def test_page_field_click_highlights_its_bytes(show):
+def test_click_on_field_in_page_highlights_its_bytes(show):
     page = show(session())
     for number, record in enumerate(read_pcapng(session())):
         rows, _ = rows_of(record)
@@ -58,7 +58,7 @@ def test_page_field_click_highlights_its_bytes(show):
         assert lit == [[row.name, digits(row), 1] for row in rows]
 
 
-def test_page_hovered_field_is_highlighted_until_mouse_leaves(show):
+def test_field_under_mouse_pointer_is_highlighted_until_pointer_leaves(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#f5")
@@ -70,7 +70,7 @@ def test_page_hovered_field_is_highlighted_until_mouse_leaves(show):
     assert page.run(LIT_BYTES) == ["2hl", "3hl"]
 
 
-def test_page_clicked_hex_digit_highlights_its_field(show):
+def test_click_on_hex_digit_in_page_highlights_its_field(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#o0", across=0.25)
@@ -88,7 +88,7 @@ def test_page_clicked_hex_digit_highlights_its_field(show):
     assert "SACKPermitted" in page.run("document.getElementById('field-info').textContent")
 
 
-def test_page_keys_move_between_packets_fields_and_bytes(show):
+def test_keys_in_page_move_between_packets_fields_and_bytes(show):
     page = show(session())
     assert page.run(FOCUSED) == "list"
     page.press("Home")
@@ -122,7 +122,7 @@ def test_page_keys_move_between_packets_fields_and_bytes(show):
     assert page.run(CHOSEN) == "7"
 
 
-def test_page_key_question_mark_shows_list_of_keys(show):
+def test_question_mark_key_in_page_shows_list_of_keys(show):
     page = show(session())
     page.press("?")
     assert page.run("document.getElementById('keys').open") is True
@@ -132,7 +132,7 @@ def test_page_key_question_mark_shows_list_of_keys(show):
     assert page.run("document.getElementById('keys').open") is False
 
 
-def test_page_focused_panel_has_an_outline(show):
+def test_focused_panel_of_page_has_an_outline(show):
     page = show(session())
     for selector, outlined in (("list", ".packets"), ("tree", ".fields"), ("bytes", ".bytes")):
         page.press("Tab")  # Browsers draw focus outlines only after a key is pressed.
@@ -141,7 +141,7 @@ def test_page_focused_panel_has_an_outline(show):
         assert "solid 2px" in outline, (selector, outline)
 
 
-def test_page_byte_cursor_is_framed_while_bytes_have_focus(show):
+def test_byte_cursor_in_page_has_a_frame_while_bytes_have_focus(show):
     page = show(session())
     page.click("#list .row:first-child")
     page.click("#f5")
@@ -165,7 +165,7 @@ def test_page_has_accessible_roles_and_names(show):
     assert all(name for role, name in named if role in ("listbox", "tree", "grid", "searchbox", "button", "option"))
 
 
-def test_page_filter_selects_packets(show):
+def test_filter_in_page_selects_packets(show):
     page = show(session())
     page.press("/")
     page.call("Input.insertText", text="ICMP -unreachable")
@@ -214,7 +214,7 @@ CONTRASTS = """
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_text_contrast_meets_wcag_minimum(show, scheme):
+def test_contrast_of_page_text_meets_wcag_minimum(show, scheme):
     """Check all texts for the minimum contrast of WCAG 2.1, section 1.4.3."""
     comments = {3: "closest match; TCP.flags: wanted SYN, got PSH|ACK"}
     page = show(recorded(SESSION, comments=comments)[:-20], outcome="failed", text="E  no")
@@ -226,7 +226,7 @@ def test_page_text_contrast_meets_wcag_minimum(show, scheme):
         assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, ground)
 
 
-def test_page_theme_button_switches_light_and_dark(show):
+def test_theme_button_in_page_switches_light_and_dark(show):
     page = show(session())
     ground = "getComputedStyle(document.body).backgroundColor"
     light = page.run(ground)
@@ -237,7 +237,7 @@ def test_page_theme_button_switches_light_and_dark(show):
     assert page.run(ground) == light
 
 
-def test_page_script_in_packet_or_title_does_not_run(show):
+def test_script_in_packet_or_title_does_not_run_in_page(show):
     page = show(session(), title=MARKUP, outcome=MARKUP, text=MARKUP)
     page.run(f"{ROWS}[3].click()")
     assert page.run("window.executed") is None
@@ -245,7 +245,7 @@ def test_page_script_in_packet_or_title_does_not_run(show):
     assert page.run("document.querySelector('#about .comment').textContent") == MARKUP
 
 
-def test_page_save_button_saves_identical_recording(show, browser, tmp_path):
+def test_save_button_in_page_saves_identical_recording(show, browser, tmp_path):
     page = show(session(), title="tests/test_x.py::test_[a/b]")
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
     page.click("#save")
@@ -276,7 +276,7 @@ def test_page_of_10000_packets_renders_only_visible_rows(show):
     assert page.run("document.getElementById('count').textContent") == f"1 of {count} packets"
 
 
-def test_page_printed_has_every_packet(show):
+def test_printed_page_has_every_packet(show):
     page = show(recorded([SESSION[number % 4] for number in range(300)]))
     page.run(
         "addEventListener('beforeprint', () => { window.printed = document.querySelectorAll('#list .row').length; })"
@@ -286,7 +286,7 @@ def test_page_printed_has_every_packet(show):
     assert page.run(f"{ROWS}.length") < 100
 
 
-def test_page_large_packet_shows_2048_bytes_until_more_is_clicked(show):
+def test_page_shows_2048_bytes_of_large_packet_until_more_is_clicked(show):
     data = build(IPv4(src=PEER, dst=KERNEL), UDP(), bytes(20_000))
     page = show(recorded([("in", data)]))
     shown = "document.querySelectorAll('#bytes .x[data-at]').length"
@@ -304,7 +304,7 @@ def test_page_of_each_kind_of_recording_logs_no_error(show):
 
 
 @pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
-def test_page_every_byte_of_corpus_packets_highlights_a_field(show):
+def test_click_on_any_byte_of_corpus_packets_highlights_a_field(show):
     """Show many kinds of packets from the corpus: every byte highlights a field, and the script logs no error."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
         packets = [bytes.fromhex(json.loads(line)["hex"]) for number, line in enumerate(lines) if number % 80 == 0]

@@ -40,7 +40,7 @@ def comments(observations):
 
 
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
-def test_each_frame_is_one_observation_of_the_tap(recorded, closed):
+def test_evidence_of_a_tap_has_each_frame_once(recorded, closed):
     (tap,) = recorded.tuns
     ping(tap)
     if closed:
@@ -54,7 +54,7 @@ def test_each_frame_is_one_observation_of_the_tap(recorded, closed):
     }
 
 
-def test_ladder_shows_frames_between_test_and_kernel(recorded):
+def test_ladder_of_a_tap_has_arrows_between_test_and_kernel(recorded):
     ping(recorded.tuns[0])
     ladder = "\n".join(draw_ladder(gather_evidence([recorded])))
     assert "echo reply" in ladder
@@ -62,7 +62,7 @@ def test_ladder_shows_frames_between_test_and_kernel(recorded):
     assert "not received" not in ladder
 
 
-def test_frames_without_capture_come_from_the_tap(recorded):
+def test_evidence_without_capture_has_frames_recorded_by_the_tap(recorded):
     (tap,) = recorded.tuns
     ping(tap)
     evidence = gather_evidence([RecordedNetns("kernel", recorded.netns, None, [tap])])
@@ -73,7 +73,7 @@ def test_frames_without_capture_come_from_the_tap(recorded):
     assert "echo reply" in "\n".join(draw_ladder(evidence))
 
 
-def test_recording_of_a_tap_is_ethernet_for_tshark(recorded, need, tmp_path):
+def test_tshark_reads_recording_of_a_tap_as_ethernet(recorded, need, tmp_path):
     (tap,) = recorded.tuns
     ping(tap)
     file = tmp_path / "tap.pcapng"
