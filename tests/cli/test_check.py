@@ -10,7 +10,7 @@ from tunlab.lab.lab_files import ready_labs
 READY = sorted(ready_labs())
 
 
-def test_check_of_ready_labs_finds_no_problems(tunlab):
+def test_check_of_ready_labs_reports_no_problems(tunlab):
     assert {"default", "two-hosts", "router", "nat", "bridge", "dual-stack", "two-stacks"} <= set(READY)
     result = tunlab("check", *READY, *map(str, ready_labs().values()))
     assert (result.status, result.err) == (0, "")
@@ -110,14 +110,14 @@ def test_check_reports_files_that_cannot_be_mounted_at_their_path(tunlab, tmp_pa
     assert not run_directory.exists()
 
 
-def test_check_file_over_1_mib_exits_78(tunlab):
+def test_check_of_a_file_over_1_mib_exits_78(tunlab):
     result = tunlab("check", "/dev/zero")
     assert (result.status, result.err) == (
         78, "tunlab: /dev/zero: larger than 1 MiB. Give a lab file.\n"
     )  # fmt: skip
 
 
-def test_check_reads_a_pipe_and_exits_78_if_it_stays_empty(tunlab, tmp_path, monkeypatch):
+def test_check_reads_a_pipe_and_exits_78_if_the_pipe_stays_empty(tunlab, tmp_path, monkeypatch):
     reading, writing = os.pipe()
     os.write(writing, b"[nodes]\nxyz = { no = 1 }\n")
     os.close(writing)
@@ -131,7 +131,7 @@ def test_check_reads_a_pipe_and_exits_78_if_it_stays_empty(tunlab, tmp_path, mon
     assert (result.status, result.err) == (78, f"tunlab: {fifo}: {problem}\n")
 
 
-def test_check_invalid_toml_error_names_the_line(tunlab, tmp_path):
+def test_error_of_check_with_invalid_toml_names_the_line(tunlab, tmp_path):
     file = tmp_path / "x.toml"
     file.write_text("[nodes]\nclient = {\n")
     result = tunlab("check", str(file))
@@ -140,13 +140,13 @@ def test_check_invalid_toml_error_names_the_line(tunlab, tmp_path):
     assert "line 2" in result.err or "line 3" in result.err
 
 
-def test_check_misspelled_lab_name_suggests_the_ready_lab(tunlab):
+def test_error_of_check_with_misspelled_lab_name_suggests_a_ready_lab(tunlab):
     result = tunlab("check", "ruoter")
     assert result.status == 78
     sentence = "tunlab: ruoter: there is no such file or ready lab. Did you mean router? The ready "
     assert result.err.startswith(sentence)
 
 
-def test_check_creates_nothing(tunlab, broken_file, run_directory):
+def test_check_creates_no_lab(tunlab, broken_file, run_directory):
     tunlab("check", str(broken_file), "router")
     assert not run_directory.exists()

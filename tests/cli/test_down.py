@@ -32,7 +32,7 @@ def test_down_kills_processes_in_the_lab(tunlab, start, need, list_labs):
     assert inside.end().status == 128 + signal.SIGKILL
 
 
-def test_down_ends_a_running_dump_with_exit_code_73(tunlab, dump):
+def test_down_makes_a_running_dump_exit_with_73(tunlab, dump):
     running = dump()
     assert tunlab("down").status == 0
     result = running.end()
@@ -42,7 +42,7 @@ def test_down_ends_a_running_dump_with_exit_code_73(tunlab, dump):
     )
 
 
-def test_down_unknown_lab_exits_73(tunlab):
+def test_down_of_unknown_lab_exits_73(tunlab):
     result = tunlab("down", "nosuch")
     assert (result.status, result.err) == (
         73,
@@ -51,7 +51,7 @@ def test_down_unknown_lab_exits_73(tunlab):
     assert tunlab("down").err == "tunlab: no lab exists, so there is nothing to remove\n"
 
 
-def test_down_without_name_and_with_two_labs_exits_73(tunlab, list_labs):
+def test_down_without_name_while_two_labs_are_up_exits_73(tunlab, list_labs):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab("down")
@@ -74,7 +74,7 @@ def test_down_from_inside_the_lab_exits_73(tunlab, start, list_labs):
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_lab_without_namespaces_removes_its_directory(tunlab, run_directory, list_labs):
+def test_down_of_a_lab_without_namespaces_removes_its_directory(tunlab, run_directory, list_labs):
     # After a reboot, the lab's files are still there if they are on disk, but the bind mount of its namespace is gone.
     subprocess.run(["umount", run_directory / "lab" / "net"], check=True)
     assert list_labs()["lab"]["condition"] == "gone"
@@ -88,7 +88,7 @@ def test_down_lab_without_namespaces_removes_its_directory(tunlab, run_directory
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_keeps_processes_in_a_namespace_of_another_program(tunlab, run_directory, list_labs):
+def test_down_spares_processes_in_a_namespace_of_another_program(tunlab, run_directory, list_labs):
     pinned = run_directory / "lab" / "net"
     subprocess.run(["umount", pinned], check=True)
     with Netns.create() as other:
@@ -102,7 +102,7 @@ def test_down_keeps_processes_in_a_namespace_of_another_program(tunlab, run_dire
 
 
 @pytest.mark.usefixtures("lab")
-def test_down_with_another_programs_file_in_the_lab_directory_exits_73(tunlab, run_directory):
+def test_down_with_a_file_of_another_program_in_the_lab_directory_exits_73(tunlab, run_directory):
     foreign = run_directory / "lab" / "notes.txt"
     foreign.write_text("mine")
     result = tunlab("down")
@@ -117,7 +117,7 @@ def test_down_with_another_programs_file_in_the_lab_directory_exits_73(tunlab, r
     assert tunlab("down").status == 0
 
 
-def test_down_with_an_unrecorded_namespace_mount_suggests_umount(tunlab, run_directory):
+def test_error_of_down_with_an_unrecorded_namespace_mount_suggests_umount(tunlab, run_directory):
     pinned = run_directory / "lab" / "net"
     pinned.parent.mkdir(parents=True)
     with Netns.create() as other:

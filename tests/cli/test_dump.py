@@ -50,7 +50,7 @@ def test_dump_of_a_veth_shows_good_tcp_checksums(command, start, router, need):
     assert {each["checksums"]["tcp"] for each in others} == {"good"}
 
 
-def test_dump_interface_option_shows_packets_of_that_interface(start, router, command, need):
+def test_dump_with_interface_option_shows_packets_of_that_interface(start, router, command, need):
     dump = start("dump", "router/router", "--interface", "lan0", "--protocol", "icmp", "--count", "2", "--oneline")
     dump.wait_for("listening on lan0 in node router of lab router")
     command("exec", "client", "--", need("ping"), "-c", "1", "server")
@@ -60,7 +60,7 @@ def test_dump_interface_option_shows_packets_of_that_interface(start, router, co
 
 
 @pytest.mark.parametrize("options", [["--protocol", "arp"], ["--all", "--address", "10.0.1.2"]])
-def test_dump_of_a_veth_shows_arp_on_request(start, router, command, need, tmp_path, options):
+def test_dump_of_a_veth_shows_arp_only_with_an_option(start, router, command, need, tmp_path, options):
     file = tmp_path / "arp.pcapng"
     dump = start("dump", "router/client", *options, "--count", "2", "--oneline", "--write", str(file))
     assert dump.wait_for("listening") == "listening on eth0 in node client of lab router\n"
@@ -86,7 +86,7 @@ def test_dump_of_a_veth_prints_the_link_header_of_a_frame(start, router, command
 
 
 @pytest.mark.usefixtures("router")
-def test_dump_lab_with_several_nodes_shows_packets_of_its_only_tun(start, command, need):
+def test_dump_of_a_lab_with_several_nodes_shows_packets_of_its_only_tun(start, command, need):
     dump = start("dump", "router", "--count", "1", "--oneline")
     dump.wait_for("listening on tun0 in node stack of lab router")
     command("exec", "stack", "--", need("ping"), "-c", "1", "-W", "0.1", "10.9.0.2")
@@ -94,7 +94,7 @@ def test_dump_lab_with_several_nodes_shows_packets_of_its_only_tun(start, comman
 
 
 @pytest.mark.usefixtures("router")
-def test_dump_unknown_interface_prints_an_error_naming_it(tunlab):
+def test_error_of_dump_with_unknown_interface_names_the_interface(tunlab):
     result = tunlab("dump", "router/client", "--interface", "eth7")
     assert result.status in (71, 73)
     assert "eth7" in result.err
@@ -151,7 +151,7 @@ def test_dump_of_an_echo_request_prints_listing_and_hex_dump(dump, command, need
     assert result.err == "1 packet shown\n"
 
 
-def test_dump_verbose_option_prints_every_field(dump, send):
+def test_dump_with_verbose_option_prints_every_field(dump, send):
     running = dump("--count", "1", "--verbose")
     send(build(IPv4(src=OWN, dst=PEER, ttl=9, checksum=0), ICMP.echo_request(7, 1)))
     out = running.end().out
@@ -160,7 +160,7 @@ def test_dump_verbose_option_prints_every_field(dump, send):
     assert "ICMP:\n  Type: 8 (echo request)\n" in out
 
 
-def test_dump_oneline_option_prints_one_summary_per_packet(dump, send):
+def test_dump_with_oneline_option_prints_one_summary_per_packet(dump, send):
     running = dump("--count", "2", "--oneline")
     send(ECHO, build(IPv4(src=OWN, dst=PEER), TCP(src_port=1, dst_port=2, flags=TCPFlag.SYN)))
     lines = running.end().out.splitlines()
@@ -169,7 +169,7 @@ def test_dump_oneline_option_prints_one_summary_per_packet(dump, send):
     assert " IP 10.1.2.1.1 > 10.1.2.3.2: Flags [S]" in lines[1]
 
 
-def test_dump_json_option_prints_fields_and_bytes(dump, send):
+def test_dump_with_json_option_prints_fields_and_bytes(dump, send):
     running = dump("--count", "1", "--json")
     send(ECHO)
     (line,) = running.end().out.splitlines()
@@ -190,7 +190,7 @@ def test_dump_of_non_ipv4_packets_prints_the_parse_error(dump, send):
     assert out.count("=== Raw Packet Hexdump ===") == 2
 
 
-def test_dump_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send):
+def test_dump_with_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send):
     running = dump("--count", "1", "--all", "--json")
     send(b"\x45\x00")
     seen = json.loads(running.end().out)
@@ -223,7 +223,7 @@ def test_dump_json_option_prints_the_parse_error_of_non_ipv4_packets(dump, send)
         (("--protocol", "tcp", "--port", "53"), ""),
     ],
 )
-def test_dump_filter_options_show_only_matching_packets(dump, send, tunlab, lab, options, shown):
+def test_dump_with_filter_options_shows_only_matching_packets(dump, send, tunlab, lab, options, shown):
     running = dump("--json", *options)
     send(*SENT.values())
     wanted = [SENT[name].hex() for name in shown.split()]
@@ -256,7 +256,7 @@ def test_dump_shows_packets_of_a_tun_that_another_program_has_open(start, lab):
     assert (second["direction"], second["icmp"]["type"]) == ("out", 0)
 
 
-def test_dump_started_twice_shows_the_same_packets_in_both(dump, start, send):
+def test_two_dumps_of_one_lab_show_the_same_packets(dump, start, send):
     first = dump("--count", "1", "--json")
     second = start("dump", "--count", "1", "--json")
     second.wait_for("another program has open")
@@ -271,7 +271,7 @@ def test_dump_shows_the_echo_request_of_tunlab_ping(dump, tunlab):
     assert f"{OWN} > {PEER}: ICMP echo request" in running.end().out
 
 
-def test_dump_write_option_creates_a_file_that_tshark_reads(dump, send, need, tmp_path):
+def test_dump_with_write_option_creates_a_file_that_tshark_reads(dump, send, need, tmp_path):
     file = tmp_path / "dump.pcapng"
     running = dump("--count", "2", "--write", str(file))
     send(ICMP_, UDP_, TCP_)
@@ -283,7 +283,7 @@ def test_dump_write_option_creates_a_file_that_tshark_reads(dump, send, need, tm
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_write_option_with_missing_directory_exits_71(tunlab, tmp_path):
+def test_dump_with_write_option_to_missing_directory_exits_71(tunlab, tmp_path):
     result = tunlab("dump", "--write", str(tmp_path / "no" / "dump.pcapng"))
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(f"tunlab: open {tmp_path}/no/dump.pcapng")
@@ -312,14 +312,14 @@ def test_dump_to_a_closed_pipe_exits_0(dump, send):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_timeout_before_count_packets_exits_1(tunlab):
+def test_dump_that_times_out_before_count_packets_exits_1(tunlab):
     assert tunlab("dump", "--timeout", "0.01").status == 0
     result = tunlab("dump", "--timeout", "0.01", "--count", "1")
     assert (result.status, result.out) == (1, "")
     assert result.err.endswith("0 packets shown\ntunlab: timeout of 0.01 s: 0 of 1 packets were shown\n")
 
 
-def test_dump_after_a_killed_dump_opens_the_tun_again(dump, start, tunlab, run_directory):
+def test_dump_after_a_killed_dump_shows_packets_again(dump, start, tunlab, run_directory):
     dump().end(signal.SIGKILL)
     assert (run_directory / "lab" / "tun0.inject").exists()
     assert tunlab("inject", ECHO.hex()).status == 0
@@ -353,13 +353,13 @@ def test_dump_after_a_killed_dump_opens_the_tun_again(dump, start, tunlab, run_d
         (("--cuont", "1"), "Error: No such option '--cuont'."),
     ],
 )
-def test_dump_invalid_option_exits_2(tunlab, options, sentence):
+def test_dump_with_invalid_option_exits_2(tunlab, options, sentence):
     result = tunlab("dump", *options)
     assert (result.status, result.out) == (2, "")
     assert sentence in result.err
 
 
-def test_dump_json_with_oneline_option_exits_2(tunlab):
+def test_dump_with_json_and_oneline_options_exits_2(tunlab):
     for options in (("--json", "--oneline"), ("--oneline", "--json")):
         result = tunlab("dump", *options)
         assert (result.status, result.out) == (2, "")
@@ -370,7 +370,7 @@ def test_dump_with_no_lab_up_exits_73(tunlab):
     assert tunlab("dump") == (73, "", "tunlab: no lab is up. `tunlab up` creates one.\n")
 
 
-def test_dump_without_name_and_with_two_labs_up_exits_73(tunlab):
+def test_dump_without_name_while_two_labs_are_up_exits_73(tunlab):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b. Name one of them: `tunlab dump a`.\n")

@@ -40,7 +40,7 @@ def test_dump_passes_arguments_after_double_dash_to_the_command(command, need):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_with_a_command_waits_for_its_end_after_count_packets(command, need):
+def test_dump_with_a_command_waits_for_end_of_the_command_after_count_packets(command, need):
     result = command("dump", "lab", "--count", "1", "--oneline", "--", need("ping"), "-c", "2", "-W", "0.1", PEER)
     assert result.out.count("echo request") == 1
     assert "2 packets transmitted" in result.out
@@ -54,7 +54,7 @@ def test_dump_exits_1_if_the_command_ends_before_count_packets(command, need):
 
 
 @pytest.mark.usefixtures("lab")
-def test_dump_timeout_terminates_the_command(command, need):
+def test_dump_that_times_out_terminates_the_command(command, need):
     assert command("dump", "lab", "--timeout", "0.1", "--", need("sleep"), "600").status == 0
 
 

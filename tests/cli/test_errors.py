@@ -5,7 +5,7 @@ import pytest
 LAB_NAME_HINT = "Use 1 to 15 characters of a-z, 0-9 and -, not starting with -."
 
 
-def test_lab_name_over_15_characters_exits_78(tunlab):
+def test_up_with_lab_name_over_15_characters_exits_78(tunlab):
     problem = f"is 'sixteen-letters-', which has 16 characters; the maximum is 15. {LAB_NAME_HINT}\n"
     assert tunlab("up", "--name", "sixteen-letters-") == (78, "", f"tunlab: `--name` {problem}")
     assert tunlab("down", "sixteen-letters-") == (78, "", f"tunlab: `name` {problem}")
@@ -14,12 +14,12 @@ def test_lab_name_over_15_characters_exits_78(tunlab):
     assert tunlab("dump", "sixteen-letters-") == (73, "", f"tunlab: {sentence}")
 
 
-def test_lab_name_with_slash_exits_78(tunlab):
+def test_up_with_slash_in_lab_name_exits_78(tunlab):
     result = tunlab("down", "../x")
     assert result == (78, "", f"tunlab: `name` is '../x', which is not a valid lab name. {LAB_NAME_HINT}\n")
 
 
-def test_ifname_over_15_characters_exits_78(tunlab):
+def test_up_with_ifname_over_15_characters_exits_78(tunlab):
     result = tunlab("up", "--ifname", "sixteen-letters-")
     assert result == (
         78,
@@ -31,7 +31,7 @@ def test_ifname_over_15_characters_exits_78(tunlab):
     )
 
 
-def test_up_invalid_address_exits_78(tunlab):
+def test_up_with_invalid_address_exits_78(tunlab):
     result = tunlab("up", "--address", "10.1.2.300/24")
     assert result == (
         78,
@@ -43,18 +43,18 @@ def test_up_invalid_address_exits_78(tunlab):
     )
 
 
-def test_up_invalid_mtu_prints_an_error(tunlab):
+def test_up_with_invalid_mtu_prints_an_error(tunlab):
     assert tunlab("up", "--mtu", "9").err == ("tunlab: `--mtu` is 9; the minimum is 68. Set 68 to 65535.\n")
     assert tunlab("up", "--mtu", "x").status == 2
 
 
-def test_up_missing_lab_file_exits_78(tunlab, tmp_path):
+def test_up_with_missing_lab_file_exits_78(tunlab, tmp_path):
     result = tunlab("up", str(tmp_path / "no.toml"))
     hint = "Give a readable lab file, or none for the default lab."
     assert result == (78, "", f"tunlab: {tmp_path}/no.toml: No such file or directory. {hint}\n")
 
 
-def test_up_invalid_lab_file_error_names_file_and_key(tunlab, tmp_path):
+def test_error_of_up_with_invalid_lab_file_names_file_and_key(tunlab, tmp_path):
     file = tmp_path / "x.toml"
     file.write_text('[nodes.stack]\ntnu = "10.1.2.1/24"')
     assert tunlab("up", str(file)).err == f"tunlab: {file}: `nodes.stack.tnu` is not a known key. Did you mean tun?\n"

@@ -14,7 +14,7 @@ def test_exec_exits_with_the_exit_code_or_signal_of_the_command(command, need):
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_of_ping_to_the_nodes_own_address_gets_a_reply(command, need):
+def test_exec_of_ping_to_own_address_of_the_node_gets_a_reply(command, need):
     assert "1 received" in command("exec", "lab", "--", need("ping"), "-c", "1", "10.1.2.1").out
 
 
@@ -24,7 +24,7 @@ def test_exec_runs_the_command_in_the_namespace_and_sets_tunlab_lab(command, lab
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_command_does_not_inherit_ignored_sigpipe(command, need):
+def test_command_run_by_exec_does_not_ignore_sigpipe(command, need):
     result = command("exec", "lab", "--", need("sh"), "-c", "grep SigIgn /proc/self/status")
     assert int(result.out.split()[1], 16) >> signal.SIGPIPE - 1 & 1 == 0
 
@@ -36,13 +36,13 @@ def test_tunlab_command_inside_a_lab_uses_that_lab_by_default(command):
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_unknown_lab_exits_73(tunlab):
+def test_exec_in_unknown_lab_exits_73(tunlab):
     result = tunlab("exec", "nosuch", "--", "true")
     assert (result.status, result.err) == (73, "tunlab: there is no lab 'nosuch'. Running labs: lab.\n")
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_unknown_program_exits_127(command):
+def test_exec_of_unknown_program_exits_127(command):
     result = command("exec", "lab", "--", "no-such-program")
     assert (result.status, result.err) == (
         127,
@@ -54,7 +54,7 @@ def test_exec_unknown_program_exits_127(command):
 
 
 @pytest.mark.usefixtures("lab")
-def test_exec_non_executable_file_exits_126(command, tmp_path):
+def test_exec_of_non_executable_file_exits_126(command, tmp_path):
     (tmp_path / "program").write_text("")
     result = command("exec", "lab", "--", str(tmp_path / "program"))
     assert (result.status, "is not executable (EACCES). Give it the execute permission" in result.err) == (126, True)
@@ -85,18 +85,18 @@ def test_shell_starts_the_program_in_the_shell_variable(command, environment, ne
     assert "TUNLAB_LAB=lab\n" in result.out
 
 
-def test_exec_target_lab_slash_node_or_node_runs_in_that_node(command, router, need):
+def test_exec_with_target_node_or_lab_slash_node_runs_in_that_node(command, router, need):
     where = (need("sh"), "-c", "readlink /proc/self/ns/net; echo $TUNLAB_LAB $TUNLAB_NODE")
     identity = router.state.namespaces["client"][1]
     for target in ("router/client", "client"):
         assert command("exec", target, "--", *where).out == f"net:[{identity}]\nrouter client\n"
 
 
-def test_exec_target_lab_runs_in_its_only_node_with_a_tun(command, router, need):
+def test_exec_with_target_lab_runs_in_its_only_node_with_a_tun(command, router, need):
     assert command("exec", "router", "--", need("sh"), "-c", "echo $TUNLAB_NODE").out == "stack\n"
 
 
-def test_exec_target_lab_with_two_nodes_without_tun_exits_73(tunlab):
+def test_exec_with_target_lab_of_two_nodes_without_tun_exits_73(tunlab):
     tunlab("up", "two-hosts")
     result = tunlab("exec", "two-hosts", "--", "true")
     assert (result.status, result.err) == (
@@ -106,13 +106,13 @@ def test_exec_target_lab_with_two_nodes_without_tun_exits_73(tunlab):
 
 
 @pytest.mark.usefixtures("router")
-def test_exec_unknown_node_suggests_a_similar_name(tunlab):
+def test_error_of_exec_in_unknown_node_suggests_a_similar_name(tunlab):
     assert tunlab("exec", "router/clinet", "--", "true").err == (
         "tunlab: lab 'router' has no node 'clinet'. Did you mean client?\n"
     )
 
 
-def test_exec_node_name_in_two_labs_exits_73(tunlab):
+def test_exec_with_node_name_in_two_labs_exits_73(tunlab):
     tunlab("up", "two-hosts")
     tunlab("up", "bridge")
     result = tunlab("exec", "a", "--", "true")

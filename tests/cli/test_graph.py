@@ -18,7 +18,7 @@ def test_graph_of_ready_labs_prints_every_node_in_every_format(tunlab, name):
         assert all(node in result.out for node in nodes)
 
 
-def test_graph_write_option_selects_the_format_by_file_suffix(tunlab, tmp_path):
+def test_graph_with_write_option_selects_the_format_by_file_suffix(tunlab, tmp_path):
     for suffix, start in ((".svg", "<svg"), (".dot", "graph"), (".mmd", "graph")):
         file = tmp_path / f"x{suffix}"
         assert tunlab("graph", "router", "--write", str(file)) == (0, "", f"wrote {file}\n")
@@ -34,7 +34,7 @@ def test_graph_with_two_format_options_exits_2(tunlab):
     assert "--dot and --svg exclude each other. Give one of them." in result.err
 
 
-def test_graph_write_option_with_missing_directory_exits_71(tunlab, tmp_path):
+def test_graph_with_write_option_to_missing_directory_exits_71(tunlab, tmp_path):
     result = tunlab("graph", "router", "--write", str(tmp_path / "no" / "x.svg"))
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(f"tunlab: write {tmp_path}/no/x.svg: No such file or directory (ENOENT)")

@@ -35,7 +35,7 @@ def test_inject_into_second_tun_is_routed_to_the_first(tunlab, start):
 
 
 @pytest.mark.usefixtures("router")
-def test_inject_node_without_tun_exits_73(tunlab):
+def test_inject_into_node_without_tun_exits_73(tunlab):
     assert tunlab("inject", "--lab", "router/client", "--as-is", "45").err == (
         "tunlab: node client of lab 'router' has no TUN. Choose a node with a TUN.\n"
     )
@@ -99,7 +99,7 @@ def test_inject_of_a_truncated_recording_injects_complete_packets_then_exits_65(
     assert result.err.count("\n") == 1
 
 
-def test_inject_of_a_truncated_recording_returns_error_with_file_and_offset(tmp_path):
+def test_error_of_inject_of_a_truncated_recording_names_file_and_offset(tmp_path):
     file = tmp_path / "x.pcapng"
     with PcapngWriter.create(file) as writer:
         writer.write(writer.add_interface("tun0"), ECHO, time_ns=0)
@@ -148,7 +148,7 @@ def test_inject_accepts_the_bytes_that_dump_prints(command, dump, tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_with_no_program_on_the_tun_prints_the_kernels_answer(tunlab):
+def test_inject_with_no_program_on_the_tun_prints_the_answer_of_the_kernel(tunlab):
     syn = build(IPv4(src=PEER, dst=OWN), TCP(src_port=9, dst_port=9, flags=TCPFlag.SYN))
     result = tunlab("inject", syn.hex())
     assert "answered: IP 10.1.2.1.9 > 10.1.2.3.9: Flags [R.]" in result.out
@@ -172,14 +172,14 @@ def test_inject_while_another_program_has_the_tun_open_exits_73(tunlab):
     )
 
 
-def test_inject_to_reader_option_sends_any_bytes_to_the_program_on_the_tun(tunlab, foreign_reader):
+def test_inject_with_to_reader_option_sends_any_bytes_to_the_program_on_the_tun(tunlab, foreign_reader):
     for data in (ECHO, b"\x05", bytes(7)):
         assert tunlab("inject", "--to-reader", data.hex()).status == 0
         assert foreign_reader.read() == data
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_to_reader_option_with_no_program_on_the_tun_exits_73(tunlab):
+def test_inject_with_to_reader_option_but_no_program_on_the_tun_exits_73(tunlab):
     result = tunlab("inject", "--to-reader", ECHO.hex())
     assert (result.status, result.err) == (
         73,
@@ -195,7 +195,7 @@ def test_inject_marks_a_bad_checksum_in_its_output(tunlab):
     assert "answered" not in result.out
 
 
-def test_inject_while_dump_runs_prints_the_kernels_error(dump, tunlab, lab):
+def test_inject_while_dump_runs_prints_the_error_from_the_kernel(dump, tunlab, lab):
     dump()
     with lab.netns() as netns:
         from tunlab.kernel.network.rtnl import Rtnl
@@ -226,12 +226,12 @@ def test_inject_while_dump_runs_prints_the_kernels_error(dump, tunlab, lab):
     ids=["odd", "odd-spaced", "not-hex", "empty", "blank", "no-packet", "too-long"],
 )
 @pytest.mark.usefixtures("lab")
-def test_inject_invalid_input_exits_65(tunlab, source, sentence):
+def test_inject_of_invalid_input_exits_65(tunlab, source, sentence):
     assert tunlab("inject", source) == (65, "", f"tunlab: {sentence}\n")
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_as_is_option_accepts_a_truncated_header(tunlab):
+def test_inject_with_as_is_option_accepts_a_truncated_header(tunlab):
     result = tunlab("inject", "--as-is", "45 00")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("injected: 2 bytes, not an IP packet: ")
@@ -251,7 +251,7 @@ def test_inject_of_two_packets_with_one_invalid_injects_none(command):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_invalid_stdin_error_names_the_line(command):
+def test_error_of_inject_with_invalid_stdin_names_the_line(command):
     result = command("inject", "-", stdin=None, input=f"{ECHO.hex()}\n4\n")
     assert result == (65, "", f"tunlab: line 2 has an odd number of hexadecimal digits, 1. {HINT}\n")
     assert command("inject", "-").err == f"tunlab: standard input has no bytes. {NOTHING}\n"
@@ -292,7 +292,7 @@ def test_inject_of_a_recording_without_ipv4_packets_exits_65(tunlab, tmp_path, c
 
 
 @pytest.mark.parametrize("arguments", [("inject", ECHO.hex()), ("ping", OWN)])
-def test_inject_and_ping_without_lab_option_and_with_two_labs_exit_73(tunlab, arguments):
+def test_inject_and_ping_without_lab_option_while_two_labs_are_up_exit_73(tunlab, arguments):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     result = tunlab(*arguments)
@@ -311,7 +311,7 @@ def test_inject_of_a_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):
 
 
 @pytest.mark.usefixtures("lab")
-def test_inject_missing_file_exits_71(tunlab, tmp_path):
+def test_inject_of_missing_file_exits_71(tunlab, tmp_path):
     result = tunlab("inject", str(tmp_path / "no.pcapng"))
     assert (result.status, result.out) == (71, "")
     assert result.err.startswith(f"tunlab: open {tmp_path}/no.pcapng: No such file or directory (ENOENT)")

@@ -35,7 +35,7 @@ def test_ls_as_unprivileged_user_shows_the_recorded_addresses(command, as_nobody
 
 
 @pytest.mark.usefixtures("lab")
-def test_ls_ignores_directories_that_are_not_labs(tunlab, run_directory, list_labs):
+def test_ls_omits_directories_that_are_not_labs(tunlab, run_directory, list_labs):
     (run_directory / "Not-A-Lab").mkdir()
     assert list(list_labs()) == ["lab"]
     (run_directory / "Not-A-Lab").rmdir()

@@ -62,19 +62,19 @@ def passing(**conditions):
         ({"port": 80, "dst": "fd00::2"}, "tcp6 gre"),
     ],
 )
-def test_filter_passes_matching_packets(conditions, shown):
+def test_packet_filter_passes_matching_packets(conditions, shown):
     parsers = {"protocol": parse_protocol, "address": parse_network, "src": parse_network, "dst": parse_network}
     parsed = {name: parsers[name](value) if name in parsers else value for name, value in conditions.items()}
     assert passing(**parsed) == shown
 
 
-def test_filter_passes_unreadable_bytes_only_with_everything_and_no_condition():
+def test_packet_filter_passes_unreadable_bytes_only_with_everything_and_no_condition():
     assert PacketFilter(everything=True).matches(None)
     assert not PacketFilter().matches(None)
     assert not PacketFilter(everything=True, port=80).matches(None)
 
 
-def test_arp_for_another_protocol_has_no_matching_address():
+def test_packet_filter_by_address_rejects_arp_for_another_protocol():
     message = ARP(sender_protocol=b"\1", target_protocol=b"\2")
     packet = parse(build(TO_ALL, message), 1)
     assert not PacketFilter(protocol=ARP, address=parse_network("10.0.0.0/8")).matches(packet)
@@ -87,6 +87,6 @@ def test_arp_for_another_protocol_has_no_matching_address():
         ("fd00::x", "'fd00::x' is not an IP address or network. Give one like 10.1.2.3, 10.1.2.0/24 or fd00::1."),
     ],
 )
-def test_parse_network_invalid_text_says_what_to_give(text, sentence):
+def test_error_of_parse_network_with_invalid_text_says_what_to_give(text, sentence):
     with pytest.raises(ValueError, match="^" + sentence.replace("?", r"\?")):
         parse_network(text)

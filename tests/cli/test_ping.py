@@ -12,7 +12,7 @@ HINT = "Give two hexadecimal digits per byte, for example 45 00 00 1c."
 
 
 @pytest.mark.usefixtures("router")
-def test_ping_lab_option_sends_from_the_given_node(tunlab):
+def test_ping_with_lab_option_sends_from_the_given_node(tunlab):
     assert tunlab("ping", "--lab", "router/client", "10.0.2.2").status == 0
     result = tunlab("ping", "--lab", "client", "--timeout", "0.1", "10.0.2.99")
     assert result.status == 1
@@ -20,7 +20,7 @@ def test_ping_lab_option_sends_from_the_given_node(tunlab):
 
 
 @pytest.mark.usefixtures("lab")
-def test_ping_to_the_labs_own_address_is_answered(tunlab):
+def test_ping_to_own_address_of_the_lab_is_answered(tunlab):
     result = tunlab("ping", OWN, "--count", "2", "--lab", "lab")
     assert result.status == 0
     lines = result.out.splitlines()
@@ -69,14 +69,14 @@ def test_ping_without_route_exits_71(tunlab):
 
 
 @pytest.mark.parametrize("address", ["10.1.2", "10.1.2.300", "localhost", "::1"])
-def test_ping_invalid_address_exits_2(tunlab, address):
+def test_ping_to_invalid_address_exits_2(tunlab, address):
     result = tunlab("ping", address)
     assert result.status == 2
     assert f"{address!r} is not an IPv4 address. Give one like 10.1.2.2" in result.err
 
 
 @pytest.mark.usefixtures("lab")
-def test_ping_payload_with_an_odd_number_of_digits_exits_65(tunlab):
+def test_ping_with_an_odd_number_of_payload_digits_exits_65(tunlab):
     assert tunlab("ping", OWN, "--payload", "abc") == (
         65,
         "",
@@ -84,7 +84,7 @@ def test_ping_payload_with_an_odd_number_of_digits_exits_65(tunlab):
     )
 
 
-def test_ping_ctrl_c_exits_130(start, foreign_reader):
+def test_ping_ended_by_ctrl_c_exits_130(start, foreign_reader):
 
     running = start("ping", PEER, "--timeout", "60")
     assert foreign_reader.wait(30)

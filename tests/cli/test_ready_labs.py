@@ -160,7 +160,7 @@ def test_ten_labs_of_one_file_run_at_once_and_pass_ping_all(command, tunlab):
     assert tunlab("down", "--all").out.count("is down: removed") == 10
 
 
-def test_two_hosts_lab_answers_ping_by_node_name(up, inside, need):
+def test_two_hosts_lab_answers_ping_to_a_node_name(up, inside, need):
     up("two-hosts")
     assert "1 received" in inside("two-hosts/a", need("ping"), "-c", "1", "-W", "5", "b")
     assert inside("two-hosts/b", need("getent"), "hosts", "a").split() == ["10.0.1.1", "a", "a.lab"]

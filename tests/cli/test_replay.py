@@ -153,14 +153,14 @@ def test_replay_adapts_sequence_numbers_of_injected_segments(tunlab, saved_recor
 
 
 @pytest.mark.slow
-def test_replay_exact_option_reports_different_sequence_numbers(tunlab, saved_recording):
+def test_replay_with_exact_option_reports_different_sequence_numbers(tunlab, saved_recording):
     result = tunlab("replay", str(saved_recording), "--exact", "--timeout", "0.2")
     assert result.status == 1
     assert "TCP.seq: recorded " in result.out
 
 
 @pytest.mark.slow
-def test_replay_pace_option_reports_the_same_answers(tunlab, write_recording):
+def test_replay_with_pace_option_reports_the_same_answers(tunlab, write_recording):
     packets = [("in", *ECHO), ("out", *reply_of(ECHO)), ("in", *ECHO), ("out", *reply_of(ECHO))]
     result = tunlab("replay", write_recording(packets, step=200_000_000), "--pace")
     assert result.status == 0, result
@@ -271,14 +271,14 @@ def test_replay_ignores_recorded_interfaces_of_other_nodes(tunlab, tmp_path):
     assert tunlab("replay", str(file)).status == 0
 
 
-def test_replay_without_injected_packets_exits_65(tunlab, write_recording):
+def test_replay_of_recording_without_injected_packets_exits_65(tunlab, write_recording):
     file = write_recording([("out", *ECHO)])
     result = tunlab("replay", file)
     assert result.status == 65
     assert result.err.startswith(f'tunlab: {file}: no packet has the direction "in"')
 
 
-def test_replay_address_option_determines_packet_directions(tunlab, write_recording):
+def test_replay_with_address_option_takes_packet_directions_from_that_address(tunlab, write_recording):
     file = write_recording(
         [(None, *ECHO), (None, *reply_of(ECHO)), (None, IPv4(src="192.0.2.1", dst="192.0.2.2"), UDP())]
     )
@@ -310,7 +310,7 @@ def test_replay_of_two_recorded_interfaces_needs_the_interface_option(tunlab, tm
 
 
 @pytest.mark.parametrize("address", ["nonsense", "10.1.2.300", "10.1.2.1/33"])
-def test_replay_invalid_address_option_prints_an_error(tunlab, write_recording, address):
+def test_replay_with_invalid_address_option_prints_an_error(tunlab, write_recording, address):
     result = tunlab("replay", write_recording([("in", *ECHO)]), "--address", address)
     assert result.status != 0
     assert address in result.err
@@ -325,7 +325,7 @@ def test_replay_of_a_truncated_recording_injects_complete_packets_then_exits_65(
     assert result.err.splitlines()[-1].startswith(f"tunlab: {file}: the pcapng file ends inside")
 
 
-def test_replay_missing_file_exits_71(tunlab, tmp_path):
+def test_replay_of_missing_file_exits_71(tunlab, tmp_path):
     result = tunlab("replay", str(tmp_path / "absent"))
     assert result.status == 71
     assert "No such file" in result.err

@@ -31,13 +31,13 @@ def test_report_writes_the_html_page_beside_the_recording(tunlab, recording):
     ]
 
 
-def test_report_output_and_title_options_set_file_and_title(tunlab, recording, tmp_path):
+def test_report_with_output_and_title_options_sets_file_and_title(tunlab, recording, tmp_path):
     other = tmp_path / "other.html"
     assert tunlab("report", str(recording), "-o", str(other), "--title", "run 5").err == f"wrote {other}\n"
     assert "<title>run 5</title>" in other.read_text()
 
 
-def test_report_output_option_with_dash_prints_the_page(tunlab, recording):
+def test_report_with_output_to_dash_prints_the_page(tunlab, recording):
     result = tunlab("report", str(recording), "-o", "-")
     assert (result.status, result.err) == (0, "")
     assert result.out.startswith("<!doctype html>")
@@ -55,7 +55,7 @@ def test_report_output_option_with_dash_prints_the_page(tunlab, recording):
         ),
     ],
 )
-def test_report_filter_options_keep_only_matching_packets(tunlab, tmp_path, options, shown):
+def test_report_with_filter_options_has_only_matching_packets(tunlab, tmp_path, options, shown):
     file = tmp_path / "frames.pcapng"
     link, six = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01"), IPv6(src="fd00::1", dst="fd00::2")
     frames = [
@@ -78,7 +78,7 @@ def test_report_filter_options_keep_only_matching_packets(tunlab, tmp_path, opti
         assert text in str(packet)
 
 
-def test_report_filter_without_a_match_exits_65(tunlab, recording):
+def test_report_with_filter_that_matches_no_packet_exits_65(tunlab, recording):
     result = tunlab("report", str(recording), "--protocol", "arp")
     assert (result.status, result.out) == (65, "")
     assert result.err.endswith("no packet matches --protocol and --address. Omit them to see all packets\n")
@@ -94,7 +94,7 @@ def test_report_replaces_an_existing_page_and_keeps_its_file_mode(tunlab, record
     assert stat.S_IMODE(page.stat().st_mode) == 0o640
 
 
-def test_report_new_page_has_the_default_file_mode(tunlab, recording, tmp_path):
+def test_report_creates_the_page_with_the_default_file_mode(tunlab, recording, tmp_path):
     tunlab("report", str(recording))
     (tmp_path / "new").touch()
     assert recording.with_suffix(".html").stat().st_mode == (tmp_path / "new").stat().st_mode
@@ -123,13 +123,13 @@ def test_report_without_force_option_keeps_a_file_of_another_program(tunlab, rec
     assert MARK in page.read_text()
 
 
-def test_report_output_to_the_recording_itself_exits_73(tunlab, recording):
+def test_report_with_output_to_the_recording_itself_exits_73(tunlab, recording):
     result = tunlab("report", str(recording), "-o", str(recording), "--force")
     assert (result.status, recording.read_bytes()) == (73, session())
     assert result.err == f"tunlab: {recording} is the recording itself. Give another file with -o.\n"
 
 
-def test_report_output_to_a_pipe_writes_the_whole_page(command, recording):
+def test_report_with_output_to_a_pipe_writes_the_whole_page(command, recording):
     result = command("report", str(recording), "-o", "/dev/stdout")
     assert result.status == 0
     assert result.out.rstrip().endswith("</html>")
@@ -156,7 +156,7 @@ def test_report_of_an_invalid_recording_exits_65(tunlab, tmp_path):
     assert not file.with_suffix(".html").exists()
 
 
-def test_report_output_to_a_directory_exits_71(tunlab, recording, tmp_path):
+def test_report_with_output_to_a_directory_exits_71(tunlab, recording, tmp_path):
     result = tunlab("report", str(recording), "-o", str(tmp_path))
     assert (result.status, result.err) == (
         71, f"tunlab: write {tmp_path}: Is a directory (EISDIR). Name a file, not a directory.\n",
@@ -173,7 +173,7 @@ def test_report_of_a_truncated_recording_writes_a_page_and_exits_65(tunlab, reco
     assert "7 packets" in recording.with_suffix(".html").read_text()
 
 
-def test_report_open_option_starts_the_browser(command, environment, recording, tmp_path):
+def test_report_with_open_option_starts_the_browser(command, environment, recording, tmp_path):
     opened = tmp_path / "opened"
     script = tmp_path / "browser"
     script.write_text(f'#!/bin/sh\nprintf %s "$1" > {opened}\n')
@@ -182,14 +182,14 @@ def test_report_open_option_starts_the_browser(command, environment, recording, 
     assert (result.status, opened.read_text()) == (0, recording.with_suffix(".html").as_uri())
 
 
-def test_report_open_option_without_browser_prints_the_url(command, environment, recording, tmp_path):
+def test_report_with_open_option_but_without_browser_prints_the_url(command, environment, recording, tmp_path):
     nowhere = {**environment, "PATH": str(tmp_path), "BROWSER": "", "DISPLAY": ""}
     result = command("report", str(recording), "--open", env=nowhere)
     assert result.status == 1
     assert f"no browser found. Open this page: {recording.with_suffix('.html').as_uri()}" in result.err
 
 
-def test_report_open_option_with_output_to_stdout_exits_2(tunlab, recording):
+def test_report_with_open_option_and_output_to_stdout_exits_2(tunlab, recording):
     assert tunlab("report", str(recording), "-o", "-", "--open").status == 2
 
 

@@ -32,7 +32,7 @@ def test_up_creates_a_tun_with_the_default_address_and_mtu(tunlab):
         assert rtnl.link("lo").up
 
 
-def test_up_prints_commands_that_work(tunlab, start):
+def test_commands_printed_by_up_work(tunlab, start):
     result = tunlab("up", "--name", "x")
     commands = [line.split("  ")[1].split()[1:] for line in result.err.splitlines()]
     assert [command[0] for command in commands] == ["dump", "exec", "down"]
@@ -44,7 +44,7 @@ def test_up_prints_commands_that_work(tunlab, start):
     assert tunlab(*commands[2]).status == 0
 
 
-def test_up_options_configure_the_tun(tunlab, list_labs):
+def test_options_of_up_configure_the_tun(tunlab, list_labs):
     result = tunlab("up", "--name", "vpn", "--address", "192.0.2.9/30", "--ifname", "wire", "--mtu", "1400", "--json")
     made = json.loads(result.out)
     assert (made["name"], made["ifname"], made["address"], made["mtu"]) == ("vpn", "wire", "192.0.2.9/30", 1400)
@@ -53,7 +53,7 @@ def test_up_options_configure_the_tun(tunlab, list_labs):
     assert list_labs()["vpn"]["addresses"] == ["192.0.2.9/30"]
 
 
-def test_up_name_option_overrides_the_lab_file(tunlab):
+def test_up_with_name_option_overrides_the_lab_file(tunlab):
     assert tunlab("up", str(DEFAULT), "--name", "other").out == "other is up: tun0 10.1.2.1/24\n"
 
 
@@ -63,7 +63,7 @@ def test_up_gives_two_labs_separate_namespaces(tunlab):
     assert identities[0] != identities[1]
 
 
-def test_up_existing_name_exits_73(tunlab, lab, list_labs):
+def test_up_with_name_of_existing_lab_exits_73(tunlab, lab, list_labs):
     result = tunlab("up")
     since = lab.state.created
     assert result.status == 73
@@ -142,7 +142,7 @@ def test_up_in_a_user_namespace_exits_77(command, as_nobody, environment, run_di
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_of_the_router_lab_prints_nodes_and_commands_that_work(tunlab, command):
+def test_up_of_the_router_lab_prints_its_nodes_and_commands_that_work(tunlab, command):
     result = command("up", "router", "--name", "x")
     assert result.out.splitlines() == [
         "x is up: 4 nodes, 2 links",
@@ -158,7 +158,7 @@ def test_up_of_the_router_lab_prints_nodes_and_commands_that_work(tunlab, comman
     assert tunlab("ls", "--json").out == "[]\n"
 
 
-def test_up_json_option_prints_plan_and_directory(tunlab, run_directory):
+def test_up_with_json_option_prints_plan_and_directory(tunlab, run_directory):
     made = json.loads(tunlab("up", "bridge", "--json").out)
     assert made["directory"] == str(run_directory / "bridge")
     assert [node["name"] for node in made["nodes"]] == ["a", "b", "c", "d", "link1"]
@@ -222,7 +222,7 @@ def test_up_of_a_slow_lab_shows_progress_on_a_terminal(environment, tmp_path):
         assert process.wait(20) == 0
 
 
-def test_up_dry_run_prints_plan_and_creates_nothing(tunlab, run_directory, tmp_path):
+def test_up_dry_run_prints_plan_and_creates_no_lab(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text(
         '[nodes]\nclient = {}\nrouter = { forward = true }\nserver = { run = ["sleep 1"] }\n'
@@ -241,7 +241,7 @@ def test_up_dry_run_prints_plan_and_creates_nothing(tunlab, run_directory, tmp_p
     assert not run_directory.exists()
 
 
-def test_up_dry_run_json_option_prints_the_plan(tunlab):
+def test_up_dry_run_with_json_option_prints_the_plan(tunlab):
     made = json.loads(tunlab("up", "router", "--name", "x", "--dry-run", "--json").out)
     assert made["name"] == "x"
     assert [node["name"] for node in made["nodes"]] == ["client", "router", "server", "stack"]
@@ -255,7 +255,7 @@ def test_up_dry_run_prints_the_same_errors_as_check(tunlab, broken_file):
     assert tunlab("up", "--dry-run", str(broken_file)).err == tunlab("check", str(broken_file)).err
 
 
-def test_up_prints_the_same_errors_as_check_and_creates_nothing(tunlab, run_directory, tmp_path):
+def test_up_of_a_faulty_lab_file_prints_the_same_errors_as_check_and_creates_no_lab(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     files = 'files = { "/etc/here" = "a.conf", "/etc/gone" = "b.conf" }'
     file.write_text(f'[nodes]\na = {{ run = ["no-such"], {files} }}\nb = {{ mut = 1 }}\n')
@@ -265,7 +265,7 @@ def test_up_prints_the_same_errors_as_check_and_creates_nothing(tunlab, run_dire
     assert not run_directory.exists()
 
 
-def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
+def test_up_with_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('[nodes]\na = { sysctls = { "net.core.somaxconn" = "abc" } }\nb = {}\n')
     result = tunlab("up", str(file))
@@ -274,7 +274,7 @@ def test_up_sysctl_rejected_by_kernel_exits_78(tunlab, run_directory, tmp_path):
     assert list(run_directory.iterdir()) == []
 
 
-def test_up_address_option_with_several_nodes_exits_78(tunlab, run_directory):
+def test_up_of_several_nodes_with_address_option_exits_78(tunlab, run_directory):
     result = tunlab("up", "router", "--address", "10.9.0.1/24")
     assert result.status == 78
     assert result.err.startswith("tunlab: `--address` is ambiguous: the lab has 4 nodes")

@@ -14,7 +14,7 @@ from tunlab.lab import Lab, PersistentLab
 from tunlab.topology import parse_lab
 
 
-def test_watch_json_option_prints_link_changes(tunlab, start):
+def test_watch_with_json_option_prints_link_changes(tunlab, start):
     tunlab("up", "two-hosts")
     watch = start("watch", "--json")
     watch.wait_for("watching lab two-hosts")
@@ -49,7 +49,7 @@ def test_watch_on_a_terminal_shows_a_table_of_links(tunlab, environment):
 
 
 @pytest.mark.parametrize("option", [(), ("--json",)])
-def test_watch_exits_0_and_frees_namespaces_when_the_lab_is_taken_down(tunlab, assert_released, start, option):
+def test_watch_exits_0_and_releases_namespaces_when_the_lab_is_taken_down(tunlab, assert_released, start, option):
     tunlab("up", "two-hosts")
     with assert_released("two-hosts", "a", "b"):
         watch = start("watch", "two-hosts", *option)
@@ -68,7 +68,7 @@ def test_watch_on_a_terminal_exits_0_when_the_lab_is_taken_down(tunlab, assert_r
         assert process.wait(20) == 0
 
 
-def test_watch_table_shows_rates_between_two_snapshots(tunlab):
+def test_table_of_watch_shows_rates_between_two_snapshots(tunlab):
     tunlab("up", "two-hosts")
     with PersistentLab.open("two-hosts").live() as live:
         now = {(node.name, link.name): link for node in live for link in node.rtnl.links()}
@@ -80,7 +80,7 @@ def test_watch_table_shows_rates_between_two_snapshots(tunlab):
     assert rows[3].split()[:9] == ["a", "eth0", "b", "eth0", "up", "1.0", "M", "250", str(link.tx_packets + 500)]
 
 
-def test_watch_table_counts_packets_dropped_by_a_queue():
+def test_table_of_watch_counts_packets_dropped_by_a_queue():
     spec = parse_lab('nodes = { a = {}, b = {} }\nlinks = [{ ends = ["a", "b"], rate = "64kbit" }]')
     with Lab.from_spec(spec) as live, live["a"].socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         before = links_of(live)
@@ -104,5 +104,5 @@ def test_watch_table_counts_packets_dropped_by_a_queue():
         (7e11, "700 G"),
     ],
 )
-def test_format_number_has_six_characters_at_most(number, text):
+def test_format_number_returns_at_most_six_characters(number, text):
     assert format_number(number) == text
