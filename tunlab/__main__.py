@@ -10,6 +10,6 @@ if __name__ == "__main__":
         from tunlab.cli import main
 
         status = main()
-    except KeyboardInterrupt:  # The user pressed Ctrl-C during the imports, before main handles it.
+    except KeyboardInterrupt:  # The user pressed Ctrl-C during the imports, before main() could handle it.
         status = 130
     sys.exit(status)

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, by default sys.argv, and return its exit code."""
     try:
         return _run(arguments)
-    except KeyboardInterrupt:  # Ctrl-C while Python imports a module
+    except KeyboardInterrupt:  # the user pressed Ctrl-C while Python imported a module
         return INTERRUPTED
 
 
@@ -46,7 +46,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         discard_output()
         return 0
     except OSError as error:
-        discard_output()  # otherwise Python would flush the output again at exit and print a traceback
+        discard_output()  # without this, Python flushes the output again at exit and prints a traceback
         message = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         return _print_error(message, 71)  # EX_OSERR in <sysexits.h>
     return status if isinstance(status, int) else 0

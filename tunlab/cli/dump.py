@@ -114,7 +114,7 @@ def dump_command(
         record = _open_recorder(stack, file, ifname or lab.ifname(node))
         source, description = _open_source(stack, lab, node, ifname)
         scope = ": IPv4 except UDP; --all shows every packet" if packet_filter.is_default else ""
-        # Scripts wait for this line; no later packet is missed.
+        # Scripts wait for this line: dump misses no packet that is sent after it.
         click.echo(f"listening on {description}{scope}", err=True)
         child = stack.enter_context(ChildProcess(lab, node, command)) if command else None
 
@@ -204,7 +204,7 @@ class _Loop:
         """
         shown = 0
         while True:
-            # After the command has ended, read the queue once more: it can hold the command's last packets.
+            # After the command has ended, read the queue once more: the queue can hold the command's last packets.
             last = self.child_ended
             entries = self._source.take()
             for entry in entries:
@@ -239,7 +239,8 @@ class _Loop:
             self.child_ended = self._child.fileno() in ready
             if self._signals.fileno() in ready and not self.child_ended:
                 self._child.send_signal(self._signals.drain())
-        # The packet socket may not report that the lab is down: a second dump at the other end keeps the link alive.
+        # Ask the watcher too. If a second dump watches the other end, the link outlives the lab, and the packet socket
+        # does not report that the lab is down.
         if (self._watcher.fileno() in ready or not ready) and self._watcher.is_down:
             raise self._source.gone_error()
         if output in ready:

@@ -67,7 +67,7 @@ class ChildProcess:
 
     def __init__(self, lab: PersistentLab, node: str, command: Sequence[str]) -> None:
         self._exit_code: int | None = None
-        # Block signals during the fork, because the child would handle them with the handlers of this process.
+        # Block signals during the fork: until the child resets the handlers, a signal would run those of this process.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)
         self._pid = os.fork()
         if self._pid == 0:

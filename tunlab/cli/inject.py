@@ -113,7 +113,7 @@ def _read_recording(source: str | bytes, file: str) -> tuple[list[bytes], Packet
 
     records, error_at_end = list[RecordedPacket](), None
     try:
-        records.extend(read_pcapng(source))  # on an error, the packets before it stay in the list
+        records.extend(read_pcapng(source))  # if this raises an error, `records` has the packets read so far
     except PacketError as error:
         error.file, error_at_end = file, error
     found, skipped = list[bytes](), list[int]()

@@ -28,7 +28,7 @@ def ls_command(as_json: bool) -> None:
     from tunlab.lab.persistent.lab import PersistentLab
 
     found = [(lab, lab.status()) for lab in PersistentLab.ls()]
-    statuses = [status for lab, status in found if lab.directory.is_dir()]  # skip labs removed meanwhile
+    statuses = [status for lab, status in found if lab.directory.is_dir()]  # skip labs removed since `ls()`
     if as_json:
         import msgspec
 

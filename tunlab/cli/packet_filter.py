@@ -20,7 +20,7 @@ IPNetwork: TypeAlias = IPv4Network | IPv6Network
 Protocol: TypeAlias = int | type[Header]
 """The number of a protocol in IP, or the class of a header."""
 
-_ALIASES = {"icmp6": "icmpv6", "ip": "ipv4", "ip6": "ipv6"}  # the names of tcpdump
+_ALIASES = {"icmp6": "icmpv6", "ip": "ipv4", "ip6": "ipv6"}  # tcpdump's names of these protocols
 
 
 class PacketFilter(Struct, frozen=True):
@@ -93,7 +93,7 @@ def _addresses(packet: Packet, *, with_arp: bool) -> Iterator[tuple[str, str]]:
 def _contains(network: IPNetwork, address: str) -> bool:
     try:
         return ip_address(address) in network
-    except ValueError:  # ARP for another protocol
+    except ValueError:  # an ARP packet may have addresses of another protocol than IP
         return False
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-_DELAY, _INTERVAL = 0.4, 0.1  # seconds before the line is first shown, and between updates
+_DELAY, _INTERVAL = 0.4, 0.1  # seconds until the progress line is first shown, and between its updates
 _ERASE = "\r\x1b[K"  # ECMA-48: go to the first column, erase to the end of the line
 
 

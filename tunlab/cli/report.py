@@ -72,7 +72,7 @@ def report_command(
     try:
         for _ in read_pcapng(recording):
             pass
-    except PacketError as error:  # the page was written with the packets before the error
+    except PacketError as error:  # the recording is damaged; the page has the packets before the damage
         error.file = str(file)
         raise
 
@@ -93,7 +93,7 @@ def _select(recording: bytes, protocol: Protocol | None, address: IPNetwork | No
     packet_filter = PacketFilter(everything=True, protocol=protocol, address=address)
     interfaces, file = dict[RecordedInterface, int](), BytesIO()
     writer = PcapngWriter(file)
-    with suppress(PacketError):  # the caller reports the damage of the file
+    with suppress(PacketError):  # report_command raises the error of a damaged file later
         for record in read_pcapng(recording):
             try:
                 packet = parse_record(record)
@@ -167,7 +167,7 @@ def _write(target: Path, page: str) -> None:
     content = page.encode()
     try:
         if target.exists() and not target.is_file():
-            target.write_bytes(content)  # a pipe or terminal is written directly; a directory raises OSError
+            target.write_bytes(content)  # pipes and terminals cannot be replaced; directories raise OSError
             return
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
         descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")

@@ -115,7 +115,7 @@ def test_command(
                 _pull(engine, image)
             from tunlab.engines.suite_run.runner import Suite, run
 
-            own = discovery.is_tunlab(root)  # tunlab's own tests use the installed package
+            own = discovery.is_tunlab(root)  # tunlab's own tests import the package in the image, not the source
             suite = Suite(
                 root=root, directory=here, arguments=suite_arguments,
                 names=[name for name in names if not own or not name.startswith("tunlab/")],
@@ -214,7 +214,7 @@ def _is_ci() -> bool:
 def _environment(entries: Sequence[str]) -> dict[str, str]:
     """Return the container's environment variables: those always passed on, and those in `entries` (NAME[=VALUE])."""
     found = {name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ}
-    if sys.stdout.isatty():  # pytest writes to a pipe in the container, so it cannot find out colour and width
+    if sys.stdout.isatty():  # in the container, pytest writes to a pipe and cannot see the terminal's width
         found.setdefault("PY_COLORS", "1")
         found["COLUMNS"] = str(_columns())
     for each in entries:

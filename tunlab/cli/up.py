@@ -156,7 +156,7 @@ def _read_spec(
     try:
         return spec.override(name=name, tun=address, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
-        # The command-line options are wrong, not the file, so name the option instead of the key.
+        # The error is in a command-line option, not in the lab file, so name the option instead of the file's key.
         problems = [
             Problem(each.problem, key=f"--{'address' if each.key == 'tun' else each.key}", hint=each.hint)
             for each in error.problems

@@ -40,13 +40,13 @@ def watch_command(name: str | None, as_json: bool) -> None:
 
     lab = PersistentLab.open(name)
     with SignalPipe() as signals, DownWatcher(lab) as ending, lab.live() as live, live.events() as events:
-        # Scripts wait for this line: watch misses no link change from now on.
+        # Scripts wait for this line: watch misses no link change that happens after it.
         if as_json or not sys.stdout.isatty():
             click.echo(f"watching lab {lab.name}", err=True)
             _print_changes(events, signals, ending, as_json)
         else:
             _update_table(live, events, signals, ending)
-    if signals.number is None:  # print this only now, when the namespaces are closed
+    if signals.number is None:  # no signal came, so watch ended because the lab was taken down
         click.echo(f"lab {lab.name} is down", err=True)
 
 

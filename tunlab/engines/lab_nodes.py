@@ -88,8 +88,8 @@ class LabContainers:
             problem = f"process {pid} of container {container.name} does not exist on this machine"
             remedy = "if the engine runs in a virtual machine, run tunlab in that machine"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy) from error
-        # Check the network mode too: if this process is not in the machine's network namespace, comparing is not
-        # enough.
+        # Check the network mode too: this process may be in another network namespace than the machine's, so comparing
+        # the container's namespace with the current one is not enough.
         with Netns.current() as current:
             same = current.identity == netns.identity
         if same or self._network_mode(container) == "host":

@@ -299,7 +299,7 @@ class ExpectationError(TunlabError, AssertionError):
         return lines
 
 
-_SHOWN_MARGIN = 0.05  # The message mentions the margin only if it is more than this part of the timeout.
+_SHOWN_MARGIN = 0.05  # The message mentions the margin only if it exceeds this fraction of the timeout.
 _MAX_LISTED = 100  # The message lists at most this many packets.
 _MAX_EXPLAINED = 5  # Only this many packets, from the closest match on, are listed with their differences.
 

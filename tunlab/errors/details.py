@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 
 def sentences(problem: str, remedy: str) -> str:
-    """Return "problem. Remedy.", or the problem alone if there is no remedy. A name or code keeps its first letter."""
+    """Return "problem. Remedy.", or only the problem. Capitalizes the remedy if its first word has only letters."""
     if not remedy:
         return problem
-    advice, *output = remedy.split("\n", 1)  # a program's output may follow
+    advice, *output = remedy.split("\n", 1)  # lines after the first are a program's output
     if advice.split(maxsplit=1)[0].rstrip(",:").isalpha():
         advice = advice[0].upper() + advice[1:]
     first, second = (text if text.endswith((".", "?", "!")) else f"{text}." for text in (problem, advice))

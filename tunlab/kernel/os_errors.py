@@ -24,7 +24,7 @@ PRIVILEGE_REMEDY = f"{_AS_ROOT}{_CONTAINER}, or in a user namespace: `python -m 
 ROOT_REMEDY = f"{_AS_ROOT}or {_CONTAINER}"
 """Advice for operations that a user namespace does not allow: entering and pinning namespaces of the machine itself."""
 
-# Explanations of error numbers whose standard text is misleading: errno -> (reason, remedy).
+# Explanations of error numbers whose standard text is misleading: (reason, remedy) by error number.
 Reasons = Mapping[int, tuple[str, str]]
 
 SOCKET_REASONS: Reasons = {

@@ -16,7 +16,7 @@ InterfaceAddress = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# These limits equal those of tunlab.topology.units, which is not imported because it loads a TOML parser.
+# tunlab.topology.values.units has the same limits, but importing it would load a TOML parser.
 MIN_MTU, MAX_MTU = 68, 65_535
 
 _HARDWARE_ADDRESS = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")

@@ -29,7 +29,8 @@ def attach(netns: Netns, ifname: str) -> TunDevice | None:
         raise
     try:
         # The TUN has a carrier at once, but the kernel drops its packets until link_watch.c has processed the change.
-        # Newer kernels do that before they answer a query of the link. Older kernels must be queried until it is done.
+        # Newer kernels process the change before they answer a query of the link. On older kernels, the query is
+        # repeated until the link is running.
         deadline = time.monotonic() + _CARRIER_TIMEOUT
         while (link := device.link).up and not link.running:
             if time.monotonic() > deadline:

@@ -230,7 +230,7 @@ class Lab(Closeable):
                 for node in self._all.values():
                     stack.callback(node.machine.kill)
                 containers = {node.name for node in planned.nodes if node.kind == "container"}
-                for name in containers:  # the container engine kills the container's own processes
+                for name in containers:  # kill only what tunlab started; the container engine ends the rest
                     stack.callback(self._namespaces[name].kill_children)
                 created = (netns for name, netns in self._namespaces.items() if name not in containers)
                 stack.callback(kill_programs_in, tuple(created))

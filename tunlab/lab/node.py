@@ -170,7 +170,7 @@ class Node:
 
     def start(self, logs: Sequence[Path] = ()) -> None:
         """Start the node's programs (`run` in the lab file); `logs` are their output files. Raises KernelError."""
-        if self.plan.kind == "container":  # the container engine has started the container's program
+        if self.plan.kind == "container":  # the container engine starts a container's program
             return
         # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
         environment = {"PYTHONUNBUFFERED": "1", **self.environment()}

@@ -158,7 +158,7 @@ def _ping_batch(
                     if request in in_flight:
                         in_flight.remove(request)
                         reached[request.pair] |= replied
-        if in_flight:  # receivers may have dropped requests because the neighbour table was full
+        if in_flight:  # a full neighbour table may have made receivers drop requests
             _flush_neighbours(involved)
         to_send = [request for request in in_flight if request.tries < _TRIES]
 

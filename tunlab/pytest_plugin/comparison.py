@@ -17,7 +17,7 @@ _MAX_INLINE = 16  # Payloads up to this number of bytes need no hex dump, becaus
 def pytest_assertrepr_compare(op: str, left: Any, right: Any) -> list[str] | None:
     """Return the lines that explain a failed comparison, or None for pytest's own explanation."""
     packets: Any = sys.modules.get("tunlab.packet")
-    if packets is None:  # Without this module, neither side can be a packet.
+    if packets is None:  # tunlab.packet is not imported, so neither side is a packet.
         return None
     if op in ("in", "not in") and isinstance(right, list | tuple | set | frozenset):
         return _explain_membership(packets, op, left, right)
@@ -55,7 +55,7 @@ def _explain_pair(packets: Any, left: Any, right: Any) -> list[str] | None:
     if all(isinstance(side, bytes | packets.Packet) for side in (left, right)):
         both = parse_pair(bytes(left), bytes(right))
         if both is None:
-            # Only the payloads of this test's packets are explained. Other bytes have nothing to do with tunlab.
+            # Explain only bytes that are payloads of this test's packets. Other bytes have nothing to do with tunlab.
             is_long = kinds == {False} and max(len(left), len(right)) > _MAX_INLINE
             ours = is_long and (is_recorded_payload(left) or is_recorded_payload(right))
             return diff_bytes(left, right, "payload", SIDES) if ours else None

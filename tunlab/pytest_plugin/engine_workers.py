@@ -169,7 +169,7 @@ class EngineWorkers:
         if state.exit_report not in self._exit_reports:
             self._exit_reports.append(f"{node.gateway.id}: {state.exit_report}")
         if len(self._exit_reports) > int(self._config.option.maxworkerrestart):
-            return  # Beyond this limit, pytest-xdist does not start another worker.
+            return  # pytest-xdist starts no worker beyond the limit --max-worker-restart.
         try:
             self._pool.replace(state.slot.number)
         except EngineError as no_engine:

@@ -53,7 +53,7 @@ class _State:
 
 
 _state_key = pytest.StashKey[_State]()
-_evidence_key = pytest.StashKey["Evidence"]()  # All packets of the test, while one of its failures is reported.
+_evidence_key = pytest.StashKey["Evidence"]()  # The test's packets, while pytest reports a failure.
 
 
 @pytest.hookimpl(specname="pytest_runtest_makereport")
@@ -100,7 +100,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     if (recorder := item.stash.get(recorder_key, None)) is not None:
         recorder.collect_lab_tuns()
         state = item.stash.get(_state_key, None)
-        if state is not None and state.sent is not None:  # There may be new packets after a failed subtest.
+        if state is not None and state.sent is not None:  # A failed subtest was reported; packets may follow.
             evidence = recorder.gather()
             state.unsent = evidence if len(evidence.observations) > state.sent else None
 
@@ -129,7 +129,7 @@ def _report_failure(
     from tunlab.report.other_devices import matches_on_other_devices
     from tunlab.report.terminal_section import render_section
 
-    # A failure because of xfail(strict=True) has no exception, so its packets are not collected yet.
+    # A failure because of xfail(strict=True) has no exception, so pytest_gather_evidence has not collected packets.
     evidence = item.stash.get(_evidence_key, None) or recorder.gather()
     state.outcome = report.outcome
     state.messages.append(_message(report))
@@ -143,14 +143,14 @@ def _report_failure(
     kernel = kernel_report(namespaces, evidence, recorder.drop_reasons())
     error = None if call.excinfo is None else call.excinfo.value
     remarks = [] if error is None else list(matches_on_other_devices(error, namespaces, evidence))
-    # A leak fails the teardown, and then the section may be empty.
+    # If the teardown failed because of a leak, the section may be empty.
     if evidence.observations or kernel or report.when != "teardown":
         width = report_width(item.config)
         state.section = render_section(evidence, kernel, pointers, remarks, width=width, since=state.shown_until)
         _add_section(report, state.section)
         state.shown_until = time.time_ns()
     _shorten(report, error)
-    # The first failure's report has the recording at once, in case this process crashes later.
+    # Send the recording with the first failure, not only at the teardown: this process may crash before.
     if recording is not None and (state.sent is None or call.when == "teardown" or pause.is_enabled(item.config)):
         _send(item, report, evidence, recording, state)
 
@@ -211,7 +211,7 @@ def _shorten(report: pytest.TestReport, error: BaseException | None) -> None:
 
 
 def _add_section(report: pytest.TestReport, text: str) -> None:
-    # Terminal and junit file show the sections of longrepr, but a longrepr of plain text has no sections.
+    # The terminal and the junit file show the sections of longrepr. If longrepr is a str, it has no sections.
     add = getattr(report.longrepr, "addsection", None)
     if add is not None:
         add("tunlab", text)
@@ -233,5 +233,5 @@ def _link(item: pytest.Item, report: pytest.TestReport, files: dict[str, str]) -
              "mime_type": None, "extension": None}
             for kind, path in files.items()
         ]  # fmt: skip
-        if properties:  # Without new properties, an earlier report already has these links.
+        if properties:  # Otherwise an earlier report has these links.
             report.extras = [*getattr(report, "extras", []), *extras]  # type: ignore[attr-defined]

@@ -115,7 +115,7 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.
 
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     if call.excinfo is not None:
-        cancel_check(item.config)  # A failed test's traceback keeps its local variables alive, and so its sockets.
+        cancel_check(item.config)  # A failed test's traceback keeps its local variables, such as sockets, alive.
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -166,7 +166,7 @@ def _descriptors() -> set[tuple[int, int, int]]:
         if fd > 2:  # pytest's output capture replaces the standard streams, so they are not leaks.
             try:
                 status = os.fstat(fd)
-            except OSError:  # This was the descriptor of the directory listing, which is closed by now.
+            except OSError:  # listdir has closed its own descriptor.
                 continue
             found.add((fd, status.st_dev, status.st_ino))
     return found

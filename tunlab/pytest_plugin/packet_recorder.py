@@ -55,7 +55,7 @@ class TestRecorder:
         self._recorded = recorded
         # Each tuple is (name, namespace, capture, is_endpoint), as in RecordedNetns.
         self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []
-        self._tuns: dict[tuple[int, int], list[Endpoint]] = {}  # The key is the identity of the namespace.
+        self._tuns: dict[tuple[int, int], list[Endpoint]] = {}  # by (device, inode) of the namespace
         self._devices: list[Endpoint] = []  # Devices under test whose namespaces are not recorded.
         self._drop_reasons: list[str] = []
         _Session.recorders.add(self)
@@ -188,6 +188,6 @@ def _drop_watch() -> DropMonitor | None:
 
         try:
             _Session.drop_monitor = DropMonitor()
-        except OSError:  # The kernel does not support or permit it. Reports then show only kernel counters.
+        except OSError:  # Without a monitor, reports show only kernel counters.
             _Session.drop_monitor = None
     return _Session.drop_monitor

@@ -61,7 +61,7 @@ def pause(item: pytest.Item, report: pytest.TestReport, namespaces: Sequence[Rec
     with ExitStack() as resources:
         lines = [line for each in namespaces if each.is_endpoint for line in _enter_commands(each, resources)]
         if capture is not None:
-            # This restores output capture only if it was on, as in a subtest. pytest restores standard input later.
+            # On exit, this context restores the capture of output if it was on. pytest restores standard input later.
             resources.enter_context(capture.global_and_fixture_disabled())
             capture.suspend_global_capture(in_=True)
         terminal.ensure_newline()

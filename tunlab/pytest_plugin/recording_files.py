@@ -163,7 +163,7 @@ class RecordingWriter:
             if has_page(recording):
                 page = render(recording, title=report.nodeid, outcome=record["outcome"], text=record["text"])
                 _write(page_path, page.encode())
-            else:  # An earlier and smaller recording of this test may have a page.
+            else:  # Delete the page of an earlier, smaller recording of this test.
                 page_path.unlink(missing_ok=True)
         except OSError as error:
             reason = os.strerror(error.errno or 0)

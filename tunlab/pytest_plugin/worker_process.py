@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-# All fixtures of tunlab that need privileges depend on one of these. A user's own fixture named `lab` does not.
+# All fixtures of tunlab that need privileges depend on one of these fixtures. A fixture `lab` that a user defines does
+# not.
 FIXTURES = frozenset({"make_netns", "make_lab"})
 DUT_FIXTURES = frozenset({"dut", "make_dut"})
 no_user_namespace = pytest.StashKey[str]()
@@ -46,7 +47,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     if has_capability("CAP_SYS_ADMIN") and has_capability("CAP_NET_ADMIN"):
         return
-    # A child process tries it first, because a process cannot leave a user namespace if a later step fails.
+    # Let a child process enter a user namespace first: this process could not leave one if a later step failed.
     launcher = [sys.executable, "-m", "tunlab.kernel.namespace.userns", sys.executable, "-c", ""]
     trial = subprocess.run(launcher, capture_output=True, text=True, check=False)
     if trial.returncode:

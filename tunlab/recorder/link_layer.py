@@ -43,7 +43,7 @@ def extract_ip(record: RecordedPacket) -> bytes | None:
         if start and not (carries_ip and start < len(data)):
             return None
     except PacketError:
-        # A packet without a link header is one of any IP version: a test may send a wrong one.
+        # Without a link header, keep a packet with an invalid IP version: a test may send one.
         return data if data and record.interface.linktype in RAW_LINK_TYPES else None
     padding = packet.trailer if record.interface.linktype == LINKTYPE_ETHERNET and len(data) <= _MAX_PADDED else b""
     return data[start : len(data) - len(padding)]

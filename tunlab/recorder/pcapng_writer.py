@@ -125,7 +125,7 @@ class PcapngWriter:
         self._put(STATISTICS, self._head(interface, time_ns), counts)
 
     def _head(self, interface: int, time_ns: int) -> bytes:
-        # The upper half of a time stamp comes first in both byte orders (section 4.3).
+        # The upper half of a timestamp comes first in both byte orders (pcapng specification, section 4.3).
         stamp = _number("time_ns", time_ns)
         hint = ". Give a number returned by add_interface."
         return _number("interface_id", interface, "I", 0, len(self._snaplens) - 1, hint) + stamp[4:] + stamp[:4]

@@ -151,7 +151,7 @@ class _Reader:
     def _read_block(self, head: bytes) -> int:
         """Read the rest of the block that starts with `head`, and return its type."""
         head += self._need(8, "block")
-        if head.startswith(_MAGIC):  # The next 12 bytes include the byte order, which is needed to read the length.
+        if head.startswith(_MAGIC):  # Read 12 more bytes, which include the byte order of the length.
             head += self._need(12, "block")
             if head[8:] not in _BYTE_ORDERS:
                 raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it must be 1a2b3c4d or 4d3c2b1a")

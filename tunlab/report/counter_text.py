@@ -138,7 +138,8 @@ _EVENTS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("Icmp6.InTimeExcds",), "received ICMPv6 time exceeded for {n}"),
 )  # fmt: skip
 
-# The kernel counts a fragment when it arrives. Fragments are known to wait if no reassembly has succeeded or failed.
+# The kernel counts each fragment that arrives. If no reassembly has succeeded or failed, the fragments still wait for
+# others.
 _WAITING = {"Ip.ReasmReqds": ("Ip.ReasmOKs", "Ip.ReasmFails"), "Ip6.ReasmReqds": ("Ip6.ReasmOKs", "Ip6.ReasmFails")}
 # Reports leave out these counters because they repeat others.
 _NOISE = ("IcmpMsg.", "Icmp6.InType", "Icmp6.OutType", "Ip.OutTransmits", "Ip6.OutTransmits")

@@ -209,7 +209,7 @@ def _add_notes(
 ) -> list[Observation]:
     """Return the packets with the annotations of a Tun, and with the packets that only the Tun has seen."""
     if not tun.closed:
-        with suppress(TunlabError):  # The device may be gone.
+        with suppress(TunlabError):  # The device may be deleted.
             tun.unread()
     unmatched: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
     annotated, device = list(found), _device_name(namespace, tun.name, several_nodes)

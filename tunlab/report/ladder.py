@@ -78,7 +78,7 @@ def _receivers(
     while candidates and candidates[0][0] in received_numbers:
         candidates.popleft()
     for number, each in candidates:
-        if each.node in names:  # This node has received the packet, so this is a retransmission.
+        if each.node in names:  # The node has received `sent` already, so this is a retransmission.
             break
         if number not in received_numbers and each.node != sent.node and each.time >= sent.time:
             received_numbers.add(number)
@@ -87,7 +87,7 @@ def _receivers(
 
 
 def _is_sent_later(received: Observation, number: int, senders: Sequence[tuple[int, str]]) -> bool:
-    # Each namespace has its own capture, so a packet's receipt may have an earlier timestamp than its sending.
+    # Each namespace has its own capture, so a packet may have an earlier timestamp at its receiver than at its sender.
     return bool(senders) and senders[-1][0] > number and senders[-1][1] != received.node
 
 

@@ -66,7 +66,7 @@ class EthernetPeer(Struct):
             return None
         arp = packet.get(ARP)
         if arp is not None:
-            is_probe = arp.sender_protocol in ("0.0.0.0", arp.target_protocol)  # an address, not a socket
+            is_probe = arp.sender_protocol in ("0.0.0.0", arp.target_protocol)  # ARP probe (RFC 5227)
             if arp.operation != ARPOperation.REQUEST or is_probe:
                 return None
             reply = ARP(

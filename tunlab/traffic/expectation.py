@@ -88,7 +88,7 @@ class CombinedExpectation(Struct, frozen=True):
             return False
         try:
             return not test(packet)
-        except PacketError:  # the function needs a header
+        except PacketError:  # the function reads a header that the packet does not have
             return False
 
     def matches(self, packet: Packet) -> bool:

@@ -15,7 +15,7 @@ from tunlab.traffic.function_names import function_name
 from tunlab.traffic.trace import FieldDifference, TraceEntry
 
 _MAX_LISTED = 100  # An error lists at most this many packets.
-_MAX_EXPLAINED = 5  # The first packets of the list have a line per difference, the others one line in all.
+_MAX_EXPLAINED = 5  # Only this many packets of the list have a line for each difference.
 _UNREADABLE = "unwanted: it cannot be read, and may be one"
 _MAX_RANGES = 100  # The byte ranges of a packet must fit a pcapng option of 65,535 bytes.
 

@@ -47,7 +47,7 @@ class Inbox:
         self._port = port
         self._ethernet = ethernet
         self._unread: deque[TraceEntry] = deque()
-        # The queue has a limit because a packet that another program reads is never removed from it.
+        # Limit the queue: a packet stays in it if another program reads that packet from the device.
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
         self._expectations = self._recorded = 0
         self._fence: Fence | None = None
@@ -73,7 +73,7 @@ class Inbox:
     def _fetch(self) -> None:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
         while answers := self._read_queue():
-            for answer in answers:  # the kernel then sends what waited for the address
+            for answer in answers:  # each answer lets the kernel send the packets that waited for it
                 self.inject(answer, "address resolution")
 
     def _read_queue(self) -> list[bytes]:

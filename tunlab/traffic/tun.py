@@ -112,7 +112,7 @@ class Tun(KernelEnd, Endpoint):
             device_options["exclusive"] = True
             device = undo.enter_context(TunDevice.create(namespace, ifname, mode=cls.MODE, **device_options))
             if netns is not None:
-                undo.callback(device.delete)  # A namespace made here needs no deletion: its end deletes its devices.
+                undo.callback(device.delete)  # In a namespace made here, the kernel deletes the device.
             cls._prepare(device)
             device.configure([str(each) for each in addresses], mtu=mtu, up=up)
             tun = cls(namespace, device, address, timeout=timeout, **options)

@@ -104,7 +104,7 @@ def _read_contexts() -> dict[str, dict[str, object]]:
             context = json.loads(file.read_bytes())
             found[str(context["Name"])] = dict(context["Endpoints"]["docker"])
         except (OSError, ValueError, KeyError, TypeError):
-            # The file is incomplete, or the context has no Docker endpoint.
+            # The context's meta.json is incomplete, or the context has no Docker endpoint.
             continue
     return found
 

@@ -26,7 +26,7 @@ def remove_container(engine: Engine, id: str) -> None:  # noqa: A002
 
 
 def _wait_until_removed(engine: Engine, id: str) -> None:  # noqa: A002
-    # The SDK's default is to wait without a timeout.
+    # Set a timeout, because the SDK's `wait` has none by default.
     engine.api.wait(id, timeout=engine.api.timeout, condition="removed")
 
 

@@ -107,7 +107,7 @@ def translate_file_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        # The deleted file was an editor's temporary file, or a build is writing it again.
+        # An editor deleted its temporary file, or a build deleted a file in order to write it again.
         problem = f"{error.filename} was deleted while the project's files were read"
         raise EngineError(problem, remedy="run it again") from error
     except OSError as error:

@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
 def _exit_when_stdin_closes() -> None:
     while os.read(0, 4096):
         pass
-    os._exit(128 + signal.SIGKILL)  # This process is the container's first, so the container exits too.
+    os._exit(128 + signal.SIGKILL)  # This is the container's first process, so the container exits with it.
 
 
 def _run(command: list[str]) -> int:
@@ -69,7 +69,7 @@ def _run(command: list[str]) -> int:
     child: subprocess.Popen[bytes] | None = None
 
     def forward(number: int, _: FrameType | None) -> None:
-        if child is None:  # Keep the signal until the child has started.
+        if child is None:  # The child has not started yet, so keep the signal for later.
             pending.append(number)
             return
         with contextlib.suppress(ProcessLookupError):

@@ -105,7 +105,7 @@ def _last_error(traceback: str) -> str:
     """Return the last error message in a traceback, without the `UsageError:` prefix."""
     lines = traceback.rpartition('\n  File "')[2].splitlines()
     messages = [line for line in lines[1:] if line[:1].strip()] or lines[-1:]
-    for line in messages:  # argparse prints its usage before the error message.
+    for line in messages:  # argparse prints usage lines first, so search all lines for its error.
         if ": error: " in line:
             return line.partition(": error: ")[2]
     return re.sub(r"^[\w.]*\bUsageError: ", "", messages[0])

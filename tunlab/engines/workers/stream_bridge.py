@@ -75,7 +75,7 @@ def main(name: str, slot: str) -> int:
         broker.connect("\0" + name)
         broker.sendall(slot.encode() + b"\n")
         _, descriptors, _, _ = socket.recv_fds(broker, 1, 1)
-        if not descriptors:  # This worker has no container.
+        if not descriptors:  # The broker sends no descriptor if the worker has no container.
             return 1
         stream = socket.socket(fileno=descriptors[0])
         threading.Thread(target=forward_stdin, args=(stream,), daemon=True).start()

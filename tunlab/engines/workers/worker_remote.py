@@ -69,7 +69,7 @@ def run_worker(channel: Any) -> None:
     """Run pytest-xdist's remote module from its file: pytest could not rewrite an imported one."""
     found = importlib.util.find_spec("xdist")
     assert found is not None
-    assert found.origin is not None  # The origin of the module is xdist/__init__.py.
+    assert found.origin is not None  # This is the path of xdist/__init__.py.
     file = Path(found.origin).with_name("remote.py")
     first = adapt_to_container(channel.receive())
     code = compile(file.read_text(encoding="utf-8"), file, "exec")

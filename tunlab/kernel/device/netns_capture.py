@@ -39,9 +39,10 @@ _COUNT = struct.Struct("=I")
 
 KEEP_FIRST = KEEP_LAST = 16 * 1024 * 1024
 """Bytes kept of the first and of the last packets, including Python's overhead per packet."""
-# `drain` reads the buffer out if fewer bytes than this are free. Reading earlier would slow passing tests.
+# `drain` empties the buffer if fewer bytes than this are free in it. Reading it earlier would slow passing tests.
 _MIN_FREE = 4 * 1024 * 1024
-# Python's overhead per packet in bytes. The kernel's is larger, so a full kernel buffer fits into the limits above.
+# Python's overhead per packet in bytes. The kernel's overhead is larger, so the packets of a full kernel buffer fit
+# into KEEP_FIRST and KEEP_LAST.
 _OVERHEAD = 512
 
 # from <linux/if_arp.h>
@@ -98,7 +99,7 @@ class NetnsCapture(Closeable):
     @classmethod
     def open_here(cls) -> Self:
         """Start a capture of the calling thread's namespace. Raises OSError (EPERM) if CAP_NET_RAW is missing."""
-        # The socket gets its protocol here and is never bound, so it receives from all interfaces and misses no packet.
+        # A packet socket that is not bound receives the packets of all interfaces, from the moment when it is opened.
         opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
         try:
             opened.setblocking(False)

@@ -160,7 +160,7 @@ class PacketSocket(Closeable):
             except OSError as error:
                 if error.errno != errno.ENETDOWN:
                     raise
-                # The first call reported that the link had gone down earlier, so send again.
+                # The error of the first send meant that the link had gone down earlier, so send again.
                 self._socket.sendto(data, address)
         except OSError as error:
             raise self._error(error, "send on") from None

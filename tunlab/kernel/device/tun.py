@@ -152,7 +152,7 @@ class TunDevice(Closeable):
             with ExitStack() as opened:
                 rtnetlink = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, socket.NETLINK_ROUTE)
                 opened.enter_context(rtnetlink)
-                if must_exist:  # Check first, because TUNSETIFF would create a missing device.
+                if must_exist:  # Look for the device first, because TUNSETIFF would create it.
                     interface_index(rtnetlink, ifname)
                 file = opened.enter_context(open_tun_node())
                 name = attach_interface(file, ifname, flags)

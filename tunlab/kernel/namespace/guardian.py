@@ -32,7 +32,7 @@ _PROGRAM = (
     f"import sys; sys.path.insert(0, {str(Path(__file__).parents[3])!r});"
     " from tunlab.kernel.namespace.guardian import main; main()"
 )
-_BATCH = 8  # number of descriptors passed in one message, because each message wakes up the guardian process
+_BATCH = 8  # descriptors per message: each message wakes up the guardian process, so several share one
 
 
 # ---- functions of the tunlab process ----------------------------------------------------------------------------
@@ -119,8 +119,8 @@ def _hand_over() -> None:
         socket.send_fds(_connection(), [_CLOSE], _state.closing, socket.MSG_DONTWAIT)
     while _state.closing:
         os.close(_state.closing.pop())
-    # Tell the guardian process to close its copies after ours are closed: closing a socket's last descriptor takes
-    # long.
+    # Tell the guardian process to close its copies only now, after this process has closed its own: closing a socket's
+    # last descriptor takes long, so the guardian process should do that.
     if _state.connection is not None:
         with contextlib.suppress(OSError):
             _state.connection.send(_CLOSED, socket.MSG_DONTWAIT)
@@ -159,8 +159,9 @@ def _start() -> None:
         # The guardian process gets a pidfd of this process. End of file on the socket is not enough: a forked child
         # holds a copy of the socket and may outlive this process.
         socket.send_fds(ours, [_OWNER], [own_pidfd])
-        # Python opens descriptors close-on-exec, and main() closes inherited ones. setsid, because Ctrl-C signals the
-        # terminal's foreground process group and must not end the guardian process first.
+        # Descriptors that Python opened are close-on-exec; main() closes any others that the guardian process inherits.
+        # Call setsid, because Ctrl-C signals the terminal's foreground process group, and the guardian process must
+        # outlive this process.
         _state.pid = os.posix_spawn(
             sys.executable,
             [sys.executable, "-I", "-S", "-c", _PROGRAM],

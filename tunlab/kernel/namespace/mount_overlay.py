@@ -73,7 +73,7 @@ class MountOverlay(Struct, frozen=True):
             libc.unshare(libc.CLONE_NEWNS | (libc.CLONE_NEWUTS if self.hostname else 0))
             if self.hostname:
                 socket.sethostname(self.hostname)
-            # Use slave, not private: a file system that is unmounted outside must not stay mounted here.
+            # Use MS_SLAVE, not MS_PRIVATE, so that a file system that is unmounted outside is unmounted here too.
             libc.mount("none", "/", "", libc.MS_REC | libc.MS_SLAVE)
         devices: set[int] = set()
         if self.private:

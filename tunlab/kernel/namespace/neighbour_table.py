@@ -26,7 +26,7 @@ _CHECK_EVERY = 16
 _MAX_WAIT = 5.0  # seconds to wait for free entries
 _POLL_INTERVAL = 0.01
 _calls = count()
-_no_wait_until = [0.0]  # After a wait that did not help, calls do not wait until this time, a minute later.
+_no_wait_until = [0.0]  # the time until which calls do not wait: a minute after a wait that timed out
 
 
 def read_usage() -> tuple[int, int]:

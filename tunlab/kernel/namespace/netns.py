@@ -167,7 +167,7 @@ def kill_programs_in(namespaces: Collection[Netns]) -> list[int]:
         while netns._programs:
             program = netns._programs.pop()
             with program:  # The with block waits for the program and closes its pipes.
-                program.kill()  # The program may have moved to another namespace.
+                program.kill()  # kill_processes_in misses programs that moved to another namespace.
     return killed
 
 

@@ -53,7 +53,7 @@ WITH_IPV6 = (
     ("net.ipv6.conf.default.dad_transmits", "0"),
     # Disable the rate limits of ICMPv6 errors, like those of ICMP above.
     ("net.ipv6.icmp.ratelimit", "0"),
-    ("net.ipv6.icmp.ratemask", "255"),  # A type that is never sent: all others escape the host's icmp_msgs_per_sec.
+    ("net.ipv6.icmp.ratemask", "255"),  # the types that the host's icmp_msgs_per_sec limits; 255 is never sent
 )
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w%+@:-]*(?:[./][\w%+@:-]+)+", re.ASCII)
@@ -127,7 +127,7 @@ def write_defaults(*, ipv6: bool) -> None:
             if error.errno == errno.ENOENT and not (ipv6 and name.startswith("net.ipv6.")):
                 continue  # The kernel has no IPv6, or is older than this sysctl.
             if error.errno == errno.EINVAL and name == "net.ipv4.ping_group_range":
-                # A user namespace accepts only groups that it maps, and tunlab's maps one.
+                # A user namespace accepts only groups that it maps. The user namespace of tunlab maps only one group.
                 write([(name, f"{os.getegid()} {os.getegid()}")])
                 continue
             raise

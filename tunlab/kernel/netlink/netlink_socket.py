@@ -37,7 +37,7 @@ _HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, seque
 _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _NLA_F_NESTED, _NLA_TYPE_MASK = 0x8000, 0x3FFF
 
-# The maximum number of reads of a dump, which is repeated if the table changed meanwhile (NLM_F_DUMP_INTR).
+# A dump is requested again if the table changed during the dump (NLM_F_DUMP_INTR), up to this number of requests.
 _MAX_DUMPS = 100
 
 # rtnetlink reports a missing capability as EPERM. EACCES only means that IPv6 is disabled on the interface.

@@ -140,7 +140,7 @@ def _delete_root(rtnl: Rtnl, ifindex: int) -> None:
         rtnl.exchange(pack_message(RTM_DELQDISC, NLM_F_ACK, fields), f"delete the qdisc of the link {ifindex}")
     except KernelError as error:
         if error.errno not in (errno.ENOENT, errno.EINVAL):
-            # ENOENT, EINVAL: the interface has only the kernel's default qdisc.
+            # Ignore ENOENT and EINVAL, which mean that the interface has only the kernel's default qdisc.
             raise
 
 

@@ -45,7 +45,7 @@ def link_attributes(
     if hardware_address is not None:
         check_hardware_address(hardware_address, operation)
     if mtu is not None and not (isinstance(mtu, int) and 0 <= mtu < 1 << 32):
-        check_mtu(mtu, operation)  # The kernel checks all other values, because lo accepts a larger MTU than a TUN.
+        check_mtu(mtu, operation)  # The kernel checks values of 32 bits, because the maximum depends on the device.
     attributes = (
         ("IFLA_IFNAME", ifname),
         ("IFLA_MTU", mtu),

@@ -175,7 +175,7 @@ class LinkRequests(RtnlSocket):
         try:
             self._ask("ifinfmsg", nl.RTM_NEWLINK, NLM_F_ACK, operation, fields=fields, attributes=attributes)
         except KernelError as error:
-            with suppress(KernelError):  # ENODEV: the link does not exist, so it has no name.
+            with suppress(KernelError):  # ENODEV: a link with this index does not exist.
                 error.ifname = self.link(ifindex).name
                 error.operation = f"set {error.ifname} {changes}"
             if mtu is not None and error.errno == errno.EINVAL:

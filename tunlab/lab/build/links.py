@@ -41,7 +41,8 @@ def set_up(rtnl: Rtnl, node: NodePlan, interface: InterfacePlan, *, up: bool) ->
             with _ignoring(errno.EEXIST):
                 rtnl.add_address(interface.ifindex, cidr)
     for route in node.routes:
-        # Ignore errors for routes through other interfaces: they still exist, or their interface is down.
+        # `node.routes` includes routes through other interfaces. Ignore the errors of those that still exist, or whose
+        # interface is down.
         with _ignoring(errno.EEXIST, errno.ENETUNREACH, errno.EHOSTUNREACH):
             rtnl.add_route("default" if route.to == "default6" else route.to, via=route.via)
 

@@ -81,7 +81,7 @@ def build(
             if node.kind == "container" and containers is not None:
                 container_namespaces[node.name] = containers.adopt(node)
         run_in_thread(create, uninterruptible=True)
-        # Call it here, because the thread of `create` may have entered another mount namespace to set sysctls.
+        # Call on_namespaces in this thread: that of `create` may be in another mount namespace, entered to set sysctls.
         if on_namespaces is not None:
             on_namespaces(namespaces)
         run_in_thread(fill, uninterruptible=True)

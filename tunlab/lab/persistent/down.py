@@ -63,7 +63,8 @@ def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed
             if current.identity in [netns.identity for netns in namespaces.values()]:
                 problem = f"this process is inside lab {name!r}"
                 raise LabError(name, problem, remedy="leave the lab (exit), then take it down")
-        # Do not kill processes in containers: the engine ends those that it started, and existing ones keep running.
+        # Do not kill processes in containers: the engine ends the containers that it started for the lab, and those
+        # that existed before the lab keep running.
         killed = kill_processes_in([netns for node, netns in namespaces.items() if kinds[node] != "container"])
         tuns = [ifname for node in state.plan.nodes for ifname in delete_tuns(node, namespaces.get(node.name))]
         for node in (each for each in state.plan.nodes if each.container):

@@ -213,7 +213,7 @@ class Replay:
         payload = recorded.payload
         if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _quote_same_packet(recorded, now):
             payload = now.payload
-        # If both checksums are good, or both bad, their values are not compared: they depend on the other fields.
+        # If both checksums are good, or both bad, do not compare their values: a checksum depends on the other fields.
         fresh = [
             header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
             for header, mine in zip(headers, now.headers, strict=False)

@@ -83,7 +83,7 @@ def script(records: Sequence[RecordedPacket], *, ifname: str = "", address: str 
     network = IPv4Network(own, strict=False)
     host = own.partition("/")[0]
     extra_addresses = tuple(f"{each}/32" for each in destinations if each in sources and each != host)
-    # Add routes only to hosts to which the recorded kernel sent packets: it may have had no route to others.
+    # Add routes only to hosts to which the recorded kernel sent packets: it may have had no route to other hosts.
     peers = dict.fromkeys(packet.ip.dst for direction, packet in packets if direction == "out")
     routes = tuple(
         f"{peer}/32"

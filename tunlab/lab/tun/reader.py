@@ -76,7 +76,7 @@ class Reader(Closeable):
 
     def _take(self) -> Iterable[TraceEntry]:
         if self._device is not None:
-            # Yield packets sent so far, then each injected packet and its replies: a request comes before its reply.
+            # Yield the packets sent so far, then each injected packet followed by its replies.
             yield from self._read(self._device)
             if self._server is not None:
                 for data in self._server.serve(self._device.write):

@@ -114,7 +114,7 @@ def _folded(text: str) -> str:
     if not text.strip():
         return ""
     rows = [row.strip() for row in text.splitlines() if row.strip()]
-    # pytest marks the lines of the error with E. The first one has the message.
+    # pytest marks the lines of the error with E. The first line with E has the message.
     first = next((row[1:].strip() for row in rows if re.match(r"E\s+\S", row)), rows[0])
     head = f'<span class="first">{html.escape(first)}</span>'
     return f'<details id="failure"><summary>Failure: {head}</summary><pre>{html.escape(text)}</pre></details>'

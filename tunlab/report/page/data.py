@@ -121,7 +121,7 @@ def page_data(recording: bytes, decoded: DecodedRecording, outcome: str) -> Mapp
     packets, at = list[list[object]](), 0
     for number, (packet, arrow) in enumerate(zip(decoded.records, decoded.ladder.arrows, strict=True)):
         record, shown = packet.record, number in with_line
-        # This may find the same bytes elsewhere in the file, before the record. The page shows the same then.
+        # If the same bytes also occur before the record, index() finds those, and the page shows the same bytes.
         at = recording.index(record.data, at)
         rows = field_rows(record, packet.packet, packet.findings) if shown else []
         tree, notes = list[int](), list[int]()

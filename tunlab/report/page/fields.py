@@ -75,7 +75,7 @@ def _packet(packet: Packet, depth: int, start: int) -> list[FieldRow]:
         rows.append(FieldRow(depth, header.layer_name, header.title, position, (layer.body - layer.start) * 8))
         checksum = header.checksum_verdict(layer)
         for field in header.fields():
-            # A bad checksum is not marked here, because its row has a note.
+            # The row of a bad checksum has a note instead, which `_note` adds.
             if field.name == "checksum" and checksum is not None and checksum.verdict is not Verdict.BAD:
                 field = field._replace(text=f"{field.text}, {checksum}")
             rows += _field(field, depth + 1, position)
@@ -113,8 +113,8 @@ def _note(rows: list[FieldRow], finding: Finding) -> None:
     """Add an error to the row of the field with the error, else to the option at its offset, else to its header."""
     heads = [at for at in range(len(rows)) if rows[at].depth == 0]
     position = finding.offset * 8
-    # A tunnel has several headers of this protocol. The error belongs to the last one that starts before the field. A
-    # header that cannot be read is payload.
+    # A tunnel may have several headers of the finding's protocol. The error belongs to the last one that starts at or
+    # before the field. If the header itself cannot be read, its bytes are the payload's.
     preceding = [at for at in reversed(heads) if rows[at].start <= position]
     head = next((at for at in preceding if rows[at].name == finding.layer), preceding[0])
     after = next((at for at in heads if at > head), len(rows))

@@ -25,7 +25,8 @@ def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
 
 
 def _part(nodes: Sequence[str], neighbours: Neighbours) -> Columns:
-    # Start at the end of a longest path that comes first in the lab file, so that a client is left of its server.
+    # Of the two ends of a longest path, start at the one that the lab file names first: a client is then left of its
+    # server.
     from_first = _distances(nodes[0], neighbours)
     one_end = max(nodes, key=lambda node: from_first[node])
     from_end = _distances(one_end, neighbours)

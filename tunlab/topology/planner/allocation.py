@@ -56,7 +56,7 @@ class Pool:
         """
         networks: list[Network | None] = [None] * len(requests)
         sizes = [self._block_count(hosts) for _, hosts in requests]
-        # First give each request its preferred block, before another takes it; then give the rest any free block.
+        # First give each request its preferred block if that is free, then give the other requests any free block.
         for any_block in (False, True):
             for index, (number, _) in enumerate(requests):
                 if networks[index] is None:

@@ -20,7 +20,7 @@ from tunlab.topology.values.problems import Problems, suggest
 BRIDGE = "br0"
 """The interface name of a switch's bridge."""
 
-# An error in one of these keys of a link does not cause further errors elsewhere.
+# If one of these keys of a link has an invalid value, the rest of the lab can still be checked.
 _INDEPENDENT_KEYS = frozenset({"mtu", "mac", "rate", "delay", "jitter", "loss", "reorder", "duplicate"})
 
 
@@ -319,7 +319,7 @@ def _check_overlaps(spec: LabSpec, wiring: Wiring, problems: Problems, version: 
     by_address = sorted(
         enumerate(networks), key=lambda each: (int(each[1][0].network_address), each[1][0].prefixlen, each[0])
     )
-    # `last` is the network that reaches the highest address so far.
+    # `last` is the network with the highest last address so far.
     last = None
     for current in by_address:
         index, (network, _, _) = current

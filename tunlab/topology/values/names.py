@@ -127,7 +127,7 @@ def interface(value: object, version: Version) -> Interface:
 def check_usable(address: Address, text: str, hint: str) -> None:
     """Raise InvalidValueError for an address that an interface of a lab may not have."""
     broadcast = address == ipaddress.IPv4Address("255.255.255.255")
-    link_local = address.version == 6 and address.is_link_local  # ambiguous: every interface has such addresses
+    link_local = address.version == 6 and address.is_link_local  # ambiguous, because every link has fe80::/64
     if address.is_unspecified or address.is_multicast or address.is_loopback or broadcast or link_local:
         raise InvalidValueError(f"is {text!r}, which is not a usable interface address", hint)
 
