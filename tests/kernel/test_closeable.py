@@ -15,7 +15,7 @@ OPENED = {
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_with_block_closes_and_close_may_be_called_again(netns, make):
+def test_with_block_closes_object_which_may_be_closed_twice(netns, make):
     opened = make(netns)
     assert isinstance(opened, Closeable)
     with opened as entered:
@@ -27,19 +27,19 @@ def test_with_block_closes_and_close_may_be_called_again(netns, make):
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_with_block_error_closes_and_propagates(netns, make):
+def test_error_in_with_block_closes_object_and_propagates(netns, make):
     with pytest.raises(ZeroDivisionError), make(netns) as opened:
         raise ZeroDivisionError
     assert opened.closed
 
 
 @pytest.mark.parametrize("make", OPENED.values(), ids=OPENED)
-def test_unknown_attribute_cannot_be_set(netns, make):
+def test_unknown_attribute_of_closeable_cannot_be_set(netns, make):
     with make(netns) as opened, pytest.raises(AttributeError):
         opened.clsoed = True
 
 
-def test_subclass_without_close_cannot_be_instantiated():
+def test_closeable_subclass_without_close_method_cannot_be_instantiated():
     class Forgetful(Closeable):
         pass
 

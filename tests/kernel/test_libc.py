@@ -15,31 +15,31 @@ def test_unshare_moves_thread_into_new_namespace():
     assert run_in_thread(inside) != Path("/proc/thread-self/ns/net").stat().st_ino
 
 
-def test_setns_descriptor_that_is_not_a_namespace_raises_einval():
+def test_setns_with_descriptor_that_is_not_a_namespace_raises_einval():
     with Path("/dev/null").open() as file, pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_setns_with_wrong_type_raises_einval():
+def test_setns_with_wrong_namespace_type_raises_einval():
     with Path("/proc/self/ns/uts").open() as file, pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.setns(file.fileno(), libc.CLONE_NEWNET))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_unshare_user_namespace_with_threads_raises():
+def test_unshare_of_user_namespace_in_process_with_threads_raises():
     with pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.unshare(libc.CLONE_NEWUSER))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_mount_failure_raises_errno(tmp_path):
+def test_failed_mount_raises_oserror_with_errno(tmp_path):
     with pytest.raises(OSError) as raised:
         libc.mount("none", str(tmp_path / "nowhere"), "tmpfs", 0)
     assert raised.value.errno == errno.ENOENT
 
 
-def test_umount2_without_mount_point_raises(tmp_path):
+def test_umount2_of_directory_that_is_not_a_mount_point_raises(tmp_path):
     with pytest.raises(OSError) as raised:
         libc.umount2(str(tmp_path), libc.MNT_DETACH)
     assert raised.value.errno == errno.EINVAL
@@ -58,7 +58,7 @@ def test_mount_in_private_namespace_is_invisible_outside(tmp_path):
     assert (tmp_path / "marker").exists()
 
 
-def test_capset_and_ambient_set_reach_executed_program(run_python):
+def test_executed_program_has_capabilities_of_capset_and_ambient_set(run_python):
     source = """
         import os
         from tunlab.kernel import libc
@@ -71,7 +71,7 @@ def test_capset_and_ambient_set_reach_executed_program(run_python):
     assert run_python(source).split() == ["CapAmb:", f"{1 << 12:016x}"]
 
 
-def test_raise_ambient_without_inheritable_raises():
+def test_adding_non_inheritable_capability_to_ambient_set_fails():
     with pytest.raises(OSError) as raised:
         run_in_thread(lambda: libc.raise_ambient(12))
     assert raised.value.errno == errno.EPERM

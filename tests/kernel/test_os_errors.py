@@ -18,25 +18,25 @@ from tunlab.kernel.os_errors import (
 IP_RECVERR = 11  # from <linux/in.h>
 
 
-def test_kernel_error_unknown_errno_uses_system_text():
+def test_kernel_error_for_unknown_errno_uses_system_text():
     error = kernel_error(OSError(errno.EIO, "Input/output error"), "do it", netns="net:[1]", ifname="tun0")
     assert type(error) is KernelError
     assert str(error) == "do it: Input/output error (EIO)"
     assert (error.errno, error.operation, error.netns, error.ifname) == (errno.EIO, "do it", "net:[1]", "tun0")
 
 
-def test_kernel_error_reason_replaces_system_text():
+def test_reason_given_to_kernel_error_replaces_system_text():
     error = kernel_error(OSError(errno.EINVAL, "Invalid argument"), "do it", reason="mtu less than device minimum")
     assert str(error) == "do it: mtu less than device minimum (EINVAL)"
 
 
-def test_kernel_error_explained_errno_gives_reason_and_remedy():
+def test_kernel_error_for_explained_errno_has_reason_and_remedy():
     error = kernel_error(OSError(errno.EIO, ""), "write", reasons={errno.EIO: ("the link is down", "set it up first")})
     assert str(error) == "write: the link is down (EIO). Set it up first."
     assert error.remedy == "set it up first"
 
 
-def test_kernel_error_explanation_precedes_missing_capability():
+def test_kernel_error_explains_errno_before_a_missing_capability():
     error = kernel_error(
         OSError(errno.EACCES, ""), "run", needs="CAP_NET_RAW", reasons={errno.EACCES: ("no x bit", "")}
     )
@@ -44,7 +44,7 @@ def test_kernel_error_explanation_precedes_missing_capability():
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
-def test_kernel_error_present_capability_is_not_reported_missing(code):
+def test_kernel_error_does_not_report_present_capability_as_missing(code):
     error = kernel_error(OSError(code, ""), "unshare", needs="CAP_SYS_ADMIN")
     assert isinstance(error, PrivilegeError)
     assert error.missing == "CAP_SYS_ADMIN"
@@ -52,7 +52,7 @@ def test_kernel_error_present_capability_is_not_reported_missing(code):
     assert "seccomp" in str(error)
 
 
-def test_kernel_error_dropped_capability_is_named(run_python):
+def test_kernel_error_names_dropped_capability(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import kernel_error, has_capability
@@ -64,7 +64,7 @@ def test_kernel_error_dropped_capability_is_named(run_python):
     assert output.startswith(f"set tun0 up: you are root, but CAP_NET_ADMIN is missing (EPERM). {remedy}")
 
 
-def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
+def test_kernel_error_advises_unprivileged_user_to_run_as_root(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import kernel_error
@@ -76,11 +76,11 @@ def test_kernel_error_unprivileged_user_is_advised_to_run_as_root(run_python):
     )
 
 
-def test_kernel_error_eperm_without_needs_is_not_a_privilege_error():
+def test_kernel_error_for_eperm_without_needed_capability_is_not_a_privilege_error():
     assert type(kernel_error(OSError(errno.EPERM, ""), "write")) is KernelError
 
 
-def test_kernel_error_other_errno_is_not_a_privilege_error():
+def test_kernel_error_for_errno_enodev_is_not_a_privilege_error():
     assert type(kernel_error(OSError(errno.ENODEV, ""), "bind", needs="CAP_NET_RAW")) is KernelError
 
 
@@ -98,7 +98,7 @@ def test_translate_os_errors_without_error_does_nothing():
     assert value == 1
 
 
-def test_translate_os_errors_passes_other_exceptions():
+def test_translate_os_errors_leaves_other_exceptions_unchanged():
     with pytest.raises(ZeroDivisionError), translate_os_errors("do it"):
         raise ZeroDivisionError
 
@@ -110,7 +110,7 @@ def test_kernel_error_is_caught_as_oserror():
     assert isinstance(raised.value, KernelError)
 
 
-def test_effective_capabilities_equal_status_file():
+def test_effective_capabilities_equal_those_of_has_capability():
     mask = effective_capabilities()
     for name, number in CAPABILITIES.items():
         assert has_capability(name) == bool(mask & 1 << number)
@@ -165,7 +165,7 @@ def test_socket_reasons_have_error_numbers_that_kernel_returns(netns, tun, code)
     assert (raised.value.errno, raised.value.remedy) == (code, SOCKET_REASONS[code][1])
 
 
-def test_kernel_error_grant_argument_replaces_default_advice(run_python):
+def test_grant_argument_of_kernel_error_replaces_default_advice(run_python):
     source = """
         import errno
         from tunlab.kernel.os_errors import ROOT_REMEDY, kernel_error

@@ -26,7 +26,7 @@ def test_probe_returns_result_for_every_feature(probes):
     }  # fmt: skip
 
 
-def test_probe_results_have_detail_and_remedy(probes):
+def test_each_probe_result_has_detail_and_remedy(probes):
     for found in probes.values():
         assert found.detail
         if not found.ok:
@@ -43,7 +43,7 @@ def test_probe_finds_ping_program(probes):
     assert probes["ping"].ok == (shutil.which("ping") is not None)
 
 
-def test_probe_missing_ping_is_reported(run_python):
+def test_probe_reports_missing_ping_program(run_python):
     source = """
         import os
         from tunlab.kernel.probe import _ping
@@ -69,19 +69,19 @@ MAKE = """
     ("dropped", "missing"),
     [("-sys_admin", "CAP_SYS_ADMIN"), ("-net_admin", "CAP_NET_ADMIN"), ("-all", "CAP_SYS_ADMIN")],
 )
-def test_probe_missing_capability_is_reported_once(run_python, dropped, missing):
+def test_probe_reports_missing_capability_once(run_python, dropped, missing):
     output = run_python(MAKE, prefix=["setpriv", f"--bounding-set={dropped}"])
     assert output.startswith(missing + " | ")
     assert f"{missing} is missing (EPERM)" in output
     assert output.count("\n") == 1
 
 
-def test_probe_inaccessible_tun_node_is_reported_first(run_python):
+def test_probe_reports_inaccessible_tun_node_first(run_python):
     output = run_python(MAKE, nobody=True, launcher=("-m", "tunlab.kernel.namespace.userns"), tun_mode=0o600)
     assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun has mode 0600")
 
 
-def test_probe_missing_tun_node_is_reported_first(run_python):
+def test_probe_reports_missing_tun_node_first(run_python):
     hide = 'mount -t tmpfs none /dev/net; exec "$@"'
     output = run_python(MAKE, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"])
     assert output.startswith("/dev/net/tun | open /dev/net/tun: /dev/net/tun does not exist")
@@ -117,7 +117,7 @@ def test_probe_without_root_uses_user_namespace(run_python):
     assert {name for name, *_, inside in rows if inside == "False"} == {"user namespace", "ping"}
 
 
-def test_probe_without_root_inaccessible_tun_node_is_only_failure(run_python):
+def test_probe_without_root_reports_only_inaccessible_tun_node_as_failure(run_python):
     rows = [line.split("|") for line in run_python(PROBE, nobody=True, tun_mode=0o600).splitlines()]
     results = {name: (ok, remedy) for ok, name, _, remedy in rows}
     assert results["network namespace"][0] == results["CAP_NET_ADMIN"][0] == "True"
@@ -138,7 +138,7 @@ def test_probe_without_privileges_returns_every_result(run_python, without_capab
     assert "TUN device" not in results  # Without a namespace, probe leaves the other checks out.
 
 
-def test_probe_without_net_raw_only_packet_socket_fails(run_python):
+def test_probe_without_net_raw_reports_only_packet_socket_as_failure(run_python):
     output = run_python(PROBE, prefix=["setpriv", "--bounding-set=-net_raw"])
     rows = {name: ok for ok, name, *_ in (line.split("|") for line in output.splitlines())}
     assert (rows["TUN device"], rows["packet socket"], rows["CAP_NET_RAW"]) == ("True", "False", "False")

@@ -19,7 +19,7 @@ def received():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_defer_signals_first_signal_waits_for_end_of_block(received, number):
+def test_defer_signals_delays_first_signal_until_end_of_block(received, number):
     with defer_signals():
         signal.raise_signal(number)
         assert received == []
@@ -28,7 +28,7 @@ def test_defer_signals_first_signal_waits_for_end_of_block(received, number):
     assert received == [number, number]
 
 
-def test_defer_signals_second_signal_delivers_both_once(received):
+def test_second_signal_in_defer_signals_block_delivers_both_once(received):
     with defer_signals():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
@@ -36,7 +36,7 @@ def test_defer_signals_second_signal_delivers_both_once(received):
     assert sorted(received) == [signal.SIGINT, signal.SIGTERM]
 
 
-def test_defer_signals_handler_exception_has_block_error_as_context():
+def test_exception_of_deferred_signal_handler_has_error_of_block_as_context():
     def fail():
         with defer_signals():
             signal.raise_signal(signal.SIGINT)
@@ -47,7 +47,7 @@ def test_defer_signals_handler_exception_has_block_error_as_context():
     assert isinstance(interrupt.value.__context__, ValueError)
 
 
-def test_defer_signals_ignored_signal_stays_ignored():
+def test_ignored_signal_stays_ignored_after_defer_signals():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         with defer_signals():

@@ -36,7 +36,7 @@ def test_check_ifname_accepts_valid_name(name):
         ("a\0b", "contains '\\x00'"),
     ],
 )
-def test_check_ifname_invalid_name_error_gives_reason(name, output):
+def test_error_of_check_ifname_gives_reason(name, output):
     with pytest.raises(KernelError) as raised:
         check_ifname(name, "make")
     assert raised.value.errno == errno.EINVAL
@@ -65,7 +65,7 @@ def test_parse_interface_keeps_host_bits():
 
 
 @pytest.mark.parametrize("text", ["10.1.2.1", "10.1.2.1/33", "10.1.2/24", "", "fd00::1/129", "name/24", "/"])
-def test_parse_interface_invalid_text_error_gives_reason(text):
+def test_error_of_parse_interface_with_invalid_text_gives_reason(text):
     with pytest.raises(KernelError) as raised:
         parse_interface(text, "add")
     assert raised.value.errno == errno.EINVAL
@@ -73,7 +73,7 @@ def test_parse_interface_invalid_text_error_gives_reason(text):
 
 
 @pytest.mark.parametrize("text", ["10.1.2.1/24", "10.1.2", "", "localhost", "256.0.0.1", "fd00:::1"])
-def test_parse_address_invalid_text_error_gives_reason(text):
+def test_error_of_parse_address_with_invalid_text_gives_reason(text):
     with pytest.raises(KernelError) as raised:
         parse_address(text, "add")
     assert "without a prefix length" in str(raised.value)
@@ -85,7 +85,7 @@ def test_parse_network_accepts_single_address():
 
 
 @pytest.mark.parametrize("text", ["192.0.2.7/24", "nowhere", "", "1.2.3.4/40"])
-def test_parse_network_invalid_text_error_gives_reason(text):
+def test_error_of_parse_network_with_invalid_text_gives_reason(text):
     with pytest.raises(KernelError) as raised:
         parse_network(text, "add")
     assert '"default"' in str(raised.value)
@@ -98,7 +98,7 @@ def test_check_hardware_address_accepts_valid_address():
 @pytest.mark.parametrize(
     "text", ["", "02:00:00:00:00", "02-00-00-00-00-01", "02:00:00:00:00:0g", "02:00:00:00:00:01\n"]
 )
-def test_check_hardware_address_invalid_text_error_gives_reason(text):
+def test_error_of_check_hardware_address_gives_reason(text):
     with pytest.raises(KernelError) as raised:
         check_hardware_address(text, "set")
     assert "six bytes" in str(raised.value)
@@ -114,12 +114,12 @@ def test_check_mtu_accepts_valid_mtu(mtu):
 
 
 @pytest.mark.parametrize("mtu", [67, 65_536, 0, -1, 1 << 40, True, 1500.0, "1500"])
-def test_check_mtu_invalid_mtu_error_gives_range(mtu):
+def test_error_of_check_mtu_gives_range(mtu):
     with pytest.raises(KernelError) as raised:
         check_mtu(mtu, "set the MTU of tun0", ifname="tun0")
     assert str(raised.value) == (f"set the MTU of tun0: the MTU {mtu!r} is not valid (EINVAL). Give 68 to 65535 bytes.")
     assert (raised.value.errno, raised.value.ifname) == (errno.EINVAL, "tun0")
 
 
-def test_check_mtu_range_equals_lab_file_range():
+def test_range_of_check_mtu_equals_range_in_lab_files():
     assert (validation.MIN_MTU, validation.MAX_MTU) == (units.LEAST_MTU, units.LARGEST_MTU)

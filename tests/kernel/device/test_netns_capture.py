@@ -45,7 +45,7 @@ def test_capture_includes_packet_that_kernel_drops(capture, tun, echo_request):
     assert [each.packet.data for each in capture.packets()] == [echo_request(bad_checksum=True)]
 
 
-def test_captured_packet_on_lo_appears_once(capture, netns):
+def test_packet_on_lo_is_captured_once(capture, netns):
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind(("127.0.0.1", 0))
         sender.sendto(b"hello", sender.getsockname())
@@ -103,7 +103,7 @@ class TestManyPackets:
             tun.write(numbered(datagram, number, 60_000))
             between()
 
-    def test_lost_packets_are_counted_at_packet_after_gap(self, capture, tun, datagram):
+    def test_lost_packets_are_counted_at_the_packet_that_follows_them(self, capture, tun, datagram):
         self.write(tun, datagram, 600)
         capture.drain()
         tun.write(numbered(datagram, 600, 60_000))
@@ -115,7 +115,7 @@ class TestManyPackets:
         assert [each.lost for each in packets] == [*[0] * (kept - 1), capture.dropped]
         assert capture.packets() == packets, "a second call must return the same"
 
-    def test_drain_before_overflow_keeps_first_and_last_packets(self, capture, tun, datagram):
+    def test_drain_before_buffer_overflow_keeps_first_and_last_packets(self, capture, tun, datagram):
         self.write(tun, datagram, 800, capture_drain.drain_all)
         packets = capture.packets()
         numbers, kept = numbers_in(packets), len(packets)
@@ -126,13 +126,13 @@ class TestManyPackets:
         assert capture.dropped == 800 - kept
         assert [each.lost for each in packets] == [capture.dropped * (index == gap) for index in range(kept)]
 
-    def test_drain_after_close_does_nothing(self, netns, tun, datagram):
+    def test_drain_of_closed_capture_does_nothing(self, netns, tun, datagram):
         capture = NetnsCapture.open(netns)
         capture.close()
         self.write(tun, datagram, 20, capture_drain.drain_all)
 
 
-def test_drain_reads_buffer_only_if_nearly_full(capture, tun, datagram):
+def test_drain_reads_capture_buffer_only_if_nearly_full(capture, tun, datagram):
     def is_empty():
         return not select.select([capture], [], [], 0)[0]
 
@@ -147,7 +147,7 @@ def test_drain_reads_buffer_only_if_nearly_full(capture, tun, datagram):
 
 # Python 3.12 warns of a fork in a process with threads, and pytest-xdist starts threads.
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_drain_in_forked_child_does_nothing(capture, tun, datagram):
+def test_drain_of_capture_in_forked_child_does_nothing(capture, tun, datagram):
     for number in range(300):
         tun.write(numbered(datagram, number, 60_000))
     if not (child := os.fork()):
@@ -157,7 +157,7 @@ def test_drain_in_forked_child_does_nothing(capture, tun, datagram):
     assert len(capture.packets()) == 300
 
 
-def test_open_netns_works_after_all_other_descriptors_are_closed():
+def test_namespace_of_capture_can_be_opened_after_its_other_descriptors_are_closed():
     netns = Netns.create()
     capture, identity = NetnsCapture.open(netns), netns.identity
     with TunDevice.create(netns) as tun:
@@ -168,14 +168,14 @@ def test_open_netns_works_after_all_other_descriptors_are_closed():
         assert "tun0" in netns.read_proc("dev")
 
 
-def test_open_in_closed_namespace_raises():
+def test_open_of_capture_in_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         NetnsCapture.open(netns)
 
 
-def test_close_passes_descriptors_to_guardian_in_batches(netns):
+def test_close_of_captures_passes_descriptors_to_guardian_in_batches(netns):
     waiting = []
     for _ in range(20):
         capture = NetnsCapture.open(netns)

@@ -73,7 +73,7 @@ def test_tun_packets_are_equal_with_and_without_link_header(netns, tun, echo_req
 
 
 @pytest.mark.parametrize(("data", "protocol"), [(b"\x45", 0x0800), (b"\x60", 0x86DD), (b"\x50", 0x0800)])
-def test_send_default_protocol_follows_ip_version(netns, data, protocol):
+def test_send_without_protocol_argument_uses_protocol_of_ip_version(netns, data, protocol):
     with TunDevice.create(netns, packet_information=True) as device, PacketSocket(netns, "tun0") as packets:
         device.configure()
         packets.send(data)
@@ -137,7 +137,7 @@ def test_recv_ignores_packets_sent_before_binding(netns, tun, echo_request):
         assert packets.recv() is None
 
 
-def test_recv_all_respects_limit(packets, tun, echo_request):
+def test_recv_all_returns_at_most_limit_packets(packets, tun, echo_request):
     for _ in range(3):
         tun.write(echo_request())
     assert len(packets.recv_all(limit=2)) == 2
@@ -155,7 +155,7 @@ def test_recv_returns_whole_packet_of_every_size(packets, tun, datagram, size):
     assert packets.recv().data == data
 
 
-def test_dropped_counts_packets_lost_to_full_buffer(netns, tun, datagram):
+def test_dropped_counts_packets_lost_because_of_full_buffer(netns, tun, datagram):
     with PacketSocket(netns, "tun0") as packets:
         assert packets.dropped == 0
         packets._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -200,7 +200,7 @@ def test_recv_without_link_header_returns_ip_packet(netns, other_netns, veth):
         assert (packet.data[0], packet.data[28:]) == (0x45, b"hello")
 
 
-def test_recv_marks_incomplete_checksum(netns, other_netns, veth):
+def test_recv_marks_packet_with_incomplete_checksum(netns, other_netns, veth):
     with PacketSocket(netns, "a") as near, netns.socket(type=socket.SOCK_DGRAM) as sender:
         sender.sendto(b"hello", ("10.3.0.2", 9))
         assert near.wait(5)
@@ -216,13 +216,13 @@ def test_recv_restores_vlan_tag(netns, other_netns, veth):
         assert far.recv().data == frame
 
 
-def test_send_above_mtu_raises_emsgsize(packets, tun):
+def test_send_of_packet_above_mtu_raises_emsgsize(packets, tun):
     with pytest.raises(KernelError, match="longer than the interface's MTU") as raised:
         packets.send(bytes(1501))
     assert raised.value.errno == errno.EMSGSIZE
 
 
-def test_send_zero_bytes_raises_einval(packets, tun):
+def test_send_of_zero_bytes_raises_einval(packets, tun):
     with pytest.raises(KernelError) as raised:
         packets.send(b"")
     assert raised.value.errno == errno.EINVAL
@@ -270,7 +270,7 @@ def test_open_on_missing_interface_raises_enodev(netns):
     assert raised.value.errno == errno.ENODEV
 
 
-def test_close_may_be_called_again(packets):
+def test_packet_socket_may_be_closed_twice(packets):
     packets.close()
     packets.close()
     assert packets.closed
@@ -290,7 +290,7 @@ def test_received_packet_is_immutable(packets, tun, echo_request):
         packet.time = 0
 
 
-def test_open_without_capability_error_names_capability(run_python):
+def test_error_of_open_without_capability_names_the_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns

@@ -42,7 +42,7 @@ def test_create_tap_has_hardware_address(netns):
         assert tap.link.kind == "tun"  # The kernel has one link kind for TUN and TAP.
 
 
-def test_create_with_name_pattern_numbers_device(netns):
+def test_create_with_name_pattern_adds_a_number(netns):
     with TunDevice.create(netns, "vpn%d") as first, TunDevice.create(netns, "vpn%d") as second:
         assert (first.ifname, second.ifname) == ("vpn0", "vpn1")
 
@@ -53,14 +53,14 @@ def test_create_accepts_15_character_name(netns):
 
 
 @pytest.mark.parametrize("name", ["", "x" * 16, "a/b", "..", "a b"])
-def test_create_invalid_name_error_gives_reason(netns, name):
+def test_error_of_create_with_invalid_name_gives_reason(netns, name):
     with pytest.raises(KernelError) as raised:
         TunDevice.create(netns, name)
     assert raised.value.errno == errno.EINVAL
     assert raised.value.remedy == 'give a name such as "tun0"'
 
 
-def test_create_device_is_down_without_address(netns):
+def test_created_device_is_down_and_has_no_address(netns):
     with TunDevice.create(netns) as device:
         link = device.link
         assert (link.up, link.mtu, link.txqueuelen, device.addresses) == (False, 1500, 500, [])
@@ -74,7 +74,7 @@ def test_configure_sets_addresses_mtu_queue_length_and_link_up(netns):
         assert [address.cidr for address in device.addresses] == ["10.1.2.1/24", "10.1.3.1/24"]
 
 
-def test_create_exclusive_existing_device_raises_ebusy(netns, tun):
+def test_exclusive_create_of_existing_device_raises_ebusy(netns, tun):
     tun.close()
     with pytest.raises(KernelError) as raised:
         TunDevice.create(netns, exclusive=True)
@@ -82,7 +82,7 @@ def test_create_exclusive_existing_device_raises_ebusy(netns, tun):
     assert raised.value.ifname == "tun0"
 
 
-def test_create_exclusive_new_device_works(netns):
+def test_exclusive_create_of_new_device_works(netns):
     with TunDevice.create(netns, exclusive=True) as device:
         assert device.link.name == "tun0"
 
@@ -107,7 +107,7 @@ def test_attach_with_other_options_raises_einval(netns, tun):
         assert raised.value.errno == errno.EINVAL
 
 
-def test_create_failure_leaves_no_device(netns):
+def test_failed_create_leaves_no_device(netns):
     with pytest.raises(KernelError):
         TunDevice.create(netns, mode="nonsense")
     with Rtnl(netns) as rtnl:
@@ -121,7 +121,7 @@ def test_create_in_closed_namespace_raises():
         TunDevice.create(netns)
 
 
-def test_create_without_capability_error_names_capability(run_python):
+def test_error_of_create_without_capability_names_the_capability(run_python):
     source = """
         import os
         from tunlab.errors import PrivilegeError
@@ -146,7 +146,7 @@ def test_create_without_capability_error_names_capability(run_python):
     )
 
 
-def test_fd_is_nonblocking_and_close_on_exec(tun):
+def test_fd_of_device_is_nonblocking_and_close_on_exec(tun):
     assert fcntl.fcntl(tun.fd, fcntl.F_GETFL) & os.O_NONBLOCK
     assert not os.get_inheritable(tun.fd)
     assert tun.fileno() == tun.fd
@@ -155,7 +155,7 @@ def test_fd_is_nonblocking_and_close_on_exec(tun):
 # ---- persistence, attach and close of devices
 
 
-def test_attach_persistent_device_works(netns, datagram):
+def test_attach_to_persistent_device_works(netns, datagram):
     with TunDevice.create(netns) as first:
         first.configure(["10.1.2.1/24"])
         index = first.ifindex
@@ -166,7 +166,7 @@ def test_attach_persistent_device_works(netns, datagram):
         assert again.read().endswith(b"still here")
 
 
-def test_create_existing_persistent_device_attaches(netns, tun):
+def test_create_of_existing_persistent_device_attaches_to_it(netns, tun):
     tun.close()
     with TunDevice.create(netns) as again:
         assert again.ifindex == tun.ifindex
@@ -179,7 +179,7 @@ def test_persistent_device_without_reader_has_no_carrier(netns, tun):
         assert (rtnl.link("tun0").up, rtnl.link("tun0").carrier) == (True, False)
 
 
-def test_close_non_persistent_device_deletes_it(netns):
+def test_close_deletes_a_device_that_is_not_persistent(netns):
     TunDevice.create(netns, persist=False).close()
     with pytest.raises(KernelError, match="the namespace has no device tun0") as raised:
         TunDevice.attach(netns, "tun0")
@@ -188,14 +188,14 @@ def test_close_non_persistent_device_deletes_it(netns):
         assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_set_persist_false_deletes_device_on_close(netns, tun):
+def test_close_after_set_persist_false_deletes_the_device(netns, tun):
     tun.set_persist(False)
     tun.close()
     with Rtnl(netns) as rtnl:
         assert [link.name for link in rtnl.links()] == ["lo"]
 
 
-def test_close_may_be_called_again(tun):
+def test_device_may_be_closed_twice(tun):
     tun.close()
     tun.close()
     assert tun.closed
@@ -216,7 +216,7 @@ def test_device_works_after_namespace_is_closed(echo_request):
 
 
 @pytest.mark.parametrize("order", [("tun", "rtnl", "netns"), ("netns", "rtnl", "tun"), ("rtnl", "netns", "tun")])
-def test_device_namespace_and_rtnl_close_in_any_order(order):
+def test_device_namespace_and_rtnl_may_be_closed_in_any_order(order):
     netns = Netns.create()
     held = {"netns": netns, "tun": TunDevice.create(netns), "rtnl": Rtnl(netns)}
     for name in order:
@@ -237,7 +237,7 @@ def test_methods_of_deleted_device_raise_ebadfd(netns, tun):
         tun.set_persist(False)
 
 
-def test_wait_during_deletion_raises(netns, tun):
+def test_wait_raises_when_the_device_is_deleted(netns, tun):
     with Rtnl(netns) as rtnl:
         failed = []
 
@@ -257,7 +257,7 @@ def test_wait_during_deletion_raises(netns, tun):
 # ---- configuration of devices
 
 
-def test_mtu_can_be_set_and_is_read_back(tun):
+def test_mtu_returns_the_value_that_was_set(tun):
     assert tun.mtu == 1500
     tun.mtu = 1280
     assert tun.mtu == 1280
@@ -294,7 +294,7 @@ def test_read_works_after_down_and_up(tun):
     assert tun.read().endswith(b"again")
 
 
-def test_set_carrier_false_device_is_up_without_carrier(tun):
+def test_device_after_set_carrier_false_is_up_without_carrier(tun):
     tun.set_carrier(False)
     assert wait_for_link(tun.rtnl, tun.ifindex, lambda link: not link.running, timeout=5)
     assert (tun.link.up, tun.link.carrier) == (True, False)
@@ -302,7 +302,7 @@ def test_set_carrier_false_device_is_up_without_carrier(tun):
     assert wait_until_running(tun.rtnl, tun.ifindex)
 
 
-def test_set_offload_without_vnet_hdr_raises(tun):
+def test_set_offload_without_vnet_hdr_option_raises(tun):
     with pytest.raises(KernelError, match="offloading needs a virtio header") as raised:
         tun.set_offload(TUN_F_CSUM)
     assert raised.value.errno == errno.EINVAL
@@ -310,7 +310,7 @@ def test_set_offload_without_vnet_hdr_raises(tun):
     tun.set_offload(0)
 
 
-def test_set_offload_invalid_combination_raises(netns):
+def test_set_offload_with_invalid_combination_raises(netns):
     with TunDevice.create(netns, vnet_hdr=True) as device:
         with pytest.raises(KernelError) as raised:
             device.set_offload(TUN_F_TSO4)
@@ -367,7 +367,7 @@ OPEN_NODE = 'mount -t tmpfs none /mnt; mknod -m 666 /mnt/tun c 10 200; mount --b
 SETRESUID = {"x86_64": 117, "aarch64": 147}.get(os.uname().machine, 117)
 
 
-def test_owner_may_attach_to_device_but_not_create_one(run_python):
+def test_owner_without_privileges_may_attach_to_device_but_not_create_one(run_python):
     source = OWNED.format(arguments="owner=65534", gid=0, setresuid=SETRESUID)
     output = run_python(source, prefix=["unshare", "--mount", "sh", "-ec", OPEN_NODE, "sh"])
     assert output.split() == ["tun0", str(errno.EPERM)]
@@ -379,7 +379,7 @@ def test_attach_by_other_user_raises(run_python):
     assert output.split() == [str(errno.EPERM), str(errno.EPERM)]
 
 
-def test_create_without_device_node_error_names_dev_net_tun(run_python):
+def test_error_of_create_without_device_node_names_dev_net_tun(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -394,7 +394,7 @@ def test_create_without_device_node_error_names_dev_net_tun(run_python):
     assert run_python(source, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"]).strip() == "/dev/net/tun"
 
 
-def test_set_group_invalid_id_raises(netns, tun):
+def test_set_group_with_invalid_id_raises(netns, tun):
     with pytest.raises((KernelError, OverflowError)):
         tun.set_group(2**70)
     tun.set_group(1234)

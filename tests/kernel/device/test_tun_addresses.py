@@ -24,7 +24,7 @@ def send(device, dst):
 
 @pytest.mark.parametrize("attempt", range(10))
 @pytest.mark.parametrize("change", ["configure", "add", "set", "up"])
-def test_new_address_receives_the_next_packet(device, change, attempt):
+def test_packet_to_new_ipv6_address_is_received_at_once(device, change, attempt):
     device.configure(["fd00::1/64"], up=change != "up")
     if change == "add":
         device.add_address("fd00::2/64")
@@ -44,7 +44,7 @@ def test_wait_for_addresses_returns_at_once_without_a_running_link(device):
     device.up()
 
 
-def test_wait_for_addresses_names_the_one_that_is_not_usable(device):
+def test_error_of_wait_for_addresses_names_the_unusable_address(device):
     device.configure(["fd00::1/64"])
     device.rtnl.delete_route("fd00::1", ifindex=device.ifindex, table=255)
     with pytest.raises(KernelError, match="fd00::1 is not usable after 0 s") as caught:

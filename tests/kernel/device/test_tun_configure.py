@@ -6,7 +6,7 @@ from tunlab.errors import KernelError
 
 
 @pytest.mark.parametrize("mtu", [10, 67, 65_536, -1, "1500"])
-def test_configure_invalid_mtu_changes_nothing(netns, tun, mtu):
+def test_configure_with_invalid_mtu_changes_nothing(netns, tun, mtu):
     before = tun.link, tun.addresses
     with pytest.raises(KernelError, match=r"^set the MTU of tun0: the MTU .+ is not valid") as raised:
         tun.configure(["10.1.9.1/24"], mtu=mtu)
@@ -20,7 +20,7 @@ def test_configure_accepts_minimum_and_maximum_mtu(tun):
         assert tun.mtu == mtu
 
 
-def test_configure_adds_neighbour_that_gc_thresh3_does_not_count(netns, tun, need):
+def test_configure_of_tap_adds_neighbour_that_gc_thresh3_does_not_count(netns, tun, need):
     with netns.socket(type=socket.SOCK_DGRAM) as opened:
         opened.sendto(b"x", ("10.1.2.9", 9))
     shown = netns.run([need("ip"), "neigh", "show", "nud", "all"], capture_output=True, text=True, check=True).stdout

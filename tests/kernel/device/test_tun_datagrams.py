@@ -22,7 +22,7 @@ def send(netns, payload, *, dst=("10.1.2.2", 9), count=1):
 # ---- reading datagrams
 
 
-def test_read_empty_queue_returns_none(tun):
+def test_read_from_empty_queue_returns_none(tun):
     assert tun.read() is None
     assert tun.read_all() == []
     assert tun.discard_all() == (0, 0)
@@ -36,7 +36,7 @@ def test_read_returns_one_datagram(tun):
     assert tun.read() is None
 
 
-def test_read_all_keeps_order_and_respects_limit(tun):
+def test_read_all_returns_at_most_limit_datagrams_in_order(tun):
     for number in range(10):
         send(tun.netns, bytes([number]))
     assert [datagram[28] for datagram in tun.read_all(limit=3)] == [0, 1, 2]
@@ -45,7 +45,7 @@ def test_read_all_keeps_order_and_respects_limit(tun):
     assert tun.read_all(limit=5) == []
 
 
-def test_discard_all_returns_number_and_bytes(tun):
+def test_discard_all_returns_number_of_datagrams_and_bytes(tun):
     send(tun.netns, b"x" * 72, count=20)
     assert tun.discard_all() == (20, 20 * 100)
     assert tun.read() is None
@@ -65,7 +65,7 @@ def test_discard_all_accepts_largest_datagram(tun):
     assert tun.discard_all() == (3, 3 * 65535)
 
 
-def test_full_queue_increments_tx_dropped(netns):
+def test_datagram_for_full_queue_increments_tx_dropped(netns):
     with TunDevice.create(netns) as device:
         device.configure(["10.1.2.1/24"], txqueuelen=10)
         send(netns, b"x", count=25)
@@ -116,7 +116,7 @@ def test_fd_is_readable_in_epoll_when_datagram_waits(tun):
 # ---- writing datagrams
 
 
-def test_write_echo_request_is_answered(tun, echo_request):
+def test_written_echo_request_is_answered(tun, echo_request):
     tun.write(echo_request(b"payload"))
     assert tun.wait(5)
     reply = tun.read()
@@ -130,7 +130,7 @@ def test_write_accepts_malformed_packets(tun, echo_request, kind):
     assert tun.wait(5)
 
 
-def test_write_datagram_reaches_socket(tun, datagram):
+def test_written_datagram_reaches_socket(tun, datagram):
     with tun.netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("10.1.2.1", 4000))
         tun.write(datagram(struct.pack(">HHHH", 9, 4000, 8 + 5, 0) + b"hello", protocol=17))
@@ -152,13 +152,13 @@ def test_write_to_down_device_raises_eio(tun, echo_request):
     assert str(raised.value) == "write to tun0: the link is down (EIO). Set it up first."
 
 
-def test_write_zero_bytes_raises_einval(tun):
+def test_write_of_zero_bytes_raises_einval(tun):
     with pytest.raises(KernelError, match=r"there are 0 bytes to write \(EINVAL\)\. Give a whole packet"):
         tun.write(b"")
 
 
 @pytest.mark.parametrize("nibble", [0, 1, 3, 5, 7, 15])
-def test_write_unknown_ip_version_raises_einval(tun, nibble):
+def test_write_of_unknown_ip_version_raises_einval(tun, nibble):
     with pytest.raises(KernelError, match="first nibble of the packet must be 4 or 6") as raised:
         tun.write(bytes([nibble << 4]) + bytes(19))
     assert raised.value.errno == errno.EINVAL
@@ -170,7 +170,7 @@ def test_write_accepts_single_byte(tun):
     assert tun.link.rx_packets == 1
 
 
-def test_write_str_raises_type_error(tun):
+def test_write_of_str_raises_type_error(tun):
     with pytest.raises(TypeError):
         tun.write("text")
 
@@ -198,7 +198,7 @@ def test_write_uses_protocol_of_packet_information(netns):
         assert raised.value.errno == errno.EINVAL
 
 
-def test_read_packet_information_with_largest_datagram_is_complete(netns):
+def test_read_returns_packet_information_and_whole_largest_datagram(netns):
     with TunDevice.create(netns, packet_information=True) as device:
         device.configure(["10.1.2.1/24"], mtu=65535)
         send(netns, bytes(65535 - 28))
@@ -217,7 +217,7 @@ def test_tap_reads_and_writes_ethernet_frames(netns, echo_request):
         assert frame.endswith(b"framed")
 
 
-def test_tap_write_short_frame_raises(netns):
+def test_tap_write_of_short_frame_raises(netns):
     with TunDevice.create(netns, "tap0", mode="tap") as tap:
         tap.configure()
         with pytest.raises(KernelError, match="has 5 bytes and needs an Ethernet header"):

@@ -200,7 +200,7 @@ def test_guardian_is_not_started_without_program(start_owner):
     assert process.wait() == 0
 
 
-def test_stop_kills_programs_and_ends_guardian(start_owner):
+def test_stop_of_guardian_kills_programs_and_ends_its_process(start_owner):
     source = """
         from tunlab.kernel.namespace import guardian
         from tunlab.kernel.namespace.netns import Netns
@@ -320,7 +320,7 @@ def test_guardian_modules_load_without_other_packages(name):
     assert done.stdout == "True\n"
 
 
-def test_forked_child_does_not_watch_parents_namespace(start_owner):
+def test_forked_child_does_not_watch_namespace_of_its_parent(start_owner):
     source = """
         import os, sys
         from tunlab.kernel.namespace import guardian
@@ -342,7 +342,7 @@ def test_forked_child_does_not_watch_parents_namespace(start_owner):
     assert process.stdout.split() == [b"0", b"None"]
 
 
-def test_watch_called_twice_for_namespace_registers_it_once():
+def test_second_watch_of_a_namespace_does_not_register_it_again():
     with Netns.create() as netns:
         guardian.watch(netns.fd)
         guardian.watch(netns.fd)

@@ -24,7 +24,7 @@ def run(netns, view, *program):
     return netns.run(program, prepare=view.enter, capture_output=True, text=True, check=True).stdout
 
 
-def test_overlay_mounts_text_and_file(netns, tmp_path):
+def test_mount_overlay_mounts_text_and_file(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("from a file\n")
     before = {name: Path(name).read_text() for name in ("/etc/hosts", "/etc/passwd")}
@@ -33,7 +33,7 @@ def test_overlay_mounts_text_and_file(netns, tmp_path):
     assert {name: Path(name).read_text() for name in before} == before
 
 
-def test_overlay_creates_missing_file(netns, tmp_path):
+def test_mount_overlay_creates_missing_file(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("two\n")
     view = MountOverlay(
@@ -46,18 +46,18 @@ def test_overlay_creates_missing_file(netns, tmp_path):
     assert not Path("/etc/tunlab-two").exists()
 
 
-def test_overlay_replaces_dangling_symbolic_link(netns, tmp_path):
+def test_mount_overlay_replaces_dangling_symbolic_link(netns, tmp_path):
     link = tmp_path / "resolv.conf"
     link.symlink_to("/nowhere/resolv.conf")
     assert run(netns, MountOverlay(texts={str(link): "nameserver\n"}), "cat", str(link)) == "nameserver\n"
     assert link.is_symlink()
 
 
-def test_overlay_skips_text_file_in_missing_directory(netns):
+def test_mount_overlay_skips_text_file_in_missing_directory(netns):
     assert run(netns, MountOverlay(texts={"/no/such/directory/x": "x"}), "echo", "runs") == "runs\n"
 
 
-def test_overlay_missing_directories_are_not_created_on_machine(netns, tmp_path):
+def test_mount_overlay_creates_no_directories_on_the_machine(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("configured\n")
     targets = ["/etc/tunlab-new/one/x.conf", "/etc/tunlab-new/y.conf", "/etc/tunlab-z", "/usr/lib/tunlab-new/z"]
@@ -68,7 +68,7 @@ def test_overlay_missing_directories_are_not_created_on_machine(netns, tmp_path)
     assert not any(Path(made).exists() for made in ("/etc/tunlab-new", "/etc/tunlab-z", "/usr/lib/tunlab-new"))
 
 
-def test_overlay_missing_directory_below_tmp_raises(netns, tmp_path):
+def test_mount_overlay_in_missing_directory_below_tmp_raises(netns, tmp_path):
     source = tmp_path / "source"
     source.write_text("")
     target = tmp_path / "new" / "x"  # /tmp is not in CREATABLE_BELOW, so tunlab does not create the directory.
@@ -76,23 +76,23 @@ def test_overlay_missing_directory_below_tmp_raises(netns, tmp_path):
         run(netns, MountOverlay(files=((str(target), str(source)),)), "true")
 
 
-def test_overlay_missing_source_file_raises(netns, tmp_path):
+def test_mount_overlay_of_missing_source_file_raises(netns, tmp_path):
     with pytest.raises(KernelError, match="mount /no/such over "):
         run(netns, MountOverlay(files=((str(tmp_path / "x"), "/no/such"),)), "true")
 
 
-def test_overlay_mounts_sys_of_namespace(netns):
+def test_mount_overlay_mounts_sys_of_namespace(netns):
     assert run(netns, MountOverlay(), "ls", "/sys/class/net").split() == ["here", "lo", "there"]
     assert os.listdir("/sys/fs/cgroup") == run(netns, MountOverlay(), "ls", "-U", "/sys/fs/cgroup").split()  # noqa: PTH208
 
 
-def test_overlay_sets_host_name(netns):
+def test_mount_overlay_sets_host_name(netns):
     before = socket.gethostname()
     assert run(netns, MountOverlay(hostname="router"), "hostname") == "router\n"
     assert socket.gethostname() == before
 
 
-def test_overlay_is_invisible_to_other_processes(netns):
+def test_mount_overlay_is_invisible_to_other_processes(netns):
     before = Path("/proc/self/mountinfo").read_text()
     program = netns.popen(
         ["sh", "-c", "echo; exec sleep 600"],

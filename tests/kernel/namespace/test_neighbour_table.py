@@ -32,7 +32,7 @@ def fake_usage(monkeypatch):
     return make
 
 
-def test_read_usage_is_same_in_every_namespace():
+def test_neighbour_table_usage_is_the_same_in_every_namespace():
     entries, maximum = read_usage()
     assert entries >= 0
     assert maximum >= 128
@@ -43,7 +43,7 @@ def test_read_usage_is_same_in_every_namespace():
         assert netns.call(read_usage)[1] == maximum > 0
 
 
-def test_read_usage_counts_entries_of_every_namespace():
+def test_neighbour_table_usage_includes_entries_of_every_namespace():
     with Netns.create() as netns, Rtnl(netns) as rtnl:
         rtnl.add_veth("a", "b", ifindex=2, peer_ifindex=3)
         rtnl.set_link(2, up=True)
@@ -52,12 +52,12 @@ def test_read_usage_counts_entries_of_every_namespace():
         assert read_usage()[0] >= 100
 
 
-def test_wait_for_free_entries_waits_while_table_is_half_full(fake_usage):
+def test_wait_for_free_entries_waits_while_neighbour_table_is_half_full(fake_usage):
     wait_for_free_entries(fake_usage(1000, 600, 512))
     assert fake_usage.reads == [1000, 600, 512]
 
 
-def test_wait_for_free_entries_checks_every_16th_call(fake_usage):
+def test_wait_for_free_entries_reads_usage_at_every_16th_call(fake_usage):
     for _ in range(33):
         wait_for_free_entries(fake_usage(0))
     assert fake_usage.reads == [0, 0, 0]

@@ -23,7 +23,7 @@ def test_create_returns_new_namespace(netns, other_netns):
     assert len({netns.identity, other_netns.identity, own_identity()}) == 3
 
 
-def test_create_namespace_has_only_lo(netns):
+def test_created_namespace_has_only_lo(netns):
     assert [line.split(":")[0].strip() for line in netns.read_proc("dev").splitlines()[2:]] == ["lo"]
 
 
@@ -56,13 +56,13 @@ def test_fd_of_namespace_is_close_on_exec(netns):
     assert netns.fileno() == netns.fd
 
 
-def test_identity_equals_nsfs_inode(netns):
+def test_identity_of_namespace_is_its_nsfs_inode(netns):
     status = os.fstat(netns.fd)
     assert netns.identity == (status.st_dev, status.st_ino)
     assert str(Path(f"/proc/self/fd/{netns.fd}").readlink()) == str(netns) == f"net:[{status.st_ino}]"
 
 
-def test_close_may_be_called_again():
+def test_namespace_may_be_closed_twice():
     netns = Netns.create()
     assert not netns.closed
     netns.close()
@@ -73,7 +73,7 @@ def test_close_may_be_called_again():
         _ = netns.fd
 
 
-def test_closed_namespace_methods_raise_ebadf():
+def test_methods_of_closed_namespace_raise_ebadf():
     netns = Netns.create()
     netns.close()
     with pytest.raises(KernelError, match="closed"):
@@ -82,7 +82,7 @@ def test_closed_namespace_methods_raise_ebadf():
         netns.popen(["true"])
 
 
-def test_with_block_closes_after_error():
+def test_with_block_closes_namespace_after_error():
     with pytest.raises(ZeroDivisionError), Netns.create() as netns:
         raise ZeroDivisionError
     assert netns.closed
@@ -93,12 +93,12 @@ def test_unclosed_namespace_emits_resource_warning():
         Netns.create()
 
 
-def test_current_is_namespace_of_calling_thread():
+def test_current_returns_namespace_of_calling_thread():
     with Netns.current() as netns:
         assert netns.identity == own_identity()
 
 
-def test_current_inside_call_is_namespace_of_call(netns):
+def test_current_inside_call_returns_namespace_of_the_call(netns):
     with netns.call(Netns.current) as again:
         assert again.identity == netns.identity
         assert again.fd != netns.fd
@@ -111,21 +111,21 @@ def test_of_process_returns_namespace_of_process(netns):
         sleeper.kill()
 
 
-def test_of_process_missing_process_raises_enoent():
+def test_of_process_with_missing_process_raises_enoent():
     with pytest.raises(KernelError) as raised:
         Netns.of_process(2**22 + 1)
     assert raised.value.errno == errno.ENOENT
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "/proc/self/ns/uts", "/dev/null"])
-def test_open_file_that_is_not_a_namespace_raises_einval(path):
+def test_open_of_file_that_is_not_a_namespace_raises_einval(path):
     with pytest.raises(KernelError) as raised:
         Netns.open(path)
     assert raised.value.errno == errno.EINVAL
     assert "is not a network namespace" in str(raised.value)
 
 
-def test_open_directory_raises():
+def test_open_of_directory_raises():
     with pytest.raises(KernelError) as raised:
         Netns.open("/proc")
     assert raised.value.errno == errno.EISDIR
@@ -162,7 +162,7 @@ def test_create_does_not_load_pyroute2(run_python):
     assert run_python(source).split() == ["False", "False"]
 
 
-def test_create_without_capability_error_names_capability(run_python):
+def test_error_of_create_without_capability_names_the_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -176,7 +176,7 @@ def test_create_without_capability_error_names_capability(run_python):
     assert output.startswith(f"CAP_SYS_ADMIN 77 {sentence}")
 
 
-def test_create_without_net_admin_error_names_sysctl(run_python):
+def test_error_of_create_without_net_admin_names_the_sysctl(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -189,7 +189,7 @@ def test_create_without_net_admin_error_names_sysctl(run_python):
     assert output.startswith("sysctl net.ipv4.ip_forward=0: you are root, but CAP_NET_ADMIN is missing")
 
 
-def test_enter_without_capability_raises(run_python, netns):
+def test_enter_of_namespace_without_capability_raises(run_python, netns):
     source = """
         import sys
         from tunlab.errors import PrivilegeError
@@ -204,7 +204,7 @@ def test_enter_without_capability_raises(run_python, netns):
     assert output.split() == ["CAP_SYS_ADMIN", f"net:[{own_identity()[1]}]"]
 
 
-def test_create_at_namespace_limit_error_gives_reason(run_python, with_whole_proc):
+def test_error_of_create_at_namespace_limit_gives_reason(run_python, with_whole_proc):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.netns import Netns
@@ -224,11 +224,11 @@ def test_create_at_namespace_limit_error_gives_reason(run_python, with_whole_pro
 # ---- use of namespaces
 
 
-def test_call_returns_result(netns):
+def test_call_returns_result_of_the_function(netns):
     assert netns.call(lambda *args, **kwargs: (args, kwargs), 1, 2, three=3) == ((1, 2), {"three": 3})
 
 
-def test_call_propagates_exception(netns):
+def test_call_propagates_exception_of_the_function(netns):
     with pytest.raises(ZeroDivisionError, match="inside"):
         netns.call(raise_inside)
 
@@ -237,7 +237,7 @@ def raise_inside():
     raise ZeroDivisionError("inside")
 
 
-def test_call_propagates_base_exception(netns):
+def test_call_propagates_base_exception_of_the_function(netns):
     def leave():
         raise SystemExit(3)
 
@@ -245,7 +245,7 @@ def test_call_propagates_base_exception(netns):
         netns.call(leave)
 
 
-def test_call_runs_in_namespace_and_new_thread(netns):
+def test_call_runs_the_function_in_namespace_and_new_thread(netns):
     thread, identity = netns.call(lambda: (threading.current_thread(), identity_of_thread()))
     assert identity == netns.identity
     assert thread is not threading.current_thread()
@@ -257,7 +257,7 @@ def test_call_may_be_nested(netns, other_netns):
     assert (inner, outer) == (other_netns.identity, netns.identity)
 
 
-def test_call_that_raises_closes_sockets(netns):
+def test_call_closes_sockets_of_a_function_that_raises(netns):
     sockets = []
 
     def fail():
@@ -271,7 +271,7 @@ def test_call_that_raises_closes_sockets(netns):
         os.fstat(sockets[0])
 
 
-def test_socket_belongs_to_namespace(netns):
+def test_socket_of_netns_belongs_to_that_namespace(netns):
     with netns.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -290,13 +290,13 @@ def test_socket_works_after_namespace_is_closed():
         listener.bind(("127.0.0.1", 0))
 
 
-def test_socket_invalid_family_raises_kernel_error(netns):
+def test_socket_with_invalid_family_raises_kernel_error(netns):
     with pytest.raises(KernelError) as raised:
         netns.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_UDP)
     assert raised.value.errno == errno.EPROTONOSUPPORT
 
 
-def test_raw_socket_without_capability_error_names_capability(run_python):
+def test_error_of_raw_socket_without_capability_names_the_capability(run_python):
     source = """
         import socket
         from tunlab.errors import PrivilegeError
@@ -325,7 +325,7 @@ def read_own(path):
     return Path("/proc/net", path).read_text()
 
 
-def test_read_proc_missing_file_raises(netns):
+def test_read_proc_of_missing_file_raises(netns):
     with pytest.raises(KernelError) as raised:
         netns.read_proc("nonsense")
     assert raised.value.errno == errno.ENOENT
@@ -334,7 +334,7 @@ def test_read_proc_missing_file_raises(netns):
 # ---- pinning namespaces to files
 
 
-def test_pinned_namespace_outlives_descriptor(tmp_path):
+def test_pinned_namespace_outlives_its_descriptor(tmp_path):
     path = tmp_path / "net"
     with Netns.create() as netns:
         netns.pin(path)
@@ -380,19 +380,19 @@ def test_pin_without_capability_leaves_no_file(tmp_path, run_python):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unpin_ordinary_file_deletes_it(tmp_path):
+def test_unpin_deletes_ordinary_file(tmp_path):
     (tmp_path / "net").touch()
     unpin(tmp_path / "net")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_unpin_missing_file_raises(tmp_path):
+def test_unpin_of_missing_file_raises(tmp_path):
     with pytest.raises(KernelError, match="no namespace is pinned there") as raised:
         unpin(tmp_path / "net")
     assert raised.value.errno == errno.ENOENT
 
 
-def test_open_pin_file_without_mount_raises_einval(tmp_path, netns):
+def test_open_of_pin_file_without_mount_raises_einval(tmp_path, netns):
     path = tmp_path / "net"
     path.touch()
     with pytest.raises(KernelError, match="is not a network namespace"):

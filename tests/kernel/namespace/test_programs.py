@@ -8,24 +8,24 @@ from tunlab.errors import KernelError, PrivilegeError
 from tunlab.kernel.namespace.netns import Netns
 
 
-def test_run_executes_inside_namespace(netns):
+def test_run_executes_program_inside_namespace(netns):
     done = netns.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True)
     assert done.stdout.strip() == str(netns)
     assert done.returncode == 0
 
 
-def test_run_passes_input_and_output(netns):
+def test_run_passes_input_and_output_of_program(netns):
     done = netns.run(["cat"], input=b"bytes", capture_output=True)
     assert (done.stdout, done.stderr, done.args) == (b"bytes", b"", ["cat"])
 
 
-def test_run_check_raises_on_exit_status(netns):
+def test_run_with_check_raises_on_nonzero_exit_status(netns):
     assert netns.run(["false"]).returncode == 1
     with pytest.raises(subprocess.CalledProcessError):
         netns.run(["false"], check=True)
 
 
-def test_run_timeout_kills_program(netns):
+def test_run_with_timeout_kills_program(netns):
     with pytest.raises(subprocess.TimeoutExpired) as raised:
         netns.run(["sleep", "1000"], capture_output=True, timeout=0.01)
     assert (raised.value.cmd, raised.value.stdout) == (["sleep", "1000"], b"")
@@ -40,17 +40,17 @@ def test_run_accepts_path_objects(netns, tmp_path):
 
 
 @pytest.mark.parametrize("args", ["true", b"true", []])
-def test_popen_string_raises_type_error(netns, args):
+def test_popen_of_string_raises_type_error(netns, args):
     with pytest.raises(TypeError, match="is not a list"):
         netns.popen(args)
 
 
-def test_popen_shell_raises_type_error(netns):
+def test_popen_with_shell_argument_raises_type_error(netns):
     with pytest.raises(TypeError, match="shell=True is set"):
         netns.popen(["true"], shell=True)
 
 
-def test_popen_missing_program_error_names_program(netns):
+def test_error_of_popen_with_missing_program_names_program(netns):
     with pytest.raises(KernelError) as raised:
         netns.run(["no-such-program"])
     assert raised.value.errno == errno.ENOENT
@@ -60,19 +60,19 @@ def test_popen_missing_program_error_names_program(netns):
     )
 
 
-def test_popen_missing_cwd_error_names_directory(netns):
+def test_error_of_popen_with_missing_cwd_names_directory(netns):
     with pytest.raises(KernelError, match="there is no directory '/no/such'"):
         netns.run(["true"], cwd="/no/such")
 
 
-def test_popen_file_without_execute_permission_error_names_file(netns, tmp_path):
+def test_error_of_popen_without_execute_permission_names_file(netns, tmp_path):
     (tmp_path / "file").touch(mode=0o644)
     with pytest.raises(KernelError, match="is not executable") as raised:
         netns.run([tmp_path / "file"])
     assert not isinstance(raised.value, PrivilegeError)
 
 
-def test_popen_file_of_wrong_format_error_names_file(netns, tmp_path):
+def test_error_of_popen_with_file_of_wrong_format_names_file(netns, tmp_path):
     file = tmp_path / "file"
     file.write_bytes(b"\x7fnothing")
     file.chmod(0o755)
@@ -80,7 +80,7 @@ def test_popen_file_of_wrong_format_error_names_file(netns, tmp_path):
         netns.run([file])
 
 
-def test_processes_lists_only_processes_in_namespace(netns, other_netns):
+def test_processes_of_namespace_are_listed_without_others(netns, other_netns):
     with netns.popen(["sleep", "100"]) as sleeper:
         assert netns.processes() == [sleeper.pid]
         assert other_netns.processes() == []
@@ -99,7 +99,7 @@ def test_kill_processes_kills_descendants(netns):
     assert netns.processes() == []
 
 
-def test_kill_processes_empty_namespace_returns_nothing(netns):
+def test_kill_processes_in_empty_namespace_returns_nothing(netns):
     assert netns.kill_processes() == []
 
 
@@ -109,7 +109,7 @@ def test_kill_processes_in_namespace_of_machine_raises():
     assert raised.value.errno == errno.EBUSY
 
 
-def test_kill_processes_spares_self_and_ancestors(netns, run_python):
+def test_kill_processes_spares_calling_process_and_its_ancestors(netns, run_python):
     source = """
         import os, subprocess
         from tunlab.kernel.namespace.netns import Netns
@@ -121,7 +121,7 @@ def test_kill_processes_spares_self_and_ancestors(netns, run_python):
     assert netns.call(run_python, source, prefix=["sh", "-c", '"$@"; exit $?', "sh"]).strip() == "alive"
 
 
-def test_of_process_without_permission_error_gives_reason(netns, run_python):
+def test_error_of_netns_of_process_without_permission_gives_reason(netns, run_python):
     source = """
         import sys
         from tunlab.errors import KernelError
@@ -135,7 +135,7 @@ def test_of_process_without_permission_error_gives_reason(netns, run_python):
     assert "this user may not inspect the process" in output
 
 
-def test_kill_processes_other_user_error_names_process(run_python):
+def test_error_of_kill_processes_with_process_of_other_user_names_process(run_python):
     source = """
         import os, subprocess
         from tunlab.errors import PrivilegeError
@@ -164,7 +164,7 @@ def test_kill_programs_kills_programs_and_leaves_no_zombie(netns):
     assert netns.kill_programs() == []
 
 
-def test_kill_programs_accepts_exited_program(netns):
+def test_kill_programs_ignores_program_that_has_exited(netns):
     ended = netns.popen(["true"])
     assert ended.wait() == 0
     assert netns.kill_programs() == []

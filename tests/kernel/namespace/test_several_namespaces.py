@@ -43,7 +43,7 @@ def test_enter_moves_one_thread_between_namespaces(several):
     assert visited == [netns.identity for netns in several]
 
 
-def test_kill_programs_in_kills_programs_of_every_namespace(several):
+def test_kill_programs_in_several_namespaces_kills_programs_of_each(several):
     programs = [netns.popen(["sleep", "600"]) for netns in several]
     assert kill_programs_in(several) == sorted(program.pid for program in programs)
     assert [program.returncode for program in programs] == [-9, -9, -9]
@@ -59,7 +59,7 @@ def test_kill_processes_in_machine_namespace_raises_before_killing(several):
     kill_programs_in(several)
 
 
-def test_run_in_thread_uninterruptible_delays_signal():
+def test_uninterruptible_run_in_thread_delays_signal():
     """Ctrl-C during the creation of a lab must wait for the thread that creates it."""
     done = []
 

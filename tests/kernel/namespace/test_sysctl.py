@@ -9,32 +9,32 @@ from tunlab.kernel.namespace.netns import Netns
 
 
 @pytest.mark.parametrize(("name", "value"), sysctl.DEFAULTS)
-def test_create_applies_default_sysctls(netns, name, value):
+def test_create_of_namespace_applies_default_sysctls(netns, name, value):
     assert netns.sysctl(name).split() == value.split()
 
 
 @pytest.mark.parametrize("which", ["all", "default", "lo"])
-def test_create_disables_ipv6_on_every_interface(netns, which):
+def test_create_of_namespace_disables_ipv6_on_every_interface(netns, which):
     assert netns.sysctl(f"net.ipv6.conf.{which}.disable_ipv6") == "1"
 
 
 @pytest.mark.parametrize(("name", "value"), sysctl.WITH_IPV6)
-def test_create_with_ipv6_disables_autoconfiguration(name, value):
+def test_create_of_namespace_with_ipv6_disables_autoconfiguration(name, value):
     with Netns.create(ipv6=True) as netns:
         assert netns.sysctl(name) == value
 
 
-def test_create_disables_ipv6_on_later_interfaces(netns, tun):
+def test_create_of_namespace_disables_ipv6_on_later_interfaces(netns, tun):
     assert netns.sysctl("net.ipv6.conf.tun0.disable_ipv6") == "1"
 
 
-def test_create_sysctls_argument_overrides_defaults():
+def test_create_of_namespace_with_sysctls_overrides_defaults():
     with Netns.create(sysctls={"net.ipv4.ip_forward": "1", "net.ipv4.ip_default_ttl": "17"}) as netns:
         assert netns.sysctl("net.ipv4.ip_forward") == "1"
         assert netns.sysctl("net.ipv4.ip_default_ttl") == "17"
 
 
-def test_set_sysctl_affects_only_its_namespace(netns, other_netns):
+def test_set_sysctl_affects_only_the_given_namespace(netns, other_netns):
     netns.set_sysctl("net.ipv4.ip_default_ttl", 99)
     assert netns.sysctl("net.ipv4.ip_default_ttl") == "99"
     assert other_netns.sysctl("net.ipv4.ip_default_ttl") == "64"
@@ -54,26 +54,26 @@ def test_sysctl_path_accepts_dots_and_slashes():
 @pytest.mark.parametrize(
     "name", ["", "net", "../etc/passwd", "net..ipv4", "/net/ipv4", "net.ipv4.", "net ipv4", "a.b\n"]
 )
-def test_sysctl_path_invalid_name_raises(name):
+def test_sysctl_path_of_invalid_name_raises(name):
     with pytest.raises(KernelError, match="is not a sysctl name") as raised:
         sysctl.sysctl_path(name)
     assert raised.value.errno == errno.EINVAL
 
 
-def test_sysctl_with_unknown_name_error_gives_reason(netns):
+def test_error_of_sysctl_with_unknown_name_gives_reason(netns):
     for attempt in (lambda: netns.sysctl("net.ipv4.nonsense"), lambda: netns.set_sysctl("net.ipv4.nonsense", 1)):
         with pytest.raises(KernelError, match="this kernel has no such sysctl") as raised:
             attempt()
         assert raised.value.errno == errno.ENOENT
 
 
-def test_set_sysctl_rejected_value_error_gives_reason(netns):
+def test_error_of_set_sysctl_with_rejected_value_gives_reason(netns):
     with pytest.raises(KernelError, match="the kernel rejects this value") as raised:
         netns.set_sysctl("net.ipv4.ip_forward", "perhaps")
     assert raised.value.operation == "sysctl net.ipv4.ip_forward=perhaps"
 
 
-def test_set_sysctl_without_capability_error_names_capability(run_python):
+def test_error_of_set_sysctl_without_capability_names_the_capability(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -115,7 +115,7 @@ def test_set_sysctl_works_with_read_only_proc(run_python):
     assert output.split() == [str(errno.EROFS), "0", "0", "1", str(errno.EROFS)]
 
 
-def test_set_sysctl_with_locked_read_only_proc_error_gives_reason(run_python):
+def test_error_of_set_sysctl_with_locked_read_only_proc_gives_reason(run_python):
     source = """
         from tunlab.errors import KernelError
         from tunlab.kernel.namespace.netns import Netns
@@ -149,7 +149,7 @@ def test_privilege_error_is_kernel_error():
 @pytest.mark.parametrize(
     "name", ["kernel.hostname", "kernel/hostname", "vm.swappiness", "fs.file-max", "user.max_net_namespaces"]
 )
-def test_sysctl_outside_net_raises_eperm(netns, name):
+def test_sysctl_outside_of_net_raises_eperm(netns, name):
     """Write the current value, so that a failing test changes nothing on the machine."""
     value = Path("/proc/sys", name.replace(".", "/")).read_text().strip()
     for attempt in (

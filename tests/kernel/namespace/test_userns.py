@@ -46,7 +46,7 @@ def test_enter_user_namespace_without_root_allows_every_feature(run_python):
     assert run_python(enter + EVERYTHING, nobody=True).strip() == "everything works"
 
 
-def test_userns_command_with_inaccessible_tun_node_fails_only_there(run_python):
+def test_userns_command_with_inaccessible_tun_node_fails_only_at_tun_creation(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -64,7 +64,7 @@ def test_userns_command_with_inaccessible_tun_node_fails_only_there(run_python):
     )
 
 
-def test_create_netns_without_root_error_names_userns_command(run_python):
+def test_error_of_create_netns_without_root_names_userns_command(run_python):
     source = """
         from tunlab.errors import PrivilegeError
         from tunlab.kernel.namespace.netns import Netns
@@ -123,7 +123,7 @@ def test_enter_user_namespace_with_threads_raises(run_python):
     )
 
 
-def test_enter_user_namespace_at_limit_zero_error_gives_reason(run_python, with_whole_proc):
+def test_error_of_enter_user_namespace_at_limit_zero_gives_reason(run_python, with_whole_proc):
     # The new user namespace has its own limit, so the machine's limit stays as it is.
     source = """
         from tunlab.errors import KernelError
@@ -144,7 +144,7 @@ def test_enter_user_namespace_at_limit_zero_error_gives_reason(run_python, with_
 
 
 @pytest.mark.parametrize("name", sorted(userns._SYSCTLS))
-def test_find_obstacle_gives_reason_for_each_sysctl(name, tmp_path, monkeypatch):
+def test_find_obstacle_gives_reason_for_each_sysctl_that_forbids_user_namespaces(name, tmp_path, monkeypatch):
     bad, reason, remedy = userns._SYSCTLS[name]
     (tmp_path / name).parent.mkdir()
     (tmp_path / name).write_text(bad + "\n")
@@ -164,7 +164,7 @@ def test_userns_command_without_program_prints_usage(run_python, capfd):
     assert capfd.readouterr().err.startswith("usage: python -m tunlab.kernel.namespace.userns PROGRAM")
 
 
-def test_userns_command_missing_program_prints_one_message(run_python):
+def test_userns_command_with_missing_program_prints_one_message(run_python):
     source = "import sys; from tunlab.kernel.namespace import userns; sys.exit(userns.main(['no-such-program']))"
     output = run_python(source, status=71)
     assert output.strip() == (
@@ -216,13 +216,13 @@ def test_enter_user_namespace_without_setfcap_raises_before_entering(run_python)
     )
 
 
-def test_enter_user_namespace_read_only_proc_raises_before_entering(run_python):
+def test_enter_user_namespace_with_read_only_proc_raises_before_entering(run_python):
     read_only = ["unshare", "--mount", "sh", "-ec", 'mount -o remount,bind,ro /proc; exec "$@"', "sh"]
     output = run_python(REFUSED, prefix=read_only)
     assert output.startswith("KernelError|True|map the user and group into the user namespace: Read-only file system")
 
 
-def test_enter_user_namespace_refused_mapping_error_gives_reason(run_python, need):
+def test_error_of_enter_user_namespace_with_refused_mapping_gives_reason(run_python, need):
     # strace lets the write of the map fail, as a security module that takes the capabilities away would.
     strace = [need("strace"), "-qq", "-o", "/dev/null", "-e", "trace=write"]
     output = run_python(REFUSED, prefix=[*strace, "-e", "inject=write:error=EPERM:when=1"])
@@ -231,7 +231,7 @@ def test_enter_user_namespace_refused_mapping_error_gives_reason(run_python, nee
     assert sentence.startswith("map the user and group into the user namespace: a security module")
 
 
-def test_errors_in_namespace_of_machine_do_not_advise_user_namespace(run_python):
+def test_errors_in_namespace_of_machine_do_not_advise_a_user_namespace(run_python):
     source = """
         import errno
         from tunlab.errors import PrivilegeError

@@ -22,18 +22,18 @@ def netlink(netns):
     netlink.close()
 
 
-def test_exchange_get_request_returns_reply(netlink):
+def test_exchange_of_get_request_returns_reply(netlink):
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     length, kind, _, sequence, _ = struct.unpack_from("=IHHII", reply)
     assert (length, kind, sequence) == (len(reply), RTM_NEWLINK, 1)
     assert b"lo\0" in reply
 
 
-def test_exchange_change_request_returns_no_reply(netlink):
+def test_exchange_of_change_request_returns_no_reply(netlink):
     assert netlink.exchange(struct.pack("=IHHIIBxHiII", 32, 16, 5, 0, 0, 0, 0, 1, 1, 1), "set lo up") == []
 
 
-def test_exchange_dump_returns_replies_of_every_datagram(netlink, rtnl):
+def test_exchange_of_dump_request_returns_replies_of_every_datagram(netlink, rtnl):
     for number in range(20):
         rtnl.add_veth(f"near{number}", f"far{number}")
     replies = netlink.exchange(link_message(RTM_GETLINK, NLM_F_DUMP), "list")
@@ -47,7 +47,7 @@ def test_exchange_increments_sequence_number(netlink):
         assert struct.unpack_from("=I", reply, 8) == (expected,)
 
 
-def test_exchange_sequence_number_wraps_at_32_bits(netlink):
+def test_sequence_number_of_exchange_wraps_at_32_bits(netlink):
     netlink._sequence = 0xFFFFFFFF
     (reply,) = netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")
     assert struct.unpack_from("=I", reply, 8) == (1,)
@@ -61,14 +61,14 @@ def test_exchange_skips_stale_replies(netlink):
     assert struct.unpack_from("=I", reply, 8) == (1,)
 
 
-def test_exchange_error_has_errno_and_kernel_message(netlink):
+def test_error_of_exchange_has_errno_and_kernel_message(netlink):
     with pytest.raises(KernelError) as raised:
         netlink.exchange(struct.pack("=IHHIIBxHiII", 32, RTM_GETLINK, 5, 0, 0, 0, 0, 0, 0, 0), "get nothing")
     assert raised.value.errno == errno.EINVAL
     assert str(raised.value).startswith("get nothing: ")
 
 
-def test_exchange_uses_strict_checking(netlink):
+def test_exchange_lets_the_kernel_check_requests_strictly(netlink):
     # Without strict checking, the kernel would ignore this invalid field of a dump request.
     message = struct.pack("=IHHIIBBBBI", 24, RTM_GETADDR, NLM_F_REQUEST | NLM_F_DUMP, 0, 0, socket.AF_INET, 24, 0, 0, 0)
     with pytest.raises(KernelError) as raised:
@@ -83,7 +83,7 @@ def test_exchange_works_after_error(netlink):
     assert len(netlink.exchange(link_message(RTM_GETLINK, NLM_F_ACK, 1), "get lo")) == 1
 
 
-def test_exchange_error_names_interface(netlink):
+def test_error_of_exchange_names_interface(netlink):
     with pytest.raises(KernelError) as raised:
         netlink.exchange(link_message(RTM_DELLINK, NLM_F_ACK, 99), "delete 99", ifname="gone")
     assert (raised.value.errno, raised.value.ifname) == (errno.ENODEV, "gone")
@@ -96,7 +96,7 @@ def test_exchange_does_not_modify_request(netlink):
     assert message == before
 
 
-def test_close_may_be_called_again(netlink):
+def test_netlink_socket_may_be_closed_twice(netlink):
     netlink.close()
     netlink.close()
     assert netlink.fileno() == -1
@@ -136,25 +136,25 @@ def test_acknowledgement_without_error_raises_nothing(code):
     _check(NLMSG_DONE, 0, struct.pack("=IHHII", 16, NLMSG_DONE, 0, 1, 0))
 
 
-def test_acknowledgement_error_without_message_uses_system_text():
+def test_error_acknowledgement_without_text_uses_system_text():
     with pytest.raises(OSError, match="Invalid argument") as raised:
         _check(NLMSG_ERROR, 0, acknowledgement(-errno.EINVAL))
     assert raised.value.errno == errno.EINVAL
 
 
-def test_acknowledgement_error_text_after_capped_request_is_found():
+def test_text_in_error_acknowledgement_after_capped_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=error_text(b"offset", 2) + error_text(b"bad value"))
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x300, message)
 
 
-def test_acknowledgement_error_text_after_whole_request_is_found():
+def test_text_in_error_acknowledgement_after_whole_request_is_found():
     message = acknowledgement(-errno.EINVAL, attributes=bytes(16) + error_text(b"bad value"))
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_ERROR, 0x200, message)
 
 
-def test_error_text_at_end_of_dump_is_found():
+def test_error_text_at_end_of_dump_reply_is_found():
     message = struct.pack("=IHHIIi", 20, NLMSG_DONE, 0, 1, 0, -errno.EINVAL) + error_text(b"bad value")
     with pytest.raises(OSError, match="bad value"):
         _check(NLMSG_DONE, 0x200, message)

@@ -5,7 +5,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.counters import counter_changes, read_counters
 
 
-def test_read_counters_names_start_with_protocol(netns):
+def test_counter_names_start_with_protocol(netns):
     counters = read_counters(netns)
     for name in (
         "Ip.InHdrErrors",
@@ -20,7 +20,7 @@ def test_read_counters_names_start_with_protocol(netns):
     assert "UdpLite6.InDatagrams" in counters
 
 
-def test_read_counters_new_namespace_is_zero(netns):
+def test_counters_of_new_namespace_are_zero(netns):
     counters = read_counters(netns)
     assert (counters["Ip.InReceives"], counters["Icmp.InMsgs"], counters["Tcp.InSegs"]) == (0, 0, 0)
     assert counters["Ip.DefaultTTL"] == 64
@@ -36,7 +36,7 @@ def test_counter_changes_returns_only_differences():
 
 
 @pytest.mark.parametrize("name", ["bad checksum", "good"])
-def test_read_counters_counts_handled_packet(netns, tun, echo_request, name):
+def test_counters_include_packet_that_the_kernel_received(netns, tun, echo_request, name):
     before = read_counters(netns)
     tun.write(echo_request(bad_checksum=name == "bad checksum"))
     moved = counter_changes(before, read_counters(netns))
@@ -48,7 +48,7 @@ def test_read_counters_counts_handled_packet(netns, tun, echo_request, name):
         assert "Icmp.InEchos" not in moved
 
 
-def test_read_counters_counts_unknown_protocol(netns, tun, datagram):
+def test_counters_include_packet_of_unknown_protocol(netns, tun, datagram):
     before = read_counters(netns)
     tun.write(datagram(b"whatever", protocol=253))
     moved = counter_changes(before, read_counters(netns))
@@ -62,13 +62,13 @@ def test_icmp_errors_are_not_rate_limited(netns, tun, datagram):
     assert read_counters(netns)["Icmp.OutDestUnreachs"] == 200
 
 
-def test_read_counters_is_per_namespace(netns, other_netns, tun, echo_request):
+def test_counters_of_one_namespace_exclude_packets_of_another(netns, other_netns, tun, echo_request):
     before = read_counters(other_netns)
     tun.write(echo_request())
     assert counter_changes(before, read_counters(other_netns)) == {}
 
 
-def test_read_counters_includes_ipv6():
+def test_counters_include_ipv6_packets():
     with Netns.create(ipv6=True) as netns:
         before = read_counters(netns)
         netns.run(["ping", "-c1", "-W5", "::1"], check=True, capture_output=True)
@@ -76,14 +76,14 @@ def test_read_counters_includes_ipv6():
         assert (moved["Icmp6.InEchos"], moved["Icmp6.InEchoReplies"]) == (1, 1)
 
 
-def test_read_counters_closed_namespace_raises():
+def test_read_counters_of_closed_namespace_raises():
     with Netns.create() as netns:
         pass
     with pytest.raises(KernelError, match="closed"):
         read_counters(netns)
 
 
-def test_read_counters_missing_file_raises_kernel_error(netns, monkeypatch):
+def test_read_counters_with_missing_proc_file_raises_kernel_error(netns, monkeypatch):
     monkeypatch.setattr(
         "tunlab.kernel.network.counters._PROC", netns.call(lambda: __import__("pathlib").Path("/proc/nothing"))
     )

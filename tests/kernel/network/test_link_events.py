@@ -15,12 +15,12 @@ def veth(rtnl):
     return rtnl.link_index("a"), rtnl.link_index("b")
 
 
-def test_wait_for_link_true_condition_returns_at_once(rtnl):
+def test_wait_for_link_with_true_condition_returns_at_once(rtnl):
     assert wait_for_link(rtnl, 1, lambda link: link.up, timeout=0) is True
     assert wait_until_running(rtnl, 1, timeout=0) is True
 
 
-def test_wait_for_link_timeout_returns_false(rtnl, veth):
+def test_wait_for_link_that_times_out_returns_false(rtnl, veth):
     rtnl.set_link(veth[0], up=True)
     assert wait_until_running(rtnl, veth[0], timeout=0.01) is False
 
@@ -35,7 +35,7 @@ def test_wait_until_running_returns_when_link_transmits(netns, rtnl, veth):
         assert far.wait(5)
 
 
-def test_wait_for_link_notices_change_by_other_socket(netns, rtnl, veth):
+def test_wait_for_link_notices_change_made_through_another_socket(netns, rtnl, veth):
     rtnl.set_link(veth[0], up=True)
     waited = []
     waiter = threading.Thread(target=lambda: waited.append(wait_for_link(rtnl, 1, lambda link: link.mtu == 1234, 30)))
@@ -55,7 +55,7 @@ def test_wait_until_running_after_attach_returns_true(netns, tun):
         assert again.wait(5)
 
 
-def test_wait_for_link_deleted_link_raises(rtnl):
+def test_wait_for_deleted_link_raises(rtnl):
     with pytest.raises(KernelError) as raised:
         wait_until_running(rtnl, 99)
     assert raised.value.errno == errno.ENODEV

@@ -8,11 +8,11 @@ from tunlab.kernel.network.models import ROUTE_TYPES, Address, Link, Route
 ADDRESS = Address(ifindex=2, family=socket.AF_INET, address="10.1.2.1", prefix_length=24, peer="", scope=0, flags=128)
 
 
-def test_address_cidr_has_address_and_prefix_length():
+def test_cidr_of_address_has_address_and_prefix_length():
     assert ADDRESS.cidr == "10.1.2.1/24"
 
 
-def test_models_are_immutable_and_compare_by_value():
+def test_netlink_models_are_immutable_and_compare_by_value():
     with pytest.raises(AttributeError):
         ADDRESS.ifindex = 3
     again = Address(ifindex=2, family=2, address="10.1.2.1", prefix_length=24, peer="", scope=0, flags=128)
@@ -20,11 +20,11 @@ def test_models_are_immutable_and_compare_by_value():
     assert len({again, ADDRESS}) == 1
 
 
-def test_models_encode_to_json():
+def test_netlink_models_encode_to_json():
     assert msgspec.json.decode(msgspec.json.encode(ADDRESS), type=Address) == ADDRESS
 
 
-def test_route_types_index_is_kernel_number():
+def test_route_type_has_the_number_of_the_kernel_as_index():
     assert (ROUTE_TYPES[1], ROUTE_TYPES[2], ROUTE_TYPES[6], ROUTE_TYPES[9]) == (
         "unicast",
         "local",
@@ -33,7 +33,7 @@ def test_route_types_index_is_kernel_number():
     )
 
 
-def test_link_lo_is_decoded(rtnl):
+def test_link_message_of_lo_is_decoded(rtnl):
     lo = rtnl.link(1)
     assert isinstance(lo, Link)
     assert (lo.name, lo.kind, lo.mtu, lo.up, lo.running, lo.carrier) == ("lo", "", 65536, True, True, True)
@@ -41,13 +41,13 @@ def test_link_lo_is_decoded(rtnl):
     assert lo.master == lo.peer_index == lo.rx_packets == lo.tx_dropped == 0
 
 
-def test_address_point_to_point_has_peer(rtnl):
+def test_point_to_point_address_has_peer(rtnl):
     rtnl.add_address(1, "10.9.0.1/32", peer="10.9.0.2")
     (address,) = [address for address in rtnl.addresses(1) if address.peer]
     assert (address.address, address.peer, address.prefix_length) == ("10.9.0.1", "10.9.0.2", 32)
 
 
-def test_route_local_is_decoded(rtnl):
+def test_local_route_is_decoded(rtnl):
     local = next(route for route in rtnl.routes(255) if route.dst == "127.0.0.1/32")
     assert isinstance(local, Route)
     assert (local.type, local.ifindex, local.table, local.source) == ("local", 1, 255, "127.0.0.1")

@@ -51,14 +51,14 @@ def test_masquerade_rewrites_source_to_router_address(row):
         assert sender.recv(100) == b"answer"
 
 
-def test_masquerade_twice_keeps_one_table(row):
+def test_second_masquerade_keeps_one_table(row):
     router = row[1]
     masquerade(router, "out")
     masquerade(router, "in")
 
 
 @pytest.mark.parametrize("name", ["", "a name", "x" * 16])
-def test_masquerade_invalid_interface_name_raises(row, name):
+def test_masquerade_with_invalid_interface_name_raises(row, name):
     with pytest.raises(KernelError) as caught:
         masquerade(row[1], name)
     assert caught.value.errno == errno.EINVAL

@@ -96,5 +96,5 @@ def test_read_rule_counters_includes_drop_policy(netns, firewall):
     assert read_rule_counters(netns)[0] == RuleCounter("inet tunlab input", 0, None, "drop")
 
 
-def test_read_rule_counters_without_firewall_is_empty(netns):
+def test_read_rule_counters_without_firewall_returns_no_counters(netns):
     assert read_rule_counters(netns) == []

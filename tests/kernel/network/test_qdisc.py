@@ -29,7 +29,7 @@ def list_qdiscs(rtnl, need):
 
 class TestRate:
     @pytest.mark.parametrize("rate", [64_000, 1_000_000, 10_000_000_000, 400_000_000_000])
-    def test_impair_with_rate_sets_rate_of_tbf(self, link, need, rate):
+    def test_impair_with_rate_sets_rate_of_tbf_qdisc(self, link, need, rate):
         rtnl, ifindex = link
         impair(rtnl, ifindex, rate=rate)
         ((kind, options),) = list_qdiscs(rtnl, need)
@@ -42,7 +42,7 @@ class TestRate:
         ((_, options),) = list_qdiscs(rtnl, need)
         assert options["burst"] >= 18_000
 
-    def test_impair_again_changes_and_removes_rate(self, link, need):
+    def test_second_impair_changes_or_removes_the_rate(self, link, need):
         rtnl, ifindex = link
         impair(rtnl, ifindex)
         for rate in (1_000_000, 2_000_000):
@@ -52,7 +52,7 @@ class TestRate:
         impair(rtnl, ifindex)
         assert list_qdiscs(rtnl, need) == []
 
-    def test_impair_missing_link_raises(self, link):
+    def test_impair_of_missing_link_raises(self, link):
         with pytest.raises(KernelError, match="99"):
             impair(link[0], 99, rate=1_000_000)
 
@@ -79,7 +79,7 @@ class TestDrops:
 
 
 class TestNetem:
-    def test_impair_without_netem_error_gives_advice(self, link, need):
+    def test_error_of_impair_without_netem_gives_advice(self, link, need):
         rtnl, ifindex = link
         if has_netem(rtnl):
             impair(rtnl, ifindex, delay_us=20_000, loss=0.01, rate=1_000_000)

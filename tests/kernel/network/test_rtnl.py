@@ -23,7 +23,7 @@ def bridge(rtnl):
 # ---- requests for links
 
 
-def test_links_new_namespace_has_only_lo(rtnl):
+def test_links_of_new_namespace_are_only_lo(rtnl):
     assert [link.name for link in rtnl.links()] == ["lo"]
 
 
@@ -41,21 +41,21 @@ def test_link_with_unknown_name_or_index_raises_enodev(rtnl, which):
     assert str(raised.value) == f"get the link {which}: No such device (ENODEV)"
 
 
-def test_add_link_bridge_has_given_properties(rtnl):
+def test_bridge_from_add_link_has_given_properties(rtnl):
     index = rtnl.add_link("br7", "bridge", ifindex=77, mtu=1400, hardware_address="02:00:00:00:00:07", up=True)
     link = rtnl.link("br7")
     assert index == link.index == 77
     assert (link.kind, link.mtu, link.hardware_address, link.up) == ("bridge", 1400, "02:00:00:00:00:07", True)
 
 
-def test_add_link_existing_name_raises_eexist(rtnl, bridge):
+def test_add_link_with_existing_name_raises_eexist(rtnl, bridge):
     with pytest.raises(KernelError) as raised:
         rtnl.add_link("br0", "bridge")
     assert raised.value.errno == errno.EEXIST
     assert raised.value.ifname == "br0"
 
 
-def test_add_link_unknown_kind_error_has_kernel_message(rtnl):
+def test_error_of_add_link_with_unknown_kind_has_kernel_message(rtnl):
     with pytest.raises(KernelError, match="Unknown device type") as raised:
         rtnl.add_link("x0", "nonsense")
     assert raised.value.errno == errno.EOPNOTSUPP
@@ -66,7 +66,7 @@ def test_add_link_of_kind_tun_raises(rtnl):
         rtnl.add_link("tun0", "tun")
 
 
-def test_add_link_checks_name_before_request(rtnl):
+def test_add_link_checks_name_before_it_sends_a_request(rtnl):
     for attempt in (lambda: rtnl.add_link("x" * 16, "bridge"), lambda: rtnl.link("x" * 16)):
         with pytest.raises(KernelError, match="the maximum is 15"):
             attempt()
@@ -77,7 +77,7 @@ def test_add_link_accepts_15_byte_name(rtnl):
     assert rtnl.link("x" * 15).name == "x" * 15
 
 
-def test_add_veth_creates_ends_in_two_namespaces(rtnl, netns, other_rtnl, other_netns):
+def test_add_veth_creates_one_end_in_each_of_two_namespaces(rtnl, netns, other_rtnl, other_netns):
     rtnl.add_veth(
         "near", "far", peer_netns=other_netns, ifindex=10, peer_ifindex=20, mtu=1400,
         hardware_address="02:00:00:00:00:01", peer_hardware_address="02:00:00:00:00:02",
@@ -90,14 +90,14 @@ def test_add_veth_creates_ends_in_two_namespaces(rtnl, netns, other_rtnl, other_
     assert [link.name for link in other_rtnl.links()] == ["lo", "far"]
 
 
-def test_add_veth_between_other_namespaces_is_invisible_here(rtnl, netns, other_netns, other_rtnl):
+def test_veth_between_other_namespaces_is_not_listed_in_this_namespace(rtnl, netns, other_netns, other_rtnl):
     with Netns.create() as third, Rtnl(third) as hub:
         hub.add_veth("a", "b", netns=netns, peer_netns=other_netns)
         assert [link.name for link in hub.links()] == ["lo"]
     assert rtnl.link("a").kind == other_rtnl.link("b").kind == "veth"
 
 
-def test_add_veth_in_one_namespace_works(rtnl):
+def test_add_veth_with_both_ends_in_one_namespace_works(rtnl):
     rtnl.add_veth("a", "b")
     assert rtnl.link("a").peer_index == rtnl.link_index("b")
 
@@ -111,7 +111,7 @@ def test_veth_carrier_needs_both_ends_up(rtnl):
     assert wait_until_running(rtnl, rtnl.link_index("a"))
 
 
-def test_delete_link_veth_deletes_both_ends(rtnl, other_rtnl, other_netns):
+def test_delete_link_of_one_veth_end_deletes_both_ends(rtnl, other_rtnl, other_netns):
     rtnl.add_veth("near", "far", peer_netns=other_netns)
     rtnl.delete_link(rtnl.link_index("near"))
     assert [link.name for link in other_rtnl.links()] == ["lo"]
@@ -136,14 +136,14 @@ def test_set_link_without_arguments_changes_nothing(rtnl, bridge):
     assert rtnl.link(bridge) == before
 
 
-def test_set_link_netns_moves_link(rtnl, other_rtnl, other_netns):
+def test_set_link_with_netns_moves_link(rtnl, other_rtnl, other_netns):
     rtnl.add_veth("a", "b")
     rtnl.set_link(rtnl.link_index("b"), netns=other_netns)
     assert other_rtnl.link("b").kind == "veth"
     assert "b" not in [link.name for link in rtnl.links()]
 
 
-def test_set_link_invalid_mtu_error_gives_range_and_name(rtnl, bridge):
+def test_error_of_set_link_with_invalid_mtu_gives_range_and_name(rtnl, bridge):
     with pytest.raises(KernelError) as raised:
         rtnl.set_link(bridge, up=True, mtu=1)
     assert str(raised.value) == ("set br0 up=True mtu=1: the MTU 1 is not valid (EINVAL). Give 68 to 65535 bytes.")
@@ -153,7 +153,7 @@ def test_set_link_invalid_mtu_error_gives_range_and_name(rtnl, bridge):
     assert rtnl.link(1).mtu == 65_536
 
 
-def test_set_link_error_has_name_and_kernel_message(rtnl, bridge):
+def test_error_of_set_link_has_interface_name_and_kernel_message(rtnl, bridge):
     with pytest.raises(KernelError, match=r"^set br0 master=1: .+ \(E[A-Z]+\)$") as raised:
         rtnl.set_link(bridge, master=1)
     assert raised.value.ifname == "br0"
@@ -169,7 +169,7 @@ def test_delete_link_removes_link(rtnl, bridge):
         assert raised.value.errno == errno.ENODEV
 
 
-def test_delete_link_lo_raises(rtnl):
+def test_delete_link_of_lo_raises(rtnl):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_link(1)
     assert raised.value.errno == errno.EOPNOTSUPP
@@ -181,7 +181,7 @@ def test_links_returns_51_links_ordered_by_index(rtnl):
     assert [link.index for link in rtnl.links()] == [1, *range(1000, 1025), *range(2000, 2025)]
 
 
-def test_link_counters_count_packets(rtnl):
+def test_counters_of_link_count_packets(rtnl):
     before = rtnl.link("lo")
     with rtnl.netns.socket(type=socket.SOCK_DGRAM) as sender:
         sender.sendto(b"x" * 100, ("127.0.0.1", 9))
@@ -192,7 +192,7 @@ def test_link_counters_count_packets(rtnl):
     )  # lo sent the datagram and the ICMP error that answers it.
 
 
-def test_add_qdisc_unknown_kind_raises(rtnl):
+def test_add_qdisc_with_unknown_kind_raises(rtnl):
     with pytest.raises(KernelError) as raised:
         rtnl.add_qdisc(1, "nonsense")
     assert raised.value.errno == errno.ENOENT
@@ -209,12 +209,12 @@ def test_address_is_listed_until_deleted(rtnl, bridge):
     assert rtnl.addresses(bridge) == []
 
 
-def test_addresses_without_index_lists_all(rtnl, bridge):
+def test_addresses_without_index_returns_those_of_all_links(rtnl, bridge):
     rtnl.add_address(bridge, "10.1.2.1/24")
     assert {address.cidr for address in rtnl.addresses()} == {"127.0.0.1/8", "10.1.2.1/24"}
 
 
-def test_add_address_ipv6_is_usable_at_once():
+def test_added_ipv6_address_is_usable_at_once():
     with Netns.create(ipv6=True) as netns, Rtnl(netns) as rtnl:
         index = rtnl.add_link("br0", "bridge", up=True)
         rtnl.add_address(index, "fd00::1/64")
@@ -225,7 +225,7 @@ def test_add_address_ipv6_is_usable_at_once():
             bound.bind(("fd00::1", 0))
 
 
-def test_add_address_with_ipv6_disabled_error_gives_reason(rtnl, bridge):
+def test_error_of_add_address_with_ipv6_disabled_gives_reason(rtnl, bridge):
     with pytest.raises(
         KernelError, match=r"IPv6 is disabled on this interface .EACCES.\. Create the namespace with"
     ) as raised:
@@ -239,21 +239,21 @@ def test_add_address_without_prefix_route_adds_no_route(rtnl, bridge):
     assert rtnl.routes() == []
 
 
-def test_add_address_twice_raises_eexist(rtnl, bridge):
+def test_second_add_of_an_address_raises_eexist(rtnl, bridge):
     rtnl.add_address(bridge, "10.1.2.1/24")
     with pytest.raises(KernelError) as raised:
         rtnl.add_address(bridge, "10.1.2.1/24")
     assert raised.value.errno == errno.EEXIST
 
 
-def test_delete_missing_address_raises(rtnl, bridge):
+def test_delete_of_missing_address_raises(rtnl, bridge):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_address(bridge, "10.1.2.1/24")
     assert raised.value.errno == errno.EADDRNOTAVAIL
 
 
 @pytest.mark.parametrize("text", ["10.1.2.1", "10.1.2.300/24", "nonsense"])
-def test_add_invalid_address_raises_before_request(rtnl, bridge, text):
+def test_add_invalid_address_raises_before_it_sends_a_request(rtnl, bridge, text):
     for attempt in (rtnl.add_address, rtnl.delete_address, rtnl.set_address):
         with pytest.raises(KernelError, match=r'as "10.1.2.1/24"'):
             attempt(bridge, text)
@@ -276,7 +276,7 @@ def test_set_address_replaces_addresses_of_family(rtnl, bridge):
 # ---- the netlink socket of Rtnl
 
 
-def test_close_may_be_called_again(netns):
+def test_rtnl_may_be_closed_twice(netns):
     rtnl = Rtnl(netns)
     assert not rtnl.closed
     rtnl.close()
@@ -314,7 +314,7 @@ def test_rtnl_without_capability_reads_but_changes_nothing(run_python):
     assert run_python(source, nobody=True).split() == ["lo", "CAP_NET_ADMIN"]
 
 
-def test_delete_lo_error_is_not_a_privilege_error(rtnl):
+def test_error_of_deleting_lo_is_not_a_privilege_error(rtnl):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_link(1)
     assert not isinstance(raised.value, PrivilegeError)

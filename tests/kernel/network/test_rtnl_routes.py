@@ -40,32 +40,32 @@ def test_default_route_is_listed_until_deleted(rtnl, routed):
     assert "default" not in [route.dst for route in rtnl.routes()]
 
 
-def test_add_route_to_single_address_has_link_scope(rtnl, routed):
+def test_route_to_single_address_has_link_scope(rtnl, routed):
     rtnl.add_route("192.0.2.7", ifindex=routed)
     route = next(route for route in rtnl.routes() if route.dst == "192.0.2.7/32")
     assert (route.scope, route.via) == (253, "")
 
 
 @pytest.mark.parametrize("kind", ["blackhole", "unreachable", "prohibit", "throw"])
-def test_add_route_that_drops_packets_has_no_interface(rtnl, kind):
+def test_route_that_drops_packets_has_no_interface(rtnl, kind):
     rtnl.add_route("192.0.2.0/24", type=kind)
     assert [(route.type, route.dst, route.ifindex) for route in rtnl.routes()] == [(kind, "192.0.2.0/24", 0)]
 
 
-def test_add_route_of_type_local_allows_binding_to_address(rtnl):
+def test_route_of_type_local_allows_binding_to_its_address(rtnl):
     rtnl.add_route("192.0.2.0/24", ifindex=1, type="local", table=255)
     with rtnl.netns.socket(type=socket.SOCK_DGRAM) as bound:
         bound.bind(("192.0.2.99", 0))
 
 
-def test_add_route_in_other_table_is_listed_only_there(rtnl, routed):
+def test_route_in_another_table_is_listed_only_in_that_table(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2", table=1000)
     assert [route.dst for route in rtnl.routes(1000)] == ["192.0.2.0/24"]
     assert "192.0.2.0/24" not in [route.dst for route in rtnl.routes()]
     assert {route.table for route in rtnl.routes(0)} == {254, 255, 1000}
 
 
-def test_add_route_twice_raises_unless_replace_is_given(rtnl, routed):
+def test_second_add_of_a_route_raises_unless_replace_is_given(rtnl, routed):
     rtnl.add_route("192.0.2.0/24", via="10.1.2.2")
     with pytest.raises(KernelError) as raised:
         rtnl.add_route("192.0.2.0/24", via="10.1.2.3")
@@ -86,13 +86,13 @@ def test_ipv6_route_is_listed_until_deleted():
         assert "fd01::/64" not in [route.dst for route in rtnl.routes()]
 
 
-def test_add_route_unreachable_next_hop_raises(rtnl, routed):
+def test_add_route_with_unreachable_next_hop_raises(rtnl, routed):
     with pytest.raises(KernelError, match="Nexthop has invalid gateway") as raised:
         rtnl.add_route("192.0.2.0/24", via="203.0.113.1")
     assert raised.value.errno == errno.ENETUNREACH
 
 
-def test_delete_missing_route_raises(rtnl, routed):
+def test_delete_of_missing_route_raises(rtnl, routed):
     with pytest.raises(KernelError) as raised:
         rtnl.delete_route("192.0.2.0/24")
     assert raised.value.errno == errno.ESRCH
@@ -119,6 +119,6 @@ def test_neighbour_is_listed_until_deleted(rtnl, routed):
     assert "10.1.2.2" not in [n.address for n in rtnl.neighbours(routed)]
 
 
-def test_add_neighbour_invalid_hardware_address_raises(rtnl, routed):
+def test_add_neighbour_with_invalid_hardware_address_raises(rtnl, routed):
     with pytest.raises(KernelError, match="six bytes"):
         rtnl.add_neighbour(routed, "10.1.2.2", "02:00")
