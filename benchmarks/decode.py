@@ -158,7 +158,8 @@ def check_equal(decoders: dict[str, Decoder]) -> None:
                 )
 
 
-# Slower libraries repeat less, so that all measurements take equally long and other load disturbs them equally.
+# Slower libraries decode the packets fewer times, so that all measurements take equally long and other load disturbs
+# them equally.
 SHARE = {
     "tunlab": 1.0,
     "tunlab, parse": 1.0,

@@ -80,7 +80,7 @@ def run(*, rounds: int = 5, tests: int = 600) -> list[Outcome]:
             turns["on two engines"] = Turn(folder, ["--tunlab-image", image, *each])
         callables: dict[str, Callable[[], float]] = dict(turns)
         times = measure_in_turns(callables, rounds)
-    starts = {name: turn.starts[1:] for name, turn in turns.items()}  # The first round warms up and does not count.
+    starts = {name: turn.starts[1:] for name, turn in turns.items()}  # leave out the first round, a warm-up
     rows: list[Outcome] = [
         Row(NAME, START, median(starts["in containers"]), "s", _medians(starts)),
         Row(NAME, ADDED, ratio(times, "in containers", "without"), "×", _medians(times), PER_TEST),

@@ -52,7 +52,7 @@ mount -t sysfs none /sys
 mount -t tmpfs none /run
 ip link set lo up
 """
-# Mininet gets an empty /tmp as well, because it deletes *.log and *.out there.
+# Mount an empty /tmp, because Mininet deletes *.log and *.out there.
 MININET = """
 cat >/run/memory.py
 mount -t tmpfs none /tmp

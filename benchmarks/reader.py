@@ -73,7 +73,7 @@ def run(*, rounds: int = 41, packets: int = 4000) -> list[Outcome]:
                 def fill_and_drain() -> float:
                     for _ in range(packets):
                         sender.send(packet)
-                    start = thread_time()  # This clock leaves out the time in which other processes ran.
+                    start = thread_time()  # thread_time() leaves out the time in which other processes run.
                     count, size = drain(device)
                     took = thread_time() - start
                     if (count, size) != (packets, packets * len(packet)):

@@ -44,7 +44,7 @@ def main(hosts: int, *, look: bool) -> None:
         up(text)()
         print("{}")
         return
-    up(star(2))()  # This first lab imports the modules that tunlab imports on first use.
+    up(star(2))()  # Bring a small lab up first, because tunlab imports some modules on first use.
     before, start = memory(), perf_counter()
     down = up(text)
     up_took = perf_counter() - start

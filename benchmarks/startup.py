@@ -35,7 +35,7 @@ def run(*, rounds: int = 15) -> list[Outcome]:
             "pytest without the plugin": process([*pytest, "-p", "no:tunlab"]),
             "pytest with it": process([*pytest, *plugin_options()]),
         }
-        # The order is fixed, because `down` must follow `up`.
+        # Measure in a fixed order, because `down` must follow `up`.
         times = measure_in_turns(turns, rounds, rotate=False)
 
     def difference_ms(name: str, base: str) -> float:

@@ -165,7 +165,7 @@ class Connection:
         if not self._receiver.accepts(tcp.seq, len(data) + syn + fin):
             repeated = syn and not tcp.flags & ACK and add(tcp.seq, 1) == self._receiver.next
             if repeated and self.state is State.SYN_RECEIVED:
-                self._syn_due = True  # The peer repeats its SYN, so our SYN was lost.
+                self._syn_due = True  # The peer repeats its SYN, so our SYN-ACK was lost.
             elif not tcp.flags & RST:
                 if self.state is State.TIME_WAIT and fin:
                     self._time_wait_ends = now + 2 * MAXIMUM_SEGMENT_LIFETIME
@@ -232,7 +232,7 @@ class Connection:
         elif advance == 0:
             changed = sender.update_window(tcp.seq, tcp.ack, window)
             if window == 0:
-                self._unanswered_since = None  # The peer answers window probes (RFC 9293 section 3.8.6.1).
+                self._unanswered_since = None  # The peer has answered a window probe (RFC 9293 section 3.8.6.1).
             if sender.outstanding and not (data or changed or tcp.flags & FIN):
                 sender.duplicate()
         if sender.fin_acknowledged:
@@ -248,7 +248,7 @@ class Connection:
         if self._receiver.insert(number, data, fin):
             self._ack_due = True
         else:
-            self._acknowledge()  # Each such segment is acknowledged at once: the peer counts duplicate ACKs.
+            self._acknowledge()  # Acknowledge a segment after a gap at once: the peer counts duplicate ACKs.
         if self._receiver.finished:
             if self.state is State.ESTABLISHED:
                 self.state = State.CLOSE_WAIT

@@ -100,7 +100,7 @@ class Sender:
         if size < 0 or (size == 0 and not (self.closing and left == 0 and usable > 0)):
             return None
         if size < left and size < self.segment_size and size < self.largest_window // 2:
-            return None  # The sender waits, to avoid tiny segments (RFC 9293 section 3.8.6.2.1).
+            return None  # Wait for more data, to avoid tiny segments (RFC 9293 section 3.8.6.2.1).
         return self._chunk(self.next, size)
 
     def _chunk(self, number: int, size: int) -> Chunk:

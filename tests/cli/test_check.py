@@ -48,7 +48,7 @@ def test_check_prints_missing_programs_and_files(tunlab, tmp_path):
         f"tunlab: {file}: `nodes.a.run[2]` runs '/bin/no-such', which is not on this machine. {hint}",
     ]
     assert result.err.splitlines() == lines
-    # Mistakes in the file are listed together with missing programs and files.
+    # `tunlab check` lists mistakes in the lab file together with missing programs and files.
     file.write_text(file.read_text() + "[nodes.b]\nforwrad = true\n")
     assert set(tunlab("check", str(file)).err.splitlines()) == {
         *lines, f"tunlab: {file}: `nodes.b.forwrad` is not a known key. Did you mean forward?",

@@ -136,5 +136,5 @@ def test_down_ends_a_program_that_left_the_network_namespace(command, tmp_path):
 def is_sleeper(entry):
     try:
         return (entry / "cmdline").read_bytes() == b"sleep\x0054323\x00"
-    except OSError:  # It is not a process, or has ended.
+    except OSError:  # `entry` is not a process, or the process has ended.
         return False

@@ -16,7 +16,7 @@ import tunlab
 ROOT = Path(tunlab.__file__).parents[1]
 CLICK = Path(importlib.util.find_spec("click").origin)
 SCRIPT = (sys.executable, "-c", "import sys; from tunlab.cli import main; sys.exit(main(['ls']))")
-# Python looks up these files during the import, in this order.
+# SCRIPT makes Python load these files, in this order.
 LOADED = [
     CLICK,
     CLICK.with_name("core.py"),

@@ -11,7 +11,8 @@ pytestmark = pytest.mark.slow
 
 JSON, NET = "{run}/lab/lab.json.new", "{run}/lab/net"
 TUN = "/dev/net/tun"
-# The command is killed before a thread's n-th call of a system call. With a file, only calls on that file count.
+# Each entry is (system call, n, file): the command is killed before a thread makes the call for the n-th time. If a
+# file is given, only calls on that file count.
 POINTS = [
     ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("openat", 1, JSON),

@@ -147,7 +147,7 @@ def test_replay_adapts_sequence_numbers_of_injected_segments(tunlab, saved_recor
     outcomes = [json.loads(line) for line in result.out.splitlines()]
     changed = [each["number"] for each in outcomes if each["recorded"]["bytes"] != each["now"]["bytes"]]
     injected = {each["number"] for each in outcomes if each["direction"] == "in"}
-    assert len(injected.intersection(changed)) == 4  # three segments of one connection, and the SYN-ACK of another
+    assert len(injected.intersection(changed)) == 4  # three segments of a connection and the SYN-ACK of another one
     assert all(each["same"] and each["differences"] == [] for each in outcomes)
     assert all("bad" not in each["now"]["summary"] for each in outcomes)
 

@@ -55,7 +55,7 @@ def workspace(request, tmp_path, monkeypatch):
     monkeypatch.chdir(directory)
     monkeypatch.setenv("TUNLAB_RUN", str(tmp_path / "run"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers have 80 columns otherwise.
+    monkeypatch.setenv("COLUMNS", "100")  # Without COLUMNS, pytest-xdist's workers use 80.
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:hypothesispytest")
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.delenv("TUNLAB_LAB", raising=False)
@@ -89,7 +89,7 @@ def test_python_block_passes(block, workspace):
     done = run_python(block, workspace)
     assert done.returncode == 0, done.stdout
     if tests := block.text.count("\ndef test_"):
-        assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # A test with parameters counts several times.
+        assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # pytest counts each set of parameters.
 
 
 @blocks("python", "fails")
@@ -139,7 +139,7 @@ def test_toml_block_is_valid_configuration_or_lab_file(block, workspace):
 @blocks("yaml")
 def test_yaml_block_uses_an_existing_action_of_the_project(block):
     (action,) = re.findall(r"uses: tunlab/tunlab/(\S+)@main", block.text)
-    # The suite's containers have no .github folder.
+    # The containers in which `tunlab test` runs this suite have no .github folder, and no actions.
     assert (ROOT / action / "action.yml").exists() or not (ROOT / ".github").exists()
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 HOST = "tunlab-test-engine"
 """The server's alias in the client's configuration, which has the address and the port."""
 
-# If sshd runs as root, it needs /run/sshd. This shell script creates it in a private /run, which links to the real one.
+# If sshd runs as root, it needs the directory /run/sshd. This shell script mounts an empty /run, links the entries of
+# the real /run there, and creates /run/sshd.
 _WITH_RUN_DIRECTORY = """
 mkdir -p "$0/run"
 mount --bind /run "$0/run"

@@ -83,13 +83,13 @@ class TestLab:
                 assert lab["client"].run(curl, capture_output=True, text=True, check=True).stdout == (
                     "a page of the container's"
                 )
-                # The container's /etc/hosts has the nodes' names.
+                # In the container, /etc/hosts has the addresses of the lab's nodes.
                 output = subprocess.run(
                     ["nsenter", "-t", str(nodes.pid("web")), "-a", "sh", "-c", "hostname; getent hosts client; env"],
                     capture_output=True, text=True, check=True,
                 ).stdout  # fmt: skip
                 assert output.startswith("web\n10.0.1.1")
-            # LabContainers removes the container; the lab does not.
+            # Closing the lab does not remove the container; closing LabContainers does.
             assert len(containers(engine, nodes.record.run)) == 1
         assert containers(engine, nodes.record.run) == []
 
@@ -132,7 +132,7 @@ class TestLab:
         options = {"run": run_id, "role": "test", "privileges": "none"}
         with Container.create(engine, image, ["sleep", "1000"], network="host", **options) as running:
             running.start()
-            # The second container shares the first one's network. Its own settings do not mention the host's network.
+            # The settings of the second container name the first container's network, not the host's.
             mode = "host" if network == "host" else f"container:{running.id}"
             with Container.create(engine, image, ["sleep", "1000"], network=mode, **options) as joined:
                 joined.start()

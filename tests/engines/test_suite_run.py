@@ -354,7 +354,7 @@ class TestErrors:
         status, _, err = start(project(), "--install", "./nothing-here").end()
         assert status == 69
         assert 'the image cannot be built: RUN ["python3", "-m", "pip", "install"' in err
-        assert "nothing-here" in err.splitlines()[-1]  # The last line is pip's error.
+        assert "nothing-here" in err.splitlines()[-1]  # This is pip's error.
         assert "Traceback" not in err
 
     def test_missing_tun_driver_error_names_modprobe(self, engine, image, run_id, monkeypatch):

@@ -217,7 +217,8 @@ class TestGc:
 
 MOUNT = "{run}/router/nodes/{node}/net"
 
-# `tunlab up` is killed before a thread's n-th call of a system call. With a file, only calls on that file count.
+# Each entry is (system call, n, file): `tunlab up` is killed before a thread makes the call for the n-th time. If a
+# file is given, only calls on that file count.
 POINTS = [
     ("flock", 2, ""),  # before the first flock(2), nothing has been created yet
     ("rename", 1, ""),

@@ -98,7 +98,7 @@ class TestPingAll:
             assert len(reached := lab.ping_all()) == 40 * 39
             assert all(reached.values())
             entries = [len(lab[f"h{number}"].rtnl.neighbours()) for number in range(40)]
-            assert 0 < sum(entries) < 512  # all namespaces of the machine share a table of 1,024 entries
+            assert 0 < sum(entries) < 512  # all namespaces share a neighbour table of 1,024 entries
 
     @pytest.mark.slow
     @given(labs(link_keys=({}, {"mtu": 1400})))
@@ -132,7 +132,7 @@ class TestImpairments:
             receiver.bind(("", 9))
             receiver.setblocking(False)
             sender = lab["a"].socket(type=2)
-            lab.ping_all()  # fill the neighbour table, so that no packet waits for ARP
+            lab.ping_all()  # learn the MAC addresses, so that no packet waits for ARP
             for _ in range(200):
                 sender.sendto(bytes(1000), (lab["b"].address, 9))
             link = lab["a"].rtnl.link("eth0")

@@ -46,7 +46,7 @@ class TestRecord:
         record = state.LabState.initial(DEFAULT)
         state.write(directory, record)
         assert PersistentLab("lab").status().condition == "coming up"
-        # Process 1 exists, but the record has another start time for it.
+        # Process 1 exists, but `record` has the start time of another process, so the owner has ended.
         state.write(directory, msgspec.structs.replace(record, owner=1))
         assert PersistentLab("lab").status().condition == "broken"
 

@@ -253,7 +253,7 @@ def test_failure_report_contains_the_cause(pytester, monkeypatch, need, parallel
     need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    monkeypatch.setenv("COLUMNS", "100")  # pytest-xdist's workers have 80 columns otherwise.
+    monkeypatch.setenv("COLUMNS", "100")  # Without COLUMNS, pytest-xdist's workers use 80.
     pytester.makeini("[pytest]\ntunlab_timeout = 0.05\ntunlab_leaks = error")
     tests = "".join(
         f"\n\ndef test_{name}(tun, make_tun):\n{indent(dedent(body), '    ')}\n" for name, (body, _) in FAILURES.items()

@@ -48,15 +48,15 @@ class TestKilled:
             poll = select.poll()
             poll.register(ready, select.POLLIN)
             assert poll.poll(30_000), (pytester.path / "shown").read_text()
-            tester = int(os.read(ready, 20))  # This is the process that runs the test: pytest itself or its worker.
+            tester = int(os.read(ready, 20))  # the process that runs the test: pytest or a worker
             os.close(ready)
             assert {link.name for link in rtnl.links()} == {"lo", "witness0", "witness1"}
             handles = [os.pidfd_open(pid) for pid in {tester, *children(tester), *children(run.pid)}]
-            assert len(handles) >= 4  # These are the tester, its two programs and tunlab's guardian process, or more.
+            assert len(handles) >= 4  # at least: tester, its two programs, tunlab's guardian process
             run.kill()
             run.wait()
             while {link.name for link in rtnl.links()} != {"lo"}:
-                events.recv(65_536)  # This raises TimeoutError if no link changes for SOON seconds.
+                events.recv(65_536)  # raises TimeoutError if no link changes for SOON seconds
         for handle in handles:
             assert ended(handle), "a process outlived the run"
             os.close(handle)

@@ -75,7 +75,7 @@ class TestWriting:
         assert recordings(pytester) == {}
         assert not (pytester.path / ".tunlab").exists()
         result.stdout.no_fnmatch_line("recorded *")
-        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # The report still shows the packets.
+        result.stdout.fnmatch_lines(["*injected at test_x.py:5"])  # Without a recording, the report shows packets.
 
     def test_ini_options_set_record_mode_and_directory(self, pytester, run):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)

@@ -113,7 +113,7 @@ def test_strict_test_with_own_failure_skip_or_xfail_keeps_its_outcome(run):
     result.assert_outcomes(failed=2, skipped=1, xfailed=1)
     text = result.stdout.str()
     assert "assert 'this' == 'that'" in text
-    # Only test_closed fails because it is strict. Its report and pytest's summary say so.
+    # Only test_closed fails for being strict. Its report and pytest's summary each have "strict: ".
     assert text.count("strict: ") == 2
 
 

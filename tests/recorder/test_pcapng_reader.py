@@ -187,7 +187,7 @@ def test_read_truncated_file_yields_earlier_packets(form):
             assert error.present < error.needed
             assert str(error) == str(pickle.loads(pickle.dumps(error)))
             assert ("is empty" if not length else f"offset {error.offset}") in str(error)
-    # A file that is truncated between two blocks is complete; any other truncated file is not.
+    # A file that ends between two blocks is complete. A file that ends inside a block is truncated.
     ends, at = set(), {"ours": 0, "swapped": 0}.get(form, 24)
     while at < len(file):
         ends.add(at)

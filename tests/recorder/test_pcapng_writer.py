@@ -312,7 +312,7 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         (LINKTYPE_RAW, b"", None),
         (LINKTYPE_RAW, b"\x60" + bytes(39), None),
         (LINKTYPE_IPV6, b"\x60" + bytes(39), None),
-        # The first nibble is 5, because a test may send a wrong version.
+        # IP version 5: packets with a wrong version are kept, because a test may send them.
         (LINKTYPE_RAW, b"\x55" + DATAGRAM[1:], b"\x55" + DATAGRAM[1:]),
         (12, DATAGRAM, DATAGRAM),
         (LINKTYPE_NULL, b"\x63\0\0\0" + DATAGRAM, None),

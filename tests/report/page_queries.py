@@ -3,7 +3,7 @@
 ROWS = "[...document.querySelectorAll('#list .row')]"
 CHOSEN = "document.querySelector('#list .row[aria-selected=true] .number').textContent"
 LIT_FIELDS = "[...document.querySelectorAll('#tree .item.lit .name')].map((each) => each.textContent)"
-# This is a list of highlighted bytes: "33hl" is byte 33 with both hex digits (high, low), "32l" only the low digit.
+# The query returns the highlighted hex digits: "33hl" is byte 33 with both digits (high, low), "32l" only the low one.
 LIT_BYTES = (
     "[...document.querySelectorAll('#bytes .x.high, #bytes .x.low')]"
     ".map((each) => each.dataset.at + ['high', 'low'].filter((half) => each.classList.contains(half))"

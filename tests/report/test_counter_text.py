@@ -10,7 +10,7 @@ from tunlab.report.counter_text import describe_counters, describe_drop_reasons
 from tunlab.report.evidence import gather_evidence
 from tunlab.report.kernel_report import kernel_report
 
-# Only newer kernels, or kernels with other build options, have these counters.
+# Some kernels lack these counters, because they are older or built with other options.
 MAY_BE_ABSENT = {"TcpExt.TCPAORequired", "TcpExt.TCPAOBad", "TcpExt.TCPAOKeyNotFound", "TcpExt.BeyondWindow",
                  "TcpExt.TSEcrRejected", "TcpExt.PAWSOldAck"}  # fmt: skip
 

@@ -81,8 +81,8 @@ class TestGatherEvidence:
         recorded_tun.inject(first, b"first")
         data = build(first, bytes(60_000))
         for _ in range(700):
-            recorded_tun.device.write(data)  # The Tun would record these packets if `inject` sent them.
-        recorded_tun.capture()  # This call also empties the buffer of the packet capture.
+            recorded_tun.device.write(data)  # not `inject`, whose packets the Tun records
+        recorded_tun.capture()  # `capture` also empties the packet capture's buffer.
         recorded_tun.inject(*last)
         recorded_tun.expect(ICMP)
         evidence = gather_evidence([recorded_netns])
@@ -201,7 +201,7 @@ class TestToPcapng:
         file.write_bytes(to_pcapng(evidence, comment="tests/test_x.py::test_y: failed"))
         fields = ["frame.interface_name", "ip.src", "ip.dst", "ip.id", "frame.comment", "ip.len"]
         options = [option for field in fields for option in ("-e", field)]
-        # An ICMP error quotes a second IP header. "occurrence=f" makes tshark print only the fields of the first.
+        # An ICMP error quotes a second IP header. "occurrence=f" makes tshark print only the first header's fields.
         command = [need("tshark"), "-r", file, "-T", "fields", "-E", "occurrence=f", *options]
         lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         ours = [

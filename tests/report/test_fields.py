@@ -37,7 +37,7 @@ def number(value):
         return int(value)
     try:
         return int(ip_address(value))
-    except ValueError:  # a MAC address
+    except ValueError:  # the value is a MAC address
         return int(value.replace(":", ""), 16)
 
 

@@ -14,7 +14,7 @@ from tunlab.report.page.data import decode_records
 from tunlab.report.page.lab_columns import MAX_COLUMNS, have_nodes
 
 TO_ROUTER = bytes(6) + b"\2\0\0\0\1\1\x08\x00" + PING
-TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # The router changes the Ethernet addresses of the frame.
+TO_SERVER = bytes(6) + b"\2\0\0\0\2\1\x08\x00" + PING  # the frame after the router, with other Ethernet addresses
 ARP = b"\xff" * 6 + b"\2\0\0\0\1\1\x08\x06" + ARP_REQUEST
 
 

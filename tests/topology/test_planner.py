@@ -86,7 +86,7 @@ class TestInterfaces:
             ("eth1", "02:01:00:00:01:02", 1400),
             ("eth2", "02:01:00:00:01:03", 1400),
         ]
-        # The nodes' interfaces delay packets. If the bridge's ports did so too, each packet would be delayed twice.
+        # The nodes' interfaces delay packets. The bridge's ports must not, or each packet would be delayed twice.
         assert not any(each.impairment.delay_us for each in bridge.interfaces)
         assert [planned.node(name).interfaces[0].impairment.delay_us for name in "abc"] == [1000] * 3
         assert addresses(planned, "c") == {"eth0": ("10.0.1.3/24",)}

@@ -43,7 +43,7 @@ def test_reachable_without_ipv6_routes_is_false_only_over_ipv6(path):
 
 
 def test_reachable_is_false_through_a_node_that_does_not_forward(path):
-    # Node r does not forward packets, but it still replies to pings of its neighbours, even to its farther address.
+    # Node r does not forward packets, but it replies to its neighbours' pings of any of its addresses.
     assert unreachable_pairs(change_node(path, "r", sysctls=())) == {"as", "ab", "sa", "ba"}
     assert (
         unreachable_pairs(
@@ -95,7 +95,7 @@ def test_ping_target_is_the_first_address_that_replies():
     planned = plan(parse_lab(text))
     assert ping_target(planned, "pc", "n") == "10.0.1.1"
     assert ping_target(planned, "web", "n") == "10.0.2.1"
-    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # no address of pc replies, so ping_target returns its first
+    assert ping_target(planned, "web", "pc") == "10.0.1.2"  # pc's first address, because none of its addresses replies
     assert ping_targets(planned)["pc", "web"] == "10.0.2.2"
     with pytest.raises(KeyError):
         ping_target(planned, "web", "nobody")

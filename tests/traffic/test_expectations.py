@@ -84,7 +84,7 @@ class TestExpect:
         assert text.count("     ICMP.sequence_number: wanted 77, got") == 5
         assert text.count("   <-- ICMP.sequence_number: wanted 77, got ") == 3
         assert "   <-- ICMP: wanted present, got IPv4/TCP" in lines[-1]
-        # The bit ruler of a header diagram counts 0 to 9 three times, so the text has one diagram.
+        # The bit ruler above a header diagram has the digits 0 to 9 three times, so the text has one diagram.
         assert text.count("0 1 2 3 4 5 6 7 8 9") == 3
         assert error.count == 9
 

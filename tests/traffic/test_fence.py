@@ -161,7 +161,7 @@ class TestExpectNone:
         tun.expect_none(lambda packet: checked.append(packet.icmp.sequence_number), timeout=0.3)
         for timer in timers:
             timer.join()
-        assert checked.count(1) == 2  # The packet is checked when it arrives and when the wait ends.
+        assert checked.count(1) == 2  # expect_none checks a packet on arrival and at the end of the wait.
 
 
 class TestFenceError:
@@ -206,7 +206,7 @@ class TestFenceError:
         tun.device.set_address("10.1.2.9/24")
         with pytest.raises(KernelError, match=r"10\.1\.2\.1 was removed from tun0, which has 10\.1\.2\.9"):
             tun.fence()
-        # The record has the echo request, its repetition, and ICMP redirects from the kernel.
+        # The record has the fence's echo request, the same request sent again, and the kernel's ICMP redirects.
         assert len(tun.record) > 1
         assert all(each.comment == "fence" for each in tun.record)
 
@@ -363,7 +363,7 @@ def test_no_answer_to_a_random_packet_arrives_after_the_fence(seed):
         assert poll.poll(500) == [], "a packet arrived after the fence"
         assert time.monotonic() - began >= 0.5
         assert [tun.unread() for tun in tuns] == [[]] * len(tuns)
-        assert answered > 20  # The test needs answers: without them, none could arrive late.
+        assert answered > 20  # The test shows nothing if the kernel never answers.
     finally:
         for tun in tuns:
             tun.close()

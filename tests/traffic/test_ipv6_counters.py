@@ -73,7 +73,7 @@ COUNTERS_OF_FINDINGS = {
     ("UDP", "header", FindingKind.TRUNCATED): {UDP_ERROR},
     ("TCP", "checksum", FindingKind.CHECKSUM): {TCP_ERROR, TCP_CHECKSUM},
     ("TCP", "data_offset", FindingKind.LENGTH): {TCP_ERROR},
-    ("TCP", "data_offset", FindingKind.TRUNCATED): SILENT,  # tcp_v6_rcv() counts neither
+    ("TCP", "data_offset", FindingKind.TRUNCATED): SILENT,  # tcp_v6_rcv() counts no error for this or a short header
     ("TCP", "header", FindingKind.TRUNCATED): SILENT,
     ("ICMPv6", "checksum", FindingKind.CHECKSUM): {ICMP_ERROR, ICMP_CHECKSUM},
     ("ICMPv6", "header", FindingKind.TRUNCATED): {ICMP_ERROR, ICMP_CHECKSUM},
@@ -90,7 +90,7 @@ COUNTERS_OF_FINDINGS = {
 
 def discarded_for(found):
     """Return the counters that move because of findings about one header; None if the kernel reads on."""
-    # The kernel verifies the checksum of ICMPv6 before it reads the message.
+    # Sort a bad ICMPv6 checksum first, because the kernel verifies it before it reads the message.
     for each in sorted(found, key=lambda each: (each.layer, each.field) != ("ICMPv6", "checksum")):
         if each.layer == "ICMPv6" and "quote" in each.rule and (each.present or 0) < QUOTE:
             return {ICMP_ERROR}
@@ -105,10 +105,10 @@ def discarded_by_receiver(header, following, packet, found):
     counters = None
     match header:
         case IPv6() if header is not packet.headers[0]:
-            return {PROTOCOL}  # no tunnel
+            return {PROTOCOL}  # a packet inside a packet, but the host has no tunnel device
         case IPv6(src=src, dst=dst):
             if "::1" in (src, dst) or (dst.startswith("ff") and int(dst[2:4], 16) % 16 == 1):
-                return {HEADER}  # the loopback address, and multicast within the host (RFC 4291 section 2)
+                return {HEADER}  # loopback, or interface-local multicast (RFC 4291 section 2.7)
             if not following or not isinstance(following[0], HopByHop):
                 counters = discarded_for_destination(dst)
         case HopByHop() | DestinationOptions():
@@ -116,21 +116,21 @@ def discarded_by_receiver(header, following, packet, found):
             for each in map(bytes, header.decoded_options):
                 padding = padding + len(each) if each[0] < 2 else 0
                 if padding > 7 or (each[0] >> 6 and each[0] != ipv6_options.JumboPayload.KIND):
-                    return {HEADER}  # RFC 4942 section 2.1.9.5; an unknown option that asks for it (RFC 8200)
+                    return {HEADER}  # long padding (RFC 4942 2.1.9.5), or an option to discard for (RFC 8200 4.2)
             if isinstance(header, HopByHop):
                 counters = discarded_for_destination(packet.headers[0].dst)
         case Routing(type=3 | 4):
-            return SILENT  # net.ipv6.conf.*.rpl_seg_enabled and seg6_enabled are 0
+            return SILENT  # because net.ipv6.conf.*.rpl_seg_enabled and seg6_enabled are 0
         case Routing(segments_left=left) if left:
-            return {HEADER}  # an unknown type (RFC 8200 section 4.4)
+            return {HEADER}  # the routing type is unknown (RFC 8200 section 4.4)
         case Fragment(fragment_offset=offset, more_fragments=more) if offset or more:
-            # The first fragment must have all headers (RFC 7112); others wait for the rest.
+            # The first fragment must have all headers (RFC 7112). Other fragments wait for the rest of their packet.
             is_cut = not offset and any(each.kind is FindingKind.TRUNCATED for each in found)
             return {HEADER} if is_cut else SILENT
         case AH():
-            return {PROTOCOL}  # no security association
+            return {PROTOCOL}  # the host has no IPsec security association
         case ICMPv6() if type(header) is ICMPv6 and header.type not in ICMPV6_MESSAGES:
-            # An unknown message; the kernel reads eight bytes of each.
+            # The message type is unknown. The kernel needs a header of eight bytes, and for an error the quoted packet.
             needed = 4 + QUOTE if header.is_error else 4
             return {ICMP_ERROR} if len(packet.payload) < needed else SILENT
     if counters is None and not following and isinstance(header, (IPv6, Extension)):
@@ -143,7 +143,7 @@ def discarded_by_receiver(header, following, packet, found):
 def discarded_for_destination(dst):
     """Return the counters that move because `dst` is not an address of the receiver; None if it is."""
     if dst.startswith("ff"):
-        return None if dst == "ff02::1" else SILENT  # a group without members
+        return None if dst == "ff02::1" else SILENT  # the host has not joined other multicast groups
     if dst == HOST:
         return None
     return (
@@ -159,7 +159,7 @@ def discarded(data):
         return {HEADER}
     found, at = findings(packet), 0
     if any(each.kind is FindingKind.OFFLOAD for each in found):
-        return discarded(data[:40])  # the kernel takes the length 0 at its word
+        return discarded(data[:40])  # for the kernel, payload length 0 means no payload
     for index, header in enumerate(packet.headers):
         following = packet.headers[index + 1 :]
         end = at + header.header_length if following else len(data) + 1
@@ -305,12 +305,12 @@ MUTATED = {
 def mutants(parts, size):
     """Yield a packet with each of its first `size` bytes changed, also with its checksum corrected."""
     data = build(*parts)
-    for at in range(1, size):  # a TUN takes no other versions
+    for at in range(1, size):  # not byte 0: a TUN rejects other IP versions
         for value in {0, 1, 0x3A, 0x3B, 0x7F, 0xFF, data[at] ^ 1, data[at] ^ 0x80} - {data[at]}:
             mutant = data[:at] + bytes((value,)) + data[at + 1 :]
             packet = parse(mutant, link_type=LINKTYPE_IPV6)
             if packet.ip.src == HOST or (UDP in packet and packet.udp.length == 0):
-                continue  # the kernel would answer itself; a length of 0 is that of a jumbogram (RFC 2675)
+                continue  # a packet from the kernel's own address, or a UDP jumbogram (RFC 2675)
             yield at, mutant
             if getattr(packet.headers[-1], "checksum", None):
                 headers = (*packet.headers[:-1], packet.headers[-1].replace(checksum=None))

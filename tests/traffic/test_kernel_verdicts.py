@@ -36,7 +36,7 @@ def up6(**fields):
 PING, PING6 = ICMP.echo_request(1, 1), ICMPv6.echo_request(1, 1)
 DATAGRAM = build(IPv4(src=HOST, dst=PEER), UDP(99, 7), bytes(40))
 
-# Options with which the kernel answers Parameter Problem.
+# The kernel answers a packet that has one of these IPv4 options with an ICMP Parameter Problem.
 REJECTED_OPTIONS = [
     "07070500000000",
     "07040400",

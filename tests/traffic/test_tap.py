@@ -163,7 +163,7 @@ class TestAddressResolution:
         assert [entry.comment for entry in tap.record if entry.direction == "in"].count("address resolution") == 1
         with pytest.raises(ExpectationError, match="who has"):
             tap.expect_none(question(tap))
-        assert len(tap.capture()) == 1  # the echo request
+        assert len(tap.capture()) == 1  # the echo request of tap.ping
         assert tap.unmatched() == []
 
     def test_tap_without_address_resolution_leaves_arp_requests_to_the_test(self, make_tun):

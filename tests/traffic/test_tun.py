@@ -370,7 +370,7 @@ class TestPing:
     def test_error_of_ping_with_invalid_argument_names_the_remedy(self, tun, arguments, sentence):
         with pytest.raises(KernelError, match=sentence) as caught:
             tun.ping(**arguments)
-        assert str(caught.value).endswith(".")  # A remedy follows the reason.
+        assert str(caught.value).endswith(".")  # Only a message with a remedy ends with a period.
 
     def test_ping_with_large_payload_is_fragmented(self, tun):
         tun.ping("10.1.2.3", payload=bytes(3000))

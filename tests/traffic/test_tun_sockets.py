@@ -77,7 +77,7 @@ class TestSockets:
     def test_error_of_socket_method_with_invalid_argument_names_the_remedy(self, tun, attempt, message):
         with pytest.raises(KernelError, match=message) as caught:
             attempt(tun)
-        assert str(caught.value).endswith(".")  # a remedy follows
+        assert str(caught.value).endswith(".")  # only a message with a remedy ends with a period
 
     def test_close_closes_sockets(self):
         with Tun.create() as tun:

@@ -62,7 +62,7 @@ class Dut(Endpoint):
             self._process.check()
 
     def _fence(self, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
-        if isinstance(self.port, ObjectPort):  # it has answered when `inject` returns
+        if isinstance(self.port, ObjectPort):  # an object answers during the call of `inject`
             self._inbox.settle(settle)
             return self._inbox.unread_packets()
         return self._inbox.fence(self._fences, self.peer, self.address, self._seconds(timeout), settle)

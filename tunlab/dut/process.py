@@ -20,9 +20,9 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import translate_os_errors
 
-LINES = 20  # of output in messages
+LINES = 20  # maximum number of lines of the program's output in an error message
 _MARK = "TUNLAB_DUT"
-_STOP_TIMEOUT = 1.0  # seconds between SIGTERM and SIGKILL, for a program that has reports to write
+_STOP_TIMEOUT = 1.0  # seconds between SIGTERM and SIGKILL, in which the program can write its reports
 
 
 class DeviceProcess(Closeable):
@@ -71,7 +71,7 @@ class DeviceProcess(Closeable):
             "stdout": output,
             "stderr": subprocess.STDOUT,
             "pass_fds": descriptors,
-            "start_new_session": True,  # Ctrl-C must not reach it before the test's report is written
+            "start_new_session": True,  # Ctrl-C in the terminal must not end the program before the test's report
         }
         try:
             if netns is not None:
@@ -158,7 +158,7 @@ def _find_marked(mark: str) -> list[int]:
             try:
                 if entry in Path(f"/proc/{name}/environ").read_bytes().split(b"\0"):
                     found.append(int(name))
-            except OSError:  # it has ended, or belongs to another user
+            except OSError:  # the process has ended, or belongs to another user
                 continue
     return found
 

@@ -69,7 +69,7 @@ def load(reference: str, name: str) -> Any:
         found: Any = import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, and imports one that is not
+            raise  # the device's module exists, but it imports a module that does not exist
         remedy = "check the name, and that pytest's `pythonpath` has its directory"
         raise DeviceError(name, f"is not there: Python finds no module {error.name!r}", remedy=remedy) from None
     for each in path.split("."):

@@ -99,7 +99,7 @@ class Program:
         """Return the exit status, negative for a signal; None if the program runs."""
         if self._status is None and has_ended(self.pidfd):
             self._update()
-            if self._status is None:  # The init was killed, and the program with it.
+            if self._status is None:  # The node's init was killed, so the kernel killed the program.
                 self._status = -signal.SIGKILL
         return self._status
 

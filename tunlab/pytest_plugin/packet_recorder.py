@@ -56,7 +56,7 @@ class TestRecorder:
         # Each tuple is (name, namespace, capture, is_endpoint), as in RecordedNetns.
         self._namespaces: list[tuple[str, Netns, NetnsCapture | None, bool]] = []
         self._tuns: dict[tuple[int, int], list[Endpoint]] = {}  # by (device, inode) of the namespace
-        self._devices: list[Endpoint] = []  # Devices under test whose namespaces are not recorded.
+        self._devices: list[Endpoint] = []  # devices under test that have no recorded namespace
         self._drop_reasons: list[str] = []
         _Session.recorders.add(self)
         if (drops := _drop_watch()) is not None:

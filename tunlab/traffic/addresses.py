@@ -14,7 +14,7 @@ class Addressed:
     """The other side of a link, with its addresses."""
 
     _interfaces: tuple[InterfaceAddress, ...]
-    _name: str  # in errors
+    _name: str  # the device's name, for error messages
 
     @property
     def address(self) -> str:

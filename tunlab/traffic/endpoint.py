@@ -172,7 +172,7 @@ class Endpoint(Addressed, PeerFactory, Closeable):
         if not self.closed:
             try:
                 self._fence(timeout=0.25)
-            except KernelError:  # A fence is not possible, or the device is gone.
+            except KernelError:  # A fence is not possible, or the device was deleted.
                 with suppress(KernelError):
                     self._inbox.unread()
         return [entry for entry in self.record if not entry.consumed]

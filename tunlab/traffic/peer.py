@@ -78,7 +78,7 @@ class Peer:
         src = src or (packet_port.peer6 if is_ipv6 else packet_port.peer)
         dst = dst or (packet_port.address6 if is_ipv6 else packet_port.address)
         self.ip: IPv4 | IPv6 = IPv6(src=src, dst=dst) if is_ipv6 else IPv4(src=src, dst=dst)
-        self._header(src_port=listen or src_port, dst_port=port)  # raises MalformedError for an impossible port
+        self._header(src_port=listen or src_port, dst_port=port)  # raises MalformedError for an invalid port
         self.local, self.remote = (src, listen or src_port), (dst, port)
 
     def _connection(self, **fields: Any) -> Match:

@@ -81,7 +81,7 @@ class SegmentMatch:
             fields: As for `TCP.where`, with relative numbers for `seq`, `ack` and `sack`.
             further: Conditions on the packet as it is, with absolute numbers.
         """
-        TCP.where(**self._wrapped(fields))  # raises TypeError or MalformedError for a field that cannot be
+        TCP.where(**self._wrapped(fields))  # raises TypeError or MalformedError for an invalid field
         self._connection, self._numbers, self._count = connection, numbers, count
         self._fields, self._further = fields, further
 

@@ -63,8 +63,9 @@ class TCPEndpoint(Peer):
         self.snd_una = self.snd_wnd = self.ts_recent = 0
         self._sent, self._stream = SentNumbers(), ReceivedStream()
         self._window_end: int | None = None
-        self._idle_since: int | None = None  # the time of the first segment that brought nothing new to `_fill`
-        # The numbers before each segment of a wait that has failed: those that came late are unread, and come again.
+        self._idle_since: int | None = None  # since when segments have brought no new data
+        # The sequence numbers before each segment of a wait that timed out. A segment that came too late stays unread,
+        # so the next wait reads it again.
         self._numbers_before: dict[tuple[int | None, Packet], Numbers] = {}
 
     # ---- state -----------------------------------------------------------------------------------------------------
@@ -138,7 +139,7 @@ class TCPEndpoint(Peer):
     def _option_values(self, flags: TCPFlag) -> dict[str, Any]:
         timestamps = self.timestamp is not None
         if SYN in flags:
-            answers = self.remote_syn is not None  # an answer has only options that the device has offered
+            answers = self.remote_syn is not None  # a SYN-ACK has only options that the device's SYN has
             return {
                 "mss": self.mss,
                 "window_scale": self.window_scale if self._scaled or not answers else None,
@@ -148,7 +149,7 @@ class TCPEndpoint(Peer):
                 else None,
             }
         timestamps = self._agreed(timestamps, "timestamps")
-        most = 3 if timestamps else 4  # blocks in 40 bytes of options
+        most = 3 if timestamps else 4  # SACK blocks that fit into 40 bytes of options
         return {
             "timestamps": (self.timestamp, self.ts_recent) if timestamps else None,
             "sack": self._stream.blocks[:most] if ACK in flags and self._agreed(self.sack, "sack_permitted") else [],

@@ -39,7 +39,7 @@ class ReceivedStream:
         self.synchronized = self.finished = False
         self.conflict: Conflict | None = None
         self._fin: int | None = None
-        self._pending: dict[int, bytes] = {}  # data behind a gap by its sequence number, the latest last
+        self._pending: dict[int, bytes] = {}  # data after a gap, by sequence number; the latest segment is last
 
     @property
     def next(self) -> int:

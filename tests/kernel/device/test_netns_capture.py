@@ -63,7 +63,7 @@ def test_capture_names_veth_ends_and_leaves_deleted_interface_unnamed(capture, n
     rtnl.add_address(rtnl.link_index("left"), "10.7.7.1/24")
     with netns.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.connect(("10.7.7.2", 9))
-        sender.send(b"who is it?")  # The kernel sends an ARP request first.
+        sender.send(b"who is it?")  # The kernel sends an ARP request before the datagram.
     packets = capture.packets()
     assert [(each.ifname, each.packet.hardware_type) for each in packets] == [
         ("left", ARPHRD_ETHER),

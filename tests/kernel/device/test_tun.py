@@ -39,7 +39,7 @@ def test_create_tap_has_hardware_address(netns):
         assert len(tap.hardware_address) == 17
         tap.hardware_address = "02:00:00:00:00:42"
         assert tap.hardware_address == "02:00:00:00:00:42"
-        assert tap.link.kind == "tun"  # The kernel has one link kind for TUN and TAP.
+        assert tap.link.kind == "tun"  # The kernel reports the link kind "tun" for a TAP too.
 
 
 def test_create_with_name_pattern_adds_a_number(netns):

@@ -104,7 +104,7 @@ def test_forked_child_does_not_keep_programs_alive(start_owner):
     process.kill()
     process.wait()
     assert all(map(has_ended, pidfds[:4]))
-    # The fifth process survives, because it is not in the namespace.
+    # The fifth process survives, because it is outside the watched namespace.
     assert not select.select([pidfds[4]], [], [], 0)[0]
 
 
@@ -283,7 +283,7 @@ def test_guardian_releases_namespace_after_close(start_owner):
     process, pidfds = start_owner(source)
     pid = int(Path(f"/proc/self/fdinfo/{pidfds[0]}").read_text().partition("Pid:\t")[2].split()[0])
     held = None
-    while held != 1:  # The guardian handles messages later, but in order.
+    while held != 1:  # The guardian handles messages asynchronously, so wait.
         held = sum(link.startswith("net:") for link in held_by(pid).values())
     process.communicate(b"\n")
 
@@ -291,7 +291,7 @@ def test_guardian_releases_namespace_after_close(start_owner):
 def held_by(pid):
     links = {}
     for fd in (entry.name for entry in Path(f"/proc/{pid}/fd").iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # The descriptor was closed meanwhile.
+        with contextlib.suppress(FileNotFoundError):  # The process has closed the descriptor.
             links[fd] = str(Path(f"/proc/{pid}/fd/{fd}").readlink())
     return links
 

@@ -65,7 +65,7 @@ class TestDrops:
         for index, address in ((ifindex, "10.0.0.1/24"), (3, "10.0.0.2/24")):
             rtnl.add_address(index, address)
             rtnl.set_link(index, up=True)
-        # Packets bypass the qdisc of an interface without a carrier.
+        # Wait for the carrier, because packets bypass the qdisc of an interface without one.
         assert rtnl.is_running(ifindex) or wait_until_running(rtnl, ifindex, 60)
         assert read_queue_drops(rtnl)[ifindex] == 0
         rtnl.add_neighbour(ifindex, "10.0.0.9", "02:00:00:00:00:09")

@@ -112,7 +112,7 @@ def test_neighbour_is_listed_until_deleted(rtnl, routed):
     assert (neighbour.address, neighbour.hardware_address) == ("10.1.2.2", "02:00:00:00:00:02")
     assert (neighbour.state, neighbour.ifindex, neighbour.family) == ("permanent", routed, socket.AF_INET)
     rtnl.add_neighbour(routed, "10.1.2.2", "02:00:00:00:00:03")
-    # IGMP may have added an entry for a multicast group.
+    # Look up the entry by its address, because IGMP may have added an entry for a multicast group.
     hardware = {n.address: n.hardware_address for n in rtnl.neighbours()}
     assert hardware["10.1.2.2"] == "02:00:00:00:00:03"
     rtnl.delete_neighbour(routed, "10.1.2.2")

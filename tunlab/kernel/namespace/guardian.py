@@ -232,7 +232,7 @@ def _serve(link: socket.socket, limits: tuple[int, int]) -> dict[Identity, int]:
             _close(closing)
             closing = []
         elif message == _INIT:
-            # Only labs need it, and it takes a while to load.
+            # Imported here, because only labs need this module and the import takes time.
             from tunlab.kernel.namespace.node_init import fork_init
 
             fork_init(fds, owner, limits)
@@ -248,7 +248,7 @@ def _close(fds: list[int]) -> None:
     """Close descriptors in a child process: a second thread would forbid the guardian to create PID namespaces."""
     if not os.fork():
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-            if int(name) not in fds:  # Namespaces are closed before the sockets, for which the kernel takes long.
+            if int(name) not in fds:  # Close namespaces first: for the sockets in `fds` the kernel takes long.
                 with contextlib.suppress(OSError):
                     os.close(int(name))
         os._exit(0)
@@ -264,9 +264,9 @@ def main() -> None:
                 # The descriptor with which listdir read the directory is closed already.
                 os.close(int(name))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # The guardian holds one descriptor per watched namespace.
+    # Raise the limit of descriptors: the guardian holds one for each watched namespace.
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # The kernel then reaps the child processes.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # With SIG_IGN, the kernel reaps child processes.
     watched = _serve(socket.socket(fileno=0), limits)
     if watched:
         kill_processes(watched.keys(), spare=(os.getpid(),))

@@ -32,7 +32,7 @@ from tunlab.kernel.namespace.netns import Netns, start_errors
 from tunlab.kernel.namespace.node_init import MESSAGE_SIZE, NAMESPACES
 from tunlab.kernel.os_errors import translate_os_errors
 
-_INIT_TIMEOUT = 1000  # milliseconds
+_INIT_TIMEOUT = 1000  # milliseconds to wait until a killed init has ended
 
 
 class Machine(Closeable):
@@ -51,7 +51,7 @@ class Machine(Closeable):
         self._lock = threading.RLock()
         self._namespaces: dict[int, int] = {}
         self._link: socket.socket | None = None
-        self._init = -1  # A pidfd.
+        self._init = -1  # the pidfd of the init, or -1
         self.hidden_proc = 0
         """The error number with which the kernel refused to mount /proc; 0 if it did not."""
 
@@ -63,7 +63,8 @@ class Machine(Closeable):
         with self._lock:
             if self._init < 0 or processes.has_ended(self._init):
                 return False
-            # A killed init has no namespaces any more, and its PID namespace takes no process (pid_namespaces(7)).
+            # An init that is being killed has left its network namespace, and no process can be created in its PID
+            # namespace (pid_namespaces(7)), so the node needs a new init.
             pid = processes.pid_of(self._init)
             is_ending = pid > 0 and processes.process_netns(pid) is None
             return not (is_ending and processes.has_ended(self._init, timeout=_INIT_TIMEOUT))
@@ -77,7 +78,7 @@ class Machine(Closeable):
             if self._path is None:
                 self._create()
                 return
-            # Two processes that use the node for the first time at once must not create two machines.
+            # Take a lock: if two processes use the node for the first time at once, only one may create the machine.
             fcntl.flock(self.netns.fd, fcntl.LOCK_EX)
             try:
                 if not self.join():
@@ -145,7 +146,7 @@ class Machine(Closeable):
             self.netns.enter()
             for kind in NAMESPACES[1:]:
                 self._enter(kind)
-            with contextlib.suppress(OSError):  # The node has no such directory.
+            with contextlib.suppress(OSError):  # The directory does not exist in the node.
                 os.chdir(directory)
 
     def enter_pid_namespace(self) -> None:
@@ -158,7 +159,7 @@ class Machine(Closeable):
         try:
             libc.setns(self._namespaces[kind], kind)
         except OSError as error:
-            # A process in another node may not enter this PID namespace, because it is not below its own.
+            # EINVAL: the calling process is in another node. A process may enter only PID namespaces below its own.
             if kind != libc.CLONE_NEWPID or error.errno != errno.EINVAL:
                 raise
 
@@ -263,7 +264,7 @@ class Machine(Closeable):
             inode = os.fstat(self._namespaces[libc.CLONE_NEWPID]).st_ino
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init, signal.SIGKILL)
-            self.netns.kill_children()  # The init waits until their parent, this process, has waited for them.
+            self.netns.kill_children()  # The init cannot end before this process has reaped its own children.
             processes.wait_for_init(self._init, inode)
 
     def close(self) -> None:
@@ -314,7 +315,7 @@ class Machine(Closeable):
 def _working_directory() -> str:
     try:
         return str(Path.cwd())
-    except FileNotFoundError:  # It was removed.
+    except FileNotFoundError:  # The working directory was removed.
         return "/"
 
 

@@ -135,7 +135,7 @@ def _set_owner(copy: Path, target: Path, owner: str, mode: int) -> None:
 
 
 def _take_owner(path: Path, status: os.stat_result) -> None:
-    with contextlib.suppress(OSError):  # A user namespace has no such user or group.
+    with contextlib.suppress(OSError):  # The user namespace does not map this user or group.
         os.chown(path, status.st_uid, status.st_gid)
     path.chmod(stat.S_IMODE(status.st_mode))
 
@@ -160,7 +160,7 @@ def _create_files(mounts: Sequence[tuple[Path, Path]], devices: Collection[int])
             try:
                 _mount_overlay(parent, number)
             except OSError:
-                if all(path.exists() for path, _ in added):  # They are bind mounted then.
+                if all(path.exists() for path, _ in added):  # Existing files need no overlay, only bind mounts.
                     continue
                 raise
         for path, source in added:
@@ -186,7 +186,7 @@ def _mount_overlay(parent: Path, number: int) -> None:
     upper, work = _SCRATCH / f"upper{number}", _SCRATCH / f"work{number}"
     upper.mkdir()
     work.mkdir()
-    _take_owner(upper, parent.stat())  # The overlay's directory has the owner and mode of the upper directory.
+    _take_owner(upper, parent.stat())  # An overlay's root has the owner and mode of `upper`.
     libc.mount("overlay", str(parent), "overlay", 0, f"lowerdir={parent},upperdir={upper},workdir={work}")
 
 

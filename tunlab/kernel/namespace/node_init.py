@@ -62,7 +62,7 @@ def fork_init(fds: list[int], owner: int, limits: Limits) -> None:
         with socket.socket(fileno=os.dup(control)) as link:
             _reply(link, {"errno": error.errno, "operation": "create a PID namespace"})
     finally:
-        with contextlib.suppress(OSError):  # The PID namespace could not be created.
+        with contextlib.suppress(OSError):  # There is nothing to undo if no PID namespace was created.
             libc.setns(own, libc.CLONE_NEWPID)
         for fd in (own, *fds):
             os.close(fd)
@@ -75,13 +75,13 @@ def _run(control: int, namespaces: list[int], owner: int, limits: Limits) -> NoR
             namespaces.append(os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC))
             for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
                 if int(name) not in (1, 2, control, owner, *namespaces):
-                    with contextlib.suppress(OSError):  # The descriptor with which listdir read the directory.
+                    with contextlib.suppress(OSError):  # listdir has closed its own descriptor.
                         os.close(int(name))
-            os.open(os.devnull, os.O_RDONLY)  # It becomes descriptor 0.
+            os.open(os.devnull, os.O_RDONLY)  # /dev/null becomes descriptor 0, the lowest free number.
             os.setsid()
             with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
                 comm.write(PROCESS_NAME)
-            # Last, because the node's /proc may be that of an init that has ended.
+            # Enter the mount namespace last: the node's /proc may belong to an earlier init, which has ended.
             for kind, fd in zip(NAMESPACES[:3], namespaces[:3], strict=True):
                 libc.setns(fd, kind)
             os.chdir("/")
@@ -91,7 +91,7 @@ def _run(control: int, namespaces: list[int], owner: int, limits: Limits) -> NoR
         hidden = 0
         try:
             libc.mount("proc", "/proc", "proc", libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC)
-        except OSError as error:  # A user namespace may not mount it if parts of the machine's /proc are hidden.
+        except OSError as error:  # A user namespace may not mount proc if parts of the machine's /proc are hidden.
             hidden = error.errno or errno.EPERM
         init = _Init(link, namespaces, owner, limits)
         _reply(link, {"proc": hidden}, [namespaces[-1], init.own])
@@ -122,7 +122,7 @@ class BoundedFile:
 
     def _compact(self) -> None:
         tail = os.pread(self.fd, TAIL, self.size - TAIL)
-        tail = tail[tail.find(b"\n") + 1 :]  # It begins with a whole line, if it has one.
+        tail = tail[tail.find(b"\n") + 1 :]  # Let the tail begin with a whole line.
         marker = len(self._marker()) if self.removed else 0
         self.removed += self.size - HEAD - marker - len(tail)
         rest = self._marker() + tail
@@ -146,7 +146,7 @@ class _Program:
 
     def drain(self) -> None:
         """Write the output that is in the pipe to the file."""
-        for _ in range(_READS):  # A program may write faster than this loop reads.
+        for _ in range(_READS):  # Limit the number of reads: a program may write faster than they empty the pipe.
             try:
                 data = os.read(self.pipe, 1 << 16) if self.pipe >= 0 else b""
             except BlockingIOError:
@@ -265,7 +265,7 @@ class _Init:
         return True
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # No process but this one is left.
+        with contextlib.suppress(ProcessLookupError):  # Only this process is left, which kill(2) does not signal.
             os.kill(-1, signal.SIGKILL)
         for program in self.programs:
             if program.status is None:

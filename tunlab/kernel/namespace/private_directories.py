@@ -63,7 +63,7 @@ def hide(paths: Sequence[str], *, directories: Iterable[Directory] = (), visible
             made.mkdir(parents=True, exist_ok=True)
             made.chmod(mode)
             change_owner(made, owner)
-        # A directory is mounted before what is in it.
+        # In sorted order, a directory is mounted before the directories in it.
         for path, fd in sorted(opened):
             _show(path, fd)
         return devices
@@ -89,7 +89,7 @@ def _chown(path: str, status: os.stat_result) -> None:
         return
     try:
         os.chown(path, status.st_uid, status.st_gid)
-    except OSError:  # A user namespace has no such user or group.
+    except OSError:  # The user namespace does not map this user or group.
         return
 
 

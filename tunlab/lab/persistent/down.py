@@ -55,7 +55,7 @@ def remove_lab(name: str, remove_containers: RemoveContainers | None) -> Removed
     namespaces = open_namespaces(state)
     kinds = {node.name: node.kind for node in state.plan.nodes}
     try:
-        # Programs may run although the bind mounts are gone, and may have left the network namespaces.
+        # A lab's programs may still run after its bind mounts were removed, or in network namespaces of their own.
         for node in state.plan.nodes:
             if node.name not in namespaces:
                 kill_machine(init_path(state, node.name))

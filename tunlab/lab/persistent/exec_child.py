@@ -41,7 +41,7 @@ def run_as_child(
     if not child:
         _execute(command, enter, environment, directory, own, before)
     code = _wait(child)
-    if terminal >= 0 and not _is_in_foreground(terminal):  # A shell has taken the terminal for a job of its own.
+    if terminal >= 0 and not _is_in_foreground(terminal):  # A shell left its job in the foreground.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         with contextlib.suppress(OSError):  # The terminal was closed.
             os.tcsetpgrp(terminal, os.getpgrp())
@@ -51,7 +51,7 @@ def run_as_child(
 def _is_in_foreground(fd: int) -> bool:
     try:
         return os.tcgetpgrp(fd) == os.getpgrp()
-    except OSError:  # It is not a terminal, or not the one that controls this process.
+    except OSError:  # The descriptor is not this process's controlling terminal.
         return False
 
 
@@ -60,14 +60,14 @@ def _wait(child: int) -> int:
     while True:
         received = signal.sigwaitinfo(_WAITED)
         if received.si_signo in _FORWARDED:
-            # The terminal sends Ctrl-C and Ctrl-\ to the child too.
+            # Do not pass on Ctrl-C and Ctrl-\ from the terminal, which sends them to the child too.
             if received.si_code != _FROM_KERNEL or received.si_signo == signal.SIGHUP:
                 os.kill(child, received.si_signo)
             continue
         pid, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
         if not pid:
             continue
-        if os.WIFSTOPPED(status):  # Stop as well, so that the shell that started this process sees it.
+        if os.WIFSTOPPED(status):  # Stop this process as well, so that the shell that started it sees the stop.
             os.kill(os.getpid(), signal.SIGSTOP)
             os.kill(child, signal.SIGCONT)
             continue
@@ -86,7 +86,7 @@ def _execute(
     program = command[0]
     code = 70  # EX_SOFTWARE in <sysexits.h>, for an unexpected exception
     try:
-        # Python ignores SIGPIPE, and an ignored signal stays ignored across execve(2).
+        # Restore the defaults: Python ignores SIGPIPE, for example, and execve(2) would keep that.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)

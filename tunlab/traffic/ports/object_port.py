@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 CALL_LIMIT = 10.0
 """Seconds of real time after which a call of the object is interrupted."""
-_MAX_POLLS = 10_000  # Calls of `poll` without progress in virtual time, after which the object is out of control.
+_MAX_POLLS = 10_000  # maximum number of calls of `poll` while virtual time stands still
 
 
 class Stack(Protocol):
@@ -104,7 +104,7 @@ class ObjectPort:
 
     def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the stack; raise DeviceError in the middle of the call if it takes longer than CALL_LIMIT."""
-        # A timeout plugin that uses the alarm itself ends the call, too.
+        # Signals interrupt only the main thread. A timeout plugin of pytest that has set the timer interrupts the call.
         if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
             return function(*args, **kwargs)
 

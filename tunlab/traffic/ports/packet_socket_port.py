@@ -56,7 +56,7 @@ class PacketSocketPort:
         except KernelError as error:
             if error.errno == errno.ENOBUFS:
                 self.dropped += 1
-            elif error.errno in (errno.ENXIO, errno.ENODEV):  # the program has made the device anew
+            elif error.errno in (errno.ENXIO, errno.ENODEV):  # the program deleted and recreated the device
                 self._reopen(error)
                 self._socket.send(data)
             else:

@@ -20,7 +20,7 @@ from tunlab.traffic.ports.life import READ_LIMIT, Life, wait_for_packet
 from tunlab.traffic.ports.port import TimedBytes
 
 _MAX_SIZE = 65536 + 64
-_BUFFER = 4 * 1024 * 1024  # bytes; a small packet counts as about 800
+_BUFFER = 4 * 1024 * 1024  # send buffer in bytes; the kernel counts a small packet as about 800 bytes
 
 
 class PairPort:
@@ -53,7 +53,7 @@ class PairPort:
         """Send a packet to the program. Raises DeviceError if the program has ended or closed its descriptor."""
         self._life.check()
         if not data:
-            return  # an empty message looks like the end of file
+            return  # the program would take an empty message for the end of file
         try:
             self._socket.send(data)
         except BlockingIOError:
@@ -61,7 +61,7 @@ class PairPort:
         except OSError as error:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
                 raise
-            self._life.wait_for_end(1.0)  # an exit closes the descriptor a moment before it can be seen
+            self._life.wait_for_end(1.0)  # a program that exits closes its descriptor before the exit is visible
             problem, remedy = "has closed its descriptor", "let it read packets until the test ends"
             raise DeviceError(self.name, problem, remedy=remedy, output=self._life.last_lines()) from None
 
@@ -77,7 +77,7 @@ class PairPort:
                 data, ancillary = b"", []
             if data:
                 packets.append(TimedBytes(receive_time(ancillary) or self.clock.time_ns(), data))
-            elif self._hung_up():  # else the program sent an empty message, which is not a packet
+            elif self._hung_up():  # otherwise the program sent an empty message, which is ignored
                 self._has_ended = True
                 self._poll.unregister(self._socket)
         return packets
