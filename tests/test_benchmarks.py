@@ -43,10 +43,10 @@ class TestMeasure:
     def test_measure_in_turns_without_warm_up_counts_every_round(self):
         assert measure_in_turns({"a": lambda: 1.0}, 2, warm_up=False) == {"a": [1.0, 1.0]}
 
-    def test_ratio_is_median_of_ratios_in_each_round(self):
+    def test_ratio_is_median_of_the_ratios_of_all_rounds(self):
         assert ratio({"slow": [4.0, 60.0, 10.0], "fast": [2.0, 10.0, 5.0]}, "slow", "fast") == 2.0
 
-    def test_repeat_returns_seconds_per_call(self):
+    def test_repeat_measures_seconds_per_call(self):
         clock = iter((10.0, 16.0))
         done = []
         assert repeat(lambda: done.append(1), 3, lambda: next(clock))() == 2.0
@@ -62,10 +62,10 @@ class TestMeasure:
             (None, 1.0, None),
         ],
     )
-    def test_goal_is_met_at_its_bound(self, goal, value, met):
+    def test_benchmark_goal_is_met_at_its_bound(self, goal, value, met):
         assert Row("x", "y", value, "×", goal=goal).met is met
 
-    def test_process_that_fails_raises_error_with_its_output(self):
+    def test_error_of_failed_benchmark_process_has_its_output(self):
         with pytest.raises(BenchmarkError, match="exited with 3: no such luck"):
             process(["sh", "-c", "echo no such luck >&2; exit 3"])()
 
@@ -78,7 +78,7 @@ class TestDecode:
         for data in decode.datagrams().values():
             assert theirs[1](theirs[0](data)) == mine[1](mine[0](data))
 
-    def test_check_equal_library_with_missing_values_raises(self):
+    def test_check_equal_with_library_that_omits_values_raises(self):
         read, common = decoders.tunlab_reader()
         with pytest.raises(BenchmarkError, match=r"lazy reads .* Change the readers"):
             decode.check_equal({"tunlab": (read, common), "lazy": (read, lambda values: common(values)[:-1])})
@@ -98,7 +98,7 @@ class TestDecode:
         assert all(new[:12] + old[12:20] + new[20:] == old for old, new in zip(packets, changed, strict=True))
         assert all(new != old for old, new in zip(packets, changed, strict=True))
 
-    def test_datagrams_have_the_sizes_in_benchmarks_readme(self):
+    def test_benchmark_datagrams_have_the_sizes_in_benchmarks_readme(self):
         sizes = {kind: len(data) for kind, data in decode.datagrams().items()}
         assert sizes == {"ICMP echo": 84, "TCP SYN": 60, "TCP 1460": 1500, "UDP 200": 228, "UDP options": 76}
 
@@ -121,7 +121,7 @@ def test_reader_benchmark_has_two_rows(need):
     assert counted.value > 0
 
 
-def test_reader_benchmark_without_compiler_error_says_what_to_install(monkeypatch):
+def test_error_of_reader_benchmark_without_compiler_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(BenchmarkError, match="install gcc"), reader.c_drain():
         pass
@@ -165,7 +165,7 @@ class TestCommand:
         Skipped("decode", "rate against dpkt", "not installed"),
     )
 
-    def test_table_shows_met_and_missed_goals(self):
+    def test_benchmark_table_shows_met_and_missed_goals(self):
         lines = table(self.OUTCOMES).splitlines()
         assert [line.split() for line in lines[1:3]] == [
             ["decode", "rate", "2.00", "×", "≥", "2.50", "×", "NO", "a", "1", "µs,", "b", "2", "µs"],
@@ -173,7 +173,7 @@ class TestCommand:
         ]
         assert lines[3].endswith("skipped  not installed")
 
-    def test_report_can_be_written_as_json(self):
+    def test_benchmark_report_can_be_written_as_json(self):
         found = json.loads(json.dumps(report(self.OUTCOMES)))["rows"]
         assert [row["met"] for row in found] == [False, True]
         assert found[0]["goal"] == {"bound": 2.5, "at_least": True}
@@ -184,26 +184,26 @@ class TestCommand:
 
     @pytest.mark.usefixtures("one_row")
     @pytest.mark.parametrize(("options", "status"), [([], 0), (["--check"], 1)])
-    def test_main_missed_goal_exits_1_only_with_check_option(self, options, status, capsys):
+    def test_main_with_missed_goal_exits_1_only_with_check_option(self, options, status, capsys):
         assert main(["decode", *options]) == status
         assert "NO" in capsys.readouterr().out
 
     @pytest.mark.usefixtures("one_row")
-    def test_main_json_option_writes_file(self, tmp_path):
+    def test_main_with_json_option_writes_file(self, tmp_path):
         assert main(["decode", "--json", str(tmp_path / "rows.json")]) == 0
         assert json.loads((tmp_path / "rows.json").read_text())["rows"][0]["value"] == 2.0
 
     @pytest.mark.usefixtures("one_row")
-    def test_main_unwritable_json_file_exits_74(self, tmp_path, capsys):
+    def test_main_with_unwritable_json_file_exits_74(self, tmp_path, capsys):
         assert main(["decode", "--json", str(tmp_path)]) == 74
         assert "give a writable file" in capsys.readouterr().err
 
-    def test_main_unknown_benchmark_exits_2(self, capsys):
+    def test_main_with_unknown_benchmark_exits_2(self, capsys):
         with pytest.raises(SystemExit, match="2"):
             main(["decoed"])
         assert "no benchmark 'decoed'. Choose from decode" in capsys.readouterr().err
 
-    def test_main_failed_benchmark_does_not_stop_others(self, monkeypatch, capsys):
+    def test_failed_benchmark_does_not_stop_others(self, monkeypatch, capsys):
         def broken():
             raise BenchmarkError("install gcc")
 

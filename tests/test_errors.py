@@ -144,7 +144,7 @@ each_error = pytest.mark.parametrize(("error", "message"), ERRORS, ids=lambda va
 
 
 @each_error
-def test_error_str_returns_the_message(error, message):
+def test_str_of_error_is_its_message(error, message):
     assert str(error) == message
 
 
@@ -159,11 +159,11 @@ def test_error_str_returns_the_message(error, message):
         ("it exited", "see its output\n  line 1\n  line 2", "it exited. See its output.\n  line 1\n  line 2"),
     ],
 )
-def test_problem_and_remedy_are_two_sentences(problem, remedy, message):
+def test_problem_and_remedy_of_error_are_two_sentences(problem, remedy, message):
     assert str(LabError("lab", problem, remedy=remedy)) == message
 
 
-def test_kernel_reason_with_a_full_stop_has_one_sentence_end():
+def test_error_with_kernel_reason_that_ends_in_a_full_stop_has_only_one():
     error = KernelError(errno.ENOENT, "add the qdisc", reason="Specified qdisc kind is unknown.", remedy="load it")
     assert str(error) == "add the qdisc: Specified qdisc kind is unknown (ENOENT). Load it."
 
@@ -189,7 +189,7 @@ def test_errors_module_docstring_lists_every_class():
 
 @each_error
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_error_pickled_or_copied_keeps_message_and_attributes(error, message, protocol):
+def test_pickled_or_copied_error_keeps_message_and_attributes(error, message, protocol):
     unpickled = pickle.loads(pickle.dumps(error, protocol))
     for copied in (unpickled, copy.copy(error), copy.deepcopy(error)):
         assert type(copied) is type(error)
@@ -200,7 +200,7 @@ def test_error_pickled_or_copied_keeps_message_and_attributes(error, message, pr
 
 
 @each_error
-def test_packet_error_with_file_starts_with_its_path(error, message):
+def test_message_of_packet_error_with_file_starts_with_path_of_the_file(error, message):
     if isinstance(error, PacketError):
         with_file = copy.copy(error)
         with_file.file = "x.pcapng"
@@ -208,7 +208,7 @@ def test_packet_error_with_file_starts_with_its_path(error, message):
         assert str(error) == with_file.message == message
 
 
-def test_error_pickled_keeps_notes():
+def test_pickled_error_keeps_notes():
     error = KernelError(errno.EPERM, "link add")
     error.add_note("a note")
     assert pickle.loads(pickle.dumps(error)).__notes__ == ["a note"]
@@ -227,7 +227,7 @@ def test_kernel_error_sets_errno_and_strerror():
     assert caught.value.errno == errno.ENODEV
 
 
-def test_error_constructor_arguments_become_attributes():
+def test_arguments_of_error_constructor_become_attributes():
     truncated = ERRORS[2][0]
     assert (truncated.layer, truncated.offset, truncated.needed, truncated.present) == ("IPv4", 0, 20, 3)
     assert ExpectationError(wanted="x", seen=["a"]).seen == ("a",)

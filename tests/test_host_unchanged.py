@@ -34,7 +34,7 @@ COMMANDS = [
 
 
 @pytest.mark.slow
-def test_fixtures_and_commands_do_not_change_the_machines_network(pytester, tmp_path, machine):
+def test_fixtures_and_commands_do_not_change_the_network_of_the_machine(pytester, tmp_path, machine):
     before = machine()
     pytester.makepyfile(EVERY_FIXTURE)
     pytester.run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "2").assert_outcomes(passed=1)
@@ -57,7 +57,7 @@ def test_fixtures_and_commands_do_not_change_the_machines_network(pytester, tmp_
         ("sysctls", lambda tun: tun.netns.set_sysctl("net.ipv4.ip_forward", 1)),
     ],
 )
-def test_machine_snapshot_detects_each_kind_of_change(tun, machine, part, change):
+def test_network_snapshot_of_the_machine_detects_each_kind_of_change(tun, machine, part, change):
     """Change links, addresses, routes and sysctls in a namespace of the test, and compare snapshots of it."""
     before = tun.netns.call(machine)
     assert tun.netns.call(machine) == before

@@ -10,7 +10,7 @@ def make(*arguments, prefix=()):
     return subprocess.run([*prefix, "make", "-C", ROOT, *arguments], capture_output=True, text=True, check=False)
 
 
-def test_make_test_without_root_error_says_run_as_root(as_nobody, need):
+def test_error_of_make_test_without_root_says_run_as_root(as_nobody, need):
     assert need("make")
     done = make("test", prefix=as_nobody())
     assert done.returncode != 0
@@ -19,7 +19,7 @@ def test_make_test_without_root_error_says_run_as_root(as_nobody, need):
     )
 
 
-def test_make_with_old_python_error_names_the_program(need, tmp_path):
+def test_error_of_make_with_old_python_names_the_python_program(need, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexit 1\n")
     python.chmod(0o755)

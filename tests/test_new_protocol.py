@@ -58,40 +58,40 @@ def test_new_protocol_is_parsed_and_built():
 
 @given(st.builds(Packet.of, headers, fields(UDPLite, "src_port", "dst_port"), payloads))
 @sampled(50)
-def test_new_protocol_build_then_parse_returns_the_same_packet(packet):
+def test_built_packet_of_new_protocol_is_parsed_as_the_same_packet(packet):
     data = build(packet)
     assert build(parse(data)) == data
     assert parse(data) == complete(packet)
     assert findings(data) == []
 
 
-def test_new_protocol_invalid_field_error_names_the_field():
+def test_error_of_new_protocol_with_invalid_field_names_the_field():
     with pytest.raises(MalformedError, match=r"^UDPLite.coverage is 65536: the field has 16 bits"):
         UDPLite(coverage=65536)
 
 
-def test_new_protocol_checksum_and_field_errors_are_found():
+def test_wrong_checksum_and_fields_of_new_protocol_are_found():
     assert [each.verdict for each in checksums(QUESTION)] == [Verdict.GOOD, Verdict.GOOD]
     assert findings(QUESTION[:-1] + b"N") == []  # The checksum does not cover the last byte.
     assert [each.field for each in findings(QUESTION[:20] + b"\1" + QUESTION[21:])] == ["checksum"]
     assert [each.field for each in findings(build(down(), UDPLite(coverage=7)))] == ["coverage"]
 
 
-def test_new_protocol_truncated_header_is_parsed():
+def test_truncated_header_of_new_protocol_is_parsed():
     assert parse(build(down(protocol=136), QUESTION[20:24])).headers[1] == TruncatedHeader(UDPLite, QUESTION[20:24])
 
 
-def test_new_protocol_match_returns_differing_fields():
+def test_match_of_new_protocol_returns_differing_fields():
     assert UDPLite.where(dst_port=53, payload=b"question").difference(parse(QUESTION)) == []
     (difference,) = UDPLite.where(dst_port=54).difference(parse(QUESTION))
     assert (difference.field, difference.wanted, difference.got) == ("UDPLite.dst_port", 54, 53)
 
 
-def test_new_protocol_reply_swaps_addresses_and_ports():
+def test_reply_of_new_protocol_has_swapped_addresses_and_ports():
     assert reply(parse(QUESTION)) == (up(), UDPLite(src_port=53, dst_port=4000))
 
 
-def test_new_protocol_summary_listing_and_diagram_show_its_fields():
+def test_summary_listing_and_diagram_show_fields_of_new_protocol():
     assert summary(QUESTION) == LINE
     assert listing(QUESTION).endswith("\n  Protocol: UDPLite")
     assert listing(QUESTION, verbose=True).endswith(
@@ -101,7 +101,7 @@ def test_new_protocol_summary_listing_and_diagram_show_its_fields():
     assert re.search(r"\|\s+coverage\s+\|\s+checksum\s+\|", "\n".join(header_diagram(parse(QUESTION)[UDPLite], set())))
 
 
-def test_new_protocol_is_shown_in_terminal_and_html_reports():
+def test_terminal_and_html_reports_show_new_protocol():
     assert LINE in draw_ladder(evidence(observation("kernel", "out", QUESTION)))[1]
     recording = recorded([("out", QUESTION)])
     data = check_data(recording, render(recording, title="test_x"))
@@ -109,13 +109,13 @@ def test_new_protocol_is_shown_in_terminal_and_html_reports():
     assert LINE in str(data)
 
 
-def test_new_protocol_name_is_accepted_by_dump_filter():
+def test_dump_filter_accepts_name_of_new_protocol():
     assert parse_protocol("udplite") == 136
     with pytest.raises(ValueError, match=r"Give .*, udplite, vlan or a number from 0 to 255"):
         parse_protocol("x")
 
 
-def test_new_protocol_is_expected_over_a_tun(tun):
+def test_packet_of_new_protocol_is_expected_over_a_tun(tun):
     with tun.netns.socket(socket.AF_INET, socket.SOCK_RAW, UDPLite.PROTOCOL) as sender:
         sender.sendto(QUESTION[20:], (tun.peer, 0))
     assert tun.expect(UDPLite.where(dst_port=53)).payload == b"question"

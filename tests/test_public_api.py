@@ -108,26 +108,26 @@ def test_types_in_public_signatures_can_be_imported():
     assert missing == {}
 
 
-def test_tunlab_all_is_sorted_and_every_name_exists():
+def test_names_in_tunlab_all_are_sorted_and_exist():
     assert tunlab.__all__ == sorted(tunlab.__all__)
     for name in tunlab.__all__:
         assert getattr(tunlab, name) is not None
     assert set(tunlab.__all__) <= set(dir(tunlab))
 
 
-def test_lazily_imported_names_equal_all_and_type_checking_imports():
+def test_lazily_imported_names_equal_tunlab_all_and_type_checking_imports():
     checking = next(node for node in source("tunlab").body if isinstance(node, ast.If))
     imported = {alias.name: node.module for node in checking.body for alias in node.names}
     assert imported == tunlab._MODULE_OF
     assert sorted(imported) == tunlab.__all__
 
 
-def test_tunlab_unknown_attribute_raises_attribute_error():
+def test_unknown_attribute_of_tunlab_raises_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'Tnu'"):
         _ = tunlab.Tnu
 
 
-def test_packet_all_lists_every_public_name():
+def test_all_of_tunlab_packet_lists_every_public_name():
     public = {name for name in vars(tunlab.packet) if name.isidentifier() and not name.startswith("_")}
     submodules = {path.stem for path in (PACKAGE / "packet").iterdir()}
     listed = set(tunlab.packet.__all__)

@@ -17,7 +17,7 @@ SYN_ACK = TCPFlag.SYN | TCPFlag.ACK
 class TestRawSocketAndTun:
     """Tests that send a SYN to a listening socket, through a raw socket and through a TUN device."""
 
-    def test_raw_socket_connection_is_reset_by_the_clients_kernel(self, make_netns):
+    def test_raw_socket_connection_is_reset_by_the_kernel_of_the_client(self, make_netns):
         client, host = make_netns(), make_netns()
         with Rtnl(client) as client_rtnl, Rtnl(host) as host_rtnl:
             client_rtnl.add_veth("eth0", "eth0", peer_netns=host)
@@ -44,7 +44,7 @@ class TestRawSocketAndTun:
         # The client's kernel sent this reset, not the test.
         assert (reset.ip.src, reset.tcp.src_port) == ("10.1.2.1", 40000)
 
-    def test_tun_connection_has_no_reset(self, tun):
+    def test_connection_over_a_tun_has_no_reset(self, tun):
         listener = tun.listen(80)
         tun.inject(IPv4(src=tun.peer, dst=tun.address), TCP(src_port=40000, dst_port=80, flags=TCPFlag.SYN))
         answer = tun.expect(TCP.where(flags=SYN_ACK))

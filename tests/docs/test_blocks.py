@@ -109,7 +109,7 @@ def test_text_block_equals_output_of_the_block_above(block, workspace):
 
 
 @blocks("text", "layers")
-def test_layers_block_equals_the_import_contract(block):
+def test_layers_block_equals_the_import_contract_in_pyproject(block):
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     (layers,) = (each["layers"] for each in contracts if each["name"] == "Layers")
@@ -161,7 +161,7 @@ ELSEWHERE = {
 
 
 @blocks("sh")
-def test_shell_block_command_succeeds_or_is_run_elsewhere(block, monkeypatch):
+def test_command_in_shell_block_succeeds_or_is_run_by_another_test(block, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
@@ -177,7 +177,7 @@ def test_shell_block_command_succeeds_or_is_run_elsewhere(block, monkeypatch):
 
 @pytest.mark.slow
 @blocks("console")
-def test_console_block_command_prints_the_output_on_the_page(block, workspace, request):
+def test_command_in_console_block_prints_the_output_on_the_page(block, workspace, request):
     if request.node.get_closest_marker("docker"):
         request.getfixturevalue("engine")
     for step in re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]:

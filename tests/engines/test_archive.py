@@ -26,7 +26,7 @@ def tar(*entries):
 
 
 class TestProjectFiles:
-    def test_project_files_in_git_leave_out_ignored_and_deleted(self, tmp_path, need):
+    def test_project_files_in_git_repository_exclude_ignored_and_deleted_files(self, tmp_path, need):
         for name in ("kept.py", "new.py", "ignored.log", "deleted.py"):
             (tmp_path / name).write_text(name)
         (tmp_path / ".gitignore").write_text("*.log\n")
@@ -35,13 +35,13 @@ class TestProjectFiles:
         (tmp_path / "deleted.py").unlink()
         assert project_files(tmp_path) == [".gitignore", "kept.py", "new.py"]
 
-    def test_project_files_without_git_leave_out_caches_and_environments(self, tmp_path):
+    def test_project_files_without_git_exclude_caches_and_virtual_environments(self, tmp_path):
         for name in ("a.py", "sub/b.py", "__pycache__/a.pyc", "env/pyvenv.cfg", "env/bin/python", "node_modules/x"):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name)
         assert project_files(tmp_path) == ["a.py", "sub/b.py"]
 
-    def test_pack_sets_owner_root_and_keeps_modes_and_links(self, tmp_path):
+    def test_packed_archive_has_owner_root_and_keeps_file_modes_and_links(self, tmp_path):
         (tmp_path / "sub").mkdir()
         (tmp_path / "sub" / "run.sh").write_text("x")
         (tmp_path / "sub" / "run.sh").chmod(0o750)
@@ -53,7 +53,7 @@ class TestProjectFiles:
         assert found["sub/run.sh"].mode == 0o750
         assert found["link"].issym()
 
-    def test_size_warning_names_the_largest_directories(self, tmp_path):
+    def test_archive_size_warning_names_the_largest_directories(self, tmp_path):
         for name, size in {"tiny.py": 1, "data/day/a": 30_000_000, "data/day/b": 19_000_000, "rest": 999_999}.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             with (tmp_path / name).open("wb") as file:
@@ -67,7 +67,7 @@ class TestProjectFiles:
 
 
 class TestUnpack:
-    def test_unpack_writes_the_files_of_one_directory(self, tmp_path):
+    def test_unpack_of_archive_writes_the_files_of_one_directory(self, tmp_path):
         archive = tar(("project/a/b.txt", b"b"), ("outside/0", b"0"))
         assert unpack(archive, tmp_path, below="project") == [tmp_path / "a" / "b.txt"]
         archive.seek(0)
@@ -75,12 +75,12 @@ class TestUnpack:
         assert (tmp_path / "zero.txt").read_bytes() == b"0"
 
     @pytest.mark.parametrize("name", ["project/../evil", "/evil", "evil", "project/a/../../evil", "projectile/x"])
-    def test_unpack_skips_names_outside_the_directory(self, tmp_path, name):
+    def test_unpack_of_archive_skips_names_outside_the_directory(self, tmp_path, name):
         (tmp_path / "root").mkdir()
         assert unpack(tar((name, b"x")), tmp_path / "root", below="project") == []
         assert [path.name for path in tmp_path.rglob("*")] == ["root"]
 
-    def test_unpack_neither_follows_nor_creates_links(self, tmp_path):
+    def test_unpack_of_archive_neither_follows_nor_creates_links(self, tmp_path):
         (tmp_path / "root").mkdir()
         (tmp_path / "secret").write_text("kept")
         (tmp_path / "root" / "file").symlink_to(tmp_path / "secret")
@@ -104,7 +104,7 @@ def test_output_splitter_finds_marker_in_chunks_of_any_size(size):
     assert (shown, status) == (output, 42)
 
 
-def test_output_splitter_flush_returns_partial_marker():
+def test_flush_of_output_splitter_returns_partial_marker():
     splitter = _OutputSplitter(container_runner.end_marker("token"))
     assert splitter.feed(b"x\0tunlab-") == (b"x", None)
     assert splitter.flush() == b"\0tunlab-"

@@ -30,24 +30,24 @@ def context(docker_config):
 
 
 class TestLocal:
-    def test_local_spec_without_docker_configuration_is_default_socket(self):
+    def test_local_engine_without_docker_configuration_is_default_socket(self):
         assert resolve_endpoint() == Endpoint("local", DEFAULT_SOCKET)
 
-    def test_local_spec_prefers_docker_host_to_context(self, monkeypatch, context, docker_config):
+    def test_local_engine_is_docker_host_rather_than_docker_context(self, monkeypatch, context, docker_config):
         context("builder", "ssh://build@example.net")
         monkeypatch.setenv("DOCKER_CONTEXT", "builder")
         monkeypatch.setenv("DOCKER_HOST", "unix:///run/x.sock")
         assert resolve_endpoint() == Endpoint("local", "unix:///run/x.sock", None, False)
         assert str(resolve_endpoint().socket) == "/run/x.sock"
 
-    def test_local_spec_uses_docker_tls_variables(self, monkeypatch, docker_config):
+    def test_local_engine_uses_docker_tls_variables(self, monkeypatch, docker_config):
         monkeypatch.setenv("DOCKER_HOST", "tcp://example.net:2376")
         monkeypatch.setenv("DOCKER_TLS_VERIFY", "1")
         assert resolve_endpoint() == Endpoint("local", "tcp://example.net:2376", docker_config)
         monkeypatch.setenv("DOCKER_CERT_PATH", "/certificates")
         assert str(resolve_endpoint().certificates) == "/certificates"
 
-    def test_local_spec_prefers_docker_context_to_current_context(self, monkeypatch, context, docker_config):
+    def test_local_engine_is_docker_context_rather_than_current_context(self, monkeypatch, context, docker_config):
         context("builder", "ssh://build@example.net")
         context("other", "unix:///run/other.sock")
         (docker_config / "config.json").write_text('{"currentContext": "other"}')
@@ -56,23 +56,23 @@ class TestLocal:
         assert (resolve_endpoint().url, resolve_endpoint().socket) == ("ssh://build@example.net", None)
 
     @pytest.mark.parametrize("text", ["", "no JSON", "[]", '{"currentContext": ""}'])
-    def test_local_spec_with_invalid_docker_configuration_is_default_socket(self, docker_config, text):
+    def test_local_engine_with_invalid_docker_configuration_is_default_socket(self, docker_config, text):
         (docker_config / "config.json").write_text(text)
         assert resolve_endpoint().url == DEFAULT_SOCKET
 
 
 class TestContext:
-    def test_context_spec_works_without_config_json(self, context):
+    def test_docker_context_is_found_without_config_json(self, context):
         context("builder", "tcp://example.net:2376")
         assert resolve_endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376")
 
-    def test_context_spec_with_tls_has_certificates(self, context, docker_config):
+    def test_docker_context_with_tls_has_certificates(self, context, docker_config):
         context("builder", "tcp://example.net:2376", SkipTLSVerify=True)
         certificates = docker_config / "contexts" / "tls" / sha256(b"builder").hexdigest() / "docker"
         certificates.mkdir(parents=True)
         assert resolve_endpoint("ctx:builder") == Endpoint("ctx:builder", "tcp://example.net:2376", certificates, False)
 
-    def test_unknown_docker_context_error_lists_contexts(self, context):
+    def test_error_of_unknown_docker_context_lists_contexts(self, context):
         context("builder", "unix:///run/x.sock")
         with pytest.raises(EngineError, match=r"there is no Docker context 'bilder'\. Did you mean builder\?"):
             resolve_endpoint("ctx:bilder")
@@ -96,7 +96,7 @@ class TestContext:
         ("ftp://example.net", "'ftp://example.net' does not name an engine"),
     ],
 )
-def test_invalid_spec_error_suggests_a_spec(context, spec, message):
+def test_error_of_invalid_engine_spec_suggests_a_valid_one(context, spec, message):
     context("builder", "unix:///run/x.sock")
     with pytest.raises(EngineError) as raised:
         resolve_endpoint(spec)
@@ -112,7 +112,7 @@ class TestConnect:
             ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port. Add it, as tcp://host:port."),
         ],
     )
-    def test_connect_without_engine_error_has_a_remedy(self, spec, message):
+    def test_error_of_connect_without_engine_has_a_remedy(self, spec, message):
         with pytest.raises(EngineError) as raised:
             Engine.connect(spec)
         assert str(raised.value).startswith(f"{spec}: {message}")

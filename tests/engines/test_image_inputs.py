@@ -50,7 +50,7 @@ def root(tmp_path):
         ("-e git+https://localhost/x.git", {"src/own/fast.c"}),
     ],
 )
-def test_image_inputs_without_local_copy_are_requirements_and_compiled_files(root, install, expected):
+def test_image_inputs_without_local_install_are_requirements_and_compiled_files(root, install, expected):
     assert set(image_inputs(root, list(FILES), install)) == ALWAYS | expected
 
 

@@ -143,7 +143,7 @@ class TestLab:
         assert done.returncode == 69, done.stderr
         assert "shares the machine's network namespace. Start it without --network host" in done.stderr
 
-    def test_two_existing_containers_lose_only_the_lab_interfaces(self, engine, image, run_id):
+    def test_two_existing_containers_lose_only_the_interfaces_of_the_lab(self, engine, image, run_id):
         created = [
             Container.create(engine, image, ["sleep", "1000"], run=run_id, role="test", privileges="none")
             for _ in range(2)
@@ -165,7 +165,7 @@ class TestLab:
                     Lab.from_plan(planned).start(containers=again)
             assert interfaces_of(one) == interfaces_of(other) == ["lo"]
 
-    def test_lab_of_killed_process_leaves_no_container(self, engine, text, directory, child_environment):
+    def test_lab_leaves_no_container_after_its_process_is_killed(self, engine, text, directory, child_environment):
         """The guardian kills the container, and the engine removes it."""
         source = """
             import os, signal, sys
@@ -287,7 +287,7 @@ class TestErrors:
             ('"no-such-program"', "no-such-program failed: No such file"),
         ],
     )
-    def test_up_failing_program_exits_69_or_73(self, engine, text, tunlab, directory, run, message):
+    def test_up_with_failing_program_exits_69_or_73(self, engine, text, tunlab, directory, run, message):
         (directory / "web.toml").write_text(text(run))
         done = tunlab("up", "web.toml")
         if "ready" in run or done.returncode:  # Without `ready`, `tunlab up` may succeed before the program exits.
@@ -307,7 +307,7 @@ class TestErrors:
             ('image = "x"', "unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock"),
         ],
     )
-    def test_up_missing_image_container_or_engine_exits_69(
+    def test_up_with_missing_image_container_or_engine_exits_69(
         self, engine, tunlab, directory, monkeypatch, child_environment, node, host, message
     ):
         (directory / "x.toml").write_text(f"[nodes]\na = {{ {node} }}\n")
@@ -321,7 +321,7 @@ class TestErrors:
             checked = tunlab("check", "x.toml")
             assert (checked.returncode, message in checked.stderr) == (78, True), checked.stderr
 
-    def test_image_without_command_error_suggests_run(self, engine, tunlab, directory, run_id):
+    def test_error_of_image_without_command_suggests_run_key(self, engine, tunlab, directory, run_id):
         engine.api.import_image_from_data(empty_tar(), repository="localhost/tunlab-bare", tag=run_id)
         name = f"localhost/tunlab-bare:{run_id}"
         try:

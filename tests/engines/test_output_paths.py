@@ -23,10 +23,10 @@ ROOT = Path("/home/me/project")
         ("--rootdir=/etc -k /etc --junitxml", []),
     ],
 )
-def test_outside_paths_are_the_values_of_output_options(arguments, paths):
+def test_paths_outside_the_project_are_found_in_pytest_output_options(arguments, paths):
     assert [str(path) for path in outside_paths(arguments.split(), ROOT / "tests", ROOT)] == paths
 
 
-def test_addopts_splits_pytest_addopts():
+def test_pytest_addopts_variable_is_split_into_options():
     assert addopts({"PYTEST_ADDOPTS": "-q '--junitxml=/a b.xml'"}) == ["-q", "--junitxml=/a b.xml"]
     assert addopts({"PYTEST_ADDOPTS": "'"}) == addopts({}) == []

@@ -61,7 +61,7 @@ def read_everything(root):
         (TEST + "include = ['gen_*.py']", "tool.tunlab.test.include", "no file matches 'gen_*.py'"),
     ],
 )
-def test_invalid_setting_error_names_key_and_remedy(root, text, key, problem):
+def test_error_of_invalid_setting_names_key_and_problem(root, text, key, problem):
     (root / "pyproject.toml").write_text(text)
     with pytest.raises(TopologyError) as raised:
         read_everything(root)
@@ -117,7 +117,7 @@ class TestInclude:
             (["kept.py"], []),
         ],
     )
-    def test_list_files_includes_ignored_files_that_match_pattern(self, root, include, added):
+    def test_list_files_includes_ignored_files_that_match_include_setting(self, root, include, added):
         assert discovery.list_files(root, include) == sorted([".gitignore", "kept.py", *added])
 
     def test_worker_archive_has_included_files(self, root):

@@ -16,7 +16,7 @@ PACKAGE = Path(tunlab.__file__).parent
 
 
 @pytest.mark.slow
-def test_tunlab_source_of_wheel_equals_that_of_checkout(tmp_path):
+def test_tunlab_source_in_wheel_equals_that_in_checkout(tmp_path):
     checkout, installed = tmp_path / "checkout", tmp_path / "installed"
     leave_out = shutil.ignore_patterns("__pycache__", "labs", "source")
     shutil.copytree(PACKAGE, checkout / "tunlab", ignore=leave_out)

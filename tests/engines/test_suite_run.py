@@ -130,7 +130,7 @@ def test_two(): assert False
         status, out, err = start(below, *options, env={"PASSED": "2", "SECRET": "3"}).end()
         assert (status, "1 passed, 1 deselected" in out) == (0, True), out + err
 
-    def test_project_settings_add_mounts_and_ignored_files(self, start, project, tmp_path):
+    def test_run_has_mounts_and_ignored_files_of_project_settings(self, start, project, tmp_path):
         directory = project(
             generated="VALUE = 1\n",
             test_it="""
@@ -154,7 +154,7 @@ def test_it():
         status, out, err = start(directory, "--mount", f"{tmp_path}/file:/one file").end()
         assert status == 0, out + err
 
-    def test_pytest_error_exit_codes_are_returned(self, start, project):
+    def test_run_returns_error_exit_codes_of_pytest(self, start, project):
         directory = project(test_none="")
         assert start(directory, "-q").end()[0] == 5
         assert start(directory, "--", "--no-such-option").end()[0] == 4
@@ -169,7 +169,7 @@ def test_it():
             ([], None, False),
         ],
     )
-    def test_container_capabilities_depend_on_privileged_option_and_ci_variable(
+    def test_capabilities_of_container_depend_on_privileged_option_and_ci_variable(
         self, start, project, options, ci, privileged
     ):
         directory = project(
@@ -189,7 +189,7 @@ def test_capabilities(tun, make_netns):
         assert (effective != least) == privileged
         assert effective & least == least
 
-    def test_two_pythons_one_without_image_runs_the_other_and_exits_69(self, start, project, engine, image):
+    def test_run_on_two_pythons_with_one_image_missing_runs_the_other_and_exits_69(self, start, project, engine, image):
         version = "3.11"
         engine.api.tag(image, "tunlab-test-python", version)
         try:
@@ -329,7 +329,7 @@ class TestErrors:
         )
         assert running.end() == (69, "", message)
 
-    def test_inaccessible_socket_error_names_the_group(self, engine, as_nobody, child_environment):
+    def test_error_of_inaccessible_docker_socket_names_the_group(self, engine, as_nobody, child_environment):
         socket = engine.endpoint.socket
         done = subprocess.run(
             [*as_nobody(), sys.executable, "-m", "tunlab", "test", "--engine", f"unix://{socket}"],
@@ -357,14 +357,14 @@ class TestErrors:
         assert "nothing-here" in err.splitlines()[-1]  # This is pip's error.
         assert "Traceback" not in err
 
-    def test_missing_tun_driver_error_names_modprobe(self, engine, image, run_id, monkeypatch):
+    def test_error_of_missing_tun_driver_suggests_modprobe(self, engine, image, run_id, monkeypatch):
         monkeypatch.setitem(LEAST_PRIVILEGES, "devices", ["/dev/net/tun-that-is-not-there"])
         created = Container.create(engine, image, ["true"], run=run_id, role="test")
         with created as container, pytest.raises(EngineError) as raised:
             container.start()
         assert raised.value.remedy == "load the driver on the engine's machine: `modprobe tun`"
 
-    def test_doctor_in_container_reports_missing_tun(self, engine, run_id):
+    def test_doctor_in_container_reports_missing_tun_driver(self, engine, run_id):
         image = ensure_suite_image(engine)
         command = ["python3", "-m", "tunlab", "doctor"]
         created = Container.create(engine, image, command, run=run_id, role="test", privileges="none")

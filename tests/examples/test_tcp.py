@@ -52,7 +52,7 @@ def test_handshake_takes_three_segments():
     assert [finding for _, packet in network.packets for finding in findings(packet)] == []
 
 
-def test_syn_has_options_mss_and_window_scale():
+def test_syn_has_mss_and_window_scale_options():
     _, _, network = established()
     options = network.packets[0][1].tcp.decoded_options
     assert MSS(1460) in options
@@ -94,7 +94,7 @@ def test_unanswered_syn_times_out_after_three_minutes():
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("loss", [0, 0.02, 0.2])
-def test_transfer_with_loss_is_complete(loss, seed):
+def test_transfer_with_packet_loss_is_complete(loss, seed):
     dice = random.Random(seed)
     content = dice.randbytes(100_000)
     client = Stack(CLIENT)
@@ -146,7 +146,7 @@ def test_third_duplicate_acknowledgement_retransmits_before_the_timeout():
     assert network.now - begin < 100 * MILLISECOND
 
 
-def test_close_on_one_side_then_the_other_passes_through_all_states():
+def test_close_on_one_side_then_the_other_passes_through_all_closing_states():
     here, there, network = established()
     here.close()
     assert here.state is State.FIN_WAIT_1
@@ -164,7 +164,7 @@ def test_close_on_one_side_then_the_other_passes_through_all_states():
     assert network.now - end >= 59 * SECOND
 
 
-def test_close_on_both_sides_at_once_passes_through_closing():
+def test_close_on_both_sides_at_once_passes_through_state_closing():
     here, there, network = established()
     here.close()
     there.close()
@@ -226,7 +226,7 @@ def test_out_of_order_segments_are_reassembled_and_acknowledged_at_once():
 @pytest.mark.parametrize(
     ("offset", "answer"), [(0, []), (1, [ACK]), (70_000_000, [])], ids=["next", "inside", "outside"]
 )
-def test_reset_closes_connection_only_with_the_next_sequence_number(offset, answer):
+def test_reset_closes_connection_only_with_the_next_expected_sequence_number(offset, answer):
     stack = Stack(SERVER)
     stack.listen(80)
     handshake(stack, 80)
@@ -285,7 +285,7 @@ def test_udp_echo_port_replies_and_closed_port_is_unreachable():
     assert unreachable.quoted.udp.dst_port == 53
 
 
-def test_character_generator_stops_at_the_window():
+def test_character_generator_stops_when_the_window_is_full():
     stack = Stack(SERVER)
     seq = handshake(stack, 19, window=1000)
     sent = sum(len(parse(each).payload) for each in stack.poll(0))

@@ -34,7 +34,7 @@ def lines(pytester, monkeypatch):
 @pytest.mark.parametrize(
     "statement", ["assert parse(ONE) == parse(TWO)", "assert ONE == TWO"], ids=["packets", "datagrams"]
 )
-def test_assert_packets_equal_lists_differing_fields_and_header_diagram(lines, statement):
+def test_failed_assert_of_equal_packets_lists_differing_fields_and_header_diagram(lines, statement):
     shown = lines(statement, "-vv")
     assert shown[0] == ("assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum")
     assert shown[1] == "TCP.flags: left ACK, right SYN"
@@ -43,14 +43,14 @@ def test_assert_packets_equal_lists_differing_fields_and_header_diagram(lines, s
     assert any("+-+-+-+-+-+-+-+^^^^^^^^^^^^^^^^^+-+-" in line for line in shown)
 
 
-def test_assert_packets_equal_without_verbose_lists_differing_fields_first(lines, monkeypatch):
+def test_failed_assert_of_equal_packets_without_verbose_lists_differing_fields_first(lines, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     shown = lines("assert parse(ONE) == parse(TWO)")
     assert shown[1] == "TCP.flags: left ACK, right SYN"
     assert any("truncated" in line for line in shown)
 
 
-def test_assert_headers_equal_explains_computed_fields(lines):
+def test_failed_assert_of_equal_headers_explains_computed_fields(lines):
     shown = lines("assert parse(ONE).tcp == TCP(src_port=9, dst_port=2)", "-vv")
     assert shown[0].startswith("assert TCP == TCP, but for TCP.src_port, ")
     assert "None is computed when the packet is built: compare complete(packet), or bytes(packet)" in shown
@@ -69,11 +69,11 @@ def test_assert_headers_equal_explains_computed_fields(lines):
         ("assert 1 in [parse(ONE)]", "assert 1 in ["),
     ],
 )
-def test_assert_other_comparison_has_expected_explanation(lines, statement, said):
+def test_failed_assert_of_another_comparison_has_expected_explanation(lines, statement, said):
     assert any(said in line for line in lines(statement))
 
 
-def test_assert_bytes_equal_does_not_import_tunlab_packet(lines):
+def test_failed_assert_of_equal_bytes_does_not_import_tunlab_packet(lines):
     head = """
     import sys
 
@@ -88,14 +88,14 @@ def test_assert_bytes_equal_does_not_import_tunlab_packet(lines):
 
 
 @pytest.mark.parametrize("statement", ["assert parse(ONE) == TWO", "assert ONE == parse(TWO)"])
-def test_assert_packet_equal_to_bytes_suggests_comparing_bytes(lines, statement):
+def test_failed_assert_that_packet_equals_bytes_suggests_comparing_bytes(lines, statement):
     shown = lines(statement, "-vv")
     assert shown[0] == "assert IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
     assert shown[1] == "one side is a packet, the other is bytes. Compare bytes(packet)."
     assert shown[2] == "TCP.flags: left ACK, right SYN"
 
 
-def test_assert_packet_lists_equal_explains_first_difference(lines):
+def test_failed_assert_of_equal_packet_lists_explains_first_difference(lines):
     shown = lines("assert [parse(ONE), parse(ONE)] == [parse(ONE), parse(TWO)]", "-vv")
     assert shown[0] == (
         "assert 2 packets == 2 packets, at [1]: IPv4/TCP == IPv4/TCP, but for TCP.flags, TCP.payload, TCP.checksum"
@@ -103,7 +103,7 @@ def test_assert_packet_lists_equal_explains_first_difference(lines):
     assert shown[1] == "TCP.flags: left ACK, right SYN"
 
 
-def test_assert_packet_lists_of_different_length_shows_extra_packets(lines):
+def test_failed_assert_of_equal_packet_lists_shows_extra_packets(lines):
     shown = lines("assert [parse(ONE)] == [parse(ONE), parse(TWO)]", "-vv")
     assert shown[:2] == ["assert 1 packet == 2 packets", "only in the right side:"]
     assert shown[2].startswith("[1]: IP 10.1.2.3.1 > 10.1.2.1.2: Flags [S]")
@@ -120,7 +120,7 @@ PINGS = """
 
 
 @pytest.mark.parametrize("sides", ["got.payload == wanted", "wanted == got.payload"])
-def test_assert_payload_of_tun_packet_equal_shows_differing_bytes(lines, sides):
+def test_failed_assert_of_payload_from_a_tun_shows_differing_bytes(lines, sides):
     shown = lines(f"assert {sides}", head=PINGS)
     assert shown[0] == "assert payload: left 33 bytes, right 33: byte 27 differs"
     ours = "left" if sides.startswith("got") else "right"
@@ -129,17 +129,17 @@ def test_assert_payload_of_tun_packet_equal_shows_differing_bytes(lines, sides):
     assert "^^" in shown
 
 
-def test_assert_other_bytes_equal_has_pytests_own_explanation(lines):
+def test_failed_assert_of_other_bytes_has_explanation_of_pytest(lines):
     shown = lines('assert wanted == wanted.replace(b"+", b" ") + b"!"', head=PINGS)
     assert any("At index 27 diff" in line for line in shown)
 
 
-def test_assert_short_payload_equal_has_pytests_own_explanation(lines):
+def test_failed_assert_of_short_payload_has_explanation_of_pytest(lines):
     head = PINGS.replace(" * 3", "")
     assert any("At index 5 diff" in line for line in lines('assert got.payload == b"hello+world"', head=head))
 
 
-def test_assert_payload_of_another_test_equal_has_pytests_own_explanation(pytester, run):
+def test_failed_assert_of_payload_from_another_test_has_explanation_of_pytest(pytester, run):
     pytester.makepyfile(
         PINGS + '\n    def test_after():\n        assert b"hello world" * 3 == b"hello world" * 2 + b"hello+world"\n'
     )
@@ -148,7 +148,7 @@ def test_assert_payload_of_another_test_equal_has_pytests_own_explanation(pytest
     assert "At index 27 diff" in result.stdout.str()
 
 
-def test_assert_packet_in_list_shows_each_packet_and_the_closest_match(lines):
+def test_failed_assert_of_packet_in_list_shows_each_packet_and_the_closest_match(lines):
     shown = lines("assert parse(ONE) in [parse(build(IP, ICMP.echo_request(1, 1))), parse(TWO)]", "-vv")
     assert shown[0] == "assert IP 10.1.2.3.1 > 10.1.2.1.2: Flags [.], seq 0:3, ack 0, win 65535, length 3 in 2 packets"
     assert shown[1] == "[0]: IP 10.1.2.3 > 10.1.2.1: ICMP echo request, id 1, seq 1, length 8"
@@ -157,11 +157,11 @@ def test_assert_packet_in_list_shows_each_packet_and_the_closest_match(lines):
     assert shown[4] == "TCP.flags: left ACK, right SYN"
 
 
-def test_assert_packet_not_in_list_names_the_equal_element(lines):
+def test_failed_assert_of_packet_not_in_list_names_the_equal_element(lines):
     shown = lines("assert parse(ONE) not in (parse(TWO), parse(ONE))")
     assert shown[0].endswith("length 3 not in 2 packets")
     assert shown[1] == "it is equal to [1]"
 
 
-def test_assert_packet_in_empty_list_shows_zero_packets(lines):
+def test_failed_assert_of_packet_in_empty_list_shows_zero_packets(lines):
     assert lines("assert parse(ONE) in []")[0].endswith("length 3 in 0 packets")

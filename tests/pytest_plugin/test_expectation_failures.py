@@ -249,7 +249,7 @@ FAILURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_failure_report_contains_the_cause(pytester, monkeypatch, need, parallel):
+def test_report_of_failed_expectation_contains_the_cause(pytester, monkeypatch, need, parallel):
     need("nft")
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "")
     monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)

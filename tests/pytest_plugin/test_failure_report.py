@@ -56,7 +56,7 @@ def expand(body):
 
 
 @pytest.mark.parametrize(("body", "lines"), FAILURES.values(), ids=FAILURES)
-def test_failed_test_section_names_the_cause_in_at_most_100_columns(pytester, run, body, lines):
+def test_section_of_failed_test_names_the_cause_in_at_most_100_columns(pytester, run, body, lines):
     pytester.makepyfile(test_x=PRELUDE + f"\n    def test_x(tun):\n        {expand(body)}\n")
     result = run()
     result.assert_outcomes(failed=1)
@@ -88,7 +88,7 @@ def test_failed_test_without_tunlab_has_no_section(pytester, run):
     result.stdout.no_fnmatch_line("*- tunlab -*")
 
 
-def test_section_rerun_command_is_relative_to_the_start_directory(pytester, run, monkeypatch):
+def test_rerun_command_in_section_is_relative_to_the_start_directory(pytester, run, monkeypatch):
     pytester.makeini("[pytest]\n")
     folder = pytester.mkdir("tests")
     (folder / "test_x.py").write_text("def test_y(tun): assert False\n")
@@ -96,7 +96,7 @@ def test_section_rerun_command_is_relative_to_the_start_directory(pytester, run,
     run().stdout.fnmatch_lines(["rerun     pytest test_x.py::test_y"])
 
 
-def test_section_two_namespaces_have_a_column_and_heading_each(pytester, run):
+def test_section_for_two_namespaces_has_a_column_and_heading_for_each(pytester, run):
     pytester.makepyfile(
         PRELUDE
         + """
@@ -130,7 +130,7 @@ def test_failed_test_without_traceback_has_a_section(pytester, run):
     assert result.stdout.str().count("- tunlab -") == 2
 
 
-def test_short_summary_starts_with_the_expected_packet(pytester, run, monkeypatch):
+def test_short_test_summary_starts_with_the_expected_packet(pytester, run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.delenv("CI", raising=False)  # If CI is set, pytest does not cut lines to the terminal's width.
     pytester.makepyfile(
@@ -153,7 +153,7 @@ def test_short_summary_starts_with_the_expected_packet(pytester, run, monkeypatc
     result.stdout.fnmatch_lines(["E * waited 0.0* s for TCP(src_port=80, flags=SYN)"])
 
 
-def test_section_in_narrow_terminal_fits_its_width(pytester, run, monkeypatch, parallel):
+def test_section_in_narrow_terminal_fits_the_terminal(pytester, run, monkeypatch, parallel):
     monkeypatch.setenv("COLUMNS", "72")
     pytester.makepyfile(PRELUDE + "\n    def test_x(tun):\n        tun.ping(tun.peer); tun.expect(TCP, timeout=0.01)\n")
     shown = run(*parallel).stdout.str().split("- tunlab -")[1].split("\nrecorded ")[0].splitlines()[1:]

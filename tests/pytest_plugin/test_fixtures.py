@@ -9,7 +9,7 @@ from tests.pytest_plugin.example_tests import ALL_FIXTURES, is_one_sentence
 
 class TestFixtures:
     @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-    def test_fixtures_work_serially_and_under_xdist(self, pytester, run, parallel):
+    def test_tunlab_fixtures_work_serially_and_under_xdist(self, pytester, run, parallel):
         pytester.makepyfile(ALL_FIXTURES)
         run(*parallel).assert_outcomes(passed=7)
 
@@ -35,7 +35,7 @@ class TestFixtures:
         result = run("-W", "error")
         result.assert_outcomes(passed=2, failed=1)
 
-    def test_make_tun_device_options_reach_the_device(self, pytester, run):
+    def test_device_options_of_make_tun_are_applied_to_the_device(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -99,7 +99,7 @@ class TestFixtures:
         result.stdout.fnmatch_lines(["*IP6 fd00::1 > fd00::2: ICMPv6 echo reply*<-- never read*"])
         result.stdout.no_fnmatch_line("*not received*")
 
-    def test_fixture_of_project_with_same_name_replaces_tunlabs_fixture(self, pytester, run, without_capabilities):
+    def test_fixture_of_a_project_replaces_tunlab_fixture_of_the_same_name(self, pytester, run, without_capabilities):
         """Run without capabilities: tunlab's fixtures would fail, so only the project's own fixtures run."""
         names = ("tun", "tap", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject")
         fixtures = "".join(f"@pytest.fixture\ndef {name}(): return 'own {name}'\n" for name in names)
@@ -108,7 +108,7 @@ class TestFixtures:
         pytester.makepyfile(tests)
         run(prefix=without_capabilities).assert_outcomes(passed=len(names))
 
-    def test_settings_of_call_override_marker_and_marker_overrides_ini(self, pytester, run):
+    def test_settings_of_make_tun_override_marker_which_overrides_ini(self, pytester, run):
         pytester.makeini(
             """
             [pytest]
@@ -161,7 +161,7 @@ class TestFixtures:
             ("ipv6='no'", "*ipv6='no' is invalid. Give True or False*"),
         ],
     )
-    def test_tun_marker_invalid_setting_fails_with_one_sentence(self, pytester, run, marker, sentence):
+    def test_tun_marker_with_invalid_setting_fails_with_one_sentence(self, pytester, run, marker, sentence):
         pytester.makepyfile(f"import pytest\n@pytest.mark.tun({marker})\ndef test_x(tun): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
@@ -171,7 +171,7 @@ class TestFixtures:
     @pytest.mark.parametrize(
         "line", ["tunlab_mtu = big", "tunlab_timeout = soon", "tunlab_sysctls = tcp_sack", "tunlab_ipv6 = maybe"]
     )
-    def test_invalid_ini_value_error_names_the_option(self, pytester, run, line):
+    def test_error_of_invalid_ini_value_names_the_option(self, pytester, run, line):
         pytester.makeini(f"[pytest]\n{line}\n")
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run()

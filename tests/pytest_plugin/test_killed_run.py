@@ -18,7 +18,7 @@ SOON = 5
 
 class TestKilled:
     @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-    def test_sigkill_leaves_no_namespace_device_process_or_file(self, pytester, tmp_path, netns, parallel):
+    def test_sigkill_of_pytest_leaves_no_namespace_device_process_or_file(self, pytester, tmp_path, netns, parallel):
         """Watch veth pairs between the run's namespaces and the test's: both ends disappear with a namespace."""
         pytester.makepyfile(
             f"""

@@ -17,7 +17,7 @@ ends = ["a", "b"]
 
 
 class TestLabSource:
-    def test_make_lab_searches_file_beside_test_then_root_then_ready_labs(self, pytester, run):
+    def test_make_lab_finds_file_beside_test_then_in_root_directory_then_ready_lab(self, pytester, run):
         pytester.makefile(".toml", router=TWO.replace('"two"', '"root"'), other=TWO.replace('"two"', '"other"'))
         folder = pytester.mkdir("folder")
         (folder / "router.toml").write_text(TWO.replace('"two"', '"beside"'))
@@ -90,7 +90,7 @@ class TestLabSource:
             ("@pytest.mark.lab('[nodes]\\na = {')", "*not valid TOML*"),
         ],
     )
-    def test_lab_marker_invalid_fails_with_one_sentence_without_traceback(self, pytester, run, mark, sentence):
+    def test_invalid_lab_marker_fails_with_one_sentence_without_traceback(self, pytester, run, mark, sentence):
         pytester.makepyfile(f"import pytest\n{mark}\ndef test_x(lab): pass\n")
         result = run()
         result.assert_outcomes(errors=1)
@@ -98,7 +98,7 @@ class TestLabSource:
         assert "Traceback" not in result.stdout.str()
         assert "tunlab/pytest_plugin" not in result.stdout.str()
 
-    def test_lab_marker_invalid_toml_text_error_lists_every_mistake(self, pytester, run):
+    def test_error_of_lab_marker_with_invalid_toml_text_lists_every_mistake(self, pytester, run):
         text = "[nodes]\\na = { forwrad = true }\\nb = { knid = 'host' }\\n"
         pytester.makepyfile(f'import pytest\n@pytest.mark.lab("{text}")\ndef test_x(lab): pass\n')
         result = run()
@@ -106,7 +106,7 @@ class TestLabSource:
 
 
 class TestLab:
-    def test_lab_program_resolves_node_names(self, pytester, run):
+    def test_program_in_lab_resolves_node_names(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest
@@ -145,7 +145,7 @@ class TestLab:
         )
         run().assert_outcomes(passed=2, failed=1)
 
-    def test_lab_in_parallel_workers_does_not_collide(self, pytester, run):
+    def test_labs_in_parallel_workers_do_not_collide(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -158,7 +158,7 @@ class TestLab:
         )
         run("-n", "2").assert_outcomes(passed=10)
 
-    def test_lab_without_capabilities_fails_with_one_sentence_or_skips(self, pytester, run, without_capabilities):
+    def test_lab_fixture_without_capabilities_fails_or_skips_the_test(self, pytester, run, without_capabilities):
         pytester.makepyfile("import pytest\n@pytest.mark.lab('two-hosts')\ndef test_x(lab): pass\n")
         result = run(prefix=without_capabilities)
         result.assert_outcomes(errors=1)
@@ -166,7 +166,7 @@ class TestLab:
         assert "Traceback" not in result.stdout.str()
         run("--tunlab-skip-unprivileged", prefix=without_capabilities).assert_outcomes(skipped=1)
 
-    def test_lab_without_root_runs_in_a_user_namespace(self, pytester, run, as_nobody):
+    def test_lab_fixture_without_root_runs_in_a_user_namespace(self, pytester, run, as_nobody):
         pytester.makepyfile(
             """
             import os, pytest

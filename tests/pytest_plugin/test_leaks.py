@@ -39,7 +39,7 @@ NAMES = [
 ]
 
 
-def test_leaks_by_default_warn_and_name_each_resource(pytester, run, parallel):
+def test_leaks_option_default_warns_and_names_each_leaked_resource(pytester, run, parallel):
     pytester.makepyfile(LEAKING)
     result = run(*parallel, *(["--dist", "loadfile"] if parallel else []), warnings="default")
     assert result.parseoutcomes()["passed"] == 4
@@ -49,7 +49,7 @@ def test_leaks_by_default_warn_and_name_each_resource(pytester, run, parallel):
     result.stdout.no_fnmatch_line("*test_without_tunlab left open*")
 
 
-def test_leaks_mode_error_fails_each_leaking_test(pytester, run, parallel):
+def test_leaks_option_error_fails_each_leaking_test(pytester, run, parallel):
     pytester.makepyfile(LEAKING)
     result = run("--tunlab-leaks=error", *parallel, *(["--dist", "loadfile"] if parallel else []), warnings="default")
     result.assert_outcomes(passed=4, errors=3)
@@ -58,7 +58,7 @@ def test_leaks_mode_error_fails_each_leaking_test(pytester, run, parallel):
         result.stdout.fnmatch_lines([name])
 
 
-def test_leaks_mode_off_reports_no_leak(pytester, run):
+def test_leaks_option_off_reports_no_leak(pytester, run):
     pytester.makepyfile(LEAKING)
     pytester.makeini("[pytest]\ntunlab_leaks = off\n")
     result = run(warnings="default")
@@ -66,14 +66,14 @@ def test_leaks_mode_off_reports_no_leak(pytester, run):
     result.stdout.no_fnmatch_line("*left open*")
 
 
-def test_leaks_unknown_mode_is_a_usage_error(pytester, run):
+def test_leaks_option_with_unknown_value_is_a_usage_error(pytester, run):
     pytester.makeini("[pytest]\ntunlab_leaks = maybe\n")
     result = run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*tunlab_leaks is 'maybe'. Set it to one of warn, error, off.*"])
 
 
-def test_leaks_failed_test_is_not_checked(pytester, run):
+def test_failed_test_is_not_checked_for_leaks(pytester, run):
     """A failed test is not checked, because its traceback keeps its local variables alive, and so its sockets."""
     pytester.makepyfile(
         """
@@ -86,7 +86,7 @@ def test_leaks_failed_test_is_not_checked(pytester, run):
     run("--tunlab-leaks=error", warnings="default").assert_outcomes(failed=1)
 
 
-def test_leaks_module_fixture_set_up_during_test_is_not_reported(pytester, run):
+def test_module_fixture_set_up_during_test_is_not_reported_as_leak(pytester, run):
     pytester.makepyfile(
         """
         import socket, subprocess
@@ -109,7 +109,7 @@ def test_leaks_module_fixture_set_up_during_test_is_not_reported(pytester, run):
 
 
 @pytest.mark.slow
-def test_leaks_common_test_patterns_are_not_reported(pytester, run, parallel):
+def test_common_test_patterns_are_not_reported_as_leaks(pytester, run, parallel):
     pytester.makepyfile(
         """
         import asyncio, concurrent.futures, logging, multiprocessing, socket, subprocess, threading

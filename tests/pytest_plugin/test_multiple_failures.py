@@ -140,7 +140,7 @@ def test_failed_call_and_teardown_have_one_section_each(pytester, run, parallel,
     assert (pytester.path / "report.xml").read_text().count("tunlab_recorded") == 1
 
 
-def test_failed_test_recording_has_no_packets_of_the_teardown(pytester, run):
+def test_recording_of_failed_test_has_no_packets_of_the_teardown(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """
@@ -173,7 +173,7 @@ def test_strict_xfail_that_passes_has_section_and_recording(pytester, run, secti
     assert numbers(recording(pytester, "test_x.test_x")) == [1]
 
 
-def test_record_mode_always_file_comment_has_the_outcome_of_the_test(pytester, run):
+def test_file_comment_of_recording_has_the_outcome_of_the_test(pytester, run):
     pytester.makepyfile(
         test_x=HEAD
         + """

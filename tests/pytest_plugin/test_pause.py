@@ -57,7 +57,7 @@ def terminal(pytester):
 
 
 @pytest.mark.parametrize("capture", ["fd", "sys", "no"])
-def test_pause_printed_commands_enter_namespace_and_enter_key_continues(pytester, terminal, need, capture):
+def test_pause_prints_commands_that_enter_the_namespace_and_ends_at_enter_key(pytester, terminal, need, capture):
     need("nsenter")
     pytester.makepyfile(
         """
@@ -123,7 +123,7 @@ def test_pause_in_lab_test_prints_commands_for_each_node(pytester, terminal):
     run.read_until("no such text")
 
 
-def test_pause_after_teardown_failure_namespace_can_be_entered(pytester, terminal, need):
+def test_namespace_can_be_entered_at_pause_after_teardown_failure(pytester, terminal, need):
     need("nsenter")
     pytester.makepyfile(
         """

@@ -14,20 +14,20 @@ class TestMissingPrivileges:
         result.stdout.fnmatch_lines(["*CAP_SYS_ADMIN*--tunlab-skip-unprivileged skips such tests."])
         assert is_one_sentence(result, "tunlab: create a network namespace")
 
-    def test_skip_unprivileged_option_skips_with_the_reason(self, pytester, run, without_capabilities):
+    def test_skip_unprivileged_option_skips_tests_with_the_reason(self, pytester, run, without_capabilities):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run("--tunlab-skip-unprivileged", "-rs", prefix=without_capabilities)
         result.assert_outcomes(skipped=1)
         result.stdout.fnmatch_lines(["SKIPPED*CAP_SYS_ADMIN*"])
 
-    def test_missing_dev_net_tun_error_names_it(self, pytester, run, without_tun_node):
+    def test_error_of_missing_dev_net_tun_names_dev_net_tun(self, pytester, run, without_tun_node):
         pytester.makepyfile("def test_x(tun): pass\ndef test_y(netns): pass\n")
         result = run(prefix=without_tun_node)
         result.assert_outcomes(passed=1, errors=1)
         result.stdout.fnmatch_lines(["*/dev/net/tun*"])
         assert is_one_sentence(result, "tunlab: ")
 
-    def test_xdist_run_without_root_error_suggests_rootless_option(self, pytester, run, as_nobody):
+    def test_error_of_xdist_run_without_root_suggests_rootless_option(self, pytester, run, as_nobody):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run("-n", "1", prefix=as_nobody(work=pytester.path))
         result.assert_outcomes(errors=1)
@@ -59,7 +59,7 @@ class TestRootless:
         )
         run(prefix=as_nobody(work=pytester.path)).assert_outcomes(passed=1)
 
-    def test_inaccessible_dev_net_tun_error_shows_its_mode(self, pytester, run, as_nobody):
+    def test_error_of_inaccessible_dev_net_tun_shows_its_file_mode(self, pytester, run, as_nobody):
         pytester.makepyfile("def test_x(tun): pass\n")
         result = run(prefix=as_nobody(mode="600", work=pytester.path))
         result.assert_outcomes(errors=1)

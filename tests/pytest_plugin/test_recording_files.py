@@ -92,7 +92,7 @@ class TestWriting:
         run(f"--tunlab-record-dir={tmp_path / 'elsewhere'}")
         assert (tmp_path / "elsewhere/test_x.test_bad.pcapng").exists()
 
-    def test_write_error_of_recording_is_shown_in_section_and_summary(self, pytester, run, parallel):
+    def test_failed_write_of_recording_is_shown_in_section_and_summary(self, pytester, run, parallel):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         (pytester.path / ".tunlab").write_text("a file where the directory should be")
         result = run(*parallel, "-p", "no:warnings")
@@ -110,7 +110,7 @@ class TestWriting:
             result.stdout.no_fnmatch_line(line)
 
     @pytest.mark.parametrize("ending", ["pcapng", "html"])
-    def test_write_error_of_recording_or_page_leaves_no_partial_file(self, pytester, run, ending):
+    def test_failed_write_of_recording_or_page_leaves_no_partial_file(self, pytester, run, ending):
         pytester.makepyfile(test_x=PASSING_AND_FAILING)
         pytester.makeconftest(
             f"""
@@ -154,7 +154,7 @@ class TestWriting:
         assert list(recordings(pytester)) == ["test_x.test_bad.pcapng"]
         assert [path.name for path in (pytester.path / ".tunlab").rglob("*.html")] == ["test_x.test_bad.html"]
 
-    def test_xfail_and_skip_are_not_recorded(self, pytester, run):
+    def test_xfailed_and_skipped_tests_are_not_recorded(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -171,7 +171,7 @@ class TestWriting:
         assert recordings(pytester) == {}
 
     @pytest.mark.parametrize("phase", ["setup", "teardown"])
-    def test_setup_or_teardown_failure_is_recorded(self, pytester, run, phase):
+    def test_failed_setup_or_teardown_is_recorded(self, pytester, run, phase):
         pytester.makepyfile(
             f"""
             import pytest
@@ -192,7 +192,7 @@ class TestWriting:
         assert len(list(read_pcapng(path))) == 1
         result.stdout.fnmatch_lines(["*ICMP echo request*"])
 
-    def test_teardown_failure_after_device_removal_recording_has_device_name(self, pytester, run):
+    def test_recording_of_teardown_failure_after_device_removal_has_device_name(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -212,7 +212,7 @@ class TestWriting:
 
 
 class TestLabs:
-    def test_lab_recording_has_every_node_from_the_first_packet(self, pytester, run, need):
+    def test_recording_of_lab_has_every_node_from_the_first_packet(self, pytester, run, need):
         pytester.makepyfile(
             """
             import pytest
@@ -232,7 +232,7 @@ class TestLabs:
         assert shown.count("client:eth0") == 2
         result.stdout.re_match_lines([r".*client +router +server", r".*├─+▶│ +│ +ARP who has"])
 
-    def test_lab_node_tun_packets_have_injection_comments(self, pytester, run):
+    def test_packets_injected_into_lab_node_tun_have_comments(self, pytester, run):
         pytester.makepyfile(
             """
             import pytest
@@ -304,16 +304,16 @@ class TestNames:
             ("test_x.py::test_y[80-tcp]", "test_x.test_y-80-tcp"),
         ],
     )
-    def test_recording_name_simple_test_id_is_readable(self, nodeid, name):
+    def test_recording_name_of_simple_test_id_is_readable(self, nodeid, name):
         assert recording_name(SimpleNamespace(), nodeid) == name
 
     @pytest.mark.parametrize(
         "nodeid", ["x.py::t[a/b c]", "x.py::t[" + "y" * 400 + "]", "x.py::t[ü\0]", "x.py::t[../../etc]"]
     )
-    def test_recording_name_special_characters_gives_safe_unique_name(self, nodeid):
+    def test_recording_name_of_test_id_with_special_characters_is_safe_and_unique(self, nodeid):
         name = recording_name(SimpleNamespace(), nodeid)
         assert re.fullmatch(r"[\w.+=,@-]{1,160}", name)
         assert name != recording_name(SimpleNamespace(), nodeid.replace("]", "-]"))
 
-    def test_recording_name_in_xdist_worker_has_its_subdirectory(self):
+    def test_recording_name_in_xdist_worker_has_a_subdirectory_for_the_worker(self):
         assert recording_name(SimpleNamespace(workerinput={"workerid": "gw3"}), "x.py::t") == "gw3/x.t"

@@ -30,7 +30,7 @@ def run(pytester, monkeypatch):
 
 
 @pytest.mark.parametrize("parallel", [(), ("-n", "2")], ids=["serial", "parallel"])
-def test_strict_unread_or_skipped_packets_fail_the_test(run, parallel):
+def test_strict_test_with_unread_or_skipped_packets_fails(run, parallel):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -52,7 +52,7 @@ def test_strict_unread_or_skipped_packets_fail_the_test(run, parallel):
     result.stdout.no_fnmatch_line("*traceback*")
 
 
-def test_strict_one_unexpected_packet_error_is_singular(run):
+def test_error_of_strict_test_with_one_unexpected_packet_uses_the_singular(run):
     result = run(
         """
     @pytest.mark.tun(strict=True)
@@ -117,7 +117,7 @@ def test_strict_test_with_own_failure_skip_or_xfail_keeps_its_outcome(run):
     assert text.count("strict: ") == 2
 
 
-def test_strict_setting_by_ini_marker_or_call_and_off_by_default(run):
+def test_strict_is_off_by_default_and_set_by_ini_marker_or_make_tun(run):
     source = """
     def test_ini(tun):
         ping(tun, 1)
@@ -136,7 +136,7 @@ def test_strict_setting_by_ini_marker_or_call_and_off_by_default(run):
     result.stdout.fnmatch_lines(["FAILED test_it.py::test_calls*"])
 
 
-def test_strict_tun_without_address_fails_for_arrived_packets(run):
+def test_strict_test_with_tun_without_address_fails_for_arrived_packets(run):
     source = """
     @pytest.mark.tun(strict=True, address="")
     def test_it(tun):
@@ -146,7 +146,7 @@ def test_strict_tun_without_address_fails_for_arrived_packets(run):
     run(source).assert_outcomes(failed=1)
 
 
-def test_strict_tun_with_deleted_device_fails_for_arrived_packets(run):
+def test_strict_test_with_deleted_device_fails_for_arrived_packets(run):
     source = """
     @pytest.mark.tun(strict=True)
     @pytest.mark.parametrize("read", [True, False])
@@ -168,7 +168,7 @@ def test_strict_tun_with_deleted_device_fails_for_arrived_packets(run):
         ("strikt=True", "", "*has no setting 'strikt'. Did you mean strict[?]*"),
     ],
 )
-def test_strict_invalid_setting_fails_with_one_sentence(run, marker, ini, sentence):
+def test_invalid_strict_setting_fails_with_one_sentence(run, marker, ini, sentence):
     source = f"""
     @pytest.mark.tun({marker})
     def test_it(tun):

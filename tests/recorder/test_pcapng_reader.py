@@ -57,7 +57,7 @@ def enhanced(order, ticks, data, *pairs, index=0):
     ],
 )
 @pytest.mark.parametrize("offset", [None, 0, 3600, -1])
-def test_read_applies_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
+def test_packet_times_follow_every_time_resolution_and_offset(order, resolution, ticks, time_ns, offset):
     pairs = [] if resolution is None else [(9, bytes((resolution,)))]
     pairs += [] if offset is None else [(14, struct.pack(order + "q", offset))]
     (record,) = read_pcapng(section(order) + interface(order, *pairs) + enhanced(order, ticks, b"x"))
@@ -95,7 +95,7 @@ def classic(order, magic, fraction, *, major=2, linktype=1):
 
 @ORDERS
 @pytest.mark.parametrize(("magic", "fraction", "ticks"), [(0xA1B2C3D4, 5, 10**6), (0xA1B23C4D, 5000, 10**9)])
-def test_read_classic_pcap_accepts_both_byte_orders_and_resolutions(order, magic, fraction, ticks):
+def test_read_of_classic_pcap_accepts_both_byte_orders_and_resolutions(order, magic, fraction, ticks):
     # The upper 16 bits of the link type announce a frame check sequence of 4 bytes.
     link = RecordedInterface(0, "", 1, 65535, ticks)
     assert list(read_pcapng(classic(order, magic, fraction, linktype=0x24000001))) == [
@@ -140,7 +140,7 @@ ENHANCED = enhanced("<", 1, b"abcd")  # an enhanced packet block of 36 bytes
         (classic("<", 0xA1B2C3D4, 0)[:24] + struct.pack("<IIII", 0, 0, 2**32 - 1, 9), "captured_packet_length", 32),
     ],
 )
-def test_read_malformed_file_error_names_field_and_offset(file, field, offset):
+def test_error_of_read_of_malformed_file_names_field_and_offset(file, field, offset):
     with pytest.raises((MalformedError, TruncatedRecordingError)) as caught:
         list(read_pcapng(file))
     assert caught.value.offset == offset
@@ -165,7 +165,7 @@ def cut_points(file):
 
 
 @pytest.mark.parametrize("form", ["ours", "swapped", "pcap", "nsecpcap"])
-def test_read_truncated_file_yields_earlier_packets(form):
+def test_read_of_truncated_file_yields_earlier_packets(form):
     if form == "ours":
         writer = PcapngWriter(memory := io.BytesIO(), comment="cut me")
         for n, name in enumerate(("tun0", "veth0")):
@@ -199,7 +199,7 @@ def test_read_truncated_file_yields_earlier_packets(form):
 
 
 @given(st.data())
-def test_read_damaged_file_raises_only_packet_errors(data):
+def test_read_of_damaged_file_raises_only_packet_errors(data):
     file = bytearray(
         HEAD + enhanced("<", 1, b"abcd", (1, b"one"), (2, bytes(4))) + block("<", 3, struct.pack("<I", 4) + b"abcd")
         if data.draw(st.booleans())
@@ -222,7 +222,7 @@ def test_read_damaged_file_raises_only_packet_errors(data):
         classic("<", 0xA1B2C3D4, 0)[:24] + struct.pack("<IIII", 0, 0, MAX_BLOCK_SIZE, 9),
     ],
 )
-def test_read_huge_block_length_does_not_allocate_memory(tmp_path, file):
+def test_read_of_huge_block_length_does_not_allocate_memory(tmp_path, file):
     (path := tmp_path / "a").write_bytes(file)
     tracemalloc.start()
     try:
@@ -233,7 +233,7 @@ def test_read_huge_block_length_does_not_allocate_memory(tmp_path, file):
         tracemalloc.stop()
 
 
-def test_read_unreadable_file_raises_kernel_error(tmp_path):
+def test_failed_file_operation_raises_kernel_error(tmp_path):
     for attempt, code in (
         (lambda: list(read_pcapng(tmp_path / "missing")), errno.ENOENT),
         (lambda: list(read_pcapng(tmp_path)), errno.EISDIR),

@@ -174,7 +174,7 @@ def test_written_packets_are_read_back(interfaces, packets):
     assert list(read_pcapng(file.getvalue())) == expected
 
 
-def test_create_writes_readable_file(tmp_path):
+def test_create_opens_a_file_whose_packets_can_be_read_back(tmp_path):
     written = two_interfaces(path := tmp_path / "a.pcapng")
     assert list(read_pcapng(path)) == list(read_pcapng(str(path))) == list(read_pcapng(path.read_bytes())) == written
     with path.open("rb") as file:
@@ -218,7 +218,7 @@ with PcapngWriter.create(sys.argv[1]) as writer:
     assert len(tshark(path, "frame.number")) == 50
 
 
-def test_undecodable_text_is_escaped():
+def test_interface_name_that_is_not_utf8_is_escaped():
     writer = PcapngWriter(file := io.BytesIO())
     writer.write(writer.add_interface(os.fsdecode(b"t\xff")), b"", time_ns=0)
     assert next(read_pcapng(file.getvalue())).interface.name == r"t\udcff"
@@ -243,7 +243,7 @@ def test_undecodable_text_is_escaped():
         ({"data": bytes(MAX_PACKET_SIZE + 1)}, "captured_packet_length", "to 262144. Set a snaplen"),
     ],
 )
-def test_unencodable_value_raises_and_writes_nothing(arguments, field, sentence):
+def test_write_of_unencodable_value_raises_and_writes_nothing(arguments, field, sentence):
     writer = PcapngWriter(file := io.BytesIO())
     writer.add_interface("tun0")
     before = file.getvalue()
@@ -268,7 +268,7 @@ def test_largest_packet_is_read_by_tshark(tmp_path):
 
 
 @pytest.mark.parametrize(("linktype", "snaplen"), [(-1, 0), (65_536, 0), (1, -1), (1, 1 << 32)])
-def test_add_interface_unencodable_value_raises(linktype, snaplen):
+def test_add_interface_with_unencodable_value_raises(linktype, snaplen):
     writer = PcapngWriter(io.BytesIO())
     with pytest.raises(MalformedError):
         writer.add_interface("tun0", linktype=linktype, snaplen=snaplen)
@@ -328,7 +328,7 @@ def test_extract_ipv4_agrees_with_tshark(tmp_path, carrier):
         (147, DATAGRAM, None),
     ],
 )
-def test_extract_ipv4_returns_none_without_ipv4_and_keeps_malformed_packet(linktype, data, expected):
+def test_extract_ipv4_returns_malformed_packet_but_none_without_ipv4(linktype, data, expected):
     assert extract_ipv4(RecordedPacket(RecordedInterface(0, "", linktype), 0, data, len(data))) == expected
 
 
@@ -342,6 +342,6 @@ def test_extract_ip_returns_ipv6_packet(linktype):
     assert (parse_record(record).ip.src, parse_record(record).time) == ("fd00::1", None)
 
 
-def test_parse_record_unknown_link_type_raises():
+def test_parse_record_with_unknown_link_type_raises():
     with pytest.raises(PacketError, match=r"^link type 147 is not known. Give one of 0, 1, 12, 101, "):
         parse_record(RecordedPacket(RecordedInterface(0, "", 147), 0, DATAGRAM, len(DATAGRAM)))

@@ -8,7 +8,7 @@ from tunlab.errors import TopologyError
 from tunlab.topology import Topology, parse_lab
 
 
-def test_topology_built_in_code_equals_the_same_lab_file():
+def test_topology_built_in_code_equals_that_of_the_same_lab_file():
     lab = Topology("router", ip="both")
     assert lab.node("client", files={"/etc/motd": 'a "quoted" \\ \x7f name'}) == "client"
     lab.node("router", forward=True, sysctls={"net.ipv4.tcp_sack": 0})
@@ -45,7 +45,7 @@ def test_topology_built_in_code_equals_the_same_lab_file():
     )
 
 
-def test_topology_with_invalid_keys_raises_the_errors_of_a_lab_file():
+def test_topology_with_invalid_keys_raises_the_same_errors_as_a_lab_file():
     lab = Topology("x")
     lab.node("a", mut=1400)
     lab.link("a", "b")
@@ -66,5 +66,5 @@ def test_topology_with_a_duplicate_node_raises_value_error():
 
 @given(labs())
 @sampled(50)
-def test_topology_text_read_as_a_lab_file_gives_the_same_lab(lab):
+def test_topology_printed_as_a_lab_file_is_read_back_as_the_same_lab(lab):
     assert parse_lab(lab.text) == lab.spec()

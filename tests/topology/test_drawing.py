@@ -72,7 +72,7 @@ def plan_of(text):
     return plan(parse_lab(text))
 
 
-def test_graph_as_text_prints_a_tree_of_nodes_and_interfaces():
+def test_graph_as_text_is_a_tree_of_nodes_and_interfaces():
     assert graph(plan_of(CAMPUS)) == TREE
 
 
@@ -156,11 +156,11 @@ class TestLayout:
         assert columns(["a", "b", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
         assert columns(["b", "a", "c"], neighbours) == [[["a"], ["b"], ["c"]]]
 
-    def test_layout_of_a_star_puts_two_of_four_leaves_on_each_side(self):
+    def test_layout_of_a_star_with_four_leaves_puts_two_on_each_side(self):
         neighbours = {"hub": list("abcd"), **{leaf: ["hub"] for leaf in "abcd"}}
         assert columns(["hub", *"abcd"], neighbours) == [[["a", "b"], ["hub"], ["c", "d"]]]
 
-    def test_layout_of_a_star_with_three_leaves_starts_at_the_first_leaf(self):
+    def test_layout_of_a_star_with_three_leaves_puts_the_first_leaf_alone(self):
         neighbours = {"hub": list("abc"), **{leaf: ["hub"] for leaf in "abc"}}
         assert columns(["hub", *"abc"], neighbours) == [[["a"], ["hub"], ["b", "c"]]]
 

@@ -15,14 +15,14 @@ def test_default_lab_file_equals_an_empty_lab_file():
     assert LabSpec().node == NodeSpec(tun="10.1.2.1/24", ifname="tun0", mtu=1500)
 
 
-def test_lab_file_missing_keys_take_the_values_of_the_default_lab():
+def test_missing_keys_in_a_lab_file_have_the_values_of_the_default_lab():
     assert parse_lab('[nodes.vpn]\ntun = "192.0.2.1/30"') == LabSpec("lab", {"vpn": NodeSpec(tun="192.0.2.1/30")})
     assert parse_lab("[nodes.vpn]\nmtu = 1400").node == NodeSpec(tun="10.1.2.1/24", mtu=1400)
     assert parse_lab('ip = "both"').node == NodeSpec(tun="10.1.2.1/24", tun6="fd00:1:2::1/64")
     assert parse_lab('ip = "ipv6"').node == NodeSpec(tun6="fd00:1:2::1/64")
 
 
-def test_lab_file_default_tun_is_added_only_to_a_single_host():
+def test_default_tun_is_added_only_to_a_lab_of_one_host():
     assert [node.tun for node in parse_lab("[nodes]\na = {}\nb = {}").nodes.values()] == ["", ""]
     assert parse_lab('[nodes]\na = { kind = "switch" }').node.tun == ""
 
@@ -42,12 +42,12 @@ def test_lab_name_defaults_to_the_file_name(file, name):
     assert parse_lab("", file).name == name == check_lab_name(name)
 
 
-def test_spec_override_replaces_the_given_values():
+def test_override_of_a_lab_spec_replaces_only_the_given_values():
     spec = parse_lab('name = "a"\n[nodes.n]\nmtu = 1400').override(name="b", tun="192.0.2.1/24")
     assert spec == LabSpec("b", {"n": NodeSpec(tun="192.0.2.1/24", mtu=1400)})
 
 
-def test_spec_override_of_mtu_with_two_nodes_raises_topology_error():
+def test_override_of_mtu_in_a_lab_of_two_nodes_raises_topology_error():
     spec = parse_lab("[nodes]\na = {}\nb = {}")
     assert spec.override(name="x") == parse_lab('name = "x"\n[nodes]\na = {}\nb = {}')
     with pytest.raises(TopologyError) as caught:
@@ -55,7 +55,7 @@ def test_spec_override_of_mtu_with_two_nodes_raises_topology_error():
     assert str(caught.value) == "`mtu` is ambiguous: the lab has 2 nodes. Change the lab file instead."
 
 
-def test_spec_override_error_lists_every_invalid_value():
+def test_error_of_lab_spec_override_lists_every_invalid_value():
     with pytest.raises(TopologyError) as caught:
         LabSpec().override(tun="10.1.2", ifname="a b", mtu=1)
     assert [(each.key, each.problem) for each in caught.value.problems] == [
@@ -94,7 +94,7 @@ LAB_NAME_HINT = "Use 1 to 15 characters of a-z, 0-9 and -, not starting with -."
         ("[nodes]", "x.toml: `nodes` is empty. Add a node such as [nodes.stack]."),
     ],
 )
-def test_parse_lab_error_names_the_invalid_key(text, message):
+def test_error_of_parse_lab_names_the_invalid_key(text, message):
     with pytest.raises(TopologyError) as caught:
         parse_lab(text, "x.toml")
     assert str(caught.value) == message
@@ -140,7 +140,7 @@ IFNAME_ERROR = "which is not a valid interface name. Use 1 to 15 characters of a
         ("mtu", '"1500"', "is '1500', which is not a whole number. Set 68 to 65535."),
     ],
 )
-def test_parse_lab_invalid_node_value_error_names_node_and_key(key, value, message):
+def test_error_of_parse_lab_with_invalid_node_value_names_node_and_key(key, value, message):
     with pytest.raises(TopologyError) as caught:
         parse_lab(f"[nodes.a]\n{key} = {value}", "x.toml")
     assert str(caught.value) == f"x.toml: `nodes.a.{key}` {message}"

@@ -24,13 +24,13 @@ CASES = re.findall(
 
 
 @pytest.mark.parametrize(("text", "message"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
-def test_parse_lab_error_lists_every_mistake_in_the_file(text, message):
+def test_error_of_parse_lab_lists_every_mistake_in_the_file(text, message):
     with pytest.raises(TopologyError) as caught:
         parse_lab(text, "x.toml")
     assert str(caught.value) == message
 
 
-def test_case_file_has_a_complete_case_under_every_heading():
+def test_every_heading_in_lab_file_errors_md_has_a_complete_case():
     assert len(CASES) == (Path(__file__).parent / "lab_file_errors.md").read_text().count("\n## ") > 40
 
 
@@ -47,7 +47,7 @@ def test_topology_error_has_file_table_key_and_hint_of_each_problem():
     assert (str(unpickled), unpickled.problems) == (str(error), error.problems)
 
 
-def test_parse_lab_link_to_unknown_node_causes_no_errors_in_routes_or_nat():
+def test_link_to_unknown_node_causes_no_further_errors_in_routes_or_nat():
     text = """
         [nodes]
         a = { routes = [{ to = "default", via = "10.0.1.2" }] }

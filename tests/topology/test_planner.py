@@ -114,7 +114,7 @@ class TestInterfaces:
         assert addresses(planned, "b") == {"eth0": ("10.0.2.1/24",), "eth1": ("10.0.1.2/24",)}
         assert addresses(planned, "s") == {"eth0": (), "eth1": ()}
 
-    def test_plan_keeps_given_addresses_and_assigns_others_to_the_rest(self):
+    def test_plan_keeps_given_addresses_and_assigns_the_missing_ones(self):
         text = """
             [nodes]
             a = {}
@@ -161,7 +161,7 @@ class TestInterfaces:
     def test_address_pool_allocates_a_network_that_fits_the_hosts(self, hosts, network):
         assert Pool("10.0.0.0/16").allocate([(1, hosts)]) == [ipaddress.ip_network(network)]
 
-    def test_plan_assigns_networks_that_do_not_overlap_given_ones(self):
+    def test_plan_assigns_networks_that_do_not_overlap_given_networks(self):
         text = '[nodes]\na={}\nb={}\n[[links]]\nends=["a","b"]\n[[links]]\nends=["a","b"]\nsubnet="10.0.0.0/22"'
         assert addresses(plan_of(text), "a") == {"eth0": ("10.0.4.1/24",), "eth1": ("10.0.0.1/22",)}
 
@@ -175,7 +175,7 @@ class TestInterfaces:
         assert planned.node("r").sysctls == (("net.ipv4.ip_forward", "1"), ("net.ipv6.conf.all.forwarding", "1"))
         assert planned.node("r").ipv6
 
-    def test_plan_impairment_of_a_link_end_overrides_that_of_the_link(self):
+    def test_impairment_of_a_link_end_overrides_that_of_the_link(self):
         text = """
             [nodes]
             a = {}
@@ -220,7 +220,7 @@ class TestInterfaces:
 
 
 class TestRoutes:
-    def test_routes_over_equal_paths_take_the_first_one(self):
+    def test_routes_over_equally_long_paths_take_the_first_path(self):
         text = """
             [nodes]
             r1 = { forward = true }
@@ -330,7 +330,7 @@ class TestRoutes:
         unreachable = {pair for pair, reached in reachable(planned).items() if not reached}
         assert unreachable == set(itertools.product(("isp", "web"), ("pc", "inner")))
 
-    def test_nat_router_without_outside_key_uses_the_interface_toward_its_router(self):
+    def test_nat_router_without_outside_key_uses_the_interface_toward_the_next_router(self):
         text = '[nodes]\npc={}\nn={kind="nat"}\nr={forward=true}\n[[links]]\nends=["pc","n"]\n[[links]]\nends=["n","r"]'
         assert plan_of(text).node("n").outside == "eth1"
         assert plan_of('[nodes]\nn={kind="nat"}\na={}\n[[links]]\nends=["n:x","a"]').node("n").outside == "x"

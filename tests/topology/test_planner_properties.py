@@ -18,7 +18,7 @@ def test_plan_of_the_same_lab_is_always_the_same(lab):
 
 @given(labs())
 @sampled(100)
-def test_plan_names_addresses_and_indexes_are_unique(lab):
+def test_names_addresses_and_indexes_in_a_plan_are_unique(lab):
     planned = plan(lab.spec())
     interfaces = [each for node in planned.nodes for each in node.interfaces]
     macs = [each.hardware_address for each in interfaces if each.link >= 0]
@@ -42,7 +42,7 @@ def test_plan_names_addresses_and_indexes_are_unique(lab):
 
 @given(labs())
 @sampled(100)
-def test_plan_routes_have_next_hops_in_networks_of_the_node(lab):
+def test_routes_in_a_plan_have_next_hops_in_networks_of_the_node(lab):
     for node in plan(lab.spec()).nodes:
         networks = [ipaddress.ip_interface(cidr).network for each in node.interfaces for cidr in each.addresses]
         for route in node.routes:

@@ -32,11 +32,11 @@ def test_reachable_is_true_through_two_routers(path):
     assert list(reachable(path)) == list(itertools.permutations("arsb", 2))
 
 
-def test_reachable_from_a_node_without_routes_is_true_only_for_neighbours(path):
+def test_reachable_is_true_from_a_node_without_routes_only_to_neighbours(path):
     assert unreachable_pairs(change_node(path, "a", routes=())) == {"as", "ab", "sa", "ba"}
 
 
-def test_reachable_without_ipv6_routes_is_false_only_over_ipv6(path):
+def test_reachable_is_false_only_over_ipv6_without_ipv6_routes(path):
     ipv4_routes = tuple(route for route in path.node("a").routes if ":" not in route.via)
     assert unreachable_pairs(change_node(path, "a", routes=ipv4_routes)) == set()
     assert unreachable_pairs(change_node(path, "a", routes=ipv4_routes), "ipv6") == {"as", "ab", "sa", "ba"}
@@ -88,7 +88,7 @@ def test_reachable_is_false_from_outside_to_nodes_behind_two_nat_routers():
     assert unreachable_pairs(plan(lab.spec())) == {"na", "wa", "wm"}
 
 
-def test_ping_target_is_the_first_address_that_replies():
+def test_ping_target_is_the_first_address_that_is_reachable():
     text = (
         '[nodes]\npc={}\nn={kind="nat",outside="web"}\nweb={}\n[[links]]\nends=["n","pc"]\n[[links]]\nends=["n","web"]'
     )

@@ -88,7 +88,7 @@ def test_schema_rejects_invalid_lab_files(title, text):
     assert accepted == (title in ACCEPTED_BY_SCHEMA)
 
 
-def test_invalid_cases_that_the_schema_accepts_are_in_the_case_file():
+def test_exceptions_to_schema_test_are_titles_in_the_case_file():
     assert {title for title, _, _ in CASES} >= ACCEPTED_BY_SCHEMA
 
 

@@ -42,7 +42,7 @@ class TestTwoEngines:
             assert re.search(rf"^{re.escape(spec)}: 2 workers, \d+ tests$", run.text, re.MULTILINE)
         assert left_by(run.pid, two) == []
 
-    def test_failure_report_has_diff_packets_and_engine(self, pytester, start, two):
+    def test_failure_report_has_differences_packets_and_engine(self, pytester, start, two):
         pytester.makepyfile(
             f"""
             import pytest
@@ -64,7 +64,7 @@ class TestTwoEngines:
         assert len(recordings) == 2
         assert all(b"\x45" + bytes(19) in file.read_bytes() for file in recordings)
 
-    def test_dist_each_runs_every_test_on_every_engine(self, pytester, start, two):
+    def test_option_dist_each_runs_every_test_on_every_engine(self, pytester, start, two):
         pytester.makepyfile("def test_one(tun): pass\ndef test_other(): pass\n")
         run = start(*(f"{spec}*1" for spec in two), "--dist=each").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 4}), run.text
@@ -91,7 +91,7 @@ class TestTwoEngines:
         assert run.status == 0, run.text
         assert (pytester.path / "attachment").read_text() == "AAAA" * 50_000
 
-    def test_mounts_setting_mounts_directory_in_worker(self, pytester, start, specs, tmp_path):
+    def test_mounts_setting_mounts_a_directory_in_each_worker(self, pytester, start, specs, tmp_path):
         (tmp_path / "data").mkdir()
         (tmp_path / "data" / "file").write_text("text")
         pytester.makepyprojecttoml(f'[tool.tunlab.test]\nmounts = ["{tmp_path}/data:/data"]\n')
@@ -101,7 +101,7 @@ class TestTwoEngines:
 
 
 class TestCoverage:
-    def test_coverage_of_two_workers_is_one_report(self, pytester, start, two):
+    def test_coverage_of_two_workers_is_in_one_report(self, pytester, start, two):
         pytester.makefile(".txt", requirements="pytest-cov\n")
         pytester.mkpydir("measured").joinpath("lines.py").write_text(
             "def which(worker):\n    if worker == 'gw0':\n        return 0\n    return 1\n"
@@ -198,7 +198,7 @@ class TestController:
         assert (run.status, run.outcomes()) == (0, {"passed": 24}), run.text
         assert "rootless: 2 workers, 24 tests" in run.text
 
-    def test_dist_each_runs_tests_on_rootless_and_container_workers(self, pytester, start, specs):
+    def test_option_dist_each_runs_tests_on_rootless_and_container_workers(self, pytester, start, specs):
         pytester.makepyfile(EXCHANGES)
         run = start(f"{specs[0]}*1", "rootless*1", "--dist=each").ended()
         assert (run.status, run.outcomes()) == (0, {"passed": 48}), run.text

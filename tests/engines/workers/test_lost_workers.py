@@ -79,7 +79,7 @@ def waiting(pytester):
 
 
 class TestLostContainer:
-    def test_killed_container_fails_one_test_and_is_replaced(self, start, two, waiting, left_by):
+    def test_killed_worker_container_fails_one_test_and_is_replaced(self, start, two, waiting, left_by):
         run = start(f"{two[0]}*1", f"{two[1]}*1").until_waiting()
         (container,) = re.findall(rf"container (\w+) on {re.escape(two[0])}$", run.text, re.MULTILINE)
         kill(two[0], container)
@@ -92,7 +92,7 @@ class TestLostContainer:
         assert exit_report in crashed.find("error").text
         assert left_by(run.pid, two) == []
 
-    def test_crashed_worker_report_has_its_stderr(self, pytester, start, specs):
+    def test_report_of_crashed_worker_has_its_stderr(self, pytester, start, specs):
         pytester.makepyfile(
             """
             import os
@@ -112,7 +112,7 @@ class TestLostContainer:
         assert "exit status 134" in text
         assert "Fatal Python error: Aborted" in text
 
-    def test_max_worker_restart_reached_reports_number_of_tests_not_run(self, pytester, start, specs, left_by):
+    def test_run_that_reaches_max_worker_restart_reports_number_of_tests_not_run(self, pytester, start, specs, left_by):
         pytester.makepyfile(
             """
             import os
@@ -168,7 +168,7 @@ class TestLostEngine:
         forwarder.close()
         assert left_by(run.pid, specs) == []
 
-    def test_loss_of_last_engine_exits_69_with_tests_not_run(self, start, specs, forwarder, waiting, left_by):
+    def test_loss_of_last_engine_exits_69_and_reports_tests_not_run(self, start, specs, forwarder, waiting, left_by):
         run = start(f"{forwarder.spec}*1").until_waiting()
         forwarder.close()
         run.ended()

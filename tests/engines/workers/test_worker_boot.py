@@ -28,7 +28,7 @@ def worker():
             process.kill()
 
 
-def test_worker_is_killed_when_stdin_closes_while_busy(worker):
+def test_busy_worker_is_killed_when_its_stdin_closes(worker):
     worker.stdin.write(repr("print('busy', flush=True); import signal; signal.pause()") + "\n")
     worker.stdin.flush()
     assert worker.stdout.readline() == "busy\n"
@@ -36,6 +36,6 @@ def test_worker_is_killed_when_stdin_closes_while_busy(worker):
     assert worker.wait(TIMEOUT) == -signal.SIGKILL
 
 
-def test_worker_without_commands_exits_0_when_stdin_closes(worker):
+def test_idle_worker_exits_0_when_its_stdin_closes(worker):
     worker.stdin.close()
     assert worker.wait(TIMEOUT) == 0

@@ -137,7 +137,7 @@ class TestOptions:
 
     @pytest.mark.parametrize("options", ["-n auto", "-n0", "--tx=popen --tx=popen"])
     @pytest.mark.parametrize("source", ["ini", "environment"])
-    def test_tunlab_workers_option_overrides_n_and_tx_of_ini_and_environment(self, pytester, start, source, options):
+    def test_tunlab_workers_option_overrides_other_xdist_options(self, pytester, start, source, options):
         pytester.makepyfile("def test_one(): pass\n")
         if source == "ini":
             pytester.makeini(f"[pytest]\naddopts = {options}\n")

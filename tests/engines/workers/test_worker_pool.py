@@ -76,7 +76,7 @@ class TestAbandonedContainer:
 
 
 class TestSlots:
-    def test_spec_without_number_has_one_slot_per_processor(self, specs):
+    def test_worker_spec_without_number_has_one_worker_per_processor(self, specs):
         pool = WorkerPool([WorkerSpec(specs[0])])
         try:
             assert len(pool.slots) >= 1

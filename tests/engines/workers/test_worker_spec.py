@@ -49,7 +49,7 @@ class TestParseWorkerSpecs:
             (["local", "local*2"], "has local twice"),
         ],
     )
-    def test_parse_worker_specs_invalid_value_raises_engine_error(self, values, message):
+    def test_parse_worker_specs_with_invalid_value_raises_engine_error(self, values, message):
         with pytest.raises(EngineError) as raised:
             parse_worker_specs(values)
         assert message in str(raised.value)
@@ -74,13 +74,13 @@ class TestCompat:
             (environment(tunlab="0.1.1"), "has tunlab 0.1.1, but this machine has 0.1.0"),
         ],
     )
-    def test_check_compatible_incompatible_worker_raises_engine_error(self, worker, message):
+    def test_check_compatible_with_incompatible_worker_raises_engine_error(self, worker, message):
         with pytest.raises(EngineError) as raised:
             check_compatible(environment(), worker, engine="local", image="mine")
         assert message in str(raised.value)
         assert str(raised.value).startswith("local: the image mine ")
 
-    def test_check_compatible_accepts_compatible_worker(self):
+    def test_check_compatible_with_compatible_worker_passes(self):
         worker = environment(python="3.13.1", pytest="9.2.7", plugins={"more": "1"})
         check_compatible(environment(plugins={"pytest_html": "4"}), worker, engine="local", image="mine")
 
@@ -89,12 +89,12 @@ class TestCompat:
         with pytest.raises(EngineError, match=r"a has Python 3\.11\.2; b has Python 3\.12\.1\. .*--dist each"):
             check_same_python([("a", environment(python="3.11.2")), ("b", environment(python="3.12.1"))])
 
-    def test_differences_report_another_python_release(self):
+    def test_environment_differences_include_another_python_release(self):
         assert differences(
             environment(), [("a", environment(python="3.11.9")), ("b", environment(python="3.13.0"))]
         ) == ["b: Python 3.13.0, here 3.11.2"]
 
-    def test_differences_report_missing_plugins(self):
+    def test_environment_differences_include_missing_plugins(self):
         controller = environment(plugins={"pytest-cov": "6", "pytest_html": "4", "anyio": "4"})
         assert differences(controller, [("a", environment(plugins={"pytest-html": "4.2", "more": "1"}))]) == [
             "a: workers lack anyio, pytest-cov, which pytest has loaded here"
@@ -112,7 +112,7 @@ class TestCompat:
             (KeyError(), "KeyError"),
         ],
     )
-    def test_startup_error_has_the_last_message_of_the_traceback(self, error, message):
+    def test_worker_startup_error_has_the_last_message_of_the_traceback(self, error, message):
         try:
             raise error
         except type(error):
@@ -135,7 +135,7 @@ class TestContainerSysPath:
 
 
 class TestFileErrors:
-    def test_file_deleted_while_packing_raises_engine_error(self, tmp_path):
+    def test_file_deleted_while_it_is_packed_raises_engine_error(self, tmp_path):
         with pytest.raises(EngineError) as raised, translate_file_errors():
             pack(tmp_path, ["gone"])
         assert str(raised.value) == f"{tmp_path}/gone was deleted while the project's files were read. Run it again."
@@ -177,7 +177,7 @@ class TestStreamBroker:
             self.join_connection_threads()
         assert tails == [b"stderr"]
 
-    def test_stream_broker_passes_nothing_for_worker_without_container(self, served):
+    def test_stream_broker_passes_no_stream_for_worker_without_container(self, served):
         with self.connect(served[0]) as client:
             client.sendall(b"4\n")
             assert socket.recv_fds(client, 1, 1)[1] == []

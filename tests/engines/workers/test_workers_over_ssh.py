@@ -16,7 +16,7 @@ TWO = """
 
 
 class TestWorkers:
-    def test_failure_over_ssh_is_reported_with_its_diff(self, pytester, start, specs, ssh_server, left_by):
+    def test_failure_over_ssh_is_reported_with_differences(self, pytester, start, specs, ssh_server, left_by):
         pytester.makepyfile(TWO)
         run = start(f"{ssh_server.spec}*1", environment=ssh_server.environment).ended()
         assert (run.status, run.outcomes()) == (1, {"failed": 1, "passed": 1}), run.text + ssh_server.log

@@ -20,7 +20,7 @@ def test_configure_accepts_minimum_and_maximum_mtu(tun):
         assert tun.mtu == mtu
 
 
-def test_configure_of_tap_adds_neighbour_that_gc_thresh3_does_not_count(netns, tun, need):
+def test_configured_tun_has_neighbour_entry_that_gc_thresh3_does_not_count(netns, tun, need):
     with netns.socket(type=socket.SOCK_DGRAM) as opened:
         opened.sendto(b"x", ("10.1.2.9", 9))
     shown = netns.run([need("ip"), "neigh", "show", "nud", "all"], capture_output=True, text=True, check=True).stdout
