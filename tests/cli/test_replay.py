@@ -5,12 +5,26 @@ import json
 import pytest
 
 from tests.report.recordings import KERNEL, PEER, framed, recorded
-from tunlab.kernel.device.netns_capture import NetnsCapture
 from tunlab.kernel.device.tun import TunDevice
-from tunlab.kernel.namespace.netns import Netns
-from tunlab.packet import ARP, ICMP, TCP, UDP, VLAN, Ethernet, ICMPv6, IPv4, IPv6, TCPFlag, build, reply, tcp_options
+from tunlab.packet import (
+    ARP,
+    ICMP,
+    TCP,
+    UDP,
+    VLAN,
+    DestinationOptions,
+    Ethernet,
+    ICMPv6,
+    IPv4,
+    IPv6,
+    MLDv2Report,
+    NeighborSolicitation,
+    TCPFlag,
+    build,
+    reply,
+    tcp_options,
+)
 from tunlab.recorder import LINKTYPE_ETHERNET, PcapngWriter, read_pcapng
-from tunlab.report.evidence import RecordedNetns, gather_evidence, to_pcapng
 from tunlab.traffic import Tun
 
 OPTIONS = [tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Timestamps(5, 0), tcp_options.NOP,
@@ -19,13 +33,14 @@ OPTIONS = [tcp_options.MSS(1460), tcp_options.SACKPermitted(), tcp_options.Times
 
 SYN = TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN, options=OPTIONS)
 ECHO = (IPv4(src=PEER, dst=KERNEL), ICMP.echo_request(7, 1), b"ping")
+KERNEL6, PEER6 = "fd00::1", "fd00::2"
+ECHO6 = (IPv6(src=PEER6, dst=KERNEL6), ICMPv6.echo_request(7, 1), b"ping")
 
 
-def conversation(tun):
+def conversation(tun, echo, icmp_class):
     """Exchange TCP, UDP and ICMP packets with a kernel, which accepts, refuses and starts connections."""
-    tun.listen(80)
-    tun.bind(53)
-    to_kernel = IPv4(src=PEER, dst=KERNEL)
+    to_kernel = echo[0]
+    peer = to_kernel.src
     tun.inject(to_kernel, SYN)
     segment = tun.expect(TCP)
     timestamp_option = [tcp_options.NOP, tcp_options.NOP, tcp_options.Timestamps(6, segment.tcp.timestamps[0])]
@@ -38,26 +53,29 @@ def conversation(tun):
     assert tun.expect(TCP).tcp.sack
     tun.inject(to_kernel, UDP(src_port=9, dst_port=53), b"taken")
     tun.inject(to_kernel, UDP(src_port=9, dst_port=54), b"refused")
-    tun.expect(ICMP)
+    tun.expect(icmp_class)
     tun.inject(to_kernel, TCP(src_port=4001, dst_port=81, flags=TCPFlag.SYN))
     tun.expect(TCP)
-    tun.inject(*ECHO)
-    tun.expect(ICMP)
-    tun.connect(PEER, 8080)
+    tun.inject(*echo)
+    tun.expect(icmp_class)
+    tun.connect(peer, 8080)
     ip, tcp = reply(tun.expect(TCP.where(dst_port=8080)))
     tun.inject(ip, tcp.replace(seq=7, flags=TCPFlag.SYN | TCPFlag.ACK))
     tun.expect(TCP)
-    tun.ping(PEER, count=2)
-    tun.expect(ICMP)
-    tun.expect(ICMP)
+    tun.ping(peer, count=2)
+    tun.expect(icmp_class)
+    tun.expect(icmp_class)
 
 
 @pytest.fixture(scope="module")
 def saved_recording(tmp_path_factory):
-    """Record the packets of `conversation` and return the file."""
+    """Record the packets of `conversation` over IPv4 and over IPv6, and return the file."""
     file = tmp_path_factory.mktemp("recording") / "x.pcapng"
-    with Tun.create(f"{KERNEL}/24") as tun:
-        conversation(tun)
+    with Tun.create([f"{KERNEL}/24", f"{KERNEL6}/64"]) as tun:
+        tun.listen(80)
+        tun.bind(53)
+        conversation(tun, ECHO, ICMP)
+        conversation(tun, ECHO6, ICMPv6)
         with PcapngWriter.create(file) as writer:
             interface = writer.add_interface(tun.ifname)
             for entry in tun.record:
@@ -79,25 +97,7 @@ def write_recording(tmp_path):
 
 def reply_of(request):
     ip, icmp, payload = request
-    return IPv4(src=ip.dst, dst=ip.src), ICMP.echo_reply(icmp.identifier, icmp.sequence_number), payload
-
-
-@pytest.fixture
-def record_router(tmp_path):
-    """Return a function that records a router with two TUNs while it forwards a packet with the given IPv4 fields."""
-
-    def save(**fields):
-        file = tmp_path / "router.pcapng"
-        with Netns.create(sysctls={"net.ipv4.ip_forward": "1"}) as netns, NetnsCapture.open(netns) as record:
-            first = Tun.create(f"{KERNEL}/24", netns=netns)
-            with first, Tun.create("10.1.3.1/24", ifname="tun1", netns=netns) as second:
-                ip = IPv4(**{"src": PEER, "dst": "10.1.3.9", **fields})
-                first.inject(ip, UDP(src_port=1, dst_port=2), b"for another")
-                evidence = gather_evidence([RecordedNetns("kernel", netns, record, [first, second])])
-        file.write_bytes(to_pcapng(evidence, comment=""))
-        return str(file)
-
-    return save
+    return type(ip)(src=ip.dst, dst=ip.src), type(icmp).echo_reply(icmp.identifier, icmp.sequence_number), payload
 
 
 @pytest.mark.slow
@@ -111,18 +111,17 @@ def test_replay_to_the_same_kernel_reports_the_same_answers(tunlab, saved_record
         [str(number), record.direction] for number, record in enumerate(records, 1)
     ]
     assert result.err.splitlines() == [
-        "replaying to a new namespace with address 10.1.2.1/24, listening on TCP 80, UDP 53",
+        "replaying to a new namespace with address 10.1.2.1/24, fd00::1/64, listening on TCP 80, UDP 53",
         f"{len(records)} packets replayed: the answers are the same",
     ]
 
 
 def test_replay_names_the_packets_that_it_skips(tunlab, tmp_path):
     link = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
-    six = IPv6(src="fd00::1", dst="fd00::2")
     frames = [
         ("in", build(link, ARP(sender_protocol=PEER, target_protocol=KERNEL))),
         ("in", build(link, VLAN(vid=7), *ECHO)),
-        ("out", build(link, VLAN(vid=7), six, ICMPv6.echo_request(1, 1))),
+        ("out", build(link, VLAN(vid=7), IPv6(src=KERNEL6, dst=PEER6), NeighborSolicitation(target=PEER6))),
         ("out", build(link, *reply_of(ECHO))),
         *[("in", b"short")] * 20,
     ]
@@ -135,7 +134,7 @@ def test_replay_names_the_packets_that_it_skips(tunlab, tmp_path):
     assert [line.split()[:2] for line in result.out.splitlines()] == [["2", "in"], ["4", "out"]]
     assert result.err.splitlines()[:3] == [
         f"    1 in    skipped: ARP who has {KERNEL}? tell {PEER}",
-        "    3 out   skipped: vlan 7, IP6 fd00::1 > fd00::2: ICMPv6 echo request, id 1, seq 1, length 8",
+        "    3 out   skipped: vlan 7, IP6 fd00::1 > fd00::2: ICMPv6 neighbor solicitation, who has fd00::2, length 24",
         "    5 in    skipped: 5 bytes, not a frame: Ethernet header needs 14 bytes, got 5 (input ended at offset 5)",
     ]
     assert result.err.splitlines()[20] == "            skipped: 2 more packets"
@@ -147,7 +146,8 @@ def test_replay_adapts_sequence_numbers_of_injected_segments(tunlab, saved_recor
     outcomes = [json.loads(line) for line in result.out.splitlines()]
     changed = [each["number"] for each in outcomes if each["recorded"]["bytes"] != each["now"]["bytes"]]
     injected = {each["number"] for each in outcomes if each["direction"] == "in"}
-    assert len(injected.intersection(changed)) == 4  # three segments of a connection and the SYN-ACK of another one
+    # Over IPv4 and over IPv6: three segments of a connection and the SYN-ACK of another one.
+    assert len(injected.intersection(changed)) == 8
     assert all(each["same"] and each["differences"] == [] for each in outcomes)
     assert all("bad" not in each["now"]["summary"] for each in outcomes)
 
@@ -192,6 +192,38 @@ def test_replay_with_a_different_answer_prints_the_field_and_exits_1(tunlab, wri
     assert result.err.splitlines()[-1] == "2 packets replayed: 1 of 1 answers differ"
 
 
+def test_replay_of_ipv6_with_a_different_answer_prints_the_field_and_exits_1(tunlab, write_recording):
+    ip, icmp, payload = reply_of(ECHO6)
+    result = tunlab("replay", write_recording([("in", *ECHO6), ("out", ip.replace(dscp=1), icmp, payload)]))
+    assert (result.status, result.out.splitlines()[-1].strip()) == (1, "IPv6.dscp: recorded 1, now 0")
+
+
+def test_replay_accepts_another_flow_label_unless_exact(tunlab, write_recording):
+    ip, icmp, payload = reply_of(ECHO6)
+    file = write_recording([("in", *ECHO6), ("out", ip.replace(flow_label=0), icmp, payload)])
+    assert tunlab("replay", file).status == 0
+    result = tunlab("replay", file, "--exact", "--timeout", "0.1")
+    assert result.status == 1
+    assert "IPv6.flow_label: recorded 0, now " in result.out
+
+
+def test_replay_of_an_ipv6_frame_with_extension_header_compares_the_answer(tunlab, tmp_path):
+    link = Ethernet(dst="02:00:00:00:00:01", src="02:00:00:00:00:02")
+    ip, *rest = ECHO6
+    file = tmp_path / "frames.pcapng"
+    frames = [("in", link, ip, DestinationOptions(), *rest), ("out", link, *reply_of(ECHO6))]
+    file.write_bytes(recorded(frames, linktype=LINKTYPE_ETHERNET, name="eth0"))
+    result = tunlab("replay", str(file))
+    assert (result.status, len(result.out.splitlines())) == (0, 2)
+
+
+def test_replay_skips_recorded_multicast_listener_reports(tunlab, write_recording):
+    report = (IPv6(src=KERNEL6, dst="ff02::16"), MLDv2Report.of([]))
+    result = tunlab("replay", write_recording([("out", *report), ("in", *ECHO6), ("out", *reply_of(ECHO6))]))
+    assert (result.status, len(result.out.splitlines())) == (0, 2)
+    assert result.err.splitlines()[0].startswith("    1 out   skipped: IP6 fd00::1 > ff02::16: ICMPv6 ")
+
+
 def test_replay_with_a_missing_answer_reports_it_and_exits_1(tunlab, write_recording):
     result = tunlab("replay", write_recording([("in", *ECHO), *[("out", *reply_of(ECHO))] * 2]), "--timeout", "0.1")
     assert (result.status, result.out.splitlines()[2:]) == (
@@ -227,40 +259,6 @@ def test_replay_injects_a_recorded_bad_checksum_unchanged(tunlab, write_recordin
     assert err.splitlines()[-1] == "1 packet replayed: no answer from tun0, as recorded"
 
 
-@pytest.mark.parametrize(
-    ("fields", "seen"),
-    [
-        ({}, "packet 1 was forwarded to tun1 as packet 2"),
-        ({"dst": "10.1.2.9"}, "packet 2 is a router's ICMP message (redirect)"),
-        ({"ttl": 1}, "packet 2 is a router's ICMP message (TTL exceeded in transit)"),
-        ({"dst": "192.0.2.1"}, "packet 2 is a router's ICMP message (network unreachable)"),
-    ],
-    ids=["passed on", "passed back", "TTL", "no route"],
-)
-def test_replay_of_a_router_recording_exits_65(tunlab, record_router, fields, seen):
-    file = record_router(**fields)
-    result = tunlab("replay", file)
-    assert (result.status, result.out) == (65, "")
-    assert result.err.startswith(f"tunlab: {file}: {seen}")
-    assert "the recorded kernel was a router or firewall" in result.err
-
-
-def test_replay_of_a_router_recording_into_a_running_lab_exits_0(tunlab, lab, record_router):
-    result = tunlab("replay", record_router(), lab.name, "--interface", "tun0")
-    assert (result.status, result.err) == (0, "1 packet replayed: no answer from tun0, as recorded\n")
-
-
-def test_replay_of_a_nat_router_recording_prints_an_error(tunlab, tmp_path):
-    file = tmp_path / "nat.pcapng"
-    with PcapngWriter.create(file) as writer:
-        inside, outside = writer.add_interface("tun0"), writer.add_interface("tun1")
-        before = build(IPv4(src=PEER, dst="192.0.2.1", ttl=9), UDP(src_port=1, dst_port=2), b"x")
-        after = build(IPv4(src="10.1.3.1", dst="192.0.2.1", ttl=8), UDP(src_port=77, dst_port=2), b"x")
-        writer.write(inside, before, time_ns=0, direction="in")
-        writer.write(outside, after, time_ns=0, direction="out")
-    assert "was forwarded to tun1" in tunlab("replay", str(file)).err
-
-
 def test_replay_ignores_recorded_interfaces_of_other_nodes(tunlab, tmp_path):
     file = tmp_path / "lab.pcapng"
     with PcapngWriter.create(file) as writer:
@@ -285,6 +283,13 @@ def test_replay_with_address_option_takes_packet_directions_from_that_address(tu
     assert tunlab("replay", file).status == 65
     result = tunlab("replay", file, "--address", KERNEL)
     assert (result.status, len(result.out.splitlines())) == (0, 2)
+
+
+def test_replay_address_option_is_accepted_for_each_ip_version(tunlab, write_recording):
+    file = write_recording([(None, *each) for each in (ECHO, reply_of(ECHO), ECHO6, reply_of(ECHO6))])
+    result = tunlab("replay", file, "--address", f"{KERNEL}/16", "--address", "FD00:0::1")
+    assert (result.status, len(result.out.splitlines())) == (0, 4)
+    assert result.err.splitlines()[0] == "replaying to a new namespace with address 10.1.2.1/16, fd00::1/64"
 
 
 def test_replay_of_a_packet_truncated_by_snaplen_exits_65(tunlab, tmp_path):

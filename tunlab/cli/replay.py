@@ -25,9 +25,10 @@ _MAX_SKIPPED = 20
 @click.option(
     "-a",
     "--address",
-    default="",
+    "addresses",
+    multiple=True,
     metavar="CIDR",
-    help="IPv4 address and prefix of the kernel.  [default: from the recording]",
+    help="Address and prefix of the kernel; give one for IPv4 and one for IPv6.  [default: from the recording]",
 )
 @click.option(
     "-i",
@@ -38,7 +39,7 @@ _MAX_SKIPPED = 20
     help="Interface in the recording.  [default: its TUN]",
 )
 @click.option("--pace", is_flag=True, help="Keep the recorded intervals between packets.")
-@click.option("--exact", is_flag=True, help="Compare IP identifications, sequence numbers and timestamps, too.")
+@click.option("--exact", is_flag=True, help="Compare the values that the kernel chooses, too.")
 @click.option(
     "--timeout",
     type=click.FloatRange(0),
@@ -48,14 +49,23 @@ _MAX_SKIPPED = 20
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per packet.")
 def replay_command(
-    file: Path, target: str, address: str, ifname: str, pace: bool, exact: bool, timeout: float, as_json: bool
+    file: Path,
+    target: str,
+    addresses: tuple[str, ...],
+    ifname: str,
+    pace: bool,
+    exact: bool,
+    timeout: float,
+    as_json: bool,
 ) -> None:
     """Inject the packets that a recording marks as injected, and compare the kernel's answers with the recorded ones.
 
-    Without LAB, replay creates a temporary network namespace with a TUN, gives it the recorded address and opens the
+    Without LAB, replay creates a temporary network namespace with a TUN, gives it the recorded addresses and opens the
     ports that were open. Each packet is injected as soon as the last one was answered. Values that the kernel chooses
-    (IP identification, initial sequence numbers, timestamps) may differ; injected packets are adapted to them. Packets
-    that programs in the namespace sent are not sent again.
+    (IP identification, IPv6 flow label, initial sequence numbers, timestamps) may differ; injected packets are adapted
+    to them. Packets that programs in the namespace sent are not sent again.
+
+    ARP, the neighbor discovery of Ethernet frames and MLD reports are skipped.
 
     A recording has no routes, firewall rules or sysctls. To replay the recording of a router, name a lab with the same
     topology.
@@ -71,13 +81,14 @@ def replay_command(
 
     records, error_at_end = _read_recording(file)
     try:
-        played = script(records, ifname=ifname, address=address)
+        played = script(records, ifname=ifname, addresses=addresses)
+        ifname = ifname or find_ifname(records, addresses)
         if not target:
-            check_replayable(records, ifname or find_ifname(records, address))
+            check_replayable(records, ifname)
     except PacketError as error:
         error.file = str(file)
         raise
-    for line in _skipped(records, played, ifname or find_ifname(records, address)):
+    for line in _skipped(records, played, ifname):
         click.echo(line, err=True)
     different = received = 0
     with _open_tun(target, played) as tun:
@@ -141,11 +152,12 @@ def _open_tun(target: str, played: Script) -> Iterator[Tun]:
     from tunlab.traffic import Tun
 
     if not target:
-        with Tun.create(played.address) as tun:
+        with Tun.create(played.addresses) as tun:
             prepare(tun, played)
             ports = [f"TCP {port}" for port in played.tcp_ports] + [f"UDP {port}" for port in played.udp_ports]
             listening = f", listening on {', '.join(ports)}" if ports else ""
-            click.echo(f"replaying to a new namespace with address {played.address}{listening}", err=True)
+            own = ", ".join(played.addresses)
+            click.echo(f"replaying to a new namespace with address {own}{listening}", err=True)
             yield tun
         return
     lab, node = resolve(target, prefix="tunlab replay FILE")

@@ -47,9 +47,3 @@ def extract_ip(record: RecordedPacket) -> bytes | None:
         return data if data and record.interface.linktype in RAW_LINK_TYPES else None
     padding = packet.trailer if record.interface.linktype == LINKTYPE_ETHERNET and len(data) <= _MAX_PADDED else b""
     return data[start : len(data) - len(padding)]
-
-
-def extract_ipv4(record: RecordedPacket) -> bytes | None:
-    """Return the bytes that `extract_ip` returns; None also if they are IPv6."""
-    data = extract_ip(record)
-    return None if data is None or data[0] >> 4 == 6 else data

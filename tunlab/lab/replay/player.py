@@ -1,6 +1,6 @@
 """Replay: injects the recorded packets "in" into a kernel, and compares its replies with the recorded packets "out".
 
-Values that a kernel chooses for each connection may differ: IP identification, initial sequence numbers, timestamps.
+Values that a kernel chooses may differ: IP identification, IPv6 flow label, initial sequence numbers, timestamps.
 Injected segments are adapted to the new sequence numbers; otherwise the kernel would reset the connection (RFC 9293
 section 3.10.7).
 """
@@ -15,12 +15,33 @@ from typing import Literal
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.lab.replay.script import SYN_ACK, Script, Step, parse_or_none
-from tunlab.packet import ICMP, TCP, Difference, ICMPType, Packet, TCPFlag, Verdict, build, checksums, tcp_options
+from tunlab.lab.replay.script import SYN_ACK, Script, Step, outer_ip, parse_or_none
+from tunlab.packet import (
+    ICMP,
+    TCP,
+    Difference,
+    Fragment,
+    Header,
+    ICMPType,
+    ICMPv6,
+    ICMPv6Type,
+    IPv4,
+    IPv6,
+    Packet,
+    TCPFlag,
+    Verdict,
+    build,
+    checksums,
+    tcp_options,
+)
 from tunlab.traffic import Tun
+from tunlab.traffic.ethernet_peer import is_listener_report
 
 Flow = tuple[str, int | None, str, int | None]
 """Source address and port, destination address and port."""
+
+_CHOSEN_FIELDS: dict[type[Header], str] = {IPv4: "identification", IPv6: "flow_label", Fragment: "identification"}
+"""The field of a header whose value the kernel chooses for each packet or connection."""
 
 
 class Outcome(Struct, frozen=True):
@@ -47,9 +68,7 @@ class Outcome(Struct, frozen=True):
 
 
 def prepare(tun: Tun, script: Script) -> None:
-    """Add the recorded kernel's extra addresses, routes and listening sockets to a TUN and its namespace."""
-    for cidr in script.extra_addresses:
-        tun.device.add_address(cidr)
+    """Add the recorded kernel's routes and listening sockets to a TUN and its namespace."""
     for dst in script.routes:
         tun.device.rtnl.add_route(dst, ifindex=tun.device.ifindex)
     for port in script.tcp_ports:
@@ -104,21 +123,28 @@ class Replay:
                 later = [each for each in steps[index + 1 :] if each.direction == "out"]
                 yield from self._compare(step, later, self._timeout + max(0, step.time_ns - before) / 1e9)
             before = step.time_ns
-        self._received.extend(self._tun.device.read_all())
+        self._receive()
         yield from (Outcome(None, "out", None, data) for data in self._received)
+
+    def _receive(self) -> None:
+        """Read the packets that the kernel has sent, except MLD reports: it sends them after a random delay."""
+        for data in self._tun.device.read_all():
+            packet = parse_or_none(data)
+            if packet is None or not is_listener_report(packet):
+                self._received.append(data)
 
     def _read_until(self, deadline: float) -> None:
         """Wait until a monotonic time, and keep the packets that arrive meanwhile."""
         while (remaining := deadline - time.monotonic()) > 0:
             if self._tun.device.wait(remaining):
-                self._received.extend(self._tun.device.read_all())
+                self._receive()
 
     def _compare(self, step: Step, later: Iterable[Step], timeout: float) -> Iterator[Outcome]:
         deadline = time.monotonic() + timeout
         while not self._received and (remaining := deadline - time.monotonic()) > 0:
             if self._tun.device.wait(remaining):
-                self._received.extend(self._tun.device.read_all())
-        self._received.extend(self._tun.device.read_all())
+                self._receive()
+        self._receive()
         for index, data in enumerate(self._received):
             if not self._differences(step.data, data):
                 for _ in range(index):
@@ -139,7 +165,7 @@ class Replay:
 
     def _start(self, step: Step, rest: Sequence[Step]) -> None:
         packet = parse_or_none(step.data)
-        if packet is None:
+        if packet is None or packet.ip is not packet.headers[0]:  # the kernel of the replay has no tunnels
             return
         transport, dst = packet.transport, packet.ip.dst
         if isinstance(transport, TCP) and transport.flags & SYN_ACK == TCPFlag.SYN:
@@ -147,12 +173,15 @@ class Replay:
             if key not in self._started:
                 self._started.add(key)
                 self._tun.connect(dst, transport.dst_port, src_port=transport.src_port)
-        elif isinstance(transport, ICMP) and transport.type == ICMPType.ECHO_REQUEST:
-            key = (dst, transport.identifier)
+        elif (identifier := _echo_identifier(packet)) is not None:
+            key = (dst, identifier)
             if key not in self._started:
                 self._started.add(key)
-                count = sum(_is_echo_request(each, dst, transport.identifier) for each in rest)
-                self._tun.ping(dst, count=count, payload=packet.payload, identifier=transport.identifier)
+                requests = [parse_or_none(each.data) for each in rest if each.direction == "out"]
+                count = sum(
+                    each is not None and (each.ip.dst, _echo_identifier(each)) == (dst, identifier) for each in requests
+                )
+                self._tun.ping(dst, count=count, payload=packet.payload, identifier=identifier)
 
     # ---- values that the kernel chooses ------------------------------------------------------------------------------
 
@@ -198,28 +227,29 @@ class Replay:
 
     def _expected_now(self, recorded: Packet, now: Packet) -> Packet:
         """Return the recorded packet with the values that the kernel chose in the replay."""
-        ip = recorded.ip.replace(identification=now.ip.identification)
-        headers = [ip, *recorded.headers[1:]]
-        tcp, other = recorded.get(TCP), now.get(TCP)
-        if tcp is not None and other is not None:
-            shift = self._isn.get(_flow(recorded), 0)
-            both = tcp.flags & other.flags
-            seq = other.seq if both & TCPFlag.SYN else (tcp.seq + shift) % 2**32
-            options = tcp.options
-            if tcp.timestamps and other.timestamps:
-                clock = (other.timestamps[0] - tcp.timestamps[0]) % 2**32
-                options = _shifted(tcp, 0, 0, clock)
-            headers[1] = tcp.replace(seq=seq, options=options)
+        headers = list(recorded.headers)
+        for index, (header, other) in enumerate(zip(headers, now.headers, strict=False)):
+            if type(header) is not type(other):
+                break
+            changes: dict[str, object] = {}
+            if (chosen := _CHOSEN_FIELDS.get(type(header))) is not None:
+                changes[chosen] = getattr(other, chosen)
+            if isinstance(header, TCP) and isinstance(other, TCP):
+                if not header.flags & other.flags & TCPFlag.SYN:
+                    changes["seq"] = (header.seq + self._isn.get(_flow(recorded), 0)) % 2**32
+                else:
+                    changes["seq"] = other.seq
+                if header.timestamps and other.timestamps:
+                    clock = (other.timestamps[0] - header.timestamps[0]) % 2**32
+                    changes["options"] = _shifted(header, 0, 0, clock)
+            # If both checksums are good, or both bad, do not compare their values: a checksum depends on other fields.
+            if hasattr(other, "checksum") and _verdict(recorded, header) == _verdict(now, other):
+                changes["checksum"] = other.checksum
+            headers[index] = header.replace(**changes)
         payload = recorded.payload
-        if (icmp := recorded.get(ICMP)) is not None and icmp.is_error and _quote_same_packet(recorded, now):
+        if isinstance(recorded.transport, ICMP | ICMPv6) and _quote_same_packet(recorded, now):
             payload = now.payload
-        # If both checksums are good, or both bad, do not compare their values: a checksum depends on the other fields.
-        fresh = [
-            header.replace(checksum=mine.checksum) if _verdict(recorded, header) == _verdict(now, mine) else header
-            for header, mine in zip(headers, now.headers, strict=False)
-            if hasattr(header, "checksum") and hasattr(mine, "checksum")
-        ]
-        return recorded.replace(headers=tuple(fresh + headers[len(fresh) :]), payload=payload)
+        return recorded.replace(headers=tuple(headers), payload=payload)
 
 
 def _flow(packet: Packet) -> Flow:
@@ -227,10 +257,11 @@ def _flow(packet: Packet) -> Flow:
     return packet.ip.src, ports[0], packet.ip.dst, ports[1]
 
 
-def _is_echo_request(step: Step, dst: str, identifier: int) -> bool:
-    packet = parse_or_none(step.data) if step.direction == "out" else None
-    icmp = packet.get(ICMP) if packet is not None and packet.ip.dst == dst else None
-    return icmp is not None and (icmp.type, icmp.identifier) == (ICMPType.ECHO_REQUEST, identifier)
+def _echo_identifier(packet: Packet) -> int | None:
+    """Return the identifier of an echo request; None for other packets."""
+    header = packet.transport
+    request = ICMPType.ECHO_REQUEST if isinstance(header, ICMP) else ICMPv6Type.ECHO_REQUEST
+    return header.identifier if isinstance(header, ICMP | ICMPv6) and header.type == request else None
 
 
 def _verdict(packet: Packet, header: object) -> Verdict | None:
@@ -243,7 +274,12 @@ def _quote_same_packet(one: Packet, other: Packet) -> bool:
         mine, its = one.quoted, other.quoted
     except PacketError:
         return False
-    return (_flow(mine), mine.ip.protocol, len(one.payload)) == (_flow(its), its.ip.protocol, len(other.payload))
+    return (_flow(mine), _protocol(mine), len(one.payload)) == (_flow(its), _protocol(its), len(other.payload))
+
+
+def _protocol(packet: Packet) -> int | None:
+    ip = outer_ip(packet)
+    return ip.protocol if isinstance(ip, IPv4) else ip.next_header
 
 
 def _shifted(tcp: TCP, shift: int, clock: int, own_clock: int = 0) -> bytes:
