@@ -294,7 +294,7 @@ def _type_alias(module: str, name: str) -> list[str]:
 
 def _is_unlisted_base(base: type) -> bool:
     """Return True for a base class whose methods are documented nowhere else."""
-    return base.__module__.startswith("tunlab.kernel.") and base.__name__ not in {
+    return base.__module__.startswith(("tunlab.kernel.", "tunlab.traffic.")) and base.__name__ not in {
         "Closeable",
         *import_module("tunlab").__all__,
     }

@@ -71,9 +71,13 @@ def run(command):
     )
 
 
+def count_tests(block):
+    return len(re.findall("^def test_", block.text, re.MULTILINE))
+
+
 def run_python(block, directory):
     """Run a Python block with pytest if it has tests, else as a program."""
-    has_tests = "\ndef test_" in block.text
+    has_tests = count_tests(block) > 0
     file = directory / (block.file or ("test_block.py" if has_tests else "block.py"))
     file.write_text(block.text)
     return run([*PYTEST, "-W", "error", str(file)] if has_tests else [sys.executable, str(file)])
@@ -88,7 +92,7 @@ def test_python_block_passes(block, workspace):
         return
     done = run_python(block, workspace)
     assert done.returncode == 0, done.stdout
-    if tests := block.text.count("\ndef test_"):
+    if tests := count_tests(block):
         assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= tests  # pytest counts each set of parameters.
 
 
@@ -96,7 +100,7 @@ def test_python_block_passes(block, workspace):
 def test_python_block_marked_fails_has_only_failing_tests(block, workspace):
     done = run_python(block, workspace)
     assert done.returncode == 1, done.stdout
-    assert re.search(rf"\b{len(re.findall('^def test_', block.text, re.MULTILINE))} (failed|error)\b", done.stdout)
+    assert re.search(rf"\b{count_tests(block)} (failed|error)\b", done.stdout)
 
 
 @blocks("text")

@@ -209,8 +209,8 @@ class TestExpectations:
     def test_text_of_a_timeout_names_fields_and_connection(self):
         _, peer = connected()
         text = failure(peer.expect, flags=has(FIN))
-        assert "TCP(flags=has(FIN)) of IPv4(src=10.1.2.1, dst=10.1.2.2) & TCP(dst_port=40000, src_port=80)" in text
-        assert "any segment of IPv4" in failure(peer.expect)
+        assert "s for TCP(flags=has(FIN)) from 10.1.2.1.80 to 10.1.2.2.40000" in text
+        assert "any segment from 10.1.2.1.80 to" in failure(peer.expect)
 
     def test_other_connections_stay_unread(self):
         port, peer = connected()

@@ -86,6 +86,10 @@ class Peer:
         ports = {"dst_port": self.local[1]} | ({"src_port": self.remote[1]} if self.remote[1] else {})
         return type(self.ip).where(src=self.remote[0], dst=self.local[0]) & self._header.where(**ports, **fields)
 
+    def _path(self) -> str:
+        remote, local = (f"{address}.{port or '*'}" for address, port in (self.remote, self.local))
+        return f"from {remote} to {local}"
+
     def _is_mine(self, packet: Packet) -> bool:
         return self._connection().matches(packet)
 
@@ -102,5 +106,5 @@ class Peer:
             )
 
     def __repr__(self) -> str:
-        ends = " > ".join(f"{address}.{port or '*'}" for address, port in (self.local, self.remote))
-        return f"<{type(self).__name__} {ends}>"
+        local, remote = (f"{address}.{port or '*'}" for address, port in (self.local, self.remote))
+        return f"<{type(self).__name__} {local} > {remote}>"

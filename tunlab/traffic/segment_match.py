@@ -67,6 +67,7 @@ class SegmentMatch:
     def __init__(
         self,
         connection: Callable[[], Match],
+        path: Callable[[], str],
         numbers: Callable[[], Numbers],
         count: Callable[[Packet], Numbers] | None,
         fields: Mapping[str, object],
@@ -76,13 +77,14 @@ class SegmentMatch:
 
         Args:
             connection: Returns the match for addresses and ports.
+            path: Returns these as text: "from 10.1.2.1.80 to 10.1.2.2.40000".
             numbers: Returns the peer's numbers now.
             count: Counts a segment of the connection, and returns the numbers before it; None does not count.
             fields: As for `TCP.where`, with relative numbers for `seq`, `ack` and `sack`.
             further: Conditions on the packet as it is, with absolute numbers.
         """
         TCP.where(**self._wrapped(fields))  # raises TypeError or MalformedError for an invalid field
-        self._connection, self._numbers, self._count = connection, numbers, count
+        self._connection, self._path, self._numbers, self._count = connection, path, numbers, count
         self._fields, self._further = fields, further
 
     @staticmethod
@@ -119,7 +121,7 @@ class SegmentMatch:
         fields = self._wrapped(self._fields)
         texts = [TCP.where(**fields).text(function_name)] if fields else []
         texts += [str(self._further)] if self._further != CombinedExpectation.of(()) else []
-        return f"{' & '.join(texts) or 'any segment'} of {self._connection().text(function_name)}"
+        return f"{' & '.join(texts) or 'any segment'} {self._path()}"
 
 
 def relative_packet(packet: Packet, numbers: Numbers) -> Packet:

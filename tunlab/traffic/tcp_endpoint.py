@@ -225,7 +225,7 @@ class TCPEndpoint(Peer):
         """
         __tracebackhide__ = True
         further = CombinedExpectation.of(wanted)
-        expected = SegmentMatch(self._connection, self._get_numbers, self._count, fields, further)
+        expected = SegmentMatch(self._connection, self._path, self._get_numbers, self._count, fields, further)
         packet = self.packet_port.expect(expected, timeout=timeout, among=self._is_mine)
         if "payload" in fields:
             start = unwrap(packet.tcp.seq, self.irs or 0, self.rcv_nxt) + (SYN in packet.tcp.flags)
@@ -240,7 +240,7 @@ class TCPEndpoint(Peer):
         """
         __tracebackhide__ = True
         further = CombinedExpectation.of(unwanted)
-        match = SegmentMatch(self._connection, self._get_numbers, None, fields, further)
+        match = SegmentMatch(self._connection, self._path, self._get_numbers, None, fields, further)
         self.packet_port.expect_none(match, timeout=timeout)
 
     def _count(self, packet: Packet) -> Numbers:
