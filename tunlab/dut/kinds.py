@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from contextlib import ExitStack
 
 from tunlab.dut.device import Dut
@@ -14,8 +15,12 @@ from tunlab.dut.target import Target
 from tunlab.errors import DeviceError
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.network.link_events import wait_until_running
+from tunlab.kernel.network.nftables import silence
+from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.traffic.fence import KernelFence
 from tunlab.traffic.ports.object_port import ObjectPort
+from tunlab.traffic.ports.packet_socket_port import MARK, PacketSocketPort
 from tunlab.traffic.ports.pair_port import PairPort
 from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET, TunPort
 
@@ -31,6 +36,8 @@ def open_dut(target: Target, settings: DutSettings, *, netns: Netns | None = Non
         return _open_object(target, settings)
     if target.kind == "kernel":
         return _open_kernel(target, settings, netns)
+    if "{ifname}" in target.text:
+        return _open_on_device(target, settings)
     return _open_on_descriptor(target, settings)
 
 
@@ -81,6 +88,38 @@ def _open_on_descriptor(target: Target, settings: DutSettings) -> Dut:
         wait_until_ready(dut, process, settings)
         undo.pop_all()
         return dut
+
+
+def _open_on_device(target: Target, settings: DutSettings) -> Dut:
+    with ExitStack() as undo:
+        # With IPv6, because the program may give the device an IPv6 address.
+        netns = undo.enter_context(Netns.create(ipv6=True))
+        with TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True) as device:
+            device.configure(mtu=settings.mtu)
+        silence(netns, settings.ifname, MARK)
+        port = PacketSocketPort(netns, settings.ifname, _link_type(settings))
+        undo.callback(port.close)
+        undo.callback(netns.kill_programs)
+        process = undo.enter_context(DeviceProcess.start(target.arguments(_values(settings)), netns=netns))
+        port.watch(process)
+        dut = Dut("program", process.name, settings, port)
+        dut._process = process
+        if settings.ready in (None, "device"):
+            _wait_for_carrier(netns, device.ifindex, process, settings)
+        wait_until_ready(dut, process, settings)
+        dut._resources = undo.pop_all()
+        return dut
+
+
+def _wait_for_carrier(netns: Netns, ifindex: int, process: DeviceProcess, settings: DutSettings) -> None:
+    """Wait until a program has opened its device. Raises DeviceError if it does not."""
+    with Rtnl(netns) as rtnl:
+        deadline = time.monotonic() + settings.start_timeout
+        while not wait_until_running(rtnl, ifindex, timeout=0.05):
+            process.check()
+            if time.monotonic() >= deadline:
+                problem = f"did not open {settings.ifname} within {settings.start_timeout:g} s"
+                raise process.error(problem, "open /dev/net/tun and set the name {ifname} with TUNSETIFF")
 
 
 def wait_until_ready(dut: Dut, process: DeviceProcess, settings: DutSettings) -> None:

@@ -26,7 +26,7 @@ class Life(Protocol):
         """Return the end of the program's output."""
 
 
-def wait_for_packet(poll: select.poll, life: Life, deadline: int) -> bool:
+def wait_for_packet(poll: select.poll, life: Life | None, deadline: int) -> bool:
     """Wait for a packet until a monotonic instant, in nanoseconds. Return False if there is none.
 
     Args:
@@ -37,6 +37,6 @@ def wait_for_packet(poll: select.poll, life: Life, deadline: int) -> bool:
     Raises DeviceError if the program has ended and no packet of it is left.
     """
     events = poll.poll(max(0, deadline - time.monotonic_ns()) / 1e6)
-    if events and all(descriptor == life.fileno() for descriptor, _ in events):
+    if life is not None and events and all(descriptor == life.fileno() for descriptor, _ in events):
         life.check()
     return bool(events)

@@ -31,17 +31,28 @@ class PacketSocketPort:
 
     clock = MACHINE_CLOCK
 
-    def __init__(self, netns: Netns, ifname: str, life: Life, link_type: int | None = None) -> None:
-        """Use a device of `netns`. `life` tells if the program that holds it has ended."""
+    def __init__(self, netns: Netns, ifname: str, link_type: int | None = None) -> None:
+        """Use a device of `netns`, on which `silence` allows packets with MARK only."""
         self.name, self.link_type, self.netns, self.dropped = ifname, link_type, netns.identity, 0
-        self._namespace, self._life = netns, life
+        self._namespace = netns
+        self._life: Life | None = None
         self._open()
+
+    def watch(self, life: Life) -> None:
+        """Raise DeviceError from now on when the program that holds the device has ended."""
+        self._life = life
+        self._poll.register(life, select.POLLIN)
+
+    def _check(self) -> None:
+        if self._life is not None:
+            self._life.check()
 
     def _open(self) -> None:
         self._socket = PacketSocket(self._namespace, self.name, mark=MARK)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._poll.register(self._life, select.POLLIN)
+        if self._life is not None:
+            self._poll.register(self._life, select.POLLIN)
 
     @property
     def closed(self) -> bool:
@@ -50,7 +61,7 @@ class PacketSocketPort:
 
     def write(self, data: bytes) -> None:
         """Send a packet to the program. Raises DeviceError if the program has ended, KernelError if it is too long."""
-        self._life.check()
+        self._check()
         try:
             self._socket.send(data)
         except KernelError as error:
@@ -67,7 +78,7 @@ class PacketSocketPort:
         try:
             received = self._socket.recv_all(READ_LIMIT)
         except KernelError as error:
-            self._life.check()
+            self._check()
             self._reopen(error)
             return []
         return [TimedBytes(each.time, each.data) for each in received if not each.outgoing]
