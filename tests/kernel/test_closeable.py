@@ -1,3 +1,5 @@
+"""The base class of objects that are closed."""
+
 import pytest
 
 from tunlab.kernel.closeable import Closeable

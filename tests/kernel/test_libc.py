@@ -1,3 +1,5 @@
+"""System calls through libc: namespaces, mounts and capabilities."""
+
 import errno
 from pathlib import Path
 

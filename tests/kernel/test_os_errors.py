@@ -1,3 +1,5 @@
+"""Kernel errors made from OSError: reason, remedy and missing capability."""
+
 import errno
 import socket
 

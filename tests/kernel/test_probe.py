@@ -1,3 +1,5 @@
+"""The probe of the machine: which kernel features tunlab can use."""
+
 import shutil
 
 import pytest

@@ -1,3 +1,5 @@
+"""Signals that are deferred until the end of a block."""
+
 import signal
 import threading
 

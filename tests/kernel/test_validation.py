@@ -1,3 +1,5 @@
+"""Validation of interface names, addresses and MTUs without system calls."""
+
 import errno
 
 import pytest

@@ -36,7 +36,7 @@ def test_find_columns_of_ethernet_frames_returns_ip_addresses_and_no_arrow_for_n
     assert ladder == ([(PEER, ""), (KERNEL, "")], [Arrow(0, (1,)), None])
 
 
-def test_find_columns_of_ethernet_frames_returns_arrows_for_arp_and_ipv6_but_not_for_other_frames():
+def test_find_columns_of_ethernet_frames_returns_arrows_only_for_arp_and_ip():
     link = Ethernet(dst="02:00:00:00:00:02", src="02:00:00:00:00:01")
     arp = Packet.of(link, ARP(sender_protocol=PEER, target_protocol=KERNEL))
     six = Packet.of(link, VLAN(vid=7), IPv6(src="fd00::1", dst="fd00::2"), UDP())

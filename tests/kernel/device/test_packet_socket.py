@@ -1,3 +1,5 @@
+"""Packet sockets: frames and packets sent and received on one interface."""
+
 import errno
 import socket
 import struct

@@ -1,3 +1,5 @@
+"""The configuration of a TUN device in one call."""
+
 import socket
 
 import pytest

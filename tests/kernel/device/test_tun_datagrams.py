@@ -1,3 +1,5 @@
+"""Datagrams read from and written to a TUN or TAP device."""
+
 import errno
 import os
 import select

@@ -1,3 +1,5 @@
+"""The device node /dev/net/tun: its ioctls, flags and errors."""
+
 import errno
 import fcntl
 import os

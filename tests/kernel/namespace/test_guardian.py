@@ -1,3 +1,5 @@
+"""The guardian process, which kills programs in namespaces when their owner exits."""
+
 import contextlib
 import os
 import select

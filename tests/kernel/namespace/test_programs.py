@@ -1,3 +1,5 @@
+"""Programs in a network namespace: start, errors and killing."""
+
 import errno
 import os
 import subprocess

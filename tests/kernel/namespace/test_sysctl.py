@@ -1,3 +1,5 @@
+"""Sysctls of a network namespace."""
+
 import errno
 from pathlib import Path
 

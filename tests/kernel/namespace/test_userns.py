@@ -1,3 +1,5 @@
+"""User namespaces for users without root, and the command that enters one."""
+
 import os
 from pathlib import Path
 

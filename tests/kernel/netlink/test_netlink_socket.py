@@ -1,3 +1,5 @@
+"""Netlink sockets: requests, replies and error acknowledgements."""
+
 import errno
 import socket
 import struct

@@ -1,3 +1,5 @@
+"""Kernel counters of a network namespace."""
+
 import pytest
 
 from tunlab.errors import KernelError

@@ -1,3 +1,5 @@
+"""Waiting until a link is in a given state."""
+
 import errno
 import threading
 

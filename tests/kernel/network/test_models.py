@@ -1,3 +1,5 @@
+"""Links, addresses, routes and rules, decoded from netlink messages."""
+
 import socket
 
 import msgspec

@@ -1,3 +1,5 @@
+"""Attributes of netlink requests about links and routes."""
+
 import errno
 import socket
 

@@ -1,3 +1,5 @@
+"""Links, addresses and qdiscs, changed and listed with rtnetlink."""
+
 import errno
 import socket
 

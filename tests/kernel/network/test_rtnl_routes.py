@@ -1,3 +1,5 @@
+"""Routes, rules and neighbours, changed and listed with rtnetlink."""
+
 import errno
 import socket
 
