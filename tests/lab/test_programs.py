@@ -4,7 +4,7 @@ import pytest
 
 from tunlab.errors import KernelError, LabError
 from tunlab.lab import Lab
-from tunlab.lab.programs import listening_ports
+from tunlab.lab.readiness import listening_ports
 from tunlab.topology.plan import CommandPlan, LabPlan, NodePlan
 
 
@@ -67,7 +67,7 @@ class TestNotReady:
             lab_with("sh", "-c", "kill -TERM $$", ready_line="ready")
 
     def test_program_not_ready_in_time_raises_error_naming_the_condition(self):
-        with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket listens on TCP port 80. Raise its"):
+        with pytest.raises(LabError, match=r"was not ready after 0.05 s: no socket of it listens on TCP port 80"):
             lab_with("sleep", "600", ready_port=80, timeout=0.05)
         with pytest.raises(LabError, match=r"was not ready after 0.05 s: no line of its output matches 'ready'"):
             lab_with("sleep", "600", ready_line="ready", timeout=0.05)

@@ -12,6 +12,7 @@ import pytest
 from tests.lab.labs import DEFAULT
 from tunlab.errors import LabError
 from tunlab.lab import PersistentLab
+from tunlab.lab.build.preflight import resolve_files
 from tunlab.lab.persistent import state
 from tunlab.lab.run_directory import run_directory
 from tunlab.topology import LabPlan, plan
@@ -26,7 +27,7 @@ class TestRecord:
         assert record.pop("owner") == os.getpid()
         start_time = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
         assert record.pop("owner_started") == int(start_time)
-        assert msgspec.convert(record.pop("plan"), LabPlan) == plan(DEFAULT)
+        assert msgspec.convert(record.pop("plan"), LabPlan) == resolve_files(plan(DEFAULT), Path())
         assert record == {"name": "lab", "phase": "up", "containers": None}
         assert sorted(path.name for path in (run_directory / "lab").iterdir()) == ["lab.json", "net"]
         assert stat.S_IMODE((run_directory / "lab").stat().st_mode) == 0o755

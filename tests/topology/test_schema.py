@@ -12,8 +12,9 @@ from hypothesis import given
 from tests.topology.strategies import labs, sampled
 from tests.topology.test_lab_file_errors import CASES
 from tunlab.topology.lab_file.link_table import END_KEYS, LINK_KEYS
+from tunlab.topology.lab_file.node_table import NODE_KEYS
 from tunlab.topology.lab_file.schema import schema, schema_text
-from tunlab.topology.spec import LabSpec, NodeSpec
+from tunlab.topology.spec import LabSpec
 
 LABS = Path(__file__).parents[2] / "lab"
 VALIDATOR = jsonschema.Draft7Validator(schema())
@@ -67,7 +68,7 @@ def test_schema_is_valid_json_schema_draft_7():
 def test_schema_has_every_key_of_a_lab_file():
     definitions = schema()["definitions"]
     assert set(schema()["properties"]) == set(LabSpec.__struct_fields__)
-    assert set(definitions["node"]["properties"]) == set(NodeSpec.__struct_fields__)
+    assert set(definitions["node"]["properties"]) == set(NODE_KEYS)
     assert set(definitions["link"]["properties"]) == set(LINK_KEYS)
     (end,) = (each for each in definitions["link"]["properties"]["ends"]["items"]["anyOf"] if "properties" in each)
     assert set(end["properties"]) == set(END_KEYS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -17,7 +17,8 @@ from tunlab.lab.build.namespaces import Namespaces, build
 from tunlab.lab.build.preflight import resolve_files
 from tunlab.lab.node import Node
 from tunlab.topology import DEFAULT_NAME, LabSpec, Topology, check_lab_name, parse_lab, plan
-from tunlab.topology.plan import LabPlan
+from tunlab.topology.plan import LabPlan, NodePlan
+from tunlab.topology.planner.start_order import start_order
 
 if TYPE_CHECKING:
     from tunlab.kernel.network.link_events import LinkEvents
@@ -162,9 +163,7 @@ class Lab(Closeable):
         planned = resolve_files(self.plan, self._base)
         self._attach(planned, build(planned, containers=containers, on_namespaces=on_namespaces), {})
         try:
-            for node in self._all.values():
-                node.start()
-            self.wait_ready()
+            self.start_programs()
             if containers is not None:
                 wait_ready(containers, planned, self._namespaces)
         except BaseException:
@@ -203,10 +202,21 @@ class Lab(Closeable):
         state = "closed" if self._is_closed else "already running"
         return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a new Lab")
 
-    def wait_ready(self) -> None:
-        """Wait until the programs that the nodes `run` are ready. Raises LabError."""
-        for node in self._all.values():
-            node.wait_ready()
+    def start_programs(self, logs: Callable[[NodePlan], Sequence[Path]] = lambda _: ()) -> None:
+        """Start the programs of all nodes in the order of `after`, and wait until they are ready.
+
+        Args:
+            logs: returns the output files of a node's programs.
+
+        Raises:
+            LabError: if a program of `setup` fails, or one of `run` does not become ready.
+            KernelError: if a program cannot be started.
+        """
+        for group in start_order(self.plan.nodes):
+            for node in group:
+                self._all[node.name].start(logs(node))
+            for node in group:
+                self._all[node.name].wait_ready()
 
     def close(self) -> None:
         """Close the sockets, TUNs and captures of the nodes, kill the programs, and delete the namespaces.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -14,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from msgspec.structs import replace
+
 from tunlab.errors import LabError
 from tunlab.kernel import libc
 from tunlab.kernel.namespace.machine import Machine
@@ -24,7 +27,7 @@ from tunlab.kernel.os_errors import translate_os_errors
 from tunlab.lab.build.links import set_impairment, set_up
 from tunlab.lab.programs import Program
 from tunlab.lab.run_directory import run_directory
-from tunlab.topology.plan import Impairment, InterfacePlan, LabPlan, NodePlan
+from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan, NodePlan
 
 if TYPE_CHECKING:
     from tunlab.lab.capture import Capture
@@ -49,10 +52,12 @@ def mount_overlay(plan: LabPlan, node: NodePlan) -> MountOverlay:
     given = dict(node.files)
     return MountOverlay(
         hostname=node.name,
-        texts={path: text for path, text in texts.items() if path not in given},
+        texts={**{path: text for path, text in texts.items() if path not in given}, **dict(node.texts)},
         files=node.files,
-        private=("/run", "/var/run"),
-        visible=_visible(),
+        owners={path: (owner, mode) for path, owner, mode in node.owners},
+        private=("/run", "/var/run", *node.private),
+        directories=tuple((each.path, each.owner, each.mode) for each in node.run_dirs),
+        visible=(*_visible(), *node.visible, *node.share),
     )
 
 
@@ -165,26 +170,42 @@ class Node:
         return self.machine.run(args, **run_kwargs)
 
     def environment(self) -> dict[str, str]:
-        """Return this process's environment with TUNLAB_NODE set to the node's name."""
-        return {**os.environ, NODE_VARIABLE: self.name}
+        """Return this process's environment with TUNLAB_NODE and the node's `env`."""
+        return {**os.environ, NODE_VARIABLE: self.name, **dict(self.plan.env)}
 
     def start(self, logs: Sequence[Path] = ()) -> None:
-        """Start the node's programs (`run` in the lab file); `logs` are their output files. Raises KernelError."""
+        """Run the programs of `setup` in the lab file one after the other, then start those of `run`.
+
+        Args:
+            logs: the output files of the programs of `run`.
+
+        Raises:
+            LabError: if a program of `setup` fails.
+            KernelError: if a program cannot be started.
+        """
         if self.plan.kind == "container":  # the container engine starts a container's program
             return
         # Without PYTHONUNBUFFERED, a Python program without a terminal buffers the line that `ready` waits for.
         environment = {"PYTHONUNBUFFERED": "1", **self.environment()}
-        for number, (command, log) in enumerate(zip_longest(self.plan.run, logs)):
-            program = Program.start(
+
+        def start(command: CommandPlan, number: int, log: Path | None = None) -> Program:
+            command = replace(command, cwd=command.cwd or self.plan.cwd)
+            return Program.start(
                 self._lab.name, self.name, self.machine, command, number=number, environment=environment, log=log
             )
+
+        for number, command in enumerate(self.plan.setup, 1):
+            with contextlib.closing(start(command, -number)) as program:
+                program.wait_done()
+        for number, (command, log) in enumerate(zip_longest(self.plan.run, logs)):
+            program = start(replace(command, user=command.user or self.plan.user), number, log)
             self.programs.append(program)
             self._resources.callback(program.close)
 
     def wait_ready(self) -> None:
         """Wait until the node's programs (`run` in the lab file) are ready. Raises LabError."""
         for program in self.programs:
-            program.wait_ready()
+            program.wait_ready({each.pid for each in self.programs if each is not program})
 
     # ---- sockets and packets -----------------------------------------------------------------------------------------
 

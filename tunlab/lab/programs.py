@@ -1,9 +1,9 @@
-"""The programs that a lab file starts in its nodes (key `run`), and when they are ready: an open port or a line.
+"""The programs that a lab file starts in its nodes (key `run`), and when they are ready.
 
 A program's output goes to a file: on disk beside the record of a persistent lab, else in memory. The node's init reads
 it, and keeps its head and tail. If the program fails, the error shows the end of its output.
 
-Source: proc_pid_net(5) for the table of listening sockets, pidfd_open(2), memfd_create(2).
+Source: pidfd_open(2), memfd_create(2).
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from tunlab.errors import LabError
 from tunlab.kernel.namespace.machine import Machine
-from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.namespace.processes import has_ended, pid_of
+from tunlab.lab.readiness import has_tcp_listener, has_udp_socket, program_pids
 from tunlab.topology.plan import CommandPlan
 
 _CHECK_INTERVAL = 10
 """Milliseconds between checks: the kernel sends no event when a socket starts to listen."""
 
 _OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
-_LISTEN = "0A"  # the state of listening sockets: TCP_LISTEN in <net/tcp_states.h>
+_COMMAND_INTERVAL = 100  # milliseconds between runs of a program that tells whether another is ready
 
 
 class Program:
@@ -73,7 +74,14 @@ class Program:
             output = os.open(log, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         program = cls(lab, node, machine, command, number, output)
         try:
-            program.pidfd = machine.spawn(command.arguments, output, environment=environment, number=number)
+            program.pidfd = machine.spawn(
+                command.arguments,
+                output,
+                environment={**environment, **dict(command.env)},
+                number=number,
+                directory=command.cwd,
+                user=command.user,
+            )
             program.pid = pid_of(program.pidfd)
         except BaseException:
             program.close()
@@ -110,31 +118,53 @@ class Program:
         assert status is not None
         return status
 
-    def wait_ready(self) -> None:
-        """Wait until the program is ready. Raises LabError if it exits or its timeout expires first."""
-        if not self.command.ready_port and not self.command.ready_line:
-            return
+    def wait_ready(self, others: Collection[int] = ()) -> None:
+        """Wait until the program is ready. Raises LabError if it exits or its timeout expires first.
+
+        Args:
+            others: the process ids of the node's other programs, whose sockets do not count.
+        """
         deadline = time.monotonic() + self.command.timeout
         ended = False
-        while not self._is_ready():
+        while missing := self._missing(others):
             if ended:
                 raise self._failure(f"{self._exit_text()} before it was ready", "run it in the node to see why")
             if time.monotonic() >= deadline:
-                problem = f"was not ready after {self.command.timeout:g} s: {self._missing()}"
+                problem = f"was not ready after {self.command.timeout:g} s: {missing}"
                 raise self._failure(problem, "raise its timeout, or check its ready condition")
-            ended = has_ended(self.pidfd, timeout=_CHECK_INTERVAL)
+            ended = has_ended(self.pidfd, timeout=_COMMAND_INTERVAL if self.command.ready_command else _CHECK_INTERVAL)
 
-    def _is_ready(self) -> bool:
-        if self.command.ready_port and self.command.ready_port not in listening_ports(self._machine.netns):
-            return False
-        if not self.command.ready_line:
-            return True
-        return re.search(self.command.ready_line, self.output, re.MULTILINE) is not None
+    def wait_done(self) -> None:
+        """Wait until the program, one of `setup`, has ended. Raises LabError if it fails or its timeout expires."""
+        if not has_ended(self.pidfd, timeout=round(self.command.timeout * 1000)):
+            problem = f"has not ended after {self.command.timeout:g} s"
+            raise self._failure(problem, "raise its timeout, or start it by run if it is to stay")
+        if failure := self.failure():
+            raise failure
 
-    def _missing(self) -> str:
-        if self.command.ready_port and self.command.ready_port not in listening_ports(self._machine.netns):
-            return f"no socket listens on TCP port {self.command.ready_port}"
-        return f"no line of its output matches {self.command.ready_line!r}"
+    def _missing(self, others: Collection[int]) -> str:
+        """Return the condition that is missing until the program is ready; "" if it is ready."""
+        command, netns = self.command, self._machine.netns
+        if command.ready_port or command.ready_udp:
+            pids = program_pids(netns, self.pid, others)
+            if command.ready_port and not has_tcp_listener(netns, command.ready_port, pids):
+                return f"no socket of it listens on TCP port {command.ready_port}"
+            if command.ready_udp and not has_udp_socket(netns, command.ready_udp, pids):
+                return f"no socket of it is bound to UDP port {command.ready_udp}"
+        if command.ready_path and not self._machine.call(os.path.exists, command.ready_path):
+            return f"the node has no {command.ready_path}"
+        if command.ready_line and not re.search(command.ready_line, self.output, re.MULTILINE):
+            return f"no line of its output matches {command.ready_line!r}"
+        if command.ready_exit >= 0 and self.poll() != command.ready_exit:
+            return f"it has not exited with status {command.ready_exit}"
+        if (
+            command.ready_command
+            and self._machine.run(
+                command.ready_command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ).returncode
+        ):
+            return f"{' '.join(command.ready_command)!r} fails"
+        return ""
 
     def _exit_text(self) -> str:
         status = self.wait()
@@ -158,22 +188,3 @@ class Program:
             if fd >= 0:
                 os.close(fd)
         self._output = self.pidfd = -1
-
-
-def listening_ports(netns: Netns) -> set[int]:
-    """Return the TCP ports that have a listening socket in a namespace."""
-    ports = set()
-    for line in netns.call(_read_tables):
-        fields = line.split()
-        if len(fields) > 3 and fields[3] == _LISTEN:
-            ports.add(int(fields[1].rpartition(":")[2], 16))
-    return ports
-
-
-def _read_tables() -> Sequence[str]:
-    lines = []
-    for table in ("tcp", "tcp6"):
-        path = Path("/proc/thread-self/net", table)
-        if path.exists():  # a kernel without IPv6 does not have /proc/net/tcp6
-            lines += path.read_text(encoding="ascii").splitlines()[1:]
-    return lines

@@ -68,19 +68,49 @@ class RoutePlan(Struct, frozen=True, kw_only=True):
 
 
 class CommandPlan(Struct, frozen=True, kw_only=True):
-    """A program that a node starts: one entry of its key `run`.
+    """A program that a node starts: one entry of its key `run` or `setup`.
 
     Attributes:
         arguments: the program and its arguments, run without a shell.
         ready_port: a TCP port on which it listens when ready; 0 for none.
+        ready_udp: a UDP port to which it is bound when ready; 0 for none.
         ready_line: a regular expression for a line of its output when ready; "" for none.
-        timeout: maximum seconds until it is ready.
+        ready_path: a path that exists in the node when it is ready; "" for none.
+        ready_command: a program that succeeds in the node when it is ready; () for none.
+        ready_exit: the exit status with which it has ended when ready; -1 for none.
+        timeout: maximum seconds until it is ready; for `setup` until it has ended.
+        may_exit: True if its end is not a failure.
+        env: environment variables besides those of the node.
+        user: the user, or "user:group", that it runs as; "" for that of the node.
+        cwd: its working directory; "" for that of the node.
     """
 
     arguments: tuple[str, ...]
     ready_port: int = 0
+    ready_udp: int = 0
     ready_line: str = ""
+    ready_path: str = ""
+    ready_command: tuple[str, ...] = ()
+    ready_exit: int = -1
     timeout: float = 10.0
+    may_exit: bool = False
+    env: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    cwd: str = ""
+
+
+class DirectoryPlan(Struct, frozen=True, kw_only=True):
+    """A directory below /run that a node gets besides those of the machine.
+
+    Attributes:
+        path: its absolute path.
+        owner: a user, or "user:group"; "" for root.
+        mode: its permission bits.
+    """
+
+    path: str
+    owner: str = ""
+    mode: int = 0o755
 
 
 class NodePlan(Struct, frozen=True, kw_only=True):
@@ -93,7 +123,15 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         routes: its routes.
         sysctls: names and values, set in this order after those that tunlab sets in every node.
         run: programs to start.
-        files: paths in the node and their source files.
+        setup: programs to run before, one after the other.
+        after: nodes whose programs are ready before this node starts its own.
+        files: paths in the node and their source files or directories.
+        texts: paths in the node and the contents of these files.
+        owners: owner and mode of `files` and `texts`: (path, owner, mode); "" and 0 keep what the file has.
+        private: directories that are hidden by empty ones, besides /run.
+        run_dirs: directories to create in /run.
+        share: files, sockets and directories of the machine in private directories.
+        visible: directories of the machine that a private directory does not hide.
         implicit: True for a bridge that is not in the lab file: one added for a link with more than two ends.
         ipv6: True if IPv6 is enabled.
         tun: the ifname of its first TUN; "" for none.
@@ -102,7 +140,9 @@ class NodePlan(Struct, frozen=True, kw_only=True):
         outside: the outside ifname of a NAT router; "" for other nodes.
         image: the image of a container to start.
         container: the name of a running container.
-        env: environment variables of a container to start.
+        env: environment variables of its programs, or of a container to start.
+        user: the user, or "user:group", that its programs run as; "" for that of tunlab.
+        cwd: the working directory of its programs; "" for that of tunlab.
     """
 
     name: str
@@ -111,7 +151,15 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     routes: tuple[RoutePlan, ...] = ()
     sysctls: tuple[tuple[str, str], ...] = ()
     run: tuple[CommandPlan, ...] = ()
+    setup: tuple[CommandPlan, ...] = ()
+    after: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
+    texts: tuple[tuple[str, str], ...] = ()
+    owners: tuple[tuple[str, str, int], ...] = ()
+    private: tuple[str, ...] = ()
+    run_dirs: tuple[DirectoryPlan, ...] = ()
+    share: tuple[str, ...] = ()
+    visible: tuple[str, ...] = ()
     implicit: bool = False
     ipv6: bool = False
     tun: str = ""
@@ -121,6 +169,8 @@ class NodePlan(Struct, frozen=True, kw_only=True):
     image: str = ""
     container: str = ""
     env: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    cwd: str = ""
 
 
 class LinkPlan(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from tunlab.errors import TopologyError
-from tunlab.topology.plan import CommandPlan, Impairment, NodeKind, RoutePlan
+from tunlab.topology.plan import CommandPlan, DirectoryPlan, Impairment, NodeKind, RoutePlan
 from tunlab.topology.values import names, units
 from tunlab.topology.values.names import check_lab_name
 from tunlab.topology.values.problems import Problems
@@ -36,10 +36,19 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
         outside: the outside of a NAT router: the name of an interface or of the node at its other end.
         run: programs to start.
         sysctls: sysctls of its network namespace.
-        files: paths in the node and their source files.
+        setup: programs to run before, one after the other.
+        after: nodes whose programs are ready before this node starts its own.
+        files: paths in the node and their source files or directories.
+        texts: paths in the node and the contents of these files, given in `files`.
+        owners: owner and mode by path of `files` and `texts`, given in `files`.
+        private: directories that are hidden by empty ones, besides /run.
+        run_dirs: directories to create in /run.
+        share: files, sockets and directories of the machine in private directories.
         image: the image of a container to start.
         container: the name of a running container.
-        env: environment variables of a container to start.
+        env: environment variables of its programs, or of a container to start.
+        user: the user, or "user:group", that its programs run as.
+        cwd: the working directory of its programs.
     """
 
     kind: NodeKind = "host"
@@ -54,10 +63,19 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     outside: str = ""
     run: tuple[CommandPlan, ...] = ()
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    setup: tuple[CommandPlan, ...] = ()
+    after: tuple[str, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+    owners: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    private: tuple[str, ...] = ()
+    run_dirs: tuple[DirectoryPlan, ...] = ()
+    share: tuple[str, ...] = ()
     image: str = ""
     container: str = ""
     env: Mapping[str, str] = field(default_factory=dict)
+    user: str = ""
+    cwd: str = ""
 
     @property
     def devices(self) -> Mapping[str, tuple[str, ...]]:

@@ -21,7 +21,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from tunlab.errors import KernelError
 from tunlab.kernel import libc
@@ -29,8 +29,12 @@ from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.namespace import guardian, processes
 from tunlab.kernel.namespace.mount_overlay import MountOverlay
 from tunlab.kernel.namespace.netns import Netns, start_errors
+from tunlab.kernel.namespace.netns_thread import run_in_thread
 from tunlab.kernel.namespace.node_init import MESSAGE_SIZE, NAMESPACES
 from tunlab.kernel.os_errors import translate_os_errors
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _INIT_TIMEOUT = 1000  # milliseconds to wait until a killed init has ended
 
@@ -148,6 +152,15 @@ class Machine(Closeable):
                 self._enter(kind)
             with contextlib.suppress(OSError):  # The directory does not exist in the node.
                 os.chdir(directory)
+
+    def call(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function` in a new thread that sees the node's network and files; return its result."""
+
+        def inside() -> T:
+            self.enter()
+            return function(*args, **kwargs)
+
+        return run_in_thread(inside)
 
     def enter_pid_namespace(self) -> None:
         """Have the children that the calling thread starts from now on be in the PID namespace."""

@@ -151,7 +151,7 @@ def _create_files(mounts: Sequence[tuple[Path, Path]], devices: Collection[int])
     created: dict[Path, list[tuple[Path, Path]]] = {}
     for path, source in mounts:
         is_replaced = _is_copy(source) and not path.is_dir() and _is_creatable(path)
-        if (is_replaced or not path.exists()) and (directory := overlay_directory(path)) is not None:
+        if (is_replaced or not path.exists()) and (directory := overlay_directory(path, devices)) is not None:
             created.setdefault(directory, []).append((path, source))
     placed: set[Path] = set()
     # Overlays of parent directories are mounted before those of their children.
@@ -190,12 +190,16 @@ def _mount_overlay(parent: Path, number: int) -> None:
     libc.mount("overlay", str(parent), "overlay", 0, f"lowerdir={parent},upperdir={upper},workdir={work}")
 
 
-def overlay_directory(path: Path) -> Path | None:
-    """Return the directory that needs an overlay to create a file at `path`; None if it cannot be created."""
+def overlay_directory(path: Path, devices: Collection[int] = ()) -> Path | None:
+    """Return the directory that needs an overlay to create a file at `path`; None if it cannot be created.
+
+    Missing directories are created below CREATABLE_BELOW, and on the file systems `devices`.
+    """
     if path.parent.is_dir():
         return path.parent
     existing = next((each for each in path.parents if each.exists()), Path("/"))
-    return existing if _is_creatable(existing) and existing.is_dir() else None
+    allowed = existing.stat().st_dev in devices or _is_creatable(existing)
+    return existing if allowed and existing.is_dir() else None
 
 
 def _bind_mount(source: Path, path: Path) -> None:

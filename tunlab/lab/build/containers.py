@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from tunlab.errors import LabError
 from tunlab.kernel.namespace.netns import Netns
-from tunlab.lab.programs import listening_ports
+from tunlab.lab.readiness import listening_ports
 from tunlab.topology.plan import LabPlan, NodePlan
 
 _CHECK_INTERVAL = 0.02  # seconds between checks: the kernel does not report that a socket starts to listen

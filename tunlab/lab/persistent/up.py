@@ -65,10 +65,12 @@ def _build(plan: LabPlan, containers: Containers | None) -> list[LabError]:
 
     failures: list[LabError] = []
     with Lab.attach(plan, build(plan, on_namespaces=pin, containers=containers)) as lab:
-        for node in lab:
-            logs = states.node_directory(directory, plan, node.name)
-            node.start([states.log_path(logs, number + 1) for number in range(len(node.plan.run))])
-        lab.wait_ready()
+        lab.start_programs(
+            lambda node: [
+                states.log_path(states.node_directory(directory, plan, node.name), number)
+                for number in range(1, len(node.run) + 1)
+            ]
+        )
         if containers is not None:
             wait_ready(containers, plan, {node.name: node.netns for node in lab})
         for node in lab:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar, get_args
 
-from tunlab.topology.plan import CommandPlan, NodeKind, RoutePlan
+from tunlab.topology.lab_file.command_table import boolean, read_commands, read_env
+from tunlab.topology.lab_file.file_table import absolute_path, private_directory, read_files, read_owner, read_run_dirs
+from tunlab.topology.plan import NodeKind, RoutePlan
 from tunlab.topology.spec import Ip, NodeSpec
 from tunlab.topology.values import names, units
 from tunlab.topology.values.problems import InvalidValueError, Problems, suggest
@@ -16,15 +17,18 @@ from tunlab.topology.values.problems import InvalidValueError, Problems, suggest
 T = TypeVar("T")
 
 KINDS: tuple[NodeKind, ...] = get_args(NodeKind)
-_SHELL = ("|", "||", "&", "&&", ";", "<", ">", ">>", "2>", "2>&1")
+NODE_KEYS = tuple(key for key in NodeSpec.__struct_fields__ if key not in ("texts", "owners"))
+"""The keys of a node's table; texts and owners are given in `files`."""
+
 _SYSCTL = re.compile(r"net[./][\w%+@:-]+(?:[./][\w%+@:-]+)+", re.ASCII)
 _SWITCH_KEYS = ("kind",)
-_COMMAND_KEYS, _READY_KEYS, _ROUTE_KEYS = ("command", "ready", "timeout"), ("port", "line"), ("to", "via")
+_ROUTE_KEYS = ("to", "via")
+_NAMESPACE_KEYS = ("setup", "after", "private", "run_dirs", "share", "user", "cwd")
 
 
 def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> NodeSpec:
     """Read a table below [nodes] and add its errors to `problems`."""
-    problems.check_keys(table, values, NodeSpec.__struct_fields__)
+    problems.check_keys(table, values, NODE_KEYS)
 
     def read(key: str, parser: Callable[[Any], T], default: T) -> T:
         return problems.read(table, key, parser, values[key], default) if key in values else default
@@ -32,10 +36,10 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
     kind = _kind(problems, table, values)
     if kind == "switch":
         for key in values:
-            if key in NodeSpec.__struct_fields__ and key not in _SWITCH_KEYS:
+            if key in NODE_KEYS and key not in _SWITCH_KEYS:
                 problems.add(table, key, "does not apply to a switch", "Remove it, or make the node a router.")
         return NodeSpec(kind="switch")
-    forward = read("forward", _boolean, kind in ("router", "nat"))
+    forward = read("forward", boolean, kind in ("router", "nat"))
     if kind in ("router", "nat") and not forward:
         problems.add(
             table, "forward", f"is false for a {'NAT ' * (kind == 'nat')}router", "Remove it, or make the node a host."
@@ -51,12 +55,21 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
         loopback=_read_strings(problems, table, "loopback", values, lambda value: _loopback(value, ip)),
         routes=_routes(problems, table, values, ip) if "routes" in values else None,
         outside=read("outside", names.text, ""),
-        run=_run(problems, table, values.get("run", ())),
+        run=read_commands(problems, table, "run", values.get("run", ())),
+        setup=read_commands(problems, table, "setup", values.get("setup", ())),
+        after=_read_strings(problems, table, "after", values, names.text),
         sysctls=_sysctls(problems, table, values.get("sysctls", {})),
-        files=_files(problems, table, values.get("files", {})),
+        files=(files := read_files(problems, table, values.get("files", {}))).sources,
+        texts=files.texts,
+        owners=files.owners,
+        private=_read_strings(problems, table, "private", values, private_directory),
+        run_dirs=read_run_dirs(problems, table, values.get("run_dirs", [])),
+        share=_read_strings(problems, table, "share", values, absolute_path),
         image=read("image", names.text, ""),
         container=read("container", names.text, ""),
-        env=_env(problems, table, values.get("env", {})),
+        env=read_env(problems, table, values.get("env", {})),
+        user=read("user", read_owner, ""),
+        cwd=read("cwd", absolute_path, ""),
     )
     _check_container(problems, table, values, node)
     if node.ifname in node.tuns and (node.tun or node.tun6):
@@ -97,12 +110,6 @@ def read_kind(value: Any) -> NodeKind:
         raise InvalidValueError(f"is {value!r}, which is not a kind of node", hint)
     kind: NodeKind = value
     return kind
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidValueError(f"is {value!r}, which is not a boolean", "Write true or false, without quotes.")
-    return value
 
 
 def check_family(version: int, ip: Ip) -> None:
@@ -153,16 +160,9 @@ def _read_strings(
     return tuple(each for each in parsed if each)
 
 
-def _table(problems: Problems, table: str, key: str, values: object, hint: str) -> Mapping[str, Any]:
-    if isinstance(values, dict):
-        return values
-    problems.add(table, key, f"is {values!r}, which is not a table", hint)
-    return {}
-
-
 def _tuns(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip) -> dict[str, tuple[str, ...]]:
     hint = 'Write { tun0 = "10.1.2.1/24", tun1 = "10.1.3.1/24" }.'
-    given = _table(problems, table, "tuns", values.get("tuns", {}), hint)
+    given = problems.table(table, "tuns", values.get("tuns", {}), hint)
     tuns = {}
     for name in given:
         problems.read(f"{table}.tuns", name, names.ifname, name, "")
@@ -218,85 +218,10 @@ def _destination(value: object, version: names.Version) -> str:
     return str(network)
 
 
-def _run(problems: Problems, table: str, given: object) -> tuple[CommandPlan, ...]:
-    if isinstance(given, str):
-        given = [given]
-    if not isinstance(given, list | tuple):
-        problems.add(table, "run", f"is {given!r}, which is not a list", 'Write ["python3 -m http.server 80"].')
-        return ()
-    commands = [_command(problems, f"{table}.run[{index}]", each) for index, each in enumerate(given)]
-    return tuple(command for command in commands if command is not None)
-
-
-def _command(problems: Problems, table: str, given: object) -> CommandPlan | None:
-    arguments: tuple[str, ...] = ()
-    if not isinstance(given, dict):
-        arguments = problems.read(table, "", _arguments, given, arguments)
-        return CommandPlan(arguments=arguments) if arguments else None
-    problems.check_keys(table, given, _COMMAND_KEYS)
-    arguments = problems.read(table, "command", _arguments, given.get("command", ""), arguments)
-    timeout = problems.read(table, "timeout", units.seconds, given.get("timeout", "10s"), 10.0)
-    port, line = 0, ""
-    if "ready" in given:
-        ready = _table(problems, table, "ready", given["ready"], 'Write { port = 80 } or { line = "listening" }.')
-        problems.check_keys(f"{table}.ready", ready, _READY_KEYS)
-        if isinstance(given["ready"], dict) and not set(_READY_KEYS) & set(ready):
-            hint = 'Give port = 80 or line = "listening".'
-            problems.add(table, "ready", "is empty", hint)
-        if "port" in ready:
-            port = problems.read(f"{table}.ready", "port", _port, ready["port"], 0)
-        if "line" in ready:
-            line = problems.read(f"{table}.ready", "line", _pattern, ready["line"], "")
-    if not arguments:
-        return None
-    return CommandPlan(arguments=arguments, ready_port=port, ready_line=line, timeout=timeout)
-
-
-def _arguments(given: object) -> tuple[str, ...]:
-    if isinstance(given, str):
-        try:
-            arguments = shlex.split(given)
-        except ValueError as error:
-            raise InvalidValueError(
-                f"is {given!r}, which cannot be split into words: {error}", "Close the quotes, or write a list."
-            ) from None
-        if shell := [word for word in arguments if word in _SHELL]:
-            hint = f"Write {['sh', '-c', given]}.".replace("'", '"')
-            raise InvalidValueError(f"contains {shell[0]!r}, but there is no shell", hint)
-    elif isinstance(given, list) and all(isinstance(each, str) for each in given):
-        arguments = given
-    else:
-        raise InvalidValueError(
-            f"is {given!r}, which is not a command", 'Write "python3 -m http.server 80", or a list of words.'
-        )
-    if not arguments or not arguments[0].strip():
-        raise InvalidValueError("is empty", 'Write a command such as "python3 -m http.server 80".')
-    if any("\0" in each for each in arguments):
-        raise InvalidValueError(f"is {given!r}, which contains a NUL", "Remove the NUL.")
-    return tuple(arguments)
-
-
-def _port(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= 65_535:
-        raise InvalidValueError(f"is {value!r}, which is not a TCP port", "Set 1 to 65535.")
-    return value
-
-
-def _pattern(value: object) -> str:
-    pattern = names.text(value, 'Write a regular expression such as "listening".')
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise InvalidValueError(
-            f"is {value!r}, which is not a regular expression: {error}", "Escape special characters with \\."
-        ) from None
-    return pattern
-
-
 def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
     sysctls = {}
     hint = 'Write { "net.ipv4.tcp_sack" = 0 }.'
-    for name, value in _table(problems, table, "sysctls", given, hint).items():
+    for name, value in problems.table(table, "sysctls", given, hint).items():
         if isinstance(value, dict):
             problems.add(f"{table}.sysctls", name, "is a table: quote a sysctl's name", hint)
         elif not _SYSCTL.fullmatch(name):
@@ -314,33 +239,22 @@ def _sysctls(problems: Problems, table: str, given: object) -> dict[str, str]:
     return sysctls
 
 
-def _files(problems: Problems, table: str, given: object) -> dict[str, str]:
-    files = {}
-    for path, source in _table(problems, table, "files", given, 'Write { "/etc/motd" = "motd.txt" }.').items():
-        files_table = f"{table}.files"
-        if not path.startswith("/") or path.endswith("/") or {".", "..", ""} & set(path.split("/")[1:]) or "\0" in path:
-            problems.add(files_table, path, "is not an absolute path of a file", 'Write a path such as "/etc/motd".')
-        elif problems.read(files_table, path, names.text, source, ""):
-            files[path] = source
-    return files
-
-
-def _env(problems: Problems, table: str, given: object) -> dict[str, str]:
-    env = {}
-    for name, value in _table(problems, table, "env", given, 'Write { "MODE" = "test" }.').items():
-        if not name or "=" in name or "\0" in name:
-            problems.add(f"{table}.env", name, "is not a variable name", "Remove = and NUL.")
-        elif type(value) is int or (isinstance(value, str) and "\0" not in value):
-            env[name] = str(value)
-        else:
-            problems.add(f"{table}.env", name, f"is {value!r}, which is not a value", "Write a string or a number.")
-    return env
-
-
 def _check_container(problems: Problems, table: str, values: Mapping[str, Any], node: NodeSpec) -> None:
     """Add errors for keys that a node with a container may not have."""
+    if not node.image and not node.container:
+        return
     if "env" in values and not node.image:
-        problems.add(table, "env", "applies only to a container with an image", 'Add image = "…".')
+        problems.add(table, "env", "does not apply to a running container", 'Remove it, or use image = "…".')
+    for key in _NAMESPACE_KEYS:
+        if key in values:
+            problems.add(table, key, "does not apply to a container", "Remove it, or remove image and container.")
+    for path in {**node.texts, **node.owners}:
+        hint = "Name a file beside the lab file."
+        problems.add(f"{table}.files", path, "is a table, which does not apply to a container", hint)
+    for index, command in enumerate(node.run):
+        if command.ready_udp or command.ready_path or command.ready_command or command.ready_exit >= 0:
+            problem = "of a container takes port and line only"
+            problems.add(f"{table}.run[{index}]", "ready", problem, "Give one of them.")
     if node.image and len(node.run) > 1:
         problems.add(
             table,

@@ -25,6 +25,7 @@ from msgspec.structs import replace
 from tunlab.errors import Problem, TopologyError
 from tunlab.topology.lab_file.link_table import read_link
 from tunlab.topology.lab_file.node_table import read_node
+from tunlab.topology.planner.start_order import check_start_order
 from tunlab.topology.planner.wiring import wire
 from tunlab.topology.spec import (
     DEFAULT_NAME,
@@ -87,6 +88,7 @@ def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: Mac
         nodes = {node_name: _add_default_tun(node, ip) for node_name, node in nodes.items()}
     _check_tun_keys(problems, document, nodes)
     _check_containers(problems, nodes)
+    check_start_order(problems, nodes)
     # Leave out links with an unknown end, because they would cause further, misleading errors.
     links = [read_link(problems, f"links[{index}]", table, nodes, ip) for index, table in enumerate(tables)]
     lab = replace(lab, nodes=nodes, links=tuple(link for link in links if link is not None))

@@ -7,55 +7,23 @@ Source: json-schema.org/draft-07, which TOML editors support.
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from tunlab.topology.lab_file.node_table import KINDS
+from tunlab.topology.lab_file.program_schema import commands, environment, file_keys, owner, program
+from tunlab.topology.lab_file.schema_shapes import NUMBER, Schema, array, either, table, text, time
 from tunlab.topology.spec import DEFAULT_NAME, DEFAULT_SUBNETS, DEFAULT_SUBNETS6, DEFAULT_TUN
 from tunlab.topology.values.names import LONGEST_NAME, LONGEST_NODE_NAME
 from tunlab.topology.values.units import LARGEST_MTU, LEAST_MTU
 
-Schema = dict[str, Any]
-
-_NUMBER = r"\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*"
 _NODE_NAME = "[a-z]([a-z0-9-]*[a-z0-9])?"
 _IFNAME = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 _IPV4_CIDR = r"[0-9]+(\.[0-9]+){3}/[0-9]{1,2}"
 _IPV6_CIDR = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*/[0-9]{1,3}"
 
 
-def _text(description: str, pattern: str = "", **more: object) -> Schema:
-    shape: Schema = {"pattern": f"^({pattern})$"} if pattern else {"minLength": 1}
-    return {"description": description, "type": "string", **shape, **more}
-
-
-def _table(description: str, properties: Schema, required: tuple[str, ...] = ()) -> Schema:
-    shape: Schema = {"required": list(required)} if required else {}
-    return {
-        "description": description,
-        "type": "object",
-        "properties": properties,
-        "additionalProperties": False,
-        **shape,
-    }
-
-
-def _either(description: str, *shapes: Schema) -> Schema:
-    return {"description": description, "anyOf": list(shapes)}
-
-
-def _list(items: Schema, **more: object) -> Schema:
-    return {"type": "array", "items": items, **more}
-
-
-def _time(description: str) -> Schema:
-    return _text(
-        description, rf"{_NUMBER}([uµm]?[sS]|[Uuµ][Ss]|[Mm][Ss]|[Mm][Ii][Nn])\s*", examples=["20ms", "1.5s", "100us"]
-    )
-
-
 def _share(description: str) -> Schema:
     number = {"type": "number", "minimum": 0, "maximum": 1}
-    return {**_either(description, _text("A percentage.", rf"{_NUMBER}%\s*"), number), "examples": ["1%", 0.01]}
+    return {**either(description, text("A percentage.", rf"{NUMBER}%\s*"), number), "examples": ["1%", 0.01]}
 
 
 def _mtu(description: str) -> Schema:
@@ -69,11 +37,11 @@ def _mtu(description: str) -> Schema:
 
 
 def _impairments(direction: str) -> Schema:
-    rate = rf"{_NUMBER}[KkMmGg]?[Bb][Ii][Tt]\s*"
+    rate = rf"{NUMBER}[KkMmGg]?[Bb][Ii][Tt]\s*"
     return {
-        "rate": _text(f"Bandwidth {direction}, in bits per second.", rate, examples=["500kbit", "10mbit", "1gbit"]),
-        "delay": _time(f"Delay of packets {direction}."),
-        "jitter": _time("Maximum deviation from the delay: a packet takes the delay plus or minus up to this time."),
+        "rate": text(f"Bandwidth {direction}, in bits per second.", rate, examples=["500kbit", "10mbit", "1gbit"]),
+        "delay": time(f"Delay of packets {direction}."),
+        "jitter": time("Maximum deviation from the delay: a packet takes the delay plus or minus up to this time."),
         "loss": _share(f"Share of dropped packets {direction}."),
         "reorder": _share("Share of packets that skip the delay and so overtake earlier packets."),
         "duplicate": _share(f"Share of duplicated packets {direction}."),
@@ -81,39 +49,14 @@ def _impairments(direction: str) -> Schema:
 
 
 def _node() -> Schema:
-    cidr = _text("An address with prefix length.", f"{_IPV4_CIDR}|{_IPV6_CIDR}")
-    arguments = {**_list({"type": "string"}, minItems=1), "description": "As a list of arguments."}
-    program = _either(
-        "A program and its arguments; no shell interprets them.",
-        _text("As one string, split like a shell command line.", examples=["python3 -m http.server 80"]),
-        arguments,
-    )
-    ready = _table(
-        "The condition under which the program is ready; `tunlab up` waits for it.",
-        {
-            "port": {
-                "description": "A TCP port on which the program listens.",
-                "type": "integer",
-                "minimum": 1,
-                "maximum": 65535,
-            },
-            "line": _text("A regular expression that matches a line of its output.", format="regex"),
-        },
-    )
-    command = _table(
-        "A program and its ready condition.",
-        {
-            "command": program,
-            "ready": {**ready, "minProperties": 1},
-            "timeout": _time("Maximum time until the program is ready."),
-        },
-        ("command",),
-    )
-    route = _table(
+    cidr = text("An address with prefix length.", f"{_IPV4_CIDR}|{_IPV6_CIDR}")
+    command, setup_command = commands()
+    one_program = program()
+    route = table(
         "A route.",
         {
-            "to": _either("The destination network, or default.", {"enum": ["default", "default6"]}, cidr),
-            "via": _text("The address of the next hop, a neighbour.", r"[0-9A-Fa-f:.]+"),
+            "to": either("The destination network, or default.", {"enum": ["default", "default6"]}, cidr),
+            "via": text("The address of the next hop, a neighbour.", r"[0-9A-Fa-f:.]+"),
         },
         ("to", "via"),
     )
@@ -122,7 +65,7 @@ def _node() -> Schema:
         "description": "TUN devices: each interface name with its addresses.",
         "type": "object",
         "propertyNames": ifname,
-        "additionalProperties": {"anyOf": [cidr, _list(cidr, minItems=1)]},
+        "additionalProperties": {"anyOf": [cidr, array(cidr, minItems=1)]},
         "examples": [{"tun0": "10.1.2.1/24", "tun1": "10.1.3.1/24"}],
     }
     properties = {
@@ -132,24 +75,32 @@ def _node() -> Schema:
             "type": "boolean",
             "default": False,
         },
-        "tun": _text("IPv4 address and prefix length of the node's TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
-        "tun6": _text("IPv6 address and prefix length of the TUN of `tun`.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
+        "tun": text("IPv4 address and prefix length of the node's TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
+        "tun6": text("IPv6 address and prefix length of the TUN of `tun`.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
         "tuns": tuns,
-        "ifname": _text(
+        "ifname": text(
             "Interface name of the TUN of `tun` and `tun6`.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"
         ),
         "mtu": _mtu("MTU of the node's TUN devices in bytes."),
-        "loopback": _either(
+        "loopback": either(
             "Additional addresses of the loopback interface.",
-            _list({"type": "string", "minLength": 1}),
-            _text("One address."),
+            array({"type": "string", "minLength": 1}),
+            text("One address."),
         ),
-        "routes": {**_list(route), "description": "The node's routes, instead of the computed ones."},
-        "outside": _text("The outside of a NAT router: an interface, or the node at its other end."),
-        "run": _either(
+        "routes": {**array(route), "description": "The node's routes, instead of the computed ones."},
+        "outside": text("The outside of a NAT router: an interface, or the node at its other end."),
+        "run": either(
             "Programs to start with the node.",
-            _list({"anyOf": [program, command]}),
-            _text("One program."),
+            array({"anyOf": [one_program, command]}),
+            text("One program."),
+        ),
+        "setup": either(
+            "Programs to run one after the other before those of `run`; each must exit with status 0.",
+            array({"anyOf": [one_program, setup_command]}),
+            text("One program."),
+        ),
+        "after": either(
+            "Nodes whose programs are ready before this node starts its own.", array(text("A node.")), text("One node.")
         ),
         "sysctls": {
             "description": "Sysctls of the network namespace, set last: they override those that tunlab sets.",
@@ -158,53 +109,42 @@ def _node() -> Schema:
             "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 1}]},
             "examples": [{"net.ipv4.tcp_sack": 0}],
         },
-        "files": {
-            "description": "Files to mount: the path in the node, and the source file relative to the lab file.",
-            "type": "object",
-            "propertyNames": {"pattern": "^/"},
-            "additionalProperties": {"type": "string", "minLength": 1},
-            "examples": [{"/etc/motd": "motd.txt"}],
-        },
-        "image": _text("The image of a container to start as this node.", examples=["nginx:alpine"]),
-        "container": _text("The name of a running container to use as this node."),
-        "env": {
-            "description": "Environment variables of the container that is started.",
-            "type": "object",
-            "additionalProperties": {"anyOf": [{"type": "integer"}, {"type": "string"}]},
-            "examples": [{"MODE": "test"}],
-        },
+        **file_keys(),
+        "image": text("The image of a container to start as this node.", examples=["nginx:alpine"]),
+        "container": text("The name of a running container to use as this node."),
+        "env": environment("Environment variables of the node's programs, or of the container that is started."),
+        "user": owner("The user, or user:group, that the programs of `run` run as."),
+        "cwd": text("The working directory of the programs of `run` and `setup`.", "/.*"),
     }
-    node = _table("A node: a network namespace with its interfaces and programs.", properties)
+    node = table("A node: a machine with its interfaces, files and programs.", properties)
     return {**node, "not": {"required": ["image", "container"]}}
 
 
 def _link() -> Schema:
-    end = _table(
+    end = table(
         "An end with its settings.",
         {
-            "node": _text("The node's name.", _NODE_NAME, maxLength=LONGEST_NODE_NAME),
-            "ifname": _text("The interface name.", _IFNAME, maxLength=LONGEST_NAME),
-            "address": _text("The interface's IPv4 address.", r"[0-9.]+(/[0-9]{1,2})?"),
-            "address6": _text("The interface's IPv6 address.", r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
-            "mac": _text("The interface's MAC address.", "[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}"),
+            "node": text("The node's name.", _NODE_NAME, maxLength=LONGEST_NODE_NAME),
+            "ifname": text("The interface name.", _IFNAME, maxLength=LONGEST_NAME),
+            "address": text("The interface's IPv4 address.", r"[0-9.]+(/[0-9]{1,2})?"),
+            "address6": text("The interface's IPv6 address.", r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?"),
+            "mac": text("The interface's MAC address.", "[0-9A-Fa-f][02468ACEace](:[0-9A-Fa-f]{2}){5}"),
             **_impairments("from this end"),
         },
         ("node",),
     )
-    short_end = _text(
-        "A node, or a node and an interface name.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"]
-    )
+    short_end = text("A node, or a node and an interface name.", f"{_NODE_NAME}(:{_IFNAME})?", examples=["router:lan0"])
     properties = {
         "ends": {
-            **_list({"anyOf": [short_end, end]}, minItems=2),
+            **array({"anyOf": [short_end, end]}, minItems=2),
             "description": "The ends of the link; three or more make a bridge.",
         },
-        "subnet": _text("The link's IPv4 network.", _IPV4_CIDR, examples=["10.0.2.0/24"]),
-        "subnet6": _text("The link's IPv6 network.", _IPV6_CIDR, examples=["fd00:0:0:2::/64"]),
+        "subnet": text("The link's IPv4 network.", _IPV4_CIDR, examples=["10.0.2.0/24"]),
+        "subnet6": text("The link's IPv6 network.", _IPV6_CIDR, examples=["fd00:0:0:2::/64"]),
         "mtu": _mtu("MTU in bytes."),
         **_impairments("in each direction"),
     }
-    return _table("A link between two or more nodes.", properties, ("ends",))
+    return table("A link between two or more nodes.", properties, ("ends",))
 
 
 def schema() -> Schema:
@@ -217,18 +157,18 @@ def schema() -> Schema:
         "additionalProperties": {"$ref": "#/definitions/node"},
     }
     properties = {
-        "name": _text("The lab's name.", "[a-z0-9][a-z0-9-]*", maxLength=LONGEST_NAME, default=DEFAULT_NAME),
+        "name": text("The lab's name.", "[a-z0-9][a-z0-9-]*", maxLength=LONGEST_NAME, default=DEFAULT_NAME),
         "ip": {"description": "The IP versions of the lab.", "enum": ["ipv4", "ipv6", "both"], "default": "ipv4"},
-        "subnets": _text("The network from which links get a /24 each.", _IPV4_CIDR, default=DEFAULT_SUBNETS),
-        "subnets6": _text("The network from which links get a /64 each.", _IPV6_CIDR, default=DEFAULT_SUBNETS6),
+        "subnets": text("The network from which links get a /24 each.", _IPV4_CIDR, default=DEFAULT_SUBNETS),
+        "subnets6": text("The network from which links get a /64 each.", _IPV6_CIDR, default=DEFAULT_SUBNETS6),
         "nodes": nodes,
-        "links": {**_list({"$ref": "#/definitions/link"}), "description": "The links between nodes."},
+        "links": {**array({"$ref": "#/definitions/link"}), "description": "The links between nodes."},
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "$id": "https://raw.githubusercontent.com/tunlab/tunlab/main/lab/lab.schema.json",
         "title": "tunlab lab file",
-        **_table("A network of nodes and links, created by `tunlab up`.", properties),
+        **table("A network of nodes and links, created by `tunlab up`.", properties),
         "definitions": {"node": _node(), "link": _link()},
     }
 

@@ -72,7 +72,14 @@ class _Planner:
             routes=tuple(computed) if node.routes is None else node.routes,
             sysctls=(*sysctls, *node.sysctls.items()),
             run=node.run,
+            setup=node.setup,
+            after=node.after,
             files=tuple(node.files.items()),
+            texts=tuple(node.texts.items()),
+            owners=tuple((path, owner, mode) for path, (owner, mode) in node.owners.items()),
+            private=node.private,
+            run_dirs=node.run_dirs,
+            share=node.share,
             ipv6=self.ipv6,
             tun=next(iter(devices), ""),
             loopback=node.loopback,
@@ -81,6 +88,8 @@ class _Planner:
             image=node.image,
             container=node.container,
             env=tuple(node.env.items()),
+            user=node.user,
+            cwd=node.cwd,
         )
 
     def _interface(self, port: Port, ifindex: int) -> InterfacePlan:

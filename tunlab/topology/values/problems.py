@@ -47,6 +47,13 @@ class Problems:
             self.add(table, key, error.problem, error.hint)
             return default
 
+    def table(self, table: str, key: str, values: object, hint: str) -> Mapping[str, Any]:
+        """Return the table `values`; if it is not one, add an error and return an empty one."""
+        if isinstance(values, dict):
+            return values
+        self.add(table, key, f"is {values!r}, which is not a table", hint)
+        return {}
+
     def raise_if_any(self) -> None:
         """Raise TopologyError with all errors, if there are any."""
         if self.found:
