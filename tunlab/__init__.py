@@ -69,6 +69,7 @@ __all__ = [
     "ContainersRecord",
     "CountError",
     "CounterExpectation",
+    "DirectoryPlan",
     "DeviceError",
     "Dut",
     "DutSettings",
@@ -209,6 +210,7 @@ _NAMES_OF = {
     ),
     "tunlab.topology.plan": (
         "CommandPlan",
+        "DirectoryPlan",
         "Impairment",
         "InterfacePlan",
         "LabPlan",

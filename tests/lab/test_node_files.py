@@ -36,9 +36,8 @@ def output(node, script):
 class TestFiles:
     def test_text_is_private_to_the_node_and_programs_can_replace_it(self, start):
         node = start(files={"/etc/tunlab-motd": {"text": "hello\n", "mode": "0640", "owner": "nobody:nogroup"}})
-        assert (
-            output(node, "cat /etc/tunlab-motd; stat -c '%U:%G %a' /etc/tunlab-motd") == "hello\nnobody:nogroup 640\n"
-        )
+        shown = output(node, "cat /etc/tunlab-motd; stat -c '%U:%G %a' /etc/tunlab-motd")
+        assert shown == "hello\nnobody:nogroup 640\n"
         script = "echo new >/etc/tunlab-x; mv /etc/tunlab-x /etc/tunlab-motd; cat /etc/tunlab-motd"
         assert output(node, script) == "new\n"
         assert not Path("/etc/tunlab-motd").exists()

@@ -34,4 +34,4 @@ def exec_in_node(command: Sequence[str], plan: LabPlan, node: str, netns: Netns,
         exec_in_container(command, node, netns, variables)
     machine = Machine(netns, lambda: mount_overlay(plan, plan.node(node)), path=path)
     machine.enter_pid_namespace()
-    run_as_child(command, machine.enter, {**os.environ, **variables})
+    run_as_child(command, machine.enter, {**os.environ, **dict(plan.node(node).env), **variables})
