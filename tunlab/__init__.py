@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tunlab.dut import Dut, DutSettings, Services, Target, open_dut
+    from tunlab.dut import Control, Dut, DutConnection, DutListener, DutSettings, Services, Target, open_dut
     from tunlab.errors import (
         CountError,
         DeviceError,
@@ -67,11 +67,14 @@ __all__ = [
     "CommandPlan",
     "Containers",
     "ContainersRecord",
+    "Control",
     "CountError",
     "CounterExpectation",
-    "DirectoryPlan",
     "DeviceError",
+    "DirectoryPlan",
     "Dut",
+    "DutConnection",
+    "DutListener",
     "DutSettings",
     "EchoReply",
     "EndSpec",
@@ -143,7 +146,10 @@ __all__ = [
 
 _NAMES_OF = {
     "tunlab.dut": (
+        "Control",
         "Dut",
+        "DutConnection",
+        "DutListener",
         "DutSettings",
         "Services",
         "Target",

@@ -13,6 +13,7 @@ import struct
 import time
 from pathlib import Path
 
+from examples.tcp.control import ControlServer
 from examples.tcp.services import SERVICES, HttpFile
 from examples.tcp.stack import Stack
 
@@ -28,17 +29,27 @@ def open_device(name: str) -> int:
     return descriptor
 
 
-def run(stack: Stack, descriptor: int) -> None:
-    """Pass packets between the TUN device and the stack until the device is gone."""
+def run(stack: Stack, descriptor: int, control: int | None = None) -> None:
+    """Pass packets between the TUN device and the stack until the device is gone.
+
+    `control` is the descriptor of a control channel.
+    """
     os.set_blocking(descriptor, False)
     ready = select.poll()
     ready.register(descriptor, select.POLLIN)
+    server = None
+    if control is not None:
+        server = ControlServer(stack, control)
+        ready.register(control, select.POLLIN)
     while True:
         for datagram in stack.poll(time.monotonic_ns()):
             os.write(descriptor, datagram)
         deadline = stack.next_deadline()
         wait = None if deadline is None else max(0, deadline - time.monotonic_ns()) / 1e6
-        if not ready.poll(wait):
+        readable = [each for each, _ in ready.poll(wait)]
+        if server and control in readable:
+            server.serve()
+        if descriptor not in readable:
             continue
         try:
             datagram = os.read(descriptor, 65536)
@@ -56,6 +67,7 @@ def main() -> None:
     parser.add_argument("address", nargs="+", help="an IPv4 address of the host in user space")
     parser.add_argument("--mtu", type=int, default=1500)
     parser.add_argument("--http", type=Path, metavar="FILE", help="serve this file on port 80")
+    parser.add_argument("--control", type=int, metavar="FD", help="descriptor of a control channel of tunlab's dut")
     options = parser.parse_args()
     services = dict(SERVICES)
     if options.http:
@@ -64,7 +76,7 @@ def main() -> None:
     stack = Stack(*options.address, mtu=options.mtu, services=services, secret=secrets.token_bytes(16))
     descriptor = open_device(options.device)
     print("ready", flush=True)
-    run(stack, descriptor)
+    run(stack, descriptor, options.control)
 
 
 if __name__ == "__main__":

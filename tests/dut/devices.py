@@ -4,6 +4,6 @@ from examples.tcp.__main__ import run
 from examples.tcp.stack import Stack
 
 
-def serve_tcp(descriptor, address):
+def serve_tcp(descriptor, address, control):
     """Run the stack of examples/tcp on a descriptor."""
-    run(Stack(address), descriptor)
+    run(Stack(address), descriptor, control)

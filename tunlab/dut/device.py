@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from contextlib import ExitStack
+from typing import TypeVar
 
+from tunlab.dut.control import Control, DutConnection, DutListener
 from tunlab.dut.process import DeviceProcess
 from tunlab.dut.settings import DutSettings
-from tunlab.errors import KernelError
+from tunlab.errors import DeviceError, ExpectationError, KernelError
 from tunlab.packet import Packet
+from tunlab.traffic.deadlines import Deadline
 from tunlab.traffic.endpoint import Endpoint
 from tunlab.traffic.fence import Fence
 from tunlab.traffic.ports.object_port import ObjectPort
 from tunlab.traffic.ports.port import Port
+
+T = TypeVar("T")
+
+_CONTROL_INTERVAL = 5_000_000
+"""Nanoseconds between two requests to a program whose application waits for something."""
 
 
 class Dut(Endpoint):
@@ -32,6 +41,7 @@ class Dut(Endpoint):
     node = "dut"
 
     _process: DeviceProcess | None = None
+    _control: Control | None = None
 
     def __init__(self, kind: str, target: str, settings: DutSettings, port: Port) -> None:
         """Use a running device; `open_dut` starts one. The arguments are as in the attributes."""
@@ -40,11 +50,6 @@ class Dut(Endpoint):
         self._interfaces, self._name = settings.addresses, target
         self._fences = Fence(target, port.write)
         self._resources = ExitStack()
-
-    def _attach(self, process: DeviceProcess) -> None:
-        """Let the device end with its program, and the program with the device."""
-        self._process = process
-        self._resources.callback(process.close)
 
     @property
     def output(self) -> str:
@@ -60,6 +65,40 @@ class Dut(Endpoint):
         """Raise DeviceError if the program has ended. The fixture calls it at the end of each test."""
         if self._process is not None and not self.closed:
             self._process.check()
+
+    def listen(self, port: int) -> DutListener:
+        """Have the application of the device listen on a TCP port: `dut.listen(80).accept()`.
+
+        Raises DeviceError if the device has no control channel.
+        """
+        self._check_open()
+        return DutListener(self._application(), port, self._wait)
+
+    def connect(self, port: int, *, address: str = "") -> DutConnection:
+        """Have the application of the device open a TCP connection to the test, without waiting for the handshake.
+
+        "" is the address `peer`. Raises DeviceError if the device has no control channel.
+        """
+        self._check_open()
+        control = self._application()
+        return DutConnection(control, control.connect(address or self.peer, port), self._wait)
+
+    def _application(self) -> Control:
+        if self._control is None:
+            problem, remedy = "has no control channel", "give the program {control}"
+            raise DeviceError(self._name, problem, remedy=remedy)
+        return self._control
+
+    def _wait(self, attempt: Callable[[], T], wanted: str, timeout: float | None) -> T:
+        """Call `attempt` until its result is true. Packets that arrive meanwhile stay unread."""
+        deadline = Deadline(self._seconds(timeout), self.port.clock)
+        while not (result := attempt()):
+            self._inbox.unread()
+            if deadline.remaining() <= 0 and not deadline.extend():
+                raise ExpectationError(wanted=wanted, elapsed=deadline.elapsed, timeout=deadline.timeout)
+            now = self.port.clock.monotonic_ns()
+            self.port.wait(min(deadline.instant, now + _CONTROL_INTERVAL) if self._process else deadline.instant)
+        return result
 
     def _fence(self, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         if isinstance(self.port, ObjectPort):  # an object answers during the call of `inject`

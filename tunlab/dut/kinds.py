@@ -8,7 +8,9 @@ import sys
 import time
 from contextlib import ExitStack
 
+from tunlab.dut.control import KernelControl, LineControl, ObjectControl
 from tunlab.dut.device import Dut
+from tunlab.dut.kernel_port import KernelPort, KernelServices
 from tunlab.dut.process import DeviceProcess
 from tunlab.dut.settings import DutSettings
 from tunlab.dut.target import Target
@@ -17,12 +19,14 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.link_events import wait_until_running
 from tunlab.kernel.network.nftables import silence
+from tunlab.kernel.network.request_attributes import address_family
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.traffic.fence import KernelFence
 from tunlab.traffic.ports.object_port import ObjectPort
 from tunlab.traffic.ports.packet_socket_port import MARK, PacketSocketPort
 from tunlab.traffic.ports.pair_port import PairPort
-from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET, TunPort
+from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET
+from tunlab.traffic.sockets import SocketFactory
 
 _METHODS = ("receive", "poll", "next_deadline")
 
@@ -32,25 +36,16 @@ def open_dut(target: Target, settings: DutSettings, *, netns: Netns | None = Non
 
     Raises DeviceError if it does not start, PrivilegeError if it needs a privilege that is missing.
     """
-    if target.kind == "object":
-        return _open_object(target, settings)
-    if target.kind == "kernel":
-        return _open_kernel(target, settings, netns)
-    if "{ifname}" in target.text:
-        return _open_on_device(target, settings)
-    return _open_on_descriptor(target, settings)
-
-
-def _open_kernel(target: Target, settings: DutSettings, netns: Netns | None) -> Dut:
-    with ExitStack() as undo:
-        if netns is None:
-            netns = undo.enter_context(Netns.create(ipv6=any(each.version == 6 for each in settings.addresses)))
-        device = undo.enter_context(TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True))
-        device.configure([str(each) for each in settings.addresses], mtu=settings.mtu)
-        port = TunPort(device, link_type=_link_type(settings))
-        dut = Dut("kernel", target.text, settings, port)
-        dut._fences = KernelFence(netns, device, port.write)
-        dut._resources = undo.pop_all()
+    with ExitStack() as resources:
+        if target.kind == "object":
+            dut = _open_object(target, settings)
+        elif target.kind == "kernel":
+            dut = _open_kernel(target, settings, netns, resources)
+        elif "{ifname}" in target.text:
+            dut = _open_on_device(target, settings, resources)
+        else:
+            dut = _open_on_descriptor(target, settings, resources)
+        dut._resources.push(resources.pop_all())
         return dut
 
 
@@ -59,56 +54,82 @@ def _open_object(target: Target, settings: DutSettings) -> Dut:
     if missing := [name for name in _METHODS if not callable(getattr(stack, name, None))]:
         remedy = "write receive(data, now), poll(now) and next_deadline()"
         raise DeviceError(target.text, f"has no method {missing[0]}()", remedy=remedy)
-    return Dut("object", target.text, settings, ObjectPort(stack, target.text, _link_type(settings)))
+    port = ObjectPort(stack, target.text, _link_type(settings))
+    dut = Dut("object", target.text, settings, port)
+    dut._control = ObjectControl(stack, port)
+    return dut
 
 
-def _open_on_descriptor(target: Target, settings: DutSettings) -> Dut:
-    with ExitStack() as undo:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        undo.callback(ours.close)
-        with theirs:
-            values = _values(settings) | {"fd": theirs.fileno()}
-            if target.kind == "fd":
-                runner = [sys.executable, "-m", "tunlab.dut.callable_runner", target.reference, str(theirs.fileno())]
-                arguments = runner + [f"{name}={value}" for name, value in values.items() if name != "fd"]
-                environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-            else:
-                arguments, environment = target.arguments(values), {}
-            process = undo.enter_context(
-                DeviceProcess.start(
-                    arguments,
-                    name=target.text if target.kind == "fd" else "",
-                    descriptors=[theirs.fileno()],
-                    environment=environment,
-                )
-            )
-        port = PairPort(ours, process.name, process, _link_type(settings))
-        dut = Dut(target.kind, process.name, settings, port)
-        dut._attach(process)
-        wait_until_ready(dut, process, settings)
-        undo.pop_all()
-        return dut
+def _open_kernel(target: Target, settings: DutSettings, netns: Netns | None, resources: ExitStack) -> Dut:
+    if netns is None:
+        netns = resources.enter_context(Netns.create(ipv6=any(each.version == 6 for each in settings.addresses)))
+    device = resources.enter_context(TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True))
+    device.configure([str(each) for each in settings.addresses], mtu=settings.mtu)
+    families = frozenset(address_family(each.version) for each in settings.addresses)
+    sockets = SocketFactory(netns, settings.ifname, device.ifindex, families)
+    services = resources.enter_context(KernelServices(sockets, settings.services))
+    port = KernelPort(device, services, link_type=_link_type(settings))
+    dut = Dut("kernel", target.text, settings, port)
+    dut._control = KernelControl(sockets, target.text, dut._resources.enter_context)
+    dut._fences = KernelFence(netns, device, port.write)
+    return dut
 
 
-def _open_on_device(target: Target, settings: DutSettings) -> Dut:
-    with ExitStack() as undo:
-        # With IPv6, because the program may give the device an IPv6 address.
-        netns = undo.enter_context(Netns.create(ipv6=True))
-        with TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True) as device:
-            device.configure(mtu=settings.mtu)
-        silence(netns, settings.ifname, MARK)
-        port = PacketSocketPort(netns, settings.ifname, _link_type(settings))
-        undo.callback(port.close)
-        undo.callback(netns.kill_programs)
-        process = undo.enter_context(DeviceProcess.start(target.arguments(_values(settings)), netns=netns))
-        port.watch(process)
-        dut = Dut("program", process.name, settings, port)
-        dut._process = process
-        if settings.ready in (None, "device"):
-            _wait_for_carrier(netns, device.ifindex, process, settings)
-        wait_until_ready(dut, process, settings)
-        dut._resources = undo.pop_all()
-        return dut
+def _open_on_descriptor(target: Target, settings: DutSettings, resources: ExitStack) -> Dut:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    resources.callback(ours.close)
+    with theirs:
+        process, control = _start(target, settings, resources, descriptor=theirs.fileno())
+    port = PairPort(ours, process.name, process, _link_type(settings))
+    dut = Dut(target.kind, process.name, settings, port)
+    dut._process, dut._control = process, control
+    wait_until_ready(dut, process, settings)
+    return dut
+
+
+def _open_on_device(target: Target, settings: DutSettings, resources: ExitStack) -> Dut:
+    # With IPv6, because the program may give the device an IPv6 address.
+    netns = resources.enter_context(Netns.create(ipv6=True))
+    with TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True) as device:
+        device.configure(mtu=settings.mtu)
+    silence(netns, settings.ifname, MARK)
+    port = PacketSocketPort(netns, settings.ifname, _link_type(settings))
+    resources.callback(port.close)
+    resources.callback(netns.kill_programs)
+    process, control = _start(target, settings, resources, netns=netns)
+    port.watch(process)
+    dut = Dut("program", process.name, settings, port)
+    dut._process, dut._control = process, control
+    if settings.ready in (None, "device"):
+        _wait_for_carrier(netns, device.ifindex, process, settings)
+    wait_until_ready(dut, process, settings)
+    return dut
+
+
+def _start(
+    target: Target, settings: DutSettings, resources: ExitStack, *, netns: Netns | None = None, descriptor: int = -1
+) -> tuple[DeviceProcess, LineControl | None]:
+    """Start the program of a device, with our end of its control channel."""
+    ours, theirs = socket.socketpair()
+    resources.callback(ours.close)
+    with theirs:
+        values = _values(settings) | {"control": theirs.fileno()} | ({"fd": descriptor} if descriptor >= 0 else {})
+        if target.kind == "fd":
+            arguments = [sys.executable, "-m", "tunlab.dut.callable_runner", target.reference]
+            arguments += [f"{name}={value}" for name, value in values.items()]
+            environment = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        else:
+            arguments, environment = target.arguments(values), {}
+        process = DeviceProcess.start(
+            arguments,
+            name=target.text if target.kind == "fd" else "",
+            netns=netns,
+            descriptors=[each for each in (descriptor, theirs.fileno()) if each >= 0],
+            environment=environment,
+        )
+    resources.enter_context(process)
+    has_control = target.kind == "fd" or "{control}" in target.text
+    return process, LineControl(ours, process) if has_control else None
 
 
 def _wait_for_carrier(netns: Netns, ifindex: int, process: DeviceProcess, settings: DutSettings) -> None:

@@ -54,7 +54,7 @@ class ObjectPort:
     def write(self, data: bytes) -> None:
         """Hand a packet to the stack, and poll it."""
         self._polls = 0
-        self._call(self._stack.receive, data, self.clock.now)
+        self.call(self._stack.receive, data, self.clock.now)
         self.poll()
 
     def read(self) -> list[TimedBytes]:
@@ -78,7 +78,7 @@ class ObjectPort:
     def poll(self) -> None:
         """Poll the stack, as after a call of its application. Raises DeviceError if it breaks its interface's rules."""
         self._polls += 1
-        sent = self._call(self._stack.poll, self.clock.now)
+        sent = self.call(self._stack.poll, self.clock.now)
         if not isinstance(sent, list) or not all(isinstance(each, bytes) for each in sent):
             raise self._error(f"returned {sent!r:.80} from poll()", "return a list of bytes, one item per packet")
         if self._polls > _MAX_POLLS:
@@ -92,7 +92,7 @@ class ObjectPort:
         self._arrived.clear()
 
     def _next_deadline(self) -> int | None:
-        deadline = self._call(self._stack.next_deadline)
+        deadline = self.call(self._stack.next_deadline)
         if deadline is not None and (isinstance(deadline, bool) or not isinstance(deadline, int)):
             remedy = "return nanoseconds as an int, or None if no timer runs"
             raise self._error(f"returned {deadline!r:.80} from next_deadline()", remedy)
@@ -102,7 +102,7 @@ class ObjectPort:
         if instant > self.clock.now:
             self.clock.now, self._polls = instant, 0
 
-    def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the stack; raise DeviceError in the middle of the call if it takes longer than CALL_LIMIT."""
         # Signals interrupt only the main thread. A timeout plugin of pytest that has set the timer interrupts the call.
         if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
