@@ -38,14 +38,14 @@ def type_line(fd, line):
     os.write(fd, line.encode() + b"\n")
 
 
-def test_ctrl_c_ends_the_program_and_exec_exits_130(terminal):
+def test_ctrl_c_ends_the_program_of_exec_which_exits_130(terminal):
     type_line(terminal, "$TUNLAB exec lab -- sh -c 'echo rea''dy; exec sleep 600'; echo status=$?")
     read_until(terminal, "ready")
     os.write(terminal, b"\x03")
     read_until(terminal, "status=130")
 
 
-def test_program_that_handles_ctrl_c_decides_the_exit_code(terminal):
+def test_program_that_handles_ctrl_c_decides_the_exit_code_of_exec(terminal):
     type_line(terminal, "$TUNLAB exec lab -- sh -c 'trap \"exit 7\" INT; echo rea''dy; while :; do sleep 1; done'")
     read_until(terminal, "ready")
     os.write(terminal, b"\x03")
@@ -54,7 +54,7 @@ def test_program_that_handles_ctrl_c_decides_the_exit_code(terminal):
     read_until(terminal, "status=7")
 
 
-def test_ctrl_z_stops_exec_and_fg_continues_it(terminal):
+def test_ctrl_z_stops_exec_and_fg_continues_exec(terminal):
     type_line(terminal, "$TUNLAB exec lab -- sh -c 'echo rea''dy; read line; echo got-$line'")
     read_until(terminal, "ready")
     os.write(terminal, b"\x1a")
@@ -64,12 +64,12 @@ def test_ctrl_z_stops_exec_and_fg_continues_it(terminal):
     read_until(terminal, "got-again")
 
 
-def test_program_sees_the_terminal_and_its_size(terminal):
+def test_program_of_exec_sees_the_terminal_and_the_terminal_size(terminal):
     type_line(terminal, "$TUNLAB exec lab -- sh -c 'tty; stty size'")
     assert "/dev/pts/" in read_until(terminal, "30 100")
 
 
-def test_shell_has_job_control_and_gives_the_terminal_back(terminal):
+def test_shell_has_job_control_and_returns_the_terminal_at_exit(terminal):
     type_line(terminal, "SHELL=/bin/bash $TUNLAB shell lab; echo status=$?")
     read_until(terminal, "type exit to leave")
     type_line(terminal, "PS1='inner$ '; set -o | grep monitor; sleep 600 &")
@@ -109,7 +109,7 @@ def test_signal_to_exec_is_passed_to_its_program(start, number):
     assert running.end().status == 128 + number
 
 
-def test_exec_sees_files_of_programs_of_run(command, tmp_path, run_directory):
+def test_exec_sees_files_that_programs_of_the_run_key_wrote(command, tmp_path, run_directory):
     file = tmp_path / "one.toml"
     program = ["sh", "-c", "touch /run/lease; echo ready; exec sleep 600"]
     file.write_text(f'[nodes]\na = {{ run = [{{ command = {program}, ready = {{ line = "ready" }} }}] }}\n')

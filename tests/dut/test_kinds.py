@@ -28,12 +28,12 @@ def test_dut_answers_echo_request(dut):
     assert findings(reply) == []
 
 
-def test_dut_answers_syn_to_closed_port_with_reset(dut):
+def test_dut_answers_syn_to_closed_port_with_rst(dut):
     dut.inject(*segment(dut, 4, seq=1000, flags=SYN))
     assert dut.expect(TCP.where(src_port=4, flags=RST | ACK)).tcp.ack == 1001
 
 
-def test_dut_echoes_data_over_tcp_and_closes(dut):
+def test_dut_echoes_data_over_tcp_and_closes_the_connection(dut):
     port = dut.services.echo
     number = handshake(dut, port)
     dut.inject(*segment(dut, port, seq=1001, ack=number, flags=ACK | PSH), b"hello")
@@ -47,7 +47,7 @@ def test_dut_echoes_data_over_udp(dut):
     assert dut.expect(UDP.where(src_port=dut.services.echo, dst_port=4000)).payload == b"hello"
 
 
-def test_dut_answers_udp_to_closed_port_with_port_unreachable(dut):
+def test_dut_answers_datagram_to_closed_port_with_port_unreachable(dut):
     dut.inject(IPv4(src=dut.peer, dst=dut.address), UDP(src_port=4000, dst_port=4), b"hello")
     dut.expect(ICMP.where(type=3, code=3))
 
@@ -59,7 +59,7 @@ def test_dut_retransmits_syn_ack_after_about_a_second(dut):
     assert second.tcp.seq == first.tcp.seq
 
 
-def test_dut_fence_waits_for_answers_and_leaves_them_unread(dut):
+def test_fence_of_dut_waits_for_answers_and_leaves_them_unread(dut):
     dut.inject(IPv4(src=dut.peer, dst=dut.address), ICMP.echo_request(7, 1), b"payload")
     (reply,) = dut.fence()
     assert reply.icmp.identifier == 7
@@ -71,7 +71,7 @@ def test_dut_drops_packet_with_bad_checksum(dut):
     dut.expect_silence()
 
 
-def test_expect_timeout_lists_packets_of_the_dut(dut):
+def test_error_of_expect_that_times_out_lists_packets_of_the_dut(dut):
     dut.inject(IPv4(src=dut.peer, dst=dut.address), ICMP.echo_request(7, 1))
     dut.fence()
     with pytest.raises(ExpectationError, match=r"for TCP\(\)\n(?s:.)*1 packet arrived:\n  1\. .*echo reply"):

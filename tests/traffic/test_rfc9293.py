@@ -38,12 +38,12 @@ class TestOpening:
         peer.send(flags=SYN)
         peer.expect(TCP.where(seq=0), flags=RST | ACK)
 
-    def test_syn_with_data_to_closed_port_reset_acknowledges_the_data(self, tun):
+    def test_rst_from_closed_port_acknowledges_the_data_of_the_syn(self, tun):
         peer = tun.tcp(80)
         peer.send(b"hello", flags=SYN)
         peer.expect(flags=RST | ACK, ack=6)
 
-    def test_ack_to_listening_port_is_reset_with_its_ack_as_sequence_number(self, tun):
+    def test_ack_to_listening_port_gets_rst_with_the_ack_as_sequence_number(self, tun):
         tun.listen(80)
         peer = tun.tcp(80)
         peer.inject(flags=ACK, ack=1234)
@@ -56,7 +56,7 @@ class TestOpening:
         peer.expect_none()
         peer.handshake()
 
-    def test_wrong_ack_of_syn_ack_is_reset(self, tun):
+    def test_wrong_ack_of_the_syn_ack_of_the_device_gets_rst(self, tun):
         tun.listen(80)
         peer = tun.tcp(80)
         peer.send(flags=SYN)
@@ -64,14 +64,14 @@ class TestOpening:
         peer.inject(ack=2)
         peer.expect(flags=RST, seq=2)
 
-    def test_retransmitted_syn_is_answered_again_with_the_same_number(self, tun):
+    def test_retransmitted_syn_is_answered_again_with_the_same_sequence_number(self, tun):
         tun.listen(80)
         peer = tun.tcp(80)
         for _ in range(2):
             peer.send(flags=SYN, seq=0)
             peer.expect(flags=SYN | ACK)
 
-    def test_simultaneous_open(self, tun):
+    def test_simultaneous_open_establishes_the_connection(self, tun):
         peer = tun.tcp(listen=443)
         client = tun.connect(*peer.local)
         peer.expect(flags=SYN)
@@ -81,7 +81,7 @@ class TestOpening:
         client.sendall(b"hello")
         peer.expect_data(b"hello")
 
-    def test_syn_ack_with_wrong_ack_is_reset(self, tun):
+    def test_syn_ack_with_wrong_ack_gets_rst(self, tun):
         peer = tun.tcp(listen=443)
         tun.connect(*peer.local)
         peer.expect(flags=SYN)
@@ -116,7 +116,7 @@ class TestReceiving:
         peer.expect(sack=())
         assert conn.recv(100) == b"helloworld"
 
-    def test_overlapping_segments_count_once(self, established):
+    def test_data_of_overlapping_segments_is_received_once(self, established):
         peer, conn = established()
         peer.send(b"hello")
         peer.send(b"lowor", seq=4)
@@ -161,13 +161,13 @@ class TestReceiving:
         peer.inject(b"hello", flags=PSH)
         peer.expect_none()
 
-    def test_sequence_numbers_wrap(self, established):
+    def test_transfer_continues_when_sequence_numbers_wrap(self, established):
         peer, conn = established(iss=2**32 - 3)
         peer.send(b"0123456789")
         peer.expect(TCP.where(ack=8), ack=11)
         assert conn.recv(100) == b"0123456789"
 
-    def test_old_timestamp_is_rejected(self, established):
+    def test_segment_with_old_timestamp_is_rejected(self, established):
         peer, conn = established(timestamps=1000)
         peer.inject(b"x", timestamps=(1, peer.ts_recent))
         peer.expect(flags=ACK)
@@ -227,7 +227,7 @@ class TestSending:
         peer.ack()
         peer.expect_data(bytes(50))
 
-    def test_scaled_window_is_used_in_full(self, established):
+    def test_device_fills_the_whole_scaled_window(self, established):
         peer, conn = established(window=200_000, window_scale=7)
         data = bytes(range(256)) * 4000
         conn.settimeout(None)
@@ -264,7 +264,7 @@ class TestChallengeAck:
         [{"flags": SYN}, {"flags": RST, "seq": 100}, {"flags": SYN, "seq": 100}],
         ids=["SYN", "RST", "SYN ahead"],
     )
-    def test_blind_segment_gets_challenge_ack(self, established, blind):
+    def test_blind_attack_segment_gets_challenge_ack(self, established, blind):
         peer, conn = established()
         peer.inject(**blind)
         peer.expect(flags=ACK)
@@ -272,7 +272,7 @@ class TestChallengeAck:
         peer.expect(flags=ACK)
         assert conn.recv(100) == b"hello"
 
-    def test_rst_with_the_exact_number_resets(self, established):
+    def test_rst_with_the_exact_sequence_number_resets_the_connection(self, established):
         peer, conn = established()
         peer.reset()
         with pytest.raises(ConnectionResetError):
@@ -288,13 +288,13 @@ class TestChallengeAck:
 class TestClosing:
     """RFC 9293 section 3.6."""
 
-    def test_device_closes_first(self, established):
+    def test_connection_that_the_device_closes_first_ends_in_order(self, established):
         peer, conn = established()
         conn.close()
         peer.expect_fin()
         peer.close()
 
-    def test_peer_closes_first(self, established):
+    def test_connection_that_the_peer_closes_first_ends_in_order(self, established):
         peer, conn = established()
         peer.close()
         assert conn.recv(1) == b""
@@ -317,7 +317,7 @@ class TestClosing:
         peer.expect(flags=ACK)
         assert conn.recv(100) == b"hello"
 
-    def test_simultaneous_close(self, established):
+    def test_simultaneous_close_ends_the_connection(self, established):
         peer, conn = established()
         conn.close()
         peer.expect(flags=FIN | ACK)
@@ -326,13 +326,13 @@ class TestClosing:
         peer.ack()
         peer.expect_none()
 
-    def test_fin_is_retransmitted(self, established):
+    def test_unacknowledged_fin_is_retransmitted(self, established):
         peer, conn = established()
         conn.close()
         peer.expect(flags=FIN | ACK, seq=1)
         peer.expect(flags=FIN | ACK, seq=1)
 
-    def test_fin_out_of_order_waits_for_the_data(self, established):
+    def test_fin_that_arrives_out_of_order_waits_for_the_data(self, established):
         peer, conn = established()
         peer.send(flags=FIN | ACK, seq=6)
         peer.expect(ack=1)
@@ -348,14 +348,14 @@ class TestClosing:
         peer.send(flags=FIN | ACK, seq=1)
         peer.expect(flags=ACK)
 
-    def test_data_after_close_is_reset(self, established):
+    def test_data_after_close_gets_rst(self, established):
         peer, conn = established()
         conn.close()
         peer.expect_fin()
         peer.send(b"hello")
         peer.expect(flags=RST, seq=peer.rcv_nxt)
 
-    def test_close_with_unread_data_resets(self, established):
+    def test_close_with_unread_data_sends_rst(self, established):
         peer, conn = established()
         peer.send(b"hello")
         peer.expect(flags=ACK)

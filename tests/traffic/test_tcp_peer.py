@@ -40,7 +40,7 @@ class TestSegments:
         assert (ack.flags, ack.seq, ack.ack, ack.options) == (ACK, 1001, 5001, b"")
         assert (peer.snd_nxt, peer.rcv_nxt, peer.snd_una, peer.irs) == (1, 1, 1, 5000)
 
-    def test_send_longer_than_mss_is_split_and_pushes_the_last_segment(self):
+    def test_data_longer_than_mss_is_split_into_segments_of_which_the_last_has_psh(self):
         port, peer = connected(mss=100, timestamps=7)
         peer.send(bytes(200), flags=PSH | ACK | FIN)
         sent = [(packet.tcp.seq - peer.iss, len(packet.payload), packet.tcp.flags) for packet in port.injected]
@@ -48,7 +48,7 @@ class TestSegments:
         assert peer.snd_nxt == 202
         assert [packet.tcp.timestamps for packet in port.injected] == [(9, 7), (10, 7), (11, 7)]
 
-    def test_send_ahead_counts_when_the_gap_is_filled(self):
+    def test_data_sent_ahead_counts_as_sent_when_the_gap_is_filled(self):
         _, peer = connected()
         peer.send(b"world", seq=6)
         assert peer.snd_nxt == 1
@@ -57,7 +57,7 @@ class TestSegments:
         peer.send(b"hello", seq=1)
         assert peer.snd_nxt == 11
 
-    def test_inject_and_segment_do_not_count(self):
+    def test_inject_and_segment_leave_sequence_numbers_unchanged(self):
         port, peer = connected()
         peer.inject(b"x", checksum=1, seq=-1, ack=3, window=9, urgent_pointer=4, flags=FIN)
         (packet,) = port.injected
@@ -71,7 +71,7 @@ class TestSegments:
         peer.send(b"x")
         assert port.injected[0][IPv4].ttl == 1
 
-    def test_options_can_be_left_out_given_and_replaced(self):
+    def test_options_of_a_segment_can_be_left_out_given_and_replaced(self):
         _, peer = connected(timestamps=True, sack=True)
         assert peer.segment(timestamps=None)[1].options == b""
         assert peer.segment(timestamps=(5, 6))[1].timestamps == (5, 6)
@@ -90,7 +90,7 @@ class TestSegments:
         segment = peer.segment()[1]
         assert (segment.options, segment.window) == (b"", 65_535)
 
-    def test_answer_has_only_options_that_the_device_offers(self):
+    def test_syn_ack_has_only_options_that_the_device_offers(self):
         port = MemoryPort(port=999, peer_port=443)
         peer = TCPPeer(port, listen=443, window_scale=2, sack=True, timestamps=True)
         port.arrive(flags=SYN, options=TCPPeer(port, 1, sack=True).segment(flags=SYN)[1].options)
@@ -98,7 +98,7 @@ class TestSegments:
         answer = peer.segment(flags=SYN | ACK)[1]
         assert (answer.sack_permitted, answer.window_scale, answer.timestamps) == (True, None, None)
 
-    def test_windows_are_scaled_if_both_offer_it(self):
+    def test_windows_are_scaled_if_both_ends_offer_window_scaling(self):
         port, peer = connected(window=200_000, window_scale=2)
         assert (peer.segment()[1].window, peer.segment(flags=SYN)[1].window) == (50_000, 65_535)
         assert peer.snd_wnd == 1000
@@ -106,7 +106,7 @@ class TestSegments:
         peer.expect()
         assert peer.snd_wnd == 4000
 
-    def test_ack_reports_gaps_latest_first(self):
+    def test_ack_reports_received_blocks_with_the_latest_first(self):
         port, peer = connected(sack=True)
         for seq in (11, 21, 16):
             port.arrive(b"12345", seq=seq)
@@ -118,7 +118,7 @@ class TestSegments:
             ((5011, 5026),),
         ]
 
-    def test_segments_have_no_findings(self):
+    def test_segments_sent_by_peer_have_no_findings(self):
         port, peer = connected(window_scale=2, sack=True, timestamps=True)
         port.arrive(b"x", seq=5)
         peer.expect(seq=5)
@@ -131,11 +131,11 @@ class TestSegments:
         ("arguments", "message"),
         [({}, "neither port nor listen"), ({"port": 1, "listen": 2}, "both port=1 and listen=2")],
     )
-    def test_peer_needs_port_or_listen(self, arguments, message):
+    def test_peer_without_port_or_listen_argument_raises(self, arguments, message):
         with pytest.raises(TypeError, match=message):
             TCPPeer(MemoryPort(), **arguments)
 
-    def test_impossible_values_are_refused_where_they_are_given(self):
+    def test_invalid_arguments_of_peer_raise(self):
         with pytest.raises(MalformedError, match="dst_port"):
             TCPPeer(MemoryPort(), 70_000)
         _, peer = connected()
@@ -144,13 +144,13 @@ class TestSegments:
         with pytest.raises(TypeError, match="flag"):
             peer.send(flag=SYN)
 
-    def test_listening_peer_cannot_send_before_it_receives(self):
+    def test_send_of_a_listening_peer_before_it_receives_raises(self):
         with pytest.raises(ValueError, match=r"received nothing.* Let the device send to 10.1.2.2 port 443"):
             TCPPeer(MemoryPort(), listen=443).send(b"x")
 
 
 class TestExpectations:
-    def test_off_by_one_is_a_difference_with_relative_and_absolute_numbers(self):
+    def test_error_of_expect_shows_relative_and_absolute_numbers_and_their_difference(self):
         port, peer = connected()
         peer.send(b"hello")
         port.arrive(seq=2, ack=5)
@@ -158,7 +158,7 @@ class TestExpectations:
         assert "TCP.seq: wanted 1 (5001), got 2 (5002), 1 more than wanted" in text
         assert "TCP.ack: wanted 6 (1000006), got 5 (1000005), 1 less than wanted" in text
 
-    def test_range_set_and_function_get_relative_numbers(self):
+    def test_range_set_or_function_is_compared_with_relative_numbers(self):
         port, peer = connected()
         for wanted in (range(1, 4), {2, 3}, lambda ack: ack == 3):
             port.arrive(seq=1, ack=3)
@@ -166,7 +166,7 @@ class TestExpectations:
         port.arrive(seq=1, ack=7)
         assert "TCP.ack: wanted range(1, 4), got 7 (1000007)" in failure(peer.expect, ack=range(1, 4))
 
-    def test_difference_across_the_wrap_is_small(self):
+    def test_difference_of_sequence_numbers_across_the_wrap_is_small(self):
         port = MemoryPort(iss=2**32 - 1)
         peer = TCPPeer(port, 80)
         port.arrive(flags=SYN | ACK)
@@ -176,24 +176,24 @@ class TestExpectations:
         port.arrive(seq=-1)
         assert "got -1 (4294967294), 1 less than wanted" in failure(peer.expect, seq=0)
 
-    def test_number_of_none_matches_any(self):
+    def test_sequence_number_none_matches_any_number(self):
         port, peer = connected()
         port.arrive(seq=100, ack=900)
         peer.expect(seq=None, ack=None)
 
-    def test_numbers_that_a_segment_does_not_have_are_not_compared(self):
+    def test_ack_of_a_segment_without_ack_flag_is_not_compared(self):
         port = MemoryPort()
         peer = TCPPeer(port, 80)
         peer.send(flags=SYN)
         port.arrive(flags=RST, ack=77)
         peer.expect(flags=RST)
 
-    def test_sack_blocks_are_relative(self):
+    def test_sack_blocks_are_compared_as_relative_numbers(self):
         port, peer = connected(sack=True)
         port.arrive(seq=1, options=[SACK([(1_000_006, 1_000_011)])])
         assert peer.relative(peer.expect(sack=((6, 11),))).tcp.sack == ((6, 11),)
 
-    def test_further_conditions_see_the_packet_as_it_is(self):
+    def test_additional_conditions_of_expect_are_given_absolute_numbers(self):
         port, peer = connected()
         port.arrive(seq=1)
         packet = peer.expect(TCP.where(seq=5001), IPv4, lambda packet: packet.tcp.ack == 1_000_001, flags=ACK)
@@ -206,13 +206,13 @@ class TestExpectations:
         peer.expect(flags=has(FIN))
         assert (peer.rcv_nxt, peer.unread, peer.fin_received) == (7, b"hello", True)
 
-    def test_text_of_a_timeout_names_fields_and_connection(self):
+    def test_error_of_expect_that_times_out_names_fields_and_connection(self):
         _, peer = connected()
         text = failure(peer.expect, flags=has(FIN))
         assert "s for TCP(flags=has(FIN)) from 10.1.2.1.80 to 10.1.2.2.40000" in text
         assert "any segment from 10.1.2.1.80 to" in failure(peer.expect)
 
-    def test_other_connections_stay_unread(self):
+    def test_segments_of_other_connections_stay_unread(self):
         port, peer = connected()
         other = TCPPeer(port, 80, src_port=40_001)
         port.arrive(seq=0, flags=SYN | ACK, dst_port=40_001)
@@ -224,7 +224,7 @@ class TestExpectations:
         peer.expect_none()
         other.expect()
 
-    def test_expect_none_names_the_segment_and_counts_nothing(self):
+    def test_error_of_expect_none_names_the_segment_and_leaves_it_unread(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         peer.expect_none(flags=has(RST))
@@ -233,7 +233,7 @@ class TestExpectations:
         assert peer.rcv_nxt == 1
         peer.expect(payload=b"hello")
 
-    def test_segment_beyond_the_own_window_does_not_count(self):
+    def test_data_beyond_the_window_of_the_peer_is_dropped(self):
         port, peer = connected()
         peer.window = 3
         peer.ack()
@@ -242,7 +242,7 @@ class TestExpectations:
         assert (peer.unread, peer.rcv_nxt, peer.fin_received) == (b"hel", 4, False)
         assert "2 bytes beyond the window were dropped" in failure(peer.expect_data, b"hello")
 
-    def test_timestamps_echo_the_latest_of_the_segments_in_order(self):
+    def test_peer_echoes_the_timestamp_of_the_latest_segment_in_order(self):
         port, peer = connected(timestamps=True)
         stamp = [peer.segment(timestamps=(value, 0))[1].options for value in (50, 60)]
         port.arrive(b"x", seq=1, options=stamp[0])
@@ -250,21 +250,21 @@ class TestExpectations:
         peer.expect(seq=3)
         assert peer.segment()[1].timestamps == (peer.timestamp, 50)
 
-    def test_close_and_handshake_do_not_take_a_reset_for_an_ack(self):
+    def test_close_does_not_accept_rst_as_an_ack(self):
         port, peer = connected()
         port.arrive(flags=RST | ACK, seq=1, ack=2)
         assert "TCP.flags: wanted ack_without_rst, got RST|ACK" in failure(peer.close)
 
 
 class TestData:
-    def test_segments_in_any_order_are_acknowledged_and_joined(self):
+    def test_data_of_segments_in_any_order_is_acknowledged_and_joined(self):
         port, peer = connected()
         port.arrive(b"world", seq=6)
         port.arrive(b"hello", seq=1)
         peer.expect_data(b"helloworld")
         assert [packet.tcp.ack - 5000 for packet in port.injected] == [1, 11]
 
-    def test_data_behind_the_wanted_bytes_stays(self):
+    def test_data_after_the_expected_bytes_stays_unread(self):
         port, peer = connected()
         port.arrive(b"helloworld", seq=1)
         peer.expect_data(b"hello")
@@ -272,21 +272,21 @@ class TestData:
         assert peer.read(2) == b"ld"
         assert len(port.injected) == 1
 
-    def test_retransmissions_are_tolerated(self):
+    def test_expect_data_accepts_retransmissions(self):
         port, peer = connected()
         for start in (1, 1, 3):
             port.arrive(b"helloworld"[start - 1 : start + 4], seq=start)
         peer.expect_data(b"hellowo")
         assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 6, 8]
 
-    def test_retransmission_with_other_data_fails(self):
+    def test_expect_data_fails_at_retransmission_with_other_data(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         port.arrive(b"hexxoworld", seq=1)
         text = failure(peer.expect_data, b"helloworld")
         assert "sequence number 3 (5003) came again with another value: first 0x6c, then 0x78" in text
 
-    def test_first_differing_byte_is_named(self):
+    def test_error_of_expect_data_names_the_first_differing_byte(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         port.arrive(b"wXrld", seq=6)
@@ -294,7 +294,7 @@ class TestData:
         assert text.startswith("byte 6 of the data differs, sequence number 7 (5007)\n")
         assert "0  68 65 6c 6c 6f 77 58 72 6c 64" in text
 
-    def test_timeout_says_how_much_came(self):
+    def test_error_of_expect_data_that_times_out_says_how_many_bytes_arrived(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         assert "10 bytes of data, of which 5 came (next is sequence number 6 (5006))" in failure(
@@ -302,13 +302,13 @@ class TestData:
         )
 
     @pytest.mark.parametrize("flag", [FIN, RST])
-    def test_end_before_the_data_fails(self, flag):
+    def test_fin_or_rst_before_the_end_of_the_data_fails(self, flag):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         port.arrive(flags=ACK | flag, seq=6)
         assert f"{flag.name} came before the end of 10 bytes of data, of which 5 came" in failure(peer.read, 10)
 
-    def test_read_without_count_returns_all_up_to_fin(self):
+    def test_read_without_count_returns_all_data_up_to_fin(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         port.arrive(b"world", seq=6, flags=FIN | ACK)
@@ -316,14 +316,14 @@ class TestData:
         peer.expect_fin()
         assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 12, 12]
 
-    def test_payload_that_an_expectation_names_is_not_read_again(self):
+    def test_payload_matched_by_expect_is_not_returned_by_expect_data(self):
         port, peer = connected()
         port.arrive(b"hello", seq=1)
         port.arrive(b"world", seq=6)
         peer.expect(payload=b"hello")
         peer.expect_data(b"world")
 
-    def test_device_that_only_repeats_itself_is_a_timeout_by_the_times_of_its_segments(self):
+    def test_expect_data_times_out_if_only_retransmissions_arrive(self):
         port, peer = connected()
         for _ in range(10):
             port.arrive(b"hello", seq=1, after=SECOND)
@@ -345,7 +345,7 @@ class TestData:
 
 
 class TestKernel:
-    def test_peers_of_a_tun_have_ports_of_their_own(self, tun):
+    def test_peers_of_a_tun_have_different_ports(self, tun):
         listener = tun.listen(80)
         peers = [tun.tcp(80).handshake() for _ in range(3)]
         assert [peer.local for peer in peers] == [("10.1.2.2", port) for port in (40_000, 40_001, 40_002)]
@@ -357,7 +357,7 @@ class TestKernel:
             peer.expect_data(b"%d" % number)
             peer.expect_fin()
 
-    def test_addresses_choose_the_family(self, make_tun):
+    def test_ip_version_of_peer_follows_its_addresses(self, make_tun):
         tun = make_tun(["10.1.2.1/24", "fd00::1/64"])
         tun.listen(80)
         for address in (tun.address, tun.address6):
@@ -365,12 +365,12 @@ class TestKernel:
         assert tun.tcp(80, src="fd00::77").handshake().local == ("fd00::77", 40_002)
         assert tun.tcp(80, src="10.1.2.77").handshake().remote == ("10.1.2.1", 80)
 
-    def test_peer_over_a_tap(self):
+    def test_peer_connects_and_closes_over_a_tap(self):
         with Tap.create() as tap:
             tap.listen(80)
             tap.tcp(80).handshake().close()
 
-    def test_failure_in_a_test_shows_relative_numbers(self, tun):
+    def test_error_of_expect_over_a_tun_shows_relative_numbers_and_header_diagram(self, tun):
         tun.listen(80)
         peer = tun.tcp(80).handshake()
         peer.send(b"hello")
@@ -378,7 +378,7 @@ class TestKernel:
         assert "TCP.ack: wanted 5 (1000005), got 6 (1000006), 1 more than wanted" in text
         assert "|                            1000006                            |" in text
 
-    def test_tun_is_a_packet_port_and_match_a_matcher(self):
+    def test_tun_is_a_packet_port_and_match_is_a_matcher(self):
         tun: type[PacketPort] = Tun
         assert tun.expect is Tun.expect
         matcher: type[Matcher] = Match

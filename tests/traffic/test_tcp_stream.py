@@ -30,7 +30,7 @@ def test_stream_joins_any_order_of_overlapping_segments():
         assert (bytes(stream.data), stream.next, stream.blocks, stream.conflict) == (data, 201, [], None)
 
 
-def test_fin_counts_after_the_data_before_it():
+def test_fin_is_received_only_after_the_data_before_it():
     stream = synchronized()
     stream.add(6, b"", fin=True)
     assert (stream.next, stream.finished) == (1, False)
@@ -45,14 +45,14 @@ def test_data_after_fin_is_dropped():
     assert (bytes(stream.data), stream.next) == (b"hello", 7)
 
 
-def test_conflict_in_data_behind_a_gap_is_found():
+def test_conflicting_data_after_a_gap_is_found():
     stream = synchronized()
     stream.add(10, b"abc")
     stream.add(9, b"xaYc")
     assert stream.conflict == Conflict(11, ord("b"), ord("Y"))
 
 
-def test_blocks_join_neighbours_and_begin_with_the_latest():
+def test_sack_blocks_are_joined_and_begin_with_the_latest():
     stream = synchronized()
     for start in (20, 10, 15, 40):
         stream.add(start, b"12345")
@@ -61,7 +61,7 @@ def test_blocks_join_neighbours_and_begin_with_the_latest():
     assert stream.blocks[0] == (10, 25)
 
 
-def test_sent_numbers_ahead_count_when_the_gap_is_closed():
+def test_numbers_sent_ahead_count_as_sent_when_the_gap_is_filled():
     sent = SentNumbers()
     sent.add(5, 9)
     sent.add(0, 3)

@@ -50,13 +50,13 @@ def spawn(machine):
 
 
 class TestNamespaces:
-    def test_programs_share_files_that_one_of_them_wrote(self, machine):
+    def test_programs_of_a_machine_share_the_files_that_they_write(self, machine):
         text(machine, "sh", "-c", "echo lease >/run/lease; echo changed >>/etc/hosts; mv /etc/hosts /etc/hosts.old")
         assert text(machine, "cat", "/run/lease", "/etc/hosts.old") == "lease\n10.0.0.1 node\nchanged\n"
         assert not Path("/run/lease").exists()
         assert not Path("/etc/hosts.old").exists()
 
-    def test_program_sees_host_name_and_only_processes_of_the_node(self, machine):
+    def test_program_sees_host_name_and_processes_of_its_own_node_only(self, machine):
         before = socket.gethostname()
         sleeper = machine.popen(["sleep", "600"])
         names = text(machine, "sh", "-c", "hostname; for each in /proc/[0-9]*; do cat $each/comm; done").split()
@@ -64,17 +64,17 @@ class TestNamespaces:
         assert sleeper.poll() is None
         assert socket.gethostname() == before
 
-    def test_program_keeps_the_working_directory(self, machine, tmp_path, monkeypatch):
+    def test_program_in_a_machine_keeps_the_working_directory(self, machine, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert text(machine, "pwd") == f"{tmp_path}\n"
 
-    def test_two_machines_do_not_see_each_others_run_directory(self, machine):
+    def test_two_machines_have_separate_run_directories(self, machine):
         text(machine, "touch", "/run/one.socket")
         with Netns.create() as netns, Machine(netns, lambda: VIEW) as other:
             assert "one.socket" not in text(other, "ls", "/run")
             other.kill()
 
-    def test_orphans_are_reaped_by_the_init(self, machine):
+    def test_orphaned_processes_are_reaped_by_the_init_process(self, machine):
         text(machine, "sh", "-c", "(sleep 0 & ) ; true")
         while "(sleep)" in text(machine, "sh", "-c", "cat /proc/[0-9]*/stat || true"):
             assert machine.is_running
@@ -99,7 +99,7 @@ class TestKill:
                 continue
         return found
 
-    def test_kill_ends_programs_that_left_the_network_namespace(self, machine):
+    def test_kill_of_machine_ends_programs_that_left_the_network_namespace(self, machine):
         shell = machine.popen(["sh", "-c", self.FAMILY], stdout=subprocess.PIPE)
         shell.stdout.readline()
         members = self.members(machine)
@@ -110,19 +110,19 @@ class TestKill:
             os.close(pidfd)
         assert shell.returncode == -signal.SIGKILL
 
-    def test_killing_the_init_ends_every_program_and_the_next_program_starts_anew(self, machine):
+    def test_kill_of_init_process_ends_every_program_and_the_next_program_starts_a_new_init(self, machine):
         text(machine, "touch", "/run/kept")
         sleeper = machine.popen(["sleep", "600"])
         os.kill(int(init_of(sleeper.pid)), signal.SIGKILL)
         assert sleeper.wait() == -signal.SIGKILL
         assert text(machine, "sh", "-c", "cat /proc/1/comm; ls -d /run/kept") == "tunlab-init\n/run/kept\n"
 
-    def test_init_cannot_be_killed_from_inside(self, machine):
+    def test_init_process_cannot_be_killed_from_inside_the_machine(self, machine):
         text(machine, "sh", "-c", "kill -KILL 1; kill -TERM 1; true")
         assert machine.is_running
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-    def test_killed_owner_ends_all_programs(self, number):
+    def test_kill_of_owner_process_ends_all_programs_of_the_machine(self, number):
         source = f"""
             import os, subprocess, sys
             from tunlab.kernel.namespace.machine import Machine
@@ -188,7 +188,7 @@ class TestSpawn:
         for fd in (pidfd, output):
             os.close(fd)
 
-    def test_spawn_of_a_program_is_not_process_1_and_leads_a_session(self, spawn):
+    def test_spawned_program_is_a_session_leader_but_not_process_1(self, spawn):
         pidfd, output = spawn("sh", "-c", "echo $PPID; test $$ -ne 1 && ps -o sid= -p $$ | grep -qw $$ && echo leads")
         has_ended(pidfd, timeout=None)
         assert wait_for_output(output, b"leads\n") == b"1\nleads\n"
@@ -201,12 +201,12 @@ class TestSpawn:
             (("true",), {"user": "no-such"}, "this machine has no user 'no-such'", errno.ENOENT),
         ],
     )
-    def test_spawn_failure_names_the_cause(self, spawn, arguments, settings, message, code):
+    def test_error_of_spawn_names_the_cause(self, spawn, arguments, settings, message, code):
         with pytest.raises(KernelError, match=message) as caught:
             spawn(*arguments, **settings)
         assert caught.value.errno == code
 
-    def test_output_is_cut_to_head_and_tail_and_the_gap_is_counted(self, spawn, machine):
+    def test_long_output_of_program_is_cut_to_head_and_tail_with_number_of_missing_bytes(self, spawn, machine):
         numbers = 1_000_000
         pidfd, output = spawn("seq", "-f", "%08.0f", str(numbers))
         has_ended(pidfd, timeout=None)
@@ -219,7 +219,7 @@ class TestSpawn:
         assert tail.endswith(b"%08d\n" % numbers)
         assert len(head) + int(count) + len(tail) == numbers * 9
 
-    def test_kill_programs_keeps_the_init_and_the_files(self, spawn, machine):
+    def test_kill_programs_keeps_the_init_process_and_the_files(self, spawn, machine):
         pidfd, output = spawn("sh", "-c", "touch /run/kept; echo; sleep 600 & exec sleep 600")
         wait_for_output(output, b"\n")
         machine.kill_programs()
@@ -259,7 +259,7 @@ class TestDetached:
         with Netns.create() as netns, Machine(netns, MountOverlay, path=path) as machine:
             assert not machine.join()
 
-    def test_two_processes_that_use_a_node_first_create_one_machine(self, tmp_path):
+    def test_two_processes_that_use_a_node_at_once_create_one_machine(self, tmp_path):
         with Netns.create() as netns:
             netns.pin(tmp_path / "net")
         source = """
