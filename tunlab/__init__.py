@@ -48,7 +48,16 @@ if TYPE_CHECKING:
     from tunlab.lab.persistent.state import LabState
     from tunlab.lab.programs import Program
     from tunlab.recorder import PcapngWriter, RecordedInterface, RecordedPacket, read_pcapng
-    from tunlab.topology.plan import CommandPlan, Impairment, InterfacePlan, LabPlan, LinkPlan, NodePlan, RoutePlan
+    from tunlab.topology.plan import (
+        CommandPlan,
+        DirectoryPlan,
+        Impairment,
+        InterfacePlan,
+        LabPlan,
+        LinkPlan,
+        NodePlan,
+        RoutePlan,
+    )
     from tunlab.topology.spec import EndSpec, LabSpec, LinkSpec, NodeSpec
     from tunlab.traffic import EchoReply, PacketPort, Ping, Tap, TCPPeer, TraceEntry, Tun, UDPPeer
     from tunlab.traffic.counter_expectation import CounterExpectation
