@@ -33,7 +33,7 @@ def ipv4_text(data: bytes) -> str:
 
 
 class AddressTexts(dict[bytes, tuple[str, str]]):
-    """A cache of IPv4 addresses as text: source and destination, by the eight bytes of both in a header.
+    """A cache from the eight address bytes of an IPv4 header to the source and destination address as text.
 
     It is emptied when it has `LIMIT` keys. A lookup takes a third of the time of formatting both addresses.
     """
@@ -64,7 +64,7 @@ def ipv4_bytes(text: str) -> bytes:
 
 
 def ipv4_address(address: object) -> str:
-    """Return an IPv4 address as text, given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`).
+    """Convert an IPv4 address, given as text or as an `ipaddress.IPv4Address` (or `IPv4Interface`), to text.
 
     Raises:
         MalformedError: If it is not an IPv4 address.
@@ -88,12 +88,12 @@ def ipv6_text(data: bytes) -> str:
     """Return sixteen bytes as an IPv6 address in the canonical text form of RFC 5952."""
     words = _WORDS.unpack(data)
     if words[:6] == (0, 0, 0, 0, 0, 0xFFFF):
-        return f"::ffff:{ipv4_text(data[12:])}"  # section 5: an IPv4-mapped address
+        return f"::ffff:{ipv4_text(data[12:])}"  # an IPv4-mapped address (RFC 5952 section 5)
     text = ":".join([f"{word:x}" for word in words])
     runs = _ZEROS.findall(text)
     if not runs:
         return text
-    # The longest run of zeros becomes "::", of equally long ones the first (section 4.2).
+    # The longest run of zeros becomes "::"; if several are equally long, the first one (section 4.2).
     run = max(runs, key=lambda each: each.count("0"))
     count = run.count("0")
     start = next(at for at in range(8) if words[at : at + count] == (0,) * count)
@@ -108,7 +108,7 @@ def ipv6_bytes(text: str) -> bytes:
 
 
 def ipv6_address(address: object) -> str:
-    """Return an IPv6 address as canonical text, given as text or as an `ipaddress.IPv6Address` (or `IPv6Interface`).
+    """Convert an IPv6 address, given as text, `ipaddress.IPv6Address` or `IPv6Interface`, to canonical text.
 
     Raises:
         MalformedError: If it is not an IPv6 address, or has a scope ("%eth0"), which no header carries.
@@ -126,7 +126,7 @@ def ipv6_address(address: object) -> str:
 
 
 def is_link_local(address: str) -> bool:
-    """Return True if the text of an IPv6 address is link-local: in fe80::/10 (RFC 4291 section 2.5.6)."""
+    """Return True if an IPv6 address, given as text, is link-local: in fe80::/10 (RFC 4291 section 2.5.6)."""
     first, second = ipv6_bytes(address)[:2]
     return first == 0xFE and second & 0xC0 == 0x80
 
@@ -137,12 +137,12 @@ def mac_text(data: bytes) -> str:
 
 
 def mac_bytes(text: str) -> bytes:
-    """Return the six bytes of a MAC address in the form that `mac_address` returns."""
+    """Return the six bytes of a MAC address, given as text in the form that `mac_address` returns."""
     return bytes.fromhex(text.replace(":", ""))
 
 
 def mac_address(address: object) -> str:
-    """Return a MAC address given as text (":" or "-" between the bytes) or as six bytes, in lower case with ":".
+    """Convert a MAC address, given as six bytes or as text with ":" or "-", to lower-case text with ":".
 
     Raises:
         MalformedError: If it is not a MAC address.

@@ -56,9 +56,10 @@ def flag_fields(value: IntFlag, start: int, bits: int) -> tuple[Field, ...]:
 
 
 def number_fields(names: Iterable[tuple[str, int]], data: bytes, start: int) -> list[Field]:
-    """Read the numbers of a fixed layout, given as names and widths in bits, and return them as fields.
+    """Read numbers that follow each other, and return them as fields.
 
     Args:
+        names: The name of each number and its width in bits.
         start: The offset of `data` in the header, in bits.
     """
     found, number, left = list[Field](), int.from_bytes(data, "big"), len(data) * 8

@@ -40,7 +40,8 @@ class Finding(Struct, frozen=True):
         field: The header's field, as "total_length".
         offset: The offset of the field in the packet, in bytes.
         rule: The rule that is broken, and its source.
-        needed: The bytes needed; the right value of a checksum; the number of list entries; None for other rules.
+        needed: The bytes needed; the right value of a checksum; the announced number of list entries; None for other
+            rules.
         present: The bytes present; the checksum in the packet; the number of list entries present.
         length_from: The limit of `present`: "input" (the end of the data) or a length field, as "UDP.length".
     """

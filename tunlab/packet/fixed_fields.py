@@ -18,13 +18,13 @@ _ADDRESS = 128
 
 @cache
 def fixed_length(layer: type[Header]) -> int:
-    """Return the bytes of the fixed fields of a header class."""
+    """Return the length of the fixed fields of a header class, in bytes."""
     return sum(bits for _, bits in layer.LAYOUT) // 8
 
 
 @cache
 def _packing(layer: type[Header]) -> tuple[Struct, tuple[int, ...]] | None:
-    """Return the packing of the fixed fields and the indices of IPv6 addresses; None for other kinds of fields."""
+    """Return a `Struct` for the fixed fields, and which of them are IPv6 addresses; None if no `Struct` fits."""
     widths = [bits for _, bits in layer.LAYOUT]
     is_converted = any(name in layer.COERCE and bits != _ADDRESS for name, bits in layer.LAYOUT)
     if is_converted or not _FORMATS.keys() >= set(widths):

@@ -57,7 +57,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         LENGTH_FROM: The field that gives the length of the content, as "IPv4.total_length".
         CHECKSUM_OFFSET: The offset of the checksum in the header, in bytes.
         IS_LAST: True if no header can follow.
-        HOP_LIMIT: The hop limit of an IPv6 header before it, unless one is given.
+        HOP_LIMIT: The hop limit that the IPv6 header before this one gets if none is given.
         ZERO_CHECKSUM: The number sent if the computed checksum is 0: 0xffff for UDP, where 0 means "no checksum".
     """
 
@@ -182,11 +182,11 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return self
 
     def content_end(self, start: int, limit: int) -> int:  # noqa: ARG002
-        """Return the offset at which the header's content ends by its length field, or `limit` without a usable one.
+        """Return the offset at which the header's content ends according to its length field; without one, `limit`.
 
         Args:
             start: The offset of the header in the packet.
-            limit: The end of the content by the outer headers.
+            limit: The end of the content according to the outer headers.
         """
         return limit
 
@@ -214,7 +214,8 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         if reason:
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
-        # Summing the packet as it is costs half as much as with a checksum of zero, but cannot tell 0 from 0xffff.
+        # Summing the bytes with the checksum in them takes half the time of setting it to zero first, but gives the same
+        # result for the checksums 0 and 0xffff.
         if 0 < value < 0xFFFF:
             covered = self.covered(layer.outer, data)
             error = word_sum(covered) % 65535
@@ -234,7 +235,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return []
 
     def incomplete(self, layer: Layer) -> str:  # noqa: ARG002
-        """Return the reason why checksums of inner headers cannot be verified, as for a fragment; else empty."""
+        """Return the reason why checksums of inner headers cannot be verified, as in a fragment; empty if they can."""
         return ""
 
     # ----- texts
@@ -317,7 +318,7 @@ class Layer(Struct, frozen=True, gc=False):
         limit: The end of the outer header's content, as far as it is present.
         cut: The number of bytes behind `limit` that the capture left out.
         length_from: The length field that set `limit`, as "IPv4.total_length", or "input".
-        size: Bytes behind the header by the length fields, present or not.
+        size: The number of bytes behind the header that the length fields announce, present or not.
         incomplete: The reason why checksums cannot be verified, from the outer headers; empty if they can.
     """
 

@@ -67,7 +67,7 @@ class RecordRoute(Route, frozen=True, gc=False):
 
 
 class SourceRoute(Route, frozen=True, gc=False):
-    """The base class of source routes: the routers to pass, the last address being the destination."""
+    """The base class of source routes: the addresses of the routers to pass, then that of the destination."""
 
     GROUP: ClassVar = "source route"
 
@@ -88,10 +88,11 @@ class Timestamp(TypedOption, frozen=True, gc=False):
     """The Internet timestamp option.
 
     Attributes:
-        words: 32-bit numbers: milliseconds since midnight UT, with `flag` 1 and 3 after the address of each router.
+        words: 32-bit numbers: timestamps in milliseconds since midnight UT. If `flag` is 1 or 3, a router's address is
+            before each timestamp.
         pointer: The byte of the next word, counted from 1: 5 is the first word.
         overflow: The number of routers that had no room for a timestamp.
-        flag: 0 for timestamps alone, 1 with addresses, 3 with addresses that the sender has given.
+        flag: 0: timestamps alone; 1: routers add their addresses; 3: the sender has given the addresses.
     """
 
     KIND: ClassVar = 68
@@ -135,7 +136,7 @@ class Timestamp(TypedOption, frozen=True, gc=False):
 
     @property
     def text(self) -> str:
-        """The option's values, each after the name of its field; each address is before its timestamp."""
+        """The option's values, each after the name of its field; a router's address is before its timestamp."""
         if not self.flag:
             return super().text
         pairs = zip(self.words[::2], (*self.words[1::2], ""), strict=False)

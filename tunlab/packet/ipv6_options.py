@@ -18,7 +18,7 @@ PAD1 = 0
 class IPv6Option(Option, frozen=True, gc=False):
     """An option without a class of its own, as kind and data; kind 0 (Pad1) is one byte.
 
-    The two highest bits of the kind say what a node does that does not know it: skip it (0), or discard the packet.
+    The two highest bits of the kind tell a node that does not know it to skip the option (0) or to discard the packet.
     """
 
     def __bytes__(self) -> bytes:
@@ -59,7 +59,7 @@ class PadN(TypedIPv6Option, frozen=True, gc=False):
 
 
 class RouterAlert(TypedIPv6Option, frozen=True, gc=False):
-    """Routers should examine the packet (RFC 2711). 0 is multicast listener discovery, 1 is RSVP."""
+    """Router alert: routers should examine the packet (RFC 2711). Value 0: multicast listener discovery, 1: RSVP."""
 
     KIND: ClassVar = 5
     LENGTHS: ClassVar = (2,)

@@ -16,7 +16,7 @@ __tracebackhide__ = is_packet_error
 
 
 class Link(Header, frozen=True, gc=False):
-    """A header of the link layer. Bytes behind the packet in it are padding of a short frame, not a fault."""
+    """A header of the link layer. Bytes behind the packet that it carries are padding, not a fault."""
 
     def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
         """Return the EtherType that announces this header; None for the number under which its class is registered.
@@ -31,7 +31,8 @@ class Network(Header, frozen=True, gc=False):
     """An IP header: it has addresses, and a pseudo-header for the checksums of what it carries.
 
     Class attributes of a protocol:
-        REQUIRES_CHECKSUM: The rule that transport headers in it need a checksum, with its source; empty without one.
+        REQUIRES_CHECKSUM: The rule that transport headers behind this header need a checksum, with its source; empty if
+            there is no such rule.
     """
 
     REQUIRES_CHECKSUM: ClassVar[str] = ""
@@ -67,7 +68,7 @@ class Network(Header, frozen=True, gc=False):
 
     @property
     def is_fragment(self) -> bool:
-        """True if the packet is a part of a larger one and this header says so; IPv6 has a header for it."""
+        """True if this header says that the packet is a fragment; False for IPv6, where another header says it."""
         return False
 
     @property
@@ -87,7 +88,7 @@ class Network(Header, frozen=True, gc=False):
         return f"{self.src} > {self.dst}"
 
     def content_length(self, size: int) -> int:
-        """Return how many of the `size` bytes behind the header belong to the packet by its length field."""
+        """Return how many of the `size` bytes behind the header belong to the packet according to its length field."""
         raise NotImplementedError
 
 
@@ -96,7 +97,7 @@ class Extension(Header, frozen=True, gc=False):
 
     @property
     def final_destination(self) -> str:
-        """The destination that transport checksums cover instead of the IP header's; empty if it is that."""
+        """The destination that transport checksums cover; empty if it is the one in the IP header."""
         return ""
 
     @property
@@ -153,14 +154,14 @@ class Transport(Header, frozen=True, gc=False):
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
         data = header.to_bytes() + content
-        # A receiver ends the packet where a forced length of an outer header says. The checksum covers no more than
-        # that, so that one forced field is one fault.
+        # A receiver ends the packet where the length fields of outer headers say. The checksum covers only the bytes up to
+        # there, so that one forced length causes one finding.
         data = data[: received_length(outer, len(data))]
         return replace(header, checksum=self.checksum_of(outer, data))
 
 
 def received_length(outer: Sequence[Header], size: int) -> int:
-    """Return how many of the `size` bytes behind the `outer` headers a receiver keeps by their length fields."""
+    """Return how many of the `size` bytes behind the `outer` headers belong to the packet by their length fields."""
     between = 0
     for header in reversed(outer):
         if isinstance(header, Network):

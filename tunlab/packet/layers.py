@@ -56,7 +56,7 @@ class Layers(Struct, frozen=True, gc=False):
         return self.findings_with(self.checksums)
 
     def findings_with(self, checksums: list[tuple[Layer, Checksum]]) -> list[Finding]:
-        """Return all findings, sorted by offset; `checksums` are those of this object."""
+        """Return all findings, sorted by offset, for callers that already have the verdicts on the checksums."""
         found = [*self.unread]
         for layer in self.layers:
             found += layer.header.findings(layer)

@@ -49,7 +49,7 @@ class Matchable(Protocol):
 
 
 class Has(Struct, frozen=True):
-    """Matches a flags field in which all of these flags are set; other flags may be set too."""
+    """A condition on a flags field: all of these flags are set; other flags may be set too."""
 
     flags: IntFlag
 
@@ -196,7 +196,7 @@ def _agrees(wanted: object, got: object) -> bool:
     if isinstance(wanted, (IPv4Network, IPv6Network)):
         try:
             return isinstance(got, str) and ip_address(got) in wanted
-        except ValueError:  # an address of ARP with another length
+        except ValueError:  # an ARP address that is not an IPv4 address
             return False
     if callable(wanted):
         return bool(cast(Callable[[object], object], wanted)(got))
@@ -204,7 +204,7 @@ def _agrees(wanted: object, got: object) -> bool:
 
 
 def format_value(value: object, name: FunctionNamer = function_name, most: int = 32) -> str:
-    """Return a value as failure messages show it: at most so many bytes in hexadecimal, flags and functions by name."""
+    """Return a value as failure messages show it: up to `most` bytes in hexadecimal, flags and functions by name."""
     if isinstance(value, bytes):
         more = " …" if len(value) > most else ""
         return f"{len(value)} byte{'s' * (len(value) != 1)} {value[:most].hex(' ')}{more}" if value else "no bytes"
@@ -230,6 +230,6 @@ def distance(differences: Iterable[Difference]) -> int:
 
 
 def nearest(match: Matcher, packets: Sequence[Any]) -> list[tuple[int, list[Difference]]]:
-    """Return the index and the differences of each packet, the fewest differences first, then the latest packet."""
+    """Return index and differences of each packet, sorted: the fewest differences first, then the latest packet."""
     rows = [(index, match.difference(packet)) for index, packet in enumerate(packets)]
     return sorted(rows, key=lambda row: (distance(row[1]), -row[0]))

@@ -42,7 +42,7 @@ class TypedNDOption(TypedOption, frozen=True, gc=False):
 
 
 class LinkLayerAddress(TypedNDOption, frozen=True, gc=False):
-    """The base class of the options with a link-layer address; bytes if it is not a MAC address."""
+    """The base class of options with a link-layer address: text if it is a MAC address, else bytes."""
 
     LENGTHS: ClassVar = range(6, 2040, 8)
     FORM: ClassVar = "8 for a MAC address (RFC 4861 section 4.6.1)"

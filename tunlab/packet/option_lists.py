@@ -1,6 +1,6 @@
 """Option lists of IPv6: of neighbor discovery (RFC 4861 section 4.6) and of extension headers (RFC 8200 section 4.2).
 
-The formats differ in the length byte, so each has a function that splits a list; what follows is the same for both.
+The formats differ in the length byte, so each has a function of its own that splits a list; all else is the same.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Split: TypeAlias = Callable[[bytes], tuple[list[OptionItem], OptionStop | None]]
 
 
 def decode_option_list(data: bytes, split: Split, types: Types, raw: type[Option]) -> tuple[Option | TypedOption, ...]:
-    """Return the options as objects; an unknown option, or one with a wrong length, is a `raw`."""
+    """Return the options as objects; an unknown option, or one with a wrong length, has the class `raw`."""
     found: list[Option | TypedOption] = []
     for item in split(data)[0]:
         known = types.get(item.kind)

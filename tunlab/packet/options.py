@@ -115,7 +115,7 @@ def value_text(value: object) -> str:
 
 
 def ordinary_options(types: Iterable[type[TypedOption]]) -> re.Pattern[bytes]:
-    """Return a regular expression for option lists without faults: of these types, no-operations and an end.
+    """Return a regular expression that matches lists without faults: options of these types, no-operations, an end.
 
     A match is ten times as fast as reading the options. Types with a rule need a DATA_PATTERN.
     """

@@ -52,7 +52,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     Attributes:
         headers: Empty if the bytes are not a packet: `payload` then has all of them.
         payload: The bytes behind the last header, up to the end that the length fields give.
-        trailer: The bytes behind that end, as the padding of short Ethernet frames.
+        trailer: The bytes behind the end of the payload, as the padding of short Ethernet frames.
         missing: The number of bytes that were on the wire, but that the capture or the ICMP error left out.
         time: When the packet was received, in nanoseconds of `clock`; None if it was not received. Packets that differ
             in time alone are equal.
@@ -205,7 +205,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         return packet.replace(missing=missing) if missing > 0 else packet
 
     def padded(self, size: int = MIN_FRAME) -> Packet:
-        """Return the packet with zeros added to its trailer up to `size` bytes, by default those of a short frame."""
+        """Return the packet padded with zeros to `size` bytes, by default to the shortest Ethernet frame."""
         return self.replace(trailer=self.trailer + bytes(max(size - len(build(self)), 0)))
 
     def __bytes__(self) -> bytes:
@@ -236,6 +236,7 @@ def parse(
         link_type: The capture's link type (`LINKTYPE_…`), 1 for Ethernet; None means an IP packet.
         wire_length: Bytes on the wire, if the capture kept fewer; None if `data` is the whole packet.
         time: When the packet was received, in nanoseconds of `clock`.
+        clock: The clock of `time`, as in `Packet.clock`.
 
     Raises:
         PacketError: If the first header cannot be read: TruncatedError (too short) or MalformedError (version, IHL); or
@@ -291,7 +292,7 @@ def parse(
 
 
 def complete(packet: Packet) -> Packet:
-    """Return a copy of the packet with every field computed that is None; given values stay.
+    """Return a copy of the packet in which every field that is None is computed; given values stay.
 
     Raises:
         MalformedError: If a field cannot be computed.

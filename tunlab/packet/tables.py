@@ -47,7 +47,7 @@ def next_reader(number: int) -> Reader | None:
 
 
 def next_header_of(layer: str, inner: Header | None, content: bytes) -> int:
-    """Return the next header field of a header before `inner`, or before `content` if no header follows.
+    """Return the next header field for the header before `inner`; if that is None, for the one before `content`.
 
     Raises:
         MalformedError: If it cannot be computed.
@@ -72,7 +72,7 @@ def ethertype_reader(number: int) -> Reader | None:
 
 
 def ethertype_of(layer: str, inner: Header | None, content: bytes, field: str = "type") -> int:
-    """Return the type field of a header before `inner`.
+    """Return the type field for the link header before `inner`.
 
     Args:
         content: The bytes of `inner` and of what follows it.

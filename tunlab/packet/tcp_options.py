@@ -70,7 +70,7 @@ class WindowScale(TypedOption, frozen=True, gc=False):
 
 
 class SACKPermitted(TypedOption, frozen=True, gc=False):
-    """The sender understands selective acknowledgements (RFC 2018 section 2); in SYN segments only."""
+    """SACK permitted: the sender understands selective acknowledgements (RFC 2018 section 2); in SYN segments only."""
 
     KIND: ClassVar = 4
     SHORT_NAME: ClassVar = "sackOK"

@@ -57,17 +57,17 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
     @property
     def seq(self) -> int | None:
-        """The sequence number of TCP; None if it is missing or the protocol is another one."""
+        """The sequence number; None if it is missing or the protocol is not TCP."""
         return self.values.get("seq")
 
     @property
     def type(self) -> int | None:
-        """The message type of ICMP or IGMP; None if it is missing or the protocol is another one."""
+        """The message type; None if it is missing or the protocol is not ICMP, ICMPv6 or IGMP."""
         return self.values.get("type")
 
     @property
     def code(self) -> int | None:
-        """The code of ICMP; None if it is missing or the protocol is another one."""
+        """The message's code; None if it is missing or the protocol is not ICMP or ICMPv6."""
         return self.values.get("code")
 
     def to_bytes(self) -> bytes:
@@ -86,8 +86,8 @@ class TruncatedHeader(Header, frozen=True, gc=False):
     def findings(self, layer: Layer) -> list[Finding]:
         """Return the finding that the header is cut short, unless the capture or an IPv4 router cut it.
 
-        The first IPv4 fragment may hold 8 bytes only (RFC 791 section 3.2). Of IPv6 it holds all headers (RFC 8200
-        section 4.5).
+        An IPv4 router may leave 8 bytes in the first fragment (RFC 791 section 3.2). The first fragment of IPv6 has all
+        headers (RFC 8200 section 4.5).
         """
         if self.data and layer.outer and isinstance(layer.outer[-1], Network) and layer.outer[-1].is_fragment:
             return []
@@ -144,5 +144,5 @@ class TruncatedHeader(Header, frozen=True, gc=False):
 
 
 def truncated(layer: type[Header], data: bytes, start: int, end: int) -> Reading:
-    """Return a header of `layer` that is cut short, in the form in which `Header.read` returns headers."""
+    """Return a `TruncatedHeader` of `layer` in the form in which `Header.read` returns headers."""
     return TruncatedHeader.unchecked()(layer, data[start:end]), end, end, None

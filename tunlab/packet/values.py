@@ -12,7 +12,7 @@ F = TypeVar("F", bound=IntFlag)
 
 
 class RaisedError(Protocol):
-    """An error that was raised, as pytest's `ExceptionInfo`."""
+    """An object that holds a raised error, as pytest's `ExceptionInfo` does."""
 
     @property
     def value(self) -> BaseException:
@@ -34,7 +34,7 @@ def check_width(layer: str, field: str, value: object, bits: int) -> int:
     """Return `value` if it fits a field of `bits` bits.
 
     Raises:
-        MalformedError: If it does not.
+        MalformedError: If it does not fit.
     """
     if isinstance(value, int) and 0 <= value < 1 << bits:
         return value

@@ -44,7 +44,7 @@ _OPERATIONS = {each.value: each.name.replace("_", " ").lower() for each in ARPOp
 
 
 def hardware_address(address: object) -> str:
-    """Return a hardware address of any length, given as bytes or as text in hexadecimal, with ":" between the bytes.
+    """Convert a hardware address, given as bytes or as hexadecimal text, to text with ":" between the bytes.
 
     Raises:
         ValueError: If it is neither.
@@ -64,7 +64,7 @@ def protocol_address(address: object) -> str:
     """Return a protocol address as text: four bytes as IPv4, others as hexadecimal numbers with ":" between them.
 
     Raises:
-        ValueError: If it is not an IPv4 address, and neither bytes nor such numbers.
+        ValueError: If it is neither bytes, nor an IPv4 address, nor such hexadecimal numbers.
     """
     if isinstance(address, (bytes, bytearray)):
         return ipv4_text(bytes(address)) if len(address) == 4 else address.hex(":")
@@ -88,7 +88,7 @@ class ARP(Header, frozen=True, gc=False):
         operation: `ARPOperation`: 1 is a request, 2 is a reply.
         sender_hardware: Given as text or bytes, held as text. None: the source of the Ethernet header.
         sender_protocol: Given as text, bytes or an `ipaddress` object, held as text.
-        target_hardware: Zeros if it is to be found out.
+        target_hardware: Zeros in a request, which asks for this address.
     """
 
     LAYOUT: ClassVar = (
@@ -166,7 +166,7 @@ class ARP(Header, frozen=True, gc=False):
         """Return this header with the sender's hardware address and both lengths computed where they are None.
 
         Raises:
-            MalformedError: If no Ethernet header has the sender's address.
+            MalformedError: If the sender's address is None and no Ethernet header is before this one.
         """
         sender = self.sender_hardware
         if sender is None:

@@ -33,11 +33,11 @@ def _address(value: object) -> str:
 
 
 class _Cooked(Link, frozen=True, gc=False):
-    """The base of both headers.
+    """The base class of `SLL` and `SLL2`.
 
     Attributes:
         protocol: The EtherType of the next header; None: computed.
-        packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
+        packet_type: 0: to this host, 1: broadcast, 2: multicast, 3: to another host, 4: sent by this host.
         arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
@@ -100,7 +100,7 @@ class SLL(_Cooked, frozen=True, gc=False):
     """A header of LINKTYPE_LINUX_SLL.
 
     Attributes:
-        packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
+        packet_type: 0: to this host, 1: broadcast, 2: multicast, 3: to another host, 4: sent by this host.
         arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
@@ -126,7 +126,7 @@ class SLL2(_Cooked, frozen=True, gc=False):
         protocol: The EtherType of the next header; None: computed.
         ifindex: The number of the interface.
         arphrd_type: The kernel's type of the interface (`ARPHRD_…`).
-        packet_type: 0 to us, 1 broadcast, 2 multicast, 3 to somebody else, 4 sent by us.
+        packet_type: 0: to this host, 1: broadcast, 2: multicast, 3: to another host, 4: sent by this host.
         address_length: Bytes of `address` that are valid.
         address: The sender's hardware address, filled up to eight bytes.
     """

@@ -31,12 +31,12 @@ def _control(value: object) -> int:
 
 
 class LLC(Link, frozen=True, gc=False):
-    """An LLC header. It follows a header whose type is a length.
+    """An LLC header. The field `type` of the header before it has a length.
 
     Attributes:
         dsap: The destination's service access point; None: computed from the next header.
-        ssap: The source's; None: computed from the next header.
-        control: One byte if its last two bits are set (unnumbered format), else two bytes, the first one lowest.
+        ssap: The source's service access point; None: computed from the next header.
+        control: One byte if its two lowest bits are set (unnumbered format), else two bytes, the lower one first.
     """
 
     LAYOUT: ClassVar = (("dsap", 8), ("ssap", 8), ("control", 8))
@@ -88,7 +88,7 @@ class LLC(Link, frozen=True, gc=False):
         """Return the length of `content`, for the type field of the header before this one.
 
         Raises:
-            MalformedError: If it is not a length.
+            MalformedError: If `content` is longer than 1500 bytes.
         """
         if len(content) > MAX_LENGTH:
             rule = "a frame of IEEE 802.3 carries at most 1500 bytes. Give `type`."

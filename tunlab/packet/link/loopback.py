@@ -23,11 +23,11 @@ _ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 
 class Loopback(Link, frozen=True, gc=False):
-    """The address family of the packet that follows.
+    """A header of LINKTYPE_NULL or LINKTYPE_LOOP: the address family of the packet that follows.
 
     Attributes:
-        family: AF_INET or AF_INET6, its first byte highest; the capturing machine may have written the lowest byte
-            first. None: computed.
+        family: AF_INET or AF_INET6 in network byte order; a little-endian machine writes the bytes in reverse order.
+            None: computed.
     """
 
     LAYOUT: ClassVar = (("family", 32),)

@@ -1,4 +1,4 @@
-"""The SNAP header: IEEE 802 clause 10, for IP RFC 1042."""
+"""The SNAP header: IEEE 802 clause 10, and RFC 1042 for IP."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class SNAP(Link, frozen=True, gc=False):
     """A SNAP header. It follows an LLC header.
 
     Attributes:
-        oui: The organization that defines `type`; 0: it is an EtherType.
+        oui: The organization that defines `type`; 0: `type` is an EtherType.
         type: The protocol of the content; None: computed from the next header.
     """
 

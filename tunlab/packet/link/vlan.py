@@ -24,7 +24,7 @@ _unpack = _PACKED.unpack_from
 
 
 class VLAN(TypedLink, frozen=True, gc=False):
-    """A VLAN tag. The type of the header before it says which: 0x8100 for a customer tag, 0x88a8 for a service tag.
+    """A VLAN tag. The header before it has the type 0x8100 for a customer tag, 0x88a8 for a service tag.
 
     Attributes:
         pcp: The priority code point.
@@ -62,7 +62,7 @@ class VLAN(TypedLink, frozen=True, gc=False):
             raise self.field_error() from None
 
     def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
-        """Return the EtherType for the header before this tag: a tag that another one follows is a service tag."""
+        """Return the EtherType of this tag for the header before it: a service tag if another tag follows."""
         reader = ETHERTYPES.get(-1 if self.type is None else self.type)
         return S_TAG if reader is not None and layer_of(reader) is VLAN else C_TAG
 

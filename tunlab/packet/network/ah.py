@@ -49,7 +49,7 @@ class AH(Extension, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the header by `payload_length`; as they are if it is None."""
+        """The header's length in bytes, from `payload_length`; if that is None, from the fields."""
         return FIXED + len(self.icv) if self.payload_length is None else self.payload_length * 4 + 8
 
     @classmethod
@@ -75,7 +75,8 @@ class AH(Extension, frozen=True, gc=False):
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with next header and length computed where they are None.
 
-        Zeros pad the value, in IPv6 so that the header is a multiple of 8 bytes (RFC 4302 section 3.3.3.2.1).
+        If the length is computed, zeros pad the header to a multiple of 4 bytes, in IPv6 of 8 (RFC 4302 section
+        3.3.3.2.1).
 
         Raises:
             MalformedError: If they cannot be computed.

@@ -43,7 +43,7 @@ class GREFlag(IntFlag):
 
 
 class GRE(Header, frozen=True, gc=False):
-    """A GRE header of version 0. Behind another version, or with routing, everything is payload.
+    """A GRE header. Everything behind it is payload if its version is not 0 or the flag ROUTING is set.
 
     Attributes:
         flags: None: KEY and SEQUENCE_NUMBER are computed. Give GREFlag.CHECKSUM to have a checksum computed.
@@ -60,7 +60,9 @@ class GRE(Header, frozen=True, gc=False):
         "flags": flag_converter(GREFlag),
         **{name: partial(_check_optional, name, bits) for name, bits in _OPTIONAL},
     }
-    VIEWS: ClassVar = {name: (name,) for name in ("checksum", "key", "sequence_number")}  # so that they match None
+    VIEWS: ClassVar = {
+        name: (name,) for name in ("checksum", "key", "sequence_number")
+    }  # views, because `where` accepts None for views only
     CHECKSUM_OFFSET: ClassVar = 4
 
     flags: GREFlag | None = None
@@ -74,7 +76,7 @@ class GRE(Header, frozen=True, gc=False):
 
     @property
     def has_checksum(self) -> bool:
-        """True if the header has a checksum, which may still be to be computed."""
+        """True if the header has a checksum, or gets one when it is built."""
         return self.checksum is not None or bool(self._is_known and self.flags and self.flags & GREFlag.CHECKSUM)
 
     @property
@@ -83,7 +85,7 @@ class GRE(Header, frozen=True, gc=False):
 
     @property
     def header_length(self) -> int:
-        """Bytes of the header by the fields that are present."""
+        """The header's length in bytes, from the optional fields that are present."""
         return LENGTH + 4 * (self.has_checksum + (self.key is not None) + (self.sequence_number is not None))
 
     # ----- bytes

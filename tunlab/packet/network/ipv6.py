@@ -43,7 +43,7 @@ class IPv6(Network, frozen=True, gc=False):
     Attributes:
         payload_length: Bytes behind the header, extension headers included; None: computed.
         next_header: The protocol of the next header; None: computed, 59 if nothing follows.
-        hop_limit: None: computed: 255 for neighbor discovery, 1 for multicast listener discovery, 64 for others.
+        hop_limit: None: computed, 255 before neighbor discovery, 1 before multicast listener discovery, else 64.
         src: Given as text or as an `ipaddress` object, held as text in the form of RFC 5952.
     """
 
@@ -242,7 +242,7 @@ def _hop_limit(inner: Header | None, following: int, content: bytes) -> int:
     while isinstance(inner, Extension) and reader is not None and start < end:
         try:
             inner, start, end, reader = reader(content, start, end)
-        except PacketError:  # a forced length or number
+        except PacketError:  # a forced length or next header field leads to bytes that are not a header
             break
     kind = inner.layer if isinstance(inner, TruncatedHeader) else inner
     return Header.HOP_LIMIT if kind is None else kind.HOP_LIMIT

@@ -67,7 +67,7 @@ class LengthExtension(Extension, frozen=True, gc=False):
             raise self.field_error() from None
 
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
-        """Return this header with next header and length computed where they are None; the length pads the header.
+        """Return this header with next header and length computed where they are None; then it is padded.
 
         Raises:
             MalformedError: If they cannot be computed.
@@ -181,7 +181,7 @@ class Routing(LengthExtension, frozen=True, gc=False):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The addresses of types 0, 2 and 4 that are present; empty for other types."""
+        """The addresses in a header of type 0, 2 or 4, as far as they are present; empty for other types."""
         if self.type not in (0, 2, 4):
             return ()
         ends = range(20, len(self.data) + 1, 16)

@@ -125,7 +125,7 @@ def explain(packet: Packet, differences: Sequence[Difference], name: FunctionNam
     """Return the lines that explain why a packet does not match: each difference, then diagrams of the headers.
 
     Args:
-        name: Returns the text for a function.
+        name: A function that returns the text for a function in a condition.
     """
     marked = differing_fields(differences, packet)
     lines: list[str] = []

@@ -34,7 +34,7 @@ def listing(packet: PacketLike, *, verbose: bool = False) -> str:
 
 
 def hexdump(data: bytes | bytearray | memoryview, *, link_type: int | None = None) -> str:
-    """Return the bytes in hexadecimal, four a line (a row of RFC 791's diagrams), headers and payload apart.
+    """Return the bytes in hexadecimal, four a line (a row of RFC 791's diagrams), in sections for headers and payload.
 
     Bytes that are not a packet are dumped in one piece.
 
@@ -89,7 +89,7 @@ def _summary(layers: Layers, found: list[Finding]) -> str:
 
 
 def to_dict(packet: PacketLike) -> dict[str, object]:
-    """Return the packet as dictionaries, numbers and text for JSON: each header by its protocol, bytes in hexadecimal.
+    """Return the packet as dictionaries, numbers and text for JSON: the keys are protocols, bytes are hexadecimal.
 
     The second header of a protocol has the key "ipv4_2", and so on.
     """

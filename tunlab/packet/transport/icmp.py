@@ -132,43 +132,43 @@ class ICMP(Transport, frozen=True, gc=False):
 
     @classmethod
     def echo_request(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
-        """Return a ping; its payload comes back unchanged."""
+        """Return an echo request (a ping); the reply has the same payload."""
         return cls(ICMPType.ECHO_REQUEST, 0, None, identifier, sequence_number)
 
     @classmethod
     def echo_reply(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
-        """Return the answer to a ping, which has its identifier, sequence number and payload."""
+        """Return an echo reply; it has the identifier, the sequence number and the payload of the request."""
         return cls(ICMPType.ECHO_REPLY, 0, None, identifier, sequence_number)
 
     @classmethod
     def unreachable(cls, code: int, mtu: int = 0) -> Self:
-        """Return "destination unreachable"; the quoted packet follows. `mtu` in bytes goes with code 4 (RFC 1191)."""
+        """Return "destination unreachable"; its payload is the quoted packet. `mtu` is for code 4 (RFC 1191)."""
         return cls(ICMPType.DESTINATION_UNREACHABLE, code, None, 0, check_width("ICMP", "mtu", mtu, 16))
 
     @classmethod
     def time_exceeded(cls, code: int = 0) -> Self:
-        """Return "time exceeded", in transit (code 0) or in reassembly (1); the quoted packet follows."""
+        """Return "time exceeded", in transit (code 0) or in reassembly (1); its payload is the quoted packet."""
         return cls(ICMPType.TIME_EXCEEDED, code)
 
     @classmethod
     def redirect(cls, gateway: AddressLike, code: int = 1) -> Self:
-        """Return a redirect to `gateway`; the quoted packet follows."""
+        """Return a redirect to `gateway`; its payload is the quoted packet."""
         high, low = struct.unpack("!HH", ipv4_bytes(ipv4_address(gateway)))
         return cls(ICMPType.REDIRECT, code, None, high, low)
 
     @classmethod
     def parameter_problem(cls, pointer: int, code: int = 0) -> Self:
-        """Return "parameter problem" at byte `pointer` of the quoted packet, which follows."""
+        """Return "parameter problem" at byte `pointer` of the quoted packet, which is the payload."""
         return cls(ICMPType.PARAMETER_PROBLEM, code, None, check_width("ICMP", "pointer", pointer, 8) << 8, 0)
 
     @classmethod
     def timestamp(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
-        """Return a timestamp request; `ICMPTimestamps` follows."""
+        """Return a timestamp request; its payload is `ICMPTimestamps`."""
         return cls(ICMPType.TIMESTAMP, 0, None, identifier, sequence_number)
 
     @classmethod
     def timestamp_reply(cls, identifier: int = 0, sequence_number: int = 0) -> Self:
-        """Return the answer to a timestamp request; `ICMPTimestamps` follows."""
+        """Return the answer to a timestamp request; its payload is `ICMPTimestamps`."""
         return cls(ICMPType.TIMESTAMP_REPLY, 0, None, identifier, sequence_number)
 
     @property

@@ -54,32 +54,32 @@ class ICMPv6(Transport, frozen=True, gc=False):
 
     @classmethod
     def echo_request(cls, identifier: int = 0, sequence_number: int = 0) -> ICMPv6Echo:
-        """Return a ping; its payload comes back unchanged."""
+        """Return an echo request (a ping); the reply has the same payload."""
         return ICMPv6Echo(ICMPv6Type.ECHO_REQUEST, 0, None, identifier, sequence_number)
 
     @classmethod
     def echo_reply(cls, identifier: int = 0, sequence_number: int = 0) -> ICMPv6Echo:
-        """Return the answer to a ping, which has its identifier, sequence number and payload."""
+        """Return an echo reply; it has the identifier, the sequence number and the payload of the request."""
         return ICMPv6Echo(ICMPv6Type.ECHO_REPLY, 0, None, identifier, sequence_number)
 
     @classmethod
     def unreachable(cls, code: int) -> ICMPv6Unreachable:
-        """Return "destination unreachable"; the quoted packet follows."""
+        """Return "destination unreachable"; its payload is the quoted packet."""
         return ICMPv6Unreachable(code=code)
 
     @classmethod
     def packet_too_big(cls, mtu: int) -> ICMPv6PacketTooBig:
-        """Return "packet too big" with the next hop's MTU in bytes; the quoted packet follows."""
+        """Return "packet too big" with the next hop's MTU in bytes; its payload is the quoted packet."""
         return ICMPv6PacketTooBig(mtu=mtu)
 
     @classmethod
     def time_exceeded(cls, code: int = 0) -> ICMPv6TimeExceeded:
-        """Return "time exceeded", in transit (code 0) or in reassembly (1); the quoted packet follows."""
+        """Return "time exceeded", in transit (code 0) or in reassembly (1); its payload is the quoted packet."""
         return ICMPv6TimeExceeded(code=code)
 
     @classmethod
     def parameter_problem(cls, pointer: int, code: int = 0) -> ICMPv6ParameterProblem:
-        """Return "parameter problem" at byte `pointer` of the quoted packet, which follows."""
+        """Return "parameter problem" at byte `pointer` of the quoted packet, which is the payload."""
         return ICMPv6ParameterProblem(code=code, pointer=pointer)
 
     @property
@@ -213,7 +213,7 @@ class ICMPv6ExtendedEcho(ICMPv6, frozen=True, gc=False):
     """An extended echo request or reply (RFC 8335), which asks for the state of an interface.
 
     Attributes:
-        flags: The last byte: bit 0 (L) of a request, and the state and the bits A, 4 and 6 of a reply.
+        flags: The last byte: the bit L (the lowest) in a request; the state and the bits A, 4 and 6 in a reply.
     """
 
     LAYOUT: ClassVar = (*COMMON, ("identifier", 16), ("sequence_number", 8), ("flags", 8))
@@ -288,7 +288,7 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
 
 
 class ICMPv6Unreachable(ICMPv6ErrorMessage, frozen=True, gc=False):
-    """The error "destination unreachable" (RFC 4443 section 3.1); the code has the reason.
+    """The error "destination unreachable" (RFC 4443 section 3.1); the code is the reason.
 
     Attributes:
         length: The length of the quoted packet in 8-byte units if extensions follow it (RFC 4884); else 0.

@@ -42,7 +42,7 @@ class IGMPType(IntEnum):
 
 
 class GroupRecord(Struct, frozen=True, gc=False):
-    """One group of a version 3 report (RFC 3376 section 4.2.4); `auxiliary` is in whole words of four bytes."""
+    """A group of a version 3 report (RFC 3376 section 4.2.4); the length of `auxiliary` is a multiple of four bytes."""
 
     type: int
     group: str
@@ -80,7 +80,7 @@ class IGMP(Transport, frozen=True, gc=False):
     """An IGMP message.
 
     Attributes:
-        max_response_code: Tenths of a second up to 127; above, RFC 3376 section 4.1.1's floating point.
+        max_response_code: In tenths of a second up to 127; higher codes are floating-point (RFC 3376 section 4.1.1).
         group: Bytes 4 to 7. A version 3 report keeps the number of records there: `record_count`.
         rest: Bytes after the first eight: a version 3 query's flags and sources, a report's records.
         checksum: None: computed.

@@ -28,7 +28,7 @@ _QUERY = (("reserved", 4), ("suppress", 1), ("robustness", 3), ("interval_code",
 
 
 class MulticastAddressRecord(Struct, frozen=True, gc=False):
-    """A record of a version 2 report (RFC 3810 section 5.2); `auxiliary` is in whole words of four bytes."""
+    """A record of a version 2 report (RFC 3810 section 5.2); the length of `auxiliary` is a multiple of four bytes."""
 
     type: int
     multicast_address: str
@@ -98,7 +98,7 @@ class MLD(MLDMessage, frozen=True, gc=False):
     """A multicast listener query of version 1 or 2, or a report or a "done" of version 1.
 
     Attributes:
-        max_response_code: In milliseconds up to 32767; above, RFC 3810 section 5.1.3's floating point.
+        max_response_code: In milliseconds up to 32767; higher codes are floating-point (RFC 3810 section 5.1.3).
         multicast_address: `::` in a general query.
         rest: The bytes after the first 24: the flags and sources of a version 2 query.
     """
@@ -158,7 +158,7 @@ class MLD(MLDMessage, frozen=True, gc=False):
 
     @property
     def version(self) -> int | None:
-        """1 or 2 by type and length; None for a query of 25 to 27 bytes (RFC 3810 section 8.1)."""
+        """The version, 1 or 2, from type and length; None for a query of 25 to 27 bytes (RFC 3810 section 8.1)."""
         if self.type != ICMPv6Type.MULTICAST_LISTENER_QUERY or not self.rest:
             return 1
         return 2 if len(self.rest) >= 4 else None

@@ -92,7 +92,7 @@ class NDMessage(ICMPv6, frozen=True, gc=False):
         return found
 
     def rules(self, ip: IPv6) -> list[str]:  # noqa: ARG002
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         return []
 
     def has_option(self, kind: int) -> bool:
@@ -127,7 +127,7 @@ class RouterSolicitation(NDMessage, frozen=True, gc=False):
         ) -> None: ...
 
     def rules(self, ip: IPv6) -> list[str]:
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         if ip.src == "::" and self.has_option(1):
             return ["from the unspecified address it must not have a source link-layer address"]
         return []
@@ -137,7 +137,7 @@ class RouterAdvertisement(NDMessage, frozen=True, gc=False):
     """A router advertisement (RFC 4861 section 4.2).
 
     Attributes:
-        cur_hop_limit: The hop limit that hosts use; 0 is none.
+        cur_hop_limit: The hop limit that hosts use; 0 is unspecified.
         preference: 0 is medium, 1 is high, 3 is low (RFC 4191 section 2.2).
         router_lifetime: In seconds; 0 for a router that is not a default router.
         reachable_time: In milliseconds; 0 is unspecified.
@@ -180,7 +180,7 @@ class RouterAdvertisement(NDMessage, frozen=True, gc=False):
         ) -> None: ...
 
     def rules(self, ip: IPv6) -> list[str]:
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         return _rules_for_source(ip)
 
     def detail(self, layer: Layer) -> str:  # noqa: ARG002
@@ -191,7 +191,7 @@ class RouterAdvertisement(NDMessage, frozen=True, gc=False):
 
 
 class NeighborSolicitation(NDMessage, frozen=True, gc=False):
-    """A neighbor solicitation (RFC 4861 section 4.3): the question who has the address `target`."""
+    """A neighbor solicitation (RFC 4861 section 4.3): it asks who has the address `target`."""
 
     LAYOUT: ClassVar = (*COMMON, ("reserved", 32), ("target", 128))
     SOURCE: ClassVar = "7.1.1"
@@ -215,7 +215,7 @@ class NeighborSolicitation(NDMessage, frozen=True, gc=False):
         ) -> None: ...
 
     def rules(self, ip: IPv6) -> list[str]:
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         found = _rules_for_target(self.target)
         if ip.src == "::":
             if ipv6_bytes(ip.dst)[:13] != _SOLICITED_NODE:
@@ -230,7 +230,7 @@ class NeighborSolicitation(NDMessage, frozen=True, gc=False):
 
 
 class NeighborAdvertisement(NDMessage, frozen=True, gc=False):
-    """A neighbor advertisement (RFC 4861 section 4.4): the answer who has the address `target`."""
+    """A neighbor advertisement (RFC 4861 section 4.4): its sender has the address `target`."""
 
     LAYOUT: ClassVar = (*COMMON, ("flags", 3), ("reserved", 29), ("target", 128))
     COERCE: ClassVar = {**NDMessage.COERCE, "flags": flag_converter(NeighborFlag)}
@@ -257,7 +257,7 @@ class NeighborAdvertisement(NDMessage, frozen=True, gc=False):
         ) -> None: ...
 
     def rules(self, ip: IPv6) -> list[str]:
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         found = _rules_for_target(self.target)
         if NeighborFlag.SOLICITED in self.flags and ipv6_bytes(ip.dst)[0] == 0xFF:
             found.append("to a multicast address it must not have the flag SOLICITED")
@@ -307,7 +307,7 @@ class Redirect(NDMessage, frozen=True, gc=False):
         raise PacketError("the redirect quotes no packet: it has no option RedirectedHeader")
 
     def rules(self, ip: IPv6) -> list[str]:
-        """Return the rules for this message in a packet with the header `ip` that are broken."""
+        """Return the rules that this message breaks in a packet with the IP header `ip`."""
         found = _rules_for_source(ip)
         if not is_link_local(self.target) and self.target != self.destination:
             found.append("the target must be link-local, or the destination itself")

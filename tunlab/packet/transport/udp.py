@@ -63,12 +63,12 @@ class UDP(Transport, frozen=True, gc=False):
         """Return this header with length and checksum computed if they are None."""
         length = self.length
         if length is None:
-            # A forced length of an outer header ends the datagram earlier, so that one forced field is one fault.
+            # If the length of an outer header is forced, the datagram ends there: one forced field causes one finding.
             length = max(received_length(outer, LENGTH + len(content)), LENGTH)
         header = self if self.length is not None else replace(self, length=length)
         if self.checksum is not None:
             return header
-        # The checksum covers the bytes that the length counts, so that a forced length is one fault, not two.
+        # The checksum covers the bytes that the length counts, so that a forced length causes one finding, not two.
         counted = length - LENGTH if length >= LENGTH else len(content)
         return header._with_checksum(outer, content[:counted])
 
