@@ -33,32 +33,27 @@ def echo_request(src, dst, number=1):
     return ip(src, dst), (ICMPv6 if ":" in dst else ICMP).echo_request(7, number), b"hello"
 
 
-def test_injected_syn_is_answered_by_a_listener(tun):
+def test_listener_accepts_a_peer(tun):
     listener = tun.listen(80)
-    for peer, own in ends(tun):
-        tun.inject(ip(peer, own), TCP(src_port=4000, dst_port=80, seq=100, flags=SYN))
-        syn_ack = tun.expect(TCP.where(flags=SYN_ACK, dst_port=4000), type(ip(peer, own)).where(src=own, dst=peer))
-        assert (syn_ack.tcp.ack, findings(syn_ack)) == (101, [])
-        tun.inject(*reply(syn_ack))
-        tun.inject(ip(peer, own), reply(syn_ack)[1].replace(flags=TCPFlag.PSH | TCPFlag.ACK), b"GET /")
+    for peer_address, _ in ends(tun):
+        peer = tun.tcp(80, src=peer_address).handshake()
+        peer.send(b"GET /")
         accepted, address = listener.accept()
         with accepted:
-            assert address[0].removeprefix("::ffff:") == peer
+            assert (address[0].removeprefix("::ffff:"), address[1]) == peer.local
             assert accepted.recv(100) == b"GET /"
             accepted.sendall(b"200 OK")
-            assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
+            assert findings(peer.expect(payload=b"200 OK")) == []
 
 
-def test_connect_sends_syn_to_a_peer(tun):
-    for peer, own in ends(tun):
-        client = tun.connect(peer, 80, src_port=5555)
-        syn = tun.expect(TCP.where(flags=SYN, src_port=5555, dst_port=80))
-        assert (syn.ip.src, syn.ip.dst) == (own, peer)
-        network, answer = reply(syn)
-        tun.inject(network, answer.replace(flags=SYN_ACK, seq=7))
-        assert tun.expect(TCP.where(flags=TCPFlag.ACK)).tcp.ack == 8
+def test_connect_reaches_a_peer(tun):
+    for peer_address, own in ends(tun):
+        peer = tun.tcp(listen=80, src=peer_address)
+        client = tun.connect(*peer.local, src_port=5555)
+        peer.handshake()
+        assert peer.remote == (own, 5555)
         client.sendall(b"hello")
-        tun.expect(TCP.where(payload=b"hello"))
+        peer.expect(payload=b"hello")
 
 
 def test_bound_socket_receives_udp(tun):

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from tunlab.errors import KernelError
-from tunlab.packet import ICMP, IGMP, TCP, UDP, IPv4, TCPFlag, findings, reply
+from tunlab.packet import ICMP, IGMP, UDP, IPv4, TCPFlag, findings, reply
 from tunlab.traffic import Tun
 
 PEER = "10.1.2.77"
@@ -15,29 +15,23 @@ PEER = "10.1.2.77"
 class TestSockets:
     def test_listen_after_handshake_sends_and_receives_data(self, tun):
         listener = tun.listen(80)
-        here = {"src": PEER, "dst": tun.address}
-        tun.inject(IPv4(**here), TCP(src_port=4000, dst_port=80, seq=100, flags=TCPFlag.SYN))
-        synack = tun.expect(TCP.where(flags=TCPFlag.SYN | TCPFlag.ACK, dst_port=4000))
-        assert synack.tcp.ack == 101
-        _, ack = reply(synack)
-        tun.inject(IPv4(**here), ack)
-        tun.inject(IPv4(**here), TCP(**{**fields(ack), "flags": TCPFlag.PSH | TCPFlag.ACK}), b"GET /")
+        peer = tun.tcp(80, src=PEER).handshake()
+        peer.send(b"GET /")
         accepted, address = listener.accept()
         with accepted:
-            assert address == (PEER, 4000)
+            assert address == peer.local
             assert accepted.recv(100) == b"GET /"
             accepted.sendall(b"200 OK")
-            assert tun.expect(TCP.where(payload=b"200 OK")).tcp.ack == 106
+            peer.expect(payload=b"200 OK")
 
     def test_connect_sends_syn_without_waiting_for_reply(self, tun):
+        peer = tun.tcp(listen=80, src="10.1.2.3")
         client = tun.connect("10.1.2.3", 80, src_port=5555)
-        syn = tun.expect(TCP.where(flags=TCPFlag.SYN))
-        assert (syn.tcp.src_port, syn.tcp.dst_port, syn.ip.dst) == (5555, 80, "10.1.2.3")
-        _, answer = reply(syn)
-        tun.inject(IPv4(src="10.1.2.3", dst=tun.address), TCP(**{**fields(answer), "flags": 0x12, "seq": 7}))
-        assert tun.expect(TCP.where(flags=TCPFlag.ACK)).tcp.ack == 8
+        peer.expect(flags=TCPFlag.SYN)
+        assert peer.remote == (tun.address, 5555)
+        peer.handshake()
         client.sendall(b"hello")
-        assert tun.expect(TCP.where(payload=b"hello")).tcp.seq == syn.tcp.seq + 1
+        peer.expect(payload=b"hello")
 
     def test_bind_receives_and_sends_udp(self, tun):
         receiver = tun.bind(5000)
@@ -107,7 +101,3 @@ class TestPrograms:
             started = [tun.popen(["sleep", "1000"]) for _ in range(3)]
             tun.popen(["python3", "-c", "import os, time; os.fork(); time.sleep(1000)"])
         assert [program.returncode for program in started] == [-9, -9, -9]
-
-
-def fields(header):
-    return {name: getattr(header, name) for name in header.__struct_fields__}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, Protocol
+from typing import Protocol
 
 from tunlab.packet import TCP, UDP, IPv4, IPv6, Match, Packet, PacketPart
 from tunlab.traffic.expectation import Expectation
@@ -80,11 +80,15 @@ class Peer:
         self.ip: IPv4 | IPv6 = IPv6(src=src, dst=dst) if is_ipv6 else IPv4(src=src, dst=dst)
         self._header(src_port=listen or src_port, dst_port=port)  # raises MalformedError for an invalid port
         self.local, self.remote = (src, listen or src_port), (dst, port)
+        self._match: tuple[tuple[str, int], Match] | None = None
 
-    def _connection(self, **fields: Any) -> Match:
+    def _connection(self) -> Match:
         """Return the match for packets from the device to this peer; its port is open until it has sent one."""
-        ports = {"dst_port": self.local[1]} | ({"src_port": self.remote[1]} if self.remote[1] else {})
-        return type(self.ip).where(src=self.remote[0], dst=self.local[0]) & self._header.where(**ports, **fields)
+        if self._match is None or self._match[0] != self.remote:
+            ports = {"dst_port": self.local[1]} | ({"src_port": self.remote[1]} if self.remote[1] else {})
+            match = type(self.ip).where(src=self.remote[0], dst=self.local[0]) & self._header.where(**ports)
+            self._match = self.remote, match
+        return self._match[1]
 
     def _path(self) -> str:
         remote, local = (f"{address}.{port or '*'}" for address, port in (self.remote, self.local))

@@ -27,7 +27,7 @@ class UDPPeer(Peer):
         Other packets stay unread. Raises ExpectationError at the timeout, as `Tun.expect` does.
         """
         __tracebackhide__ = True
-        expected = self._connection(**fields)
+        expected = self._connection() & UDP.where(**fields)
         packet = self.packet_port.expect(expected, *wanted, timeout=timeout, among=self._is_mine)
         self._answer(packet)
         return packet
@@ -35,4 +35,4 @@ class UDPPeer(Peer):
     def expect_none(self, *unwanted: Expectation, timeout: float | None = None, **fields: Any) -> None:
         """Assert that no such datagram is unread, as `Tun.expect_none` does."""
         __tracebackhide__ = True
-        self.packet_port.expect_none(self._connection(**fields), *unwanted, timeout=timeout)
+        self.packet_port.expect_none(self._connection() & UDP.where(**fields), *unwanted, timeout=timeout)
