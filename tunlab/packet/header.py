@@ -214,7 +214,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         if reason:
             return Checksum(name, Verdict.UNVERIFIABLE, value, None, reason)
         data = layer.data[layer.start : layer.end]
-        # Summing the bytes with the checksum in them takes half the time of setting it to zero first, but gives the same
+        # Summing the bytes with the checksum in them takes half the time of setting it to zero first. It gives the same
         # result for the checksums 0 and 0xffff.
         if 0 < value < 0xFFFF:
             covered = self.covered(layer.outer, data)

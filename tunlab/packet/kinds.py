@@ -154,7 +154,7 @@ class Transport(Header, frozen=True, gc=False):
     def _with_checksum(self, outer: Sequence[Header], content: bytes) -> Self:
         header = replace(self, checksum=0)
         data = header.to_bytes() + content
-        # A receiver ends the packet where the length fields of outer headers say. The checksum covers only the bytes up to
+        # A receiver ends the packet where the length fields of outer headers say. The checksum covers the bytes up to
         # there, so that one forced length causes one finding.
         data = data[: received_length(outer, len(data))]
         return replace(header, checksum=self.checksum_of(outer, data))
