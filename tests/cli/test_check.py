@@ -127,7 +127,7 @@ def test_check_reads_a_pipe_and_exits_78_if_the_pipe_stays_empty(tunlab, tmp_pat
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     result = tunlab("check", str(fifo))
-    problem = "no data from this pipe for 0.01 s. Start the program that writes to it first."
+    problem = "no data from this pipe for 0.01 s. Start the program that writes to the pipe first."
     assert (result.status, result.err) == (78, f"tunlab: {fifo}: {problem}\n")
 
 

@@ -166,8 +166,8 @@ def test_inject_while_another_program_has_the_tun_open_exits_73(tunlab):
         73,
         "",
         (
-            "tunlab: a program other than tunlab is attached to tun0 in lab 'lab'. End it, or send it the bytes as if"
-            " from the kernel: `tunlab inject --to-reader`.\n"
+            "tunlab: a program other than tunlab is attached to tun0 in lab 'lab'. End the program, or send it the"
+            " bytes as if from the kernel: `tunlab inject --to-reader`.\n"
         ),
     )
 
@@ -261,7 +261,7 @@ def test_error_of_inject_with_invalid_stdin_names_the_line(command):
     ("data", "sentence"),
     [
         (b"", "the recording is empty"),
-        (b"GIF89a, no recording", "recording.magic at offset 0 is b'GIF8': it is not that of a pcapng or pcap file"),
+        (b"GIF89a, no recording", "recording.magic at offset 0 is b'GIF8': pcapng and pcap begin with other bytes"),
         (bytes.fromhex("0a0d0d0a1c0000004d3c2b1a"), "the pcapng file ends inside"),
     ],
     ids=["empty", "foreign", "cut"],

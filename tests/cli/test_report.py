@@ -106,7 +106,8 @@ def test_report_of_an_html_page_exits_73(tunlab, recording):
     result = tunlab("report", str(page))
     assert result.status == 73
     assert result.err == (
-        f"tunlab: {page} is a page, not a recording. Open it in a browser, or give its recording, failure.pcapng.\n"
+        f"tunlab: {page} is a page, not a recording."
+        " Open the page in a browser, or give its recording, failure.pcapng.\n"
     )
 
 

@@ -196,7 +196,7 @@ def test_up_reports_a_program_that_exited_with_an_error(tunlab, tmp_path):
     assert (result.status, result.out.splitlines()[0]) == (0, "x is up: 2 nodes")
     *_, first, head, printed = result.err.splitlines()
     assert first.startswith("tunlab: 'sh -c exec 9> ")
-    assert first.endswith(" in node a exited with status 3. Run it in the node to see why.")
+    assert first.endswith(" in node a exited with status 3. Run the program in the node to see why.")
     assert (head, printed) == ("the end of its output:", "  oops")
 
 

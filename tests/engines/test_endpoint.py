@@ -109,7 +109,7 @@ class TestConnect:
         [
             ("unix:///nonexistent.sock", "there is no engine: the socket /nonexistent.sock does not exist. Start it"),
             ("tcp://127.0.0.1:1", "there is no engine: nothing listens at tcp://127.0.0.1:1. Start it"),
-            ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port. Add it, as tcp://host:port."),
+            ("tcp://127.0.0.1", "'tcp://127.0.0.1' has no port. Write tcp://host:port."),
         ],
     )
     def test_error_of_connect_without_engine_has_a_remedy(self, spec, message):

@@ -141,7 +141,7 @@ class TestLab:
                 )
                 done = tunlab("up", "x.toml", prefix=prefix)
         assert done.returncode == 69, done.stderr
-        assert "shares the machine's network namespace. Start it without --network host" in done.stderr
+        assert "shares the machine's network namespace. Start the container without --network host" in done.stderr
 
     def test_two_existing_containers_lose_only_the_interfaces_of_the_lab(self, engine, image, run_id):
         created = [

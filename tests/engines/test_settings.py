@@ -77,7 +77,7 @@ def test_error_of_invalid_setting_names_key_and_problem(root, text, key, problem
         (["--env", "=x"], "'=x' has no variable name. Write NAME or NAME=VALUE."),
         (["--mount", "x:/y"], "'x:/y' is not a pair of absolute paths. Write /data:/data."),
         (["--pythons", ","], "',' has no version. Write 3.12,3.13."),
-        (["--pdb"], "--pdb is interactive and does not work in a container. Run pytest here."),
+        (["--pdb"], "--pdb is interactive and does not work in a container. Run `pytest --pdb`."),
         (["--", "-x", "--trace"], "--trace is interactive and does not work in a container"),
         (["--env", "PYTEST_ADDOPTS=--pdb"], "--pdb is interactive and does not work in a container"),
     ],

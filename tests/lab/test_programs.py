@@ -57,7 +57,7 @@ class TestNotReady:
             lab_with("sh", "-c", "echo no such page; exit 3", ready_port=80)
         assert str(caught.value) == (
             "'sh -c echo no such page; exit 3' in node server exited with status 3 before it was ready."
-            " Run it in the node to see why.\n"
+            " Run the program in the node to see why.\n"
             "the end of its output:\n"
             "  no such page"
         )

@@ -153,7 +153,7 @@ def test_pause_option_with_xdist_or_without_terminal_is_a_usage_error(pytester, 
     pytester.makepyfile("def test_x(tun): pass\n")
     result = run("--tunlab-pause", "-n", "2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--tunlab-pause does not work with parallel tests. Run without -n.*"])
+    result.stderr.fnmatch_lines(["*--tunlab-pause does not work with parallel tests. Run pytest without -n.*"])
     result = run("--tunlab-pause")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--tunlab-pause waits for Enter, but standard input is not a terminal*"])

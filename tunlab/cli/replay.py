@@ -166,7 +166,7 @@ def _open_tun(target: str, played: Script) -> Iterator[Tun]:
         device = attach(netns, ifname)
         if device is None:
             problem = f"another program has {ifname} in lab {lab.name!r} open and would read the answers"
-            raise LabError(lab.name, problem, remedy="end it, or replay without a lab")
+            raise LabError(lab.name, problem, remedy="end that program, or replay without a lab")
         with Tun(netns, device) as tun:
             yield tun
 

@@ -50,7 +50,7 @@ def report_command(
 
     to_stdout = output is not None and str(output) == "-"
     if to_stdout and browse:
-        raise click.UsageError("--open needs a file. Omit -o -.")
+        raise click.UsageError("--open needs a file, but `-o -` writes to standard output. Omit `-o -`.")
     recording = _read(file)
     _check_source(recording, file)
     target = output if output is not None else file.with_suffix(".html")
@@ -137,7 +137,7 @@ def _check_source(content: bytes, file: Path) -> None:
     from tunlab.report.page import MARK
 
     if MARK.encode() in content[:_HEAD_SIZE]:
-        remedy = f"open it in a browser, or give its recording, {file.with_suffix('.pcapng').name}"
+        remedy = f"open the page in a browser, or give its recording, {file.with_suffix('.pcapng').name}"
         raise LabError("", f"{file} is a page, not a recording", remedy=remedy)
 
 

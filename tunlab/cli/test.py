@@ -93,7 +93,7 @@ def test_command(
     versions = _parse_versions(pythons) if pythons else [""]
     image = image or table.get("image")
     if image and pythons:
-        raise click.UsageError("--pythons builds an image for each version, so it excludes --image. Give one of them.")
+        raise click.UsageError("--pythons and --image exclude each other. Give one of them.")
     _check_not_interactive([*addopts(environment), *arguments])
     wanted = install or table.get("install")
     names = discovery.list_files(root, table.get("include", ()))
@@ -242,7 +242,7 @@ def _check_not_interactive(arguments: Sequence[str]) -> None:
     """Raise UsageError for options that prompt the user. --tunlab-pause checks for a terminal itself."""
     for option in ("--pdb", "--trace"):
         if option in arguments:
-            raise click.UsageError(f"{option} is interactive and does not work in a container. Run pytest here.")
+            raise click.UsageError(f"{option} is interactive and does not work in a container. Run `pytest {option}`.")
 
 
 def _parse_versions(value: str) -> list[str]:

@@ -108,7 +108,7 @@ class Dut(Endpoint):
 
     def _check_open(self) -> None:
         if self.closed:
-            reason, remedy = "this device under test is closed", "use it in the test whose fixture made it"
+            reason, remedy = "this device under test is closed", "use the device in the test whose fixture created it"
             raise KernelError(errno.EBADF, f"use {self._name}", reason=reason, remedy=remedy)
 
     def close(self) -> None:

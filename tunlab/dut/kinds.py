@@ -150,7 +150,7 @@ def wait_until_ready(dut: Dut, process: DeviceProcess, settings: DutSettings) ->
         process.wait_for_line(ready[5:], settings.start_timeout)
     elif ready == "packet":
         if not dut.port.wait(dut.port.clock.monotonic_ns() + round(settings.start_timeout * 1e9)):
-            problem = f"was not ready after {settings.start_timeout:g} s: it has sent no packet"
+            problem = f"was not ready after {settings.start_timeout:g} s: the device has sent no packet"
             raise process.error(problem, "check `ready`, or raise `start_timeout`")
     elif ready not in ("", "device"):
         remedy = 'write "device", "packet" or "line PATTERN"'

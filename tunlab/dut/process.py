@@ -110,7 +110,7 @@ class DeviceProcess(Closeable):
     def wait_for_end(self, timeout: float) -> None:
         """Wait until the program has ended, and then raise DeviceError. Do nothing if it still runs at the timeout."""
         if not self._closed and self._ended.poll(timeout * 1000):
-            raise self.error(self._end_text(), "keep it running until the test ends")
+            raise self.error(self._end_text(), "keep the program running until the test ends")
 
     def _end_text(self) -> str:
         status = self.process.wait()
@@ -127,7 +127,7 @@ class DeviceProcess(Closeable):
             if self._ended.poll(poll_ms):
                 if re.search(pattern, self.output, re.MULTILINE) is not None:
                     return
-                raise self.error(f"{self._end_text()} before it was ready", "run it by hand to see why")
+                raise self.error(f"{self._end_text()} before it was ready", "run the program by hand to see why")
             waited += poll_ms
             if waited >= timeout * 1000:
                 raise self.error(f"was not ready after {timeout:g} s: no line of its output matches {pattern!r}",

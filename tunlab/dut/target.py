@@ -55,7 +55,7 @@ class Target(Struct, frozen=True):
         except KeyError as error:
             names = ", ".join(f"{{{name}}}" for name in values)
             raise DeviceError(repr(self.text), f"has the unknown placeholder {{{error.args[0]}}}",
-                              remedy=f"there are {names}; write {{{{ for a brace") from None  # fmt: skip
+                              remedy=f"use {names}, or write {{{{ for a brace") from None  # fmt: skip
 
     def load(self) -> Any:
         """Import the object of `reference`. Raises DeviceError if there is none."""
@@ -71,11 +71,11 @@ def load(reference: str, name: str) -> Any:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the device's module exists, but it imports a module that does not exist
         remedy = "check the name, and that pytest's `pythonpath` has its directory"
-        raise DeviceError(name, f"is not there: Python finds no module {error.name!r}", remedy=remedy) from None
+        raise DeviceError(name, f"cannot be imported: Python finds no module {error.name!r}", remedy=remedy) from None
     for each in path.split("."):
         try:
             found = getattr(found, each)
         except AttributeError:
-            remedy = "check its spelling"
-            raise DeviceError(name, f"is not there: {module_name} has no {path!r}", remedy=remedy) from None
+            remedy = "check the spelling of the name"
+            raise DeviceError(name, f"does not exist: {module_name} has no {path!r}", remedy=remedy) from None
     return found

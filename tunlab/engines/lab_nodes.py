@@ -95,7 +95,7 @@ class LabContainers:
         if same or self._network_mode(container) == "host":
             netns.close()
             problem = f"container {container.name} shares the machine's network namespace"
-            remedy = "start it without --network host"
+            remedy = "start the container without --network host"
             raise EngineError(problem, engine=self._engine.name, container=container.name, remedy=remedy)
         if node.image and not self._persistent:
             guardian.watch(netns.fd)
@@ -145,10 +145,10 @@ class LabContainers:
 
     def _exited(self, node: NodePlan, container: Container) -> EngineError:
         if node.container:
-            problem, remedy = f"container {node.container!r} is not running", "start it first"
+            problem, remedy = f"container {node.container!r} is not running", "start the container first"
         else:
             problem = f"the container of node {node.name} exited immediately ({container.exit_reason()})"
-            remedy = 'give it a program that keeps running, such as run = ["sleep infinity"]'
+            remedy = 'give the container a program that keeps running, such as run = ["sleep infinity"]'
         return EngineError(
             problem, engine=self._engine.name, container=container.name, remedy=remedy, log=container.log()
         )

@@ -134,7 +134,7 @@ class Lab(Closeable):
         if self._spec is not None:
             return self._spec
         if self._topology is None:
-            raise LabError(self.name, f"lab {self.name!r} has no nodes", remedy="add them with node() and link()")
+            raise LabError(self.name, f"lab {self.name!r} has no nodes", remedy="add nodes with node()")
         return self._topology.spec()
 
     @property

@@ -66,7 +66,7 @@ def read_lab_file(file: Path) -> str:
         return data.decode()
     except TimeoutError:
         problem = f"no data from this pipe for {PIPE_TIMEOUT:g} s"
-        raise TopologyError(problem, file=str(file), hint="Start the program that writes to it first.") from None
+        raise TopologyError(problem, file=str(file), hint="Start the program that writes to the pipe first.") from None
     except OSError as error:
         hint = "Give a readable lab file, or none for the default lab."
         raise TopologyError(f"{error.strerror}", file=str(file), hint=hint) from error

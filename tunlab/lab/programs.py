@@ -26,7 +26,8 @@ _CHECK_INTERVAL = 10
 """Milliseconds between checks: the kernel sends no event when a socket starts to listen."""
 
 _OUTPUT_LINES = 20  # an error message shows at most this many lines of a program's output
-_COMMAND_INTERVAL = 100  # milliseconds between runs of a program that tells whether another is ready
+_RUN_IN_NODE = "run the program in the node to see why"
+_COMMAND_INTERVAL = 100  # milliseconds between runs of a ready command
 
 
 class Program:
@@ -128,10 +129,10 @@ class Program:
         ended = False
         while missing := self._missing(others):
             if ended:
-                raise self._failure(f"{self._exit_text()} before it was ready", "run it in the node to see why")
+                raise self._failure(f"{self._exit_text()} before it was ready", _RUN_IN_NODE)
             if time.monotonic() >= deadline:
                 problem = f"was not ready after {self.command.timeout:g} s: {missing}"
-                raise self._failure(problem, "raise its timeout, or check its ready condition")
+                raise self._failure(problem, "raise the timeout, or check the ready condition")
             ended = has_ended(self.pidfd, timeout=_COMMAND_INTERVAL if self.command.ready_command else _CHECK_INTERVAL)
 
     def wait_done(self) -> None:
@@ -180,7 +181,7 @@ class Program:
         """Return an error if the program has exited with a status other than 0."""
         if not self.poll():
             return None
-        return self._failure(self._exit_text(), "run it in the node to see why")
+        return self._failure(self._exit_text(), _RUN_IN_NODE)
 
     def close(self) -> None:
         """Close the descriptors. The lab kills the program itself."""

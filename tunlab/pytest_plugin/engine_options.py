@@ -104,4 +104,4 @@ def check_incompatible_options(config: pytest.Config) -> None:
         remedy = "Install it (pip install pytest-xdist), and remove -p no:xdist."
         raise pytest.UsageError(f"--tunlab-workers needs pytest-xdist. {remedy}")
     if config.getoption("usepdb", False):
-        raise pytest.UsageError("--pdb does not work in a container. Run the test here, without --tunlab-workers.")
+        raise pytest.UsageError("--pdb does not work in a container. Run pytest without --tunlab-workers.")

@@ -33,9 +33,10 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("tunlab_pause") or hasattr(config, "workerinput"):
         return
     if config.getoption("numprocesses", None) or config.getoption("tx", None):
-        raise pytest.UsageError("--tunlab-pause does not work with parallel tests. Run without -n.")
+        raise pytest.UsageError("--tunlab-pause does not work with parallel tests. Run pytest without -n.")
     if not _is_terminal(config):
-        raise pytest.UsageError("--tunlab-pause waits for Enter, but standard input is not a terminal. Run it in one.")
+        problem = "--tunlab-pause waits for Enter, but standard input is not a terminal"
+        raise pytest.UsageError(f"{problem}. Run pytest in a terminal.")
 
 
 def _is_terminal(config: pytest.Config) -> bool:

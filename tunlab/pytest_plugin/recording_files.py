@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_width] = min(_MAX_WIDTH, max(_MIN_WIDTH, shutil.get_terminal_size((_MAX_WIDTH, 24)).columns))
     if record_mode(config) != "never" and (directory := _directory(config)).exists() and not directory.is_dir():
         option = "--tunlab-record-dir" if config.getoption("tunlab_record_dir") is not None else "tunlab_record_dir"
-        raise pytest.UsageError(f"{option}: {directory} is a file. Give a directory; it is made if it does not exist.")
+        raise pytest.UsageError(f"{option}: {directory} is a file. Give a directory; tunlab creates it if needed.")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -83,7 +83,7 @@ class _Reader:
             return self._pcapng()
         if magic in _PCAP_MAGICS:
             return self._pcap(*_PCAP_MAGICS[magic])
-        raise self._malformed("magic", magic, 0, "it is not that of a pcapng or pcap file", _CONVERT)
+        raise self._malformed("magic", magic, 0, "pcapng and pcap begin with other bytes", _CONVERT)
 
     def _take(self, count: int) -> bytes:
         """Return the next `count` bytes, or fewer at the end of the file."""
@@ -154,19 +154,19 @@ class _Reader:
         if head.startswith(_MAGIC):  # Read 12 more bytes, which include the byte order of the length.
             head += self._need(12, "block")
             if head[8:] not in _BYTE_ORDERS:
-                raise self._malformed("byte_order_magic", head[8:].hex(), 8, "it must be 1a2b3c4d or 4d3c2b1a")
+                raise self._malformed("byte_order_magic", head[8:].hex(), 8, "the magic must be 1a2b3c4d or 4d3c2b1a")
             self._order = _BYTE_ORDERS[head[8:]]
         kind, length = struct.unpack_from(self._order + "II", head)
         least = _MIN_LENGTHS.get(kind, 12)
         if length % 4 or not least <= length <= MAX_BLOCK_SIZE:
             raise self._malformed(
-                "block_total_length", length, 4, f"it must be a multiple of 4 from {least} to {MAX_BLOCK_SIZE}"
+                "block_total_length", length, 4, f"a length is a multiple of 4 from {least} to {MAX_BLOCK_SIZE}"
             )
         self._block = head + self._need(length, "block", "pcapng.block_total_length")
         (repeated,) = self._unpack("I", length - 4)
         if repeated != length:
             raise self._malformed(
-                "block_total_length", repeated, length - 4, f"it is {length} at the start of the block"
+                "block_total_length", repeated, length - 4, f"the block begins with the length {length}"
             )
         return int(kind)
 

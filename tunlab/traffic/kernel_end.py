@@ -130,5 +130,5 @@ class KernelEnd(Addressed, Closeable):
 
     def _check_open(self) -> None:
         if self.closed:
-            remedy = "use it inside its with block, or in the test whose fixture made it"
+            remedy = "use the Tun inside its `with` block, or in the test whose fixture created it"
             raise KernelError(errno.EBADF, f"use {self.ifname}", reason="this Tun is closed", remedy=remedy)

@@ -50,7 +50,7 @@ class TestErrors:
         finally:
             forwarder.close()
         assert run.status == 69, run.text
-        assert "tunlab: /mnt/work/secret cannot be read: Permission denied. Make it readable" in run.text
+        assert "tunlab: /mnt/work/secret cannot be read: Permission denied. Make the file readable" in run.text
         assert "INTERNALERROR" not in run.text
         assert left_by(run.pid, specs) == []
 

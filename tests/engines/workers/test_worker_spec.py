@@ -66,7 +66,7 @@ class TestCompat:
         ("worker", "message"),
         [
             (environment(python="3.10.4"), "has Python 3.10.4; workers need 3.11 or later"),
-            (environment(pytest=""), "has no pytest. Install pytest==9.2.0 in it"),
+            (environment(pytest=""), "has no pytest. Install pytest==9.2.0 in the image"),
             (environment(pytest_xdist=""), "has no pytest-xdist"),
             (environment(tunlab=""), "has no tunlab"),
             (environment(pytest="8.4.2"), "has pytest 8.4.2, but this machine has 9.2.0"),
@@ -138,7 +138,8 @@ class TestFileErrors:
     def test_file_deleted_while_it_is_packed_raises_engine_error(self, tmp_path):
         with pytest.raises(EngineError) as raised, translate_file_errors():
             pack(tmp_path, ["gone"])
-        assert str(raised.value) == f"{tmp_path}/gone was deleted while the project's files were read. Run it again."
+        problem = f"{tmp_path}/gone was deleted while the project's files were read"
+        assert str(raised.value) == f"{problem}. Run the command again."
 
 
 class TestStreamBroker:

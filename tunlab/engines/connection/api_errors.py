@@ -40,7 +40,7 @@ def translate_api_errors(engine: str, action: str, *, container: str = "") -> It
         raise kind(f"{action}: {explanation}", engine=engine, container=container, remedy=remedy) from error
     except (requests.ConnectionError, requests.Timeout, OSError) as error:
         problem = f"{action}: the engine no longer answers ({_cause(error)})"
-        remedy = "check that it is running, and read its log"
+        remedy = "check that the engine is running, and read its log"
         raise EngineError(problem, engine=engine, container=container, remedy=remedy) from error
     except (DockerException, requests.RequestException, ValueError) as error:
         raise EngineError(f"{action}: {_cause(error)}", engine=engine, container=container) from error

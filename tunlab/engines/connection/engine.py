@@ -122,7 +122,7 @@ def _check_reachable(target: Endpoint) -> None:
         elif address.hostname and address.port:
             socket.create_connection((address.hostname, address.port), _CONNECT_TIMEOUT).close()
         else:
-            raise EngineError(f"{target.url!r} has no port", engine=target.spec, remedy="add it, as tcp://host:port")
+            raise EngineError(f"{target.url!r} has no port", engine=target.spec, remedy="write tcp://host:port")
     except OSError as error:
         _raise_unreachable(target, error)
 

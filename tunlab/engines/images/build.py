@@ -155,7 +155,7 @@ def pull_image(engine: Engine, image: str, *, progress: Progress | None = None) 
     if image_exists(engine, image):
         return
     repository, _, tag = image.rpartition(":") if ":" in image.rpartition("/")[2] else (image, "", "latest")
-    remedy = "build it on that engine, or name one that a registry has"
+    remedy = "build the image on that engine, or name an image that a registry has"
     try:
         with engine.translate_errors(f"there is no image {image}, and it cannot be pulled"):
             for each in engine.api.pull(repository, tag=tag, stream=True, decode=True):

@@ -109,10 +109,10 @@ def translate_file_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         # An editor deleted its temporary file, or a build deleted a file in order to write it again.
         problem = f"{error.filename} was deleted while the project's files were read"
-        raise EngineError(problem, remedy="run it again") from error
+        raise EngineError(problem, remedy="run the command again") from error
     except OSError as error:
         problem = f"{error.filename or 'a file of the project'} cannot be read: {error.strerror or error}"
-        remedy = "make it readable, or add it to .gitignore, because the project's files are copied to the container"
+        remedy = "make the file readable, or add it to .gitignore, because tunlab copies the project to the container"
         raise EngineError(problem, remedy=remedy) from error
 
 

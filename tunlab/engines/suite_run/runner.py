@@ -150,7 +150,7 @@ def _relay_output(container: Container, events: _Events, token: str, write: Writ
                 write("err", value)
     if status is None:
         problem = f"the container exited before pytest did ({container.exit_reason()}); the files it wrote are lost"
-        remedy = "run it again, or with --tunlab-workers, where a lost container fails only one test"
+        remedy = "run the command again, or use --tunlab-workers, with which a lost container fails only one test"
         raise EngineError(problem, engine=container.engine.name, container=container.name, remedy=remedy)
     return status
 

@@ -69,7 +69,7 @@ def check_compatible(controller: Environment, worker: Environment, *, engine: st
     for name, local in controller.versions.items():
         installed = worker.versions.get(name, "")
         if not installed:
-            remedy = f"install {name}=={local} in it, or {other_image}"
+            remedy = f"install {name}=={local} in the image, or {other_image}"
             raise EngineError(f"{subject} has no {name}", engine=engine, remedy=remedy)
         exact = name == "tunlab"
         if (installed != local) if exact else (_release(installed) != _release(local)):

@@ -138,7 +138,7 @@ class NetnsHandle(Closeable):
     def fd(self) -> int:
         """The descriptor, for setns(2) and IFLA_NET_NS_FD. Raises KernelError (EBADF) if closed."""
         if self._file.closed:
-            remedy = "use it inside its with block, or inside the test that created it"
+            remedy = "use the namespace inside its `with` block, or inside the test that created it"
             raise KernelError(errno.EBADF, f"use {self}", reason="this namespace is closed", remedy=remedy)
         return self._file.fileno()
 

@@ -321,7 +321,7 @@ class Machine(Closeable):
         return json.loads(message), fds
 
     def _ended_error(self) -> KernelError:
-        reason, remedy = "its init was killed, and with it every process of the node", "start the programs again"
+        reason, remedy = "the node's init was killed, and with it every process of the node", "start the programs again"
         return KernelError(errno.ESRCH, "use the node", reason=reason, remedy=remedy, netns=str(self.netns))
 
 

@@ -75,7 +75,8 @@ def sysctl_path(name: str) -> str:
     separator = name[next(i for i, c in enumerate(name) if c in "./")]
     path = name.replace(".", "/") if separator == "." else name
     if not path.startswith("net/"):
-        reason, remedy = "it belongs to the machine, not to a namespace", 'give a sysctl that begins with "net."'
+        reason = "the sysctl belongs to the machine, not to a namespace"
+        remedy = 'give a sysctl that begins with "net."'
         raise KernelError(errno.EPERM, f"sysctl {name}", reason=reason, remedy=remedy)
     return f"/proc/sys/{path}"
 

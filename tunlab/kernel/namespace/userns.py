@@ -67,7 +67,7 @@ def enter_user_namespace() -> None:
     threads = len(list(Path("/proc/self/task").iterdir()))
     if threads > 1:
         reason = f"this process has {threads} threads and must have one"
-        remedy = "start it with `python -m tunlab.kernel.namespace.userns PROGRAM`"
+        remedy = "start the program with `python -m tunlab.kernel.namespace.userns PROGRAM`"
         raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
     uid, gid = os.geteuid(), os.getegid()
     if uid == 0 and not has_capability("CAP_SETFCAP"):  # Since Linux 5.12, mapping user 0 needs CAP_SETFCAP.

@@ -163,7 +163,7 @@ def lock(directory: Path) -> Iterator[None]:
             except BlockingIOError:
                 os.close(fd)
                 problem = f"another process is creating or removing lab {name!r}"
-                raise LabError(name, problem, remedy="try again when it is done") from None
+                raise LabError(name, problem, remedy="try again when that process has ended") from None
             try:
                 exists = os.path.samestat(os.fstat(fd), directory.stat())
             except FileNotFoundError:

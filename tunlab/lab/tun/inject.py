@@ -68,7 +68,7 @@ def inject(
     for datagram in datagrams:
         if not request_inject(lab.node_directory(node), ifname, datagram):
             problem = f"a program other than tunlab is attached to {ifname} in lab {lab.name!r}"
-            remedy = f"end it, or send it the bytes as if from the kernel: {_TO_READER}"
+            remedy = f"end the program, or send it the bytes as if from the kernel: {_TO_READER}"
             raise LabError(lab.name, problem, remedy=remedy)
     return []
 

@@ -62,7 +62,7 @@ class PairPort:
             if error.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
                 raise
             self._life.wait_for_end(1.0)  # a program that exits closes its descriptor before the exit is visible
-            problem, remedy = "has closed its descriptor", "let it read packets until the test ends"
+            problem, remedy = "has closed its descriptor", "let the program read packets until the test ends"
             raise DeviceError(self.name, problem, remedy=remedy, output=self._life.last_lines()) from None
 
     def read(self) -> list[TimedBytes]:
