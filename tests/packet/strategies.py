@@ -43,7 +43,7 @@ def numbers(bits: int) -> st.SearchStrategy[int]:
 
 
 def fields(layer, *names, **given):
-    """Generate headers of the class `layer`, the named fields with any number that fits."""
+    """Generate headers of the class `layer` whose named fields have any number that fits."""
     widths = dict(layer.LAYOUT)
     return st.builds(layer, **{name: numbers(widths[name]) for name in names}, **given)
 
@@ -60,7 +60,7 @@ def _without_repeats(options):
 
 
 def option_lists(*kinds):
-    """Generate lists of at most 40 bytes of options, with at most one of a group."""
+    """Generate lists of options of at most 40 bytes, with at most one option of each class attribute `GROUP`."""
     lists = st.lists(st.one_of(*kinds), max_size=6).map(_without_repeats)
     return lists.filter(lambda options: len(pad_options(b"".join(map(bytes, options)))) <= MAX_OPTIONS_LENGTH)
 

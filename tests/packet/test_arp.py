@@ -34,7 +34,7 @@ def message(**fields):
     return ARP(sender_protocol="10.0.0.1", target_protocol="10.0.0.2", **fields)
 
 
-def test_request_is_parsed():
+def test_arp_request_is_parsed():
     packet = read(REQUEST)
     assert packet.arp == ARP(
         hardware_type=1,
@@ -50,11 +50,11 @@ def test_request_is_parsed():
     assert (packet.payload, packet.trailer, findings(packet)) == (b"", b"", [])
 
 
-def test_request_is_built_from_two_addresses():
+def test_arp_request_is_built_from_two_addresses():
     assert build(Ethernet(dst=ALL, src=NEAR), message()) == REQUEST
 
 
-def test_reply_is_built():
+def test_arp_reply_is_built():
     answer = ARP(
         operation=ARPOperation.REPLY,
         sender_protocol=IPv4Address("10.0.0.2"),
@@ -64,19 +64,19 @@ def test_reply_is_built():
     assert build(Ethernet(dst=NEAR, src=FAR), answer) == REPLY
 
 
-def test_sender_without_an_ethernet_header_must_be_given():
+def test_complete_arp_without_sender_address_or_ethernet_header_raises():
     with pytest.raises(MalformedError, match=r"^ARP.sender_hardware is None: no Ethernet header is before it. Give"):
         message().complete((), b"", None)
 
 
-def test_padding_behind_the_message_is_the_trailer():
+def test_padding_behind_arp_message_is_the_trailer():
     packet = read(REQUEST + bytes(18))
     assert (packet.payload, packet.trailer) == (b"", bytes(18))
     assert build(packet) == REQUEST + bytes(18)
     assert packet == complete(Packet.of(Ethernet(dst=ALL, src=NEAR), message()).padded())
 
 
-def test_addresses_of_other_lengths_are_hexadecimal():
+def test_arp_addresses_of_other_lengths_are_hexadecimal_text():
     arp = message(sender_hardware="0A-b", target_hardware=b"\1\2").replace(
         hardware_type=6, sender_protocol="1:2:3", target_protocol=b"", protocol_length=0
     )
@@ -93,13 +93,13 @@ def test_addresses_of_other_lengths_are_hexadecimal():
 
 
 @pytest.mark.parametrize("value", ["10.0.0", "fd00::1", "x", 7, None])
-def test_bad_protocol_address_names_the_field(value):
+def test_error_for_invalid_protocol_address_names_the_field(value):
     with pytest.raises(MalformedError, match=r"^ARP.target_protocol is "):
         ARP(sender_protocol="10.0.0.1", target_protocol=value)
 
 
 @pytest.mark.parametrize("value", ["x", "1:256", 7])
-def test_bad_hardware_address_names_the_field(value):
+def test_error_for_invalid_hardware_address_names_the_field(value):
     with pytest.raises(MalformedError, match=r"^ARP.target_hardware is .*: not a hardware address. Give text as '02:"):
         message(target_hardware=value)
 
@@ -122,7 +122,7 @@ def test_bad_hardware_address_names_the_field(value):
         ),
     ],
 )
-def test_fault_of_arp_is_found(data, sentences):
+def test_faulty_arp_message_has_findings(data, sentences):
     assert list(map(str, findings(read(data)))) == sentences
     assert build(read(data)) == data
 
@@ -136,7 +136,7 @@ def test_fault_of_arp_is_found(data, sentences):
         (77, "ARP 77"),
     ],
 )
-def test_arp_summary(operation, text):
+def test_arp_summary_describes_the_operation(operation, text):
     assert summary(Packet.of(Ethernet(dst=ALL, src=NEAR), message(operation=operation))) == text
 
 
@@ -149,7 +149,7 @@ def test_arp_listing_has_all_fields():
     assert "sender protocol" in "\n".join(header_diagram(read(REPLY).arp, {"operation"}))
 
 
-def test_arp_is_matched():
+def test_where_matches_arp_fields():
     assert ARP.where(operation=ARPOperation.REPLY, sender_protocol=IPv4Network("10.0.0.0/24")).matches(read(REPLY))
     with pytest.raises(PacketError, match="the packet has no IP header; it has Ethernet, ARP"):
         read(REPLY).ip  # noqa: B018

@@ -11,7 +11,7 @@ def test_cache_computes_the_value_of_each_key_once():
     assert computed == [1, 2]
 
 
-def test_full_cache_is_emptied():
+def test_cache_with_limit_keys_is_emptied():
     cache = Cache(str)
     for number in range(Cache.LIMIT):
         assert cache[number] == str(number)
@@ -20,7 +20,7 @@ def test_full_cache_is_emptied():
     assert dict(cache) == {-1: "-1"}
 
 
-def test_full_cache_of_addresses_is_emptied():
+def test_cache_of_addresses_with_limit_keys_is_emptied():
     texts = AddressTexts()
     for number in range(AddressTexts.LIMIT):
         texts[number.to_bytes(8, "big")]

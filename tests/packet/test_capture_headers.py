@@ -33,7 +33,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize(("link_type", "header", "data"), HEADERS.values(), ids=HEADERS)
-def test_capture_header_is_parsed_and_built(link_type, header, data):
+def test_capture_header_is_parsed_and_built_to_the_same_bytes(link_type, header, data):
     packet = Packet.of(header, up(), UDP(1, 2), b"abc")
     raw = build(packet)
     assert raw[:-31].hex() == data.replace(" ", "")
@@ -49,7 +49,7 @@ def test_capture_header_is_parsed_and_built(link_type, header, data):
             parse(raw[:size], link_type=link_type)
 
 
-def test_sll_before_arp_and_unknown_protocols():
+def test_sll_summary_before_arp_and_unknown_protocol():
     message = ARP(sender_hardware="02:00:00:00:00:01", sender_protocol=HOST, target_protocol=ROUTER)
     packet = parse(build(SLL(), message, b""), link_type=113)
     assert summary(packet) == f"ARP who has {ROUTER}? tell {HOST}"
@@ -60,7 +60,7 @@ def test_sll_before_arp_and_unknown_protocols():
     assert f"  Address: {':'.join(['00'] * 8)}" in lines
 
 
-def test_loopback_family_of_each_bsd_is_read():
+def test_loopback_families_of_all_bsds_are_parsed_as_ipv6():
     six = build(IPv6(src="fd00::1", dst="fd00::2"), UDP(1, 2))
     for family in ("0000000a", "18000000", "0000001c", "1e000000"):
         assert IPv6 in parse(bytes.fromhex(family) + six, link_type=0)
@@ -71,12 +71,12 @@ def test_loopback_family_of_each_bsd_is_read():
 
 
 @pytest.mark.parametrize(("header", "field"), [(SLL(), "protocol"), (SLL2(), "protocol"), (Loopback(), "family")])
-def test_capture_header_without_a_next_header_needs_its_field(header, field):
+def test_build_capture_header_without_next_header_or_field_raises(header, field):
     with pytest.raises(MalformedError, match=f"{field} is None: no header follows that implies it. Give `{field}`."):
         build(header, b"abc")
 
 
-def test_bad_sll_address_names_the_field():
+def test_error_for_invalid_sll_address_names_the_field():
     with pytest.raises(
         MalformedError, match=r"^SLL.address is '02:01': 2 bytes. Give eight bytes, or their numbers as"
     ):

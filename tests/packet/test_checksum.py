@@ -36,7 +36,7 @@ def rfc_1071_checksum(data):
         ("4500003044224000800600008c7c19acae241e2b", 0x442E),
     ],
 )
-def test_internet_checksum_of_known_data(data, checksum):
+def test_internet_checksum_equals_known_values(data, checksum):
     assert internet_checksum(bytes.fromhex(data)) == checksum
 
 

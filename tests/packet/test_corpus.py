@@ -98,7 +98,7 @@ def corpus():
 
 
 def parsed_records(corpus):
-    """Yield each record with its bytes and packet, but for records without an IPv4 header."""
+    """Yield each record with its bytes and packet, except records without an IPv4 header."""
     for record in corpus:
         data = bytes.fromhex(record["hex"])
         try:

@@ -177,7 +177,7 @@ def test_short_values_show_only_the_bytes_that_differ(wanted, got, text):
 
 
 def test_short_values_of_large_values_are_under_250_characters():
-    """They are stored in pcapng comments, which hold at most 65,535 bytes."""
+    """Short values are stored in pcapng comments, which hold at most 65,535 bytes."""
     assert len("".join(short_values(Difference("TCP.src_port", frozenset(range(65536)), 0)))) < 200
     _, many = short_values(Difference("X.payload", b"ab" * 30_000, b"aB" * 30_000))
     assert many.endswith("42 at 11 and 29994 more places")

@@ -83,28 +83,28 @@ def test_mac_address_is_held_as_lower_case_text(address):
         (VLAN(type=0x8100), "88a8"),
     ],
 )
-def test_type_is_computed_from_the_next_header(inner, ethertype):
+def test_ethernet_type_is_computed_from_the_next_header(inner, ethertype):
     assert frame(inner)[12:14].hex() == ethertype
 
 
-def test_type_without_a_next_header_must_be_given():
+def test_build_ethernet_without_next_header_or_type_raises():
     with pytest.raises(MalformedError, match=r"^Ethernet.type is None: no header follows that implies it. Give `type`"):
         frame(b"payload")
 
 
-def test_missing_address_is_required():
+def test_ethernet_without_an_address_raises():
     with pytest.raises(
         MalformedError, match=r"^Ethernet.src is None: required. Give it as text, .*02:00:00:00:00:01'\.$"
     ):
         Ethernet(dst=FAR)
 
 
-def test_header_after_arp_is_refused():
+def test_build_with_header_after_arp_raises():
     with pytest.raises(PacketError, match="no header can follow ARP"):
         frame(ARP(sender_protocol=HOST, target_protocol=ROUTER), UDP())
 
 
-def test_padding_is_added_only_on_request():
+def test_padded_adds_zeros_that_build_does_not_add():
     packet = Packet.of(TO_FAR, up(), UDP(1, 2), b"abc")
     assert len(build(packet)) == 45
     padded = packet.padded()
@@ -132,7 +132,7 @@ def test_service_and_customer_tags_of_any_depth_are_parsed():
     assert packet.ip.src == HOST
 
 
-def test_tag_before_802_1ad_is_parsed():
+def test_vlan_tag_with_ethertype_9100_is_parsed():
     assert read(HEAD + bytes.fromhex("9100 0005 88b5"))[VLAN] == VLAN(vid=5, type=0x88B5)
 
 
@@ -165,19 +165,19 @@ def test_tag_before_802_1ad_is_parsed():
         ),
     }.values(),
 )
-def test_fault_of_a_frame_is_found(data, sentences):
+def test_faulty_frame_has_a_finding(data, sentences):
     packet = read(data)
     assert list(map(str, findings(packet))) == sentences
     assert build(packet) == data
 
 
 @pytest.mark.parametrize("size", range(14))
-def test_frame_without_a_whole_ethernet_header_is_rejected(size):
+def test_parse_truncated_ethernet_header_raises(size):
     with pytest.raises(TruncatedError, match=f"^Ethernet header needs 14 bytes, got {size}"):
         read(bytes(size))
 
 
-def test_checksum_offsets_count_from_the_frame():
+def test_offset_of_checksum_finding_counts_from_the_start_of_the_frame():
     data = bytearray(frame(VLAN(vid=1), up(), UDP(1, 2)))
     data[18 + 20 + 7] ^= 1
     (finding,) = findings(read(bytes(data)))
@@ -185,7 +185,7 @@ def test_checksum_offsets_count_from_the_frame():
     assert [each.layer for each in checksums(read(bytes(data)))] == ["IPv4", "UDP"]
 
 
-def test_frame_texts():
+def test_summary_listing_and_dictionary_show_vlan_fields():
     packet = read(frame(VLAN(vid=7, pcp=5), up(), UDP(1, 2), b"abc"))
     assert summary(packet) == f"vlan 7, p 5, IP {HOST}.1 > {ROUTER}.2: UDP, length 3"
     assert listing(packet).startswith("=== Parsed IP Packet ===\nIP Packet:\n  Version: IPv4\n")
@@ -222,7 +222,7 @@ def test_ethernet_diagram_has_addresses_and_type():
     ],
     ids=lambda header: type(header).__name__,
 )
-def test_incomplete_header_is_drawn_and_compared(header):
+def test_header_with_none_fields_has_diagram_and_diff(header):
     drawing = header_diagram(header, {"type"})
     assert drawing[3].strip()
     assert header.title is not None
@@ -231,7 +231,7 @@ def test_incomplete_header_is_drawn_and_compared(header):
     assert any(line.startswith("Ethernet.dst: left ") for line in lines)
 
 
-def test_gre_diagram_has_optional_fields_and_marks_them():
+def test_gre_diagram_shows_and_underlines_optional_fields():
     drawing = "\n".join(header_diagram(GRE(protocol_type=0x800, flags=10, checksum=7, key=0xBEEF), {"key"}))
     assert [row[:4].strip() for row in drawing.splitlines() if "|" in row and row[:4].strip()] == ["0", "4", "8"]
     assert "checksum" in drawing
@@ -239,7 +239,7 @@ def test_gre_diagram_has_optional_fields_and_marks_them():
     assert drawing.splitlines()[-1].strip() == "+" + "^" * 63 + "+"
 
 
-def test_frames_are_matched_by_address_and_vlan():
+def test_where_matches_frames_by_address_and_vlan():
     packet = read(frame(VLAN(vid=7), up(), UDP(1, 2)))
     match = Ethernet.where(dst="02-00-00-00-00-02") & VLAN.where(vid=range(5, 9)) & IPv4.where(src=HOST)
     assert match.matches(packet)
@@ -337,6 +337,6 @@ def test_hexdump_of_a_frame_separates_link_header_ip_header_and_payload():
     assert "08 06\n\nPayload:\n00 01 08 00\n" in hexdump(arp, link_type=1)
 
 
-def test_summary_of_bytes_takes_the_link_type():
+def test_summary_of_frame_bytes_uses_the_link_type():
     assert summary(frame(up(), UDP(1, 2)), link_type=1) == f"IP {HOST}.1 > {ROUTER}.2: UDP, length 0"
     assert summary(b"x", link_type=1).startswith("1 bytes, not a frame: Ethernet header needs 14 bytes, got 1 (input")

@@ -242,7 +242,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("faulty", "wanted", "sentence"), FAULTS.values(), ids=FAULTS)
-def test_fault_has_one_finding_with_data_and_sentence(faulty, wanted, sentence):
+def test_faulty_packet_has_a_finding_with_data_and_sentence(faulty, wanted, sentence):
     named = [each for each in findings(faulty) if (each.layer, each.field) == wanted[:2]]
     assert len(named) == 1
     found = named[0]
@@ -269,7 +269,7 @@ SINGLE = set(FAULTS) - {
 
 
 @pytest.mark.parametrize("name", sorted(SINGLE))
-def test_fault_has_no_other_findings(name):
+def test_faulty_packet_has_no_other_findings(name):
     faulty, wanted, _ = FAULTS[name]
     # A forced data offset of 4 words does not make the checksum wrong: it covers all bytes.
     assert [(each.layer, each.field) for each in findings(faulty)] == [wanted[:2]]
@@ -287,7 +287,7 @@ def test_later_fragment_has_no_transport_findings():
     assert findings(build(up(protocol=17, fragment_offset=3), b"\0\0\0\0\0\0")) == []
 
 
-def test_first_fragment_with_length_of_the_whole_datagram_has_no_findings():
+def test_first_fragment_with_udp_length_of_whole_datagram_has_no_findings():
     assert findings(golden("fragment, first")) == []
 
 
@@ -298,7 +298,7 @@ def test_findings_are_equal_and_hashable():
     assert isinstance(one[0], Finding)
 
 
-def test_findings_of_constructed_packet_judge_its_bytes():
+def test_findings_of_constructed_packet_are_those_of_its_receiver():
     # ihl says six words, but there are five: the receiver reads four bytes of TCP as options.
     packet = Packet.of(up(ihl=6), TCP(flags=TCPFlag.SYN))
     assert [(each.layer, each.field) for each in findings(packet)] == [("TCP", "header")]

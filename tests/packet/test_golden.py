@@ -44,7 +44,7 @@ def test_expected_packets_have_no_findings(data, layers):
 
 
 @VECTORS
-def test_packet_cut_at_any_length_is_a_finding(data, layers):
+def test_packet_truncated_at_any_length_has_a_finding(data, layers):
     length = (data[0] & 15) * 4
     for present in range(len(data)):
         short = data[:present]
@@ -62,7 +62,7 @@ def test_packet_cut_at_any_length_is_a_finding(data, layers):
 
 
 @VECTORS
-def test_flipped_header_bit_is_a_bad_checksum(data, layers):
+def test_flipped_header_bit_makes_a_checksum_bad(data, layers):
     for bit in range(8, (data[0] & 15) * 32):
         flipped = bytearray(data)
         flipped[bit // 8] ^= 1 << bit % 8

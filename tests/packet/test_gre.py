@@ -46,7 +46,7 @@ def gre_bytes(*parts):
         (GRE(protocol_type=0x88B5, checksum=7, reserved1=8), "800088b5 00070008"),
     ],
 )
-def test_optional_fields_are_built_and_parsed(header, data):
+def test_gre_optional_fields_are_built_and_parsed(header, data):
     assert gre_bytes(header, b"\0\1").hex() == data.replace(" ", "") + "0001"
     packet = parse(build(up(), header, b"\0\1"))
     assert packet == complete(Packet.of(up(), header, b"\0\1"))
@@ -63,7 +63,7 @@ def test_optional_fields_are_built_and_parsed(header, data):
         ([GRE(), down(), UDP(1, 2)], None, []),
     ],
 )
-def test_protocol_type_is_computed_and_the_inner_packet_parsed(inner, protocol_type, kinds):
+def test_gre_protocol_type_is_computed_and_inner_packet_is_parsed(inner, protocol_type, kinds):
     if protocol_type is None:
         with pytest.raises(MalformedError, match=r"^GRE.protocol_type is None: .* Give `protocol_type`\.$"):
             build(up(), GRE(), *inner)
@@ -80,7 +80,7 @@ def test_protocol_type_is_computed_and_the_inner_packet_parsed(inner, protocol_t
     [(up(), down(), 4), (up(), SIX, 41), (SIX, down(), 4), (SIX, SIX.replace(hop_limit=9), 41)],
     ids=["IPIP", "6in4", "4in6", "6in6"],
 )
-def test_tunnel_without_a_header_of_its_own_is_parsed(outer, inner, protocol):
+def test_ip_in_ip_tunnel_is_parsed(outer, inner, protocol):
     packet = parse(build(outer, inner, UDP(1, 2), b"data"), link_type=229 if outer is SIX else None)
     assert [type(header) for header in packet] == [type(outer), type(inner), UDP]
     assert protocol in (getattr(packet.headers[0], name, None) for name in ("protocol", "next_header"))
@@ -126,14 +126,14 @@ def test_gre_checksum_covers_header_and_content():
         ),
     }.values(),
 )
-def test_fault_of_gre_is_found(data, sentences):
+def test_faulty_gre_header_has_a_finding(data, sentences):
     data = build(up(protocol=47), bytes.fromhex(data))
     assert list(map(str, findings(parse(data)))) == sentences
     assert build(parse(data)) == data
     assert complete(parse(data)) == parse(data)
 
 
-def test_gre_texts():
+def test_summary_listing_and_dictionary_show_gre_fields():
     packet = parse(build(up(), GRE(flags=C | K, key=0xBEEF), down(), UDP(1, 2), b"data"))
     inner = f"IP {ROUTER}.1 > {HOST}.2: UDP, length 4"
     assert summary(packet) == f"IP {HOST} > {ROUTER}: GRE, key 0xbeef, {inner}"
@@ -146,14 +146,14 @@ def test_gre_texts():
     assert summary(version_1) == f"IP {HOST} > {ROUTER}: GREv1, 0x880b, length 4"
 
 
-def test_gre_is_matched_by_key():
+def test_where_matches_gre_by_key():
     packet = parse(build(up(), GRE(key=5), down(), UDP(1, 2)))
     assert GRE.where(key=5, sequence_number=None, flags=K).matches(packet)
     assert [str(each) for each in GRE.where(key=6).difference(packet)] == ["GRE.key: wanted 6, got 5"]
 
 
 @pytest.mark.parametrize(("field", "value"), [("key", 1 << 32), ("checksum", 1 << 16), ("flags", 16), ("version", 8)])
-def test_gre_field_that_does_not_fit_is_rejected(field, value):
+def test_error_for_oversized_gre_field_names_the_field(field, value):
     with pytest.raises(MalformedError, match=rf"^GRE.{field} is {value}"):
         GRE(**{field: value})
 

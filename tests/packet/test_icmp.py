@@ -78,7 +78,7 @@ def test_gateway_pointer_and_mtu_are_none_for_other_messages(icmp, gateway, poin
         (99, 1, "type 99 code 1"),
     ],
 )
-def test_message_name(kind, code, name):
+def test_name_of_icmp_message(kind, code, name):
     assert ICMP(kind, code).name == name
 
 

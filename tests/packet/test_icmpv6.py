@@ -61,7 +61,7 @@ def test_message_constructor_builds_the_bytes_of_the_rfc(message, raw):
     assert checksums(packet)[0].verdict is Verdict.GOOD
 
 
-def test_packets_of_the_kernel_are_parsed_and_built():
+def test_packets_captured_from_the_kernel_are_parsed_and_built():
     reply_bytes = bytes.fromhex(
         "60056d4d 00103a40 fd000000 00000000 00000000 00000001 fd000000 00000000 00000000 00000002"
         "8100a5a6 12340005 30313233 34353637"
@@ -97,7 +97,7 @@ def test_packets_of_the_kernel_are_parsed_and_built():
         (200, 1, "type 200 code 1"),
     ],
 )
-def test_message_name(kind, code, name):
+def test_name_of_icmpv6_message(kind, code, name):
     assert ICMPv6(kind, code).name == name
 
 
@@ -110,7 +110,7 @@ def test_views_are_none_for_other_messages():
     assert [each.is_error for each in messages] == [False, True, True, True, False]
 
 
-def test_icmpv6_matches_every_message():
+def test_icmpv6_where_matches_messages_of_derived_classes():
     packet = Packet.of(IP, PING)
     assert ICMPv6 in packet
     assert packet.icmpv6 is packet[ICMPv6Echo]
@@ -135,7 +135,7 @@ def test_reply_to_echo_request_keeps_identifier_and_sequence_number():
         reply(Packet.of(IP, ICMPv6.echo_reply(1, 2)))
 
 
-def test_message_cut_short_is_kept_as_payload():
+def test_truncated_icmpv6_message_is_parsed_as_header_and_payload():
     data = build(IP, ICMPv6(128), b"\x12\x34")
     packet = read(data)
     assert type(packet.icmpv6) is ICMPv6
@@ -147,7 +147,7 @@ def test_message_cut_short_is_kept_as_payload():
     assert build(packet) == data
 
 
-def test_header_cut_short_is_a_truncated_header():
+def test_truncated_icmpv6_header_is_a_truncated_header():
     data = build(IP.replace(next_header=58), b"\x80\0\0")
     packet = read(data)
     assert packet[TruncatedHeader].layer is ICMPv6
@@ -158,7 +158,7 @@ def test_header_cut_short_is_a_truncated_header():
     assert build(packet) == data
 
 
-def test_error_quotes_the_packet_that_caused_it():
+def test_quoted_of_icmpv6_error_is_the_packet_that_caused_it():
     packet = read(build(IP, ICMPv6.unreachable(4), QUESTION))
     assert packet.quoted == read(QUESTION)
     assert summary(packet) == "IP6 fd00::1 > fd00::2: ICMPv6 port unreachable, for UDP to fd00::9 port 53, length 64"
@@ -234,16 +234,16 @@ ERROR_FAULTS = {
 
 
 @pytest.mark.parametrize(("message", "quote", "sentence"), ERROR_FAULTS.values(), ids=ERROR_FAULTS)
-def test_fault_of_error_is_found(message, quote, sentence):
+def test_faulty_icmpv6_error_has_a_finding(message, quote, sentence):
     assert list(map(str, findings(Packet.of(IP, message, quote)))) == [sentence]
 
 
 @pytest.mark.parametrize("message", [ICMPv6.packet_too_big(1280), ICMPv6.parameter_problem(40, code=2)])
-def test_error_about_multicast_packet_that_rfc_4443_allows_has_no_findings(message):
+def test_icmpv6_errors_allowed_for_multicast_packets_have_no_findings(message):
     assert findings(Packet.of(IP, message, about("fd00::2", "ff02::1"))) == []
 
 
-def test_icmpv6_texts():
+def test_summary_listing_and_dictionary_show_icmpv6_fields():
     packet = read(build(IP, ICMPv6.parameter_problem(40, code=1), QUESTION))
     assert summary(packet) == (
         "IP6 fd00::1 > fd00::2: ICMPv6 unrecognized next header type, pointer 40, for UDP to fd00::9 port 53, length 64"

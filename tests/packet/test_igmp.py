@@ -44,7 +44,7 @@ def test_version_3_report_builds_the_bytes_of_rfc_3376():
 
 
 @pytest.mark.parametrize("message", [IGMP.query(), IGMP.report("224.1.1.1"), IGMP(0x99, rest=bytes(20))])
-def test_other_messages_have_no_sources_and_records(message):
+def test_igmp_messages_without_lists_have_no_sources_and_records(message):
     assert (message.sources, message.records, message.record_count) == ((), (), None)
 
 
@@ -62,14 +62,14 @@ def test_sources_of_truncated_query_are_those_present(length):
     assert [each.present for each in findings(build(igmp("224.0.0.1"), message))] == [len(message.sources)]
 
 
-def test_highest_counts_read_only_present_records_and_sources():
+def test_igmp_counts_of_65535_read_only_present_records_and_sources():
     report = IGMP(IGMPType.V3_MEMBERSHIP_REPORT, group="0.0.255.255", rest=bytes(8 * 5))
     assert len(report.records) == 5
     assert len(IGMP(rest=b"\2\x7d\xff\xff" + bytes(4 * 5)).sources) == 5
     assert IGMP(IGMPType.V3_MEMBERSHIP_REPORT, group="0.0.255.255", rest=b"\0\xff\xff\xff" + bytes(40)).records == ()
 
 
-def test_bytes_behind_the_message_are_rest_not_payload():
+def test_bytes_behind_igmp_message_are_rest_not_payload():
     packet = parse(build(igmp("224.0.0.1"), IGMP.query(), bytes(4)))
     assert (packet.igmp.rest, packet.payload) == (bytes(4), b"")
     assert findings(packet) == []

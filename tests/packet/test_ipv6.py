@@ -56,18 +56,18 @@ def test_ipv6_packet_is_built_and_parsed():
 
 
 @pytest.mark.parametrize("size", [0, 1, 39])
-def test_ipv6_header_cut_short_raises(size):
+def test_parse_truncated_ipv6_header_raises(size):
     with pytest.raises(TruncatedError, match=rf"^IPv6 header needs 40 bytes, got {size}"):
         read(SYN[:size])
 
 
-def test_ipv6_with_other_version_raises():
+def test_parse_ipv6_header_with_other_version_raises():
     with pytest.raises(MalformedError, match=r"^IPv6.version at offset 0 is 4: an IPv6 header begins"):
         read(bytes([0x45]) + SYN[1:])
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1", "fd00::1%eth0", "router", 5, None, "fd00::1/64"])
-def test_ipv6_with_invalid_address_error_names_the_field(address):
+def test_error_for_invalid_ipv6_address_names_the_field(address):
     with pytest.raises(MalformedError, match=r"^IPv6.dst is .*: not an IPv6 address"):
         IPv6(src="fd00::1", dst=address)
 
@@ -82,18 +82,18 @@ def test_error_for_oversized_ipv6_flow_label_names_the_field():
         IPv6(src="fd00::1", dst="fd00::2", flow_label=1 << 20)
 
 
-def test_payload_without_next_header_raises():
+def test_build_ipv6_payload_without_next_header_raises():
     with pytest.raises(MalformedError, match=r"^IPv6.next_header is None: no header follows that implies it"):
         build(IP, b"payload")
     with pytest.raises(MalformedError, match=r"^HopByHop.next_header is None: no header follows that implies it"):
         build(IP, HopByHop(), b"payload")
 
 
-def test_next_header_without_content_is_59():
+def test_ipv6_next_header_without_content_is_59():
     assert read(build(IP, HopByHop()))[HopByHop].next_header == 59
 
 
-def test_payload_over_65535_bytes_raises():
+def test_build_ipv6_payload_over_65535_bytes_raises():
     with pytest.raises(MalformedError, match=r"^IPv6.payload_length is 65536: a packet has at most 65535 bytes"):
         build(IP, TCP(), bytes(65516))
 
@@ -149,13 +149,13 @@ def test_transport_checksum_behind_authentication_header_is_verified(ip, transpo
 
 
 @pytest.mark.parametrize(("ip", "size"), [(IP, 24), (down(), 20)], ids=["IPv6", "IPv4"])
-def test_authentication_header_is_padded(ip, size):
+def test_authentication_header_is_padded_to_the_unit_of_the_ip_version(ip, size):
     header = complete(Packet.of(ip, AH(icv=b"seven b"), UDP()))[AH]
     assert (header.header_length, header.payload_length) == (size, size // 4 - 2)
     assert header.icv == b"seven b" + bytes(size - 19)
 
 
-def test_only_first_fragment_has_a_transport_header():
+def test_only_first_ipv6_fragment_has_a_transport_header():
     first = read(build(IP, Fragment(more_fragments=1, identification=5), UDP(1, 2, length=24), bytes(16)))
     later = read(build(IP, Fragment(next_header=17, fragment_offset=3, identification=5), bytes(8)))
     assert [type(header) for header in first] == [IPv6, Fragment, UDP]
@@ -280,19 +280,19 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("data", "sentences"), FAULTS.values(), ids=FAULTS)
-def test_fault_of_ipv6_packet_is_found(data, sentences):
+def test_faulty_ipv6_packet_has_a_finding(data, sentences):
     packet = read(data)
     assert list(map(str, findings(packet))) == sentences
     assert build(packet) == data
 
 
-def test_capture_cut_short_is_not_a_finding():
+def test_ipv6_packet_truncated_by_the_capture_has_no_findings():
     packet = read(SYN[:50], wire_length=60)
     assert findings(packet) == []
     assert packet.missing == 10
 
 
-def test_ipv6_texts():
+def test_summary_listing_and_dictionary_show_ipv6_fields():
     packet = read(SYN)
     assert summary(packet) == "IP6 fd00::1.40000 > fd00::2.80: Flags [S], seq 7, win 9, length 0"
     assert listing(packet) == (
@@ -303,7 +303,7 @@ def test_ipv6_texts():
     assert to_dict(packet)["ipv6"]["src"] == "fd00::1"
 
 
-def test_ipv6_matches_and_is_replied_to():
+def test_ipv6_where_matches_and_reply_swaps_addresses():
     packet = read(SYN)
     assert IPv6.where(src="FD00::1", traffic_class=0).matches(packet)
     (difference,) = IPv6.where(hop_limit=1).difference(packet)
@@ -316,7 +316,7 @@ def test_ipv6_matches_and_is_replied_to():
     [(IP, down()), (IP, IPv6(src="fd01::1", dst="fd01::2"))],
     ids=["4in6", "6in6"],
 )
-def test_tunnel_parses_the_inner_packet(outer, inner):
+def test_packet_inside_ipv6_tunnel_is_parsed(outer, inner):
     data = build(outer, inner, UDP(1, 2), b"data")
     packet = read(data)
     assert [type(header) for header in packet] == [type(outer), type(inner), UDP]

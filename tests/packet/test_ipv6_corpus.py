@@ -72,7 +72,7 @@ FRAGMENT_FIELDS = {
 
 @pytest.fixture(scope="module")
 def records():
-    """Each record with its bytes and packet, but for records without an IPv6 header."""
+    """Return each record with its bytes and packet, except records without an IPv6 header."""
     found, rejected = [], 0
     with gzip.open(Path(CORPUS, "ipv6.jsonl.gz"), "rt") as lines:
         for line in lines:

@@ -126,7 +126,7 @@ listener_messages = st.one_of(
     | listener_messages.map(lambda message: [HopByHop(options=[ipv6_options.RouterAlert()]), message]),
 )
 @sampled(300)
-def test_messages_of_neighbors_and_listeners_obey_the_three_laws(ip, parts):
+def test_neighbor_discovery_and_mld_messages_obey_the_three_laws(ip, parts):
     packet = Packet.of(ip, *parts)
     data = build(packet)
     assert build(read(data)) == data
@@ -150,7 +150,7 @@ forced_extensions = st.lists(
 )
 
 
-# Messages of ICMPv6 with any body, of all types that have a class of their own.
+# ICMPv6 messages with a random body, of each type that has a class.
 forced_messages = fields(ICMPv6, "type", "code", "checksum") | st.builds(
     ICMPv6, type=st.sampled_from(list(ICMPV6_MESSAGES))
 )

@@ -16,14 +16,14 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("option", "raw"), OPTIONS.values(), ids=OPTIONS)
-def test_option_has_the_bytes_of_the_rfc(option, raw):
+def test_ipv6_option_has_the_bytes_of_the_rfc(option, raw):
     assert bytes(option) == bytes.fromhex(raw)
     decoded = HopByHop(options=[option]).decoded_options
     assert decoded == (option,)
     assert type(decoded[0]) is type(option)
 
 
-def test_padding_fills_the_header_by_an_option():
+def test_options_header_is_padded_with_a_padn_option():
     data = build(IP, DestinationOptions(options=[ipv6_options.RouterAlert()]), UDP(1, 2))
     header = parse(data)[DestinationOptions]
     assert header.decoded_options == (ipv6_options.RouterAlert(), ipv6_options.PadN())
@@ -32,7 +32,7 @@ def test_padding_fills_the_header_by_an_option():
     assert findings(data) == []
 
 
-def test_options_are_listed():
+def test_verbose_listing_shows_ipv6_options():
     header = HopByHop(options=[ipv6_options.RouterAlert(1), ipv6_options.IPv6Option(0x1E, b"ab")])
     lines = listing(Packet.of(IP, header), verbose=True).splitlines()
     assert lines[-3:] == [

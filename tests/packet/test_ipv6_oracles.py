@@ -48,7 +48,7 @@ def mac(rng):
     return bytes([2, *rng.randbytes(5)]).hex(":")
 
 
-# Each function returns the same parts of a packet for tunlab and for scapy.
+# Each of the next functions returns the same part of a packet twice: for tunlab and for scapy.
 
 
 def echo(rng):
@@ -73,7 +73,7 @@ def error(rng):
 
 
 def options(rng):
-    """Return options of neighbor discovery as bytes of tunlab, and as layers of scapy."""
+    """Return random options of neighbor discovery twice: as bytes that tunlab builds, and as layers of scapy."""
     lifetime, prefix, size = rng.randrange(1 << 32), address(rng), rng.randrange(129)
     link, number = mac(rng), rng.randrange(1 << 32)
     servers = [address(rng) for _ in range(rng.randrange(1, 4))]
@@ -208,7 +208,7 @@ FAMILIES = {each.__name__: each for each in (echo, error, discovery, listeners, 
 
 
 def packets(family):
-    """Yield the bytes that tunlab and scapy build of the same random packets, and the packet."""
+    """Yield random packets, each with the bytes that tunlab builds and the bytes that scapy builds."""
     rng = random.Random(SEED)
     for _ in range(ROUNDS):
         ip = IPv6(
@@ -221,13 +221,13 @@ def packets(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_scapy_builds_the_same_bytes(family):
+def test_scapy_and_tunlab_build_the_same_bytes(family):
     for packet, ours, theirs in packets(family):
         assert ours.hex(" ", 4) == theirs.hex(" ", 4), packet
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_packets_that_scapy_built_are_read_as_meant(family):
+def test_packets_built_by_scapy_parse_to_the_same_headers(family):
     for packet, _, theirs in packets(family):
         got = parse(theirs)
         assert build(got) == theirs

@@ -88,7 +88,7 @@ def test_kernel_ignores_frame_of_another_vlan(tap):
     ],
     ids=["GRE", "IPIP", "6in4"],
 )
-def test_kernel_without_tunnel_quotes_the_whole_tunnelled_packet(tun, inner):
+def test_kernel_without_tunnel_device_quotes_the_whole_tunneled_packet(tun, inner):
     sent = Packet.of(IPv4(src=tun.peer, dst=tun.address), *inner, b"data")
     tun.inject(*sent.headers, sent.payload)
     error = tun.expect(ICMP.where(type=ICMPType.DESTINATION_UNREACHABLE, code=2))

@@ -39,7 +39,7 @@ def has_ip_header(raw):
 
 
 def assert_law_1(raw):
-    """Assert that `data` is rejected if it has no IP header, and else parses, builds to the same bytes and prints."""
+    """Assert that `raw` is rejected if it has no IP header; else that it parses, builds to the same bytes and prints."""
     if not has_ip_header(raw):
         short = version(raw) == 6 or (version(raw) == 4 and len(raw) < 20)
         wanted = TruncatedError if short else MalformedError
@@ -172,7 +172,7 @@ tunnels = st.builds(
 @pytest.mark.slow
 @given(st.one_of(transported6, tunnels))
 @sampled(300)
-def test_laws_with_ipv6_and_tunnels(packet):
+def test_ipv6_and_tunnels_obey_the_three_laws(packet):
     raw = build(packet)
     read = parse(raw, link_type_of(packet))
     assert build(read) == raw
@@ -204,7 +204,7 @@ def test_law_1_with_flipped_bits_of_ipv6_and_tunnels(packet, data):
 @pytest.mark.slow
 @given(headers, st.sampled_from(sorted(IP_PAYLOADS)), st.binary(max_size=80))
 @sampled(300)
-def test_law_2_payload_that_is_the_body_of_a_protocol_builds_to_the_same_bytes(ip, protocol, payload):
+def test_law_2_with_payload_that_parses_as_a_header(ip, protocol, payload):
     packet = Packet.of(ip.replace(protocol=protocol), payload)
     raw = build(packet)
     assert build(parse(raw)) == raw
@@ -214,7 +214,7 @@ def test_law_2_payload_that_is_the_body_of_a_protocol_builds_to_the_same_bytes(i
 
 @given(healthy, st.integers(0, 2**64), st.sampled_from(["realtime", "monotonic"]))
 @sampled(50)
-def test_time_of_receipt_takes_no_part_in_the_laws(packet, time, clock):
+def test_laws_hold_for_packets_with_a_time(packet, time, clock):
     raw = build(packet)
     received = parse(raw, time=time, clock=clock)
     assert (received.time, received.clock) == (time, clock)

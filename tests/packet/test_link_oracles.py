@@ -206,7 +206,7 @@ def scapy():
 
 
 @pytest.mark.slow
-def test_frames_of_scapy_are_parsed_and_built_to_the_same_bytes(scapy):
+def test_frames_built_by_scapy_are_parsed_and_built_to_the_same_bytes(scapy):
     ether = scapy.Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
     length = scapy.Dot3(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
     four, six = scapy.IP(src="10.0.0.1", dst="10.0.0.2"), scapy.IPv6(src="fd00::1", dst="fd00::2")
@@ -237,7 +237,7 @@ def test_frames_of_scapy_are_parsed_and_built_to_the_same_bytes(scapy):
         assert [type(header) for header in parsed] == kinds, name
         assert build(parsed) == data, name
         assert findings(parsed) == [], name
-        # Without the derived fields, the same bytes are computed.
+        # With None in the derived fields, `build` computes the same bytes.
         bare = [
             header.replace(
                 **{field: None for field in header.DERIVED if field not in ("key", "sequence_number", "flags")}
@@ -248,7 +248,7 @@ def test_frames_of_scapy_are_parsed_and_built_to_the_same_bytes(scapy):
 
 
 @pytest.mark.slow
-def test_frames_are_dissected_by_scapy_and_built_to_the_same_bytes(scapy):
+def test_scapy_parses_the_same_headers_and_builds_the_same_bytes(scapy):
     verdicts = 0
     for packet in frames(2, 200):
         data = build(packet)

@@ -32,7 +32,7 @@ def read(data):
     return parse(data, link_type=1)
 
 
-def test_length_and_service_access_points_are_computed():
+def test_llc_length_and_service_access_points_are_computed():
     packet = Packet.of(TO_FAR, LLC(), SNAP(), ARP(sender_protocol=HOST, target_protocol=ROUTER))
     data = build(packet)
     assert data[12:22].hex(" ") == "00 24 aa aa 03 00 00 00 08 06"
@@ -41,12 +41,12 @@ def test_length_and_service_access_points_are_computed():
     assert Ethernet(dst=FAR, src=NEAR, type=0x800).length is None
 
 
-def test_length_in_a_vlan_tag_is_computed():
+def test_length_of_llc_behind_a_vlan_tag_is_computed():
     packet = read(build(TO_FAR, VLAN(vid=1), LLC(dsap=0x42, ssap=0x42), b"bpdu"))
     assert (packet.ethernet.type, packet[VLAN].length, packet.payload) == (0x8100, 7, b"bpdu")
 
 
-def test_padding_behind_the_length_is_the_trailer():
+def test_bytes_beyond_802_3_length_are_the_trailer():
     data = HEAD + bytes.fromhex("0005 424203") + b"ab" + bytes(41)
     packet = read(data)
     assert (packet[LLC], packet.payload, packet.trailer) == (LLC(dsap=0x42, ssap=0x42), b"ab", bytes(41))
@@ -59,7 +59,7 @@ def test_padding_behind_the_length_is_the_trailer():
     [(0x03, "03"), (0xFF, "ff"), (0x0305, "0503"), (0x0200, "0002"), (0x01, "0100")],
     ids=["unnumbered", "unnumbered 0xff", "supervisory", "information", "receiver ready"],
 )
-def test_control_field_has_one_or_two_bytes(control, data):
+def test_llc_control_field_has_one_or_two_bytes(control, data):
     llc = LLC(dsap=0x42, ssap=0x43, control=control)
     frame = build(TO_FAR, llc, b"x")
     assert frame[14:].hex() == f"4243{data}78"
@@ -68,23 +68,23 @@ def test_control_field_has_one_or_two_bytes(control, data):
 
 
 @pytest.mark.parametrize("control", [0x103, 0x10000, -1, "x"])
-def test_impossible_control_field_is_rejected(control):
+def test_invalid_llc_control_field_raises(control):
     with pytest.raises(MalformedError, match=r"^LLC.control is "):
         LLC(control=control)
 
 
-def test_content_longer_than_1500_bytes_needs_a_type():
+def test_build_802_3_frame_with_over_1500_bytes_raises():
     with pytest.raises(MalformedError, match=r"^LLC.length is 1501: a frame of IEEE 802.3 carries at most 1500 bytes"):
         build(TO_FAR, LLC(dsap=0x42, ssap=0x42), bytes(1498))
     assert build(TO_FAR, LLC(dsap=0x42, ssap=0x42), bytes(1497))[12:14] == b"\x05\xdc"
 
 
-def test_service_access_point_without_a_next_header_must_be_given():
+def test_build_llc_without_next_header_or_service_access_point_raises():
     with pytest.raises(MalformedError, match=r"^LLC.ssap is None: no header follows that implies it. Give `ssap`"):
         build(TO_FAR, LLC(dsap=0x42), b"bpdu")
 
 
-def test_snap_of_another_organization_has_payload():
+def test_content_of_snap_with_unknown_organization_is_payload():
     packet = read(HEAD + bytes.fromhex("000a aaaa03 00000c 2000 0102"))
     assert packet[SNAP] == SNAP(oui=0x00000C, type=0x2000)
     assert packet.payload == b"\1\2"
@@ -109,18 +109,18 @@ def test_snap_of_another_organization_has_payload():
         ),
     }.values(),
 )
-def test_fault_of_llc_is_found(data, sentences):
+def test_faulty_llc_frame_has_a_finding(data, sentences):
     packet = read(HEAD + bytes.fromhex(data))
     assert list(map(str, findings(packet))) == [each.replace("END", "Ethernet.type") for each in sentences]
     assert build(packet) == HEAD + bytes.fromhex(data)
 
 
-def test_empty_frame_with_length_0_has_no_llc():
+def test_802_3_frame_with_length_0_has_no_llc_header():
     packet = read(HEAD + bytes(48))
     assert ([type(header) for header in packet], packet.payload, packet.trailer) == ([Ethernet], b"", bytes(46))
 
 
-def test_llc_texts():
+def test_summary_and_listing_show_llc_and_snap_fields():
     packet = read(build(TO_FAR, LLC(dsap=0x42, ssap=0x42), b"bpdu"))
     assert summary(packet) == "LLC, dsap 0x42 (STP), ssap 0x42 (STP), control 0x03 (UI), length 4"
     assert listing(packet, verbose=True).splitlines()[3:] == [

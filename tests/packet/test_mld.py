@@ -49,7 +49,7 @@ def read(data, **more):
 
 
 @pytest.mark.parametrize(("message", "raw"), MESSAGES.values(), ids=MESSAGES)
-def test_message_has_the_bytes_of_the_rfc(message, raw):
+def test_mld_message_has_the_bytes_of_the_rfc(message, raw):
     wanted = bytes.fromhex(raw)
     packet = Packet.of(DOWN, ALERT, message)
     made = build(packet)[48:]
@@ -60,14 +60,14 @@ def test_message_has_the_bytes_of_the_rfc(message, raw):
     assert ICMPv6.where(type=message.type).matches(packet)
 
 
-def test_version_and_sources_of_queries():
+def test_version_and_sources_of_mld_queries():
     queries = MLD.query(), MLD.query(sources=["fd00::1", "fd00::2"]), MLD(rest=b"abc"), MLD.report(GROUP)
     assert [each.version for each in queries] == [1, 2, None, 1]
     assert [each.sources for each in queries] == [(), ("fd00::1", "fd00::2"), (), ()]
     assert MLD.where(version=2, sources=("fd00::1", "fd00::2")).matches(Packet.of(DOWN, queries[1]))
 
 
-def test_records_of_report():
+def test_records_of_mldv2_report_equal_the_given_records():
     assert MLDv2Report.of([RECORD, MulticastAddressRecord(3, GROUP)]).records == (
         RECORD,
         MulticastAddressRecord(3, GROUP),
@@ -84,7 +84,7 @@ def test_records_of_report():
         (lambda: bytes(MulticastAddressRecord(1, GROUP, (), b"odd")), "MulticastAddressRecord.auxiliary is"),
     ],
 )
-def test_error_for_oversized_value_names_the_field(make, sentence):
+def test_error_for_invalid_mld_value_names_the_field(make, sentence):
     with pytest.raises(MalformedError) as error_info:
         make()
     assert str(error_info.value).startswith(sentence)
@@ -131,18 +131,18 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("headers", "sentence"), FAULTS.values(), ids=FAULTS)
-def test_fault_of_message_is_found(headers, sentence):
+def test_faulty_mld_message_has_a_finding(headers, sentence):
     data = build(*headers)
     packet = read(data)
     assert list(map(str, findings(packet))) == [sentence]
     assert build(packet) == data
 
 
-def test_report_of_tentative_address_comes_from_the_unspecified_address():
+def test_mldv2_report_from_unspecified_address_has_no_findings():
     assert findings(Packet.of(DOWN.replace(src="::"), ALERT, MLDv2Report.of([RECORD]))) == []
 
 
-def test_mld_texts():
+def test_summary_and_listing_show_mld_fields():
     packet = Packet.of(DOWN, ALERT, MLD.query(GROUP, sources=["fd00::1"]))
     assert summary(packet) == (
         "IP6 fe80::1 > ff02::1: ICMPv6 multicast listener query v2, ff02::1:2, 1 source, length 44"

@@ -78,7 +78,7 @@ def read(data, **more):
 
 
 @pytest.mark.parametrize(("ip", "message", "raw"), MESSAGES.values(), ids=MESSAGES)
-def test_message_has_the_bytes_of_the_rfc(ip, message, raw):
+def test_nd_message_has_the_bytes_of_the_rfc(ip, message, raw):
     wanted = bytes.fromhex(raw)
     packet = Packet.of(ip, message)
     made = build(packet)[40:]
@@ -112,7 +112,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize(("option", "raw"), OPTIONS.values(), ids=OPTIONS)
-def test_option_has_the_bytes_of_the_rfc(option, raw):
+def test_nd_option_has_the_bytes_of_the_rfc(option, raw):
     wanted = bytes.fromhex(raw)
     assert bytes(option) == wanted
     message = RouterSolicitation(options=[option, SOURCE])
@@ -139,13 +139,13 @@ def test_option_has_the_bytes_of_the_rfc(option, raw):
         (lambda: bytes(nd_options.NDOption(1, bytes(2039))), "NDOption is NDOption("),
     ],
 )
-def test_error_for_oversized_value_names_the_field(make, sentence):
+def test_error_for_invalid_nd_value_names_the_field(make, sentence):
     with pytest.raises(MalformedError) as error_info:
         make()
     assert str(error_info.value).startswith(sentence)
 
 
-def test_redirect_quotes_the_packet_that_caused_it():
+def test_quoted_of_redirect_is_the_packet_that_caused_it():
     ip, message, _ = MESSAGES["redirect"]
     assert read(build(ip, message)).quoted == read(CAUSE)
     with pytest.raises(PacketError, match="the redirect quotes no packet: it has no option RedirectedHeader"):
@@ -241,7 +241,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("ip", "message", "sentence"), FAULTS.values(), ids=FAULTS)
-def test_fault_of_message_is_found(ip, message, sentence):
+def test_faulty_nd_message_has_a_finding(ip, message, sentence):
     data = build(ip, message)
     packet = read(data)
     assert list(map(str, findings(packet))) == [sentence]
@@ -250,17 +250,17 @@ def test_fault_of_message_is_found(ip, message, sentence):
     listing(packet, verbose=True)
 
 
-def test_options_of_capture_cut_short_are_not_findings():
+def test_nd_options_truncated_by_the_capture_have_no_findings():
     data = build(IP, SOLICITATION.replace(options=bytes(nd_options.PrefixInformation("fd00::"))))
     assert findings(read(data[:80], wire_length=len(data))) == []
 
 
-def test_hop_limit_behind_an_extension_header_is_255():
+def test_hop_limit_with_extension_header_before_nd_message_is_255():
     assert complete(Packet.of(IP, HopByHop(), SOLICITATION)).ip.hop_limit == 255
     assert complete(Packet.of(IP, HopByHop(next_header=0), SOLICITATION)).ip.hop_limit == 64
 
 
-def test_fields_of_messages_match():
+def test_where_matches_nd_fields():
     packet = read(build(IP, ADVERTISEMENT.replace(flags=6)))
     assert NeighborAdvertisement.where(target="FD00::2", flags=has(NeighborFlag.SOLICITED)).matches(packet)
     (difference,) = NeighborAdvertisement.where(flags=NeighborFlag.OVERRIDE).difference(packet)
@@ -279,12 +279,12 @@ SUMMARIES = {
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_summary_of_message(name):
+def test_nd_summary_shows_addresses_and_flags(name):
     ip, message, _ = MESSAGES[name]
     assert summary(Packet.of(ip, message)) == SUMMARIES[name]
 
 
-def test_verbose_listing_shows_the_options():
+def test_verbose_listing_shows_nd_options():
     prefix = nd_options.PrefixInformation("fd00::", 64, 0, 1, 0)
     packet = Packet.of(IPv6(src=ROUTER, dst=NODES), RouterAdvertisement(options=[prefix, nd_options.NDOption(200)]))
     assert listing(packet, verbose=True).splitlines()[-2:] == [

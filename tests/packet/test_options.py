@@ -21,7 +21,7 @@ TYPES = pytest.mark.parametrize("types", [ip_options.TYPES, tcp_options.TYPES, {
 
 
 @TYPES
-def test_reading_stops_at_end_of_options(types):
+def test_decode_stops_at_end_of_options(types):
     raw = b"\1\1\0\2\4\5\xb4"
     assert split_options(raw) == (((1, b""), (1, b""), (0, b"")), None)
     assert decode_options(raw, types) == (Option(1), Option(1), Option(0))
@@ -38,7 +38,7 @@ def test_reading_stops_at_end_of_options(types):
         (b"\x09\2\x09\xff", 2, 255, 2, "option 9 has length 255 and overruns the header"),
     ],
 )
-def test_reading_stops_at_impossible_length(types, raw, offset, length, present, rule):
+def test_decode_stops_at_impossible_length(types, raw, offset, length, present, rule):
     options, (pairs, fault) = decode_options(raw, types), split_options(raw)
     assert len(options) == len(pairs)
     assert b"".join(map(bytes, options)) == raw[:offset]
@@ -48,7 +48,7 @@ def test_reading_stops_at_impossible_length(types, raw, offset, length, present,
 @TYPES
 @given(raw=st.binary(max_size=MAX_OPTIONS_LENGTH))
 @sampled(300)
-def test_reading_any_bytes_ends(types, raw):
+def test_decode_of_random_bytes_ends(types, raw):
     options, (pairs, fault) = decode_options(raw, types), split_options(raw)
     assert len(options) == len(pairs)
     assert len(options) <= len(raw)

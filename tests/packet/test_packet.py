@@ -92,7 +92,7 @@ def test_build_of_misplaced_parts_raises(layers, sentence):
 
 
 @pytest.mark.parametrize("headers", [(TCP(),), (up(), UDP(), UDP())])
-def test_packet_of_misplaced_headers_raises_when_used(headers):
+def test_packet_with_misplaced_headers_raises_when_used(headers):
     for use in (build, complete, findings, checksums, bytes):
         with pytest.raises(PacketError, match=r"no header can follow UDP|begins with an IP"):
             use(Packet(headers))
@@ -123,7 +123,7 @@ def test_inner_packet_of_a_tunnel_is_parsed():
 @pytest.mark.parametrize(
     ("name", "layer"), [("SYN", TCP), ("UDP", UDP), ("ping", ICMP), ("IGMP v2 leave", IGMP), ("ping", IPv4)]
 )
-def test_header_is_found_by_class_and_attribute(name, layer):
+def test_packet_returns_header_by_class_and_attribute(name, layer):
     packet = parse(bytes.fromhex(GOLDEN[name][0]))
     attribute = "ip" if layer is IPv4 else layer.__name__.lower()
     assert packet[layer] is packet.get(layer) is getattr(packet, attribute)
@@ -165,7 +165,7 @@ def test_later_fragment_is_payload_without_transport(protocol):
 @pytest.mark.parametrize("total_length", [0, 5, 19])
 def test_total_length_below_header_length_is_ignored(total_length):
     packet = parse(build(up(total_length=total_length), UDP(), b"abc") + b"more")
-    assert (packet.payload, packet.trailer) == (b"abc", b"more")  # the UDP length still separates them
+    assert (packet.payload, packet.trailer) == (b"abc", b"more")  # the UDP length still separates payload and trailer
     packet = parse(build(up(total_length=total_length), ICMP(), b"abc") + b"more")
     assert (packet.payload, packet.trailer) == (b"abcmore", b"")
 
@@ -215,13 +215,13 @@ def test_packet_time_takes_no_part_in_equality_and_hash():
     assert early != data
 
 
-def test_all_is_sorted_and_complete():
+def test_dunder_all_of_package_is_sorted_and_complete():
     assert public.__all__ == sorted(
         public.__all__, key=lambda name: (name.islower() or "_" in name, not name.isupper(), name)
     )
     assert all(hasattr(public, name) for name in public.__all__)
 
 
-def test_findings_of_packet_that_cannot_be_built_raise():
+def test_findings_raise_if_packet_cannot_be_built():
     with pytest.raises(MalformedError, match=r"^IPv4.protocol is None"):
         findings(Packet.of(up(), b"payload"))

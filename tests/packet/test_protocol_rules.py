@@ -148,7 +148,7 @@ RULES = {
 
 
 @pytest.mark.parametrize(("packet", "sentence"), RULES.values(), ids=RULES)
-def test_broken_rule_has_one_finding(packet, sentence):
+def test_packet_that_breaks_a_rule_has_one_finding(packet, sentence):
     assert list(map(str, findings(packet))) == [sentence]
 
 
@@ -171,7 +171,7 @@ def test_broken_rule_has_one_finding(packet, sentence):
         build(up(flags=IPFlag.MF, protocol=6), bytes(8)),
     ],
 )
-def test_near_miss_of_a_rule_has_no_findings(packet):
+def test_packet_that_just_keeps_a_rule_has_no_findings(packet):
     assert findings(packet) == []
 
 
@@ -181,7 +181,7 @@ def test_checksum_of_packet_shorter_than_total_length_is_not_verifiable(header):
     assert (verdict.verdict, verdict.reason) == (Verdict.UNVERIFIABLE, "the packet is cut short")
 
 
-def test_cut_capture_shows_and_acknowledges_the_length_on_the_wire():
+def test_summary_and_reply_of_truncated_packet_use_the_length_on_the_wire():
     whole = build(up(), TCP(flags=TCPFlag.ACK, seq=100), bytes(100))
     packet = parse(whole[:60], wire_length=len(whole))
     assert summary(packet).endswith("seq 100:200, ack 0, win 65535, length 100")
@@ -194,7 +194,7 @@ def test_summary_of_fragment_with_total_length_0_shows_its_present_size():
     assert ", fragment id 1 20@8+" in summary(data)
 
 
-def test_quoted_packet_of_28_bytes_has_no_findings():
+def test_icmp_error_quoting_28_bytes_has_no_findings():
     packet = parse(build(down(), ICMP.unreachable(3), build(up(), UDP(1, 2), b"payload")[:28]))
     assert findings(packet.quoted) == findings(packet) == []
 
@@ -249,7 +249,7 @@ def test_to_dict_has_the_fields_of_the_message(header, payload, wanted):
 
 
 @pytest.mark.parametrize("total_length", [28, 30, 39])
-def test_udp_length_and_checksum_fit_a_forced_total_length(total_length):
+def test_udp_length_and_checksum_are_computed_from_a_forced_total_length(total_length):
     packet = build(up(total_length=total_length), UDP(1, 2), bytes(12))
     assert [each.field for each in findings(packet)] == ["total_length"]
     assert parse(packet).udp.length == total_length - 20

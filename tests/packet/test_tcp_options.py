@@ -51,7 +51,7 @@ def test_option_is_built_and_decoded(text, option):
         "0509 00000000000000",
         "0809 00000000000000",
         "2204 0001",  # a cookie has at least 4 bytes
-        "2207 0001020304",  # … and an even number of bytes
+        "2207 0001020304",  # a cookie has an even number of bytes
         "2214 000102030405060708090a0b0c0d0e0f1011",
         "1311 000102030405060708090a0b0c0d0e",
         "1d03 01",

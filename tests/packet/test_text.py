@@ -169,7 +169,7 @@ def test_listing_ends_with_findings():
         (bytes(21), [*["00 00 00 00"] * 5, "00"]),
     ],
 )
-def test_hexdump_of_other_bytes_is_not_divided(data, dump):
+def test_hexdump_of_bytes_that_are_not_a_packet_has_one_section(data, dump):
     assert hexdump(data).splitlines() == ["=== Raw Packet Hexdump ===", "", "Raw IP packet bytes:", *dump]
 
 
@@ -270,12 +270,12 @@ def test_summary_with_findings_and_rare_headers(layers, line):
         (b"\x41" + bytes(19), "20 bytes, not an IP packet: IPv4.ihl at offset 0 is 1: "),
     ],
 )
-def test_summary_of_other_bytes_does_not_raise(data, line):
+def test_summary_of_bytes_that_are_not_a_packet_does_not_raise(data, line):
     assert summary(data).startswith(line)
     assert "\n" not in summary(data)
 
 
-def test_summary_of_packet_that_cannot_be_built_does_not_raise():
+def test_summary_does_not_raise_if_packet_cannot_be_built():
     assert summary(Packet.of(up(), b"payload")) == (
         "not an IP packet: IPv4.protocol is None: no header follows that implies it. Give `protocol`."
     )
