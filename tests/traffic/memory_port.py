@@ -1,10 +1,13 @@
-"""A packet port in memory: the test writes both sides, and time passes only where it says so."""
+"""A packet port in memory, and a TCP peer on it: the test writes both sides, and time passes only where it says so."""
 
 from collections import deque
 
+import pytest
+
 from tunlab.errors import ExpectationError
-from tunlab.packet import TCP, IPv4, Packet, build, parse
+from tunlab.packet import TCP, IPv4, Packet, TCPFlag, build, parse
 from tunlab.traffic.expectation import CombinedExpectation
+from tunlab.traffic.tcp_peer import TCPPeer
 
 
 class MemoryPort:
@@ -51,3 +54,20 @@ class MemoryPort:
         found = [str(packet) for packet in self.unread if expected.may_match(packet)]
         if found:
             raise ExpectationError(wanted=f"no {expected}", seen=found, timeout=timeout)
+
+
+def connected(**options):
+    """Return a port in memory and its peer after the handshake; the device has the initial sequence number 5000."""
+    port = MemoryPort()
+    peer = TCPPeer(port, 80, **options)
+    port.arrive(flags=TCPFlag.SYN | TCPFlag.ACK, options=peer.segment(flags=TCPFlag.SYN)[1].options, window=1000)
+    peer.handshake()
+    port.injected.clear()
+    return port, peer
+
+
+def failure(function, *args, **kwargs):
+    """Return the text of the ExpectationError that a call raises."""
+    with pytest.raises(ExpectationError) as caught:
+        function(*args, **kwargs)
+    return str(caught.value)

@@ -1,8 +1,10 @@
 """TCPPeer: what it counts, what it sends by itself, and the texts of its failures."""
 
+import re
+
 import pytest
 
-from tests.traffic.memory_port import MemoryPort
+from tests.traffic.memory_port import MemoryPort, connected, failure
 from tunlab.errors import ExpectationError, MalformedError
 from tunlab.packet import TCP, IPv4, Match, Matcher, TCPFlag, findings, has
 from tunlab.packet.tcp_options import MSS, SACK
@@ -10,23 +12,6 @@ from tunlab.traffic import PacketPort, Tap, TCPPeer, Tun
 
 ACK, FIN, PSH, RST, SYN = TCPFlag.ACK, TCPFlag.FIN, TCPFlag.PSH, TCPFlag.RST, TCPFlag.SYN
 SECOND = 1_000_000_000
-
-
-def connected(**options):
-    """Return a port in memory and its peer after the handshake; the device has the initial sequence number 5000."""
-    port = MemoryPort()
-    peer = TCPPeer(port, 80, **options)
-    port.arrive(flags=SYN | ACK, options=peer.segment(flags=SYN)[1].options, window=1000)
-    peer.handshake()
-    port.injected.clear()
-    return port, peer
-
-
-def failure(function, *args, **kwargs):
-    """Return the text of the ExpectationError that a call raises."""
-    with pytest.raises(ExpectationError) as caught:
-        function(*args, **kwargs)
-    return str(caught.value)
 
 
 class TestSegments:
@@ -56,6 +41,13 @@ class TestSegments:
         assert peer.snd_nxt == 11
         peer.send(b"hello", seq=1)
         assert peer.snd_nxt == 11
+
+    def test_syn_of_data_longer_than_mss_is_in_the_first_segment_only(self):
+        port = MemoryPort()
+        peer = TCPPeer(port, 80)
+        peer.send(bytes(600), flags=SYN)
+        sent = [(packet.tcp.flags, packet.tcp.seq - peer.iss, len(packet.payload)) for packet in port.injected]
+        assert sent == [(SYN, 0, 532), (TCPFlag(0), 533, 68)]
 
     def test_inject_and_segment_leave_sequence_numbers_unchanged(self):
         port, peer = connected()
@@ -176,6 +168,26 @@ class TestExpectations:
         port.arrive(seq=-1)
         assert "got -1 (4294967294), 1 less than wanted" in failure(peer.expect, seq=0)
 
+    def test_bad_checksum_is_a_difference_and_does_not_count_as_received(self):
+        port, peer = connected()
+        port.arrive(b"hello", seq=1, checksum=1)
+        assert re.search("TCP.checksum: wanted 0x[0-9a-f]{4}, got 0x0001", failure(peer.expect))
+        assert peer.rcv_nxt == 1
+        for checksum in (1, None):
+            port.arrive(b"hello", seq=1, checksum=1)
+            peer.expect(seq=1, checksum=checksum)
+        assert peer.unread == b"hello"
+
+    def test_error_of_expect_notes_the_numbers_of_the_peer(self):
+        _, peer = connected()
+        peer.send(b"hello")
+        with pytest.raises(ExpectationError) as caught:
+            peer.expect()
+        assert caught.value.__notes__ == ["the peer has sent up to 6 (1000006) and expects sequence number 1 (5001)"]
+        with pytest.raises(ExpectationError) as caught:
+            TCPPeer(MemoryPort(), 80).expect()
+        assert caught.value.__notes__ == ["the peer has sent up to 0 (1000000) and has received no SYN"]
+
     def test_sequence_number_none_matches_any_number(self):
         port, peer = connected()
         port.arrive(seq=100, ack=900)
@@ -254,94 +266,6 @@ class TestExpectations:
         port, peer = connected()
         port.arrive(flags=RST | ACK, seq=1, ack=2)
         assert "TCP.flags: wanted ack_without_rst, got RST|ACK" in failure(peer.close)
-
-
-class TestData:
-    def test_data_of_segments_in_any_order_is_acknowledged_and_joined(self):
-        port, peer = connected()
-        port.arrive(b"world", seq=6)
-        port.arrive(b"hello", seq=1)
-        peer.expect_data(b"helloworld")
-        assert [packet.tcp.ack - 5000 for packet in port.injected] == [1, 11]
-
-    def test_data_after_the_expected_bytes_stays_unread(self):
-        port, peer = connected()
-        port.arrive(b"helloworld", seq=1)
-        peer.expect_data(b"hello")
-        peer.expect_data(b"wor", ack=False)
-        assert peer.read(2) == b"ld"
-        assert len(port.injected) == 1
-
-    def test_expect_data_accepts_retransmissions(self):
-        port, peer = connected()
-        for start in (1, 1, 3):
-            port.arrive(b"helloworld"[start - 1 : start + 4], seq=start)
-        peer.expect_data(b"hellowo")
-        assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 6, 8]
-
-    def test_expect_data_fails_at_retransmission_with_other_data(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.arrive(b"hexxoworld", seq=1)
-        text = failure(peer.expect_data, b"helloworld")
-        assert "sequence number 3 (5003) came again with another value: first 0x6c, then 0x78" in text
-
-    def test_error_of_expect_data_names_the_first_differing_byte(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.arrive(b"wXrld", seq=6)
-        text = failure(peer.expect_data, b"helloworld!")
-        assert text.startswith("byte 6 of the data differs, sequence number 7 (5007)\n")
-        assert "0  68 65 6c 6c 6f 77 58 72 6c 64" in text
-
-    def test_error_of_expect_data_that_times_out_says_how_many_bytes_arrived(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        assert "10 bytes of data, of which 5 came (next is sequence number 6 (5006))" in failure(
-            peer.expect_data, b"helloworld"
-        )
-
-    @pytest.mark.parametrize("flag", [FIN, RST])
-    def test_fin_or_rst_before_the_end_of_the_data_fails(self, flag):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.arrive(flags=ACK | flag, seq=6)
-        assert f"{flag.name} came before the end of 10 bytes of data, of which 5 came" in failure(peer.read, 10)
-
-    def test_read_without_count_returns_all_data_up_to_fin(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.arrive(b"world", seq=6, flags=FIN | ACK)
-        assert peer.read() == b"helloworld"
-        peer.expect_fin()
-        assert [packet.tcp.ack - 5000 for packet in port.injected] == [6, 12, 12]
-
-    def test_payload_matched_by_expect_is_not_returned_by_expect_data(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.arrive(b"world", seq=6)
-        peer.expect(payload=b"hello")
-        peer.expect_data(b"world")
-
-    def test_expect_data_times_out_if_only_retransmissions_arrive(self):
-        port, peer = connected()
-        for _ in range(10):
-            port.arrive(b"hello", seq=1, after=SECOND)
-        text = failure(peer.expect_data, b"helloworld", timeout=3)
-        assert "for 3 s no segment brought more of 10 bytes of data, of which 5 came" in text
-        assert len(port.unread) == 4
-
-    def test_failed_expect_sees_late_segments_again_with_the_same_numbers(self):
-        port, peer = connected()
-        port.arrive(b"hello", seq=1)
-        port.late, port.unread = port.unread, port.late
-        failure(peer.expect)
-        peer.expect(seq=1)
-        port.arrive(b"world", seq=6)
-        port.late, port.unread = port.unread, port.late
-        failure(peer.expect, flags=RST)
-        peer.expect()
-        peer.expect_data(b"helloworld")
 
 
 class TestKernel:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Self
 
 from msgspec.structs import replace
 
-from tunlab.packet import TCP, Difference, Match, Packet, TCPFlag
+from tunlab.packet import TCP, Difference, Match, Packet, TCPFlag, Verdict, checksums
 from tunlab.packet.match import ABSENT
 from tunlab.packet.tcp_options import SACK
 from tunlab.traffic.expectation import CombinedExpectation
@@ -15,7 +15,6 @@ from tunlab.traffic.function_names import function_name
 from tunlab.traffic.tcp_stream import unwrap
 
 _MODULUS = 2**32
-_NUMBERS = ("seq", "ack")
 
 
 class Numbers(NamedTuple):
@@ -61,7 +60,8 @@ class SegmentMatch:
     """A matcher for the segments of one connection.
 
     If segments are counted, `seq` is the peer's `rcv_nxt` unless it is given, and `ack` its `snd_nxt` in segments with
-    ACK. None stands for any number.
+    ACK; None stands for any number. A segment with a bad checksum does not count, and does not match unless `checksum`
+    is given.
     """
 
     def __init__(
@@ -89,11 +89,11 @@ class SegmentMatch:
 
     @staticmethod
     def _wrapped(fields: Mapping[str, object]) -> dict[str, object]:
-        """Return the fields without those that may have any value, and numbers below 0 or above 2**32 as 32 bits."""
+        """Return the fields without those that may have any value, and sequence numbers as 32 bits."""
         return {
-            name: value % _MODULUS if type(value) is int and name in _NUMBERS else value
+            name: value % _MODULUS if type(value) is int and name in ("seq", "ack") else value
             for name, value in fields.items()
-            if value is not None or name not in _NUMBERS
+            if value is not None or name not in ("seq", "ack", "checksum")
         }
 
     def difference(self, packet: Packet) -> list[Difference]:
@@ -102,6 +102,12 @@ class SegmentMatch:
         tcp = packet.get(TCP)
         if tcp is None or any(row.wanted is ABSENT for row in rows):
             return rows + self._further.difference(packet)
+        if self._count is not None and "checksum" not in self._fields:
+            rows += [
+                Difference(f"{each.layer}.checksum", each.expected, each.value)
+                for each in checksums(packet)
+                if each.verdict is Verdict.BAD
+            ]
         numbers = self._count(packet) if self._count is not None and not rows else self._numbers()
         fields = self._wrapped({**self._due(tcp, numbers), **self._fields})
         rows += TCP.where(**fields).difference(relative_packet(packet, numbers))

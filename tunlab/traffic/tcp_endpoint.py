@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from tunlab.errors import ExpectationError
 from tunlab.packet import TCP, IPv4, IPv6, Packet, TCPFlag
 from tunlab.traffic.expectation import CombinedExpectation, Expectation
 from tunlab.traffic.peer import PacketPort, Peer
-from tunlab.traffic.segment_match import Numbers, SegmentMatch, relative_packet
+from tunlab.traffic.segment_match import Numbers, RelativeNumber, SegmentMatch, relative_packet
 from tunlab.traffic.segment_options import OPTION_NAMES, encode_options
 from tunlab.traffic.tcp_stream import ReceivedStream, SentNumbers, unwrap
 
@@ -21,18 +24,7 @@ _DEFAULT_MSS = {IPv4: (1460, 536), IPv6: (1440, 1220)}
 class TCPEndpoint(Peer):
     """One end of a TCP connection that counts sequence numbers, and sends a segment per call.
 
-    Attributes:
-        iss: Initial sequence number of the peer, absolute.
-        irs: Initial sequence number of the device, absolute; None before its SYN.
-        snd_una: The first number that the device has not acknowledged.
-        snd_wnd: The device's receive window in bytes.
-        window: The peer's own window in bytes, which its segments offer. Assign 0 and `ack()` to close it.
-        mss: The maximum segment size that the peer's SYN offers; None offers none.
-        window_scale: The shift that the peer's SYN offers; None offers none.
-        sack: True if the peer's SYN permits selective acknowledgements, which `ack` then sends.
-        timestamp: The peer's next timestamp, which each segment increments; None without the option.
-        ts_recent: The device's latest timestamp, which segments echo.
-        remote_syn: The device's SYN or SYN-ACK; its `mss`, `window_scale` and so on are what the device offers.
+    `TCPPeer` describes the attributes.
     """
 
     _header = TCP
@@ -168,7 +160,7 @@ class TCPEndpoint(Peer):
 
         Args:
             data: The data; b"" sends one segment without data, as an ACK.
-            fields: As for `segment`; PSH and FIN are sent in the last segment only.
+            fields: As for `segment`; SYN is sent in the first segment only, PSH and FIN in the last.
         """
         __tracebackhide__ = True
         flags = TCPFlag(fields.get("flags", PSH | ACK if data else ACK))
@@ -176,10 +168,8 @@ class TCPEndpoint(Peer):
         size = self._segment_size(flags)
         for start in range(0, len(data) or 1, size):
             chunk = data[start : start + size]
-            last = start + size >= len(data)
-            ip, tcp, _ = self.segment(
-                chunk, **fields | {"flags": flags if last else flags & ~(PSH | FIN), "seq": number}
-            )
+            only_first, only_last = SYN if start else 0, PSH | FIN if start + size < len(data) else 0
+            ip, tcp, _ = self.segment(chunk, **fields | {"flags": flags & ~(only_first | only_last), "seq": number})
             self.packet_port.inject(ip, tcp, chunk)
             end = number + len(chunk) + (SYN in tcp.flags) + (FIN in tcp.flags)
             self._sent.add(number, end)
@@ -221,12 +211,15 @@ class TCPEndpoint(Peer):
             fields: As for `TCP.where`, with relative `seq`, `ack` and `sack`. `seq` is `rcv_nxt` if it is not given,
                 and `ack` is `snd_nxt` in segments with ACK; None stands for any number.
 
+        A segment with a bad checksum does not match unless `checksum` is given, and does not count.
+
         Raises ExpectationError at the timeout, as `Tun.expect` does.
         """
         __tracebackhide__ = True
         further = CombinedExpectation.of(wanted)
         expected = SegmentMatch(self._connection, self._path, self._get_numbers, self._count, fields, further)
-        packet = self.packet_port.expect(expected, timeout=timeout, among=self._is_mine)
+        with self._numbers_in_errors():
+            packet = self.packet_port.expect(expected, timeout=timeout, among=self._is_mine)
         if "payload" in fields:
             start = unwrap(packet.tcp.seq, self.irs or 0, self.rcv_nxt) + (SYN in packet.tcp.flags)
             self._stream.taken = max(self._stream.taken, min(start - 1 + len(packet.payload), len(self._stream.data)))
@@ -241,7 +234,24 @@ class TCPEndpoint(Peer):
         __tracebackhide__ = True
         further = CombinedExpectation.of(unwanted)
         match = SegmentMatch(self._connection, self._path, self._get_numbers, None, fields, further)
-        self.packet_port.expect_none(match, timeout=timeout)
+        with self._numbers_in_errors():
+            self.packet_port.expect_none(match, timeout=timeout)
+
+    @contextmanager
+    def _numbers_in_errors(self) -> Iterator[None]:
+        """Add the peer's numbers to an error, because summaries of packets have absolute ones."""
+        __tracebackhide__ = True
+        try:
+            yield
+        except ExpectationError as error:
+            numbers = self._get_numbers()
+            sent, received = (
+                RelativeNumber(numbers.snd_nxt, numbers.iss),
+                RelativeNumber(numbers.rcv_nxt, numbers.irs or 0),
+            )
+            expects = f"expects sequence number {received}" if numbers.irs is not None else "has received no SYN"
+            error.add_note(f"the peer has sent up to {sent} and {expects}")
+            raise
 
     def _count(self, packet: Packet) -> Numbers:
         """Count a received segment, once, and return the numbers before it."""
