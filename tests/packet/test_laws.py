@@ -39,7 +39,7 @@ def has_ip_header(raw):
 
 
 def assert_law_1(raw):
-    """Assert that `raw` is rejected if it has no IP header; else that it parses, builds to the same bytes and prints."""
+    """Assert that `raw` is rejected if it has no IP header, else that it parses, prints and builds the same bytes."""
     if not has_ip_header(raw):
         short = version(raw) == 6 or (version(raw) == 4 and len(raw) < 20)
         wanted = TruncatedError if short else MalformedError
