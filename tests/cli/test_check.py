@@ -113,7 +113,7 @@ def test_check_reports_files_that_cannot_be_mounted_at_their_path(tunlab, tmp_pa
 def test_check_of_a_file_over_1_mib_exits_78(tunlab):
     result = tunlab("check", "/dev/zero")
     assert (result.status, result.err) == (
-        78, "tunlab: /dev/zero: larger than 1 MiB. Give a lab file.\n"
+        78, "tunlab: /dev/zero: too large to be a lab file (more than 1 MiB). Check the path.\n"
     )  # fmt: skip
 
 

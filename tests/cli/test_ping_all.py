@@ -33,7 +33,7 @@ def test_ping_all_with_a_missing_reply_prints_lost_and_exits_1(tunlab, router):
     assert {"from": "client", "to": "server", "reached": False, "expected": True} in pairs
 
 
-def test_ping_all_with_an_unexpected_reply_prints_open_and_exits_1(tunlab, tmp_path):
+def test_ping_all_reports_an_unexpected_reply_as_open_and_exits_1(tunlab, tmp_path):
     file = tmp_path / "closed.toml"
     file.write_text(
         '[nodes]\na = { routes = [{ to = "default", via = "10.0.1.2" }] }\nm = {}\n'

@@ -1,4 +1,4 @@
-"""The control channel of every kind of device under test: its application listens, connects, sends and reads."""
+"""Over its control channel, every kind of device under test listens, connects, sends and reads."""
 
 import pytest
 

@@ -34,7 +34,7 @@ def output(node, script):
 
 
 class TestFiles:
-    def test_text_is_private_to_the_node_and_programs_can_replace_it(self, start):
+    def test_file_given_as_text_is_private_to_the_node_and_replaceable(self, start):
         node = start(files={"/etc/tunlab-motd": {"text": "hello\n", "mode": "0640", "owner": "nobody:nogroup"}})
         shown = output(node, "cat /etc/tunlab-motd; stat -c '%U:%G %a' /etc/tunlab-motd")
         assert shown == "hello\nnobody:nogroup 640\n"
@@ -133,8 +133,8 @@ class TestPrivateDirectories:
             finally:
                 path.unlink()
 
-    def test_private_tmp_shows_the_base_the_working_directory_and_python(self, start, tmp_path, monkeypatch):
-        """pytest's temporary directories and the interpreter may be below /tmp."""
+    def test_private_tmp_shows_pytest_tmp_the_working_directory_and_python(self, start, tmp_path, monkeypatch):
+        """The directories that tests need stay visible below a private /tmp."""
         elsewhere = tmp_path.parent / f"{tmp_path.name}-cwd"
         elsewhere.mkdir()
         monkeypatch.chdir(elsewhere)

@@ -131,7 +131,7 @@ def test_error_for_oversized_field_names_the_field():
 
 def test_reply_to_echo_request_keeps_identifier_and_sequence_number():
     assert reply(Packet.of(IP, PING, b"data")) == (IPv6(src="fd00::2", dst="fd00::1"), ICMPv6.echo_reply(0x1234, 5))
-    with pytest.raises(PacketError, match="nothing answers this packet"):
+    with pytest.raises(PacketError, match="cannot answer this packet"):
         reply(Packet.of(IP, ICMPv6.echo_reply(1, 2)))
 
 

@@ -201,7 +201,7 @@ def test_reply_swaps_addresses_and_ports():
 def test_reply_to_unanswerable_packet_raises(layers):
     with pytest.raises(PacketError) as error_info:
         reply(Packet.of(*layers))
-    assert str(error_info.value) == "nothing answers this packet: reply() knows TCP, UDP and echo requests"
+    assert str(error_info.value) == "reply() cannot answer this packet. Give a TCP or UDP packet or an echo request."
 
 
 def test_packet_time_takes_no_part_in_equality_and_hash():

@@ -30,7 +30,7 @@ class TestLabSource:
         )
         run().assert_outcomes(passed=5)
 
-    def test_lab_marker_accepts_toml_text_tables_and_name(self, pytester, run):
+    def test_lab_marker_accepts_toml_text_or_tables_or_the_name_of_a_lab(self, pytester, run):
         pytester.makepyfile(
             f'''
             import pytest

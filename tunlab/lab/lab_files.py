@@ -62,7 +62,9 @@ def read_lab_file(file: Path) -> str:
     try:
         data = _read(file)
         if len(data) > _LARGEST:
-            raise TopologyError(f"larger than {_LARGEST >> 20} MiB", file=str(file), hint="Give a lab file.")
+            raise TopologyError(
+                f"too large to be a lab file (more than {_LARGEST >> 20} MiB)", file=str(file), hint="Check the path."
+            )
         return data.decode()
     except TimeoutError:
         problem = f"no data from this pipe for {PIPE_TIMEOUT:g} s"

@@ -70,5 +70,5 @@ def reply(packet: Packet) -> tuple[Network, Header]:
     network = next((layer for layer in reversed(layers) if isinstance(layer.header, Network)), None)
     back = None if network is None else network.header.reply(network)
     if answer is None or not isinstance(back, Network) or isinstance(last.header, Network):
-        raise PacketError("nothing answers this packet: reply() knows TCP, UDP and echo requests")
+        raise PacketError("reply() cannot answer this packet. Give a TCP or UDP packet or an echo request.")
     return back, answer

@@ -25,8 +25,8 @@ def columns(nodes: Sequence[str], neighbours: Neighbours) -> list[Columns]:
 
 
 def _part(nodes: Sequence[str], neighbours: Neighbours) -> Columns:
-    # Of the two ends of a longest path, start at the one that the lab file names first: a client is then left of its
-    # server.
+    # Start at the end of a longest path that the lab file names first. Lab files usually name a client before its
+    # server, so the client is drawn on the left.
     from_first = _distances(nodes[0], neighbours)
     one_end = max(nodes, key=lambda node: from_first[node])
     from_end = _distances(one_end, neighbours)
