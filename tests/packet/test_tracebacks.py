@@ -18,7 +18,7 @@ MISTAKES = {
     "parse(b'E')": "TruncatedError: IPv4 header needs 20 bytes, got 1",
     "parse('E')": "PacketError: not bytes. Give bytes",
     "parse(bytes(20))": "MalformedError: IPv4.version at offset 0 is 0",
-    "reply(Packet.of(IPv4(src='10.0.0.1', dst='10.0.0.2', protocol=99)))": "PacketError: reply() cannot answer this packet",
+    "reply(Packet.of(IPv4(src='10.0.0.1', dst='10.0.0.2', protocol=99)))": "PacketError: reply() cannot answer",
 }
 
 
