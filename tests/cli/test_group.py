@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from tunlab.cli.group import tunlab as group
 
 COMMANDS = [
-    "up", "down", "ls", "gc", "exec", "shell", "graph", "check", "ping-all", "watch",
+    "up", "down", "ls", "gc", "exec", "shell", "logs", "restart", "graph", "check", "ping-all", "watch",
     "dump", "ping", "inject", "report", "replay", "demo", "test", "doctor",
 ]  # fmt: skip
 

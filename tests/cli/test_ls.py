@@ -16,8 +16,8 @@ def test_ls_without_labs_prints_an_empty_list(tunlab):
 def test_ls_shows_state_and_creation_time(tunlab, lab, dump):
     dump()
     head, row = tunlab("ls").out.splitlines()
-    assert head.split() == ["LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES"]
-    assert row.split() == ["lab", "up", lab.state.created, "1", "tun0", "10.1.2.1/24", "yes", "-"]
+    assert head.split() == ["LAB", "STATE", "SINCE", "NODES", "DEVICE", "ADDRESSES", "READER", "PROCESSES", "ENDED"]
+    assert row.split() == ["lab", "up", lab.state.created, "1", "tun0", "10.1.2.1/24", "yes", "-", "-"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", lab.state.created)
 
 

@@ -17,6 +17,8 @@ _MODULES = {
     "exec": "exec",
     "shell": "exec",
     "graph": "graph",
+    "logs": "logs",
+    "restart": "restart",
     "check": "check",
     "ping-all": "ping_all",
     "watch": "watch",

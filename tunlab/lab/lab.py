@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -202,21 +202,34 @@ class Lab(Closeable):
         state = "closed" if self._is_closed else "already running"
         return LabError(self.name, f"lab {self.name!r} is {state}", remedy="create a new Lab")
 
-    def start_programs(self, logs: Callable[[NodePlan], Sequence[Path]] = lambda _: ()) -> None:
-        """Start the programs of all nodes in the order of `after`, and wait until they are ready.
+    def start_programs(
+        self,
+        logs: Callable[[NodePlan], Sequence[Path]] = lambda _: (),
+        *,
+        nodes: Collection[str] = (),
+        setup: bool = True,
+    ) -> None:
+        """Start the programs of the nodes in the order of `after`, and wait until they are ready.
 
         Args:
             logs: returns the output files of a node's programs.
+            nodes: the names of the nodes; by default all.
+            setup: run the programs of `setup` before.
 
         Raises:
             LabError: if a program of `setup` fails, or one of `run` does not become ready.
             KernelError: if a program cannot be started.
         """
-        for group in start_order(self.plan.nodes):
+        for group in start_order(tuple(node for node in self.plan.nodes if not nodes or node.name in nodes)):
             for node in group:
-                self._all[node.name].start(logs(node))
+                self._all[node.name].start(logs(node), setup=setup)
             for node in group:
                 self._all[node.name].wait_ready()
+
+    def failures(self) -> list[LabError]:
+        """Return an error for each program of `run` that has ended; not for one with `may_exit` or `ready.exit`."""
+        programs = (program for node in self._all.values() for program in node.programs)
+        return [failure for each in programs if (failure := each.failure(unless_successful=False))]
 
     def close(self) -> None:
         """Close the sockets, TUNs and captures of the nodes, kill the programs, and delete the namespaces.

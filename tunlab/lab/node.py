@@ -173,11 +173,12 @@ class Node:
         """Return this process's environment with TUNLAB_NODE and the node's `env`."""
         return {**os.environ, NODE_VARIABLE: self.name, **dict(self.plan.env)}
 
-    def start(self, logs: Sequence[Path] = ()) -> None:
+    def start(self, logs: Sequence[Path] = (), *, setup: bool = True) -> None:
         """Run the programs of `setup` in the lab file one after the other, then start those of `run`.
 
         Args:
             logs: the output files of the programs of `run`.
+            setup: run the programs of `setup`.
 
         Raises:
             LabError: if a program of `setup` fails.
@@ -194,7 +195,7 @@ class Node:
                 self._lab.name, self.name, self.machine, command, number=number, environment=environment, log=log
             )
 
-        for number, command in enumerate(self.plan.setup, 1):
+        for number, command in enumerate(self.plan.setup if setup else (), 1):
             with contextlib.closing(start(command, -number)) as program:
                 program.wait_done()
         for number, (command, log) in enumerate(zip_longest(self.plan.run, logs)):

@@ -45,6 +45,7 @@ class Program:
         self.pidfd, self.pid = -1, 0
         self._lab, self._node, self._machine, self._number, self._output = lab, node, machine, number, output
         self._status: int | None = None
+        self._first = os.fstat(output).st_size  # The file has the output of earlier runs.
 
     @classmethod
     def start(
@@ -93,7 +94,7 @@ class Program:
     def output(self) -> str:
         """The program's output so far, stdout and stderr together; of a long one the head and the tail."""
         self._update()
-        parts, offset = [], 0
+        parts, offset = [], self._first if os.fstat(self._output).st_size >= self._first else 0
         while part := os.pread(self._output, 1 << 20, offset):
             parts.append(part)
             offset += len(part)
@@ -177,9 +178,15 @@ class Program:
         command = " ".join(self.command.arguments)
         return LabError(self._lab, f"{command!r} in node {self._node} {problem}", remedy=remedy + printed)
 
-    def failure(self) -> LabError | None:
-        """Return an error if the program has exited with a status other than 0."""
-        if not self.poll():
+    def failure(self, *, unless_successful: bool = True) -> LabError | None:
+        """Return an error if the program has ended and was not meant to.
+
+        Args:
+            unless_successful: return None also if its exit status is 0.
+        """
+        status = self.poll()
+        is_meant = self.command.may_exit or (status is not None and status == self.command.ready_exit)
+        if status is None or is_meant or (unless_successful and not status):
             return None
         return self._failure(self._exit_text(), _RUN_IN_NODE)
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tunlab.pytest_plugin.fixture_errors import fail_or_skip, make_or_fail, usage_error
+from tunlab.pytest_plugin.fixture_errors import fail_or_skip, fail_without_traceback, make_or_fail, usage_error
 from tunlab.pytest_plugin.options import LAB_MARKER
-from tunlab.pytest_plugin.packet_recorder import TestRecorder, recorder_for
+from tunlab.pytest_plugin.packet_recorder import TestRecorder, recorder_for, recorder_key
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -57,6 +57,27 @@ def lab(request: pytest.FixtureRequest, make_lab: Callable[..., Lab]) -> Lab:
     if source is not None and (unknown := [key for key in marker.kwargs if key != "name"]):
         usage_error(f"@pytest.mark.lab has no setting {unknown[0]!r} besides a lab file. Its one setting is name.")
     return make_or_fail(make_lab, source=source, **marker.kwargs)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Fail a test at its end if a program that a lab file runs has ended; say so too if the test failed itself."""
+    __tracebackhide__ = True
+    try:
+        result = yield
+    except BaseException:
+        if failures := _program_failures(item):
+            item.add_report_section("call", "programs that ended", "\n".join(failures))
+        raise
+    if failures := _program_failures(item):
+        fail_without_traceback("\n".join(failures))
+    return result
+
+
+def _program_failures(item: pytest.Item) -> list[str]:
+    if recorder_key not in item.stash:
+        return []
+    return [str(failure) for lab in item.stash[recorder_key].labs if not lab.closed for failure in lab.failures()]
 
 
 def _start_lab(

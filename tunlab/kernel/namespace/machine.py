@@ -332,6 +332,12 @@ def _working_directory() -> str:
         return "/"
 
 
+def read_statuses(path: Path) -> dict[int, tuple[int | None, float]]:
+    """Return the result of `Machine.statuses` for the machine that listens on the socket. Raises KernelError."""
+    with Netns.current() as unused, Machine(unused, MountOverlay, path=path) as machine:
+        return machine.statuses() if machine.join() else {}
+
+
 def kill_machine(path: Path) -> None:
     """Kill every process of the detached machine that listens on the socket, if there is one. Raises KernelError."""
     with Netns.current() as unused, Machine(unused, MountOverlay, path=path) as machine:

@@ -22,6 +22,7 @@ from tunlab.lab.persistent.state import LabState
 from tunlab.lab.persistent.status import Removed, Status
 from tunlab.lab.persistent.up import bring_up
 from tunlab.topology import LabPlan, LabSpec, check_lab_name, plan
+from tunlab.topology.plan import NodePlan
 
 
 class PersistentLab:
@@ -185,6 +186,34 @@ class PersistentLab:
             netns.close()
             raise
         return netns
+
+    def restart(self, nodes: Sequence[str] = ()) -> list[LabError]:
+        """End every process of the nodes, start their programs again, and wait until they are ready.
+
+        Links, routes, the firewall and files stay as they are, and `setup` does not run again.
+
+        Args:
+            nodes: the names of the nodes; by default all.
+
+        Returns:
+            an error for each program that has already exited with a status other than 0.
+
+        Raises:
+            LabError: if the lab is not up, or a program does not become ready.
+        """
+        check_privilege(f"restart lab {self.name!r}")
+        with states.lock(self.directory), self.live() as lab:
+            names = list(nodes) or [node.name for node in self.plan.nodes if node.kind != "container"]
+            for name in names:
+                if self.plan.node(name).run:
+                    lab[name].machine.start()
+                    lab[name].machine.kill_programs()
+            lab.start_programs(self._logs, nodes=names, setup=False)
+            programs = [program for name in names for program in lab[name].programs]
+            return [failure for program in programs if (failure := program.failure())]
+
+    def _logs(self, node: NodePlan) -> list[Path]:
+        return [states.log_path(self.node_directory(node.name), number) for number in range(1, len(node.run) + 1)]
 
     def live(self) -> Lab:
         """Return the running lab as a `Lab`, to run programs and read packets. Closing it leaves the lab up.

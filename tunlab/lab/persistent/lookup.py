@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from tunlab.errors import KernelError, LabError, PrivilegeError, TopologyError
+from tunlab.kernel.namespace.machine import read_statuses
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.namespace.processes import find_processes, is_node_init
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab.build.namespaces import Namespaces
 from tunlab.lab.persistent import state as states
 from tunlab.lab.persistent.state import INIT, NET, LabState
-from tunlab.lab.persistent.status import Condition, Status
+from tunlab.lab.persistent.status import Condition, EndedProgram, Status
 from tunlab.lab.run_directory import run_directory
 from tunlab.topology import LabPlan, check_lab_name
 
@@ -124,7 +126,8 @@ def status_of(name: str) -> Status:
     status = replace(status, since=state.created, nodes=nodes, links=links)
     if state.namespaces and condition != "gone":
         found = find_processes(set(state.namespaces.values()))
-        status = replace(status, processes=[pid for pid in found if not is_node_init(pid)])
+        processes = [pid for pid in found if not is_node_init(pid)]
+        status = replace(status, processes=processes, ended=_ended_programs(state))
     tun_node = next((node for node in state.plan.nodes if node.tun), None)
     if tun_node is None:
         return status
@@ -140,6 +143,20 @@ def status_of(name: str) -> Status:
         addresses = [address.cidr for address in rtnl.addresses(link.index)] if link else []
         status = replace(status, addresses=addresses, attached=bool(link and link.carrier))
     return status
+
+
+def _ended_programs(state: LabState) -> list[EndedProgram]:
+    ended = list[EndedProgram]()
+    for node in state.plan.nodes:
+        path = init_path(state, node.name)
+        if not node.run or node.kind == "container" or not path.exists():
+            continue
+        with contextlib.suppress(KernelError):  # The user may not connect, or the init was killed meanwhile.
+            for number, (status, time) in sorted(read_statuses(path).items()):
+                if number >= 0 and status is not None:
+                    at = datetime.fromtimestamp(time, UTC).isoformat(timespec="seconds")
+                    ended.append(EndedProgram(node.name, number + 1, node.run[number].arguments, status, at))
+    return ended
 
 
 def exists_error(name: str) -> LabError:

@@ -31,6 +31,24 @@ class Removed(Struct, frozen=True):
     containers: list[str] = []
 
 
+class EndedProgram(Struct, frozen=True):
+    """A program of a lab that has ended.
+
+    Attributes:
+        node: the name of its node.
+        program: its number in `run`, from 1 on.
+        command: its arguments.
+        status: its exit status, negative for a signal.
+        ended: when it ended, UTC, in the format of RFC 3339.
+    """
+
+    node: str
+    program: int
+    command: tuple[str, ...]
+    status: int
+    ended: str
+
+
 class Status(Struct, frozen=True):
     """The status of a lab, as `tunlab ls` shows it.
 
@@ -45,6 +63,7 @@ class Status(Struct, frozen=True):
         processes: PIDs of the processes in the lab.
         nodes: the names of its nodes.
         links: the number of its links.
+        ended: the programs of `run` that have ended.
     """
 
     name: str
@@ -56,3 +75,4 @@ class Status(Struct, frozen=True):
     processes: list[int]
     nodes: list[str] = []
     links: int = 0
+    ended: list[EndedProgram] = []
