@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tunlab.kernel.network.link_events import LinkEvent, LinkEvents
     from tunlab.kernel.network.models import Address, Link, Neighbour, Route, Rule
     from tunlab.kernel.network.rtnl import Rtnl
-    from tunlab.lab import Lab, Node, PersistentLab, Removed, Status
+    from tunlab.lab import EndedProgram, Lab, Node, PersistentLab, Removed, Status
     from tunlab.lab.build.containers import Containers, ContainersRecord, EngineRecord
     from tunlab.lab.capture import Capture
     from tunlab.lab.persistent.state import LabState
@@ -87,6 +87,7 @@ __all__ = [
     "DutSettings",
     "EchoReply",
     "EndSpec",
+    "EndedProgram",
     "Endpoint",
     "EngineError",
     "EngineRecord",
@@ -203,6 +204,7 @@ _NAMES_OF = {
     ),
     "tunlab.kernel.network.rtnl": ("Rtnl",),
     "tunlab.lab": (
+        "EndedProgram",
         "Lab",
         "Node",
         "PersistentLab",

@@ -9,7 +9,7 @@ The classes that use tunlab.packet are in tunlab.lab.tun and tunlab.lab.capture.
 from tunlab.lab.lab import Lab
 from tunlab.lab.node import Node
 from tunlab.lab.persistent.lab import PersistentLab
-from tunlab.lab.persistent.status import Removed, Status
+from tunlab.lab.persistent.status import EndedProgram, Removed, Status
 from tunlab.lab.persistent.targets import resolve
 
-__all__ = ["Lab", "Node", "PersistentLab", "Removed", "Status", "resolve"]
+__all__ = ["EndedProgram", "Lab", "Node", "PersistentLab", "Removed", "Status", "resolve"]
