@@ -339,4 +339,4 @@ def test_hexdump_of_a_frame_separates_link_header_ip_header_and_payload():
 
 def test_summary_of_frame_bytes_uses_the_link_type():
     assert summary(frame(up(), UDP(1, 2)), link_type=1) == f"IP {HOST}.1 > {ROUTER}.2: UDP, length 0"
-    assert summary(b"x", link_type=1).startswith("1 bytes, not a frame: Ethernet header needs 14 bytes, got 1 (input")
+    assert summary(b"x", link_type=1).startswith("1 byte, not a frame: Ethernet header needs 14 bytes, got 1 (input")

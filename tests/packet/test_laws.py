@@ -24,6 +24,7 @@ from tests.packet.strategies import (
 )
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet import IPv4, Packet, build, checksums, complete, findings, hexdump, listing, parse, summary, to_dict
+from tunlab.packet.field import count
 from tunlab.packet.packet import link_type_of
 from tunlab.packet.tables import IP_PAYLOADS
 
@@ -46,7 +47,7 @@ def assert_law_1(raw):
         with pytest.raises((TruncatedError, MalformedError)) as error_info:
             parse(raw)
         assert type(error_info.value) is wanted
-        assert f"{len(raw)} bytes, not an IP packet: {error_info.value}" == summary(raw)
+        assert f"{count(len(raw), 'byte')}, not an IP packet: {error_info.value}" == summary(raw)
         assert hexdump(raw).startswith("=== Raw Packet Hexdump ===")
         return
     packet = parse(raw)

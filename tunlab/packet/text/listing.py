@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tunlab.errors import PacketError
+from tunlab.packet.field import count
 from tunlab.packet.findings import Finding
 from tunlab.packet.judgement import PacketLike, layers_of
 from tunlab.packet.kinds import Link, Network
@@ -78,7 +79,7 @@ def summary(packet: PacketLike, *, link_type: int | None = None) -> str:
     try:
         layers = layers_of(packet, link_type)
     except PacketError as error:
-        size = "" if isinstance(packet, Packet) else f"{len(packet)} bytes, "
+        size = "" if isinstance(packet, Packet) else f"{count(len(packet), 'byte')}, "
         kind = "an IP packet" if LINK_TYPES.get(101 if link_type is None else link_type) is None else "a frame"
         return f"{size}not {kind}: {error}"
     return _summary(layers, layers.findings)
