@@ -103,7 +103,7 @@ def test_check_reports_files_that_cannot_be_mounted_at_their_path(tunlab, tmp_pa
     assert (result.status, result.err.splitlines()) == (78, [
         f"{table}/new/dir/x` needs the directory /new/dir{lacking}. Create it (mkdir -p /new/dir), {other}",
         f"{table}/sys/x` is below /sys, where each node mounts its own. Choose another path.",
-        f"{table}/etc` is a directory on this machine. Name a file in it.",
+        f"{table}/etc` is a directory on this machine. Name a file in it, or give a directory for it.",
         f"{table}{no}/x` needs the directory {no}{lacking}. Create it (mkdir -p {no}), {other}",
     ])  # fmt: skip
     assert tunlab("up", str(file)) == (78, "", result.err)
