@@ -62,8 +62,8 @@ class Dut(Endpoint):
         return int(getattr(self.port, "dropped", 0))
 
     def check(self) -> None:
-        """Raise DeviceError if the program has ended. The fixture calls it at the end of each test."""
-        if self._process is not None and not self.closed:
+        """Raise DeviceError if the program has ended and no error has told so. The fixture calls it after each test."""
+        if self._process is not None and not self._process.end_is_known:
             self._process.check()
 
     def listen(self, port: int) -> DutListener:

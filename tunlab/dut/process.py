@@ -17,7 +17,7 @@ from typing import Any
 
 from tunlab.errors import DeviceError
 from tunlab.kernel.closeable import Closeable
-from tunlab.kernel.namespace.netns import Netns
+from tunlab.kernel.namespace.netns import Netns, start_errors
 from tunlab.kernel.os_errors import translate_os_errors
 
 LINES = 20  # maximum number of lines of the program's output in an error message
@@ -31,6 +31,7 @@ class DeviceProcess(Closeable):
     Attributes:
         name: Its command line.
         process: The process.
+        end_is_known: True if an error has told the test that the program has ended.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[Any], output: int, mark: str) -> None:
@@ -38,7 +39,7 @@ class DeviceProcess(Closeable):
         self.name, self.process = name, process
         self._output, self._mark = output, mark
         self._pidfd = os.pidfd_open(process.pid)
-        self._closed = False
+        self._closed = self.end_is_known = False
         self._ended = select.poll()
         self._ended.register(self._pidfd, select.POLLIN)
 
@@ -77,7 +78,7 @@ class DeviceProcess(Closeable):
             if netns is not None:
                 process = netns.popen(arguments, **options)
             else:
-                with translate_os_errors(f"run {arguments[0]}"):
+                with translate_os_errors(f"run {arguments[0]}", reasons=start_errors(arguments[0], None)):
                     process = subprocess.Popen(arguments, **options)
         except BaseException:
             os.close(output)
@@ -110,6 +111,7 @@ class DeviceProcess(Closeable):
     def wait_for_end(self, timeout: float) -> None:
         """Wait until the program has ended, and then raise DeviceError. Do nothing if it still runs at the timeout."""
         if not self._closed and self._ended.poll(timeout * 1000):
+            self.end_is_known = True
             raise self.error(self._end_text(), "keep the program running until the test ends")
 
     def _end_text(self) -> str:
