@@ -270,3 +270,21 @@ class TestDecisivePacket:
         with pytest.raises(ExpectationError):
             tun.expect_none(TCP)
         assert self.comments(tun) == ["", "unwanted"]
+
+
+def test_expect_packet_that_the_test_injected_says_so(tun):
+    tun.inject(IPv4(src=tun.peer, dst=tun.address), TCP(src_port=4000, dst_port=80, flags=TCPFlag.SYN))
+    with pytest.raises(ExpectationError) as caught:
+        tun.expect(TCP.where(dst_port=80, flags=TCPFlag.SYN), timeout=0)
+    assert caught.value.injected.startswith("test_expectations.py:")
+    said = (
+        f"\nthe packet injected at {caught.value.injected} is as wanted, but goes in the other direction. Expect what"
+    )
+    assert said in str(caught.value)
+
+
+def test_expect_any_tcp_after_injected_tcp_does_not_mention_it(tun):
+    tun.inject(IPv4(src=tun.peer, dst="192.0.2.1"), TCP(src_port=4000, dst_port=80, flags=TCPFlag.SYN))
+    with pytest.raises(ExpectationError) as caught:
+        tun.expect(TCP, timeout=0)
+    assert caught.value.injected == ""

@@ -26,9 +26,9 @@ import errno as errno_names
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from tunlab.errors.details import Problem, UnmetExpectation, sentences
+from tunlab.errors.details import Problem, UnmetExpectation, duration_text, sentences
 
-__all__ = ["Problem", "UnmetExpectation", "sentences"]
+__all__ = ["Problem", "UnmetExpectation", "duration_text", "sentences"]
 
 
 class TunlabError(Exception):
@@ -235,10 +235,12 @@ class ExpectationError(TunlabError, AssertionError):
         late_packets: Number of packets that arrived within a short time after the timeout.
         recording: Path of the pcapng file; "" if none is written.
         unmet: The expectation that timed out; None if the error is not a timeout.
+        injected: Where the test injected a packet that would match, had it come from the other side; "" if nowhere.
     """
 
     exit_code = 1
     unmet: UnmetExpectation | None = None
+    injected: str = ""
 
     def __init__(
         self,
@@ -264,16 +266,23 @@ class ExpectationError(TunlabError, AssertionError):
     def __str__(self) -> str:
         lines = [self.problem or f"waited {self.elapsed:.3f} s for {self.wanted}"]
         if self.timeout and self.margin > self.timeout * _SHOWN_MARGIN:
-            lines.append(f"(timeout {_duration(self.timeout)}, plus {_duration(self.margin)} for scheduling delays)")
+            lines.append(
+                f"(timeout {duration_text(self.timeout)}, plus {duration_text(self.margin)} for scheduling delays)"
+            )
         if self.late_by is not None:
             lines.append(
-                f"a matching packet arrived {_duration(self.late_by)} after the timeout of"
-                f" {_duration(self.timeout or 0.0)}. Raise the timeout or find the delay."
+                f"a matching packet arrived {duration_text(self.late_by)} after the timeout of"
+                f" {duration_text(self.timeout or 0.0)}. Raise the timeout or find the delay."
             )
         lines += [f"  {line}" for text in self.progress for line in text.splitlines()]
         lines += self._arrivals()
         if self.late_packets and self.late_by is None:
             lines.append(f"{_packets(self.late_packets, 'more ')} arrived after the timeout, without a match")
+        if self.injected:
+            lines.append(
+                f"the packet injected at {self.injected} is as wanted, but goes in the other direction. Expect what the"
+                " other side sends."
+            )
         if self.recording:
             lines.append(f"recorded in {self.recording}")
         return "\n".join(lines)
@@ -306,10 +315,6 @@ _MAX_EXPLAINED = 5  # Only this many packets, from the closest match on, are lis
 
 def _packets(count: int, others: str = "") -> str:
     return f"{count} {others}packet{'' if count == 1 else 's'}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
 
 
 class CountError(ExpectationError):

@@ -46,3 +46,8 @@ class UnmetExpectation(NamedTuple):
     netns: tuple[int, int] | None
     ifname: str
     ended_ns: int
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time in seconds or milliseconds: "1.500 s", "20 ms"."""
+    return f"{seconds:.3f} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tunlab.pytest_plugin.dut_settings import dut_settings
+from tunlab.pytest_plugin.dut_settings import dut_settings, expect_failure
 from tunlab.pytest_plugin.fixture_errors import fail_or_skip, fail_without_traceback, usage_error
 from tunlab.pytest_plugin.packet_recorder import recorder_for
 from tunlab.pytest_plugin.strict import enable_strict
@@ -48,6 +48,7 @@ def make_dut(request: pytest.FixtureRequest) -> Iterator[Callable[..., Dut]]:
             message = ""
             try:
                 parsed = Target.parse(target)
+                expect_failure(request.node, parsed)
                 netns = request.getfixturevalue("make_netns")() if parsed.kind == "kernel" else None
                 dut = resources.enter_context(open_dut(parsed, checked, netns=netns))
             except PrivilegeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,12 +12,16 @@ from tunlab.pytest_plugin.fixture_errors import usage_error
 from tunlab.pytest_plugin.settings import check_setting, settings_of
 
 if TYPE_CHECKING:
-    from tunlab.dut import DutSettings
+    from tunlab.dut import DutSettings, Target
 
 MARKER = (
     "dut('./my_stack {ifname} {address}', address='10.1.2.1/24', ifname='tun0', mode='tun', mtu=1500, timeout=2.0, "
     "start_timeout=10.0, ready='line PATTERN', services={'echo': 7}, strict=False): the device under test of the "
     "test's dut fixture, unless --dut names another, and its settings (tunlab)"
+)
+XFAIL_MARKER = (
+    "dut_xfail('reason', dut='object'): the test fails with this device under test: a kind, or a pattern of targets as"
+    " '*my_stack*'; without dut, with every device. If it passes, it is reported as failed (tunlab)"
 )
 _NAMES = ("address", "ifname", "mtu", "timeout", "strict")
 """Settings that the fixtures `dut` and `tun` have in common."""
@@ -44,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", MARKER)
+    config.addinivalue_line("markers", XFAIL_MARKER)
 
 
 def dut_settings(request: pytest.FixtureRequest, target: str, given: dict[str, Any]) -> tuple[str, DutSettings, bool]:
@@ -107,6 +113,16 @@ def _update(settings: dict[str, Any], source: str, given: dict[str, Any]) -> Non
         else:
             check_setting(source, name, value)
         settings[name] = {**settings[name], **value} if name == "services" else value
+
+
+def expect_failure(item: pytest.Item, target: Target) -> None:
+    """Mark the test as failing, strictly, if a marker `dut_xfail` says so for this device under test."""
+    for marker in item.iter_markers("dut_xfail"):
+        pattern = marker.kwargs.get("dut", "*")
+        if len(marker.args) != 1 or not isinstance(pattern, str) or marker.kwargs.keys() - {"dut"}:
+            usage_error(f"@pytest.mark.dut_xfail takes a reason and a device under test: {XFAIL_MARKER}")
+        if pattern == target.kind or fnmatchcase(target.text, pattern):
+            item.add_marker(pytest.mark.xfail(reason=f"{marker.args[0]} ({target.text})", strict=True))
 
 
 def _seconds(text: str) -> float:

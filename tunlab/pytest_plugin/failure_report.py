@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import time
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ class _State:
     """The state of the running test's reports.
 
     Attributes:
-        shown_until: Time of the last packet that a section has shown, in nanoseconds since the epoch.
+        shown_until: Time of the last packet that a section has shown, in nanoseconds of its clock.
         sent: Number of packets in the recording that a report has; None before a report has one.
         outcome: The test's outcome.
         messages: Message of each failure.
@@ -148,7 +147,8 @@ def _report_failure(
         width = report_width(item.config)
         state.section = render_section(evidence, kernel, pointers, remarks, width=width, since=state.shown_until)
         _add_section(report, state.section)
-        state.shown_until = time.time_ns()
+        # Not the time of day: the packets of an object under test have times near 0.
+        state.shown_until = max((each.time for each in evidence.observations), default=state.shown_until)
     _shorten(report, error)
     # Send the recording with the first failure, not only at the teardown: this process may crash before.
     if recording is not None and (state.sent is None or call.when == "teardown" or pause.is_enabled(item.config)):

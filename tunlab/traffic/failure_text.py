@@ -44,6 +44,19 @@ def timeout_error(wanted: object, seen: Sequence[Candidate], deadline: Deadline)
     )
 
 
+def find_injected_match(record: Iterable[TraceEntry], expected: CombinedExpectation) -> str:
+    """Return where the test injected a packet that meets the expectation, in the other direction; "" if it did not.
+
+    An expectation without fields, such as `TCP`, says too little for this.
+    """
+    if not any(fields for _, fields in expected.match.conditions):
+        return ""
+    for entry in record:
+        if entry.direction == "in" and "fence" not in entry.notes and expected.matches(entry.to_packet()):
+            return entry.notes[0].removeprefix("injected at ")
+    return ""
+
+
 def describe_candidates(seen: Sequence[Candidate], started_ns: int) -> list[str]:
     """Return one text per packet, closest match first. Of equally close packets, the latest comes first.
 

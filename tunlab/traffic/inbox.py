@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Literal
 
-from tunlab.errors import ExpectationError, KernelError, UnmetExpectation
+from tunlab.errors import ExpectationError, KernelError, UnmetExpectation, duration_text
 from tunlab.kernel import capture_drain
 from tunlab.packet import Packet
 from tunlab.traffic.assignment import Assignment
@@ -21,6 +21,7 @@ from tunlab.traffic.expectation import CombinedExpectation
 from tunlab.traffic.failure_text import (
     Candidate,
     expect_all_error,
+    find_injected_match,
     time_and_summary,
     timeout_error,
     unwanted_error,
@@ -165,6 +166,7 @@ class Inbox:
             self._unread.extendleft(reversed(others))
         error = timeout_error(expected, seen, deadline)
         self._watch_for_late_match(error, deadline, lambda entry: _matches(expected, entry), expected.matches)
+        error.injected = find_injected_match(self.record, expected)
         raise error
 
     def expect_all(self, wanted: Sequence[CombinedExpectation], ordered: bool, timeout: float) -> list[Packet]:
@@ -294,7 +296,7 @@ class Inbox:
             matches: Returns True for a packet that meets an expectation which no packet has met.
         """
         ended_ns, here = self._port.clock.time_ns(), caller_location()
-        self.timeouts.append((ended_ns, f"{here} waited {deadline.elapsed * 1000:.3g} ms for {error.wanted}"))
+        self.timeouts.append((ended_ns, f"{here} waited {duration_text(deadline.elapsed)} for {error.wanted}"))
         late = self._wait(deadline.grace(), is_wanted)
         if late is not None:
             error.late_by = deadline.elapsed - deadline.timeout
