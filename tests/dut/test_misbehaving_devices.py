@@ -37,7 +37,7 @@ class TestEnd:
         with pytest.raises(DeviceError) as caught:
             dut.expect(ICMP, timeout=60)
         assert str(caught.value).startswith(
-            f"{HERE}abort_at_first_packet was killed by SIGABRT. Keep it running until the test ends.\n"
+            f"{HERE}abort_at_first_packet was killed by SIGABRT. Keep the program running until the test ends.\n"
             "the end of its output:\n  assertion failed: rcv_nxt <= seq"
         )
 
@@ -81,7 +81,7 @@ class TestStart:
 
     @pytest.mark.parametrize(
         ("ready", "missing"),
-        [("line ^ready$", "no line of its output matches '^ready$'"), ("packet", "it has sent no packet")],
+        [("line ^ready$", "no line of its output matches '^ready$'"), ("packet", "the device has sent no packet")],
     )
     def test_program_that_is_never_ready_raises_after_start_timeout(self, make_dut, ready, missing):
         with pytest.raises(pytest.fail.Exception) as caught:
@@ -199,11 +199,11 @@ class TestTarget:
         ("target", "message"),
         [
             ("./stack", "'./stack' does not tell the program which device to open. Give kernel, fd:MODULE:CALLABLE,"),
-            ("./stack {ifname} {colour}", r"has the unknown placeholder {colour}. There are {address}, "),
+            ("./stack {ifname} {colour}", r"has the unknown placeholder {colour}. Use {address}, "),
             ("./stack {ifname", "'./stack {ifname' is not a command: "),
             ("object:stack", "'object:stack' does not name a Python object. Write object:MODULE:NAME."),
             ("object:no_such_module:Stack", "Python finds no module 'no_such_module'. Check the name"),
-            ("object:tests.dut.devices:Stock", "tests.dut.devices has no 'Stock'. Check its spelling."),
+            ("object:tests.dut.devices:Stock", "tests.dut.devices has no 'Stock'. Check the spelling"),
             ("object:builtins:str", "object:builtins:str has no method receive(). Write receive(data, now), poll(now)"),
         ],
     )

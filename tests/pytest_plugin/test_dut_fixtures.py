@@ -146,7 +146,7 @@ def test_failure_report_of_a_program_has_its_output(project):
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*DeviceError: fd:stacks:crash exited with status 1. Keep it running until the test ends.*",
+            "*DeviceError: fd:stacks:crash exited with status 1. Keep the program running until the test ends.*",
             "*-- output of fd:stacks:crash --*",
             "no memory left",
         ]
@@ -161,7 +161,7 @@ def test_it(dut):
 """
     result = project(code, "--dut=fd:stacks:crash")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["DeviceError: fd:stacks:crash exited with status 1. Keep it running*"])
+    result.stdout.fnmatch_lines(["DeviceError: fd:stacks:crash exited with status 1. Keep the program running*"])
 
 
 def test_strict_test_of_a_dut_fails_for_a_packet_that_it_does_not_expect(project):
