@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in NAMES]
     if unknown:
-        parser.error(f"no benchmark {unknown[0]!r}; choose from {', '.join(NAMES)}")
+        parser.error(f"no benchmark {unknown[0]!r}. Choose from {', '.join(NAMES)}")
     outcomes: list[Outcome] = []
     status = 0
     for name in options.names or NAMES:
