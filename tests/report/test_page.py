@@ -231,7 +231,7 @@ class TestInitialPacket:
         assert self.chosen(SESSION, 1, 4) == 3
         assert self.chosen(SESSION, 1, 5, outcome="") == 4
 
-    def test_initially_selected_packet_without_failed_match_is_the_first_with_an_error(self):
+    def test_first_packet_with_an_error_is_selected_if_no_match_failed(self):
         assert self.chosen(SESSION, comments={2: "unwanted"}) == 2
 
     def test_initially_selected_packet_without_failed_match_or_error_is_the_last(self):

@@ -88,7 +88,7 @@ def _open_on_descriptor(target: Target, settings: DutSettings, resources: ExitSt
 
 
 def _open_on_device(target: Target, settings: DutSettings, resources: ExitStack) -> Dut:
-    # With IPv6, because the program may give the device an IPv6 address.
+    # Enable IPv6: the program may give the device an IPv6 address.
     netns = resources.enter_context(Netns.create(ipv6=True))
     with TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True) as device:
         device.configure(mtu=settings.mtu)

@@ -51,7 +51,7 @@ def pytest_load_initial_conftests(early_config: pytest.Config, parser: pytest.Pa
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
-    """Reset -n and --tx before pytest-xdist reads them: the ini file sets them for runs without --tunlab-workers."""
+    """With --tunlab-workers, reset -n and --tx of the ini file, which are for runs without it, before pytest-xdist."""
     __tracebackhide__ = True
     if config.getoption("tunlab_workers") and hasattr(config.option, "dist") and not hasattr(config, "workerinput"):
         config.option.numprocesses, config.option.tx = None, []
