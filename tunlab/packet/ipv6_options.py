@@ -96,6 +96,15 @@ TYPES: Types = {each.KIND: each for each in (PadN, RouterAlert, JumboPayload)}
 """The known options by their kind."""
 
 
+def jumbo_length(options: bytes) -> int:
+    """Return the length in the jumbo payload option of hop-by-hop options; 0 if there is none or it is below 65536."""
+    for item in split_ipv6_options(options)[0]:
+        if item.kind == JumboPayload.KIND and len(item.body) == 4:
+            length = int.from_bytes(item.body, "big")
+            return length if length > 0xFFFF else 0
+    return 0
+
+
 def split_ipv6_options(data: bytes) -> tuple[list[OptionItem], OptionStop | None]:
     """Return the options of an extension header, and where reading stopped if a length is impossible."""
     found, offset, end = list[OptionItem](), 0, len(data)

@@ -105,6 +105,10 @@ class Extension(Header, frozen=True, gc=False):
         """The protocol of the next header or payload, as "UDP" or "Other (89)"."""
         raise NotImplementedError
 
+    def content_length(self, size: int) -> int:
+        """Return how many of the `size` bytes behind the header belong to the packet according to its length field."""
+        return size
+
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
         """Return the summary of the inner layers; the header itself is not mentioned."""
         return text
@@ -164,7 +168,7 @@ def received_length(outer: Sequence[Header], size: int) -> int:
     """Return how many of the `size` bytes behind the `outer` headers belong to the packet by their length fields."""
     between = 0
     for header in reversed(outer):
-        if isinstance(header, Network):
+        if isinstance(header, (Network, Extension)):
             size = max(header.content_length(between + size) - between, 0)
         between += header.header_length
     return size

@@ -100,7 +100,7 @@ class IPv6(Network, frozen=True, gc=False):
             ipv6_text(src), ipv6_text(dst),
         )  # fmt: skip
         body = start + LENGTH
-        if 0 < length <= end - body:  # 0 stands for a jumbogram or for segmentation offload
+        if 0 < length <= end - body:  # 0 stands for a jumbogram, or for segmentation offload in a capture
             end = body + length
         return header, body, end, next_reader(following)
 
@@ -126,7 +126,9 @@ class IPv6(Network, frozen=True, gc=False):
         if length is None:
             length = len(content)
             if length > 0xFFFF:
-                raise _too_long(length)
+                if not isinstance(inner, Extension) or not inner.content_end(0, 0):
+                    raise _too_long(length)
+                length = 0  # the hop-by-hop header holds the length of a jumbogram (RFC 2675 section 2)
         if following is None:
             following = next_header_of("IPv6", inner, content)
         hop_limit = _hop_limit(inner, following, content) if self.hop_limit is None else self.hop_limit
@@ -154,7 +156,7 @@ class IPv6(Network, frozen=True, gc=False):
 
     def incomplete(self, layer: Layer) -> str:
         length = self.payload_length or 0
-        if not length and layer.end > layer.body:
+        if not length and layer.end > layer.body and self.next_header:  # the hop-by-hop header judges a jumbogram
             return "segmentation offload leaves it unfinished"
         if length > layer.limit - layer.body:
             return "the capture is cut short" if layer.cut else "the packet is cut short"

@@ -11,9 +11,9 @@ from msgspec.structs import replace
 from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet.address import ipv6_text
 from tunlab.packet.field import Field, count
-from tunlab.packet.findings import INPUT, Finding, FindingKind
+from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
 from tunlab.packet.header import Header, Layer, Reading
-from tunlab.packet.ipv6_options import TYPES, IPv6Option, JumboPayload, split_ipv6_options
+from tunlab.packet.ipv6_options import TYPES, IPv6Option, JumboPayload, jumbo_length, split_ipv6_options
 from tunlab.packet.kinds import Extension, Network
 from tunlab.packet.option_lists import decode_option_list, option_list_field, option_list_findings
 from tunlab.packet.options import Option, TypedOption, options_to_bytes
@@ -144,7 +144,35 @@ class OptionsExtension(LengthExtension, frozen=True, gc=False):
 
 
 class HopByHop(OptionsExtension, frozen=True, gc=False):
-    """Hop-by-hop options (RFC 8200 section 4.3): every node on the path may examine them."""
+    """Hop-by-hop options (RFC 8200 section 4.3): every node on the path may examine them.
+
+    The jumbo payload option holds the length of a packet whose IPv6 payload length is 0 (RFC 2675).
+    """
+
+    LENGTH_FROM: ClassVar = "JumboPayload.length"
+
+    @classmethod
+    def read(cls, data: bytes, start: int, end: int) -> Reading:
+        header, body, end, following = super().read(data, start, end)
+        return header, body, min(header.content_end(start, end), end), following
+
+    def content_end(self, start: int, limit: int) -> int:
+        length = jumbo_length(self.options)  # it counts this header too (RFC 2675 section 2)
+        return start + length if length else limit
+
+    def content_length(self, size: int) -> int:
+        length = jumbo_length(self.options)
+        return min(size, length - self.header_length) if length else size
+
+    def incomplete(self, layer: Layer) -> str:
+        if not _has_payload_length_0(layer):
+            return ""
+        length = jumbo_length(self.options)
+        if not length:
+            return "the payload length does not say what it covers"
+        if length > layer.present:
+            return "the capture is cut short" if layer.cut else "the packet is cut short"
+        return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
         found = super().findings(layer)
@@ -154,7 +182,15 @@ class HopByHop(OptionsExtension, frozen=True, gc=False):
         for option in self.decoded_options:
             if isinstance(option, JumboPayload):
                 found += _jumbo_findings(layer, option.length)
+        if _has_payload_length_0(layer) and not found and not self.has_option(JumboPayload):
+            rule = "0 needs a jumbo payload option (RFC 2675 section 3)"
+            found.append(Finding("IPv6", "payload_length", FindingKind.LENGTH, layer.start - 36, rule))
         return found
+
+
+def _has_payload_length_0(layer: Layer) -> bool:
+    """Return True if the header before this layer is an IPv6 header with the payload length 0."""
+    return any(getattr(header, "payload_length", None) == 0 for header in layer.outer[-1:])
 
 
 class DestinationOptions(OptionsExtension, frozen=True, gc=False):
@@ -315,9 +351,15 @@ def _jumbo_findings(layer: Layer, length: int) -> list[Finding]:
     rules = []
     if length <= 0xFFFF:
         rules.append("the jumbo payload length is below 65536 (RFC 2675 section 3)")
-    if any(getattr(header, "payload_length", 0) for header in layer.outer[-1:]):
+    if not _has_payload_length_0(layer):
         rules.append("the IPv6 payload length must be 0 beside a jumbo payload option (RFC 2675 section 3)")
-    return [layer.finding("options", FindingKind.OPTION, 2, rule) for rule in rules]
+    found = [layer.finding("options", FindingKind.OPTION, 2, rule) for rule in rules]
+    if found or layer.present <= length <= layer.present + layer.cut:
+        return found
+    present, kind, rule = layer.present, FindingKind.TRUNCATED, "the packet is cut short"
+    if length < present:
+        kind, rule = FindingKind.TRAILER, trailer_rule(present - length, "the packet")
+    return [layer.finding("options", kind, 2, rule, length, present, layer.length_from)]
 
 
 _fragment = Fragment.unchecked()

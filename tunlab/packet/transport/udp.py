@@ -18,6 +18,8 @@ from tunlab.packet.values import is_packet_error
 __tracebackhide__ = is_packet_error
 
 LENGTH = 8
+MAXIMUM = 0xFFFF
+"""In a longer datagram, which only a jumbogram can hold, the length field is 0 (RFC 2675 section 4)."""
 
 _PACKED = struct.Struct("!HHHH")
 _unpack = _PACKED.unpack_from
@@ -65,6 +67,7 @@ class UDP(Transport, frozen=True, gc=False):
         if length is None:
             # If the length of an outer header is forced, the datagram ends there: one forced field causes one finding.
             length = max(received_length(outer, LENGTH + len(content)), LENGTH)
+            length = length if length <= MAXIMUM else 0
         header = self if self.length is not None else replace(self, length=length)
         if self.checksum is not None:
             return header
@@ -79,20 +82,20 @@ class UDP(Transport, frozen=True, gc=False):
     def unverifiable(self, layer: Layer) -> str:
         if self.checksum == 0:
             return "the sender computed none"
-        if not LENGTH <= (self.length or 0) <= layer.present:
+        if not LENGTH <= (self.length or 0) <= layer.present and not self._is_jumbo(layer):
             return "the UDP length does not say what it covers"
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
         length, present = self.length or 0, layer.present
-        if length < LENGTH:
+        if length < LENGTH and not self._is_jumbo(layer):
             rule = "less than the header itself (RFC 768)"
             found.append(layer.finding("length", FindingKind.LENGTH, 4, rule, LENGTH, length, "UDP.length"))
         elif length > present + layer.cut and not layer.incomplete:
             rule = "the UDP datagram is cut short"
             found.append(layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, present, layer.length_from))
-        elif length < present:
+        elif LENGTH <= length < present:
             rule = trailer_rule(present - length, "the UDP datagram")
             found.append(layer.finding("length", FindingKind.TRAILER, 4, rule, length, present, layer.length_from))
         if self.checksum == 0:
@@ -101,6 +104,9 @@ class UDP(Transport, frozen=True, gc=False):
                 rule = f"0 stands for no checksum, and {network.REQUIRES_CHECKSUM}"
                 found.append(layer.finding("checksum", FindingKind.VALUE, 6, rule))
         return found
+
+    def _is_jumbo(self, layer: Layer) -> bool:
+        return self.length == 0 and layer.size + LENGTH > MAXIMUM
 
     @property
     def title(self) -> str:
