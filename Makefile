@@ -46,7 +46,7 @@ bench: $(VENV)/.bench
 	$(RUN)/python -m benchmarks $(ARGS)
 
 # Programs that the tests run, as program:package of Debian. Where apt-get exists, missing packages are installed.
-PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc nft:nftables dot:graphviz traceroute:traceroute iperf3:iperf3 dnsmasq:dnsmasq-base chromium:chromium
+PROGRAMS := ping:iputils-ping curl:curl strace:strace tshark:tshark ip:iproute2 setpriv:util-linux gcc:gcc nft:nftables dot:graphviz traceroute:traceroute iperf3:iperf3 dnsmasq:dnsmasq-base vtysh:frr wireguard-go:wireguard-go chromium:chromium
 # Under systemd the package would also start a server that listens on the network, so the machine's owner must install it.
 PROGRAMS += $(if $(wildcard /run/systemd/system),,sshd:openssh-server)
 

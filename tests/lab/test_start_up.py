@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from tunlab.errors import LabError
+from tunlab.kernel.namespace.node_init import MOST_OUTPUT
 from tunlab.lab import Lab, PersistentLab
 from tunlab.topology import parse_lab
 
@@ -154,7 +155,7 @@ class TestSettings:
 
     def test_output_of_a_program_that_never_stops_writing_is_bounded(self):
         with lab_with(a={"run": [{"command": "yes", "ready": {"line": "tunlab left out"}}]}) as lab:
-            assert len(lab["a"].programs[0].output) <= 1 << 21
+            assert len(lab["a"].programs[0].output) <= MOST_OUTPUT
 
     def test_program_keeps_no_limit_of_the_guardian(self):
         own = subprocess.run(["sh", "-c", "ulimit -n"], capture_output=True, text=True, check=True).stdout

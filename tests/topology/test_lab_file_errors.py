@@ -99,3 +99,17 @@ def test_parse_tables_of_a_random_document_succeeds_or_raises_topology_error(doc
         plan(spec)
     assert all(each.problem and each.file == "x.toml" for each in problems)
     assert len(set(problems)) == len(problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = " + "[" * 2000 + "]" * 2000, "x.toml: has too many levels of lists or tables. Nest them less deeply."),
+        ("x = " + "9" * 5000, "x.toml: has a number with too many digits. Write a shorter number."),
+    ],
+    ids=["depth", "digits"],
+)
+def test_parse_lab_beyond_a_limit_of_python_raises_topology_error(text, message):
+    with pytest.raises(TopologyError) as caught:
+        parse_lab(text, "x.toml")
+    assert str(caught.value) == message

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tunlab.errors import LabError
 from tunlab.kernel.namespace.machine import Machine
+from tunlab.kernel.namespace.node_init import MOST_OUTPUT
 from tunlab.kernel.namespace.processes import has_ended, pid_of
 from tunlab.lab.readiness import has_tcp_listener, has_udp_socket, program_pids
 from tunlab.topology.plan import CommandPlan
@@ -94,11 +95,9 @@ class Program:
     def output(self) -> str:
         """The program's output so far, stdout and stderr together; of a long one the head and the tail."""
         self._update()
-        parts, offset = [], self._first if os.fstat(self._output).st_size >= self._first else 0
-        while part := os.pread(self._output, 1 << 20, offset):
-            parts.append(part)
-            offset += len(part)
-        return b"".join(parts).decode(errors="replace")
+        first = self._first if os.fstat(self._output).st_size >= self._first else 0
+        # One call, because the init may be writing and removing the middle at the same time.
+        return os.pread(self._output, MOST_OUTPUT, first).decode(errors="replace")
 
     def _update(self) -> None:
         """Have the init write the output so far to the file, and ask it for the exit status."""

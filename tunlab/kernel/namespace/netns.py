@@ -14,6 +14,7 @@ from tunlab.errors import KernelError
 from tunlab.kernel import capture_drain
 from tunlab.kernel.namespace import guardian, processes
 from tunlab.kernel.namespace.handle import NetnsHandle
+from tunlab.kernel.namespace.netns_thread import PROCESS_LIMIT
 from tunlab.kernel.os_errors import Reasons, translate_os_errors
 from tunlab.kernel.process import ancestors
 
@@ -180,5 +181,6 @@ def start_errors(name: str, directory: str | os.PathLike[str] | None) -> Reasons
         errno.ENOENT: absent,
         errno.EACCES: (f"{name!r} is not executable", "make it executable with chmod +x"),
         errno.EPERM: (f"{name!r} needs a capability that this process lacks (getcap)", "run with that capability"),
+        errno.EAGAIN: PROCESS_LIMIT,
         errno.ENOEXEC: (f"{name!r} is not an executable for this machine", "a script needs a #! line"),
     }

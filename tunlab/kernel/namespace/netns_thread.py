@@ -5,11 +5,20 @@ Source: setns(2) and unshare(2) affect the calling thread only.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
+from tunlab.errors import KernelError
+
 T = TypeVar("T")
+
+PROCESS_LIMIT = (
+    "this user or container has the maximum number of processes",
+    "end some, or raise the limit (ulimit -u, or pids.max of the control group)",
+)
+"""The reason and the advice if the kernel starts no more processes and threads (EAGAIN of fork(2))."""
 
 
 def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -> T:
@@ -37,17 +46,17 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
     done = threading.Event()
     if uninterruptible:
         try:
-            thread.start()
+            _start(thread)
             # Until Python 3.13 an interrupted join() marks the running thread as ended, so wait for the event first.
             done.wait()
-        except RuntimeError:  # The thread could not be started.
+        except KernelError:  # The thread could not be started.
             raise
         except BaseException:
             done.wait()
             thread.join()
             raise
     else:
-        thread.start()
+        _start(thread)
     thread.join()
     if errors:
         try:
@@ -55,3 +64,11 @@ def run_in_thread(function: Callable[[], T], *, uninterruptible: bool = False) -
         finally:
             errors.clear()  # Otherwise a reference cycle through the traceback would keep the frames' sockets open.
     return results[0]
+
+
+def _start(thread: threading.Thread) -> None:
+    try:
+        thread.start()
+    except RuntimeError:
+        reason, remedy = PROCESS_LIMIT
+        raise KernelError(errno.EAGAIN, "start a thread", reason=reason, remedy=remedy) from None

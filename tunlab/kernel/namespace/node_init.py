@@ -36,7 +36,10 @@ PROCESS_NAME = "tunlab-init"
 HEAD, TAIL, LIMIT = 1 << 19, 1 << 19, 1 << 21
 """Bytes of a program's output: a file of `LIMIT` bytes is cut down to its first `HEAD` and last `TAIL` bytes."""
 
-_READS = 32
+_READS, _CHUNK = 32, 1 << 16
+MOST_OUTPUT = LIMIT + _CHUNK
+"""Bytes that the file has at most, when it is cut down after a read."""
+
 MESSAGE_SIZE = 1 << 16
 NAMESPACES = (libc.CLONE_NEWNET, libc.CLONE_NEWUTS, libc.CLONE_NEWNS, libc.CLONE_NEWPID)
 """The namespaces of a node, in the order in which "join" returns them and `setns` enters them."""
@@ -148,7 +151,7 @@ class _Program:
         """Write the output that is in the pipe to the file."""
         for _ in range(_READS):  # Limit the number of reads: a program may write faster than they empty the pipe.
             try:
-                data = os.read(self.pipe, 1 << 16) if self.pipe >= 0 else b""
+                data = os.read(self.pipe, _CHUNK) if self.pipe >= 0 else b""
             except BlockingIOError:
                 return
             if not data:

@@ -61,6 +61,12 @@ def parse_lab(text: str, file: str = "", machine_check: MachineCheck | None = No
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise TopologyError(f"not valid TOML: {error}", file=file, hint="See https://toml.io.") from None
+    except RecursionError:
+        raise TopologyError(
+            "has too many levels of lists or tables", file=file, hint="Nest them less deeply."
+        ) from None
+    except ValueError:  # Python converts no integer of more than 4300 digits.
+        raise TopologyError("has a number with too many digits", file=file, hint="Write a shorter number.") from None
     return parse_tables(document, file, machine_check)
 
 
