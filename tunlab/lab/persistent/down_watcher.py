@@ -1,7 +1,8 @@
 """DownWatcher: tells a program that reads packets of a persistent lab when the lab is taken down.
 
 A program's open socket keeps a namespace alive after `down`, so the program would wait for packets for ever.
-Taking a lab down unmounts its namespaces. Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
+Taking a lab down unmounts its namespaces.
+Source: proc_pid_mounts(5): poll(2) reports POLLERR and POLLPRI after a mount or unmount.
 """
 
 from __future__ import annotations
