@@ -20,10 +20,13 @@ from benchmarks.measure import (
 )
 from benchmarks.mounts import private_run
 from benchmarks.netlink_by_hand import namespace_by_hand
+from tunlab.kernel.namespace.machine import Machine
+from tunlab.kernel.namespace.mount_overlay import MountOverlay
+from tunlab.kernel.namespace.netns import Netns
 from tunlab.traffic import Tun
 
 NAME = "namespaces"
-BY_IP, BY_HAND = at_most(1 / 3), at_most(2)
+BY_IP, BY_HAND, NODE = at_most(1 / 3), at_most(2), at_most(2)
 
 # Each step is an `ip` process, as in common scripts. tunlab and raw netlink also set the MTU and turn IPv6 off.
 COMMANDS = """
@@ -51,11 +54,29 @@ def by_tunlab() -> None:
     Tun.create().close()
 
 
+VIEW = MountOverlay(hostname="node", texts={"/etc/hosts": "127.0.0.1 node\n"}, private=("/run",))
+
+
+def program_in_namespace() -> None:
+    """Run a program in a new network namespace whose programs share the machine's files and processes."""
+    with Netns.create() as netns:
+        netns.run(["true"], prepare=MountOverlay().enter)
+
+
+def program_in_node() -> None:
+    """Run a program in a new node: with a mount, a UTS and a PID namespace, a private /run, and an init."""
+    with Netns.create() as netns, Machine(netns, lambda: VIEW) as machine:
+        machine.run(["true"])
+        machine.kill()
+
+
 def run(*, rounds: int = 15, repeats: int = 20) -> list[Outcome]:
     """Run the benchmark and return its rows. Each turn creates `repeats` namespaces, or a quarter as many with `ip`."""
     turns: dict[str, Callable[[], float]] = {
         "tunlab": repeat(by_tunlab, repeats),
         "by hand": repeat(namespace_by_hand, repeats),
+        "namespace": repeat(program_in_namespace, repeats),
+        "node": repeat(program_in_node, repeats),
     }
     with private_run() as call_in_private_run:
         if shutil.which("ip") is not None:
@@ -63,7 +84,10 @@ def run(*, rounds: int = 15, repeats: int = 20) -> list[Outcome]:
                 turn = repeat(_shell(script), max(1, repeats // 4))
                 turns[name] = lambda turn=turn: call_in_private_run(turn)
         times = measure_in_turns(turns, rounds)
-    rows: list[Outcome] = [_row(times, "by hand", "time against hand-packed netlink", BY_HAND)]
+    rows: list[Outcome] = [
+        _row(times, "by hand", "time against hand-packed netlink", BY_HAND),
+        _row(times, "namespace", "a node with a program / a namespace with one", NODE, own="node"),
+    ]
     if "ip" not in turns:
         return [*rows, Skipped(NAME, "time against ip commands", "ip is not installed; install iproute2")]
     rows.append(_row(times, "ip", "time against ip commands", BY_IP))
@@ -80,5 +104,5 @@ def _shell(script: str) -> Callable[[], None]:
     return run_it
 
 
-def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None) -> Row:
-    return Row(NAME, what, ratio(times, "tunlab", peer), "×", format_medians(times, ("tunlab", peer), "ms"), goal)
+def _row(times: dict[str, list[float]], peer: str, what: str, goal: Goal | None, *, own: str = "tunlab") -> Row:
+    return Row(NAME, what, ratio(times, own, peer), "×", format_medians(times, (own, peer), "ms"), goal)

@@ -127,10 +127,10 @@ def test_error_of_reader_benchmark_without_compiler_says_what_to_install(monkeyp
         pass
 
 
-def test_namespaces_benchmark_has_three_rows(need):
+def test_namespaces_benchmark_has_four_rows(need):
     need("ip")
     found = rows(namespaces.run(rounds=1, repeats=1))
-    assert [row.goal for row in found] == [namespaces.BY_HAND, namespaces.BY_IP, None]
+    assert [row.goal for row in found] == [namespaces.BY_HAND, namespaces.NODE, namespaces.BY_IP, None]
     assert all(row.value > 0 for row in found)
 
 

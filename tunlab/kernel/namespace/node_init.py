@@ -30,7 +30,7 @@ from typing import Any, NoReturn
 
 from tunlab.kernel import libc
 
-PROCESS_NAME = "tunlab-init"
+PROCESS_NAME = b"tunlab-init"
 """The name of the process in ps(1)."""
 
 HEAD, TAIL, LIMIT = 1 << 19, 1 << 19, 1 << 21
@@ -82,8 +82,9 @@ def _run(control: int, namespaces: list[int], owner: int, limits: Limits) -> NoR
                         os.close(int(name))
             os.open(os.devnull, os.O_RDONLY)  # /dev/null becomes descriptor 0, the lowest free number.
             os.setsid()
-            with open("/proc/self/comm", "w", encoding="ascii") as comm:  # noqa: PTH123
-                comm.write(PROCESS_NAME)
+            comm = os.open("/proc/self/comm", os.O_WRONLY)  # A text file would import its codec in every init.
+            os.write(comm, PROCESS_NAME)
+            os.close(comm)
             # Enter the mount namespace last: the node's /proc may belong to an earlier init, which has ended.
             for kind, fd in zip(NAMESPACES[:3], namespaces[:3], strict=True):
                 libc.setns(fd, kind)
