@@ -28,6 +28,7 @@ WORDED := tunlab tests benchmarks docs examples .ci
 
 lint: $(VENV)/.lint
 	$(RUN)/ruff check .
+	$(RUN)/ruff check --quiet --stdin-filename tunlab/packet/transport/udp_lite.py - <tests/packet/udp_lite.py
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/lint-imports

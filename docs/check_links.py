@@ -20,7 +20,7 @@ class Page(HTMLParser):
         self.anchors: set[str] = set()
         self.feed(file.read_text(encoding="utf-8"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         for name, value in attrs:
             if value and name in {"href", "src"}:
                 self.links.add(value)

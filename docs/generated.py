@@ -174,7 +174,7 @@ class _RecordingParser:
         self.options: list[tuple[str, str]] = []
         self.settings: list[tuple[str, str, str, str]] = []
 
-    def getgroup(self, name: str, description: str = "", after: str | None = None) -> _RecordingParser:  # noqa: ARG002
+    def getgroup(self, name: str, description: str = "", after: str | None = None) -> _RecordingParser:
         return self
 
     def addoption(self, *names: str, **keys: Any) -> None:

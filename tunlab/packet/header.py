@@ -171,7 +171,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         """The header's length in bytes."""
         return sum(bits for _, bits in self.LAYOUT) // 8
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with every derived field that is None computed.
 
         Args:
@@ -181,7 +181,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         """
         return self
 
-    def content_end(self, start: int, limit: int) -> int:  # noqa: ARG002
+    def content_end(self, start: int, limit: int) -> int:
         """Return the offset at which the header's content ends according to its length field; without one, `limit`.
 
         Args:
@@ -192,7 +192,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     # ----- checksums
 
-    def covered(self, outer: Sequence[Header], data: bytes) -> bytes:  # noqa: ARG002
+    def covered(self, outer: Sequence[Header], data: bytes) -> bytes:
         """Return the bytes that the checksum covers: `data` (this header and its content), and a pseudo-header."""
         return data
 
@@ -200,7 +200,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         """Return the checksum computed over `data`: this header with its checksum set to 0, and its content."""
         return internet_checksum(self.covered(outer, data)) or self.ZERO_CHECKSUM
 
-    def unverifiable(self, layer: Layer) -> str:  # noqa: ARG002
+    def unverifiable(self, layer: Layer) -> str:
         """Return the reason why the header's checksum cannot be verified; empty if it can."""
         return ""
 
@@ -230,11 +230,11 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
 
     # ----- findings
 
-    def findings(self, layer: Layer) -> list[Finding]:  # noqa: ARG002
+    def findings(self, layer: Layer) -> list[Finding]:
         """Return the faults of the header in its packet, except for a bad checksum."""
         return []
 
-    def incomplete(self, layer: Layer) -> str:  # noqa: ARG002
+    def incomplete(self, layer: Layer) -> str:
         """Return the reason why checksums of inner headers cannot be verified, as in a fragment; empty if they can."""
         return ""
 
@@ -292,7 +292,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
                 lines += [f"  Option: {each.name} {each.text}".rstrip() for each in field.children]
         return lines
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         """Return the summary of this header and the inner ones, as tcpdump prints them.
 
         Args:
@@ -301,7 +301,7 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         """
         return text or f"{self.layer_name}, length {layer.size}"
 
-    def reply(self, layer: Layer) -> Header | None:  # noqa: ARG002
+    def reply(self, layer: Layer) -> Header | None:
         """Return the header that answers this one; None if there is no answer."""
         return None
 

@@ -18,7 +18,7 @@ __tracebackhide__ = is_packet_error
 class Link(Header, frozen=True, gc=False):
     """A header of the link layer. Bytes behind the packet that it carries are padding, not a fault."""
 
-    def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
+    def ethertype(self, content: bytes) -> int | None:
         """Return the EtherType that announces this header; None for the number under which its class is registered.
 
         Args:
@@ -109,7 +109,7 @@ class Extension(Header, frozen=True, gc=False):
         """Return how many of the `size` bytes behind the header belong to the packet according to its length field."""
         return size
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         """Return the summary of the inner layers; the header itself is not mentioned."""
         return text
 
@@ -133,7 +133,7 @@ class Transport(Header, frozen=True, gc=False):
         def checksum(self) -> int | None:
             """The checksum; None: computed."""
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its checksum computed if it is None."""
         if self.checksum is not None:
             return self
@@ -147,7 +147,7 @@ class Transport(Header, frozen=True, gc=False):
             return outer[-1].pseudo_header(self.PROTOCOL, len(data)) + data
         return pseudo_header(outer, self, len(data)) + data
 
-    def quoted(self, payload: bytes) -> bytes:  # noqa: ARG002
+    def quoted(self, payload: bytes) -> bytes:
         """Return the bytes of the packet that an error with this payload quotes.
 
         Raises:

@@ -78,7 +78,7 @@ class SACKPermitted(TypedOption, frozen=True, gc=False):
     FORM: ClassVar = "2 (RFC 2018 section 2)"
 
     @classmethod
-    def decode(cls, data: bytes) -> Self:  # noqa: ARG003
+    def decode(cls, data: bytes) -> Self:
         return cls()
 
     def data(self) -> bytes:

@@ -79,7 +79,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         """The number of bytes that are present."""
         return len(self.data)
 
-    def checksum_verdict(self, layer: Layer) -> Checksum | None:  # noqa: ARG002
+    def checksum_verdict(self, layer: Layer) -> Checksum | None:
         """Return None: the bytes that the checksum covers are missing."""
         return None
 
@@ -131,14 +131,14 @@ class TruncatedHeader(Header, frozen=True, gc=False):
             found.append(Field("rest", self.data[bits // 8 :], text, bits, left))
         return found
 
-    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:  # noqa: ARG002
+    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:
         """Return a line for each complete field."""
         if not verbose:
             return []
         lines = [f"  {name.replace('_', ' ').title()}: {value}" for name, value in self.values.items()]
         return [f"{self.layer_name} (cut short):", *lines]
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         """Return the protocol and the complete fields."""
         return ", ".join((self.layer_name, *(f"{name} {value}" for name, value in self.values.items())))
 

@@ -181,7 +181,7 @@ class Endpoint(Addressed, PeerFactory, Closeable):
         __tracebackhide__ = True
         return check_timeout("timeout", self.timeout if timeout is None else timeout)
 
-    def _to_bytes(self, layers: tuple[PacketPart | Packet, ...], *, from_kernel: bool = False) -> bytes:  # noqa: ARG002
+    def _to_bytes(self, layers: tuple[PacketPart | Packet, ...], *, from_kernel: bool = False) -> bytes:
         __tracebackhide__ = True
         return to_bytes_of_packet(layers)
 

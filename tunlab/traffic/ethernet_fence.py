@@ -35,7 +35,7 @@ class EthernetFence(KernelFence):
         self._sender = f"fe80::{os.urandom(2).hex()}:{os.urandom(2).hex()}:{os.urandom(2).hex()}"
         self._kernel_address = kernel_address
 
-    def next_request(self, src: str, dst: str) -> tuple[bytes, bytes]:  # noqa: ARG002
+    def next_request(self, src: str, dst: str) -> tuple[bytes, bytes]:
         """Return the bytes of a new request, and the sender's MAC address, to which the answer is sent."""
         self._number += 1
         sender = self.mark + (self._number & 0xFFFF).to_bytes(2, "big")
@@ -54,7 +54,7 @@ class EthernetFence(KernelFence):
         """Return True if the frame is sent to this MAC address."""
         return data.startswith(payload)
 
-    def icmp_error(self, data: bytes) -> KernelError | None:  # noqa: ARG002
+    def icmp_error(self, data: bytes) -> KernelError | None:
         """Return None: no ICMP error answers the request."""
         return None
 

@@ -60,7 +60,7 @@ class Fence:
     def check_preconditions(self, address: str) -> None:
         """Raise KernelError if a reply from `address` is impossible. Called when there is no reply at once."""
 
-    def no_reply_error(self, data: bytes, waited: float) -> KernelError:  # noqa: ARG002
+    def no_reply_error(self, data: bytes, waited: float) -> KernelError:
         """Return the error for the request `data` without a reply."""
         return self.error(f"{self._name} did not answer an echo request in {waited:.1f} s", errno.ETIMEDOUT)
 

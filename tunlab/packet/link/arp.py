@@ -162,7 +162,7 @@ class ARP(Header, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with the sender's hardware address and both lengths computed where they are None.
 
         Raises:
@@ -182,7 +182,7 @@ class ARP(Header, frozen=True, gc=False):
             protocol_length=lengths[1] if self.protocol_length is None else self.protocol_length,
         )
 
-    def content_end(self, start: int, limit: int) -> int:  # noqa: ARG002
+    def content_end(self, start: int, limit: int) -> int:
         return start + self.header_length
 
     # ----- judgement
@@ -228,10 +228,10 @@ class ARP(Header, frozen=True, gc=False):
             return "1 (Ethernet)"
         return super().field_text(name, value)
 
-    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:  # noqa: ARG002
+    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:
         return super().listing(layer, verbose=True)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return f"ARP {self.title}"
 
 

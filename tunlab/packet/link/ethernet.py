@@ -82,7 +82,7 @@ class Ethernet(TypedLink, frozen=True, gc=False):
     def title(self) -> str:
         return f"{self.src} → {self.dst}"
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return text or f"{self.src} > {self.dst}, {ethertype_name(self.type)}, length {layer.size}"
 
 

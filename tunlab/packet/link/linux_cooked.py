@@ -71,7 +71,7 @@ class _Cooked(Link, frozen=True, gc=False):
         except struct.error:
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its protocol computed if it is None.
 
         Raises:
@@ -88,7 +88,7 @@ class _Cooked(Link, frozen=True, gc=False):
             return f"{value} ({_PACKET_TYPES[value]})"
         return super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return text or f"{self.layer_name}, {self.field_text('protocol', self.protocol)}, length {layer.size}"
 
 

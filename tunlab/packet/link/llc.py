@@ -70,7 +70,7 @@ class LLC(Link, frozen=True, gc=False):
         except (TypeError, ValueError, OverflowError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its service access points computed where they are None.
 
         Raises:
@@ -111,7 +111,7 @@ class LLC(Link, frozen=True, gc=False):
             return f"{value:#06x}" if value & 3 != 3 else f"{value:#04x}" + (f" ({command})" if command else "")
         return f"{value:#04x}" + (f" ({_NAMES[value]})" if value in _NAMES else "")
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         if text:
             return text
         points = f"dsap {self.field_text('dsap', self.dsap)}, ssap {self.field_text('ssap', self.ssap)}"

@@ -56,7 +56,7 @@ class Loopback(Link, frozen=True, gc=False):
         except (AttributeError, OverflowError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its family computed if it is None.
 
         Raises:
@@ -76,7 +76,7 @@ class Loopback(Link, frozen=True, gc=False):
             return super().field_text(name, value)
         return f"{value:#010x}" + (f" (IPv{self.version})" if self.version else "")
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return text or f"Loopback, family {self.field_text('family', self.family)}, length {layer.size}"
 
 

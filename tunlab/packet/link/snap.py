@@ -55,7 +55,7 @@ class SNAP(Link, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its type computed if it is None.
 
         Raises:
@@ -74,7 +74,7 @@ class SNAP(Link, frozen=True, gc=False):
             return f"{value:#06x}" if self.oui or value <= MAX_LENGTH else ethertype_name(value)
         return super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return text or f"SNAP, oui {self.field_text('oui', self.oui)}, type {self.title}, length {layer.size}"
 
 

@@ -39,7 +39,7 @@ class TypedLink(Link, frozen=True, gc=False):
             end = min(body + kind, end)
         return header, body, end, ethertype_reader(kind)
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with its type computed if it is None.
 
         Raises:

@@ -61,7 +61,7 @@ class VLAN(TypedLink, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def ethertype(self, content: bytes) -> int | None:  # noqa: ARG002
+    def ethertype(self, content: bytes) -> int | None:
         """Return the EtherType of this tag for the header before it: a service tag if another tag follows."""
         reader = ETHERTYPES.get(-1 if self.type is None else self.type)
         return S_TAG if reader is not None and layer_of(reader) is VLAN else C_TAG
@@ -77,7 +77,7 @@ class VLAN(TypedLink, frozen=True, gc=False):
     def title(self) -> str:
         return f"{self.vid}, priority {self.pcp}"
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         priority = f", p {self.pcp}" if self.pcp else ""
         return f"vlan {self.vid}{priority}, {text or f'{ethertype_name(self.type)}, length {layer.size}'}"
 

@@ -119,7 +119,7 @@ class AH(Extension, frozen=True, gc=False):
         found, icv = super().fields(), self.icv
         return [*found, Field("icv", icv, count(len(icv), "byte"), FIXED * 8, len(icv) * 8)] if icv else found
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         text = text or f"{self.payload_name}, length {layer.size}"
         return f"AH(spi={self.spi:#010x},seq={self.sequence_number:#x}): {text}"
 

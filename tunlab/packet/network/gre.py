@@ -181,7 +181,7 @@ class GRE(Header, frozen=True, gc=False):
             return f"{value:#010x}"
         return super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         parts = ["GRE" if not self.version else f"GREv{self.version}"]
         if self.key is not None:
             parts.append(f"key {self.key:#x}")

@@ -201,7 +201,7 @@ class IPv4(Network, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with length, protocol and checksum computed where they are None.
 
         Raises:
@@ -241,7 +241,7 @@ class IPv4(Network, frozen=True, gc=False):
     def payload_name(self) -> str:
         return payload_name(IP_PAYLOADS, self.protocol)
 
-    def pseudo_header(self, protocol: int, length: int, inner: Sequence[Header] = ()) -> bytes:  # noqa: ARG002
+    def pseudo_header(self, protocol: int, length: int, inner: Sequence[Header] = ()) -> bytes:
         """Return the 12 bytes that TCP and UDP checksums cover too (RFC 9293 section 3.1, RFC 768).
 
         Raises:
@@ -374,7 +374,7 @@ class IPv4(Network, frozen=True, gc=False):
             text += f", fragment id {self.identification} {layer.size}@{self.fragment_offset * 8}{more}"
         return f"IP {self.endpoints(inner)}: {text}"
 
-    def reply(self, layer: Layer) -> IPv4:  # noqa: ARG002
+    def reply(self, layer: Layer) -> IPv4:
         return IPv4(src=self.dst, dst=self.src)
 
 

@@ -116,7 +116,7 @@ class IPv6(Network, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with length, next header and hop limit computed where they are None.
 
         Raises:
@@ -199,7 +199,7 @@ class IPv6(Network, frozen=True, gc=False):
             return f"{value} ({next_header_name(value)})"
         return super().field_text(name, value)
 
-    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:  # noqa: ARG002
+    def listing(self, layer: Layer, *, verbose: bool) -> list[str]:
         lines = [
             "IP Packet:",
             f"  Version: IPv{self.version}",
@@ -221,7 +221,7 @@ class IPv6(Network, frozen=True, gc=False):
     def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return f"IP6 {self.endpoints(inner)}: {text or f'{self.payload_name}, length {layer.size}'}"
 
-    def reply(self, layer: Layer) -> IPv6:  # noqa: ARG002
+    def reply(self, layer: Layer) -> IPv6:
         return IPv6(src=self.dst, dst=self.src)
 
 

@@ -66,7 +66,7 @@ class LengthExtension(Extension, frozen=True, gc=False):
         except (TypeError, ValueError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with next header and length computed where they are None; then it is padded.
 
         Raises:
@@ -293,7 +293,7 @@ class Fragment(Extension, frozen=True, gc=False):
         except (struct.error, TypeError):
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with the next header computed if it is None.
 
         Raises:
@@ -303,7 +303,7 @@ class Fragment(Extension, frozen=True, gc=False):
             return self
         return replace(self, next_header=next_header_of("Fragment", inner, content))
 
-    def incomplete(self, layer: Layer) -> str:  # noqa: ARG002
+    def incomplete(self, layer: Layer) -> str:
         if self.fragment_offset or self.more_fragments:
             return "a fragment does not hold all that it covers"
         return ""
@@ -328,7 +328,7 @@ class Fragment(Extension, frozen=True, gc=False):
             return f"{value} (byte {value * 8})"
         return _field_text(name, value) or super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         text = text or f"{self.payload_name}, length {layer.size}"
         more = "+" * self.more_fragments
         return f"{text}, fragment id {self.identification:#x} {layer.size}@{self.fragment_offset * 8}{more}"

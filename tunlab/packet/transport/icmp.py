@@ -288,7 +288,7 @@ class ICMP(Transport, frozen=True, gc=False):
     def field_text(self, name: str, value: object) -> str:
         return f"{int(self.type)} ({self.name})" if name == "type" else super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         size = LENGTH + layer.size
         if not self.is_error and self.type not in HAVE_IDENTIFIER:
             return f"ICMP {self.name}, length {size}"
@@ -298,7 +298,7 @@ class ICMP(Transport, frozen=True, gc=False):
         about += f", pointer {self.pointer}" if self.pointer is not None else ""
         return f"ICMP {self.name}{about}{quote_text(self.quoted(layer.data[layer.body : layer.end]))}, length {size}"
 
-    def reply(self, layer: Layer) -> ICMP | None:  # noqa: ARG002
+    def reply(self, layer: Layer) -> ICMP | None:
         if self.type != ICMPType.ECHO_REQUEST:
             return None
         return ICMP.echo_reply(self.identifier, self.sequence_number)

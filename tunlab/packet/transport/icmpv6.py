@@ -119,7 +119,7 @@ class ICMPv6(Transport, frozen=True, gc=False):
         """The pointer of a parameter problem, a byte offset in the quoted packet; None for other messages."""
         return None
 
-    def quoted(self, payload: bytes) -> bytes:  # noqa: ARG002
+    def quoted(self, payload: bytes) -> bytes:
         """Return the packet that an error quotes at the start of its payload, without padding and extensions.
 
         Raises:
@@ -182,10 +182,10 @@ class ICMPv6(Transport, frozen=True, gc=False):
     def field_text(self, name: str, value: object) -> str:
         return f"{int(self.type)} ({self.name})" if name == "type" else super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return f"ICMPv6 {self.name}{self.detail(layer)}, length {self.header_length + layer.size}"
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return what the summary says about the message's own fields, beginning with a comma; may be empty."""
         return ""
 
@@ -199,11 +199,11 @@ class ICMPv6Echo(ICMPv6, frozen=True, gc=False):
     identifier: int = 0
     sequence_number: int = 0
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return identifier and sequence number."""
         return f", id {self.identifier}, seq {self.sequence_number}"
 
-    def reply(self, layer: Layer) -> ICMPv6Echo | None:  # noqa: ARG002
+    def reply(self, layer: Layer) -> ICMPv6Echo | None:
         if self.type != ICMPv6Type.ECHO_REQUEST:
             return None
         return ICMPv6.echo_reply(self.identifier, self.sequence_number)
@@ -223,7 +223,7 @@ class ICMPv6ExtendedEcho(ICMPv6, frozen=True, gc=False):
     sequence_number: int = 0
     flags: int = 1
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return identifier and sequence number."""
         return f", id {self.identifier}, seq {self.sequence_number}"
 

@@ -276,7 +276,7 @@ class IGMP(Transport, frozen=True, gc=False):
             found["record_count"] = self.record_count
         return found
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return f"igmp {self.name}" + (f" {self.group}" if self.record_count is None else "")
 
 

@@ -207,7 +207,7 @@ class MLD(MLDMessage, frozen=True, gc=False):
             at += 128
         return [*found, *_rest(self.rest[at // 8 - 24 :], at)]
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the multicast address, unless it is that of a general query, and the number of sources."""
         sources = f", {count(len(self.sources), 'source')}" if self.sources else ""
         return ("" if self.multicast_address == "::" else f", {self.multicast_address}") + sources
@@ -276,7 +276,7 @@ class MLDv2Report(MLDMessage, frozen=True, gc=False):
             at += bits
         return [*found, *_rest(self.rest[at // 8 - 8 :], at)]
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the multicast addresses."""
         return "".join(f", {record.multicast_address}" for record in self.records)
 

@@ -91,7 +91,7 @@ class NDMessage(ICMPv6, frozen=True, gc=False):
             found += option_list_findings(layer, self.options, at, layer.length_from, split_nd_options, TYPES)
         return found
 
-    def rules(self, ip: IPv6) -> list[str]:  # noqa: ARG002
+    def rules(self, ip: IPv6) -> list[str]:
         """Return the rules that this message breaks in a packet with the IP header `ip`."""
         return []
 
@@ -183,7 +183,7 @@ class RouterAdvertisement(NDMessage, frozen=True, gc=False):
         """Return the rules that this message breaks in a packet with the IP header `ip`."""
         return _rules_for_source(ip)
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the prefixes."""
         options = self.decoded_options
         prefixes = [f"{each.prefix}/{each.prefix_length}" for each in options if isinstance(each, PrefixInformation)]
@@ -224,7 +224,7 @@ class NeighborSolicitation(NDMessage, frozen=True, gc=False):
                 found.append("from the unspecified address it must not have a source link-layer address")
         return found
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the target."""
         return f", who has {self.target}"
 
@@ -263,7 +263,7 @@ class NeighborAdvertisement(NDMessage, frozen=True, gc=False):
             found.append("to a multicast address it must not have the flag SOLICITED")
         return found
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the target and the flags."""
         flags = ", ".join((flag.name or "").lower() for flag in reversed(NeighborFlag) if flag in self.flags)
         return f", tgt is {self.target}" + (f", Flags [{flags}]" if flags else "")
@@ -295,7 +295,7 @@ class Redirect(NDMessage, frozen=True, gc=False):
             reserved: int = 0,
         ) -> None: ...
 
-    def quoted(self, payload: bytes) -> bytes:  # noqa: ARG002
+    def quoted(self, payload: bytes) -> bytes:
         """Return the packet that the option `RedirectedHeader` quotes.
 
         Raises:
@@ -315,7 +315,7 @@ class Redirect(NDMessage, frozen=True, gc=False):
             found.append("the destination must not be a multicast address")
         return found
 
-    def detail(self, layer: Layer) -> str:  # noqa: ARG002
+    def detail(self, layer: Layer) -> str:
         """Return the destination and the target."""
         return f", {self.destination} to {self.target}"
 

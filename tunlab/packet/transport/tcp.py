@@ -269,7 +269,7 @@ class TCP(Transport, frozen=True, gc=False):
             return f"{value} ({value * 4} bytes)"
         return super().field_text(name, value)
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         flags, size, seq = self.flags + 0, layer.size, self.seq
         data = f":{(seq + size) % 2**32}" if size else ""
         ack = f", ack {self.ack}" if flags & _ACK else ""

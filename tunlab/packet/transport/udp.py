@@ -61,7 +61,7 @@ class UDP(Transport, frozen=True, gc=False):
         except struct.error:
             raise self.field_error() from None
 
-    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:  # noqa: ARG002
+    def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with length and checksum computed if they are None."""
         length = self.length
         if length is None:
@@ -116,10 +116,10 @@ class UDP(Transport, frozen=True, gc=False):
     def ports(self) -> tuple[int, int]:
         return self.src_port, self.dst_port
 
-    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:  # noqa: ARG002
+    def summary(self, layer: Layer, inner: Sequence[Layer], text: str) -> str:
         return f"UDP, length {layer.size}"
 
-    def reply(self, layer: Layer) -> UDP:  # noqa: ARG002
+    def reply(self, layer: Layer) -> UDP:
         return UDP(src_port=self.dst_port, dst_port=self.src_port)
 
 
