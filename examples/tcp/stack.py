@@ -44,7 +44,7 @@ class Stack:
         Args:
             addresses: The host's IPv4 addresses.
             mtu: The largest datagram in bytes, in both directions.
-            services: What answers on a port: a class or function that makes the application of a new connection.
+            services: The application for each port: a class or function that makes the application of a new connection.
             secret: A key for initial sequence numbers (RFC 6528): random bytes, or b"" for numbers that repeat.
         """
         self.addresses = addresses

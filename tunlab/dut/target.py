@@ -20,7 +20,7 @@ class Target(Struct, frozen=True):
     """A device under test, as it was given.
 
     Attributes:
-        text: As given: "./my_stack {ifname} {address}".
+        text: The given text: "./my_stack {ifname} {address}".
         kind: How it is run.
         reference: "module:name" of an fd or object.
     """

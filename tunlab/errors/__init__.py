@@ -235,7 +235,7 @@ class ExpectationError(TunlabError, AssertionError):
         late_packets: Number of packets that arrived within a short time after the timeout.
         recording: Path of the pcapng file; "" if none is written.
         unmet: The expectation that timed out; None if the error is not a timeout.
-        injected: Where the test injected a packet that would match, had it come from the other side; "" if nowhere.
+        injected: The place where the test injected a packet that would match, had it come from the other side; or "".
     """
 
     exit_code = 1

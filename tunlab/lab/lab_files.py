@@ -37,7 +37,7 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
 
     Args:
         name_or_path: the path of the file, or the name of a ready lab.
-        directories: where to search for a relative path, before the ready labs.
+        directories: the folders that are searched for a relative path, before the ready labs.
 
     Raises:
         TopologyError: if there is no such file or ready lab. A path that contains "/" is returned unchecked.

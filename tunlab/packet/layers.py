@@ -27,7 +27,7 @@ class Layers(Struct, frozen=True, gc=False):
 
     Attributes:
         unread: The finding about the header that could not be read.
-        end: Where the payload of the last header ends.
+        end: The offset at which the payload of the last header ends.
     """
 
     layers: tuple[Layer, ...]

@@ -58,7 +58,7 @@ class Observation(Struct, frozen=True, eq=False):
         direction: "out" if the kernel sent the packet, "in" if the kernel received it.
         frame: The bytes, with the link header.
         packet: The parsed packet, with its link headers; None if it cannot be read.
-        annotation: What the test did with the packet.
+        annotation: A note on how the test used the packet.
         lost: Number of packets that the namespace's capture lost just before this one.
         recorded: True if the capture has the packet, False if only a Tun has seen it.
     """
@@ -99,7 +99,7 @@ class Evidence(Struct):
         lost: Number of packets by namespace that were not captured because the buffer was full.
         tuns: Names of all TUN devices, even without packets.
         notes: Timeouts and losses, in order of time.
-        taps: Those of `tuns` that are TAP devices.
+        taps: Names of the TAP devices among `tuns`.
     """
 
     observations: list[Observation]

@@ -80,7 +80,7 @@ class SegmentMatch:
             path: Returns these as text: "from 10.1.2.1.80 to 10.1.2.2.40000".
             numbers: Returns the peer's numbers now.
             count: Counts a segment of the connection, and returns the numbers before it; None does not count.
-            fields: As for `TCP.where`, with relative numbers for `seq`, `ack` and `sack`.
+            fields: Fields of `TCP.where`, with relative numbers for `seq`, `ack` and `sack`.
             further: Conditions on the packet as it is, with absolute numbers.
         """
         TCP.where(**self._wrapped(fields))  # raises TypeError or MalformedError for an invalid field

@@ -160,7 +160,7 @@ class TCPEndpoint(Peer):
 
         Args:
             data: The data; b"" sends one segment without data, as an ACK.
-            fields: As for `segment`; SYN is sent in the first segment only, PSH and FIN in the last.
+            fields: Fields of `segment`; SYN is sent in the first segment only, PSH and FIN in the last.
         """
         __tracebackhide__ = True
         flags = TCPFlag(fields.get("flags", PSH | ACK if data else ACK))
@@ -208,7 +208,7 @@ class TCPEndpoint(Peer):
         Args:
             wanted: Further conditions, as for `Tun.expect`, with absolute numbers.
             timeout: Seconds; None for the default of `packet_port`.
-            fields: As for `TCP.where`, with relative `seq`, `ack` and `sack`. `seq` is `rcv_nxt` if it is not given,
+            fields: Fields of `TCP.where`, with relative `seq`, `ack` and `sack`. `seq` is `rcv_nxt` if it is not given,
                 and `ack` is `snd_nxt` in segments with ACK; None stands for any number.
 
         A segment with a bad checksum does not match unless `checksum` is given, and does not count.

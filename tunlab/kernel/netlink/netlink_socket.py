@@ -113,7 +113,7 @@ class NetlinkSocket(Closeable):
         Args:
             message: A message with its header. Its flags must include NLM_F_ACK or NLM_F_DUMP, which mark the end of
                 the replies. The sequence number is set here; replies to older requests are dropped.
-            operation: What the message does, for errors: "add the address 10.1.2.1/24".
+            operation: A description of the message, for errors: "add the address 10.1.2.1/24".
             ifname: The interface, for errors.
 
         Raises:

@@ -80,7 +80,7 @@ class TCP(Transport, frozen=True, gc=False):
     Attributes:
         data_offset: The header's length in 32-bit words; None: computed.
         reserved: The three bits between data offset and flags.
-        window: As on the wire, without the window scale.
+        window: The value on the wire, without the window scale.
         checksum: None: computed.
         options: Bytes as on the wire, given as bytes or as a list of options (`tcp_options`).
     """

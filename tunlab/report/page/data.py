@@ -24,7 +24,7 @@ class DecodedRecord(Struct, frozen=True):
         packet: The parsed packet; None if it cannot be parsed.
         findings: Errors in the packet, such as a bad checksum.
         summary: The packet in one line.
-        annotation: What the test did with the packet.
+        annotation: A note on how the test used the packet.
     """
 
     record: RecordedPacket
