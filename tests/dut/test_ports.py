@@ -45,18 +45,20 @@ def test_packet_longer_than_the_mtu_of_the_tun_raises_and_names_it(make_dut):
 class TestSilence:
     """The namespace's own IP on the TUN of a program that has given it addresses and turned forwarding on."""
 
-    SETUP = (
-        "ip addr add {peer}/24 dev {{ifname}} && ip addr add fd00::2/64 dev {{ifname}} nodad"
-        " && echo 1 > /proc/sys/net/ipv4/ip_forward && exec {python} -m examples.tcp {{ifname}} {{address}}"
-    )
+    SETUP = "ip addr add {own}/24 dev {{ifname}} && echo 1 > /proc/sys/net/ipv4/ip_forward && exec {program}"
 
     @pytest.fixture
-    def dut(self, make_dut, need):
+    def start(self, make_dut, need):
+        """Return a function that starts a program whose namespace has an address."""
         need("ip")
-        setup = self.SETUP.format(peer="10.1.2.2", python=sys.executable)
-        return make_dut(f"sh -c {shlex.quote(setup)}", strict=True)
 
-    def test_kernel_does_not_reset_connections_of_the_test(self, dut):
+        def start(own, program):
+            return make_dut(f"sh -c {shlex.quote(self.SETUP.format(own=own, program=program))}", strict=True)
+
+        return start
+
+    def test_kernel_with_the_address_of_the_test_does_not_reset_its_connections(self, start):
+        dut = start("10.1.2.2", f"{sys.executable} -m examples.tcp {{ifname}} {{address}}")
         peer = dut.tcp(dut.services.echo)
         peer.handshake()
         peer.send(b"hello")
@@ -64,14 +66,29 @@ class TestSilence:
         peer.close()
         dut.fence()
 
-    def test_kernel_sends_nothing_that_it_was_not_asked_for(self, dut):
-        dut.fence()
-        dut.expect_silence(timeout=0.2)
+    def test_kernel_with_the_address_of_the_device_does_not_answer(self, start):
+        dut = start("10.1.2.1", RETURNING_PROGRAM)
+        ip = IPv4(src=dut.peer, dst=dut.address)
+        sent = [
+            dut.inject(ip, TCP(src_port=4000, dst_port=80, flags=TCPFlag.SYN)),
+            dut.inject(ip, UDP(src_port=4000, dst_port=80), b"hello"),
+            dut.inject(ip, ICMP.echo_request(7, 1)),
+            dut.inject(ip.replace(protocol=253), b"no such protocol"),
+            dut.inject(ip.replace(dst="192.0.2.1"), UDP(src_port=4000, dst_port=80), b"to forward"),
+        ]
+        assert [bytes(dut.expect()) for _ in sent] == sent
+        dut.expect_silence(timeout=0.1)
 
-    def test_kernel_does_not_answer_datagrams_of_the_device(self, dut):
-        dut.inject(IPv4(src=dut.peer, dst=dut.address), UDP(src_port=4000, dst_port=7), b"hello")
-        dut.expect(UDP)  # the kernel would refuse this one, for its port 4000 is closed
-        dut.fence()
+    def test_kernel_does_not_send_packets_of_its_own_to_the_device(self, make_dut, need):
+        need("ping")
+        code = (
+            "import os, sys; from examples.tcp.__main__ import open_device; from tests.dut import devices;"
+            ' fd = open_device(sys.argv[1]); os.system("ip addr add 10.1.2.1/24 dev " + sys.argv[1]);'
+            ' os.system("ping -c1 -W1 10.1.2.9"); print("up"); devices.return_packets(fd)'
+        )
+        dut = make_dut(f"{sys.executable} -c {shlex.quote(code)} {{ifname}}", ready="line ^up", strict=True)
+        dut.inject(HEADER)
+        assert dut.read() == HEADER
 
 
 def test_port_reopens_when_the_program_makes_its_device_anew(make_dut, need):

@@ -377,3 +377,30 @@ class TestPing:
         first, second, third = tun.capture(3)
         assert [packet.ip.fragment_offset for packet in (first, second, third)] == [0, 185, 370]
         assert sum(len(packet.payload) for packet in (first, second, third)) == 3000
+
+
+def test_time_of_packet_is_when_the_kernel_sent_it_not_when_it_was_read(tun):
+    tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+    assert tun.device.wait(10)
+    sent_before = tun.port.clock.time_ns()
+    tun.run(["true"])
+    packet = tun.expect(ICMP)
+    assert tun.record[0].time_ns <= packet.time <= sent_before
+    assert packet.clock == "realtime"
+
+
+def test_time_of_packet_of_a_tun_outside_of_pytest_is_when_the_kernel_sent_it():
+    with Tun.create() as tun:
+        tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+        assert tun.device.wait(10)
+        sent_before = tun.port.clock.time_ns()
+        tun.run(["true"])
+        assert tun.expect(ICMP).time <= sent_before
+
+
+def test_time_of_packet_without_capture_is_when_it_was_read(tun):
+    tun.port.capture = None
+    tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+    assert tun.device.wait(10)
+    before_reading = tun.port.clock.time_ns()
+    assert tun.expect(ICMP).time >= before_reading

@@ -81,7 +81,12 @@ class TestRecorder:
 
     def add_endpoint(self, endpoint: Endpoint) -> None:
         """Add a Tun or a device under test, so that reports show how the test used each packet."""
+        from tunlab.traffic.ports.tun_port import TunPort
+
         netns = endpoint.port.netns
+        capture = next((record for _, recorded, record, _ in self._namespaces if recorded.identity == netns), None)
+        if capture is not None and isinstance(endpoint.port, TunPort):
+            endpoint.port.watch(capture)
         if netns is not None and any(recorded.identity == netns for _, recorded, _, _ in self._namespaces):
             self._tuns.setdefault(netns, []).append(endpoint)
         else:

@@ -302,7 +302,7 @@ class Inbox:
             error.late_by = deadline.elapsed - deadline.timeout
             for entry in self._unread:
                 if entry is late or matches(entry.to_packet()):
-                    after = (entry.time_ns - ended_ns) / 1e6
+                    after = max(0, entry.time_ns - ended_ns) / 1e6  # it may have waited in the queue
                     entry.blame(f"matches, but arrived {after:.3g} ms after {here} timed out")
         error.late_packets = len([entry for entry in self._unread if not entry.routine])
         if error.late_by is None:

@@ -41,7 +41,7 @@ class TraceEntry(Struct):
 
     Attributes:
         direction: "in" if it was injected, "out" if the kernel sent it.
-        time_ns: Nanoseconds of `clock`, taken when the packet was written or read.
+        time_ns: Nanoseconds of `clock`: when the packet was written, or sent by the other side.
         data: The bytes of the packet.
         link_type: The link type of `data`, as for `parse`; None for an IP packet.
         notes: Origin and use: "injected at test_x.py:42", "matched expectation 3 at …", "skipped at …", "fence".

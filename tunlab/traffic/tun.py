@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, Self
 
 from tunlab.errors import KernelError
+from tunlab.kernel.device.netns_capture import NetnsCapture
 from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import Mode, TunDevice
 from tunlab.kernel.namespace.netns import Netns
@@ -40,6 +41,8 @@ class Tun(KernelEnd, Endpoint):
     MODE: ClassVar[Mode] = "tun"
     IFNAME: ClassVar = "tun0"
     OPTIONS: ClassVar = frozenset[str]()
+
+    port: TunPort
 
     def __init__(
         self,
@@ -95,10 +98,13 @@ class Tun(KernelEnd, Endpoint):
                 remedy = "use Tap.create, or make_tun(mode='tap') in a test"
             raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy=remedy)
         addresses = parse_addresses(address, ifname)
+        capture: NetnsCapture | None = None
         with ExitStack() as undo:
             if netns is None:
                 enable_ipv6 = ipv6 or any(each.version == 6 for each in addresses)
                 namespace = undo.enter_context(Netns.create(ipv6=enable_ipv6, sysctls=sysctls))
+                with suppress(OSError):  # Without CAP_NET_RAW the time of a packet is that of reading.
+                    capture = undo.enter_context(NetnsCapture.open(namespace))
             elif ipv6:
                 reason = "IPv6 is enabled or disabled when a namespace is made"
                 raise KernelError(
@@ -118,6 +124,9 @@ class Tun(KernelEnd, Endpoint):
             tun = cls(namespace, device, address, timeout=timeout, **options)
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
+            if capture is not None:
+                tun.port.watch(capture)
+                tun._resources.callback(capture.close)
             undo.pop_all()
             return tun
 

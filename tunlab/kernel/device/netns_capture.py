@@ -27,6 +27,7 @@ from tunlab.kernel.device.packet_socket import (
     enable_timestamps,
     enlarge_receive_buffer,
     parse_received,
+    receive_time,
 )
 from tunlab.kernel.namespace import guardian
 from tunlab.kernel.namespace.netns import Netns
@@ -76,6 +77,7 @@ class NetnsCapture(Closeable):
     """
 
     __slots__ = (
+        "_buffer",
         "_dropped",
         "_first",
         "_first_free",
@@ -85,6 +87,7 @@ class NetnsCapture(Closeable):
         "_pid",
         "_reading",
         "_socket",
+        "_watched",
     )
 
     def __init__(self, opened: socket.socket) -> None:
@@ -93,6 +96,8 @@ class NetnsCapture(Closeable):
         self._first, self._first_free = list[_Raw](), KEEP_FIRST
         self._last, self._last_size = deque[_Raw](), 0
         self._forgotten = self._dropped = 0
+        self._buffer: memoryview | None = None
+        self._watched: dict[str, deque[tuple[int, bytes]]] = {}
         self._reading, self._pid = threading.Lock(), os.getpid()
         capture_drain.register(self)
 
@@ -137,11 +142,12 @@ class NetnsCapture(Closeable):
         return _MEMINFO.unpack(self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, _MEMINFO.size))
 
     def _read_out(self) -> None:
-        buffer = bytearray(MAX_RECEIVE_SIZE)
-        view = memoryview(buffer)
+        if self._buffer is None:  # allocated once, because that takes longer than reading a packet
+            self._buffer = memoryview(bytearray(MAX_RECEIVE_SIZE))
+        view = self._buffer
         while True:
             try:
-                size, ancillary, _, address = self._socket.recvmsg_into([buffer], 128)
+                size, ancillary, _, address = self._socket.recvmsg_into([view], 128)
             except BlockingIOError:
                 return
             except OSError:  # ENETDOWN: an interface went down. The kernel reports this once, without a packet.
@@ -151,7 +157,24 @@ class NetnsCapture(Closeable):
             if not (address[3] == ARPHRD_LOOPBACK and address[2] == socket.PACKET_OUTGOING):
                 self._keep((bytes(view[:size]), ancillary, address))
 
+    def sent_packets(self, ifname: str) -> deque[tuple[int, bytes]]:
+        """Return time and bytes of the packets sent on an interface since the first call; the caller removes them.
+
+        The first call starts to collect them. 10,000 are kept.
+        """
+        waiting = self._watched.get(ifname)
+        if waiting is None:
+            waiting = self._watched[ifname] = deque(maxlen=10_000)
+        elif not self.closed and os.getpid() == self._pid and self._reading.acquire(blocking=False):
+            try:
+                self._read_out()
+            finally:
+                self._reading.release()
+        return waiting
+
     def _keep(self, raw: _Raw) -> None:
+        if self._watched and raw[2][2] == socket.PACKET_OUTGOING and raw[2][0] in self._watched:
+            self._watched[raw[2][0]].append((receive_time(raw[1]), raw[0]))
         size = len(raw[0]) + _OVERHEAD
         if size <= self._first_free and not self._last:
             self._first.append(raw)
