@@ -42,6 +42,12 @@ def test_ping_answered_by_the_program_on_the_tun_exits_0(start, foreign_reader):
     assert seen["milliseconds"] > 0
 
 
+def test_ping_of_an_ipv6_address_prints_the_reply(tunlab):
+    assert tunlab("up", "--address", "fd00::1/64").status == 0
+    result = tunlab("ping", "fd00::1")
+    assert (result.status, result.out.rpartition(" time=")[0]) == (0, "64 bytes from fd00::1: icmp_seq=1")
+
+
 @pytest.mark.usefixtures("lab")
 def test_ping_with_no_program_on_the_tun_exits_1(tunlab):
     result = tunlab("ping", PEER, "--timeout", "0.02", "--count", "2")
@@ -68,11 +74,11 @@ def test_ping_without_route_exits_71(tunlab):
     )
 
 
-@pytest.mark.parametrize("address", ["10.1.2", "10.1.2.300", "localhost", "::1"])
+@pytest.mark.parametrize("address", ["10.1.2", "10.1.2.300", "localhost", "fd00::g"])
 def test_ping_to_invalid_address_exits_2(tunlab, address):
     result = tunlab("ping", address)
     assert result.status == 2
-    assert f"{address!r} is not an IPv4 address. Give one like 10.1.2.2" in result.err
+    assert f"{address!r} is not an IP address. Give one like 10.1.2.2 or fd00::2." in result.err
 
 
 @pytest.mark.usefixtures("lab")

@@ -53,6 +53,24 @@ def test_options_of_up_configure_the_tun(tunlab, list_labs):
     assert list_labs()["vpn"]["addresses"] == ["192.0.2.9/30"]
 
 
+def test_up_with_an_ipv6_address_creates_a_tun_with_it(tunlab, start):
+    result = tunlab("up", "--name", "x", "--address", "fd00::1/64")
+    assert (result.status, result.out) == (0, "x is up: tun0 fd00::1/64\n")
+    commands = [line.split("  ")[1].split()[1:] for line in result.err.splitlines()]
+    assert commands[0] == ["dump", "x", "--all"]
+    dump = start(*commands[0], "--dst", "fd00::2", "--count", "1", "--oneline")
+    dump.wait_for("listening")
+    assert start(*commands[1], "-W", "0.1").end().status == 1
+    assert "fd00::1 > fd00::2: ICMPv6 echo request" in dump.end().out
+
+
+def test_up_with_addresses_of_both_ip_versions_lists_both(tunlab, list_labs):
+    both = ["10.1.2.1/24", "fd00::1/64"]
+    made = json.loads(tunlab("up", "--address", both[0], "--address", both[1], "--json").out)
+    assert (made["address"], made["addresses"]) == (both[0], both)
+    assert list_labs()["lab"]["addresses"][:2] == both
+
+
 def test_up_with_name_option_overrides_the_lab_file(tunlab):
     assert tunlab("up", str(DEFAULT), "--name", "other").out == "other is up: tun0 10.1.2.1/24\n"
 

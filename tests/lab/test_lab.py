@@ -20,7 +20,7 @@ from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.link_events import wait_for_link
 from tunlab.kernel.network.rtnl import Rtnl
 from tunlab.lab import Lab
-from tunlab.packet import ARP, ICMP, TCP, Ethernet, ICMPv6, IPv4, TCPFlag, findings
+from tunlab.packet import ARP, ICMP, TCP, Ethernet, ICMPv6, IPv4, IPv6, TCPFlag, findings
 from tunlab.topology import parse_lab, plan
 from tunlab.topology.plan import LabPlan, NodePlan
 
@@ -287,6 +287,22 @@ class TestPackets:
                 lab["a"].run(["ping", "-6", "-c", "1", address], check=True, capture_output=True)
                 echo = capture.expect(ICMPv6.where(type=128))
                 assert (echo.ip.dst, findings(echo)) == (address, [])
+
+    def test_start_waits_until_ipv6_addresses_of_links_are_usable(self, monkeypatch):
+        # The kernel makes an address usable later than it has added it, but seldom so late that a test could see it.
+        waited = []
+        target = "tunlab.lab.build.namespaces.wait_for_addresses"
+        monkeypatch.setattr(target, lambda _rtnl, _ifindex, addresses: waited.extend(addresses))
+        with Lab.from_text('ip = "ipv6"\n[nodes]\na = {}\nb = {}\n[[links]]\nends = ["a", "b"]\n') as lab:
+            assert waited == [cidr for node in lab for cidr in node.interface("eth0").addresses] != []
+
+    def test_node_tun_with_both_ip_versions_receives_replies_of_both(self):
+        with Lab.from_text('[nodes]\na = { tun = ["10.1.2.1/24", "fd00::1/64"] }\n') as lab:
+            tun = lab["a"].tun
+            tun.inject(IPv4(src=tun.peer, dst=tun.address), ICMP.echo_request(1, 1))
+            tun.inject(IPv6(src=tun.peer6, dst=tun.address6), ICMPv6.echo_request(1, 1))
+            assert tun.expect(ICMP.where(type=0)).ip.src == "10.1.2.1"
+            assert tun.expect(ICMPv6.where(type=129)).ip.src == "fd00::1"
 
     def test_node_tun_injects_an_echo_request_and_receives_the_reply(self):
         text = ROUTER.replace("server = {}", 'server = { tun = "10.9.0.1/24" }')

@@ -115,7 +115,7 @@ class TestDown:
 class TestOneNode:
     def test_up_with_an_mtu_that_the_kernel_rejects_leaves_no_files(self, run_directory):
         # A NodeSpec built in code is not checked, so the TUN driver rejects the MTU only in the last step of `up`.
-        spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun="10.1.2.1/24", mtu=70_000)})
+        spec = LabSpec("lab", {"stack": NodeSpec(ifname="tun0", tun=("10.1.2.1/24",), mtu=70_000)})
         with pytest.raises(KernelError):
             PersistentLab.up(spec)
         assert list(run_directory.iterdir()) == []

@@ -1,5 +1,6 @@
 """Lab files with one node: defaults, overridden values, and errors in names and TUN values."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,19 +13,19 @@ DEFAULT = Path(__file__).parents[2] / "lab" / "default.toml"
 
 def test_default_lab_file_equals_an_empty_lab_file():
     assert parse_lab(DEFAULT.read_text()) == LabSpec() == parse_lab("")
-    assert LabSpec().node == NodeSpec(tun="10.1.2.1/24", ifname="tun0", mtu=1500)
+    assert LabSpec().node == NodeSpec(tun=("10.1.2.1/24",), ifname="tun0", mtu=1500)
 
 
 def test_missing_keys_in_a_lab_file_have_the_values_of_the_default_lab():
-    assert parse_lab('[nodes.vpn]\ntun = "192.0.2.1/30"') == LabSpec("lab", {"vpn": NodeSpec(tun="192.0.2.1/30")})
-    assert parse_lab("[nodes.vpn]\nmtu = 1400").node == NodeSpec(tun="10.1.2.1/24", mtu=1400)
-    assert parse_lab('ip = "both"').node == NodeSpec(tun="10.1.2.1/24", tun6="fd00:1:2::1/64")
-    assert parse_lab('ip = "ipv6"').node == NodeSpec(tun6="fd00:1:2::1/64")
+    assert parse_lab('[nodes.vpn]\ntun = "192.0.2.1/30"') == LabSpec("lab", {"vpn": NodeSpec(tun=("192.0.2.1/30",))})
+    assert parse_lab("[nodes.vpn]\nmtu = 1400").node == NodeSpec(tun=("10.1.2.1/24",), mtu=1400)
+    assert parse_lab('ip = "both"').node == NodeSpec(tun=("10.1.2.1/24", "fd00:1:2::1/64"))
+    assert parse_lab('ip = "ipv6"').node == NodeSpec(tun=("fd00:1:2::1/64",))
 
 
 def test_default_tun_is_added_only_to_a_lab_of_one_host():
-    assert [node.tun for node in parse_lab("[nodes]\na = {}\nb = {}").nodes.values()] == ["", ""]
-    assert parse_lab('[nodes]\na = { kind = "switch" }').node.tun == ""
+    assert [node.tun for node in parse_lab("[nodes]\na = {}\nb = {}").nodes.values()] == [(), ()]
+    assert parse_lab('[nodes]\na = { kind = "switch" }').node.tun == ()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,23 @@ def test_lab_name_defaults_to_the_file_name(file, name):
 
 def test_override_of_a_lab_spec_replaces_only_the_given_values():
     spec = parse_lab('name = "a"\n[nodes.n]\nmtu = 1400').override(name="b", tun="192.0.2.1/24")
-    assert spec == LabSpec("b", {"n": NodeSpec(tun="192.0.2.1/24", mtu=1400)})
+    assert spec == LabSpec("b", {"n": NodeSpec(tun=("192.0.2.1/24",), mtu=1400)})
+
+
+@pytest.mark.parametrize("value", ['"fd00::1/64"', '["10.1.2.1/24", "fd00::1/64"]'])
+def test_tun_with_an_ipv6_address_enables_both_ip_versions(value):
+    addresses = tuple(re.findall(r"[^\[\], \"]+", value))
+    spec = parse_lab(f"[nodes.vpn]\ntun = {value}")
+    assert (spec.node, spec.ip) == (NodeSpec(tun=addresses), "both")
+    assert LabSpec().override(tun=addresses).node.devices == {"tun0": addresses}
+    assert LabSpec().override(tun=addresses).ip == "both"
+    assert parse_lab(f"[nodes.vpn]\ntuns = {{ a = {value} }}").ip == "both"
+    assert parse_lab('[nodes.vpn]\ntun = "10.1.2.1/24"').ip == "ipv4"
+
+
+def test_error_of_override_with_an_ipv6_address_names_the_minimum_mtu():
+    with pytest.raises(TopologyError, match=r"`mtu` is 1000; the minimum for IPv6 is 1280"):
+        LabSpec().override(tun=["fd00::1/64"], mtu=1000)
 
 
 def test_override_of_mtu_in_a_lab_of_two_nodes_raises_topology_error():
@@ -101,6 +118,7 @@ def test_error_of_parse_lab_names_the_invalid_key(text, message):
 
 
 ADDRESS_HINT = 'Write an IPv4 address with prefix length, such as "10.1.2.1/24".'
+ADDRESS_HINT_IPV6 = 'Write an IPv6 address with prefix length, such as "fd00:0:0:1::1/64".'
 IFNAME_ERROR = "which is not a valid interface name. Use 1 to 15 characters of a-z, A-Z, 0-9, _, . and -."
 
 
@@ -110,7 +128,8 @@ IFNAME_ERROR = "which is not a valid interface name. Use 1 to 15 characters of a
         ("tun", '"10.1.2"', f"is '10.1.2', which is not an address. {ADDRESS_HINT}"),
         ("tun", '"10.1.2.300/24"', f"is '10.1.2.300/24', which is not an address. {ADDRESS_HINT}"),
         ("tun", '"10.1.2.1/33"', f"is '10.1.2.1/33', which is not an address. {ADDRESS_HINT}"),
-        ("tun", '"fd00::1/64"', f"is 'fd00::1/64', which is not an address. {ADDRESS_HINT}"),
+        ("tun", '"fd00::1"', f"is 'fd00::1', which has no prefix length. {ADDRESS_HINT_IPV6}"),
+        ("tun", "[]", 'has no address. Write ["10.1.2.1/24", "fd00::1/64"], or remove it.'),
         ("tun", '""', f"is '', which is not an address. {ADDRESS_HINT}"),
         ("tun", '"10.1.2.1"', f"is '10.1.2.1', which has no prefix length. {ADDRESS_HINT}"),
         (

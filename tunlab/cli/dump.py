@@ -92,9 +92,9 @@ def dump_command(
     code.
 
     LAB may be omitted if only one lab is up. Without filters, dump shows IPv4 except UDP; with an
-    address, port or protocol, IPv6 too. If another program has the
-    TUN open, dump only observes; otherwise dump opens the TUN itself and does not answer packets. On other interfaces
-    dump only observes, and "out" marks packets that the node sends.
+    address, port or protocol, IPv6 and UDP too. If another program has the TUN open, dump only observes; otherwise
+    dump opens the TUN itself and does not answer packets. On other interfaces dump only observes, and "out" marks
+    packets that the node sends.
 
     Example: tunlab dump lab --oneline -- ping -c 1 10.1.2.3
     """

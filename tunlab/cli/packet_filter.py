@@ -1,7 +1,7 @@
 """The packet filter of `tunlab dump` and `tunlab report`.
 
 Without conditions it passes IPv4 except UDP, because name lookups and service discovery would hide other packets. With
-a condition it passes IPv6, too, and with a protocol or port UDP.
+a condition it passes IPv6 and UDP too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class PacketFilter(Struct, frozen=True):
     """Conditions that a packet must all meet; None means any value.
 
     Attributes:
-        everything: Pass UDP and, if there is no other condition, packets that are not IPv4.
+        everything: Pass every packet if there is no other condition, else also ARP with a matching address.
         protocol: The protocol.
         address: Network of the source or the destination.
         src: Network of the source.
@@ -54,10 +54,7 @@ class PacketFilter(Struct, frozen=True):
             return self.everything or (packet is not None and IPv4 in packet and not _carries(packet, UDP.PROTOCOL))
         if packet is None:
             return False
-        if self.protocol is not None:
-            if not _carries(packet, self.protocol):
-                return False
-        elif not self.everything and self.port is None and _carries(packet, UDP.PROTOCOL):
+        if self.protocol is not None and not _carries(packet, self.protocol):
             return False
         if self.port is not None and self.port not in (packet.ports or ()):
             return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import click
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     try:
-        return str(IPv4Address(value))
-    except AddressValueError:
-        raise click.BadParameter(f"{value!r} is not an IPv4 address. Give one like 10.1.2.2.", ctx, parameter) from None
+        return str(ip_address(value))
+    except ValueError:
+        problem = f"{value!r} is not an IP address. Give one like 10.1.2.2 or fd00::2."
+        raise click.BadParameter(problem, ctx, parameter) from None
 
 
 @click.command("ping", short_help="Send ICMP echo requests from a lab.")

@@ -20,7 +20,13 @@ _MAX_NODES = 20
 @click.command("up", short_help="Create a lab.")
 @click.argument("source", required=False, metavar="[FILE|READY]")
 @click.option("--name", metavar="LAB", help="Name of the lab: 1 to 15 characters of a-z, 0-9 and -.  [default: lab]")
-@click.option("--address", metavar="CIDR", help="IPv4 address and prefix of the TUN device.  [default: 10.1.2.1/24]")
+@click.option(
+    "--address",
+    "addresses",
+    multiple=True,
+    metavar="CIDR",
+    help="Address and prefix of the TUN device, IPv4 or IPv6; repeat it for more.  [default: 10.1.2.1/24]",
+)
 @click.option("--ifname", metavar="NAME", help="Name of the TUN device.  [default: tun0]")
 @click.option("--mtu", type=int, metavar="BYTES", help="MTU of the TUN device.  [default: 1500]")
 @click.option("--dry-run", is_flag=True, help="Print what would be created, and create nothing.")
@@ -28,7 +34,7 @@ _MAX_NODES = 20
 def up_command(
     source: str | None,
     name: str | None,
-    address: str | None,
+    addresses: tuple[str, ...],
     ifname: str | None,
     mtu: int | None,
     dry_run: bool,
@@ -41,7 +47,7 @@ def up_command(
 
     Example: tunlab up router --name mine
     """
-    spec, file = _read_spec(source, name, address, ifname, mtu, here=not dry_run)
+    spec, file = _read_spec(source, name, addresses, ifname, mtu, here=not dry_run)
     from tunlab.topology import plan
 
     planned = plan(spec)
@@ -83,13 +89,13 @@ def _print_tun_lab(lab: PersistentLab, spec: LabSpec, as_json: bool) -> None:
 
     node = spec.node
     if as_json:
-        result = {"name": lab.name, "ifname": node.ifname, "address": node.tun, "mtu": node.mtu}
-        click.echo(json.dumps({**result, "directory": str(lab.directory)}))
+        result = {"name": lab.name, "ifname": node.ifname, "address": node.tun[0], "addresses": node.tun}
+        click.echo(json.dumps({**result, "mtu": node.mtu, "directory": str(lab.directory)}))
         return
-    click.echo(f"{lab.name} is up: {node.ifname} {node.tun}")
-    peer = _peer(node.tun)
+    click.echo(f"{lab.name} is up: {node.ifname} {' '.join(node.tun)}")
+    peer = _peer(node.tun[0])
     _print_next_steps(
-        (f"tunlab dump {lab.name}", "show packets on the TUN"),
+        (f"tunlab dump {lab.name}{' --all' * (':' in peer)}", "show packets on the TUN"),  # the default is IPv4 only
         (f"tunlab exec {lab.name} -- ping -c 1 {peer}", "send one, from another terminal"),
         (f"tunlab down {lab.name}", "remove the lab"),
     )
@@ -140,7 +146,13 @@ def _json(plan: LabPlan, directory: str = "") -> str:
 
 
 def _read_spec(
-    source: str | None, name: str | None, address: str | None, ifname: str | None, mtu: int | None, *, here: bool
+    source: str | None,
+    name: str | None,
+    addresses: tuple[str, ...],
+    ifname: str | None,
+    mtu: int | None,
+    *,
+    here: bool,
 ) -> tuple[LabSpec, Path | None]:
     """Return the lab's definition, with the command-line options applied, and its file.
 
@@ -154,7 +166,7 @@ def _read_spec(
     file = find_lab_file(source) if source is not None else None
     spec = read_spec(file, check_machine=here) if file is not None else LabSpec()
     try:
-        return spec.override(name=name, tun=address, ifname=ifname, mtu=mtu), file
+        return spec.override(name=name, tun=addresses, ifname=ifname, mtu=mtu), file
     except TopologyError as error:
         # The error is in a command-line option, not in the lab file, so name the option instead of the file's key.
         problems = [
@@ -165,8 +177,8 @@ def _read_spec(
 
 
 def _peer(cidr: str) -> str:
-    from ipaddress import IPv4Interface
+    from ipaddress import ip_interface
 
-    own = IPv4Interface(cidr)
-    hosts = (own.network.network_address + n for n in range(own.network.prefixlen < 31, 4))
+    own = ip_interface(cidr)
+    hosts = (own.network.network_address + n for n in range(own.network.prefixlen < own.max_prefixlen - 1, 4))
     return next((str(host) for host in hosts if host in own.network and host != own.ip), str(own.ip))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -26,10 +26,9 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     Attributes:
         kind: the kind of node.
         forward: True if it forwards packets, as each router and NAT router does.
-        tun: IPv4 address of its TUN, with prefix length; "" for none.
-        tun6: IPv6 address of its TUN, with prefix length; "" for none.
-        tuns: TUNs besides the one of `tun` and `tun6`: each name with its addresses.
-        ifname: the name of the TUN of `tun` and `tun6`.
+        tun: addresses of its TUN, with prefix length.
+        tuns: TUNs besides the one of `tun`: each name with its addresses.
+        ifname: the name of the TUN of `tun`.
         mtu: MTU of its TUNs in bytes.
         loopback: addresses on lo, with prefix length 32 or 128.
         routes: its routes; None if tunlab computes them.
@@ -53,8 +52,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
 
     kind: NodeKind = "host"
     forward: bool = False
-    tun: str = ""
-    tun6: str = ""
+    tun: tuple[str, ...] = ()
     tuns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ifname: str = "tun0"
     mtu: int = 1500
@@ -80,8 +78,7 @@ class NodeSpec(Struct, frozen=True, kw_only=True):
     @property
     def devices(self) -> Mapping[str, tuple[str, ...]]:
         """All TUNs of the node: each name with its addresses."""
-        own = tuple(address for address in (self.tun, self.tun6) if address)
-        return {**({self.ifname: own} if own else {}), **self.tuns}
+        return {**({self.ifname: self.tun} if self.tun else {}), **self.tuns}
 
 
 class EndSpec(Struct, frozen=True, kw_only=True):
@@ -132,7 +129,7 @@ class LabSpec(Struct, frozen=True):
     """
 
     name: str = DEFAULT_NAME
-    nodes: Mapping[str, NodeSpec] = field(default_factory=lambda: {"stack": NodeSpec(tun=DEFAULT_TUN)})
+    nodes: Mapping[str, NodeSpec] = field(default_factory=lambda: {"stack": NodeSpec(tun=(DEFAULT_TUN,))})
     links: tuple[LinkSpec, ...] = ()
     ip: Ip = "ipv4"
     subnets: str = DEFAULT_SUBNETS
@@ -145,13 +142,18 @@ class LabSpec(Struct, frozen=True):
         return node
 
     def override(
-        self, *, name: str | None = None, tun: str | None = None, ifname: str | None = None, mtu: int | None = None
+        self,
+        *,
+        name: str | None = None,
+        tun: str | Sequence[str] = (),
+        ifname: str | None = None,
+        mtu: int | None = None,
     ) -> LabSpec:
         """Return a copy in which the given values replace those of the lab file.
 
         Args:
             name: the lab's name.
-            tun: IPv4 address of the only node's TUN, with prefix length.
+            tun: addresses of the only node's TUN, with prefix length. The lab gets the IP versions that they need.
             ifname: the name of that TUN.
             mtu: MTU of that TUN in bytes.
 
@@ -159,21 +161,25 @@ class LabSpec(Struct, frozen=True):
             TopologyError: for an invalid value, or for a value of a TUN if the lab has several nodes.
         """
         lab = self if name is None else replace(self, name=check_lab_name(name))
-        given = {key: value for key, value in (("tun", tun), ("ifname", ifname), ("mtu", mtu)) if value is not None}
+        addresses = (tun,) if isinstance(tun, str) else tuple(tun)
+        values: dict[str, Any] = {"tun": addresses or None, "ifname": ifname, "mtu": mtu}
+        given = {key: value for key, value in values.items() if value is not None}
         if not given:
             return lab
         if len(self.nodes) != 1:
             problem = f"is ambiguous: the lab has {len(self.nodes)} nodes"
             raise TopologyError(problem, key=next(iter(given)), hint="Change the lab file instead.")
         node = replace(self.node, **given)
-        check_node(node)
-        return replace(lab, nodes=dict.fromkeys(self.nodes, node))
+        ip: Ip = "both" if {"ipv6" if ":" in each else "ipv4" for each in addresses} - {self.ip} else self.ip
+        check_node(node, ip)
+        return replace(lab, nodes=dict.fromkeys(self.nodes, node), ip=ip)
 
 
-def check_node(node: NodeSpec, *, file: str = "", table: str = "") -> None:
-    """Check the node's TUN: address, name and MTU. Raises TopologyError with every invalid value."""
-    problems = Problems(file)
-    problems.read(table, "tun", lambda value: str(names.interface(value, 4)), node.tun, "")
-    problems.read(table, "ifname", names.ifname, node.ifname, "")
-    problems.read(table, "mtu", units.mtu, node.mtu, 0)
+def check_node(node: NodeSpec, ip: Ip = "ipv4") -> None:
+    """Check the node's TUN: addresses, name and MTU. Raises TopologyError with every invalid value."""
+    problems = Problems()
+    for address in node.tun:
+        problems.read("", "tun", names.any_interface, address, None)
+    problems.read("", "ifname", names.ifname, node.ifname, "")
+    problems.read("", "mtu", lambda value: units.mtu(value, ipv6=ip != "ipv4"), node.mtu, 0)
     problems.raise_if_any()

@@ -30,7 +30,7 @@ def wait_for_addresses(rtnl: Rtnl, ifindex: int, changed: Iterable[str], timeout
 
     Raises KernelError (ETIMEDOUT) after `timeout` seconds.
     """
-    if not any(":" in each for each in changed):
+    if not any(":" in each for each in changed) or not _addresses_without_route(rtnl, ifindex):
         return
     deadline = time.monotonic() + timeout
     with rtnl.netns.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as events:

@@ -18,6 +18,7 @@ from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.namespace import sysctl
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.namespace.netns_thread import run_in_thread
+from tunlab.kernel.network.address_events import wait_for_addresses
 from tunlab.kernel.network.link_events import wait_until_running
 from tunlab.kernel.network.nftables import masquerade
 from tunlab.kernel.network.rtnl import Rtnl
@@ -74,7 +75,7 @@ def build(
         for node in plan.nodes:
             with _naming_errors(node.name):
                 _configure(node, namespaces[node.name])
-        _wait_for_carriers(plan, namespaces)
+        _wait_for_links(plan, namespaces)
 
     try:
         for node in plan.nodes:
@@ -186,8 +187,8 @@ def _add_tun(netns: Netns, interface: InterfacePlan) -> None:
         device.configure(interface.addresses, mtu=interface.mtu)
 
 
-def _wait_for_carriers(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
-    """Wait until both ends of each link have a carrier, because the kernel silently drops packets sent earlier."""
+def _wait_for_links(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
+    """Wait until each link has a carrier and usable addresses, because the kernel drops packets sent earlier."""
     for node in plan.nodes:
         linked = [interface for interface in node.interfaces if interface.link >= 0]
         if not linked:
@@ -200,6 +201,7 @@ def _wait_for_carriers(plan: LabPlan, namespaces: Mapping[str, Netns]) -> None:
                     operation = f"set {interface.ifname} up"
                     reason = f"no carrier after {_RUNNING_TIMEOUT:g} s"
                     raise KernelError(errno.ENETDOWN, operation, reason=reason, ifname=interface.ifname)
+                wait_for_addresses(rtnl, interface.ifindex, interface.addresses)
 
 
 # ---- namespaces ------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -38,10 +39,7 @@ def read_link(problems: Problems, table: str, values: object, nodes: Mapping[str
     impairment = _impairment(problems, table, values, Impairment())
     subnet = problems.read(table, "subnet", lambda value: _subnet(value, 4, ip), values.get("subnet"), "")
     subnet6 = problems.read(table, "subnet6", lambda value: _subnet(value, 6, ip), values.get("subnet6"), "")
-    mtu = problems.read(table, "mtu", units.mtu, values.get("mtu", 1500), 1500)
-    if ip != "ipv4" and mtu < units.LEAST_MTU_IPV6:
-        problem = f"is {mtu}; the minimum for IPv6 is {units.LEAST_MTU_IPV6} (RFC 8200 section 5)"
-        problems.add(table, "mtu", problem, f"Set {units.LEAST_MTU_IPV6} or more.")
+    mtu = problems.read(table, "mtu", partial(units.mtu, ipv6=ip != "ipv4"), values.get("mtu", 1500), 1500)
     given = values.get("ends", [])
     if not isinstance(given, list):
         problems.add(table, "ends", f"is {given!r}, which is not a list", _ENDS)

@@ -47,11 +47,10 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
     node = NodeSpec(
         kind=kind,
         forward=forward,
-        tun=read("tun", lambda value: _tun_address(value, 4, ip), ""),
-        tun6=read("tun6", lambda value: _tun_address(value, 6, ip), ""),
+        tun=_read_strings(problems, table, "tun", values, lambda value: _any_address(value, ip)),
         tuns=_tuns(problems, table, values, ip),
         ifname=read("ifname", names.ifname, "tun0"),
-        mtu=read("mtu", units.mtu, 1500),
+        mtu=read("mtu", partial(units.mtu, ipv6=ip != "ipv4"), 1500),
         loopback=_read_strings(problems, table, "loopback", values, lambda value: _loopback(value, ip)),
         routes=_routes(problems, table, values, ip) if "routes" in values else None,
         outside=read("outside", names.text, ""),
@@ -72,11 +71,10 @@ def read_node(problems: Problems, table: str, values: Mapping[str, Any], ip: Ip)
         cwd=read("cwd", absolute_path, ""),
     )
     _check_container(problems, table, values, node)
-    if node.ifname in node.tuns and (node.tun or node.tun6):
+    if node.ifname in node.tuns and node.tun:
         problems.add(f"{table}.tuns", node.ifname, "is already the name of tun", "Choose another name, or set ifname.")
-    if ip != "ipv4" and node.mtu < units.LEAST_MTU_IPV6:
-        problem = f"is {node.mtu}; the minimum for IPv6 is {units.LEAST_MTU_IPV6} (RFC 8200 section 5)"
-        problems.add(table, "mtu", problem, f"Set {units.LEAST_MTU_IPV6} or more.")
+    if values.get("tun") == []:
+        problems.add(table, "tun", "has no address", 'Write ["10.1.2.1/24", "fd00::1/64"], or remove it.')
     return node
 
 
@@ -122,12 +120,6 @@ def check_family(version: int, ip: Ip) -> None:
         )
 
 
-def _tun_address(value: object, version: names.Version, ip: Ip) -> str:
-    interface = names.interface(value, version)
-    check_family(version, ip)
-    return str(interface)
-
-
 def _any_address(value: object, ip: Ip) -> str:
     interface = names.any_interface(value)
     check_family(interface.version, ip)
@@ -151,12 +143,10 @@ def _read_strings(
 ) -> tuple[str, ...]:
     """Read a list of strings, or a single string; return the valid ones."""
     given = values.get(key, [])
-    if isinstance(given, str):
-        given = [given]
-    if not isinstance(given, list):
-        problems.add(table, key, f"is {given!r}, which is not a list", 'Write a list such as ["…"].')
-        return ()
-    parsed = [problems.read(table, f"{key}[{index}]", parser, value, "") for index, value in enumerate(given)]
+    if isinstance(given, list):
+        parsed = [problems.read(table, f"{key}[{index}]", parser, value, "") for index, value in enumerate(given)]
+    else:
+        parsed = [problems.read(table, key, parser, given, "")]
     return tuple(each for each in parsed if each)
 
 

@@ -76,8 +76,9 @@ def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: Mac
     problems = Problems(file)
     problems.check_keys("", document, LabSpec.__struct_fields__)
     name = problems.read("", "name", names.lab_name, document.get("name", lab_name_from_file(file)), DEFAULT_NAME)
-    ipv4: Ip = "ipv4"
-    ip = problems.read("", "ip", _ip, document.get("ip", ipv4), ipv4)
+    node_tables = document.get("nodes", {"stack": {}})
+    default = _default_ip(node_tables)
+    ip = problems.read("", "ip", _ip, document.get("ip", default), default)
     lab = LabSpec(
         name=name,
         nodes={},
@@ -85,7 +86,7 @@ def parse_tables(document: Mapping[str, Any], file: str = "", machine_check: Mac
         subnets=_pool(problems, document, "subnets", DEFAULT_SUBNETS),
         subnets6=_pool(problems, document, "subnets6", DEFAULT_SUBNETS6),
     )
-    nodes = _nodes(problems, document.get("nodes", {"stack": {}}), ip)
+    nodes = _nodes(problems, node_tables, ip)
     tables = document.get("links", [])
     if not isinstance(tables, list):
         problems.add("", "links", "is not a list of tables", "Write each link as [[links]].")
@@ -123,6 +124,15 @@ def _ip(value: object) -> Ip:
         hint = suggest(value, _IPS) if isinstance(value, str) else f"Choose from {', '.join(_IPS)}."
         raise InvalidValueError(f"is {value!r}, which is not an IP version", hint)
     return cast("Ip", value)
+
+
+def _default_ip(tables: object) -> Ip:
+    """Return the IP versions of a lab whose file has no `ip`: both if a TUN has an IPv6 address, else IPv4."""
+    nodes = [each for each in tables.values() if isinstance(each, dict)] if isinstance(tables, dict) else []
+    given = [each.get("tun") for each in nodes]
+    given += [addresses for each in nodes if isinstance(each.get("tuns"), dict) for addresses in each["tuns"].values()]
+    addresses = [address for each in given for address in (each if isinstance(each, list) else [each])]
+    return "both" if any(isinstance(each, str) and ":" in each for each in addresses) else "ipv4"
 
 
 def _pool(problems: Problems, document: Mapping[str, Any], key: str, default: str) -> str:
@@ -165,7 +175,7 @@ def _check_tun_keys(problems: Problems, document: Mapping[str, Any], nodes: Mapp
         given = document.get("nodes", {"stack": {}})[name]
         if not isinstance(given, dict):
             continue
-        if node.kind != "switch" and not node.devices and not {"tun", "tun6", "tuns"} & set(given):
+        if node.kind != "switch" and not node.devices and not {"tun", "tuns"} & set(given):
             for key in ("ifname", "mtu"):
                 if key in given:
                     hint = "Set it on the link, or give the node a tun."
@@ -185,4 +195,5 @@ def _add_default_tun(node: NodeSpec, ip: Ip) -> NodeSpec:
     """Add the default TUN to the only node of a lab if the node can have a TUN and has none; return the node."""
     if node.kind in ("switch", "container") or node.devices:
         return node
-    return replace(node, tun=DEFAULT_TUN if ip != "ipv6" else "", tun6=DEFAULT_TUN6 if ip != "ipv4" else "")
+    defaults: dict[Ip, tuple[str, ...]] = {"ipv4": (DEFAULT_TUN,), "ipv6": (DEFAULT_TUN6,)}
+    return replace(node, tun=defaults.get(ip, (DEFAULT_TUN, DEFAULT_TUN6)))

@@ -11,7 +11,7 @@ import json
 from tunlab.topology.lab_file.node_table import KINDS
 from tunlab.topology.lab_file.program_schema import commands, environment, file_keys, owner, program
 from tunlab.topology.lab_file.schema_shapes import NUMBER, Schema, array, either, table, text, time
-from tunlab.topology.spec import DEFAULT_NAME, DEFAULT_SUBNETS, DEFAULT_SUBNETS6, DEFAULT_TUN
+from tunlab.topology.spec import DEFAULT_NAME, DEFAULT_SUBNETS, DEFAULT_SUBNETS6, DEFAULT_TUN, DEFAULT_TUN6
 from tunlab.topology.values.names import LONGEST_NAME, LONGEST_NODE_NAME
 from tunlab.topology.values.units import LARGEST_MTU, LEAST_MTU
 
@@ -75,12 +75,12 @@ def _node() -> Schema:
             "type": "boolean",
             "default": False,
         },
-        "tun": text("IPv4 address and prefix length of the node's TUN device.", _IPV4_CIDR, examples=[DEFAULT_TUN]),
-        "tun6": text("IPv6 address and prefix length of the TUN of `tun`.", _IPV6_CIDR, examples=["fd00:1:2::1/64"]),
+        "tun": {
+            **either("Addresses with prefix length of the node's TUN device.", cidr, array(cidr, minItems=1)),
+            "examples": [DEFAULT_TUN, DEFAULT_TUN6, [DEFAULT_TUN, DEFAULT_TUN6]],
+        },
         "tuns": tuns,
-        "ifname": text(
-            "Interface name of the TUN of `tun` and `tun6`.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"
-        ),
+        "ifname": text("Interface name of the TUN of `tun`.", _IFNAME, maxLength=LONGEST_NAME, default="tun0"),
         "mtu": _mtu("MTU of the node's TUN devices in bytes."),
         "loopback": either(
             "Additional addresses of the loopback interface.",
@@ -158,7 +158,11 @@ def schema() -> Schema:
     }
     properties = {
         "name": text("The lab's name.", "[a-z0-9][a-z0-9-]*", maxLength=LONGEST_NAME, default=DEFAULT_NAME),
-        "ip": {"description": "The IP versions of the lab.", "enum": ["ipv4", "ipv6", "both"], "default": "ipv4"},
+        "ip": {
+            "description": "The IP versions of the lab; both by default if a TUN has an IPv6 address.",
+            "enum": ["ipv4", "ipv6", "both"],
+            "default": "ipv4",
+        },
         "subnets": text("The network from which links get a /24 each.", _IPV4_CIDR, default=DEFAULT_SUBNETS),
         "subnets6": text("The network from which links get a /64 each.", _IPV6_CIDR, default=DEFAULT_SUBNETS6),
         "nodes": nodes,

@@ -303,9 +303,8 @@ def _networks(spec: LabSpec, wiring: Wiring, version: Version) -> Iterator[tuple
 
 def _node_addresses(name: str, node: NodeSpec) -> Iterator[tuple[str, str, str]]:
     """Yield the table, key and value of each address of a node's TUNs and loopback."""
-    for key in ("tun", "tun6"):
-        if getattr(node, key):
-            yield f"nodes.{name}", key, getattr(node, key)
+    for address in node.tun:
+        yield f"nodes.{name}", "tun", address
     for ifname, addresses in node.tuns.items():
         for address in addresses:
             yield f"nodes.{name}.tuns", ifname, address

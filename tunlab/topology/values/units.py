@@ -73,10 +73,13 @@ def share(value: object) -> float:
     return number
 
 
-def mtu(value: object) -> int:
-    """Check an MTU in bytes. Raises InvalidValueError."""
+def mtu(value: object, *, ipv6: bool = False) -> int:
+    """Check an MTU in bytes, with `ipv6` also the minimum of IPv6. Raises InvalidValueError."""
     # isinstance() would accept a TOML boolean, because it is an int in Python.
     if type(value) is int and LEAST_MTU <= value <= LARGEST_MTU:
+        if ipv6 and value < LEAST_MTU_IPV6:
+            problem = f"is {value}; the minimum for IPv6 is {LEAST_MTU_IPV6} (RFC 8200 section 5)"
+            raise InvalidValueError(problem, f"Set {LEAST_MTU_IPV6} or more.")
         return value
     hint = f"Set {LEAST_MTU} to {LARGEST_MTU}."
     if type(value) is int:
