@@ -257,3 +257,9 @@ def test_summary_listing_and_dictionary_show_icmpv6_fields():
     ]
     assert to_dict(packet)["icmpv6"] == {"type": 4, "code": 1, "checksum": 0x9028, "pointer": 40}
     assert ICMPv6Type(packet.icmpv6.type) is ICMPv6Type.PARAMETER_PROBLEM
+
+
+def test_quote_that_is_not_a_packet_names_the_ipv6_header():
+    packet = parse(build(IPv6(src="fd00::1", dst="fd00::2"), ICMPv6.unreachable(1), bytes(8)))
+    with pytest.raises(MalformedError, match=r"^IPv6.version at offset 0 is 0: an IPv6 header begins"):
+        packet.quoted  # noqa: B018

@@ -6,7 +6,22 @@ import pytest
 
 from tests.packet.golden import up
 from tunlab.errors import MalformedError
-from tunlab.packet import ICMP, TCP, UDP, IPFlag, IPv4, Packet, build, complete, parse
+from tunlab.packet import (
+    ICMP,
+    TCP,
+    UDP,
+    ICMPv6,
+    IPFlag,
+    IPv4,
+    Packet,
+    Verdict,
+    build,
+    checksums,
+    complete,
+    listing,
+    parse,
+    summary,
+)
 from tunlab.packet.ip_options import NOP
 
 
@@ -20,6 +35,23 @@ def test_complete_computes_lengths_protocol_and_checksum():
     ip = complete(Packet.of(up(options=[NOP]), UDP(), b"abc")).ip
     assert (ip.ihl, ip.total_length, ip.protocol, ip.options) == (6, 35, 17, b"\1\0\0\0")
     assert ip.checksum == parse(build(up(options=[NOP]), UDP(), b"abc")).ip.checksum
+
+
+@pytest.mark.parametrize("ihl", [6, 15])
+def test_checksum_with_forced_ihl_covers_that_many_bytes(ihl):
+    ip, *_ = checksums(build(up(ihl=ihl), UDP(1, 2), bytes(range(32))))
+    assert (ip.layer, ip.verdict) == ("IPv4", Verdict.GOOD)
+
+
+def test_computed_protocol_of_ipv6_message_over_ipv4_raises():
+    with pytest.raises(MalformedError, match=r"^IPv4.protocol is None: it has no number for ICMPv6. Give `protocol`.$"):
+        build(up(), ICMPv6.echo_request(1, 1))
+
+
+def test_payload_length_in_listing_without_total_length_is_that_of_the_summary():
+    data = build(up(total_length=0, protocol=253), bytes(20))
+    assert "  Payload Length: 20 bytes" in listing(data)
+    assert "length 20" in summary(data)
 
 
 @pytest.mark.parametrize(

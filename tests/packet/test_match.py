@@ -1,6 +1,6 @@
 """Matches: `where`, `difference`, `&`, and errors for conditions that can never be met."""
 
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
 
@@ -247,3 +247,8 @@ def test_nearest_sorts_by_differences_then_latest_first():
 
 def test_format_value_uses_the_singular_for_one_byte():
     assert [format_value(bytes(n)) for n in (0, 1, 2)] == ["no bytes", "1 byte 00", "2 bytes 00 00"]
+
+
+def test_network_of_the_other_ip_version_raises():
+    with pytest.raises(MalformedError, match=r"^IPv4.dst is .*fd00::/64.*: the field cannot hold its addresses."):
+        IPv4.where(dst=IPv6Network("fd00::/64"))

@@ -10,7 +10,9 @@ from tunlab.packet import (
     IGMP,
     TCP,
     UDP,
+    ICMPv6,
     IPv4,
+    IPv6,
     Packet,
     TCPFlag,
     TruncatedHeader,
@@ -202,6 +204,29 @@ def test_reply_to_unanswerable_packet_raises(layers):
     with pytest.raises(PacketError) as error_info:
         reply(Packet.of(*layers))
     assert str(error_info.value) == "reply() cannot answer this packet. Give a TCP or UDP packet or an echo request."
+
+
+@pytest.mark.parametrize(
+    ("ip", "message", "src"),
+    [
+        (IPv4(src="10.1.2.3", dst="224.0.0.1"), ICMP.echo_request(), "10.1.2.9"),
+        (IPv4(src="10.1.2.3", dst="255.255.255.255"), ICMP.echo_request(), "10.1.2.9"),
+        (IPv6(src="fd00::2", dst="ff02::1"), ICMPv6.echo_request(), "fd00::9"),
+    ],
+)
+def test_reply_to_multicast_or_broadcast_packet_needs_a_source(ip, message, src):
+    packet = Packet.of(ip, message)
+    with pytest.raises(PacketError, match=rf"^the destination {ip.dst} cannot be the source of a reply. Give a source"):
+        reply(packet)
+    answer, _ = reply(packet, src=src)
+    assert (answer.src, answer.dst) == (src, ip.src)
+
+
+def test_reply_to_packet_in_tunnel_has_the_innermost_ip_header_only():
+    assert reply(Packet.of(up(), IPv6(src="fd00::1", dst="fd00::2"), UDP(1, 2))) == (
+        IPv6(src="fd00::2", dst="fd00::1"),
+        UDP(2, 1),
+    )
 
 
 def test_packet_time_takes_no_part_in_equality_and_hash():

@@ -118,7 +118,7 @@ TCP:
     [
         ((up(protocol=89), b"ab"), ["  Protocol: Other (89)", "  Payload Length: 2 bytes"]),
         ((up(protocol=0), b""), ["  Protocol: Other (0)", "  Payload Length: 0 bytes"]),
-        ((up(total_length=0), UDP()), ["  Total Length: 0 bytes", "  Payload Length: 0 bytes", "Findings:"]),
+        ((up(total_length=0), UDP()), ["  Total Length: 0 bytes", "  Payload Length: 8 bytes", "Findings:"]),
         ((up(flags=6), UDP()), ["  Flags: RESERVED | DF"]),
         ((up(), UDP()), ["  Flags: none", "UDP:", "  Length: 8"]),
         (

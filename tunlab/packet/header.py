@@ -306,6 +306,10 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
         return None
 
 
+FRAGMENTED = "a fragment does not hold all that it covers"
+"""The reason why checksums of a fragment cannot be verified, as `Header.incomplete` returns it."""
+
+
 class Layer(Struct, frozen=True, gc=False):
     """A header with its offsets in a packet, for findings, checksum verdicts and texts.
 

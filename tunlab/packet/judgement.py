@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from tunlab.errors import PacketError
+from tunlab.packet.address import AddressLike, IPv6AddressLike
 from tunlab.packet.checksum import Checksum
 from tunlab.packet.findings import Finding
 from tunlab.packet.header import Header
@@ -55,14 +56,20 @@ def checksums(packet: PacketLike) -> list[Checksum]:
     return [checksum for _, checksum in layers_of(packet).checksums]
 
 
-def reply(packet: Packet) -> tuple[Network, Header]:
+def reply(packet: Packet, src: AddressLike | IPv6AddressLike | None = None) -> tuple[Network, Header]:
     """Return headers that answer `packet`, with addresses and ports swapped; an echo request becomes an echo reply.
+
+    The answer to a packet in a tunnel has the innermost IP header only. Write the outer headers before it to send it
+    through the tunnel.
 
     A TCP reply has the flag ACK and acknowledges the payload, SYN and FIN (RFC 9293 section 3.4). Change other fields
     with `replace`.
 
+    Args:
+        src: The source address of the reply; None: the destination of `packet`. Give it if that is a multicast address.
+
     Raises:
-        PacketError: If there is no reply to such a packet.
+        PacketError: If there is no reply to such a packet, or its destination cannot be a source.
     """
     layers = layers_of(packet).layers
     last = layers[-1]
@@ -71,4 +78,10 @@ def reply(packet: Packet) -> tuple[Network, Header]:
     back = None if network is None else network.header.reply(network)
     if answer is None or not isinstance(back, Network) or isinstance(last.header, Network):
         raise PacketError("reply() cannot answer this packet. Give a TCP or UDP packet or an echo request.")
+    if src is not None:
+        back = back.replace(src=src)
+    elif back.src_address.is_multicast or back.src == "255.255.255.255":
+        raise PacketError(
+            f"the destination {back.src} cannot be the source of a reply. Give a source: reply(packet, src=…)."
+        )
     return back, answer

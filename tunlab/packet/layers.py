@@ -111,7 +111,7 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
     outer: tuple[Header, ...] = ()
     start, end = 0, len(data)
     wire = declared = end + missing
-    length_from, incomplete = INPUT, ""
+    length_from, incomplete, has_length = INPUT, "", False
     following: Reader | None = first or first_header(data)
     while following is not None and (start < end or not found) and len(found) < MAX_HEADERS:
         try:
@@ -123,22 +123,25 @@ def read_layers(data: bytes, first: Reader | None = None, missing: int = 0) -> L
             following = None
             break
         own_end = header.content_end(start, -1)
-        if own_end >= 0 and (length_from == INPUT or own_end < declared):
-            declared = own_end
+        if own_end >= 0:
+            declared, has_length = min(own_end, declared) if has_length else own_end, True
         layer = Layer(
             header, outer, data, start, body, content_end, end, wire - end,
             length_from, declared - body if declared > body else 0, incomplete,
         )  # fmt: skip
         found.append(layer)
-        if not incomplete and next_reader is not None:
-            incomplete = header.incomplete(layer)
+        if next_reader is not None:  # a fragment header says more than the IP header of a capture that is cut short
+            incomplete = header.incomplete(layer) or incomplete
         if own_end >= 0:
             if own_end < wire:
                 wire = own_end
             if own_end <= end:
                 length_from = header.LENGTH_FROM
         outer, start, end, following = (*outer, header), body, content_end, next_reader
-    if following is not None and wire <= end and len(found) < MAX_HEADERS:
+    if following is not None and start < end:
+        rule = f"only the first {MAX_HEADERS} headers are read; the others count as payload"
+        unread.append(Finding(layer_of(following).__name__, "header", FindingKind.VALUE, start, rule))
+    elif following is not None and wire <= end:
         cut = TruncatedHeader.unchecked()(layer_of(following), b"")
         unread += cut.findings(Layer(cut, outer, data, start, start, end, end, 0, length_from))
     return Layers(tuple(found), data, end, tuple(unread))

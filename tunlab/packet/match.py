@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
+from tunlab.errors import MalformedError
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -180,10 +181,16 @@ def _wanted(layer: type[Any], name: str, value: object) -> object:
     if isinstance(value, Has):
         layer.coerce(name, value.flags)
         return value
-    if isinstance(value, (range, IPv4Network, IPv6Network)):
-        ends = (*value[:1], *value[-1:]) if isinstance(value, range) else (value.network_address,)
-        for end in ends:
+    if isinstance(value, range):
+        for end in (*value[:1], *value[-1:]):
             layer.coerce(name, end)
+        return value
+    if isinstance(value, (IPv4Network, IPv6Network)):
+        try:
+            layer.coerce(name, value.network_address)
+        except MalformedError:
+            rule = "the field cannot hold its addresses. Give a network of the header's IP version."
+            raise MalformedError(layer=layer.__name__, field=name, value=value, rule=rule) from None
         return value
     return layer.coerce(name, value)
 

@@ -193,6 +193,9 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
     def quoted(self) -> Packet:
         """The packet that an ICMP or ICMPv6 error quotes, usually cut short.
 
+        Its `missing` counts the bytes that the error left out, so `findings` does not report them, as it does for the
+        bytes alone: `findings(parse(data))`. For quoted bytes of another source give `parse` the `wire_length`.
+
         Raises:
             PacketError: If the packet is not an ICMP error, or quotes no packet.
         """
@@ -200,7 +203,11 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         if not isinstance(header, Transport):
             raise self._no_header("ICMP")
         data = header.quoted(self.payload)
-        packet = parse(data)
+        try:
+            packet = parse(data)
+        except PacketError:
+            network = type(self.ip).read  # ICMPv6 quotes IPv6: the error names the header that was expected
+            packet = parse(data, next(number for number, each in LINK_TYPES.items() if each == network))
         missing = packet.headers[0].content_end(0, len(data)) - len(data)
         return packet.replace(missing=missing) if missing > 0 else packet
 

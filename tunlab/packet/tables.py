@@ -56,8 +56,7 @@ def next_header_of(layer: str, inner: Header | None, content: bytes) -> int:
         return NO_NEXT_HEADER
     number = number_of({**IP_PAYLOADS, **IPV6_EXTENSIONS}, inner)
     if number is None:
-        rule = "no header follows that implies it. Give `next_header`."
-        raise MalformedError(layer=layer, field="next_header", value=None, rule=rule)
+        raise not_implied(layer, "next_header", inner)
     return number
 
 
@@ -83,9 +82,14 @@ def ethertype_of(layer: str, inner: Header | None, content: bytes, field: str = 
     number = inner.ethertype(content) if isinstance(inner, Link) else None
     number = number_of(ETHERTYPES, inner) if number is None else number
     if number is None:
-        rule = f"no header follows that implies it. Give `{field}`."
-        raise MalformedError(layer=layer, field=field, value=None, rule=rule)
+        raise not_implied(layer, field, inner)
     return number
+
+
+def not_implied(layer: str, field: str, inner: Header | None) -> MalformedError:
+    """Return the error about a field that was not given, and that the header `inner` does not imply."""
+    reason = "no header follows that implies it" if inner is None else f"it has no number for {inner.layer_name}"
+    return MalformedError(layer=layer, field=field, value=None, rule=f"{reason}. Give `{field}`.")
 
 
 def ethertype_name(number: int | None) -> str:

@@ -12,7 +12,7 @@ from tunlab.packet.field import Field
 from tunlab.packet.findings import INPUT
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Link
-from tunlab.packet.tables import ETHERTYPES, LENGTH, LLC_PAYLOADS, MAX_LENGTH, number_of
+from tunlab.packet.tables import ETHERTYPES, LENGTH, LLC_PAYLOADS, MAX_LENGTH, not_implied, number_of
 from tunlab.packet.values import check_width, is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -80,8 +80,7 @@ class LLC(Link, frozen=True, gc=False):
         points = {name: number for name in ("dsap", "ssap") if getattr(self, name) is None}
         for name in points:
             if number is None:
-                rule = f"no header follows that implies it. Give `{name}`."
-                raise MalformedError(layer="LLC", field=name, value=None, rule=rule)
+                raise not_implied("LLC", name, inner)
         return replace(self, **points)
 
     def ethertype(self, content: bytes) -> int:

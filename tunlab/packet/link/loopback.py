@@ -7,11 +7,11 @@ from typing import ClassVar, Self
 
 from msgspec.structs import replace
 
-from tunlab.errors import MalformedError, TruncatedError
+from tunlab.errors import TruncatedError
 from tunlab.packet.findings import INPUT
 from tunlab.packet.header import Header, Layer, Reading
 from tunlab.packet.kinds import Link
-from tunlab.packet.tables import ETHERTYPES, LINK_TYPES, number_of
+from tunlab.packet.tables import ETHERTYPES, LINK_TYPES, not_implied, number_of
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -67,8 +67,7 @@ class Loopback(Link, frozen=True, gc=False):
         kind = number_of(ETHERTYPES, inner)
         family = next((number for number, each in _FAMILIES.items() if _ETHERTYPES[each] == kind), None)
         if family is None:
-            rule = "no header follows that implies it. Give `family`."
-            raise MalformedError(layer="Loopback", field="family", value=None, rule=rule)
+            raise not_implied("Loopback", "family", inner)
         return replace(self, family=family)
 
     def field_text(self, name: str, value: object) -> str:

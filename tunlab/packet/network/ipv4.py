@@ -17,7 +17,7 @@ from tunlab.packet.cache import Cache
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum
 from tunlab.packet.field import Field, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
-from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.header import FRAGMENTED, Header, Layer, Reading
 from tunlab.packet.kinds import Link, Network
 from tunlab.packet.options import (
     Option,
@@ -29,7 +29,7 @@ from tunlab.packet.options import (
     options_to_bytes,
     pad_options,
 )
-from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, IP_VERSIONS, LINK_TYPES, number_of, payload_name
+from tunlab.packet.tables import ETHERTYPES, IP_PAYLOADS, IP_VERSIONS, LINK_TYPES, not_implied, number_of, payload_name
 from tunlab.packet.values import flag_converter, is_packet_error
 
 if TYPE_CHECKING:
@@ -51,10 +51,7 @@ class IPFlag(IntFlag):
 
 
 FLAGS = tuple(IPFlag(number) for number in range(8))  # indexing this is 25 times as fast as IPFlag(number)
-
-MORE_FRAGMENTS = (False, True) * 4
-"""True if MF is set, by the flags as a number. Operators of IntFlag take ten times as long."""
-
+MORE_FRAGMENTS = (False, True) * 4  # by the flags as a number; operators of IntFlag take ten times as long
 _HARMLESS = (FLAGS[0], IPFlag.DF)
 
 _PACKED = struct.Struct("!BBHHBBBBH4s4s")
@@ -211,8 +208,7 @@ class IPv4(Network, frozen=True, gc=False):
             return self
         protocol = number_of(IP_PAYLOADS, inner) if self.protocol is None else self.protocol
         if protocol is None:
-            rule = "no header follows that implies it. Give `protocol`."
-            raise MalformedError(layer="IPv4", field="protocol", value=None, rule=rule)
+            raise not_implied("IPv4", "protocol", inner)
         options = self.options if self.ihl is not None else check_options("IPv4", self.options, "RFC 791 section 3.1")
         total_length = self.total_length
         if total_length is None:
@@ -227,7 +223,10 @@ class IPv4(Network, frozen=True, gc=False):
             options=options,
             checksum=0 if self.checksum is None else self.checksum,
         )
-        return header if self.checksum is not None else replace(header, checksum=internet_checksum(header.to_bytes()))
+        if self.checksum is not None:
+            return header
+        covered = (header.to_bytes() + content)[: max(header.header_length, FIXED)]  # as a forced IHL counts them
+        return replace(header, checksum=internet_checksum(covered))
 
     def content_end(self, start: int, limit: int) -> int:
         total = self.total_length or 0
@@ -265,7 +264,7 @@ class IPv4(Network, frozen=True, gc=False):
     def incomplete(self, layer: Layer) -> str:
         total = self.total_length or 0
         if self.fragment_offset or MORE_FRAGMENTS[self.flags]:
-            return "a fragment does not hold all that it covers"
+            return FRAGMENTED
         if total == 0:
             return "segmentation offload leaves it unfinished"
         if total < (self.ihl or 5) * 4:
@@ -347,7 +346,7 @@ class IPv4(Network, frozen=True, gc=False):
             f"  Total Length: {self.total_length} bytes",
             f"  Source: {self.src}",
             f"  Destination: {self.dst}",
-            f"  Payload Length: {max((self.total_length or 0) - self.header_length, 0)} bytes",
+            f"  Payload Length: {layer.size} bytes",
             f"  Protocol: {self.payload_name}",
         ]
         if not verbose:

@@ -12,7 +12,7 @@ from tunlab.errors import MalformedError, TruncatedError
 from tunlab.packet.address import ipv6_text
 from tunlab.packet.field import Field, count
 from tunlab.packet.findings import INPUT, Finding, FindingKind, trailer_rule
-from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.header import FRAGMENTED, Header, Layer, Reading
 from tunlab.packet.ipv6_options import TYPES, IPv6Option, JumboPayload, jumbo_length, split_ipv6_options
 from tunlab.packet.kinds import Extension, Network
 from tunlab.packet.option_lists import decode_option_list, option_list_field, option_list_findings
@@ -305,7 +305,7 @@ class Fragment(Extension, frozen=True, gc=False):
 
     def incomplete(self, layer: Layer) -> str:
         if self.fragment_offset or self.more_fragments:
-            return "a fragment does not hold all that it covers"
+            return FRAGMENTED
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 from msgspec.structs import replace
 
 from tunlab.packet.findings import Finding, FindingKind, trailer_rule
-from tunlab.packet.header import Header, Layer, Reading
+from tunlab.packet.header import FRAGMENTED, Header, Layer, Reading
 from tunlab.packet.kinds import Transport, innermost_network, received_length
 from tunlab.packet.tables import IP_PAYLOADS
 from tunlab.packet.truncated import truncated
@@ -92,9 +92,10 @@ class UDP(Transport, frozen=True, gc=False):
         if length < LENGTH and not self._is_jumbo(layer):
             rule = "less than the header itself (RFC 768)"
             found.append(layer.finding("length", FindingKind.LENGTH, 4, rule, LENGTH, length, "UDP.length"))
-        elif length > present + layer.cut and not layer.incomplete:
-            rule = "the UDP datagram is cut short"
-            found.append(layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, present, layer.length_from))
+        elif length > (held := layer.size + LENGTH) and layer.incomplete != FRAGMENTED:
+            rule, network = "the UDP datagram is cut short", innermost_network(layer.outer)
+            limit = layer.length_from if held == present or network is None else network.LENGTH_FROM
+            found.append(layer.finding("length", FindingKind.TRUNCATED, 4, rule, length, held, limit))
         elif LENGTH <= length < present:
             rule = trailer_rule(present - length, "the UDP datagram")
             found.append(layer.finding("length", FindingKind.TRAILER, 4, rule, length, present, layer.length_from))
