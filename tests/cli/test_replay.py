@@ -138,6 +138,7 @@ def test_replay_names_the_packets_that_it_skips(tunlab, tmp_path):
         "    5 in    skipped: 5 bytes, not a frame: Ethernet header needs 14 bytes, got 5 (input ended at offset 5)",
     ]
     assert result.err.splitlines()[20] == "            skipped: 2 more packets"
+    assert result.err.splitlines()[-1] == "2 packets replayed, 22 skipped: the answers are the same"
 
 
 @pytest.mark.slow

@@ -88,7 +88,8 @@ def replay_command(
     except PacketError as error:
         error.file = str(file)
         raise
-    for line in _skipped(records, played, ifname):
+    skipped = _skipped(records, played, ifname)
+    for line in _skipped_lines(skipped):
         click.echo(line, err=True)
     different = received = 0
     with _open_tun(target, played) as tun:
@@ -97,7 +98,7 @@ def replay_command(
             click.echo(_to_json(outcome) if as_json else _to_text(outcome))
             received += outcome.direction == "out"
             different += outcome.direction == "out" and not outcome.same
-    click.echo(_verdict(len(played.steps), received, different, tun.ifname), err=True)
+    click.echo(_verdict(len(played.steps), len(skipped), received, different, tun.ifname), err=True)
     if error_at_end is not None:
         raise error_at_end
     if different:
@@ -120,18 +121,22 @@ def _read_recording(file: Path) -> tuple[list[RecordedPacket], PacketError | Non
     return records, None
 
 
-def _skipped(records: list[RecordedPacket], played: Script, ifname: str) -> Iterator[str]:
-    """Yield a line for each packet of the interface that is not replayed, at most 20, and the number of the others."""
-    from tunlab.errors import PacketError
-    from tunlab.packet import summary
-    from tunlab.recorder import parse_record
-
+def _skipped(records: list[RecordedPacket], played: Script, ifname: str) -> list[tuple[int, RecordedPacket]]:
+    """Return the packets of the interface that are not replayed, with their numbers."""
     steps = {step.number for step in played.steps}
-    skipped = [
+    return [
         (number, record)
         for number, record in enumerate(records, 1)
         if number not in steps and record.interface.name == ifname
     ]
+
+
+def _skipped_lines(skipped: list[tuple[int, RecordedPacket]]) -> Iterator[str]:
+    """Yield a line for each of these packets, at most 20, and the number of the others."""
+    from tunlab.errors import PacketError
+    from tunlab.packet import summary
+    from tunlab.recorder import parse_record
+
     for number, record in skipped[:_MAX_SKIPPED]:
         try:
             text = summary(parse_record(record))
@@ -213,8 +218,8 @@ def _to_json(outcome: Outcome) -> bytes:
     return msgspec.json.encode(result)
 
 
-def _verdict(steps: int, received: int, different: int, ifname: str) -> str:
-    packets = f"{steps} packet{'s' * (steps != 1)} replayed"
+def _verdict(steps: int, skipped: int, received: int, different: int, ifname: str) -> str:
+    packets = f"{steps} packet{'s' * (steps != 1)} replayed{f', {skipped} skipped' * bool(skipped)}"
     if not received:
         return f"{packets}: no answer from {ifname}, as recorded"
     return f"{packets}: {'the answers are the same' if not different else f'{different} of {received} answers differ'}"
