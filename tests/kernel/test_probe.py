@@ -24,7 +24,7 @@ def test_probe_on_this_machine_finds_every_needed_feature(probes):
 def test_probe_returns_result_for_every_feature(probes):
     optional = {found.name for found in probes.values() if not found.needed}
     assert optional == {
-        "IPv6", "nf_tables", "veth", "bridge", "qdisc tbf", "qdisc netem", "user namespace", "ping",
+        "IPv6", "node processes", "nf_tables", "veth", "bridge", "qdisc tbf", "qdisc netem", "user namespace", "ping",
     }  # fmt: skip
 
 
@@ -152,3 +152,25 @@ def test_probe_result_is_immutable():
     with pytest.raises(AttributeError):
         found.ok = False
     assert issubclass(PrivilegeError, OSError)
+
+
+def test_probe_with_hidden_parts_of_proc_says_that_nodes_see_other_processes(run_python, need):
+    mask = (need("unshare"), "-m", "sh", "-c", 'mount -t tmpfs none /proc/fs; exec "$@"', "sh")
+    output = run_python(PROBE, prefix=mask, launcher=("-m", "tunlab.kernel.namespace.userns"))
+    (row,) = (line.split("|") for line in output.splitlines() if "|node processes|" in line)
+    assert row[0] == "False"
+    assert "parts of this container's /proc are hidden" in row[2]
+    assert "systempaths=unconfined" in row[3]
+
+
+def test_node_with_hidden_parts_of_proc_runs_programs(run_python, need):
+    source = """
+        from tunlab.lab import Lab
+        lab = Lab("x")
+        lab.node("a", run=["sleep 600"])
+        with lab:
+            print(lab["a"].run(["sh", "-c", "hostname; ls /proc/sys/net >/dev/null"], capture_output=True).stdout)
+    """
+    mask = (need("unshare"), "-m", "sh", "-c", 'mount -t tmpfs none /proc/fs; exec "$@"', "sh")
+    output = run_python(source, prefix=mask, launcher=("-m", "tunlab.kernel.namespace.userns"))
+    assert output == "b'a\\n'\n"

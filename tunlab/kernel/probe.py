@@ -23,6 +23,8 @@ from tunlab.kernel.device.packet_socket import PacketSocket
 from tunlab.kernel.device.tun import TunDevice
 from tunlab.kernel.device.tun_ioctl import IFF_MULTI_QUEUE, IFF_NAPI, IFF_VNET_HDR, tun_features
 from tunlab.kernel.namespace import userns
+from tunlab.kernel.namespace.machine import Machine
+from tunlab.kernel.namespace.mount_overlay import MountOverlay
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.netlink.constants import NETLINK_NETFILTER
 from tunlab.kernel.netlink.netlink_socket import NLM_F_ACK, NetlinkSocket, pack_message
@@ -97,6 +99,7 @@ def _namespace() -> Iterator[Probe]:
         yield _attempt("TUN device", partial(_try_tun, netns), needed=True)
         yield _attempt("packet socket", partial(_try_packet_socket, netns), needed=True)
         yield _attempt("IPv6", _try_ipv6)
+        yield _attempt("node processes", partial(_try_machine, netns))
         yield _attempt("nf_tables", partial(_try_nf_tables, netns), module="nf_tables")
         with Rtnl(netns) as rtnl:
             yield _attempt("veth", partial(rtnl.add_veth, "probe0", "probe1"), module="veth")
@@ -116,6 +119,19 @@ def _try_packet_socket(netns: Netns) -> None:
 
 def _try_ipv6() -> None:
     Netns.create(ipv6=True).close()
+
+
+def _try_machine(netns: Netns) -> str:
+    view = MountOverlay(hostname="probe", texts={"/etc/hosts": ""}, private=("/run",))
+    with Machine(netns, lambda: view) as machine:
+        machine.start()
+        hidden = machine.hidden_proc
+        machine.kill()
+    if hidden:
+        reason = "parts of this container's /proc are hidden, so programs in a node see processes outside of it"
+        remedy = "start the container with --security-opt systempaths=unconfined"
+        raise KernelError(hidden, "mount /proc", reason=reason, remedy=remedy)
+    return "own files, host name and processes"
 
 
 def _try_nf_tables(netns: Netns) -> None:
