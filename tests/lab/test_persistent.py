@@ -102,6 +102,21 @@ class TestDown:
                 with program:
                     assert program.wait() == -signal.SIGKILL
 
+    @pytest.mark.parametrize("propagation", ["private", "shared"])
+    def test_down_frees_namespaces_with_each_mount_propagation(self, need, propagation):
+        test = f"{__file__}::TestDown::test_down_frees_namespaces_despite_programs_of_another_lab"
+        command = [need("unshare"), "-m", "--propagation", propagation, sys.executable, "-m", "pytest", "-q", test]
+        done = subprocess.run([*command, "-p", "no:cacheprovider"], capture_output=True, text=True, check=False)
+        assert "1 passed" in done.stdout
+
+    @pytest.mark.parametrize("propagation", ["private", "shared"])
+    def test_command_in_a_node_reaches_other_nodes_with_each_mount_propagation(self, need, propagation):
+        tunlab = f"{sys.executable} -m tunlab"
+        script = f"{tunlab} up two-hosts; {tunlab} exec a -- {tunlab} exec b -- hostname; {tunlab} down"
+        command = [need("unshare"), "-m", "--propagation", propagation, "sh", "-c", script]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert "\nb\n" in done.stdout, done.stderr
+
     def test_down_with_a_file_of_another_program_in_the_lab_directory_raises_lab_error(self, run_directory):
         lab = up()
         foreign = run_directory / "router" / "nodes" / "client" / "notes.txt"
