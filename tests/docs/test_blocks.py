@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -148,7 +149,6 @@ def test_yaml_block_uses_an_existing_action_of_the_project(block):
 
 
 ELSEWHERE = {
-    "git clone https://github.com/tunlab/tunlab && cd tunlab": (".ci/run", ".."),
     "make demo": (".ci/run", "make demo"),
     "make test": (".ci/run", "make test"),
     "make lint": (".ci/run", "make lint"),
@@ -156,16 +156,31 @@ ELSEWHERE = {
     "make bench": ("Makefile", "bench:"),
     ".ci/run": (".ci/run", "set -e"),
     "pip install tunlab": (".github/workflows/release.yml", 'pip" install'),
-    ".venv/bin/python -m pip install pre-commit": (".pre-commit-config.yaml", "repos:"),
-    ".venv/bin/pre-commit install": (".pre-commit-config.yaml", "repos:"),
+    ".venv/bin/pre-commit install": (".ci/run", ".venv/bin/pre-commit run --all-files"),
     "docker build -t tunlab .": ("tests/engines/test_suite_image.py", "Dockerfile"),
     "docker run --rm --privileged tunlab": ("Dockerfile", 'CMD ["tunlab", "demo"]'),
 }
 """Shell commands that cannot run inside a test, and the file whose text shows that they are run or made elsewhere."""
 
 
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Create a local git repository that is cloned instead of the project's repository on GitHub."""
+    origin = tmp_path / "origin"
+    origin.mkdir()
+    shutil.copy(ROOT / "Makefile", origin)
+    git = ["git", "-C", str(origin), "-c", "user.name=tunlab", "-c", "user.email=tunlab@example.org"]
+    for arguments in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "--no-verify", "--message=Start"]):
+        subprocess.run([*git, *arguments], capture_output=True, check=True)
+    homepage = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", f"url.{origin}.insteadOf")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", homepage)
+    monkeypatch.setenv("GIT_ALLOW_PROTOCOL", "file")  # A URL other than the project's homepage is an error.
+
+
 @blocks("sh")
-def test_command_in_shell_block_succeeds_or_is_run_by_another_test(block, monkeypatch):
+def test_command_in_shell_block_succeeds_or_is_run_by_another_test(block, repository, tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p no:cacheprovider")
@@ -174,6 +189,10 @@ def test_command_in_shell_block_succeeds_or_is_run_by_another_test(block, monkey
         if command in ELSEWHERE:
             file, text = ELSEWHERE[command]
             assert not (ROOT / ".ci").exists() or text in (ROOT / file).read_text(), (command, file)
+        elif command.startswith("git clone"):
+            done = run(["sh", "-ec", f"cd {shlex.quote(str(tmp_path))} && {command} && make help"])
+            assert done.returncode == 0, (command, done.stdout)
+            assert "make test" in done.stdout
         elif command:
             done = run(["sh", "-ec", command.replace(".venv/bin/python", sys.executable)])
             assert done.returncode == 0, (command, done.stdout)
