@@ -16,7 +16,9 @@ from tunlab.report.page.data import decode_records
 from tunlab.report.page.fields import field_rows
 
 CORPUS = os.environ.get("TUNLAB_CORPUS")
-needs_corpus = pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+needs_corpus = pytest.mark.skipif(
+    not CORPUS, reason="the corpus is not part of the project. Set TUNLAB_CORPUS to its folder"
+)
 
 
 def rows_of(record):

@@ -151,7 +151,7 @@ def test_page_without_script_lists_packets_as_text():
     assert text.endswith("… and 5 more")
 
 
-@pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+@pytest.mark.skipif(not CORPUS, reason="the corpus is not part of the project. Set TUNLAB_CORPUS to its folder")
 @pytest.mark.slow
 def test_page_shows_every_corpus_packet():
     file = io.BytesIO()

@@ -303,7 +303,7 @@ def test_page_of_each_kind_of_recording_logs_no_error(show):
         assert page.console_messages() == []
 
 
-@pytest.mark.skipif(not CORPUS, reason="the corpus lives outside the project: set TUNLAB_CORPUS")
+@pytest.mark.skipif(not CORPUS, reason="the corpus is not part of the project. Set TUNLAB_CORPUS to its folder")
 def test_click_on_any_byte_of_corpus_packets_highlights_a_field(show):
     """Show many kinds of packets from the corpus: every byte highlights a field, and the script logs no error."""
     with gzip.open(Path(CORPUS, "ipv4.jsonl.gz"), "rt") as lines:
