@@ -8,8 +8,23 @@ import pytest
 
 import tunlab
 import tunlab.packet
+import tunlab.pytest_plugin
 from tests.docs.pages import ROOT
 from tunlab.cli.group import tunlab as command_group
+
+
+@pytest.fixture(scope="module")
+def fixtures():
+    """Return the names of the fixtures that the plugin defines."""
+    modules = [importlib.import_module(name) for name in tunlab.pytest_plugin.pytest_plugins]
+    found = {name: value for module in modules for name, value in vars(module).items() if not name.startswith("_")}
+    return {name for name, value in found.items() if type(value).__name__ == "FixtureFunctionDefinition"}
+
+
+def test_page_about_own_fixtures_names_every_fixture(fixtures):
+    page = (ROOT / "docs/how-to/own-fixtures.md").read_text(encoding="utf-8")
+    assert {"tun", "tap", "make_dut"} < fixtures
+    assert set(re.findall(r"`(\w+)`", page.partition("A project's own")[0])) == fixtures
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +60,9 @@ def test_reference_has_every_lab_file_key(reference):
     assert [key for table in tables for key in table["properties"] if f"`{key}`" not in reference] == []
 
 
-def test_reference_has_every_fixture_marker_and_setting(pytestconfig, reference):
-    names = ["tun", "make_tun", "netns", "make_netns", "lab", "make_lab", "ping", "inject"]
+def test_reference_has_every_fixture_marker_and_setting(pytestconfig, fixtures, reference):
     settings = [name for name in pytestconfig._parser._inidict if name.startswith("tunlab_")]
     assert settings
-    assert [name for name in names + settings if f"`{name}`" not in reference] == []
+    assert [name for name in [*fixtures, *settings] if f"`{name}`" not in reference] == []
     assert "`@pytest.mark.tun(" in reference
     assert "`@pytest.mark.lab(" in reference

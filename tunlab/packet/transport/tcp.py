@@ -83,6 +83,9 @@ class TCP(Transport, frozen=True, gc=False):
         window: The value on the wire, without the window scale.
         checksum: None: computed.
         options: Bytes as on the wire, given as bytes or as a list of options (`tcp_options`).
+
+    Raises:
+        MalformedError: If a value does not fit its field. It is raised where the header is constructed.
     """
 
     PROTOCOL: ClassVar = 6
