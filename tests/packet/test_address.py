@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from tests.packet.strategies import sampled
 from tunlab.errors import MalformedError
 from tunlab.packet import IGMP, GroupRecord, IPv4, build, parse, summary
-from tunlab.packet.address import ipv4_address, ipv4_bytes, ipv4_text
+from tunlab.packet.address import ipv4_address, ipv4_bytes, ipv4_text, ipv6_bytes, ipv6_text
+
+MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Peer(StrEnum):
@@ -29,6 +31,16 @@ def test_ipv4_text_and_ipv4_bytes_are_inverse_functions(data):
     assert ipv4_bytes(text) == data
     packet = parse(build(IPv4(src=text, dst="10.1.2.1", protocol=253)))
     assert packet.ip.src == IPv4.read(bytes(packet), 0, 20)[0].src == text
+
+
+@given(st.lists(st.sampled_from([0, 0, 1, 0x10, 0xFFFF]), min_size=8, max_size=8))
+@sampled(300)
+def test_ipv6_text_has_the_canonical_form_of_rfc_5952(words):
+    data = b"".join(word.to_bytes(2, "big") for word in words)
+    text = ipv6_text(data)
+    assert ipv6_bytes(text) == data
+    if not data.startswith(MAPPED):  # before 3.13 Python writes these without dots
+        assert text == str(IPv6Address(data))
 
 
 @pytest.mark.parametrize(
