@@ -7,9 +7,11 @@ import pytest
 from tunlab.kernel.device.netns_capture import NetnsCapture
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import ICMP, ICMPv6, IPv4, IPv6, MLDv2Report
-from tunlab.recorder import LINKTYPE_ETHERNET, read_pcapng
+from tunlab.recorder import LINKTYPE_ETHERNET, parse_record, read_pcapng
 from tunlab.report.evidence import RecordedNetns, gather_evidence, to_pcapng
 from tunlab.report.ladder import draw_ladder
+from tunlab.report.page.arrows import Arrow
+from tunlab.report.page.columns import find_columns
 from tunlab.traffic import Tap
 
 
@@ -71,6 +73,24 @@ def test_evidence_without_capture_has_frames_recorded_by_the_tap(recorded):
         (False, LINKTYPE_ETHERNET, False)
     }
     assert "echo reply" in "\n".join(draw_ladder(evidence))
+
+
+def test_page_columns_of_a_tap_recording_are_test_and_kernel(recorded):
+    ping(recorded.tuns[0])
+    records = list(read_pcapng(to_pcapng(gather_evidence([recorded]), comment="a test")))
+    columns, arrows = find_columns(records, list(map(parse_record, records)))
+    assert columns == [("test", ""), ("kernel", "tap0")]
+    assert arrows == [Arrow(0, (1,)) if each.direction == "in" else Arrow(1, (0,)) for each in records] != []
+
+
+def test_page_columns_of_a_tap_beside_another_namespace_are_test_and_node(recorded):
+    ping(recorded.tuns[0])
+    with Netns.create() as other:
+        evidence = gather_evidence([recorded, RecordedNetns("other", other)])
+    records = list(read_pcapng(to_pcapng(evidence, comment="a test")))
+    columns, arrows = find_columns(records, list(map(parse_record, records)))
+    assert columns == [("test", ""), ("kernel", "")]
+    assert {(arrow.origin, arrow.targets) for arrow in arrows} == {(0, (1,)), (1, (0,))}
 
 
 def test_tshark_reads_recording_of_a_tap_as_ethernet(recorded, need, tmp_path):

@@ -104,7 +104,10 @@ def _select(recording: bytes, protocol: Protocol | None, address: IPNetwork | No
             interface = record.interface
             if interface not in interfaces:
                 interfaces[interface] = writer.add_interface(
-                    interface.name, linktype=interface.linktype, snaplen=interface.snaplen
+                    interface.name,
+                    linktype=interface.linktype,
+                    snaplen=interface.snaplen,
+                    description=interface.description,
                 )
             writer.write(
                 interfaces[interface],

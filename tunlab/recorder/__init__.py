@@ -12,6 +12,7 @@ from tunlab.recorder.formats import (
     MAX_BLOCK_SIZE,
     MAX_PACKET_SIZE,
     RAW_LINK_TYPES,
+    TAP_DESCRIPTION,
     Buffer,
     Direction,
     RecordedInterface,
@@ -23,6 +24,7 @@ from tunlab.recorder.reader import read_pcapng
 
 __all__ = [
     "LINKTYPE_ETHERNET", "LINKTYPE_IPV4", "LINKTYPE_IPV6", "LINKTYPE_LINUX_SLL", "LINKTYPE_LINUX_SLL2",
-    "LINKTYPE_LOOP", "LINKTYPE_NULL", "LINKTYPE_RAW", "MAX_BLOCK_SIZE", "MAX_PACKET_SIZE", "RAW_LINK_TYPES", "Buffer",
-    "Direction", "PcapngWriter", "RecordedInterface", "RecordedPacket", "extract_ip", "parse_record", "read_pcapng",
+    "LINKTYPE_LOOP", "LINKTYPE_NULL", "LINKTYPE_RAW", "MAX_BLOCK_SIZE", "MAX_PACKET_SIZE", "RAW_LINK_TYPES",
+    "TAP_DESCRIPTION", "Buffer", "Direction", "PcapngWriter", "RecordedInterface", "RecordedPacket", "extract_ip",
+    "parse_record", "read_pcapng",
 ]  # fmt: skip

@@ -37,6 +37,9 @@ DIRECTIONS: tuple[Direction | None, ...] = (None, "in", "out", None)
 CUSTOM_UTF8 = 2988
 """Code of a custom option with text that programs may copy (section 3.5.1)."""
 
+TAP_DESCRIPTION = "TAP"
+"""Description of a TAP, whose link type is that of every Ethernet device."""
+
 ANNOTATION_HEAD = "tunlab:"
 """First characters of tunlab's custom options."""
 
@@ -60,6 +63,7 @@ class RecordedInterface(Struct, frozen=True):
         snaplen: The maximum number of bytes kept of a packet; 0 for no limit.
         ticks_per_second: The resolution of the file's time stamps.
         time_offset: Seconds to add to each time stamp of the file.
+        description: The description, or "".
     """
 
     index: int
@@ -68,6 +72,12 @@ class RecordedInterface(Struct, frozen=True):
     snaplen: int = 0
     ticks_per_second: int = 10**6
     time_offset: int = 0
+    description: str = ""
+
+    @property
+    def is_link(self) -> bool:
+        """True for Ethernet between two devices, False for a TUN, or a TAP that a program reads and writes."""
+        return self.linktype == LINKTYPE_ETHERNET and self.description != TAP_DESCRIPTION
 
 
 class RecordedPacket(Struct, frozen=True):

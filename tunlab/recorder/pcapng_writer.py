@@ -64,16 +64,19 @@ class PcapngWriter:
         with file:
             yield cls(file, comment=comment)
 
-    def add_interface(self, name: str, *, linktype: int = LINKTYPE_RAW, snaplen: int = 0) -> int:
+    def add_interface(self, name: str, *, linktype: int = LINKTYPE_RAW, snaplen: int = 0, description: str = "") -> int:
         """Add an interface, and return its number for `write`.
 
         Args:
             name: The interface's name.
             linktype: LINKTYPE_RAW for a TUN, LINKTYPE_ETHERNET for a TAP, a veth or a bridge.
             snaplen: The maximum number of bytes to keep of a packet; 0 for no limit.
+            description: A description, or "".
         """
         head = _number("linktype", linktype, "H") + bytes(2) + _number("snaplen", snaplen, "I")
-        self._put(INTERFACE, head, _option(2, name) + _option(9, b"\x09"))  # if_name, and if_tsresol: 10**-9 s
+        # pcapng options if_name, if_description and if_tsresol (10**-9 s)
+        options = _option(2, name) + (_option(3, description) if description else b"") + _option(9, b"\x09")
+        self._put(INTERFACE, head, options)
         self._snaplens.append(snaplen)
         return len(self._snaplens) - 1
 

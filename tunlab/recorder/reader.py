@@ -199,9 +199,10 @@ class _Reader:
     def _interface(self) -> RecordedInterface:
         linktype, snaplen = self._unpack("HxxI", 8)
         options = self._options(16, {9: "B", 14: "q"})
-        name, power, offset = (options.get(code, [default])[0] for code, default in ((2, ""), (9, 6), (14, 0)))
+        defaults = {2: "", 9: 6, 14: 0, 3: ""}  # if_name, if_tsresol, if_tsoffset and if_description
+        name, power, offset, description = (options.get(code, [default])[0] for code, default in defaults.items())
         ticks = 2 ** (power & 0x7F) if power & 0x80 else 10**power
-        return RecordedInterface(len(self._interfaces), name, linktype, snaplen, ticks, offset)
+        return RecordedInterface(len(self._interfaces), name, linktype, snaplen, ticks, offset, description)
 
     def _packet(self, kind: int) -> RecordedPacket:
         """Return the packet of an enhanced, simple or obsolete packet block (sections 4.3, 4.4, appendix A)."""

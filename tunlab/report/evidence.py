@@ -18,7 +18,14 @@ from tunlab.errors import PacketError, TunlabError
 from tunlab.kernel.device.netns_capture import ARPHRD_ETHER, ARPHRD_LOOPBACK, ARPHRD_NONE, CapturedPacket, NetnsCapture
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.packet import Packet, parse
-from tunlab.recorder import LINKTYPE_ETHERNET, LINKTYPE_RAW, MAX_PACKET_SIZE, Direction, PcapngWriter
+from tunlab.recorder import (
+    LINKTYPE_ETHERNET,
+    LINKTYPE_RAW,
+    MAX_PACKET_SIZE,
+    TAP_DESCRIPTION,
+    Direction,
+    PcapngWriter,
+)
 from tunlab.report.annotation import Annotation, from_entry
 from tunlab.traffic import TraceEntry
 from tunlab.traffic.checksum_offload import complete_packet_checksum
@@ -266,7 +273,10 @@ def to_pcapng(evidence: Evidence, *, comment: str) -> bytes:
     """
     file = BytesIO()
     writer = PcapngWriter(file, comment="\n".join([comment, *loss_sentences(evidence)]))
-    numbers = {key: writer.add_interface(key[0], linktype=key[1]) for key in _interfaces(evidence)}
+    numbers = dict[tuple[str, int], int]()
+    for device, linktype in _interfaces(evidence):
+        description = TAP_DESCRIPTION if device in evidence.taps else ""
+        numbers[device, linktype] = writer.add_interface(device, linktype=linktype, description=description)
     for each in evidence.observations:
         kept = each.frame[:MAX_PACKET_SIZE]
         writer.write(

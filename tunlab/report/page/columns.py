@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from tunlab.packet import ARP, Network, Packet
-from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
+from tunlab.recorder import RecordedPacket
 from tunlab.report.page.arrows import Arrow, Columns
 from tunlab.report.page.lab_columns import between_nodes, have_nodes
 
@@ -17,16 +17,16 @@ MAX_COLUMNS = 5
 def find_columns(records: Sequence[RecordedPacket], packets: Sequence[Packet | None]) -> Columns:
     """Return the sequence diagram of a recording.
 
-    The columns are the nodes for a lab, test and kernel for a TUN, and IP addresses for any other recording.
+    The columns are the nodes for a lab, test and kernel for a TUN or TAP, and IP addresses for any other recording.
     """
     if have_nodes(records):
         return between_nodes(records, packets)
-    directed = all(each.direction and each.interface.linktype != LINKTYPE_ETHERNET for each in records)
+    directed = all(each.direction and not each.interface.is_link for each in records)
     return _by_direction(records) if records and directed else _by_address(packets)
 
 
 def _by_direction(records: Sequence[RecordedPacket]) -> Columns:
-    """Return the diagram for TUN devices: the test sent the packets with the direction "in", the kernel the others."""
+    """Return the diagram for TUNs and TAPs: the test sent packets with the direction "in", the kernel the others."""
     names = list(dict.fromkeys(each.interface.name for each in records))
     columns = [("test", ""), *(("kernel", name) for name in names)]
     arrows: list[Arrow | None] = []

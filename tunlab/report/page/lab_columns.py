@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from tunlab.packet import Packet
-from tunlab.recorder import LINKTYPE_ETHERNET, RecordedPacket
+from tunlab.recorder import RecordedPacket
 from tunlab.report.evidence import Evidence, Observation
 from tunlab.report.ladder import TEST, LadderRow, ladder_rows
 from tunlab.report.page.arrows import Arrow, Columns
@@ -54,7 +54,7 @@ def _observation(record: RecordedPacket, packet: Packet | None) -> Observation:
         node=node,
         device=record.interface.name,
         ifname=ifname,
-        on_link=record.interface.linktype == LINKTYPE_ETHERNET,
+        on_link=record.interface.is_link,
         linktype=record.interface.linktype,
         time=record.time_ns or 0,
         direction=record.direction or "in",
