@@ -100,9 +100,9 @@ def test_ipv6_fields_equal_tshark(records):
 def test_extension_headers_equal_tshark(records):
     compared = Counter()
     for record, _, packet in records:
-        if record["tshark"]["inner_ip_layers"] or record["tshark"]["malformed"] or record["tshark"]["short"]:
-            continue  # tshark lists an extension header of which less than 8 bytes are present
         wanted = record["tshark"]["ipv6"]["ext"]
+        if record["id"] == "8d95bc60c9abdfa5":
+            wanted = []  # tshark lists a routing header of which less than 8 bytes are present
         ours = [name for header in packet for name, kind in EXTENSIONS.items() if type(header) is kind]
         assert sorted(ours) == sorted(wanted), record["id"]
         compared.update(ours)
@@ -120,7 +120,7 @@ def test_transport_fields_and_verdicts_over_ipv6_equal_tshark(records, name, kin
     verdicts = Counter()
     for record, _, packet in records:
         wanted = record["tshark"].get(name)
-        if wanted is None or record["tshark"]["inner_ip_layers"]:
+        if wanted is None:  # another protocol, a later fragment or a tunnel: the corpus has no inner transport header
             continue
         header = packet.transport
         if isinstance(header, TruncatedHeader):  # tshark gives the fields that are present
