@@ -394,8 +394,20 @@ def test_error_of_create_without_device_node_names_dev_net_tun(run_python):
     assert run_python(source, prefix=["unshare", "--mount", "sh", "-ec", hide, "sh"]).strip() == "/dev/net/tun"
 
 
-def test_set_group_with_invalid_id_raises(netns, tun):
-    with pytest.raises((KernelError, OverflowError)):
-        tun.set_group(2**70)
-    tun.set_group(1234)
-    tun.set_owner(1234)
+@pytest.mark.parametrize("kind", ["owner", "group"])
+@pytest.mark.parametrize("account", ["", "0", "nosuch", "a\0b", b"root", -1, -5, 2**32 - 1, 2**70, True, 1.0])
+def test_create_with_invalid_owner_or_group_raises_and_leaves_no_device(netns, rtnl, kind, account):
+    with pytest.raises(KernelError) as raised:
+        TunDevice.create(netns, "tun7", **{kind: account})
+    assert raised.value.errno == errno.EINVAL
+    assert f"set the {kind} of tun7: " in str(raised.value)
+    assert repr(account) in str(raised.value)
+    assert f"Give the name of a {'user' if kind == 'owner' else 'group'}, or a number" in str(raised.value)
+    assert "tun7" not in [link.name for link in rtnl.links()]
+
+
+@pytest.mark.parametrize(("account", "shown"), [("root", "root"), (0, "root"), (2**32 - 2, str(2**32 - 2))])
+def test_create_with_owner_and_group_sets_both(netns, need, account, shown):
+    with TunDevice.create(netns, "tun7", owner=account, group=account):
+        output = netns.run([need("ip"), "-d", "link", "show", "tun7"], capture_output=True, text=True).stdout
+    assert f" user {shown} group {shown} " in output

@@ -30,10 +30,12 @@ from tunlab.kernel.device.tun_ioctl import (
     TUNSETPERSIST,
     attach_errors,
     attach_interface,
+    group_id,
     interface_flags,
     interface_index,
     open_tun_node,
     packet_errors,
+    user_id,
 )
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.network.address_events import wait_for_addresses
@@ -84,8 +86,8 @@ class TunDevice(Closeable):
         packet_information: bool = False,
         multi_queue: bool = False,
         persist: bool = True,
-        owner: int | None = None,
-        group: int | None = None,
+        owner: int | str | None = None,
+        group: int | str | None = None,
         vnet_hdr: bool = False,
         exclusive: bool = False,
     ) -> Self:
@@ -98,8 +100,8 @@ class TunDevice(Closeable):
             packet_information: Put four bytes, flags and protocol, before each packet (IFF_NO_PI not set).
             multi_queue: Allow several descriptors; `add_queue` opens the others.
             persist: Keep the device until its namespace is gone; closing one that does not persist takes 20 ms.
-            owner: User id that may attach without CAP_NET_ADMIN.
-            group: Group id that may attach without CAP_NET_ADMIN.
+            owner: Id or name of a user who may attach without CAP_NET_ADMIN.
+            group: Id or name of a group that may attach without CAP_NET_ADMIN.
             vnet_hdr: Put a virtio_net_hdr of 10 bytes before each packet, for offloads.
             exclusive: Fail with EBUSY if the name exists; otherwise attach to a persistent device of that name.
 
@@ -111,12 +113,12 @@ class TunDevice(Closeable):
         flags = interface_flags(mode, packet_information, multi_queue, vnet_hdr)
         device = cls._attach(netns, ifname, flags | (IFF_TUN_EXCL if exclusive else 0), operation)
         try:
-            if persist:
-                device.set_persist(True)
             if owner is not None:
                 device.set_owner(owner)
             if group is not None:
                 device.set_group(group)
+            if persist:
+                device.set_persist(True)
         except BaseException:
             device.close()
             raise
@@ -293,13 +295,13 @@ class TunDevice(Closeable):
         """Set persistence: True keeps the device when its descriptors are closed, False deletes it then."""
         self._ioctl("set persistence", TUNSETPERSIST, int(persist))
 
-    def set_owner(self, uid: int) -> None:
+    def set_owner(self, owner: int | str) -> None:
         """Let a user attach without CAP_NET_ADMIN. The mode of /dev/net/tun must allow it as well."""
-        self._ioctl("set the owner", TUNSETOWNER, uid)
+        self._ioctl("set the owner", TUNSETOWNER, user_id(owner, f"set the owner of {self.ifname}"))
 
-    def set_group(self, gid: int) -> None:
+    def set_group(self, group: int | str) -> None:
         """Let a group attach without CAP_NET_ADMIN. The mode of /dev/net/tun must allow it as well."""
-        self._ioctl("set the group", TUNSETGROUP, gid)
+        self._ioctl("set the group", TUNSETGROUP, group_id(group, f"set the group of {self.ifname}"))
 
     def set_offload(self, offload: int) -> None:
         """Set which offloads the reader accepts (TUN_F_*), so that the kernel leaves checksums or segmentation to it.

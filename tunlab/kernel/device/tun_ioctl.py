@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import grp
 import io
 import os
+import pwd
 import socket
 import stat
 import struct
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 
 from tunlab.errors import KernelError, PrivilegeError
 from tunlab.kernel.os_errors import TUN_DEVICE_NODE, Reasons, translate_os_errors
@@ -29,6 +33,7 @@ TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_TSO_ECN, TUN_F_UFO, TUN_F_USO4, TUN_F_
 _IFREQ = struct.Struct("16sH22x")
 _OVERFLOW_UID = 65_534  # the user id that the kernel shows for an unmapped user (user_namespaces(7))
 
+_MAX_ID = 2**32 - 2  # 2**32 - 1 is -1, which the kernel refuses (uid_valid() in include/linux/uidgid.h).
 
 _LOAD_DRIVER = f"load the driver (`modprobe tun`), or pass --device {TUN_DEVICE_NODE} to the container"
 
@@ -138,3 +143,25 @@ def tun_node_error(error: OSError) -> KernelError:
     else:
         return KernelError(code, operation, reason=error.strerror or "")
     return PrivilegeError(code, operation, missing=TUN_DEVICE_NODE, reason=reason, remedy=remedy)
+
+
+def user_id(user: int | str, operation: str) -> int:
+    """Return the argument of TUNSETOWNER for a user's name or id. Raises KernelError (EINVAL) for another value."""
+    return _account_id(user, operation, "user", lambda name: pwd.getpwnam(name).pw_uid)
+
+
+def group_id(group: int | str, operation: str) -> int:
+    """Return the argument of TUNSETGROUP for a group's name or id. Raises KernelError (EINVAL) for another value."""
+    return _account_id(group, operation, "group", lambda name: grp.getgrnam(name).gr_gid)
+
+
+def _account_id(account: int | str, operation: str, kind: str, find: Callable[[str], int]) -> int:
+    reason, number = f"{account!r} is not the id of a {kind}", account
+    if isinstance(account, str):
+        reason = f"this machine has no {kind} {account!r}"
+        with suppress(KeyError, ValueError):  # ValueError: the name has a NUL.
+            number = find(account)
+    if type(number) is int and 0 <= number <= _MAX_ID:
+        return number if number < 1 << 31 else number - (1 << 32)  # fcntl.ioctl takes a signed int.
+    remedy = f"give the name of a {kind}, or a number from 0 to {_MAX_ID}"
+    raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
