@@ -8,17 +8,20 @@ import pytest
 from tunlab.errors import ExpectationError, KernelError, PacketError
 from tunlab.packet import (
     ARP,
+    GRE,
     ICMP,
     TCP,
     UDP,
     VLAN,
     ARPOperation,
     Ethernet,
+    HopByHop,
     ICMPv6,
     ICMPv6Type,
     IPv4,
     IPv6,
     MLDv2Report,
+    NeighborAdvertisement,
     NeighborSolicitation,
     Packet,
     TCPFlag,
@@ -27,6 +30,7 @@ from tunlab.packet import (
     parse,
     reply,
 )
+from tunlab.packet.ipv6_options import RouterAlert
 from tunlab.traffic import Tap, Tun
 
 BOTH = ["10.1.2.1/24", "fd00::1/64"]
@@ -54,6 +58,13 @@ def question(tap):
 
 def other_host(tap):
     return "fd00::9" if ":" in tap.address else "10.1.2.9"
+
+
+def _send(tap, *layers):
+    """Send a frame from the namespace as a program would, so that the Tap does not know who sent it."""
+    with tap.netns.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sender:
+        sender.bind((tap.ifname, 0))
+        sender.send(build(*layers))
 
 
 class TestCreate:
@@ -188,6 +199,55 @@ class TestAddressResolution:
         with pytest.raises(ExpectationError, match=r"wanted no packet, but 1 arrived:\n.*who has"):
             tap.expect_silence()
         assert [entry.to_packet().get(question(tap)) is None for entry in tap.unmatched()] == [False]
+
+    def test_question_behind_vlan_tags_is_answered_with_the_same_tags(self, make_tun):
+        tap = make_tun(BOTH, mode="tap")
+        frame = Ethernet(dst="ff:ff:ff:ff:ff:ff", src="02:00:00:00:00:77"), VLAN(vid=5, pcp=3), VLAN(vid=7)
+        arp = ARP(sender_protocol="10.1.2.1", target_protocol="10.1.2.9")
+        solicitation = IPv6(src="fd00::1", dst="ff02::1:ff00:9"), NeighborSolicitation(target="fd00::9")
+        for layers in ((arp,), solicitation):
+            _send(tap, *frame, *layers)
+        tap.expect_silence()
+        answers = [entry.to_packet() for entry in tap.record if entry.comment == "address resolution"]
+        assert [[type(each) for each in packet] for packet in answers] == [
+            [Ethernet, VLAN, VLAN, ARP],
+            [Ethernet, VLAN, VLAN, IPv6, NeighborAdvertisement],
+        ]
+        for packet in answers:
+            assert (packet[Ethernet].dst, packet[Ethernet].src) == ("02:00:00:00:00:77", tap.peer_hardware_address)
+            assert [(tag.vid, tag.pcp) for tag in packet.headers[1:3]] == [(5, 3), (7, 0)]
+            assert findings(packet) == []
+
+    @pytest.mark.parametrize(
+        "layers",
+        [
+            (
+                IPv4(src="10.1.2.1", dst="10.1.2.2"),
+                GRE(),
+                Ethernet(dst="ff:ff:ff:ff:ff:ff", src="02:00:00:00:00:77"),
+                ARP(sender_protocol="10.9.9.1", target_protocol="10.9.9.2"),
+            ),
+            (
+                IPv4(src="10.1.2.1", dst="10.1.2.2"),
+                IPv6(src="fd99::1", dst="ff02::1:ff00:9"),
+                NeighborSolicitation(target="fd99::9"),
+            ),
+            (
+                IPv4(src="10.1.2.1", dst="10.1.2.2"),
+                IPv6(src="fe80::1", dst="ff02::16"),
+                HopByHop(options=[RouterAlert()]),
+                MLDv2Report(),
+            ),
+        ],
+        ids=["ARP", "neighbor solicitation", "MLD report"],
+    )
+    def test_tunnelled_question_or_report_counts_like_other_packets(self, make_tun, layers):
+        tap = make_tun(mode="tap")
+        _send(tap, Ethernet(dst=tap.peer_hardware_address, src=tap.hardware_address), *layers)
+        with pytest.raises(ExpectationError, match="wanted no packet, but 1 arrived"):
+            tap.expect_silence()
+        assert "address resolution" not in [entry.comment for entry in tap.record]
+        assert [type(each) for each in tap.capture()[0]] == [Ethernet, *map(type, layers)]
 
     def test_unanswered_address_resolution_leaves_the_datagram_unsent(self, tap):
         tap.address_resolution = False

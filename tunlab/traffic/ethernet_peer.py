@@ -12,10 +12,11 @@ from msgspec import Struct
 
 from tunlab.packet import (
     ARP,
+    VLAN,
     ARPOperation,
     Ethernet,
     Header,
-    ICMPv6,
+    HopByHop,
     ICMPv6Type,
     IPv6,
     NeighborAdvertisement,
@@ -26,6 +27,7 @@ from tunlab.packet import (
     build,
 )
 from tunlab.packet.nd_options import TargetLinkLayerAddress
+from tunlab.packet.transport.mld import MLDMessage
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 _LISTENER_REPORTS = (
@@ -60,43 +62,51 @@ class EthernetPeer(Struct):
     def answer(self, packet: Packet) -> bytes | None:
         """Return the answer to an ARP request or a neighbor solicitation, else None.
 
-        The kernel's question whether another host has its own address (RFC 5227, RFC 4862) gets no answer.
+        The question follows the Ethernet header or its VLAN tags, and the answer has the same tags; a question inside a
+        tunnel is for the hosts behind that tunnel. The kernel's question whether another host has its own address
+        (RFC 5227, RFC 4862) gets no answer.
         """
-        if not self.address_resolution:
+        frame, content = _split(packet)
+        if not self.address_resolution or not frame:
             return None
-        arp = packet.get(ARP)
-        if arp is not None:
-            is_probe = arp.sender_protocol in ("0.0.0.0", arp.target_protocol)  # ARP probe (RFC 5227)
-            if arp.operation != ARPOperation.REQUEST or is_probe:
-                return None
-            reply = ARP(
-                operation=ARPOperation.REPLY,
-                sender_hardware=self.hardware_address,
-                sender_protocol=arp.target_protocol,
-                target_hardware=arp.sender_hardware or BROADCAST,
-                target_protocol=arp.sender_protocol,
-            )
-            return build(Ethernet(dst=self.kernel_address, src=self.hardware_address), reply)
-        solicitation = packet.get(NeighborSolicitation)
-        ip = packet.get(IPv6)
-        if solicitation is None or ip is None or ip.src == "::":
-            return None
-        advertisement = NeighborAdvertisement(
-            target=solicitation.target,
-            flags=NeighborFlag.SOLICITED | NeighborFlag.OVERRIDE,
-            options=[TargetLinkLayerAddress(self.hardware_address)],
-        )
-        return build(
-            Ethernet(dst=self.kernel_address, src=self.hardware_address),
-            IPv6(src=solicitation.target, dst=ip.src, hop_limit=255),
-            advertisement,
-        )
+        ethernet, tags = frame[0], frame[1:]
+        header = ethernet.replace(dst=ethernet.src, src=self.hardware_address)
+        match content:
+            case (ARP(operation=ARPOperation.REQUEST) as arp,):
+                if arp.sender_protocol in ("0.0.0.0", arp.target_protocol):  # ARP probe (RFC 5227)
+                    return None
+                reply = ARP(
+                    operation=ARPOperation.REPLY,
+                    sender_hardware=self.hardware_address,
+                    sender_protocol=arp.target_protocol,
+                    target_hardware=arp.sender_hardware or BROADCAST,
+                    target_protocol=arp.sender_protocol,
+                )
+                return build(header, *tags, reply)
+            case (IPv6() as ip, NeighborSolicitation() as solicitation) if ip.src != "::":
+                advertisement = NeighborAdvertisement(
+                    target=solicitation.target,
+                    flags=NeighborFlag.SOLICITED | NeighborFlag.OVERRIDE,
+                    options=[TargetLinkLayerAddress(self.hardware_address)],
+                )
+                return build(header, *tags, IPv6(src=solicitation.target, dst=ip.src, hop_limit=255), advertisement)
+        return None
 
 
 def is_listener_report(packet: Packet) -> bool:
     """Return True for an MLD report, which the kernel sends unasked for the groups of its addresses."""
-    icmp = packet.get(ICMPv6)
-    return icmp is not None and icmp.type in _LISTENER_REPORTS
+    match _split(packet)[1]:
+        case (IPv6(), HopByHop(), MLDMessage() as report):
+            return report.type in _LISTENER_REPORTS
+    return False
+
+
+def _split(packet: Packet) -> tuple[tuple[Ethernet, *tuple[VLAN, ...]] | tuple[()], tuple[Header, ...]]:
+    """Return the Ethernet header with its VLAN tags, if there is one, and the headers that they carry."""
+    headers, at = packet.headers, 0
+    if headers and isinstance(headers[0], Ethernet):
+        at = next((at for at, each in enumerate(headers) if at and not isinstance(each, VLAN)), len(headers))
+    return headers[:at], headers[at:]  # type: ignore[return-value]
 
 
 def _group(header: Header) -> str:
