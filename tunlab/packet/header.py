@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any, ClassVar, Self, TypeAlias, TypeVar
 
 from msgspec import UNSET, Struct, StructMeta
-from msgspec.structs import asdict, force_setattr
+from msgspec.structs import asdict, force_setattr, replace
 
 from tunlab.errors import MalformedError
 from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_sum
@@ -170,6 +170,19 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
     def header_length(self) -> int:
         """The header's length in bytes."""
         return sum(bits for _, bits in self.LAYOUT) // 8
+
+    @property
+    def announced(self) -> type[Header] | None:
+        """The class of the header that this one announces (its own class if it is cut short); None if there is none."""
+        if self.IS_LAST:
+            return None
+        # A later fragment announces the header that is in the first one.
+        header = replace(self, fragment_offset=0) if getattr(self, "fragment_offset", 0) else self
+        try:
+            following = self.read(data := header.to_bytes(), 0, len(data))[3]
+        except MalformedError:  # a derived field is None
+            return None
+        return following and layer_of(following)
 
     def complete(self, outer: Sequence[Header], content: bytes, inner: Header | None) -> Self:
         """Return this header with every derived field that is None computed.

@@ -185,6 +185,15 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         return last if isinstance(last, (Transport, TruncatedHeader)) else None
 
     @property
+    def unread_header(self) -> type[Header] | None:
+        """The class of the header that the last readable one announces, but that could not be read; None if all could.
+
+        Such a header is cut short or malformed, is in the first fragment, or lies behind the end of the packet. Header
+        itself stands for a header of any class, in a packet of which none could be read.
+        """
+        return self.headers[-1].announced if self.headers else Header
+
+    @property
     def ports(self) -> tuple[int, int] | None:
         """Source and destination port of TCP or UDP, also if the header is cut short; None for others."""
         return self.headers[-1].ports if self.headers else None

@@ -79,6 +79,11 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         """The number of bytes that are present."""
         return len(self.data)
 
+    @property
+    def announced(self) -> HeaderClass:
+        """The class `layer`, whose header is not complete."""
+        return self.layer
+
     def checksum_verdict(self, layer: Layer) -> Checksum | None:
         """Return None: the bytes that the checksum covers are missing."""
         return None

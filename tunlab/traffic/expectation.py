@@ -8,7 +8,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from tunlab.errors import PacketError
-from tunlab.packet import ARP, Difference, Header, ICMPv6, Match, Matcher, NDMessage, Packet, TruncatedHeader
+from tunlab.packet import ARP, Difference, Header, ICMPv6, Match, Matcher, NDMessage, Packet
 from tunlab.packet.match import ABSENT
 from tunlab.packet.transport.mld import MLDMessage
 from tunlab.traffic.function_names import function_name
@@ -74,22 +74,14 @@ class CombinedExpectation(Struct, frozen=True):
         return rows
 
     def may_match(self, packet: Packet) -> bool:
-        """Return True if the packet meets every expectation, or bytes of it that cannot be read may do so."""
-        rows = self.difference(packet)
-        last = packet.headers[-1] if packet.headers else None
-        if last is None:
-            return not rows or not any(self._excludes(test, packet) for test in self.tests)
-        hidden = last.layer.__name__ if isinstance(last, TruncatedHeader) else ""
-        return all(row.wanted is ABSENT and row.field == hidden for row in rows)
-
-    @staticmethod
-    def _excludes(test: Matcher | Callable[[Packet], object], packet: Packet) -> bool:
-        if not callable(test):
+        """Return True if the packet meets every expectation, or a header of it that could not be read may do so."""
+        if self.matches(packet):
+            return True
+        unread = packet.unread_header
+        if unread is None:
             return False
-        try:
-            return not test(packet)
-        except PacketError:  # the function reads a header that the packet does not have
-            return False
+        may_be = all(_may_meet(packet, unread, condition) for condition in self.match.conditions)
+        return may_be and not any(_excludes(test, packet, unread) for test in self.tests)
 
     def matches(self, packet: Packet) -> bool:
         """Return True if the packet meets every expectation."""
@@ -99,3 +91,28 @@ class CombinedExpectation(Struct, frozen=True):
         names = [self.match.text(function_name)] if self.match.conditions else []
         names += [function_name(test) if callable(test) else str(test) for test in self.tests]
         return " & ".join(names) or "any packet"
+
+
+def _may_meet(
+    packet: Packet, unread: type[Header], condition: tuple[type[Header], tuple[tuple[str, object], ...]]
+) -> bool:
+    """Return True if a header meets the condition, or may do so: `unread`, or one that `unread` may carry."""
+    layer, _ = condition
+    rows = Match((condition,)).difference(packet)
+    last = packet.headers[-1] if packet.headers else None
+    if last is not None and last.IS_LAST and isinstance(last, layer):  # `last` has the first fields of `unread`
+        names = [row.field.partition(".")[2] for row in rows]
+        return not any(name in last.__struct_fields__ or last.VIEWS.get(name) for name in names)
+    return not rows or not unread.IS_LAST or issubclass(unread, layer) or issubclass(layer, unread)
+
+
+def _excludes(test: Matcher | Callable[[Packet], object], packet: Packet, unread: type[Header]) -> bool:
+    """Return True if the test fails, and not because of a header that could not be read."""
+    if not callable(test):
+        hidden = [each.__name__ for each in unread.__mro__]
+        rows = test.difference(packet) if packet.headers else []
+        return not all(row.wanted is ABSENT and (not unread.IS_LAST or row.field in hidden) for row in rows)
+    try:
+        return not test(packet)
+    except PacketError:  # the function reads a header that the packet does not have
+        return False

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from tunlab.errors import ExpectationError
-from tunlab.packet import Difference
+from tunlab.packet import Difference, Packet
 from tunlab.packet.match import distance
 from tunlab.packet.text.diagram import difference_lines, differing_ranges, explain, short_values
 from tunlab.traffic.deadlines import Deadline
@@ -16,7 +16,6 @@ from tunlab.traffic.trace import FieldDifference, TraceEntry
 
 _MAX_LISTED = 100  # An error lists at most this many packets.
 _MAX_EXPLAINED = 5  # Only this many packets of the list have a line for each difference.
-_UNREADABLE = "unwanted: it cannot be read, and may be one"
 _MAX_RANGES = 100  # The byte ranges of a packet must fit a pcapng option of 65,535 bytes.
 
 
@@ -146,18 +145,16 @@ def expect_all_error(
 
 
 def unwanted_error(
-    wanted: str, found: Sequence[TraceEntry], unread: Iterable[TraceEntry], deadline: Deadline
+    unwanted: CombinedExpectation, found: Sequence[TraceEntry], unread: Iterable[TraceEntry], deadline: Deadline
 ) -> ExpectationError:
     """Return the error for unwanted packets. It lists the unwanted ones in `found`, then the other unread packets."""
-    unwanted = {id(entry) for entry in found}
+    numbers = {id(entry) for entry in found}
+    texts = []
     for entry in found:
         entry.blame("unwanted")
-    texts = [
-        f"{time_and_summary(entry, deadline.started_ns)}   <-- {_UNREADABLE if entry.packet is None else 'unwanted'}"
-        for entry in found
-    ]
-    texts += [time_and_summary(entry, deadline.started_ns) for entry in unread if id(entry) not in unwanted]
-    wanted = f"no {wanted.removeprefix('any ')}"
+        texts.append(f"{time_and_summary(entry, deadline.started_ns)}   <-- unwanted{_reason(unwanted, entry.packet)}")
+    texts += [time_and_summary(entry, deadline.started_ns) for entry in unread if id(entry) not in numbers]
+    wanted = f"no {str(unwanted).removeprefix('any ')}"
     return ExpectationError(
         wanted=wanted,
         problem=f"wanted {wanted}, but {len(found)} arrived:",
@@ -166,6 +163,15 @@ def unwanted_error(
         elapsed=deadline.elapsed,
         timeout=deadline.timeout,
     )
+
+
+def _reason(unwanted: CombinedExpectation, packet: Packet | None) -> str:
+    """Return why a packet is unwanted that does not match: a header of it could not be read."""
+    if packet is None:
+        return ": it cannot be read, and may be one"
+    if packet.unread_header is None or unwanted.matches(packet):
+        return ""
+    return f": its {packet.unread_header.__name__} header cannot be read, and it may be one"
 
 
 def strict_error(entries: Sequence[TraceEntry], ifname: str) -> ExpectationError:

@@ -219,17 +219,19 @@ class Inbox:
         )
         raise error
 
-    def expect_none(
-        self, wanted: str, is_unwanted: Callable[[TraceEntry], bool], timeout: float | None, fence: Callable[[], object]
-    ) -> None:
+    def expect_none(self, unwanted: CombinedExpectation, timeout: float | None, fence: Callable[[], object]) -> None:
         """Assert that no unread packet is unwanted, as `Endpoint.expect_none` does. Without `timeout` call `fence`."""
         __tracebackhide__ = True
+
+        def is_unwanted(entry: TraceEntry) -> bool:
+            return (not entry.routine or unwanted.names_routine) and unwanted.may_match(entry.to_packet())
+
         deadline = self._deadline(timeout or 0.0)
         if self._wait(deadline, is_unwanted) is None and timeout is None:
             fence()
         found = [entry for entry in self._unread if is_unwanted(entry)]
         if found:
-            raise unwanted_error(wanted, found, list(self._unread), deadline)
+            raise unwanted_error(unwanted, found, list(self._unread), deadline)
 
     def capture(self, count: int | None, timeout: float) -> list[Packet]:
         """Return the unread packets and consume them, as `Endpoint.capture` does."""

@@ -17,7 +17,7 @@ from tunlab.packet.layers import quote_text, read_layers
 from tunlab.packet.network.ipv6 import MINIMUM_MTU, IPv6
 from tunlab.packet.tables import ICMPV6_MESSAGES, IPV6_EXTENSIONS
 from tunlab.packet.transport.icmpv6_types import CODES, ICMPv6Type
-from tunlab.packet.truncated import TruncatedHeader, truncated
+from tunlab.packet.truncated import HeaderClass, TruncatedHeader, truncated
 from tunlab.packet.values import is_packet_error
 
 __tracebackhide__ = is_packet_error
@@ -154,6 +154,12 @@ class ICMPv6(Transport, frozen=True, gc=False):
         """Bytes of the message's fields; the payload follows."""
         tail = getattr(self, self.TAIL) if self.TAIL else b""
         return fixed_length(type(self)) + len(tail)
+
+    @property
+    def announced(self) -> HeaderClass | None:
+        """The class of the message, if it is cut short before the last of its fields."""
+        known = ICMPV6_MESSAGES.get(self.type)
+        return layer_of(known) if known is not None and type(self) is ICMPv6 else None
 
     # ----- judgement
 
