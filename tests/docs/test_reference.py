@@ -66,3 +66,8 @@ def test_reference_has_every_fixture_marker_and_setting(pytestconfig, fixtures, 
     assert [name for name in [*fixtures, *settings] if f"`{name}`" not in reference] == []
     assert "`@pytest.mark.tun(" in reference
     assert "`@pytest.mark.lab(" in reference
+
+
+def test_docstring_of_create_describes_every_option_of_devices():
+    described = set(re.findall(r"^ +(\w+): ", tunlab.Tun.create.__doc__, re.MULTILINE))
+    assert {"multi_queue", "owner", "group", *tunlab.Tap.OPTIONS} - described == set()

@@ -85,8 +85,10 @@ class Tun(KernelEnd, Endpoint):
             mtu: MTU in bytes; None keeps the kernel's default of 1,500.
             ipv6: Enable IPv6 in the namespace; an IPv6 address does so, too.
             packet_information: Put flags and protocol before each packet on the device (IFF_NO_PI not set).
-            device_options: The options `multi_queue`, `owner` and `group` of `TunDevice.create`; for a `Tap` also
-                `address_resolution`, False to leave ARP and neighbor solicitations to the test.
+            multi_queue: Allow several descriptors of the device (IFF_MULTI_QUEUE); default False.
+            owner: User that may attach to the device without CAP_NET_ADMIN; default None, no other user.
+            group: Group that may attach to the device without CAP_NET_ADMIN; default None, no other group.
+            address_resolution: For a `Tap`, answer ARP and neighbor solicitations; default True. False: the test does.
 
         Raises PrivilegeError if a capability or /dev/net/tun is missing, KernelError if the kernel refuses a setting.
         """
