@@ -42,8 +42,6 @@ class Tun(KernelEnd, Endpoint):
     IFNAME: ClassVar = "tun0"
     OPTIONS: ClassVar = frozenset[str]()
 
-    port: TunPort
-
     def __init__(
         self,
         netns: Netns,
@@ -126,7 +124,7 @@ class Tun(KernelEnd, Endpoint):
             tun = cls(namespace, device, address, timeout=timeout, **options)
             tun._owns_netns = netns is None
             tun._deletes_device = netns is not None
-            if capture is not None:
+            if capture is not None and isinstance(tun.port, TunPort):
                 tun.port.watch(capture)
                 tun._resources.callback(capture.close)
             undo.pop_all()
