@@ -195,3 +195,17 @@ class TestLab:
         assert "lab --" in shown
         assert "make_lab --" in shown
         run("--markers").stdout.fnmatch_lines(["@pytest.mark.lab(*"])
+
+    def test_node_with_a_private_tmp_exchanges_files_with_the_test_in_tmp_path(self, pytester, run):
+        pytester.makepyfile(
+            """
+            def test_exchange(make_lab, tmp_path):
+                node = make_lab(nodes={"a": {"private": ["/tmp"]}})["a"]
+                (tmp_path / "question").write_text("from the test")
+                script = f"cat {tmp_path}/question; echo from the node >{tmp_path}/answer; touch /tmp/private"
+                shown = node.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+                assert shown == "from the test"
+                assert (tmp_path / "answer").read_text() == "from the node\\n"
+            """
+        )
+        run().assert_outcomes(passed=1)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
+def make_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Lab]]:
     """Function that starts a lab from a file, a ready lab's name, TOML text or tables: `make_lab("router.toml")`.
 
     The labs are removed when the test ends.
@@ -36,7 +36,7 @@ def make_lab(request: pytest.FixtureRequest) -> Iterator[Callable[..., Lab]]:
 
         def make(source: str | os.PathLike[str] | None = None, **tables: Any) -> Lab:
             try:
-                lab = _start_lab(source, directories, tables, recorder, resources)
+                lab = _start_lab(source, directories, tables, recorder, resources, tmp_path_factory.getbasetemp())
                 recorder.labs.append(lab)
                 return lab
             except PrivilegeError as error:
@@ -86,8 +86,11 @@ def _start_lab(
     tables: dict[str, Any],
     recorder: TestRecorder,
     resources: ExitStack,
+    visible: Path,
 ) -> Lab:
     """Start a lab. `source` is a file, a ready lab's name or TOML text (with a newline); None uses `tables`."""
+    import msgspec
+
     from tunlab.lab.lab import Lab
     from tunlab.lab.lab_files import find_lab_file, read_spec
     from tunlab.topology import parse_lab, plan
@@ -102,6 +105,9 @@ def _start_lab(
         file = find_lab_file(os.fspath(source), directories)
         spec, base = read_spec(file).override(**tables), file.parent
     lab_plan = plan(spec)
+    # A test and the programs of its nodes exchange files in `tmp_path`, also if a node has a /tmp of its own.
+    nodes = tuple(msgspec.structs.replace(node, visible=(str(visible),)) for node in lab_plan.nodes)
+    lab_plan = msgspec.structs.replace(lab_plan, nodes=nodes)
     containers = None
     if any(node.kind == "container" for node in lab_plan.nodes):
         from tunlab.engines.lab_nodes import LabContainers
