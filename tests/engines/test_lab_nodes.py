@@ -241,7 +241,7 @@ class TestPersistentLab:
         assert (shown.returncode, shown.stdout) == (5, "a page of the container's\nhello\n")
         absent = tunlab("exec", "web/web", "--", "no-such-program")
         assert absent.returncode == 127
-        assert "cannot run 'no-such-program' in the container: No such file or directory" in absent.stderr
+        assert "there is no program 'no-such-program' in the container (ENOENT)" in absent.stderr
         run = PersistentLab("web").state.containers.run
         assert len(containers(engine, run)) == 1
         (container,) = containers(engine, run)

@@ -324,8 +324,8 @@ class TestErrors:
     def test_missing_engine_exits_69(self, start, project):
         running = start(project(), env={"DOCKER_HOST": "unix:///nonexistent/docker.sock"})
         message = (
-            "tunlab: local: there is no engine: the socket /nonexistent/docker.sock does not exist;"
-            " start it, or give its address in DOCKER_HOST or a Docker context\n"
+            "tunlab: local: there is no engine: the socket /nonexistent/docker.sock does not exist."
+            " Start it, or give its address in DOCKER_HOST or a Docker context.\n"
         )
         assert running.end() == (69, "", message)
 

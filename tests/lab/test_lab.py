@@ -177,13 +177,32 @@ class TestPrograms:
     @pytest.mark.slow
     def test_iperf_transfers_tcp_and_udp_through_a_router(self, need):
         iperf = need("iperf3")
-        server = f'server = {{ run = [{{ command = "{iperf} -s", ready = {{ port = 5201 }} }}] }}'
+        # A server that still ends one test refuses the next one, so each test has its own.
+        servers = ", ".join(
+            f'{{ command = "{iperf} -s -p {port}", ready = {{ port = {port} }} }}' for port in (5201, 5202)
+        )
+        server = f"server = {{ run = [{servers}] }}"
         with Lab.from_text(ROUTER.replace("server = {}", server)) as lab:
             tcp = json.loads(run(lab["client"], iperf, "-c", "server", "-n", "8M", "-J"))
             assert tcp["end"]["sum_sent"]["bytes"] >= 8 * 1024 * 1024
             assert tcp["end"]["sum_received"]["bytes"] > 1024 * 1024  # iperf3's server may not count the last bytes
             udp = json.loads(
-                run(lab["client"], iperf, "-c", "server", "-u", "-n", "1M", "-b", "20M", "-l", "1200", "-J")
+                run(
+                    lab["client"],
+                    iperf,
+                    "-c",
+                    "server",
+                    "-p",
+                    "5202",
+                    "-u",
+                    "-n",
+                    "1M",
+                    "-b",
+                    "20M",
+                    "-l",
+                    "1200",
+                    "-J",
+                )
             )
             assert udp["end"]["sum"]["bytes"] >= 1024 * 1024
             assert udp["end"]["sum"]["lost_packets"] < udp["end"]["sum"]["packets"] / 2

@@ -176,7 +176,7 @@ class TestController:
         started = re.findall(r'execve\("([^"]+)"[^\n]* = 0$', log.read_text(), re.MULTILINE)
         assert {Path(path).name for path in started} == {Path(sys.executable).name, "git"}
 
-    def test_controller_without_root_needs_only_the_docker_socket(self, pytester, start, specs, as_nobody):
+    def test_unprivileged_controller_needs_only_the_socket(self, pytester, start, specs, as_nobody):
         pytester.makepyfile(EXCHANGES)
         forwarder = SocketForwarder(pytester.path / "engine.sock", resolve_endpoint(specs[0]).socket)
         try:

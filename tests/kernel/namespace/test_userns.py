@@ -121,7 +121,7 @@ def test_enter_user_namespace_with_threads_raises(run_python):
     output = run_python(source)
     assert output.strip() == (
         "enter a user namespace: this process has 2 threads and must have one (EINVAL). "
-        "Start it with `python -m tunlab.kernel.namespace.userns PROGRAM`."
+        "Start the program with `python -m tunlab.kernel.namespace.userns PROGRAM`."
     )
 
 

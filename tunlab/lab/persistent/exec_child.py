@@ -32,7 +32,7 @@ def run_as_child(
         command: the program and its arguments.
         enter: moves the child into its namespaces.
         environment: the program's environment.
-        directory: its working directory, if `enter` does not set it.
+        directory: its working directory in a container's file system; "" if `enter` sets it.
     """
     own = os.pidfd_open(os.getpid())
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
@@ -94,8 +94,9 @@ def _execute(
         libc.die_with_parent(signal.SIGKILL)
         if has_ended(parent):
             os._exit(code)
+        place = "in the container" if directory else "on this machine"
         reasons = {
-            errno.ENOENT: (f"there is no program {program!r} on this machine", "install it, or give its full path"),
+            errno.ENOENT: (f"there is no program {program!r} {place}", "install it, or give its full path"),
             errno.EACCES: (f"{program!r} is not executable", "give it the execute permission (chmod +x)"),
         }
         code = 126
