@@ -45,7 +45,7 @@ ERRORS = [
     (PacketError("the payload is empty"), "the payload is empty"),
     (
         TruncatedError(layer="IPv4", field="", offset=0, needed=20, present=3, length_from="input"),
-        "IPv4 header needs 20 bytes, got 3 (input ended at offset 3)",
+        "IPv4 header needs 20 bytes, got 3 (input ended at offset 3). Give the whole packet.",
     ),
     (
         TruncatedRecordingError(layer="pcap", field="packet", offset=40, needed=76, present=20, length_from="input"),

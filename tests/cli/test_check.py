@@ -147,6 +147,15 @@ def test_error_of_check_with_misspelled_lab_name_suggests_a_ready_lab(tunlab):
     assert result.err.startswith(sentence)
 
 
+@pytest.mark.parametrize("name", [".", "./", "labs"])
+def test_error_of_check_with_directory_says_so(tunlab, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labs").mkdir()
+    result = tunlab("check", name)
+    assert result.status == 78
+    assert result.err.startswith(f"tunlab: {name}: this is a directory, not a lab file. The ready labs are ")
+
+
 def test_check_creates_no_lab(tunlab, broken_file, run_directory):
     tunlab("check", str(broken_file), "router")
     assert not run_directory.exists()

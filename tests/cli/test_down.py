@@ -48,7 +48,7 @@ def test_down_of_unknown_lab_exits_73(tunlab):
         73,
         "tunlab: there is no lab 'nosuch'. `tunlab up --name nosuch` creates it.\n",
     )
-    assert tunlab("down").err == "tunlab: no lab exists, so there is nothing to remove\n"
+    assert tunlab("down").err == "tunlab: no lab exists, so there is nothing to remove. `tunlab up` creates one.\n"
 
 
 def test_down_without_name_while_two_labs_are_up_exits_73(tunlab, list_labs):

@@ -72,10 +72,9 @@ def test_malformed_address_text_error_shows_an_example(wrong):
     for _ in range(2):
         with pytest.raises(MalformedError) as error_info:
             ipv4_address(wrong)
-        text = str(error_info.value)
-        assert text.startswith(f"address is {wrong!r}: not an IPv4 address (")
-        assert text.endswith("). Write four numbers from 0 to 255, as 10.1.2.1.")
-        with pytest.raises(MalformedError, match=r"^IPv4\.dst is .*: not an IPv4 address \("):
+        rule = "not an IPv4 address. Write four numbers from 0 to 255, without leading zeros, as 10.1.2.1."
+        assert str(error_info.value) == f"address is {wrong!r}: {rule}"
+        with pytest.raises(MalformedError, match=r"^IPv4\.dst is .*: not an IPv4 address\. Write four"):
             IPv4(src="10.1.2.1", dst=wrong)
 
 
@@ -99,6 +98,7 @@ def test_address_of_wrong_type_error_names_the_field(wrong):
 def test_missing_address_error_names_the_field():
     with pytest.raises(MalformedError) as error_info:
         IPv4(src="10.1.2.1")
-    assert str(error_info.value).startswith("IPv4.dst is None: required. Give it as text, as '10.1.2.1', 'fd00::1' or")
+    rule = "required. Give text as '10.1.2.1' or an ipaddress.IPv4Address."
+    assert str(error_info.value) == f"IPv4.dst is None: {rule}"
     with pytest.raises(MalformedError, match=r"^IPv4\.src is None: required"):
         IPv4(dst="10.1.2.1")

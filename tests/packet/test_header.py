@@ -45,13 +45,15 @@ def test_layout_lists_the_fixed_fields_in_wire_order(layer):
 
 @each_field
 @pytest.mark.parametrize("wrong", ["too large", -1, "x", 1.0, b"\1", (), ...], ids=str)
-def test_error_for_oversized_value_names_the_field(layer, field, bits, wrong):
+def test_error_for_oversized_value_or_other_type_names_the_field(layer, field, bits, wrong):
     value = 1 << bits if wrong == "too large" else wrong
     with pytest.raises(MalformedError) as error_info:
         built(layer, **{"protocol": 253, field: value} if layer is IPv4 else {field: value})
-    assert str(error_info.value) == (
-        f"{layer.__name__}.{field} is {value!r}: the field has {bits} bits. Give a number from 0 to {2**bits - 1}."
-    )
+    if isinstance(value, int):
+        rule = f"the field has {bits} bits. Give a number from 0 to {2**bits - 1}."
+    else:
+        rule = f"not an integer. Give an integer from 0 to {2**bits - 1}."
+    assert str(error_info.value) == f"{layer.__name__}.{field} is {value!r}: {rule}"
     assert (error_info.value.layer, error_info.value.field) == (layer.__name__, field)
 
 
@@ -64,7 +66,7 @@ def test_none_is_accepted_for_derived_fields_only(layer, field, bits):
     elif field in layer.DERIVED:
         assert built(layer, **fields) == built(layer, **{"protocol": 253} if layer is IPv4 else {})
     else:
-        with pytest.raises(MalformedError, match=rf"^{layer.__name__}.{field} is None: the field has {bits} bits"):
+        with pytest.raises(MalformedError, match=rf"^{layer.__name__}.{field} is None: not an integer"):
             built(layer, **fields)
 
 

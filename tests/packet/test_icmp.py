@@ -89,7 +89,7 @@ def test_name_of_icmp_message(kind, code, name):
         (lambda: ICMP.parameter_problem(256), "ICMP.pointer is 256: the field has 8 bits"),
         (lambda: ICMP.parameter_problem(-1), "ICMP.pointer is -1: the field has 8 bits"),
         (lambda: ICMP.unreachable(4, 65536), "ICMP.mtu is 65536: the field has 16 bits"),
-        (lambda: ICMP.unreachable(4, "big"), "ICMP.mtu is 'big': the field has 16 bits"),
+        (lambda: ICMP.unreachable(4, "big"), "ICMP.mtu is 'big': not an integer. Give an integer from 0 to 65535."),
     ],
 )
 def test_unencodable_argument_error_names_the_field(make, sentence):

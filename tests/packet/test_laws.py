@@ -47,7 +47,7 @@ def assert_law_1(raw):
         with pytest.raises((TruncatedError, MalformedError)) as error_info:
             parse(raw)
         assert type(error_info.value) is wanted
-        assert f"{count(len(raw), 'byte')}, not an IP packet: {error_info.value}" == summary(raw)
+        assert f"{count(len(raw), 'byte')}, not an IP packet: {error_info.value.problem}" == summary(raw)
         assert hexdump(raw).startswith("=== Raw Packet Hexdump ===")
         return
     packet = parse(raw)

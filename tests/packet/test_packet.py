@@ -52,14 +52,16 @@ def test_parts_behind_the_headers_are_joined_as_payload(layers, payload):
 def test_payload_of_wrong_type_raises(wrong):
     with pytest.raises(PacketError) as error_info:
         build(up(), UDP(), wrong)
-    assert str(error_info.value) == "the payload is not bytes. Give bytes, or an object that has __bytes__."
+    rule = "not bytes. Give bytes, or an object that has __bytes__."
+    assert str(error_info.value) == f"payload is {wrong!r}: {rule}"
 
 
 @pytest.mark.parametrize("wrong", [5, 20, "text", None, [69, 0]])
 @pytest.mark.parametrize("use", [parse, findings, checksums, summary, listing, hexdump])
 def test_input_of_wrong_type_raises(use, wrong):
-    with pytest.raises(ValueError, match=r"^not bytes\. Give bytes, or an object that has __bytes__\.$"):
+    with pytest.raises(ValueError, match=r"not bytes\. Give bytes, or an object that has __bytes__\.$") as error_info:
         use(wrong)
+    assert str(error_info.value).startswith(f"data is {wrong!r}: ")
 
 
 def test_parse_accepts_objects_with_bytes():

@@ -16,7 +16,7 @@ MISTAKES = {
     "build(TCP())": "PacketError: a packet begins with an IP or link-layer header",
     "bytes(tcp_options.MSS(70000))": "MalformedError: MSS is MSS(size=70000)",
     "parse(b'E')": "TruncatedError: IPv4 header needs 20 bytes, got 1",
-    "parse('E')": "PacketError: not bytes. Give bytes",
+    "parse('E')": "MalformedError: data is 'E': not bytes. Give bytes",
     "parse(bytes(20))": "MalformedError: IPv4.version at offset 0 is 0",
     "reply(Packet.of(IPv4(src='10.0.0.1', dst='10.0.0.2', protocol=99)))": "PacketError: reply() cannot answer",
 }

@@ -238,7 +238,7 @@ FAILURES = {
     ),
     "a_leak": (
         "LEAKED.append(tun.netns.socket())",
-        ["test_a_leak left open:", "socket AF_INET SOCK_STREAM", "Close sockets and wait for processes"],
+        ["test_a_leak left open:", "socket AF_INET SOCK_STREAM", "Close each descriptor and wait for each process"],
     ),
     "equal_packets": (
         "ping(tun, 1); got = tun.expect(ICMP); assert got == parse(build(to(tun), ICMP.echo_reply(1, 1), b'hello'))",

@@ -37,7 +37,7 @@ def down_command(name: str | None, everything: bool) -> None:
             if everything:
                 click.echo("no lab exists", err=True)
                 return
-            raise LabError("", "no lab exists, so there is nothing to remove")
+            raise LabError("", "no lab exists, so there is nothing to remove", remedy="`tunlab up` creates one")
         if len(labs) > 1 and not everything:
             names = ", ".join(lab.name for lab in labs)
             remedy = f"name one of them, for example `tunlab down {labs[0].name}`, or give --all"

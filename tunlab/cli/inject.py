@@ -76,7 +76,9 @@ def _check_ip(packets: list[bytes]) -> None:
             parse(packet)
         except PacketError as error:
             name = f"packet {number} of {len(packets)}" if len(packets) > 1 else "the input"
-            raise PacketError(f"{name} is not an IP packet: {error}. Give --as-is to inject it anyway.") from None
+            raise PacketError(
+                f"{name} is not an IP packet: {error.problem}. Give --as-is to inject it anyway."
+            ) from None
 
 
 def _read_input(source: str) -> tuple[list[bytes], PacketError | None]:

@@ -43,5 +43,5 @@ def _parse_error(entry: TraceEntry) -> str:
     try:
         parse(entry.data, entry.link_type)
     except PacketError as error:
-        return str(error)
+        return error.problem
     return ""

@@ -67,6 +67,11 @@ class PacketError(TunlabError, ValueError):
         """The error text without the file's name."""
         return super().__str__()
 
+    @property
+    def problem(self) -> str:
+        """The error text as a part of a longer sentence: `message`, for TruncatedError without its advice."""
+        return self.message
+
 
 class TruncatedError(PacketError):
     """The input is too short for a header.
@@ -88,6 +93,12 @@ class TruncatedError(PacketError):
     @property
     def message(self) -> str:
         """The error text without the file's name."""
+        remedy = f"Correct {self.length_from}" if "." in self.length_from else "Give the whole packet"
+        return f"{self.problem}. {remedy}."
+
+    @property
+    def problem(self) -> str:
+        """The first sentence of `message`, without a full stop."""
         end = self.offset + self.present
         limit = f"{self.length_from} ends it" if "." in self.length_from else "input ended"
         part = self.field or "header"
@@ -110,6 +121,8 @@ class TruncatedRecordingError(TruncatedError):
             f"the {self.layer} file ends inside the {self.field} at offset {self.offset}, which needs {self.needed}"
             f" bytes, got {self.present}{limit}. Use the packets before that offset, or record or copy the file again."
         )
+
+    problem = message
 
 
 class MalformedError(PacketError):

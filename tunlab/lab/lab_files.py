@@ -40,7 +40,8 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
         directories: the folders that are searched for a relative path, before the ready labs.
 
     Raises:
-        TopologyError: if there is no such file or ready lab. A path that contains "/" is returned unchecked.
+        TopologyError: if it is a directory, or there is no such file or ready lab. Another path with "/" is returned
+            unchecked.
     """
     for directory in directories:
         file = directory / name_or_path
@@ -49,11 +50,12 @@ def find_lab_file(name_or_path: str, directories: Sequence[Path] = (Path(),)) ->
     ready = ready_labs()
     if (name := name_or_path.removesuffix(SUFFIX)) in ready:
         return ready[name]
-    if "/" in name_or_path:
+    is_directory = any((directory / name_or_path).is_dir() for directory in directories)
+    if "/" in name_or_path and not is_directory:
         return directories[0] / name_or_path
     close = get_close_matches(name, ready, n=1)
     suggestion = f"Did you mean {close[0]}? " if close else ""
-    problem = "there is no such file or ready lab"
+    problem = "this is a directory, not a lab file" if is_directory else "there is no such file or ready lab"
     raise TopologyError(problem, file=name_or_path, hint=f"{suggestion}The ready labs are {', '.join(ready)}.")
 
 

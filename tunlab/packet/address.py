@@ -77,8 +77,8 @@ def ipv4_address(address: object) -> str:
         text = str.__str__(address)  # str() of a member of `class Name(str, Enum)` is its name, not its value
         try:
             IPv4Address(text)
-        except AddressValueError as error:
-            rule = f"not an IPv4 address ({error}). Write four numbers from 0 to 255, as 10.1.2.1."
+        except AddressValueError:
+            rule = "not an IPv4 address. Write four numbers from 0 to 255, without leading zeros, as 10.1.2.1."
             raise MalformedError(layer="address", field="", value=address, rule=rule) from None
         return text
     rule = "not an IPv4 address. Give text as '10.1.2.1' or an ipaddress.IPv4Address."

@@ -126,11 +126,20 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             if value is None and derived:
                 continue
             if value is UNSET:
-                rule = "required. Give it as text, as '10.1.2.1', 'fd00::1' or '02:00:00:00:00:01'."
-                raise MalformedError(layer=type(self).__name__, field=field, value=None, rule=rule)
+                raise self._missing_value(field)
             held = self.coerce(field, value)
             if held is not value:
                 force_setattr(self, field, held)
+
+    def _missing_value(self, field: str) -> MalformedError:
+        """Return the error about a required field without a value. It advises what the error about None advises."""
+        try:
+            self.coerce(field, None)
+            advice = ""
+        except MalformedError as error:
+            advice = error.rule.partition(". ")[2]
+        rule = f"required. {advice}".strip()
+        return MalformedError(layer=type(self).__name__, field=field, value=None, rule=rule)
 
     def field_error(self) -> MalformedError:
         """Return the error about the first field whose value does not fit; `to_bytes` raises it if packing fails."""

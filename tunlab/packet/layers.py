@@ -155,7 +155,7 @@ def _unread(error: PacketError, start: int, length_from: str) -> Finding:
         )
     if isinstance(error, MalformedError):
         return Finding(error.layer, error.field, FindingKind.VALUE, start, error.rule)
-    return Finding("packet", "header", FindingKind.VALUE, start, str(error))
+    return Finding("packet", "header", FindingKind.VALUE, start, error.message)
 
 
 def quote_text(data: bytes) -> str:

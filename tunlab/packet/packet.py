@@ -97,10 +97,7 @@ class Packet(Struct, frozen=True, gc=False, eq=False, repr_omit_defaults=True):
         if any(isinstance(part, Header) for part in parts[len(headers) :]):
             raise PacketError("a header follows bytes. Give the headers first, then the payload.")
         check_headers(headers)
-        try:
-            return cls(headers, b"".join([to_bytes(part) for part in parts[len(headers) :]]))
-        except ValueError as error:
-            raise PacketError(f"the payload is {error}") from None
+        return cls(headers, b"".join([to_bytes(part, "payload") for part in parts[len(headers) :]]))
 
     def get(self, layer: type[H], nth: int = 0) -> H | None:
         """Return the header of this class, the `nth` from the outermost on; None if there is none."""

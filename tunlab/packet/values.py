@@ -34,23 +34,28 @@ def check_width(layer: str, field: str, value: object, bits: int) -> int:
     """Return `value` if it fits a field of `bits` bits.
 
     Raises:
-        MalformedError: If it does not fit.
+        MalformedError: If it does not fit, or is not an integer.
     """
-    if isinstance(value, int) and 0 <= value < 1 << bits:
-        return value
-    rule = f"the field has {bits} bits. Give a number from 0 to {(1 << bits) - 1}."
+    highest = (1 << bits) - 1
+    if isinstance(value, int):
+        if 0 <= value <= highest:
+            return value
+        rule = f"the field has {bits} bits. Give a number from 0 to {highest}."
+    else:
+        rule = f"not an integer. Give an integer from 0 to {highest}."
     raise MalformedError(layer=layer, field=field, value=value, rule=rule)
 
 
-def to_bytes(value: object) -> bytes:
+def to_bytes(value: object, name: str = "data") -> bytes:
     """Return the bytes of a bytes-like object or of an object with `__bytes__`.
 
     Raises:
-        PacketError: If it is neither.
+        MalformedError: If it is neither; `name` is the first word of the message.
     """
     if isinstance(value, (bytes, bytearray, memoryview, SupportsBytes)):
         return bytes(value)
-    raise PacketError("not bytes. Give bytes, or an object that has __bytes__.")
+    rule = "not bytes. Give bytes, or an object that has __bytes__."
+    raise MalformedError(layer=name, field="", value=value, rule=rule)
 
 
 def flag_converter(kind: type[F]) -> Callable[[object], F]:

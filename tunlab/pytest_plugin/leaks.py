@@ -129,7 +129,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None]:
             if _mode(item.config) == "warn":
                 warnings.warn(LeakWarning(text), stacklevel=1)
             else:
-                advice = "Close sockets and wait for processes before the test ends, or use --tunlab-leaks=warn."
+                advice = (
+                    "Close each descriptor and wait for each process before the test ends, or use --tunlab-leaks=warn."
+                )
                 fail_without_traceback(f"{text}\n{advice}")
     finally:
         cancel_check(item.config)

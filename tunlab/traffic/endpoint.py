@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
-from tunlab.errors import KernelError, PacketError
+from tunlab.errors import KernelError
 from tunlab.kernel.closeable import Closeable
 from tunlab.packet import Header, Packet, PacketPart, build
 from tunlab.packet.values import to_bytes
@@ -203,8 +203,5 @@ def to_bytes_of_packet(layers: tuple[PacketPart | Packet, ...]) -> bytes:
     """Return the bytes of a packet, given as headers and payload, as a Packet, or as bytes. Raises PacketError."""
     __tracebackhide__ = True
     if len(layers) == 1 and not isinstance(layers[0], Header):
-        try:
-            return to_bytes(layers[0])
-        except ValueError as error:
-            raise PacketError(f"not a packet: {error}") from None
+        return to_bytes(layers[0], "packet")
     return build(*layers)

@@ -8,7 +8,7 @@ import struct
 
 from msgspec import Struct
 
-from tunlab.errors import ExpectationError, PacketError
+from tunlab.errors import ExpectationError
 from tunlab.kernel.closeable import Closeable
 from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
 from tunlab.packet.values import to_bytes
@@ -56,10 +56,7 @@ class Ping(Closeable):
 
     def send(self, payload: bytes = ECHO_PAYLOAD) -> int:
         """Send another request, and return its sequence number. Raises KernelError if there is no route."""
-        try:
-            data = to_bytes(payload)
-        except ValueError as error:
-            raise PacketError(f"the payload is not bytes: {error}") from None
+        data = to_bytes(payload, "payload")
         number = (self.sequence_numbers[-1] + 1 if self.sequence_numbers else 1) & 0xFFFF
         # The kernel replaces the two zeros by checksum and identifier (icmp(7)).
         kind = 8 if self._socket.family == socket.AF_INET else 128

@@ -81,7 +81,7 @@ def summary(packet: PacketLike, *, link_type: int | None = None) -> str:
     except PacketError as error:
         size = "" if isinstance(packet, Packet) else f"{count(len(packet), 'byte')}, "
         kind = "an IP packet" if LINK_TYPES.get(101 if link_type is None else link_type) is None else "a frame"
-        return f"{size}not {kind}: {error}"
+        return f"{size}not {kind}: {error.problem}"
     return _summary(layers, layers.findings)
 
 

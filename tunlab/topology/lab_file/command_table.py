@@ -61,7 +61,7 @@ def _ready(problems: Problems, table: str, given: object) -> dict[str, Any]:
     values = problems.table(table, "ready", given, 'Write { port = 80 } or { line = "listening" }.')
     problems.check_keys(f"{table}.ready", values, _READY)
     if isinstance(given, dict) and not set(_READY) & set(values):
-        problems.add(table, "ready", "is empty", 'Give port = 80 or line = "listening".')
+        problems.add(table, "ready", "is empty", f"Give {', '.join(list(_READY)[:-1])} or {list(_READY)[-1]}.")
     read = {
         f"ready_{key}": problems.read(f"{table}.ready", key, parser, values[key], None)
         for key, parser in _READY.items()
