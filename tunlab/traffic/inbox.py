@@ -6,6 +6,7 @@ No thread reads in the background: packets stay in the kernel's queue until the 
 from __future__ import annotations
 
 import errno
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -39,6 +40,7 @@ class Inbox:
     Attributes:
         record: The latest packets in both directions, in order: at most 100,000 packets and 64 MiB.
         timeouts: The last 100 expectations that timed out: nanoseconds since the epoch, and a description.
+        reader: The only thread that may read packets; None for any.
     """
 
     def __init__(self, port: Port, ethernet: EthernetPeer | None = None) -> None:
@@ -52,6 +54,7 @@ class Inbox:
         self._emitted: deque[tuple[bytes, str]] = deque(maxlen=10_000)
         self._expectations = self._recorded = 0
         self._fence: Fence | None = None
+        self.reader: threading.Thread | None = None
         self._fence_packets: deque[bytes] = deque()
 
     # ---- recording -------------------------------------------------------------------------------------------------
@@ -71,8 +74,20 @@ class Inbox:
         self._fetch()
         return [entry for entry in self._unread if not entry.routine]
 
+    def take(self, note: str) -> list[bytes]:
+        """Return the bytes of the unread packets, and consume them with a note."""
+        self._fetch()
+        taken = list(self._unread)
+        self._unread.clear()
+        for entry in taken:
+            entry.consume(note)
+        return [entry.data for entry in taken]
+
     def _fetch(self) -> None:
         """Move the packets in the kernel's queue to the record and to the unread packets."""
+        if self.reader is not None and self.reader is not threading.current_thread():
+            reason, remedy = "a stack receives its packets", "read them after the block of `serve`"
+            raise KernelError(errno.EBUSY, f"read {self._port.name}", reason=reason, remedy=remedy)
         while answers := self._read_queue():
             for answer in answers:  # each answer lets the kernel send the packets that waited for it
                 self.inject(answer, "address resolution")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any, ClassVar, Self
 
 from tunlab.errors import KernelError
@@ -22,7 +22,9 @@ from tunlab.traffic.endpoint import Endpoint
 from tunlab.traffic.fence import Fence, KernelFence
 from tunlab.traffic.kernel_end import KernelEnd
 from tunlab.traffic.ping import DEFAULT_TIMEOUT
+from tunlab.traffic.ports.object_port import Stack
 from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET, TunPort
+from tunlab.traffic.stack_server import StackServer
 
 DEFAULT_ADDRESS = "10.1.2.1/24"
 
@@ -148,6 +150,16 @@ class Tun(KernelEnd, Endpoint):
         self._emitter.send(data)
         self._inbox.add_emitted(data)
         return data
+
+    def serve(self, stack: Stack) -> AbstractContextManager[None]:
+        """Run a stack without I/O as the host at this end of the TUN: `with tun.serve(stack): tun.connect(…).recv(10)`.
+
+        While the block runs, a thread hands the stack what the kernel sends, and the kernel what the stack sends, in
+        real time. The block may use sockets and programs of the namespace; `record` has the packets. `expect` and the
+        like raise KernelError (EBUSY). An exception of the stack is raised at the end of the block.
+        """
+        self._check_open()
+        return StackServer(self.device, self._inbox, stack)
 
     def _fence(self, settle: float = 0.0, timeout: float | None = None) -> list[Packet]:
         try:
