@@ -52,7 +52,7 @@ class TestCreate:
         with pytest.raises(KernelError, match=r"IPv6 is disabled .*\. Create the namespace with ipv6=True"):
             make_tun("fd00::1/64", netns=netns)
 
-    @pytest.mark.parametrize("address", [("10.1.2.1/24", 5), ("fd00::1",), "10.1.2.1/24 fd00::1/64"])
+    @pytest.mark.parametrize("address", [("10.1.2.1/24", 5), ("fd00::1",)])
     def test_create_with_invalid_address_raises(self, make_tun, address):
         with pytest.raises(KernelError, match=r"\. Give "):
             make_tun(address)
@@ -404,3 +404,23 @@ def test_time_of_packet_without_capture_is_when_it_was_read(tun):
     assert tun.device.wait(10)
     before_reading = tun.port.clock.time_ns()
     assert tun.expect(ICMP).time >= before_reading
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"address": "10.1.2.1/33"}, "'10.1.2.1/33' is not an address with a prefix length (EINVAL). Give an address"),
+        ({"address": "fd00::1"}, 'Give an address as "fd00::1/64"'),
+        ({"address_resolution": False}, "use Tap.create, or make_tun(mode='tap')"),
+    ],
+    ids=["long prefix", "no prefix", "option of a Tap"],
+)
+def test_error_of_create_with_invalid_option_says_what_to_give(options, sentence):
+    with pytest.raises(KernelError) as error_info:
+        Tun.create(**options)
+    assert sentence.lower() in str(error_info.value).lower()
+
+
+def test_create_with_addresses_in_one_text_gives_both_to_the_device():
+    with Tun.create("10.1.2.1/24 fd00::1/64") as tun:
+        assert (tun.address, tun.address6) == ("10.1.2.1", "fd00::1")

@@ -58,9 +58,10 @@ def parse_interface(text: str, operation: str) -> InterfaceAddress:
         if "/" in str(text):
             return ipaddress.ip_interface(text)
         reason = f"{text!r} has no prefix length"
-    except ValueError as error:
-        reason = str(error)
-    remedy = 'give the address with its prefix length, as "10.1.2.1/24"'
+    except ValueError:
+        reason = f"{text!r} is not an address with a prefix length"
+    example = "fd00::1/64" if ":" in str(text) else "10.1.2.1/24"
+    remedy = f'give an address as "{example}"; the prefix length is at most {128 if ":" in str(text) else 32}'
     raise KernelError(errno.EINVAL, operation, reason=reason, remedy=remedy)
 
 

@@ -64,8 +64,13 @@ class Addressed:
 
 
 def parse_addresses(address: str | Sequence[str], ifname: str) -> list[InterfaceAddress]:
-    """Return the addresses of a device, given as text or as several texts; "" is none. Raises KernelError (EINVAL)."""
-    given: Sequence[Any] = address if isinstance(address, (list, tuple)) else [address] if address != "" else []
+    """Return the addresses of a device: one or several separated by spaces, or a list; "" and [] are none.
+
+    Raises KernelError (EINVAL) if a text is not an address with a prefix length.
+    """
+    given: Sequence[Any] = address.split() if isinstance(address, str) else address
+    if not isinstance(given, (list, tuple)):
+        given = [given]
     return [parse_interface(each, f"give {ifname} the address {each}") for each in given]
 
 

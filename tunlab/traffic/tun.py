@@ -96,7 +96,7 @@ class Tun(KernelEnd, Endpoint):
         options = {name: device_options.pop(name) for name in cls.OPTIONS & device_options.keys()}
         if unsupported := device_options.keys() - {"multi_queue", "owner", "group"}:
             reason, remedy = f"a {cls.__name__} has no option {min(unsupported)}", "use TunDevice.create"
-            if "mode" in unsupported:
+            if unsupported & {"mode", "address_resolution"}:
                 remedy = "use Tap.create, or make_tun(mode='tap') in a test"
             raise KernelError(errno.EINVAL, f"create {ifname}", reason=reason, remedy=remedy)
         addresses = parse_addresses(address, ifname)
