@@ -374,3 +374,13 @@ def test_dump_without_name_while_two_labs_are_up_exits_73(tunlab):
     tunlab("up", "--name", "a")
     tunlab("up", "--name", "b")
     assert tunlab("dump") == (73, "", "tunlab: 2 labs are up: a, b. Name one of them: `tunlab dump a`.\n")
+
+
+@pytest.mark.parametrize("command", ["dump", "ping 10.1.2.3", "replay x.pcapng"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_timeout_option_that_is_not_finite_is_a_usage_error(tunlab, tmp_path, monkeypatch, command, value):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.pcapng").touch()
+    result = tunlab(*command.split(), "--timeout", value)
+    assert result.status == 2
+    assert f"Invalid value for '--timeout': {value} is not a finite time. Give a number of seconds, for" in result.err

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tunlab.cli.filter_options import address_option, network_option, protocol_option
+from tunlab.cli.seconds import Seconds
 
 if TYPE_CHECKING:
     from tunlab.cli.exec import ChildProcess
@@ -50,7 +51,7 @@ class _DumpCommand(click.Command):
     help="Interface of the node.  [default: its first TUN, else its first]",
 )
 @click.option("-c", "--count", type=click.IntRange(1), metavar="N", help="Stop after N packets.")
-@click.option("--timeout", type=click.FloatRange(0), metavar="SECONDS", help="Stop after this time.")
+@click.option("--timeout", type=Seconds(0), metavar="SECONDS", help="Stop after this time.")
 @click.option("-a", "--all", "everything", is_flag=True, help="Include UDP and packets that are not IPv4.")
 @protocol_option
 @address_option

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunlab.cli.seconds import Seconds
+
 if TYPE_CHECKING:
     from tunlab.traffic import EchoReply, Ping
 
@@ -34,7 +36,7 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0.001),
+    type=Seconds(0.001),
     default=1.0,
     metavar="SECONDS",
     help="Wait this long for each reply.  [default: 1]",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tunlab.cli.seconds import Seconds
+
 if TYPE_CHECKING:
     from tunlab.errors import PacketError
     from tunlab.lab.replay.player import Outcome
@@ -42,7 +44,7 @@ _MAX_SKIPPED = 20
 @click.option("--exact", is_flag=True, help="Compare the values that the kernel chooses, too.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(0),
+    type=Seconds(0),
     default=1.0,
     metavar="SECONDS",
     help="Wait this long for each packet.  [default: 1]",

@@ -20,7 +20,7 @@ from tunlab.packet.checksum import Checksum, Verdict, internet_checksum, word_su
 from tunlab.packet.field import Field, flag_fields, flag_names
 from tunlab.packet.findings import INPUT, Finding, FindingKind
 from tunlab.packet.match import Match, unknown_field, where
-from tunlab.packet.values import check_width, is_packet_error, to_bytes
+from tunlab.packet.values import check_width, is_packet_error, required_error, to_bytes
 
 __tracebackhide__ = is_packet_error
 
@@ -126,20 +126,10 @@ class Header(Struct, frozen=True, gc=False, metaclass=HeaderMeta):
             if value is None and derived:
                 continue
             if value is UNSET:
-                raise self._missing_value(field)
+                raise required_error(type(self).__name__, field, self.COERCE.get(field, to_bytes))
             held = self.coerce(field, value)
             if held is not value:
                 force_setattr(self, field, held)
-
-    def _missing_value(self, field: str) -> MalformedError:
-        """Return the error about a required field without a value. It advises what the error about None advises."""
-        try:
-            self.coerce(field, None)
-            advice = ""
-        except MalformedError as error:
-            advice = error.rule.partition(". ")[2]
-        rule = f"required. {advice}".strip()
-        return MalformedError(layer=type(self).__name__, field=field, value=None, rule=rule)
 
     def field_error(self) -> MalformedError:
         """Return the error about the first field whose value does not fit; `to_bytes` raises it if packing fails."""

@@ -58,6 +58,16 @@ def to_bytes(value: object, name: str = "data") -> bytes:
     raise MalformedError(layer=name, field="", value=value, rule=rule)
 
 
+def required_error(layer: str, field: str, convert: Callable[[object], object]) -> MalformedError:
+    """Return the error about a required field without a value. Its advice is that of the field's converter about None."""
+    try:
+        convert(None)
+    except MalformedError as error:
+        rule = f"required. {error.rule.partition('. ')[2]}"
+        return MalformedError(layer=layer, field=field, value=None, rule=rule)
+    return MalformedError(layer=layer, field=field, value=None, rule="required")
+
+
 def flag_converter(kind: type[F]) -> Callable[[object], F]:
     """Return a function that converts a number to flags of the class `kind`, for `Header.COERCE`."""
     highest = sum(kind)
