@@ -59,7 +59,7 @@ def to_bytes(value: object, name: str = "data") -> bytes:
 
 
 def required_error(layer: str, field: str, convert: Callable[[object], object]) -> MalformedError:
-    """Return the error about a required field without a value. Its advice is that of the field's converter about None."""
+    """Return the error about a required field without a value, with the advice of the field's converter."""
     try:
         convert(None)
     except MalformedError as error:
