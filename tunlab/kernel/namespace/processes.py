@@ -57,7 +57,8 @@ def kill_processes(identities: Collection[Identity], *, spare: Collection[int] =
         while victims := set(find_processes(identities)) - set(spare) - refused:
             with contextlib.ExitStack() as stack:
                 dying: list[int] = []
-                for pid in victims:
+                # An init's end ends its namespace's other processes, which would then not be counted: inits come last.
+                for pid in sorted(victims, key=_init_namespace):
                     try:
                         handle = os.pidfd_open(pid)
                     except ProcessLookupError:
