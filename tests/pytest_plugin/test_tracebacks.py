@@ -55,3 +55,38 @@ def hook_wrappers():
 def test_hook_wrapper_hides_its_frame_in_tracebacks(wrapper):
     body = wrapper.body[1:] if ast.get_docstring(wrapper) else wrapper.body
     assert ast.unparse(body[0]) == "__tracebackhide__ = True"
+
+
+MISTAKES = {
+    "make_tun('10.1.2.1/33')": "KernelError: *10.1.2.1/33*",
+    "make_tun(mtu=3)": "KernelError: *MTU 3*",
+    "make_tun(mode='bad')": "ValueError: mode='bad'*",
+    "make_lab(bad=3)": "TopologyError: `bad`*",
+    "tun.listen(80000)": "KernelError: listen on port 80000*",
+    "tun.listen(80), tun.listen(80)": "KernelError: listen on port 80:*",
+    "tun.popen(['nosuchprog'])": "KernelError: run nosuchprog*",
+    "tun.expect('tcp')": "TypeError: 'tcp'*",
+    "tun.ping('nosuch')": "KernelError: ping*nosuch*",
+    "tun.inject(b'')": "KernelError: *0 bytes*",
+}
+
+
+def test_traceback_of_users_mistake_ends_at_the_users_line(pytester, run):
+    lines = [f"def test_{at}(tun, make_tun, make_lab):\n    {line}" for at, line in enumerate(MISTAKES)]
+    pytester.makepyfile("\n".join(lines))
+    result = run("--tb=short")
+    result.assert_outcomes(failed=len(MISTAKES))
+    result.stdout.no_fnmatch_line("*tunlab/*.py:*")
+    result.stdout.no_fnmatch_line("*contextlib.py:*")
+    for line, error in MISTAKES.items():
+        result.stdout.fnmatch_lines([f"    {line.replace('[', '[[]')}", f"E   *{error}"])
+
+
+def test_traceback_of_users_mistake_with_full_trace_shows_every_frame(pytester, run):
+    pytester.makepyfile("def test_x(tun):\n    tun.inject(b'')\n")
+    run("--full-trace").stdout.fnmatch_lines(["*tunlab/traffic/inbox.py:*"])
+
+
+def test_traceback_of_error_inside_tunlab_shows_its_frames(pytester, run):
+    pytester.makepyfile("def test_x(tun):\n    tun._fences = 1\n    tun.fence()\n")
+    run("--tb=short").stdout.fnmatch_lines(["*tunlab/traffic/*.py:*", "E   *Error*int*"])

@@ -18,6 +18,7 @@ pytest_plugins = tuple(
     f"tunlab.pytest_plugin.{name}"
     for name in (
         "options",
+        "user_tracebacks",
         "worker_process",
         "engine_options",
         "fixtures",
