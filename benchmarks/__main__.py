@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.measure import Outcome, Row
 from tunlab.errors import TunlabError
 
-NAMES = ("decode", "namespaces", "reader", "peer", "startup", "suite", "labs", "engines")
+NAMES = ("decode", "namespaces", "reader", "peer", "devices", "startup", "suite", "labs", "engines")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decode, decoders, namespaces, peer, reader, startup, suite
+from benchmarks import decode, decoders, devices, namespaces, peer, reader, startup, suite
 from benchmarks.__main__ import main, report, table
 from benchmarks.measure import BenchmarkError, Row, Skipped, at_least, at_most, measure_in_turns, process, ratio, repeat
 
@@ -137,6 +137,12 @@ def test_namespaces_benchmark_has_four_rows(need):
 def test_peer_benchmark_has_a_row_for_each_kind_of_device():
     found = rows(peer.run(rounds=1, repeats=2))
     assert [row.measure.split(", ")[1] for row in found] == ["kernel", *peer.DEVICES]
+    assert all(row.value > 0 for row in found)
+
+
+def test_devices_benchmark_has_rows_for_programs_and_the_kernel():
+    found = rows(devices.run(rounds=1, repeats=1))
+    assert [row.goal for row in found] == [devices.AGAINST_TUN, None]
     assert all(row.value > 0 for row in found)
 
 

@@ -8,6 +8,8 @@ import sys
 import time
 from contextlib import ExitStack
 
+from msgspec.structs import replace
+
 from tunlab.dut.control import KernelControl, LineControl, ObjectControl
 from tunlab.dut.device import Dut
 from tunlab.dut.kernel_port import KernelPort, KernelServices
@@ -26,7 +28,7 @@ from tunlab.traffic.ports.object_port import ObjectPort
 from tunlab.traffic.ports.packet_socket_port import MARK, PacketSocketPort
 from tunlab.traffic.ports.pair_port import PairPort
 from tunlab.traffic.ports.tun_port import LINKTYPE_ETHERNET
-from tunlab.traffic.sockets import SocketFactory
+from tunlab.traffic.sockets import CurrentNamespace, SocketFactory
 
 _METHODS = ("receive", "poll", "next_deadline")
 
@@ -67,7 +69,8 @@ def _open_kernel(target: Target, settings: DutSettings, netns: Netns | None, res
     device.configure([str(each) for each in settings.addresses], mtu=settings.mtu)
     families = frozenset(address_family(each.version) for each in settings.addresses)
     sockets = SocketFactory(netns, settings.ifname, device.ifindex, families)
-    services = resources.enter_context(KernelServices(sockets, settings.services))
+    inside = replace(sockets, netns=CurrentNamespace())  # one thread for all sockets
+    services = resources.enter_context(netns.call(KernelServices, inside, settings.services))
     port = KernelPort(device, services, link_type=_link_type(settings))
     dut = Dut("kernel", target.text, settings, port)
     dut._control = KernelControl(sockets, target.text, dut._resources.enter_context)
@@ -87,7 +90,8 @@ def _open_on_descriptor(target: Target, settings: DutSettings, resources: ExitSt
     return dut
 
 
-def _open_on_device(target: Target, settings: DutSettings, resources: ExitStack) -> Dut:
+def make_link(settings: DutSettings, resources: ExitStack) -> tuple[Netns, int, PacketSocketPort]:
+    """Make a TUN or TAP for a program, and the port to it: return the namespace, the device's index and the port."""
     # Enable IPv6: the program may give the device an IPv6 address.
     netns = resources.enter_context(Netns.create(ipv6=True))
     with TunDevice.create(netns, settings.ifname, mode=settings.mode, exclusive=True) as device:
@@ -96,12 +100,17 @@ def _open_on_device(target: Target, settings: DutSettings, resources: ExitStack)
     port = PacketSocketPort(netns, settings.ifname, _link_type(settings))
     resources.callback(port.close)
     resources.callback(netns.kill_programs)
+    return netns, device.ifindex, port
+
+
+def _open_on_device(target: Target, settings: DutSettings, resources: ExitStack) -> Dut:
+    netns, ifindex, port = make_link(settings, resources)
     process, control = _start(target, settings, resources, netns=netns)
     port.watch(process)
     dut = Dut("program", process.name, settings, port)
     dut._process, dut._control = process, control
     if settings.ready in (None, "device"):
-        _wait_for_carrier(netns, device.ifindex, process, settings)
+        _wait_for_carrier(netns, ifindex, process, settings)
     wait_until_ready(dut, process, settings)
     return dut
 

@@ -6,16 +6,30 @@ import errno
 import os
 import socket
 from ipaddress import IPv6Address
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from msgspec import Struct
 
 from tunlab.errors import KernelError
-from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import SOCKET_REASONS, translate_os_errors
 from tunlab.kernel.validation import parse_address
 
 SocketAddress: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+
+
+class SocketOpener(Protocol):
+    """An object that opens sockets, as a `Netns` does."""
+
+    def socket(self, family: int = ..., type: int = ..., proto: int = ...) -> socket.socket:  # noqa: A002
+        """Open a socket."""
+
+
+class CurrentNamespace:
+    """The namespace of the calling thread."""
+
+    def socket(self, family: int = socket.AF_INET, type: int = socket.SOCK_STREAM, proto: int = 0) -> socket.socket:  # noqa: A002
+        """Open a socket."""
+        return socket.socket(family, type, proto)
 
 
 class SocketFactory(Struct, frozen=True):
@@ -28,7 +42,7 @@ class SocketFactory(Struct, frozen=True):
         timeout: Timeout of the sockets in seconds.
     """
 
-    netns: Netns
+    netns: SocketOpener
     ifname: str = ""
     ifindex: int = 0
     families: frozenset[int] = frozenset()

@@ -19,6 +19,7 @@ import msgspec
 
 from tunlab.errors import KernelError
 from tunlab.kernel.closeable import Closeable
+from tunlab.kernel.namespace import guardian
 from tunlab.kernel.namespace.netns import Netns
 from tunlab.kernel.os_errors import kernel_error, translate_os_errors
 
@@ -124,6 +125,11 @@ class PacketSocket(Closeable):
     def close(self) -> None:
         """Close the socket. May be called again."""
         self._socket.close()
+
+    def close_later(self) -> None:
+        """Have the guardian process close the socket, because the kernel takes 10 ms or more. May be called again."""
+        if not self.closed:
+            guardian.close_in_guardian(self._socket.detach())
 
     @property
     def closed(self) -> bool:

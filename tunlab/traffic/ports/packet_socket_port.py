@@ -96,4 +96,4 @@ class PacketSocketPort:
 
     def close(self) -> None:
         """Close the packet socket."""
-        self._socket.close()
+        self._socket.close_later()
