@@ -54,7 +54,7 @@ class UDPLite(Transport, frozen=True, gc=False):
         return pseudo_header(outer, self, len(data)) + data[: self.coverage or len(data)]
 
     def findings(self, layer: Layer) -> list[Finding]:
-        if self.coverage and not LENGTH <= self.coverage <= layer.present + layer.cut:
+        if self.coverage and not LENGTH <= self.coverage <= layer.present + layer.missing:
             rule = "less than the header or more than the packet (RFC 3828 section 3.1)"
             return [layer.finding("coverage", FindingKind.LENGTH, 4, rule)]
         return []

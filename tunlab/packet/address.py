@@ -17,7 +17,7 @@ AddressLike: TypeAlias = str | IPv4Address
 IPv6AddressLike: TypeAlias = str | IPv6Address
 MACAddressLike: TypeAlias = str | bytes
 
-OCTET_TEXT = tuple(map(str, range(256)))
+BYTE_TEXT = tuple(map(str, range(256)))
 """Each byte in decimal: joining four of these is the fastest way to format an IPv4 address in Python."""
 
 _WORDS = struct.Struct("!8H")
@@ -29,7 +29,7 @@ _ZEROS = tuple(":" + "0:" * count for count in range(8, 1, -1))
 
 def ipv4_text(data: bytes) -> str:
     """Return four bytes as an IPv4 address in text, as "10.1.2.1" (RFC 791 section 3.2)."""
-    text = OCTET_TEXT
+    text = BYTE_TEXT
     a, b, c, d = data
     return f"{text[a]}.{text[b]}.{text[c]}.{text[d]}"
 
@@ -47,7 +47,7 @@ class AddressTexts(dict[bytes, tuple[str, str]]):
     def __missing__(self, key: bytes) -> tuple[str, str]:
         if len(self) >= self.LIMIT:
             self.clear()
-        text = OCTET_TEXT
+        text = BYTE_TEXT
         a, b, c, d, e, f, g, h = key  # calling `ipv4_text` twice would take twice as long
         texts = self[key] = (
             f"{text[a]}.{text[b]}.{text[c]}.{text[d]}",

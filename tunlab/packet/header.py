@@ -332,7 +332,7 @@ class Layer(Struct, frozen=True, gc=False):
         body: The offset of its content.
         end: The end of its content, as far as it is present.
         limit: The end of the outer header's content, as far as it is present.
-        cut: The number of bytes behind `limit` that the capture left out.
+        missing: The number of bytes behind `limit` that the capture left out.
         length_from: The length field that set `limit`, as "IPv4.total_length", or "input".
         size: The number of bytes behind the header that the length fields announce, present or not.
         incomplete: The reason why checksums cannot be verified, from the outer headers; empty if they can.
@@ -345,7 +345,7 @@ class Layer(Struct, frozen=True, gc=False):
     body: int
     end: int
     limit: int
-    cut: int = 0
+    missing: int = 0
     length_from: str = INPUT
     size: int = 0
     incomplete: str = ""

@@ -97,7 +97,7 @@ class TruncatedHeader(Header, frozen=True, gc=False):
         if self.data and layer.outer and isinstance(layer.outer[-1], Network) and layer.outer[-1].is_fragment:
             return []
         least = sum(bits for _, bits in self.layer.LAYOUT) // 8
-        if least <= layer.present + layer.cut:
+        if least <= layer.present + layer.missing:
             return []  # the sender sent it, and the capture left it out
         rule = "the header is cut short"
         return [layer.finding("header", FindingKind.TRUNCATED, 0, rule, least, layer.present, layer.length_from)]

@@ -97,7 +97,7 @@ class _Reader:
         self._offset += len(data)
         return data
 
-    def _need(self, count: int, part: str, length_from: str = "octets") -> bytes:
+    def _need(self, count: int, part: str, length_from: str = "bytes") -> bytes:
         """Read the current block up to its byte `count`; raise TruncatedRecordingError if the file ends before."""
         start, missing = self._start, self._start + count - self._offset
         data = self._take(missing)

@@ -55,7 +55,7 @@ class TypedLink(Link, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         at, length = self.header_length - 2, self.length
-        if length is not None and length > layer.limit - layer.body + layer.cut:
+        if length is not None and length > layer.limit - layer.body + layer.missing:
             rule, present = "the frame is cut short", layer.limit - layer.body
             return [layer.finding("type", FindingKind.TRUNCATED, at, rule, length, present, layer.length_from)]
         if self.type is not None and MAX_LENGTH < self.type < 0x600:

@@ -99,7 +99,7 @@ class AH(Extension, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         found, present = list[Finding](), layer.limit - layer.start
-        if self.header_length > present + layer.cut:
+        if self.header_length > present + layer.missing:
             rule, needed = "the header runs past the end", self.header_length
             found.append(
                 layer.finding("payload_length", FindingKind.TRUNCATED, 1, rule, needed, present, layer.length_from)

@@ -270,7 +270,7 @@ class IPv4(Network, frozen=True, gc=False):
         if total < (self.ihl or 5) * 4:
             return "the total length does not say what it covers"
         if total > layer.limit - layer.start:
-            return "the capture is cut short" if layer.cut else "the packet is cut short"
+            return "the capture is cut short" if layer.missing else "the packet is cut short"
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
@@ -285,9 +285,14 @@ class IPv4(Network, frozen=True, gc=False):
         if layer.data[layer.start + 16] == 0:
             rule = "an address that begins with 0 cannot be the destination (RFC 1122 section 3.2.1.3)"
             found.append(find("dst", kind.ADDRESS, 16, rule))
-        if total == present + layer.cut and length == FIXED and self.flags in _HARMLESS and not self.fragment_offset:
+        if (
+            total == present + layer.missing
+            and length == FIXED
+            and self.flags in _HARMLESS
+            and not self.fragment_offset
+        ):
             return found
-        if length > present + layer.cut:
+        if length > present + layer.missing:
             rule = "the header runs past the end"
             found.append(find("ihl", kind.TRUNCATED, 0, rule, length, present, layer.length_from))
         if total == 0:
@@ -295,7 +300,7 @@ class IPv4(Network, frozen=True, gc=False):
         elif total < length:
             rule = "less than the header"
             found.append(find("total_length", kind.LENGTH, 2, rule, length, total, "IPv4.total_length"))
-        elif total > present + layer.cut:
+        elif total > present + layer.missing:
             rule = "the packet is cut short"
             found.append(find("total_length", kind.TRUNCATED, 2, rule, total, present, layer.length_from))
         elif total < present and not (layer.outer and isinstance(layer.outer[-1], Link)):
@@ -311,7 +316,7 @@ class IPv4(Network, frozen=True, gc=False):
             if self.is_fragment and self.fragment_offset * 8 + size > 0xFFFF - FIXED:
                 rule = "the fragment ends past the largest packet of 65535 bytes (RFC 791 section 3.1)"
                 found.append(find("fragment_offset", kind.FRAGMENT, 6, rule))
-        if self.options and not (layer.cut and layer.body == layer.limit):
+        if self.options and not (layer.missing and layer.body == layer.limit):
             found += option_findings(layer, self.options, FIXED, "IPv4.ihl", ip_options.TYPES)
         return found
 

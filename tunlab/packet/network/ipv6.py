@@ -159,14 +159,14 @@ class IPv6(Network, frozen=True, gc=False):
         if not length and layer.end > layer.body and self.next_header:  # the hop-by-hop header judges a jumbogram
             return "segmentation offload leaves it unfinished"
         if length > layer.limit - layer.body:
-            return "the capture is cut short" if layer.cut else "the packet is cut short"
+            return "the capture is cut short" if layer.missing else "the packet is cut short"
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
         kind, find = FindingKind, layer.finding
         length, present = self.payload_length or 0, layer.limit - layer.body
-        if length > present + layer.cut:
+        if length > present + layer.missing:
             rule = "the packet is cut short"
             found.append(find("payload_length", kind.TRUNCATED, 4, rule, length, present, layer.length_from))
         elif not length and present and self.next_header:

@@ -91,7 +91,7 @@ class LengthExtension(Extension, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         needed, present = self.header_length, layer.limit - layer.start
-        if needed <= present + layer.cut:
+        if needed <= present + layer.missing:
             return []
         rule = "the header runs past the end"
         return [layer.finding("length", FindingKind.TRUNCATED, 1, rule, needed, present, layer.length_from)]
@@ -131,7 +131,7 @@ class OptionsExtension(LengthExtension, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         found = super().findings(layer)
-        if found or (layer.cut and layer.body == layer.limit):
+        if found or (layer.missing and layer.body == layer.limit):
             return found
         name = f"{self.layer_name}.length"
         return option_list_findings(layer, self.options, 2, name, split_ipv6_options, TYPES)
@@ -171,7 +171,7 @@ class HopByHop(OptionsExtension, frozen=True, gc=False):
         if not length:
             return "the payload length does not say what it covers"
         if length > layer.present:
-            return "the capture is cut short" if layer.cut else "the packet is cut short"
+            return "the capture is cut short" if layer.missing else "the packet is cut short"
         return ""
 
     def findings(self, layer: Layer) -> list[Finding]:
@@ -234,7 +234,7 @@ class Routing(LengthExtension, frozen=True, gc=False):
 
     def findings(self, layer: Layer) -> list[Finding]:
         found = super().findings(layer)
-        if found or (layer.cut and layer.body == layer.limit):
+        if found or (layer.missing and layer.body == layer.limit):
             return found
         left, addresses = self.segments_left, len(self.addresses)
         if self.type == 0:
@@ -354,7 +354,7 @@ def _jumbo_findings(layer: Layer, length: int) -> list[Finding]:
     if not _has_payload_length_0(layer):
         rules.append("the IPv6 payload length must be 0 beside a jumbo payload option (RFC 2675 section 3)")
     found = [layer.finding("options", FindingKind.OPTION, 2, rule) for rule in rules]
-    if found or layer.present <= length <= layer.present + layer.cut:
+    if found or layer.present <= length <= layer.present + layer.missing:
         return found
     present, kind, rule = layer.present, FindingKind.TRUNCATED, "the packet is cut short"
     if length < present:

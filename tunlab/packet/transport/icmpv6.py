@@ -169,7 +169,7 @@ class ICMPv6(Transport, frozen=True, gc=False):
             return []
         needed, present = fixed_length(layer_of(known)), layer.end - layer.start
         # A fragment may end in the message.
-        if type(self) is not ICMPv6 or needed <= present + layer.cut or layer.incomplete:
+        if type(self) is not ICMPv6 or needed <= present + layer.missing or layer.incomplete:
             return []
         rule = "the message is cut short"
         return [layer.finding("type", FindingKind.TRUNCATED, 0, rule, needed, present, layer.length_from)]
@@ -258,7 +258,7 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
         rule = self._rule(layer)
         if rule:
             found.append(layer.finding("type", FindingKind.VALUE, 0, rule))
-        elif not layer.cut and not self.quoted_length and size < MINIMUM_MTU:
+        elif not layer.missing and not self.quoted_length and size < MINIMUM_MTU:
             wanted, quoted = int.from_bytes(layer.data[layer.body + 4 : layer.body + 6], "big") + 40, layer.size
             if quoted < wanted:
                 rule = f"more of the quoted packet fits in {MINIMUM_MTU} bytes (RFC 4443 section 2.4)"
@@ -272,7 +272,7 @@ class ICMPv6ErrorMessage(ICMPv6, frozen=True, gc=False):
         try:
             layers = read_layers(data, IPv6.read, 0xFFFF).layers
         except PacketError:
-            if layer.cut and layer.end == layer.limit:
+            if layer.missing and layer.end == layer.limit:
                 return ""
             return "the error does not quote the IPv6 header of the packet that caused it (RFC 4443 section 2.4)"
         ip, last = layers[0].header, layers[-1].header

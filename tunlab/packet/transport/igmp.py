@@ -222,7 +222,7 @@ class IGMP(Transport, frozen=True, gc=False):
     # ----- judgement
 
     def findings(self, layer: Layer) -> list[Finding]:
-        if layer.cut and layer.end == layer.limit:
+        if layer.missing and layer.end == layer.limit:
             return []
         if self.type == IGMPType.V3_MEMBERSHIP_REPORT:
             field, at, wanted, read = "number of group records", 6, self.record_count or 0, len(self.records)

@@ -85,7 +85,7 @@ class MLDMessage(ICMPv6, frozen=True, gc=False):
             if not any(isinstance(each, HopByHop) and each.has_option(RouterAlert) for each in layer.outer):
                 rules.append("a hop-by-hop header must have the option router alert")
         found = [layer.finding("type", FindingKind.VALUE, 0, f"{rule} (RFC 3810 section 5)") for rule in rules]
-        if not (layer.cut and layer.end == layer.limit):
+        if not (layer.missing and layer.end == layer.limit):
             found += self.list_findings(layer)
         return found
 

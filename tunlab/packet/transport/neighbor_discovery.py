@@ -86,7 +86,7 @@ class NDMessage(ICMPv6, frozen=True, gc=False):
         if self.reserved:
             rule = "must be zero (RFC 4861 section 4)"
             found.append(find("reserved", FindingKind.RESERVED, 4, rule))
-        if not (layer.cut and layer.end == layer.limit):
+        if not (layer.missing and layer.end == layer.limit):
             at = self.header_length - len(self.options)
             found += option_list_findings(layer, self.options, at, layer.length_from, split_nd_options, TYPES)
         return found

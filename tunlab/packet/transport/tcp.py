@@ -233,7 +233,7 @@ class TCP(Transport, frozen=True, gc=False):
         if length < FIXED:
             rule = "less than the fixed fields"
             found.append(find("data_offset", kind.LENGTH, 12, rule, FIXED, length, "TCP.data_offset"))
-        elif length > layer.limit - layer.start + layer.cut:
+        elif length > layer.limit - layer.start + layer.missing:
             rule = "the header runs past the end"
             found.append(find("data_offset", kind.TRUNCATED, 12, rule, length, layer.present, layer.length_from))
         if self.reserved:
@@ -243,7 +243,7 @@ class TCP(Transport, frozen=True, gc=False):
         if rule:
             found.append(find("flags", kind.VALUE, 12, rule))
         ordinary = tcp_options.ORDINARY_SYN if flags & _SYN else tcp_options.ORDINARY
-        if self.options and not ordinary.fullmatch(self.options) and not (layer.cut and layer.body == layer.limit):
+        if self.options and not ordinary.fullmatch(self.options) and not (layer.missing and layer.body == layer.limit):
             found += option_findings(layer, self.options, FIXED, "TCP.data_offset", tcp_options.TYPES)
             if not flags & _SYN:
                 misplaced = [each for each, _ in split_options(self.options)[0] if each in tcp_options.SYN_ONLY]
