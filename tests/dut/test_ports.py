@@ -8,7 +8,7 @@ import pytest
 
 from tests.dut.conftest import DESCRIPTOR, OBJECT
 from tunlab import KernelError
-from tunlab.packet import ICMP, TCP, UDP, IPv4, TCPFlag, build
+from tunlab.packet import ARP, ICMP, TCP, UDP, Ethernet, IPv4, TCPFlag, build
 from tunlab.traffic.ports.packet_socket_port import PacketSocketPort
 
 SECOND = 1_000_000_000
@@ -40,6 +40,28 @@ def test_packet_longer_than_the_mtu_of_the_tun_raises_and_names_it(make_dut):
     with pytest.raises(KernelError, match="longer than the interface's MTU"):
         dut.inject(HEADER + bytes(1501 - len(HEADER)))
     assert make_dut(RETURNING_PROGRAM, mtu=9000).inject(HEADER + bytes(9000 - len(HEADER)))
+
+
+TAP = (
+    "import fcntl, os, struct, sys; from tests.dut.devices import return_packets;"
+    ' fd = os.open("/dev/net/tun", os.O_RDWR);'
+    ' fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x1002)); return_packets(fd)'
+)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [f"{sys.executable} -c {shlex.quote(TAP)} {{ifname}}", "fd:tests.dut.devices:return_packets"],
+    ids=["program", "fd"],
+)
+def test_frames_of_a_tap_pass_unchanged_and_a_fence_is_refused(make_dut, target):
+    dut = make_dut(target, mode="tap")
+    request = ARP(sender_hardware="02:00:00:00:00:02", sender_protocol=dut.peer, target_protocol=dut.address)
+    sent = dut.inject(Ethernet(dst="02:00:00:00:00:01", src="02:00:00:00:00:02"), request)
+    frame = dut.expect(ARP.where(target_protocol=dut.address))
+    assert (bytes(frame), frame[Ethernet].src) == (sent, "02:00:00:00:00:02")
+    with pytest.raises(KernelError, match=r"this device takes Ethernet frames \(E\w+\)\. Give a timeout"):
+        dut.expect_silence()
 
 
 class TestSilence:

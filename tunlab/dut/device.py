@@ -104,6 +104,10 @@ class Dut(Endpoint):
         if isinstance(self.port, ObjectPort):  # an object answers during the call of `inject`
             self._inbox.settle(settle)
             return self._inbox.unread_packets()
+        if self.port.link_type is not None:
+            reason = "a fence is an IP packet, and this device takes Ethernet frames"
+            remedy = "give a timeout: `timeout=0.1`"
+            raise KernelError(errno.EOPNOTSUPP, f"fence {self._name}", reason=reason, remedy=remedy)
         return self._inbox.fence(self._fences, self.peer, self.address, self._seconds(timeout), settle)
 
     def _check_open(self) -> None:
