@@ -276,7 +276,7 @@ class IPv4(Network, frozen=True, gc=False):
     def findings(self, layer: Layer) -> list[Finding]:
         found: list[Finding] = []
         length, total, present = (self.ihl or 5) * 4, self.total_length or 0, layer.limit - layer.start
-        kind, find = FindingKind, layer.finding
+        sent, kind, find = present + layer.missing, FindingKind, layer.finding
         if self.ttl == 0:
             found.append(find("ttl", kind.VALUE, 8, "a packet must not be sent with 0 (RFC 1122 section 3.2.1.7)"))
         if 224 <= layer.data[layer.start + 12] < 240 or self.src == "255.255.255.255":
@@ -285,14 +285,9 @@ class IPv4(Network, frozen=True, gc=False):
         if layer.data[layer.start + 16] == 0:
             rule = "an address that begins with 0 cannot be the destination (RFC 1122 section 3.2.1.3)"
             found.append(find("dst", kind.ADDRESS, 16, rule))
-        if (
-            total == present + layer.missing
-            and length == FIXED
-            and self.flags in _HARMLESS
-            and not self.fragment_offset
-        ):
+        if total == sent and length == FIXED and self.flags in _HARMLESS and not self.fragment_offset:
             return found
-        if length > present + layer.missing:
+        if length > sent:
             rule = "the header runs past the end"
             found.append(find("ihl", kind.TRUNCATED, 0, rule, length, present, layer.length_from))
         if total == 0:
@@ -300,7 +295,7 @@ class IPv4(Network, frozen=True, gc=False):
         elif total < length:
             rule = "less than the header"
             found.append(find("total_length", kind.LENGTH, 2, rule, length, total, "IPv4.total_length"))
-        elif total > present + layer.missing:
+        elif total > sent:
             rule = "the packet is cut short"
             found.append(find("total_length", kind.TRUNCATED, 2, rule, total, present, layer.length_from))
         elif total < present and not (layer.outer and isinstance(layer.outer[-1], Link)):
