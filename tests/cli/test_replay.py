@@ -14,6 +14,7 @@ from tunlab.packet import (
     VLAN,
     DestinationOptions,
     Ethernet,
+    HopByHop,
     ICMPv6,
     IPv4,
     IPv6,
@@ -21,6 +22,7 @@ from tunlab.packet import (
     NeighborSolicitation,
     TCPFlag,
     build,
+    ipv6_options,
     reply,
     tcp_options,
 )
@@ -219,10 +221,11 @@ def test_replay_of_an_ipv6_frame_with_extension_header_compares_the_answer(tunla
 
 
 def test_replay_skips_recorded_multicast_listener_reports(tunlab, write_recording):
-    report = (IPv6(src=KERNEL6, dst="ff02::16"), MLDv2Report.of([]))
+    alert = HopByHop(options=[ipv6_options.RouterAlert()])
+    report = (IPv6(src="fe80::1", dst="ff02::16"), alert, MLDv2Report.of([]))
     result = tunlab("replay", write_recording([("out", *report), ("in", *ECHO6), ("out", *reply_of(ECHO6))]))
     assert (result.status, len(result.out.splitlines())) == (0, 2)
-    assert result.err.splitlines()[0].startswith("    1 out   skipped: IP6 fd00::1 > ff02::16: ICMPv6 ")
+    assert result.err.splitlines()[0].startswith("    1 out   skipped: IP6 fe80::1 > ff02::16: ICMPv6 ")
 
 
 def test_replay_with_a_missing_answer_reports_it_and_exits_1(tunlab, write_recording):

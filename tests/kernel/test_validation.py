@@ -71,7 +71,7 @@ def test_error_of_parse_interface_with_invalid_text_gives_reason(text):
     with pytest.raises(KernelError) as raised:
         parse_interface(text, "add")
     assert raised.value.errno == errno.EINVAL
-    assert 'as "10.1.2.1/24"' in str(raised.value)
+    assert f'as "{"fd00::1/64" if ":" in text else "10.1.2.1/24"}"' in str(raised.value)
 
 
 @pytest.mark.parametrize("text", ["10.1.2.1/24", "10.1.2", "", "localhost", "256.0.0.1", "fd00:::1"])

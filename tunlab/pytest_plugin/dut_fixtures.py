@@ -94,6 +94,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Add the output of the devices under test to the report of a failure."""
+    __tracebackhide__ = True
     report = yield
     for dut in item.stash.get(_duts, ()):
         lines = [dut.output.rstrip()] if dut.output.strip() else []
