@@ -154,15 +154,18 @@ def _create_files(mounts: Sequence[tuple[Path, Path]], devices: Collection[int])
         if (is_replaced or not path.exists()) and (directory := overlay_directory(path, devices)) is not None:
             created.setdefault(directory, []).append((path, source))
     placed: set[Path] = set()
-    # Overlays of parent directories are mounted before those of their children.
+    private = set(devices)
+    # Overlays of parent directories are mounted before those of their children, which then need none: the kernel allows
+    # two overlays above each other, and the root of a container is one.
     for number, (parent, added) in enumerate(sorted(created.items(), key=lambda each: len(each[0].parts))):
-        if parent.stat().st_dev not in devices:
+        if parent.stat().st_dev not in private:
             try:
                 _mount_overlay(parent, number)
             except OSError:
                 if all(path.exists() for path, _ in added):  # Existing files need no overlay, only bind mounts.
                     continue
                 raise
+            private.add(parent.stat().st_dev)
         for path, source in added:
             path.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
